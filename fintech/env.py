@@ -1,0 +1,72 @@
+"""Settings from the environment: `NAME`, or the content of the file that `NAME_FILE` points to.
+
+A missing or wrong value raises `SettingError`, whose message is one sentence that says what to do.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+class SettingError(ImproperlyConfigured):
+    """A setting is missing or wrong; the message is one sentence for the person who starts the program."""
+
+
+def text(name: str, default: str | None = None, *, environ: Mapping[str, str] = os.environ) -> str:
+    """The setting `name`; a file named by `NAME_FILE` is read without its trailing line break."""
+    path = environ.get(f"{name}_FILE")
+    if path and name in environ:
+        raise SettingError(f"{name} and {name}_FILE are both set: set one of them.")
+    if path:
+        try:
+            value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingError(f"{name}_FILE={path} cannot be read: {error}.") from None
+    else:
+        value = environ.get(name, "")
+    if value:
+        return value
+    if default is None:
+        raise SettingError(f"{name} is not set: set {name}, or {name}_FILE to a file that holds it.")
+    return default
+
+
+def boolean(name: str, default: bool, *, environ: Mapping[str, str] = os.environ) -> bool:
+    value = text(name, str(default), environ=environ)
+    if value not in ("True", "False"):
+        raise SettingError(f"{name}={value!r} is wrong: use True or False.")
+    return value == "True"
+
+
+def number(
+    name: str,
+    default: float,
+    *,
+    least: float = 0,
+    most: float = float("inf"),
+    environ: Mapping[str, str] = os.environ,
+) -> float:
+    value = text(name, str(default), environ=environ)
+    try:
+        result = float(value)
+    except ValueError:
+        raise SettingError(f"{name}={value!r} is wrong: use a number.") from None
+    if not least <= result <= most:
+        raise SettingError(f"{name}={value} is wrong: use a number from {least:g} to {most:g}.")
+    return result
+
+
+def integer(
+    name: str, default: int, *, least: int = 0, most: int = 2**31, environ: Mapping[str, str] = os.environ
+) -> int:
+    result = number(name, default, least=least, most=most, environ=environ)
+    if result != int(result):
+        raise SettingError(f"{name}={result} is wrong: use a whole number.")
+    return int(result)
+
+
+def words(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """A comma-separated list."""
+    return [word.strip() for word in text(name, default, environ=environ).split(",") if word.strip()]

@@ -1,0 +1,318 @@
+"""Settings. Everything that differs between machines comes from the environment (see `fintech/env.py`).
+
+Nothing secret has a default. `docs/settings.md` lists every name; a test keeps the list and this file in step.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.urls import reverse_lazy
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from fintech import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+SECRET_KEY = env.text("DJANGO_SECRET_KEY")
+DEBUG = env.boolean("DJANGO_DEBUG", False)
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", "")
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django_prometheus",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "csp",
+    "fintech",
+    "payments",
+    "alerts_audit",
+]
+
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "fintech.logging.RequestLogMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "fintech.middleware.BrowserOnly",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+# What only people with a browser need. `BrowserOnly` runs these for the admin and the docs, and spares the API
+# their cost: at full load they took a tenth of a request.
+BROWSER_MIDDLEWARE = [
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "fintech.urls"
+WSGI_APPLICATION = "fintech.wsgi.application"
+# A redirect turns Alertmanager's POST into a GET, and the alert is lost.
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "fintech" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+def database(name: str, url: str, **options: Any) -> dict[str, Any]:
+    """Django's settings of one PostgreSQL connection, from a URL or libpq's key=value form."""
+    try:
+        parts = conninfo_to_dict(url)
+    except ProgrammingError as error:
+        raise env.SettingError(f"{name} is not a PostgreSQL address: {str(error).strip()}.") from None
+    if not parts.get("dbname"):
+        raise env.SettingError(f"{name} names no database: postgresql://user:password@host:5432/database.")
+    known = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    settings = {target: str(parts.pop(source, "") or "") for source, target in known.items()}
+    timeouts = "-c statement_timeout=5s -c idle_in_transaction_session_timeout=10s"
+    return {
+        "ENGINE": "django_prometheus.db.backends.postgresql",
+        "CONN_HEALTH_CHECKS": True,
+        **settings,
+        "OPTIONS": {"connect_timeout": 3, "options": timeouts, **parts, **options},
+    }
+
+
+_DATABASE_URL = env.text("DATABASE_URL")
+DATABASES = {
+    # What web and worker run as: only the grants they need. The pool serves reads and the admin; payments are
+    # written over one connection of their own for each process (payments/writer.py).
+    "default": database(
+        "DATABASE_URL",
+        _DATABASE_URL,
+        pool={"min_size": 0, "max_size": env.integer("DATABASE_POOL_SIZE", 8, least=1), "timeout": 3},
+    ),
+    # Owns the schema: `manage.py migrate` alone uses it.
+    "owner": database(
+        "DATABASE_OWNER_URL",
+        env.text("DATABASE_OWNER_URL", _DATABASE_URL),
+        options="-c lock_timeout=30s",
+    ),
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = env.text("STATIC_ROOT", str(BASE_DIR / "staticfiles"))
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+# Without collected files (tests, a first look) they are served from the packages that hold them.
+WHITENOISE_USE_FINDERS = not Path(STATIC_ROOT, "staticfiles.json").exists()
+if WHITENOISE_USE_FINDERS:
+    STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
+
+# --- Closed by default -------------------------------------------------------------------------------------
+# TLS ends at the proxy in front; it says so in X-Forwarded-Proto, and only with HTTPS=True do we believe it.
+HTTPS = env.boolean("HTTPS", True)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+# We never redirect to HTTPS ourselves: a 301 turns a POST into a GET. The proxy refuses plain HTTP.
+SECURE_SSL_REDIRECT = False
+SILENCED_SYSTEM_CHECKS = [
+    "security.W008",  # SECURE_SSL_REDIRECT, see above
+    # fintech.middleware.BrowserOnly runs these where a browser is, and the API has no cookies to protect:
+    "security.W003",  # CsrfViewMiddleware
+    "security.W002",  # XFrameOptionsMiddleware
+    "admin.E408",  # AuthenticationMiddleware
+    "admin.E409",  # MessageMiddleware
+    "admin.E410",  # SessionMiddleware
+]
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 8 * 3600  # a working day
+X_FRAME_OPTIONS = "DENY"
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+# Swagger UI and the admin's Alpine.js need inline styles; Alpine evaluates its expressions. Only they get that.
+CSP_INLINE_STYLES = {"style-src": [UNSAFE_INLINE]}
+CSP_ADMIN = {"style-src": [UNSAFE_INLINE], "script-src": [UNSAFE_EVAL, UNSAFE_INLINE]}
+
+# --- Requests ----------------------------------------------------------------------------------------------
+# A batch of 1,000 payments with every optional field filled fits in 4 MiB.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
+
+REST_FRAMEWORK = {
+    "EXCEPTION_HANDLER": "fintech.problems.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Payments API",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/v1",
+}
+
+# --- The gateway -------------------------------------------------------------------------------------------
+GATEWAY_URL = env.text("GATEWAY_URL", "http://127.0.0.1:5001")
+GATEWAY_TOKEN = env.text("GATEWAY_TOKEN")
+# One attempt, and all attempts of one call together. The lease on a payment must outlive the deadline, or the
+# resolver could cancel a charge that is still being tried.
+GATEWAY_TIMEOUT_SECONDS = env.number("GATEWAY_TIMEOUT_SECONDS", 3, least=0.05, most=30)
+GATEWAY_DEADLINE_SECONDS = env.number("GATEWAY_DEADLINE_SECONDS", 5, least=0.1, most=60)
+LEASE_SECONDS = env.number("LEASE_SECONDS", 8, least=0.2, most=120)
+if LEASE_SECONDS <= GATEWAY_DEADLINE_SECONDS:
+    raise env.SettingError(
+        f"LEASE_SECONDS={LEASE_SECONDS:g} is wrong: it must be above GATEWAY_DEADLINE_SECONDS"
+        f" ({GATEWAY_DEADLINE_SECONDS:g})."
+    )
+
+# --- Limits ------------------------------------------------------------------------------------------------
+# Requests a second for one API key on one host, and how many it may be ahead of that; a batch counts its items.
+THROTTLE_RATE = env.number("THROTTLE_RATE", 500, least=0.01)
+THROTTLE_BURST = env.number("THROTTLE_BURST", 1000, least=1)
+# Shared by the processes of this host: throttle state and metrics files.
+RUNTIME_DIR = Path(env.text("RUNTIME_DIR", str(BASE_DIR / "var" / "runtime")))
+
+# --- Metrics and alerts ------------------------------------------------------------------------------------
+# Scraping port 5000 takes this token; "open" lets anyone who reaches the port read the metrics.
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+ALERT_TOKEN = env.text("ALERT_TOKEN")
+# Where the worker reads the web processes' counters, to compare them with the rows.
+WEB_METRICS_URL = env.text("WEB_METRICS_URL", "http://127.0.0.1:9464/metrics")
+# Currencies whose counters start at 0, so that the first payment is seen by rate().
+KPI_CURRENCIES = env.words("KPI_CURRENCIES", "EUR,USD,GBP,JPY,KWD")
+PROMETHEUS_EXPORT_MIGRATIONS = False
+
+# --- Logs --------------------------------------------------------------------------------------------------
+LOG_LEVEL = env.text("LOG_LEVEL", "INFO")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "fintech.logging.JsonFormatter"}},
+    "handlers": {
+        "stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}
+    },
+    "root": {"handlers": ["stdout"], "level": LOG_LEVEL},
+    "loggers": {
+        # Its warnings repeat the path of every refused request; RequestLogMiddleware says the same without it.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+    },
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Payments",
+    "SITE_HEADER": "Payments",
+    "SITE_SYMBOL": "account_balance",
+    "SIDEBAR": {
+        "show_search": False,
+        "navigation": [
+            {
+                "title": "Money",
+                "items": [
+                    {
+                        "title": "Transactions",
+                        "icon": "receipt_long",
+                        "link": reverse_lazy("admin:payments_transaction_changelist"),
+                    },
+                    {
+                        "title": "Refunds",
+                        "icon": "undo",
+                        "link": reverse_lazy("admin:payments_refund_changelist"),
+                    },
+                    {
+                        "title": "Ledger",
+                        "icon": "menu_book",
+                        "link": reverse_lazy("admin:payments_ledgerleg_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "Clients",
+                "items": [
+                    {
+                        "title": "Merchants",
+                        "icon": "storefront",
+                        "link": reverse_lazy("admin:payments_merchant_changelist"),
+                    },
+                    {
+                        "title": "API keys",
+                        "icon": "key",
+                        "link": reverse_lazy("admin:payments_apikey_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "Monitoring",
+                "items": [
+                    {
+                        "title": "Alert deliveries",
+                        "icon": "notifications",
+                        "link": reverse_lazy("admin:alerts_audit_delivery_changelist"),
+                    }
+                ],
+            },
+            {
+                "title": "People",
+                "items": [
+                    {"title": "Users", "icon": "person", "link": reverse_lazy("admin:auth_user_changelist")},
+                    {"title": "Groups", "icon": "group", "link": reverse_lazy("admin:auth_group_changelist")},
+                ],
+            },
+        ],
+    },
+}
+

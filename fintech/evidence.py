@@ -1,0 +1,47 @@
+"""Tables that may only grow.
+
+The application's database role holds no more than INSERT and SELECT on them; the trigger here also stops the
+owner's slips. Only who owns the table or is a superuser can take the trigger away, and `verify_audit` is there to
+notice what they did.
+"""
+
+import re
+
+from django.db.migrations import RunSQL
+
+# A statement trigger refuses even a change that would touch no row, and it is the only kind that sees TRUNCATE.
+REFUSE_CHANGE = """
+CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
+END
+$$
+"""
+
+# The function is shared, so the last table to leave takes it along.
+DROP_UNUSED = """
+DO $$
+BEGIN
+    DROP FUNCTION IF EXISTS refuse_change();
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    NULL;
+END
+$$
+"""
+
+
+def append_only(table: str) -> RunSQL:
+    """A reversible migration operation after which `table` refuses UPDATE, DELETE and TRUNCATE.
+
+    The refusal has SQLSTATE 23001, which Django raises as IntegrityError.
+    """
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", table):
+        raise ValueError(f"{table!r} is no plain table name")
+    return RunSQL(
+        sql=[
+            REFUSE_CHANGE,
+            f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}"
+            " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+        ],
+        reverse_sql=[f"DROP TRIGGER append_only ON {table}", DROP_UNUSED],
+    )

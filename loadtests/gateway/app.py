@@ -1,0 +1,241 @@
+"""The gateway's HTTP interface. docs/gateway.md lists every path and answer."""
+
+import asyncio
+import hmac
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from loadtests.gateway.orders import BadOrder, Order, check_key, read_object, read_order
+from loadtests.gateway.outcomes import APPROVE, Behaviour, Does, Reply
+from loadtests.gateway.profile import Faults, Profile, WrongProfile
+from loadtests.gateway.store import Decision, Store, new_reference
+
+LARGEST_BODY = 64 * 1024
+LARGEST_PAGE = 1000
+LARGEST_SEQ = 2**63 - 1
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+def answer(status: int, body: dict[str, Any], *, replayed: bool = False) -> web.Response:
+    headers = {"Idempotency-Replayed": "true"} if replayed else None
+    return web.Response(
+        body=orjson.dumps(body), status=status, headers=headers, content_type="application/json"
+    )
+
+
+def not_charged(status: int, outcome: str, code: str, message: str | None = None) -> web.Response:
+    body = {"outcome": outcome, "code": code, "charged": False}
+    return answer(status, body if message is None else body | {"message": message})
+
+
+def describe(decision: Decision) -> dict[str, Any]:
+    """What a charge, its replay and its lookup all say; the columns that do not apply are left out."""
+    body = {name: value for name, value in zip(Decision._fields, decision, strict=True) if value is not None}
+    del body["kind"]
+    return body
+
+
+def drop_connection(request: web.Request) -> web.Response:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()  # aiohttp wants one, finds the connection closed and sends nothing
+
+
+class Gateway:
+    def __init__(self, store: Store, *, token: str, control_token: str, log: Callable[..., None]) -> None:
+        self.store = store
+        self.faults = Faults(Profile.from_fields(store.load_profile()))
+        self._bearer = f"Bearer {token}".encode()
+        self._control_bearer = f"Bearer {control_token}".encode()
+        self._log = log
+        self._undecided: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=LARGEST_BODY)
+        for kind in ("charge", "refund"):
+            path = f"/v1/{kind}s"
+            app.router.add_post(path, self._guarded(partial(self.place, kind)))
+            app.router.add_get(path + "/{key}", self._guarded(partial(self.look_up, kind)))
+            app.router.add_post(path + "/{key}/cancel", self._guarded(partial(self.cancel, kind)))
+        app.router.add_get("/v1/totals", self._guarded(self.totals))
+        app.router.add_get("/v1/records", self._guarded(self.records))
+        for method, handler in (
+            ("GET", self.show_profile),
+            ("PUT", self.replace_profile),
+            ("PATCH", self.replace_profile),
+        ):
+            app.router.add_route(method, "/control/profile", self._guarded(handler, control=True))
+        app.router.add_get("/health", self.health)
+        return app
+
+    def _guarded(self, handler: Handler, *, control: bool = False) -> Handler:
+        """Lets in who holds the token, and turns what can go wrong inside into an answer."""
+        expected = self._control_bearer if control else self._bearer
+
+        async def guarded(request: web.Request) -> web.Response:
+            given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(given, expected):
+                return not_charged(401, "error", "unauthorized")
+            try:
+                return await handler(request)
+            except BadOrder as error:
+                return not_charged(error.status, "error", error.code, str(error))
+            except web.HTTPRequestEntityTooLarge:
+                return not_charged(413, "error", "too_large", f"The body is above {LARGEST_BODY} bytes.")
+            except sqlite3.Error:
+                # Reading failed, or the commit did and SQLite rolled it back: either way nothing was charged.
+                return not_charged(503, "unavailable", "storage_unavailable")
+
+        return guarded
+
+    # Charges and refunds
+
+    async def place(self, kind: str, request: web.Request) -> web.Response:
+        order = read_order(kind, request.headers.get("Idempotency-Key"), await request.read())
+        known = self.store.find(kind, order.key)
+        if known:
+            return self._replay(known, order)
+        behaviour = self.faults.behaviour(order.amount)
+        if behaviour.once and not self.store.first_attempt(kind, order.key):
+            behaviour = APPROVE
+        seconds = self.faults.seconds_before(behaviour)
+        if behaviour.decides:
+            return await self._decide(request, order, behaviour, seconds)
+        await asyncio.sleep(seconds)
+        if behaviour.does is Does.NOTHING:
+            return drop_connection(request)
+        return await self._refuse(order, behaviour)
+
+    async def _decide(
+        self, request: web.Request, order: Order, behaviour: Behaviour, seconds: float
+    ) -> web.Response:
+        with self._may_still_charge(order):
+            if seconds:
+                await asyncio.sleep(seconds)
+            decision, first = self.store.decide(self._decision(order, behaviour))
+        if not first:
+            return self._replay(decision, order)
+        if behaviour.reply is Reply.LOST:
+            return drop_connection(request)
+        if behaviour.reply is Reply.LATE:
+            await asyncio.sleep(self.faults.profile.hold_seconds)
+        return answer(200, describe(decision))
+
+    async def _refuse(self, order: Order, behaviour: Behaviour) -> web.Response:
+        """Not charged is a promise, so an attempt with the same key that may still charge is waited for."""
+        while others := self._undecided.get((order.kind, order.key)):
+            await asyncio.wait(others)
+        known = self.store.find(order.kind, order.key)
+        if known:
+            return self._replay(known, order)
+        assert behaviour.code is not None
+        return not_charged(502 if behaviour.does is Does.ERROR else 503, behaviour.does.value, behaviour.code)
+
+    @contextmanager
+    def _may_still_charge(self, order: Order) -> Iterator[None]:
+        name = (order.kind, order.key)
+        done = asyncio.get_running_loop().create_future()
+        self._undecided.setdefault(name, set()).add(done)
+        try:
+            yield
+        finally:
+            done.set_result(None)
+            self._undecided[name].discard(done)
+            if not self._undecided[name]:
+                del self._undecided[name]
+
+    def _decision(self, order: Order, behaviour: Behaviour) -> Decision:
+        code = behaviour.code or self._refusal(order)
+        return Decision(
+            kind=order.kind,
+            key=order.key,
+            outcome="declined" if code else "approved",
+            code=code,
+            charge=order.charge,
+            amount=order.amount,
+            currency=order.currency,
+            reference=None if code else new_reference(),
+        )
+
+    def _refusal(self, order: Order) -> str | None:
+        """Why a refund cannot be given back, if so."""
+        if order.charge is None:
+            return None
+        left = self.store.left_to_refund(order.charge)
+        if left is None:
+            return "charge_not_found"
+        amount, currency = left
+        if order.currency != currency:
+            return "currency_differs"
+        return "exceeds_charge" if order.amount > amount else None
+
+    def _replay(self, known: Decision, order: Order) -> web.Response:
+        if known.outcome == "cancelled":
+            return answer(409, describe(known))
+        if (known.amount, known.currency, known.charge) != (order.amount, order.currency, order.charge):
+            return not_charged(422, "error", "key_reused", "This key was used with another order.")
+        return answer(200, describe(known), replayed=True)
+
+    # By key
+
+    async def look_up(self, kind: str, request: web.Request) -> web.Response:
+        if self.faults.profile.cancel_fails:
+            return answer(503, {"outcome": "unavailable", "code": "lookup_unavailable"})
+        known = self.store.find(kind, check_key(request.match_info["key"]))
+        return answer(200, describe(known)) if known else answer(404, {"outcome": "not_found"})
+
+    async def cancel(self, kind: str, request: web.Request) -> web.Response:
+        """Leaves a tombstone, also for a key never seen: a charge still under way will not be made."""
+        if self.faults.profile.cancel_fails:
+            return answer(503, {"outcome": "unavailable", "code": "cancel_unavailable"})
+        key = check_key(request.match_info["key"])
+        decision, _ = self.store.decide(Decision(kind, key, "cancelled"))
+        outcome = {"approved": "already_charged", "declined": "already_declined", "cancelled": "cancelled"}
+        return answer(200, describe(decision) | {"outcome": outcome[decision.outcome]})
+
+    # The record of what moved
+
+    async def totals(self, request: web.Request) -> web.Response:
+        return answer(200, {"currencies": self.store.totals()})
+
+    async def records(self, request: web.Request) -> web.Response:
+        after = self._whole_number(request, "after", 0, 0, LARGEST_SEQ)
+        limit = self._whole_number(request, "limit", LARGEST_PAGE, 1, LARGEST_PAGE)
+        rows = list(self.store.records(after, limit + 1))
+        page = rows[:limit]
+        return answer(200, {"records": page, "next": page[-1]["seq"] if len(rows) > limit else None})
+
+    @staticmethod
+    def _whole_number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+        text = request.query.get(name, str(default))
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+            raise BadOrder(422, "invalid_request", f"{name} must be a whole number from {least} to {most}.")
+        return int(text)
+
+    # Control
+
+    async def show_profile(self, request: web.Request) -> web.Response:
+        return answer(200, self.faults.profile.to_fields())
+
+    async def replace_profile(self, request: web.Request) -> web.Response:
+        """PUT starts from the defaults, PATCH from the profile in force."""
+        changes = read_object(await request.read())
+        kept = self.faults.profile.to_fields() if request.method == "PATCH" else {}
+        try:
+            profile = Profile.from_fields(kept | changes)
+        except WrongProfile as error:
+            raise BadOrder(422, "invalid_profile", str(error)) from None
+        self.store.save_profile(profile.to_fields())
+        self.faults = Faults(profile)
+        self._log("profile_changed", profile=profile.to_fields())
+        return answer(200, profile.to_fields())
+
+    async def health(self, request: web.Request) -> web.Response:
+        return answer(200, {"status": "ok"})

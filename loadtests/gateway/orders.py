@@ -1,0 +1,59 @@
+"""An order to move money, read from a request and checked."""
+
+import re
+from typing import Any, NamedTuple
+
+import orjson
+
+LARGEST_AMOUNT = 10**15
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+CURRENCY = re.compile(r"[A-Z]{3}")
+
+
+class BadOrder(ValueError):
+    """The request cannot be understood: nothing was charged. Answered with status, code and message."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class Order(NamedTuple):
+    kind: str
+    key: str
+    amount: int
+    currency: str
+    charge: str | None = None
+
+
+def check_key(key: str | None) -> str:
+    if key is None or not KEY.fullmatch(key):
+        raise BadOrder(400, "invalid_key", "Idempotency-Key must be 1 to 255 visible ASCII characters.")
+    return key
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise BadOrder(400, "invalid_json", "The body is not JSON.") from None
+    if type(content) is not dict:
+        raise BadOrder(422, "invalid_request", "The body must be a JSON object.")
+    return content
+
+
+def read_order(kind: str, key: str | None, body: bytes) -> Order:
+    """Other fields of the body (payment_method, reference) are neither needed nor kept."""
+    key = check_key(key)
+    content = read_object(body)
+    amount, currency, charge = content.get("amount"), content.get("currency"), content.get("charge")
+    if type(amount) is not int or not 1 <= amount <= LARGEST_AMOUNT:
+        raise BadOrder(422, "invalid_request", f"amount must be a whole number from 1 to {LARGEST_AMOUNT}.")
+    if type(currency) is not str or not CURRENCY.fullmatch(currency):
+        raise BadOrder(422, "invalid_request", "currency must be three capital letters (ISO 4217).")
+    if kind == "charge":
+        return Order(kind, key, amount, currency)
+    if type(charge) is not str or not KEY.fullmatch(charge):
+        raise BadOrder(422, "invalid_request", "charge must be the key of the charge to refund.")
+    return Order(kind, key, amount, currency, charge)

@@ -1,0 +1,100 @@
+"""The fault profile: what goes wrong, how often and how slowly. Set at run time, kept across restarts."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from random import Random
+from typing import Any
+
+from loadtests.gateway.outcomes import APPROVE, BY_RATIO, HOLD, MAGIC, Behaviour
+
+LONGEST_HOLD = 600
+LONGEST_LATENCY_MS = LONGEST_HOLD * 1000
+
+
+class WrongProfile(ValueError):
+    """A field is unknown or out of range; the message is one sentence for whoever sent it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The ratios are shares of all charges and refunds whose amount is not magic; the rest is approved."""
+
+    latency_ms: float = 0
+    latency_jitter_ms: float = 0  # up to this much is added to latency_ms, evenly spread
+    decline_ratio: float = 0
+    error_ratio: float = 0
+    unavailable_ratio: float = 0
+    timeout_ratio: float = 0
+    lose_reply_ratio: float = 0
+    late_reply_ratio: float = 0
+    drop_ratio: float = 0
+    hold_seconds: float = 10
+    cancel_fails: bool = False
+    seed: int | None = None
+
+    def to_fields(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_fields(cls, values: Mapping[str, Any]) -> "Profile":
+        """Raises WrongProfile, naming the field."""
+        known = {field.name for field in fields(cls)}
+        for name in values:
+            if name not in known:
+                raise WrongProfile(f"{name} is not a field of the profile: use {', '.join(sorted(known))}.")
+        for name in values.keys() & BY_RATIO.keys():
+            _check_number(name, values[name], 1)
+        for name, most in _LIMITS.items():
+            _check_number(name, values.get(name, 0), most)
+        if type(values.get("cancel_fails", False)) is not bool:
+            raise WrongProfile("cancel_fails must be true or false.")
+        if values.get("seed") is not None and type(values["seed"]) is not int:
+            raise WrongProfile("seed must be a whole number or null.")
+        if sum(values.get(name, 0) for name in BY_RATIO) > 1 + 1e-9:
+            raise WrongProfile(f"The sum of {', '.join(BY_RATIO)} must not be above 1.")
+        return cls(**values)
+
+
+_LIMITS = {
+    "latency_ms": LONGEST_LATENCY_MS,
+    "latency_jitter_ms": LONGEST_LATENCY_MS,
+    "hold_seconds": LONGEST_HOLD,
+}
+
+
+def _check_number(name: str, value: object, most: float) -> None:
+    if type(value) not in (int, float) or not isfinite(value) or not 0 <= value <= most:  # type: ignore[arg-type, operator]
+        raise WrongProfile(f"{name} must be a number from 0 to {most}.")
+
+
+class Faults:
+    """Draws what happens next from a profile; a profile with a seed repeats the same draws."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self._random = Random(profile.seed)
+        self._shares = [
+            (getattr(profile, name), behaviour)
+            for name, behaviour in BY_RATIO.items()
+            if getattr(profile, name)
+        ]
+
+    def behaviour(self, amount: int) -> Behaviour:
+        magic = MAGIC.get(amount % 1000)
+        if magic:
+            return magic
+        if self._shares:
+            draw = self._random.random()
+            for share, behaviour in self._shares:
+                draw -= share
+                if draw < 0:
+                    return behaviour
+        return APPROVE
+
+    def seconds_before(self, behaviour: Behaviour) -> float:
+        """How long a request with this behaviour waits before anything is decided."""
+        latency = self.profile.latency_ms
+        if self.profile.latency_jitter_ms:
+            latency += self._random.uniform(0, self.profile.latency_jitter_ms)
+        return latency / 1000 + (self.profile.hold_seconds if behaviour.wait == HOLD else behaviour.wait)

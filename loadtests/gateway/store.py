@@ -1,0 +1,167 @@
+"""What the gateway remembers, in one SQLite file: a decision per key, never changed, and the fault profile.
+
+Each decision is committed before it is answered (write-ahead log, synchronous=NORMAL: a killed process loses
+nothing, a machine that loses power may lose the last moments). One process at a time holds the file.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS decision (
+    seq       INTEGER PRIMARY KEY,
+    kind      TEXT NOT NULL CHECK (kind IN ('charge', 'refund')),
+    key       TEXT NOT NULL,
+    outcome   TEXT NOT NULL CHECK (outcome IN ('approved', 'declined', 'cancelled')),
+    code      TEXT,
+    charge    TEXT,
+    amount    INTEGER CHECK (amount > 0),
+    currency  TEXT,
+    reference TEXT,
+    at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+    UNIQUE (kind, key),
+    CHECK ((outcome = 'declined') = (code IS NOT NULL)),
+    CHECK ((outcome = 'approved') = (reference IS NOT NULL)),
+    CHECK ((outcome = 'cancelled') = (amount IS NULL)),
+    CHECK ((amount IS NULL) = (currency IS NULL)),
+    CHECK ((kind = 'refund' AND outcome <> 'cancelled') = (charge IS NOT NULL))
+) STRICT;
+
+CREATE INDEX IF NOT EXISTS refunds_of_a_charge ON decision (charge)
+WHERE kind = 'refund' AND outcome = 'approved';
+
+CREATE TABLE IF NOT EXISTS total (
+    currency TEXT NOT NULL,
+    kind     TEXT NOT NULL,
+    amount   INTEGER NOT NULL,
+    count    INTEGER NOT NULL,
+    PRIMARY KEY (currency, kind)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS attempt (kind TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (kind, key)) STRICT;
+CREATE TABLE IF NOT EXISTS profile (id INTEGER PRIMARY KEY CHECK (id = 1), fields TEXT NOT NULL) STRICT;
+
+CREATE TRIGGER IF NOT EXISTS count_moved_money AFTER INSERT ON decision WHEN NEW.outcome = 'approved' BEGIN
+    INSERT INTO total (currency, kind, amount, count) VALUES (NEW.currency, NEW.kind, NEW.amount, 1)
+    ON CONFLICT DO UPDATE SET amount = amount + excluded.amount, count = count + 1;
+END;
+
+CREATE TRIGGER IF NOT EXISTS refunds_stay_within_the_charge BEFORE INSERT ON decision
+WHEN NEW.kind = 'refund' AND NEW.outcome = 'approved' AND NEW.amount > (
+    SELECT COALESCE(SUM(CASE kind WHEN 'charge' THEN amount ELSE -amount END), 0) FROM (
+        SELECT kind, amount FROM decision
+        WHERE kind = 'charge' AND key = NEW.charge AND outcome = 'approved' AND currency = NEW.currency
+        UNION ALL
+        SELECT kind, amount FROM decision
+        WHERE kind = 'refund' AND charge = NEW.charge AND outcome = 'approved'
+    )
+) BEGIN SELECT RAISE(ABORT, 'the refunds would exceed the charge'); END;
+
+CREATE TRIGGER IF NOT EXISTS decisions_do_not_change BEFORE UPDATE ON decision
+BEGIN SELECT RAISE(ABORT, 'a decision never changes'); END;
+
+CREATE TRIGGER IF NOT EXISTS decisions_do_not_vanish BEFORE DELETE ON decision
+BEGIN SELECT RAISE(ABORT, 'a decision never changes'); END;
+"""
+
+
+class StoreError(Exception):
+    """The file cannot be used; the message is one sentence for the person who starts the program."""
+
+
+class Decision(NamedTuple):
+    """A row of `decision`. A cancelled key has no amount: it may never have been seen before."""
+
+    kind: str
+    key: str
+    outcome: str
+    code: str | None = None
+    charge: str | None = None  # the key of the charge that a refund gives back
+    amount: int | None = None
+    currency: str | None = None
+    reference: str | None = None
+
+
+_COLUMNS = ", ".join(Decision._fields)
+_FIND = f"SELECT {_COLUMNS} FROM decision WHERE kind = ? AND key = ?"  # noqa: S608 our own words
+_ADD = f"INSERT INTO decision ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608
+_REFUNDED = """SELECT COALESCE(SUM(amount), 0) FROM decision
+               WHERE kind = 'refund' AND charge = ? AND outcome = 'approved'"""
+_RECORDS = """SELECT seq, kind, key, charge, outcome, amount, currency, reference, at FROM decision
+              WHERE seq > ? AND outcome = 'approved' ORDER BY seq LIMIT ?"""
+
+
+def new_reference() -> str:
+    return f"gw_{uuid4().hex}"
+
+
+class Store:
+    """Every method is one synchronous step: on one event loop nothing comes between read and write."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises StoreError when the file cannot be created, written, or is held by another process."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=1)
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.executescript(SCHEMA)
+            self._db.execute("BEGIN IMMEDIATE")  # takes the lock now, and shows that the file can be written
+            self._db.execute("COMMIT")
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"The data file {path} cannot be used: {error}.") from None
+
+    def close(self) -> None:
+        self._db.close()
+
+    def find(self, kind: str, key: str) -> Decision | None:
+        row = self._db.execute(_FIND, (kind, key)).fetchone()
+        return Decision._make(row) if row else None
+
+    def decide(self, decision: Decision) -> tuple[Decision, bool]:
+        """What is decided for this key, and whether it is this decision: the first one stays."""
+        if self._db.execute(_ADD, decision).rowcount:
+            return decision, True
+        earlier = self.find(decision.kind, decision.key)
+        assert earlier is not None
+        return earlier, False
+
+    def left_to_refund(self, charge: str) -> tuple[int, str] | None:
+        """Amount and currency that an approved charge still holds; None where there is no such charge."""
+        found = self.find("charge", charge)
+        if found is None or found.amount is None or found.currency is None or found.outcome != "approved":
+            return None
+        (refunded,) = self._db.execute(_REFUNDED, (charge,)).fetchone()
+        return found.amount - refunded, found.currency
+
+    def first_attempt(self, kind: str, key: str) -> bool:
+        """True once per key, also across restarts."""
+        return (
+            self._db.execute("INSERT INTO attempt VALUES (?, ?) ON CONFLICT DO NOTHING", (kind, key)).rowcount
+            == 1
+        )
+
+    def totals(self) -> dict[str, dict[str, int]]:
+        totals: dict[str, dict[str, int]] = {}
+        for currency, kind, amount, count in self._db.execute("SELECT * FROM total ORDER BY currency, kind"):
+            row = totals.setdefault(currency, {"charged": 0, "charges": 0, "refunded": 0, "refunds": 0})
+            row |= {f"{kind}s": count, "charged" if kind == "charge" else "refunded": amount}
+        return totals
+
+    def records(self, after: int, limit: int) -> Iterator[dict[str, Any]]:
+        """Money that moved, in the order in which it was committed."""
+        cursor = self._db.execute(_RECORDS, (after, limit))
+        names = [column[0] for column in cursor.description]
+        return (dict(zip(names, row, strict=True)) for row in cursor)
+
+    def load_profile(self) -> dict[str, Any]:
+        row = self._db.execute("SELECT fields FROM profile").fetchone()
+        return json.loads(row[0]) if row else {}
+
+    def save_profile(self, fields: dict[str, Any]) -> None:
+        self._db.execute("INSERT OR REPLACE INTO profile VALUES (1, ?)", (json.dumps(fields),))

@@ -1,0 +1,146 @@
+"""The real gateway simulator for a test: `with running_gateway(tmp_path) as gateway: ...`."""
+
+import http.client
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Answer(NamedTuple):
+    status: int
+    body: dict[str, Any]
+    replayed: bool = False
+
+
+class Simulator:
+    """A simulator process on a free port, which it keeps across `restart`."""
+
+    def __init__(self, data: Path, **env: str) -> None:
+        self.data = data
+        self.token = env.setdefault("GATEWAY_TOKEN", secrets.token_urlsafe(16))
+        self.control_token = env.setdefault("GATEWAY_CONTROL_TOKEN", secrets.token_urlsafe(16))
+        self.port = 0
+        self._env = os.environ | env
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process is not None, "the simulator is not running"
+        return self._process
+
+    def start(self) -> None:
+        assert self._process is None, "the simulator is running already"
+        command = [
+            sys.executable,
+            "-m",
+            "loadtests.gateway",
+            "--port",
+            str(self.port),
+            "--data",
+            str(self.data),
+        ]
+        self._process = subprocess.Popen(command, cwd=ROOT, env=self._env, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        started = json.loads(self._process.stdout.readline() or '{"event": "died, see its standard error"}')
+        assert started["event"] == "gateway_listening", started
+        self.port = started["port"]
+
+    def kill(self) -> None:
+        """SIGKILL: no clean-up of any kind."""
+        self.process.kill()
+        self._end()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.terminate()
+        return self._end()
+
+    def restart(self) -> None:
+        """A new process with the same data and port; the old one is killed if it still runs."""
+        if self._process is not None:
+            self.kill()
+        self.start()
+
+    def _end(self) -> int:
+        code = self.process.wait(timeout=10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self._process = None
+        return code
+
+    def request(
+        self, method: str, path: str, body: object = None, *, token: str | None = None, key: str | None = None
+    ) -> Answer:
+        """Raises OSError or HTTPException when the connection is dropped. Bytes are sent as they are."""
+        headers = {"Authorization": f"Bearer {self.token if token is None else token}"}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, content, headers)
+            response = connection.getresponse()
+            replayed = response.getheader("Idempotency-Replayed") == "true"
+            return Answer(response.status, json.loads(response.read()), replayed)
+        finally:
+            connection.close()
+
+    def post_charge(self, key: str, amount: int, currency: str = "EUR") -> Answer:
+        return self.request("POST", "/v1/charges", {"amount": amount, "currency": currency}, key=key)
+
+    def post_refund(self, key: str, charge: str, amount: int, currency: str = "EUR") -> Answer:
+        body = {"charge": charge, "amount": amount, "currency": currency}
+        return self.request("POST", "/v1/refunds", body, key=key)
+
+    def charge(self, key: str) -> dict[str, Any]:
+        """The gateway's record of our key: `{"outcome": "not_found"}` where there is none."""
+        return self.request("GET", f"/v1/charges/{key}").body
+
+    def refund(self, key: str) -> dict[str, Any]:
+        return self.request("GET", f"/v1/refunds/{key}").body
+
+    def cancel(self, key: str, kind: str = "charge") -> Answer:
+        return self.request("POST", f"/v1/{kind}s/{key}/cancel")
+
+    def profile(self, **changes: Any) -> dict[str, Any]:
+        """Changes these fields of the fault profile and answers the whole of it."""
+        answer = self.request("PATCH", "/control/profile", changes, token=self.control_token)
+        assert answer.status == 200, answer
+        return answer.body
+
+    def totals(self) -> dict[str, dict[str, int]]:
+        return self.request("GET", "/v1/totals").body["currencies"]
+
+    def records(self) -> list[dict[str, Any]]:
+        """All the money that moved, in order."""
+        found: list[dict[str, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            page = self.request("GET", f"/v1/records?after={after}").body
+            found += page["records"]
+            after = page["next"]
+        return found
+
+
+@contextmanager
+def running_gateway(tmp_path: Path, **env: str) -> Iterator[Simulator]:
+    """`env` adds to the process's environment; both tokens are random by default."""
+    gateway = Simulator(tmp_path / "gateway.sqlite3", **env)
+    gateway.start()
+    try:
+        yield gateway
+    finally:
+        if gateway._process is not None:
+            gateway.kill()

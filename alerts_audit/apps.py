@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class AlertsAuditConfig(AppConfig):
+    name = "alerts_audit"
+    verbose_name = "Alert trail"
+    # The application's database role may add to these and read them, nothing else (fintech/grants.py).
+    evidence_models = ("delivery",)

@@ -1,0 +1,55 @@
+"""What Alertmanager sent, kept as evidence.
+
+A delivery is the body of one `POST /alert`, byte for byte, with its hash. It is committed before anybody
+tries to understand it, so a body that we cannot read is kept all the same, and it never changes: triggers and
+the database role refuse that (`fintech/evidence.py`).
+"""
+
+from django.db import models
+from django.db.models.functions import Now
+from django.db.models.lookups import Exact, GreaterThanOrEqual
+
+# Bodies above this size are shown in lists without a look inside.
+READABLE_IN_LISTS = 64 * 1024
+
+
+class OctetLength(models.Func):
+    function = "octet_length"
+    arity = 1
+    output_field = models.IntegerField()
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def for_list(self) -> "DeliveryQuerySet":
+        """Without the bodies, which may have 16 MiB each; the small ones come along as `small_body`."""
+        small_body = models.Case(
+            models.When(size__lte=READABLE_IN_LISTS, then="body"), output_field=models.BinaryField()
+        )
+        return self.defer("body").annotate(small_body=small_body)
+
+
+class Delivery(models.Model):
+    received_at = models.DateTimeField(db_default=Now(), editable=False)  # the database's clock
+    source = models.TextField(help_text="Whose token it came with.")
+    content_type = models.TextField(null=True)
+    content_encoding = models.TextField(null=True, help_text="A compressed body is kept as it came.")
+    body = models.BinaryField()
+    sha256 = models.BinaryField(verbose_name="SHA-256")
+    size = models.BigIntegerField(help_text="Bytes.")
+    request_id = models.TextField(null=True)
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        constraints = [
+            models.CheckConstraint(condition=Exact(OctetLength("sha256"), 32), name="delivery_sha256_length"),
+            models.CheckConstraint(
+                condition=GreaterThanOrEqual(models.F("size"), OctetLength("body")), name="delivery_size"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"delivery {self.pk}"

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
 from random import Random
 from typing import Any
 
@@ -64,7 +63,7 @@ _LIMITS = {
 
 
 def _check_number(name: str, value: object, most: float) -> None:
-    if type(value) not in (int, float) or not isfinite(value) or not 0 <= value <= most:  # type: ignore[arg-type, operator]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
         raise WrongProfile(f"{name} must be a number from 0 to {most}.")
 
 

@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,22 +80,36 @@ class Simulator:
         self._process = None
         return code
 
-    def request(
+    def request(self, method: str, path: str, body: object = None, **headers: str | None) -> Answer:
+        """Raises OSError or HTTPException when the connection is dropped. `headers` are those of `send`."""
+        return self.receive(self.send(method, path, body, **headers))
+
+    def send(
         self, method: str, path: str, body: object = None, *, token: str | None = None, key: str | None = None
-    ) -> Answer:
-        """Raises OSError or HTTPException when the connection is dropped. Bytes are sent as they are."""
+    ) -> http.client.HTTPConnection:
+        """Sends a request; `receive` waits for its answer. A body of bytes is sent as it is."""
         headers = {"Authorization": f"Bearer {self.token if token is None else token}"}
         if key is not None:
             headers["Idempotency-Key"] = key
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, content, headers)
+        connection.request(method, path, content, headers)
+        return connection
+
+    def receive(self, connection: http.client.HTTPConnection) -> Answer:
+        with closing(connection):
             response = connection.getresponse()
             replayed = response.getheader("Idempotency-Replayed") == "true"
             return Answer(response.status, json.loads(response.read()), replayed)
-        finally:
-            connection.close()
+
+    def hold_charge(self, key: str, amount: int, currency: str = "EUR") -> http.client.HTTPConnection:
+        """A charge that the gateway has read, but not answered."""
+        held = self.send("POST", "/v1/charges", {"amount": amount, "currency": currency}, key=key)
+        for _ in range(
+            2
+        ):  # two whole round trips that began later: its loop has been through the first request
+            self.request("GET", "/health")
+        return held
 
     def post_charge(self, key: str, amount: int, currency: str = "EUR") -> Answer:
         return self.request("POST", "/v1/charges", {"amount": amount, "currency": currency}, key=key)

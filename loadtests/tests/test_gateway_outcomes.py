@@ -1,0 +1,203 @@
+"""What each magic amount and each ratio of the profile does, seen over HTTP."""
+
+import re
+from http.client import HTTPException
+from uuid import uuid4
+
+import pytest
+
+from loadtests.gateway.outcomes import BY_RATIO, MAGIC
+from loadtests.gateway.profile import Faults, Profile, WrongProfile
+from loadtests.tests.simulator import ROOT, Simulator
+
+DROPPED = (OSError, HTTPException)
+MANUAL = (ROOT / "docs/gateway.md").read_text()
+
+ANSWERED = {
+    901: (200, "declined", "insufficient_funds"),
+    902: (200, "declined", "do_not_honor"),
+    903: (200, "declined", "expired_card"),
+    904: (200, "declined", "lost_or_stolen"),
+    911: (502, "error", "processing_error"),
+    912: (503, "unavailable", "acquirer_unavailable"),
+    913: (503, "unavailable", "acquirer_unavailable"),
+    923: (200, "approved", None),
+    925: (200, "approved", None),
+    931: (200, "approved", None),
+    999: (200, "approved", None),
+    900: (200, "approved", None),
+}
+NOT_ANSWERED = {921: "not_found", 922: "approved", 924: "not_found"}
+
+
+def key() -> str:
+    return str(uuid4())
+
+
+@pytest.fixture
+def quick(gateway: Simulator) -> Simulator:
+    gateway.profile(hold_seconds=0.2)
+    return gateway
+
+
+@pytest.mark.parametrize(("ending", "expected"), ANSWERED.items())
+def test_a_charge_ends_as_its_magic_amount_says(quick, ending, expected):
+    used = key()
+
+    answer = quick.post_charge(used, 5000 + ending)
+
+    assert (answer.status, answer.body["outcome"], answer.body.get("code")) == expected
+    stored = quick.charge(used)["outcome"]
+    assert stored == (expected[1] if answer.status == 200 else "not_found")
+
+
+@pytest.mark.parametrize(("ending", "stored"), NOT_ANSWERED.items())
+def test_a_reply_that_never_comes_leaves_what_the_table_says(quick, ending, stored):
+    used = key()
+
+    with pytest.raises(DROPPED):
+        quick.post_charge(used, 5000 + ending)
+
+    assert quick.charge(used)["outcome"] == stored
+
+
+@pytest.mark.parametrize(("ending", "expected"), ANSWERED.items())
+def test_a_refund_follows_the_same_table(quick, ending, expected):
+    charge, refund = key(), key()
+    quick.post_charge(charge, 10_000)
+
+    answer = quick.post_refund(refund, charge, 5000 + ending)
+
+    assert (answer.status, answer.body["outcome"], answer.body.get("code")) == expected
+
+
+@pytest.mark.parametrize(("ending", "stored"), NOT_ANSWERED.items())
+def test_a_refund_whose_reply_never_comes_follows_the_same_table(quick, ending, stored):
+    charge, refund = key(), key()
+    quick.post_charge(charge, 10_000)
+
+    with pytest.raises(DROPPED):
+        quick.post_refund(refund, charge, 5000 + ending)
+
+    assert quick.refund(refund)["outcome"] == stored
+
+
+def test_every_magic_amount_is_tried_here():
+    assert MAGIC.keys() == (ANSWERED.keys() | NOT_ANSWERED.keys()) - {900, 999}
+
+
+def test_the_manual_has_the_same_table_as_the_code():
+    rows = re.findall(r"^\| (\d{3}) \| (\w+) \| (\w*) ?\|", MANUAL, re.MULTILINE)
+
+    assert rows == [(str(ending), does.does.value, does.code or "") for ending, does in MAGIC.items()]
+
+
+def test_the_manual_names_every_field_of_the_profile_with_its_default():
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", MANUAL, re.MULTILINE))
+
+    assert rows == {
+        name: str(value).lower().replace("none", "null") for name, value in Profile().to_fields().items()
+    }
+
+
+def test_unavailable_once_is_approved_on_the_second_attempt(quick):
+    used = key()
+
+    first, second = quick.post_charge(used, 1913), quick.post_charge(used, 1913)
+
+    assert (first.status, second.status, second.body["outcome"]) == (503, 200, "approved")
+    assert not second.replayed
+
+
+def test_errors_stay_errors_and_never_charge(quick):
+    used = key()
+
+    assert [quick.post_charge(used, 1911).status for _ in range(3)] == [502] * 3
+    assert quick.charge(used) == {"outcome": "not_found"}
+
+
+def test_a_lost_reply_is_found_again_by_a_replay(quick):
+    used = key()
+    with pytest.raises(DROPPED):
+        quick.post_charge(used, 1922)
+
+    answer = quick.post_charge(used, 1922)
+
+    assert (answer.status, answer.body["outcome"], answer.replayed) == (200, "approved", True)
+    assert answer.body == quick.charge(used)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "status"), [("decline_ratio", 200), ("error_ratio", 502), ("unavailable_ratio", 503)]
+)
+def test_a_ratio_of_one_hits_every_ordinary_amount(gateway, ratio, status):
+    gateway.profile(**{ratio: 1})
+    used = key()
+
+    answer = gateway.post_charge(used, 1250)
+
+    assert answer.status == status
+    assert answer.body["outcome"] == BY_RATIO[ratio].does.value
+    assert gateway.post_charge(key(), 1901).body["code"] == "insufficient_funds"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "stored"),
+    [("timeout_ratio", "not_found"), ("lose_reply_ratio", "approved"), ("drop_ratio", "not_found")],
+)
+def test_a_ratio_can_take_the_reply_away(gateway, ratio, stored):
+    gateway.profile(**{ratio: 1, "hold_seconds": 0.05})
+    used = key()
+
+    with pytest.raises(DROPPED):
+        gateway.post_charge(used, 1250)
+
+    assert gateway.charge(used)["outcome"] == stored
+
+
+def test_a_late_reply_was_charged_before_it_came(gateway):
+    gateway.profile(late_reply_ratio=1, hold_seconds=0.1)
+
+    answer = gateway.post_charge(key(), 1250)
+
+    assert answer.body["outcome"] == "approved"
+
+
+def test_a_seed_repeats_the_draws_and_the_shares_come_out():
+    profile = Profile(decline_ratio=0.3, error_ratio=0.1, seed=7)
+    one, other = Faults(profile), Faults(profile)
+
+    draws = [one.behaviour(1250) for _ in range(5000)]
+
+    assert draws == [other.behaviour(1250) for _ in range(5000)]
+    assert draws.count(BY_RATIO["decline_ratio"]) / 5000 == pytest.approx(0.3, abs=0.03)
+    assert draws.count(BY_RATIO["error_ratio"]) / 5000 == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"lantency_ms": 5}, "lantency_ms is not a field of the profile"),
+        ({"latency_ms": -1}, "latency_ms must be a number from 0 to 600000."),
+        ({"latency_ms": "5"}, "latency_ms must be a number from 0 to 600000."),
+        ({"latency_ms": None}, "latency_ms must be a number from 0 to 600000."),
+        ({"hold_seconds": 601}, "hold_seconds must be a number from 0 to 600."),
+        ({"hold_seconds": 10**400}, "hold_seconds must be a number from 0 to 600."),
+        ({"decline_ratio": 1.01}, "decline_ratio must be a number from 0 to 1."),
+        ({"error_ratio": True}, "error_ratio must be a number from 0 to 1."),
+        ({"drop_ratio": float("nan")}, "drop_ratio must be a number from 0 to 1."),
+        ({"drop_ratio": 0.6, "error_ratio": 0.5}, "The sum of decline_ratio"),
+        ({"cancel_fails": 1}, "cancel_fails must be true or false."),
+        ({"seed": 1.5}, "seed must be a whole number or null."),
+        ({"seed": True}, "seed must be a whole number or null."),
+    ],
+)
+def test_a_wrong_profile_is_refused_with_a_sentence(fields, sentence):
+    with pytest.raises(WrongProfile, match=re.escape(sentence)):
+        Profile.from_fields(fields)
+
+
+def test_ratios_may_fill_the_whole():
+    thirds = {"decline_ratio": 0.7, "error_ratio": 0.1, "drop_ratio": 0.2}
+
+    assert Profile.from_fields(thirds).decline_ratio == 0.7

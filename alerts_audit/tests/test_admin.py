@@ -1,0 +1,138 @@
+"""The trail in the admin: readable, safe to look at, and out of reach of any change."""
+
+import secrets
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from alerts_audit.admin import EstimatingPaginator
+from alerts_audit.models import READABLE_IN_LISTS, Delivery
+from alerts_audit.services import record_delivery
+from alerts_audit.tests.payloads import UNREADABLE, alertmanager_body
+
+LIST = "/admin/alerts_audit/delivery/"
+
+
+def record(body: bytes) -> Delivery:
+    return record_delivery(
+        source="alertmanager", body=body, content_type=None, content_encoding=None, request_id=None
+    )
+
+
+def sign_in(*, superuser: bool = False, permissions: tuple[str, ...] = ()) -> Client:
+    user = User.objects.create(username=secrets.token_hex(8), is_staff=True, is_superuser=superuser)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def admin() -> Client:
+    return sign_in(superuser=True)
+
+
+def test_a_person_without_the_permission_sees_nothing():
+    delivery = record(b"{}")
+    client = sign_in()
+
+    for path in (LIST, f"{LIST}{delivery.pk}/change/", f"{LIST}{delivery.pk}/body"):
+        assert client.get(path).status_code == 403
+    assert Client().get(f"{LIST}{delivery.pk}/body").status_code == 302  # to the sign-in page
+
+
+def test_the_view_permission_is_the_only_one_there_is():
+    permissions = Permission.objects.filter(content_type__app_label="alerts_audit")
+    client = sign_in(permissions=("view_delivery",))
+
+    assert [permission.codename for permission in permissions] == ["view_delivery"]
+    assert client.get(LIST).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["add/", "{pk}/delete/", "{pk}/change/"])
+def test_even_a_superuser_cannot_write(admin, path):
+    delivery = record(b"{}")
+
+    assert admin.post(LIST + path.format(pk=delivery.pk), {"source": "forged"}).status_code == 403
+    assert Delivery.objects.get(pk=delivery.pk).source == "alertmanager"
+
+
+def test_even_a_superuser_cannot_delete_by_action(admin):
+    delivery = record(b"{}")
+    admin.post(LIST, {"action": "delete_selected", "_selected_action": delivery.pk, "post": "yes"})
+
+    assert Delivery.objects.filter(pk=delivery.pk).exists()
+
+
+def test_the_list_is_newest_first_and_says_what_came(admin):
+    record(alertmanager_body("OlderAlert"))
+    record(alertmanager_body("NewerAlert", "Another", status="resolved"))
+    page = admin.get(LIST).text
+
+    assert page.index("Another, NewerAlert (2)") < page.index("OlderAlert (1)")
+    assert "resolved" in page
+
+
+def test_the_list_neither_counts_the_table_nor_loads_large_bodies(admin):
+    large = record(alertmanager_body("x" * READABLE_IN_LISTS))
+    admin.get(LIST)
+    with CaptureQueriesContext(connection) as queries:
+        page = admin.get(LIST).text
+
+    assert str(large.pk) in page
+    statements = [query["sql"] for query in queries if "alerts_audit_delivery" in query["sql"]]
+    assert not [sql for sql in statements if "COUNT(*)" in sql and "LIMIT" not in sql]
+    assert not [sql for sql in statements if '"alerts_audit_delivery"."body",' in sql]
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_unreadable_delivery_can_be_looked_at(admin, body):
+    delivery = record(body)
+
+    assert "unreadable" in admin.get(LIST).text
+    page = admin.get(f"{LIST}{delivery.pk}/change/")
+    assert page.status_code == 200
+    assert "\0" not in page.text
+
+
+def test_the_body_is_shown_indented_and_escaped(admin):
+    delivery = record(alertmanager_body("<script>alert(1)</script>"))
+    page = admin.get(f"{LIST}{delivery.pk}/change/").text
+
+    assert "<script>alert(1)" not in page
+    assert "  &quot;receiver&quot;: &quot;audit&quot;" in page
+    assert bytes(delivery.sha256).hex() in page
+
+
+def test_a_long_body_is_shown_in_part(admin):
+    delivery = record(alertmanager_body("x" * 400_000))
+    page = admin.get(f"{LIST}{delivery.pk}/change/")
+
+    assert "The first part of it" in page.text
+    assert len(page.text) < 400_000
+
+
+@pytest.mark.parametrize("body", [b"<script>alert(1)</script>", b"\x00\xff", b""])
+def test_the_body_is_downloaded_byte_for_byte_and_never_shown_as_a_page(admin, body):
+    response = admin.get(f"{LIST}{record(body).pk}/body")
+
+    assert response.content == body
+    assert response["Content-Type"] == "application/octet-stream"
+    assert response["Content-Disposition"].startswith("attachment")
+    assert response["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_delivery_that_does_not_exist_is_not_found(admin):
+    assert admin.get(f"{LIST}{2**60}/body").status_code == 404
+
+
+def test_a_large_table_is_estimated_not_counted(admin, monkeypatch):
+    record(b"{}")
+    monkeypatch.setattr(EstimatingPaginator, "COUNTED", 1)
+    with CaptureQueriesContext(connection) as queries:
+        assert admin.get(LIST).status_code == 200
+
+    assert [query for query in queries if "reltuples" in query["sql"]]

@@ -13,9 +13,7 @@ HERE = Path(__file__).resolve().parent
 
 MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 # A range selector's `[5m]`, and the settings whose value is a duration.
-DURATION = re.compile(
-    r"(\[|\b(?:for|keep_firing_for|group_wait|group_interval|repeat_interval): )(\d+)(ms|[smhd])\b"
-)
+DURATION = re.compile(r"(\[|\b(?:for|keep_firing_for|group_wait|group_interval|repeat_interval): )(\d+)(ms|[smhd])\b")
 
 
 def render(
@@ -62,9 +60,7 @@ def render(
 
     alertmanager = faster((HERE / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"), speed)
     alertmanager = replace_value(alertmanager, "url", json.dumps(webhook_url))
-    alertmanager = replace_value(
-        alertmanager, "credentials_file", json.dumps(str(Path(token_file).resolve()))
-    )
+    alertmanager = replace_value(alertmanager, "credentials_file", json.dumps(str(Path(token_file).resolve())))
     (out / "alertmanager.yml").write_text(alertmanager, encoding="utf-8")
 
 

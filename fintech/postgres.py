@@ -49,9 +49,7 @@ class EmbeddedPostgres:
     `settings` are PostgreSQL's own (`{"fsync": "off"}`). They count from the next start.
     """
 
-    def __init__(
-        self, data_dir: Path, *, settings: Mapping[str, str] | None = None, log: Path | None = None
-    ) -> None:
+    def __init__(self, data_dir: Path, *, settings: Mapping[str, str] | None = None, log: Path | None = None) -> None:
         self.data_dir = data_dir.absolute()
         self.settings = dict(settings or {})
         self.log = log or self.data_dir.with_name(f"{self.data_dir.name}.log")
@@ -293,11 +291,7 @@ class EmbeddedPostgres:
             return f"The disk that holds {self.data_dir} is full: free some space and start again."
         if "Read-only file system" in output:
             return f"{self.data_dir} is on a read-only file system: choose another directory."
-        if (
-            "Permission denied" in output
-            or "Operation not permitted" in output
-            or "wrong ownership" in output
-        ):
+        if "Permission denied" in output or "Operation not permitted" in output or "wrong ownership" in output:
             return f"PostgreSQL may not use {self.data_dir} ({last_line(output)}): check who owns it."
         if "is not compatible with this version" in output:
             version = (self.data_dir / "PG_VERSION").read_text(encoding="ascii").strip()

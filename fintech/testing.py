@@ -99,9 +99,7 @@ def scrape(port: int) -> dict[str, float]:
 class Program:
     """A process in a group of its own. Its output is in `log`."""
 
-    def __init__(
-        self, command: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, command: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None) -> None:
         self.command = [str(word) for word in command]
         self.log = log
         self.env = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
@@ -157,9 +155,7 @@ class Program:
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise AssertionError(
-                f"{self.command} did not stop in {timeout:g} s:\n{self.output()[-4000:]}"
-            ) from None
+            raise AssertionError(f"{self.command} did not stop in {timeout:g} s:\n{self.output()[-4000:]}") from None
         finally:
             self.kill()
 

@@ -1,4 +1,4 @@
-"""The embedded server, with the settings that money needs; the session's own server trades safety for speed."""
+"""The embedded server, with the settings that money needs; the session's own trades safety for speed."""
 
 import os
 import signal

@@ -1,0 +1,60 @@
+# `make` alone lists what there is. Everything runs in .venv, which is made when it is first needed.
+
+# The first Python that fits; set PYTHON to choose another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+VENV := .venv/bin
+PYTEST := env -u DJANGO_SETTINGS_MODULE $(VENV)/python -m pytest
+# mypy's plugin loads Django's settings; these values only have to be there.
+TYPE_CHECK := env DJANGO_SECRET_KEY=none DATABASE_URL=postgresql:///none GATEWAY_TOKEN=none METRICS_TOKEN=none \
+	ALERT_TOKEN=none $(VENV)/mypy
+
+.DEFAULT_GOAL := help
+.PHONY: help run test prove bench lint format tools requirements clean python environment environment-dev
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: environment ## Run everything on this machine until Ctrl-C (NO_LOAD=1, LOAD_USERS=10, WEB_CONCURRENCY=3, BASE_PORT=6000, DATABASE_URL)
+	@exec $(VENV)/python -m fintech.run
+
+test: environment-dev ## Run all tests
+	$(PYTEST)
+
+prove: environment-dev ## Run the slow proofs in full
+	$(PYTEST) -m slow --timeout 3600
+
+bench: environment-dev ## Measure payments a second beside the yardsticks
+	$(VENV)/python -m loadtests.bench
+
+lint: environment-dev ## Check style, format and types
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(TYPE_CHECK) .
+
+format: environment-dev ## Bring the code into the project's format
+	$(VENV)/ruff check --fix .
+	$(VENV)/ruff format .
+
+tools: environment ## Fetch Debian's Prometheus and Alertmanager into var/tools, without root
+	@$(VENV)/python -m fintech.run.tools
+
+requirements: environment-dev ## Compile the pinned requirement files
+	$(VENV)/uv pip compile --universal --python-version 3.11 --no-header --generate-hashes \
+		--no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt
+	$(VENV)/uv pip compile --universal --python-version 3.11 --no-header --generate-hashes \
+		--no-emit-index-url --no-emit-find-links requirements-dev.in -o requirements-dev.txt
+
+clean: ## Remove caches and the virtual environment; data under var/ stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis staticfiles
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+python:
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed: install it, or set PYTHON." >&2; exit 1; }
+
+environment: python
+	@$(PYTHON) -m fintech.venv requirements.txt
+
+environment-dev: python
+	@$(PYTHON) -m fintech.venv requirements-dev.txt

@@ -1,0 +1,271 @@
+"""`python -m fintech.run`: the whole platform on this machine, until Ctrl-C."""
+
+import argparse
+import errno
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from fintech.env import SettingError
+from fintech.postgres import EmbeddedPostgres, PostgresError
+from fintech.run import RunError, checks, programs
+from fintech.run.console import Console
+from fintech.run.kpis import OPENER, Kpis
+from fintech.run.layout import BASE_DIR, Layout, make_environment, read_ports
+from fintech.run.processes import Supervisor, last_line
+from fintech.secret_files import read_secret
+
+DATABASE = "fintech"
+START_SECONDS = 60
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m fintech.run",
+        description="Run the whole platform on this machine until Ctrl-C.",
+        epilog="Environment: NO_LOAD=1, LOAD_USERS=10, WEB_CONCURRENCY=3, DATABASE_URL, DATABASE_OWNER_URL.",
+    )
+    parser.add_argument("--var", type=Path, default=BASE_DIR / "var", help="data, logs, secrets (default: var)")
+    parser.add_argument(
+        "--base-port",
+        default=os.environ.get("BASE_PORT", ""),
+        help="use six ports from this one on instead of 5000, 5001, 9464, 9465, 9090 and 9093",
+    )
+    return parser.parse_args()
+
+
+class Run:
+    """One run, from the checks to the last process that stops."""
+
+    def __init__(self, layout: Layout, console: Console) -> None:
+        self.layout = layout
+        self.console = console
+        self.began = time.monotonic()
+        external = os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_URL_FILE")
+        self.postgres = None if external else EmbeddedPostgres(layout.postgres)
+        self.environment: dict[str, str] = {}
+        self.with_load = os.environ.get("NO_LOAD", "") in ("", "0")
+
+    def __call__(self) -> None:
+        self.layout.make_directories()
+        checks.check_disk(self.layout.var)
+        with checks.take_lock(self.layout):
+            self._clean_up("An earlier run was killed; stopped what it left")
+            try:
+                self._run()
+            finally:
+                # What supervisord could not stop, because it was itself killed, say.
+                self._clean_up("Stopped")
+                self.console.say("Everything has stopped.")
+
+    def _clean_up(self, words: str) -> None:
+        for name in checks.stop_leftovers(self.layout, self.postgres):
+            self.console.say(f"{words}: {name}.")
+
+    def _run(self) -> None:
+        self.environment = self._make_environment()
+        chosen = self._choose_programs()
+        checks.check_ports(self.layout.ports, {program.name for program in chosen})
+        supervisor = Supervisor(self.layout, chosen, self.environment)
+        try:
+            supervisor.start()
+            self._start(supervisor, [program.name for program in chosen])
+            self._watch(supervisor)
+        finally:
+            self.console.end_live()
+            self.console.say("Stopping: the load first, the database last ...")
+            supervisor.stop()
+
+    # --- Preparation ---------------------------------------------------------------------------------------
+
+    def _make_environment(self) -> dict[str, str]:
+        environ = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+        database = {}
+        if self.postgres is not None:
+            # libpq's own variables would lead the processes to some other server.
+            environ = {name: value for name, value in environ.items() if not name.startswith("PG")}
+            with self.console.step("Preparing PostgreSQL", "PostgreSQL is prepared"):
+                self.postgres.init()
+            for directory in self.postgres.opened:
+                self.console.say(
+                    f"Others may now pass through {directory} (not list it): PostgreSQL does not run as root."
+                )
+            database = {
+                "DATABASE_URL": self.postgres.url("app", DATABASE),
+                "DATABASE_OWNER_URL": self.postgres.url("owner", DATABASE),
+            }
+        environment = make_environment(self.layout, database, environ)
+        environment.setdefault("API_KEY_FILE", str(self.layout.api_key))
+        return environment
+
+    def _choose_programs(self) -> list[programs.Program]:
+        chosen = [programs.postgres_program(self.postgres)] if self.postgres else []
+        chosen += programs.service_programs(self.layout)
+        monitoring = programs.monitoring_programs(self.layout, self.environment)
+        missing = {"prometheus", "alertmanager"} - {program.name for program in monitoring}
+        if missing:
+            self.console.say(
+                f"Without {' and '.join(sorted(missing))}: not installed. `make tools` puts Debian's into"
+                f" {self.layout.tools}, without root."
+            )
+        chosen += monitoring
+        if self.with_load:
+            chosen.append(programs.load_program(self.layout, self.environment))
+        return chosen
+
+    # --- Start ---------------------------------------------------------------------------------------------
+
+    def _start(self, supervisor: Supervisor, names: list[str]) -> None:
+        if self.postgres is not None:
+            with self.console.step("Starting PostgreSQL", f"PostgreSQL runs on {self.layout.postgres}"):
+                supervisor.start_program("postgres")
+                self._wait(supervisor, self._database_answers, "PostgreSQL answers")
+                self.postgres.ensure_database(DATABASE)
+        with self.console.step("Migrating", "The schema is up to date"):
+            self._manage(supervisor, "migrate", "--no-input")
+        with self.console.step("Making the first accounts", "Administrator, merchant and API key are there"):
+            self._manage(supervisor, "bootstrap", "--out", str(self.layout.secrets))
+        with self.console.step("Starting the services", "All services answer"):
+            for name in names:
+                if name not in ("postgres", "load"):
+                    supervisor.start_program(name)
+            for name, url in self._places().items():
+                self._wait(supervisor, partial(is_ok, url), f"{name} answers")
+        self._say_addresses(names)
+        if "load" in names:
+            supervisor.start_program("load")
+
+    def _places(self) -> dict[str, str]:
+        ports, url = self.layout.ports, self.layout.url
+        return {
+            "gateway": url(ports.gateway, "/health"),
+            "metrics": url(ports.metrics, "/health"),
+            "web": url(ports.web, "/ready"),
+            "worker": url(ports.worker, "/metrics"),
+        }
+
+    def _manage(self, supervisor: Supervisor, *command: str) -> None:
+        """A management command, to its end; its output goes to var/log/setup.log."""
+        log = self.layout.logs / "setup.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "manage.py", *command],
+                cwd=BASE_DIR,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        try:
+            self._wait(supervisor, lambda: process.poll() is not None, f"{command[0]} is done", seconds=600)
+        finally:
+            process.kill()
+            process.wait()
+        if process.returncode != 0:
+            raise RunError(f"manage.py {command[0]} failed: {last_line(log)} (all of it is in {log})")
+
+    def _wait(
+        self, supervisor: Supervisor, condition: Callable[[], bool], what: str, seconds: float = START_SECONDS
+    ) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            for news in supervisor.watch():
+                self.console.say(news)
+            if condition():
+                return
+            if time.monotonic() > deadline:
+                raise RunError(f"After {seconds:.0f} s still not: {what}. The logs are in {self.layout.logs}.")
+            time.sleep(0.05)
+
+    def _database_answers(self) -> bool:
+        assert self.postgres is not None
+        try:
+            self.postgres.wait_until_ready(timeout=0)
+        except PostgresError:
+            return False
+        return True
+
+    def _say_addresses(self, names: list[str]) -> None:
+        ports, url = self.layout.ports, self.layout.url
+        password = read_secret(self.layout.secrets / "admin_password")
+        known = f"user admin, password {password}" if password else "user admin, with the password you gave it"
+        lines = {
+            "API": f"{url(ports.web, '/v1/transactions')}   key in {self.layout.api_key}",
+            "Docs": url(ports.web, "/v1/docs"),
+            "Admin": f"{url(ports.web, '/admin/')}   {known}",
+            "Metrics": f"{url(ports.metrics, '/metrics')}, worker {url(ports.worker, '/metrics')}",
+            "Gateway": url(ports.gateway),
+            "Prometheus": url(ports.prometheus) if "prometheus" in names else None,
+            "Alertmanager": url(ports.alertmanager) if "alertmanager" in names else None,
+            "Logs": self.layout.logs,
+        }
+        self.console.say()
+        for name, value in lines.items():
+            if value:
+                self.console.say(f"  {name:<13} {value}")
+        self.console.say()
+        self.console.say(f"Ready {time.monotonic() - self.began:.1f} s after the start. Ctrl-C stops everything.")
+
+    # --- And then ------------------------------------------------------------------------------------------
+
+    def _watch(self, supervisor: Supervisor) -> None:
+        """Until somebody stops us, or a process is beyond help."""
+        ports = self.layout.ports
+        kpis = Kpis(self.layout.url(ports.metrics, "/metrics"), self.layout.url(ports.worker, "/metrics"))
+        kpis.refresh()
+        before, seen = kpis.succeeded, False
+        while True:
+            for news in supervisor.watch():
+                self.console.say(f"{time.strftime('%H:%M:%S')} {news}")
+            kpis.refresh()
+            if not seen and kpis.succeeded > before:
+                seen = True
+                self.console.say(f"First payment succeeded {time.monotonic() - self.began:.1f} s after the start.")
+            self.console.live(kpis.line())
+            time.sleep(1)
+
+
+def is_ok(url: str) -> bool:
+    try:
+        with OPENER.open(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def interrupt(*_: object) -> None:
+    """The first signal stops the run; while it stops, further ones change nothing."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    console = Console()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    socket.setdefaulttimeout(10)  # supervisord answers at once, or not at all
+    options = arguments()
+    try:
+        Run(Layout(options.var.resolve(), read_ports(options.base_port)), console)()
+    except KeyboardInterrupt:
+        return 0
+    except (RunError, PostgresError, SettingError) as error:
+        sys.stderr.write(f"error: {error}\n")
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "the disk is full: free some space" if full else str(error)
+        sys.stderr.write(f"error: {advice}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What could stop a start, found before anything is started."""
+
+import fcntl
+import os
+import shutil
+import socket
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from fintech.postgres import EmbeddedPostgres
+from fintech.run import RunError
+from fintech.run.layout import MARK, Layout, Ports
+from fintech.run.processes import Supervisor
+
+LEAST_FREE_BYTES = 500 * 1024**2
+
+
+def check_disk(directory: Path) -> None:
+    free = shutil.disk_usage(directory).free
+    if free < LEAST_FREE_BYTES:
+        raise RunError(
+            f"The disk that holds {directory} has {free // 1024**2} MB left, and"
+            f" {LEAST_FREE_BYTES // 1024**2} MB are needed: free some space."
+        )
+
+
+def take_lock(layout: Layout) -> IO[str]:
+    """One run for one folder. The kernel gives the lock back when the holder ends, however it ends."""
+    lock = (layout.run / "lock").open("a+", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise RunError(f"It runs already (PID {holder}): stop that one with Ctrl-C first.") from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def stop_leftovers(layout: Layout, postgres: EmbeddedPostgres | None) -> list[str]:
+    """Stop what a run left that was killed; their names. Call it with the lock held."""
+    found = Supervisor.shut_down_leftover(layout)
+    # Whose supervisord was killed too: our mark in the environment tells them from anything else.
+    strays = [process for process in psutil.process_iter() if is_ours(process, layout)]
+    for process in strays:
+        found.append(describe(process))
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, stubborn = psutil.wait_procs(strays, timeout=15)
+    for process in stubborn:
+        process.kill()
+    psutil.wait_procs(stubborn, timeout=5)
+    if postgres is not None and postgres.pid() is not None:
+        found.append(f"PostgreSQL (PID {postgres.pid()})")
+        postgres.stop()
+    return found
+
+
+def is_ours(process: psutil.Process, layout: Layout) -> bool:
+    try:
+        return process.pid != os.getpid() and process.environ().get(MARK) == str(layout.var)
+    except psutil.Error:
+        return False  # gone, a zombie, or somebody else's: not one that we started
+
+
+def describe(process: psutil.Process) -> str:
+    try:
+        return f"{' '.join(process.cmdline()[:4])[:70]} (PID {process.pid})"
+    except psutil.Error:
+        return f"PID {process.pid}"
+
+
+def check_ports(ports: Ports, used: set[str]) -> None:
+    """`used`: names of the ports that this run needs."""
+    for field in fields(ports):
+        port = getattr(ports, field.name)
+        if field.name in used and not is_free(port):
+            raise RunError(
+                f"Port {port} ({field.name}) is taken{holder_of(port)}: stop that program, or choose other ports"
+                " with BASE_PORT, such as make run BASE_PORT=6000."
+            )
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is no obstacle
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def holder_of(port: int) -> str:
+    """` by name (PID n)`, where we may know it."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (PID {connection.pid})"
+    except psutil.Error:
+        pass
+    return ""

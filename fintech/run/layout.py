@@ -1,0 +1,129 @@
+"""Where everything is: files, ports, secrets, and the environment of all processes."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fintech.postgres import LONGEST_SOCKET_PATH
+from fintech.run import RunError
+from fintech.secret_files import ensure_secret
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+
+# The environment variable that marks a process as ours; its value is the folder that the run belongs to.
+MARK = "FINTECH_RUN_DIR"
+# Setting -> file under secrets/. Made once, by us; a setting that the caller's environment has is left alone.
+SECRETS = {
+    "DJANGO_SECRET_KEY": "django_secret_key",
+    "GATEWAY_TOKEN": "gateway_token",
+    "GATEWAY_CONTROL_TOKEN": "gateway_control_token",
+    "ALERT_TOKEN": "alert_token",
+}
+
+
+@dataclass(frozen=True)
+class Ports:
+    web: int = 5000
+    gateway: int = 5001
+    metrics: int = 9464
+    worker: int = 9465
+    prometheus: int = 9090
+    alertmanager: int = 9093
+
+    @classmethod
+    def from_base(cls, base: int) -> "Ports":
+        """Six ports in a row, for a machine where the usual ones are taken."""
+        return cls(*range(base, base + 6))
+
+
+@dataclass(frozen=True)
+class Layout:
+    var: Path
+    ports: Ports
+
+    @property
+    def run(self) -> Path:
+        """Generated configuration, the lock; nothing that must be kept."""
+        return self.var / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.var / "log"
+
+    @property
+    def secrets(self) -> Path:
+        return self.var / "secrets"
+
+    @property
+    def postgres(self) -> Path:
+        return self.var / "postgres"
+
+    @property
+    def runtime(self) -> Path:
+        return self.var / "runtime"
+
+    @property
+    def tools(self) -> Path:
+        return self.var / "tools"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        """In `run`, or, where a socket's path would be too long, under a short name made from it."""
+        path = self.run / "supervisor.sock"
+        # supervisord binds a longer name first: the path, a dot and its PID.
+        if len(os.fsencode(path)) + len(".1234567890") <= LONGEST_SOCKET_PATH:
+            return path
+        digest = hashlib.sha256(os.fsencode(self.run)).hexdigest()[:16]
+        return Path(f"/tmp/fintech-run-{digest}.sock")  # noqa: S108 (supervisord makes it mode 0600)
+
+    @property
+    def api_key(self) -> Path:
+        return self.secrets / "api_key"
+
+    def url(self, port: int, path: str = "") -> str:
+        return f"http://127.0.0.1:{port}{path}"
+
+    def make_directories(self) -> None:
+        for directory in (self.var, self.run, self.logs, self.runtime):
+            directory.mkdir(parents=True, exist_ok=True)
+        self.secrets.mkdir(mode=0o700, exist_ok=True)
+
+
+def make_environment(layout: Layout, database: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """What all processes get: the caller's environment, and our settings where the caller has none."""
+    ports = layout.ports
+    ours = {
+        **database,
+        "HTTPS": "False",
+        "METRICS_TOKEN": "open",
+        "RUNTIME_DIR": str(layout.runtime),
+        "BIND": f"127.0.0.1:{ports.web}",
+        "WEB_CONCURRENCY": "3",
+        "METRICS_BIND": f"127.0.0.1:{ports.metrics}",
+        "WORKER_METRICS_BIND": f"127.0.0.1:{ports.worker}",
+        "WEB_METRICS_URL": layout.url(ports.metrics, "/metrics"),
+        "GATEWAY_URL": layout.url(ports.gateway),
+        "PYTHONUNBUFFERED": "1",
+        MARK: str(layout.var),
+    }
+    result = dict(environ)
+    for name, value in ours.items():
+        if f"{name}_FILE" not in environ:
+            result.setdefault(name, value)
+    # The ports of this run are not the caller's to change: BIND alone would leave the worker without metrics.
+    result |= {name: ours[name] for name in (MARK, "BIND", "METRICS_BIND", "WORKER_METRICS_BIND", "WEB_METRICS_URL")}
+    for name, file in SECRETS.items():
+        if name not in environ and f"{name}_FILE" not in environ:
+            ensure_secret(layout.secrets / file)
+            result[f"{name}_FILE"] = str(layout.secrets / file)
+    return result
+
+
+def read_ports(text: str) -> Ports:
+    if not text:
+        return Ports()
+    if not text.isdecimal() or not 1024 <= int(text) <= 65_530:
+        raise RunError(f"BASE_PORT={text} is wrong: use a number from 1024 to 65530.")
+    return Ports.from_base(int(text))

@@ -1,0 +1,185 @@
+"""supervisord: started as our child, asked over its own socket, watched through its log.
+
+Its log is the one place that says how a process ended: events and XML-RPC leave out the signal.
+"""
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+from supervisor.xmlrpc import SupervisorTransport
+
+from fintech.run import RunError
+from fintech.run.layout import BASE_DIR, Layout
+from fintech.run.programs import Program, configuration
+
+EVENT = re.compile(
+    r"(?P<event>exited|success|gave up): (?P<name>\S+)"
+    r"(?: \((?P<reason>.+); (?:not )?expected\)| entered \w+ state)"
+)
+# A process that ends this often within a minute will not get better by being started again.
+MOST_EXITS, EXITS_SECONDS = 5, 60
+LARGEST_LOG_BYTES = 5 * 1024**2
+TAIL_LINES = 15
+
+
+class Supervisor:
+    """The processes of one run. `with` stops them all at its end, last started first."""
+
+    def __init__(self, layout: Layout, programs: list[Program], environment: Mapping[str, str]) -> None:
+        self.layout = layout
+        self.programs = programs
+        self.environment = environment
+        self.log = layout.logs / "supervisord.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._read = 0  # how much of the log has been read
+        self._exits: dict[str, deque[float]] = defaultdict(deque)
+        self._reasons: dict[str, str] = {}
+
+    # --- Life ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start supervisord itself; it starts nothing before it is told to."""
+        file = self.layout.run / "supervisord.conf"
+        file.write_text(configuration(self.layout, self.programs), encoding="utf-8")
+        if self.log.exists() and self.log.stat().st_size > LARGEST_LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        self._read = self.log.stat().st_size if self.log.exists() else 0
+        errors = self.layout.logs / "supervisord.err"
+        with errors.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "supervisor.supervisord", "-c", str(file)],
+                cwd=BASE_DIR,
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is for us: we stop the processes in order
+            )
+        deadline = time.monotonic() + 20
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RunError(f"The supervisor does not start: {last_line(errors) or 'it said nothing'}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop everything in order and wait for it; supervisord kills what does not end in its time."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(sum(program.stop_seconds for program in self.programs) + 20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @staticmethod
+    def shut_down_leftover(layout: Layout) -> list[str]:
+        """Take down, through its socket, the supervisord of a run that was killed."""
+        try:
+            pid = call(layout.supervisor_socket, "getPID")
+            call(layout.supervisor_socket, "shutdown")
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            return []
+        try:
+            psutil.Process(pid).wait(180)
+        except psutil.NoSuchProcess:
+            pass
+        except psutil.TimeoutExpired:
+            raise RunError(f"A supervisor of an earlier run (PID {pid}) does not stop: end it first.") from None
+        return [f"its supervisor and what it ran (PID {pid})"]
+
+    # --- One process ---------------------------------------------------------------------------------------
+
+    def start_program(self, name: str) -> None:
+        try:
+            call(self.layout.supervisor_socket, "startProcess", name, False)
+        except xmlrpc.client.Fault as error:
+            raise RunError(f"{name} cannot be started: {error.faultString}.") from None
+
+    def watch(self) -> list[str]:
+        """What happened since the last call, as sentences. RunError when a process is beyond help."""
+        assert self._process is not None
+        news = []
+        for line in self._new_lines():
+            if found := EVENT.search(line):
+                news += self._take(found["event"], found["name"], found["reason"])
+        if self._process.poll() is not None:
+            raise RunError(f"The supervisor itself ended with {self._process.returncode}. Everything is stopped.")
+        return news
+
+    def _take(self, event: str, name: str, reason: str | None) -> list[str]:
+        if event == "gave up":
+            raise self._fatal(name, f"{self._reasons.get(name, 'it cannot be started')}, and again each time")
+        if event == "success":
+            return [f"{name} is back."] if self._reasons.pop(name, None) else []
+        self._reasons[name] = reason or "no reason given"
+        exits = self._exits[name]
+        exits.append(time.monotonic())
+        while exits[0] < time.monotonic() - EXITS_SECONDS:
+            exits.popleft()
+        if len(exits) > MOST_EXITS:
+            raise self._fatal(name, f"it ended {len(exits)} times within a minute, last: {reason}")
+        words = last_line(self.layout.logs / f"{name}.log")
+        said = f" Its last line: {words}" if words else ""
+        return [f"{name} ended ({reason}) and is started again.{said}"]
+
+    def _fatal(self, name: str, reason: str) -> RunError:
+        path = self.layout.logs / f"{name}.log"
+        tail = "\n".join(f"  {line}" for line in last_lines(path, TAIL_LINES))
+        return RunError(f"{name} does not stay up ({reason}). Everything is stopped. The end of {path}:\n{tail}")
+
+    def _new_lines(self) -> list[str]:
+        with self.log.open("rb") as file:
+            file.seek(self._read)
+            content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return whole.decode(errors="replace").splitlines()
+
+    def _answers(self) -> bool:
+        try:
+            call(self.layout.supervisor_socket, "getState")
+        except (OSError, http.client.HTTPException):
+            return False
+        return True
+
+
+def call(socket: Path, method: str, *arguments: Any) -> Any:
+    transport = SupervisorTransport(None, None, f"unix://{socket}")
+    try:
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
+            return getattr(server.supervisor, method)(*arguments)
+    finally:
+        transport.close()
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 16_384))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    return [line.rstrip()[:500] for line in text.splitlines() if line.strip()][-count:]
+
+
+def last_line(path: Path) -> str:
+    return (last_lines(path, 1) or [""])[0]

@@ -1,0 +1,145 @@
+"""Which processes there are, and supervisord's configuration for them."""
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fintech.postgres import EmbeddedPostgres
+from fintech.run.layout import BASE_DIR, Layout
+from fintech.secret_files import write_secret
+from observability.render import alertmanager_command, prometheus_command, render
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process. `stop_seconds` is how long it may take to finish what it has in hand."""
+
+    name: str
+    command: list[str]
+    stop_seconds: int = 15
+    stop_signal: str = "TERM"
+    directory: Path = BASE_DIR
+    user: str | None = None
+    umask: str = "022"
+
+
+def postgres_program(server: EmbeddedPostgres) -> Program:
+    user = server.account().pw_name if os.geteuid() == 0 else None
+    # SIGINT is PostgreSQL's fast shutdown: it ends sessions, and loses nothing.
+    return Program(
+        "postgres",
+        server.command(),
+        stop_seconds=60,
+        stop_signal="INT",
+        directory=server.data_dir,
+        user=user,
+        umask="077",
+    )
+
+
+def service_programs(layout: Layout) -> list[Program]:
+    """In order of start; they stop in the opposite order."""
+    python, ports = sys.executable, layout.ports
+    gateway = ["--port", str(ports.gateway), "--data", str(layout.var / "gateway.sqlite3")]
+    return [
+        Program("gateway", [python, "-m", "loadtests.gateway", *gateway]),
+        Program("metrics", [python, "-m", "fintech.metrics_server"]),
+        Program("worker", [python, "manage.py", "worker"]),
+        Program(
+            "web",
+            [python, "-m", "gunicorn", "-c", "fintech/gunicorn.py", "fintech.wsgi"],
+            stop_seconds=30,  # above the gateway's deadline: payments in hand are answered first
+        ),
+    ]
+
+
+def monitoring_programs(layout: Layout, environment: Mapping[str, str]) -> list[Program]:
+    """Alertmanager and Prometheus, those that are found on PATH or under var/tools."""
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(layout.tools / "usr" / "bin")])
+    ports, configuration = layout.ports, layout.run / "observability"
+    if token_file := environment.get("ALERT_TOKEN_FILE"):
+        token_path = Path(token_file)
+    else:
+        token_path = layout.secrets / "alert_token"
+        write_secret(token_path, environment["ALERT_TOKEN"])
+    render(
+        configuration,
+        web_target=f"127.0.0.1:{ports.metrics}",
+        worker_target=f"127.0.0.1:{ports.worker}",
+        alertmanager_target=f"127.0.0.1:{ports.alertmanager}",
+        webhook_url=layout.url(ports.web, "/alert"),
+        token_file=token_path,
+    )
+    found = []
+    for name, make_command, port in (
+        ("alertmanager", alertmanager_command, ports.alertmanager),
+        ("prometheus", prometheus_command, ports.prometheus),
+    ):
+        command = make_command(configuration, layout.var / name, f"127.0.0.1:{port}")
+        if command is not None:
+            # The unpacked Alertmanager finds its default template beside itself (see fintech/run/tools.py).
+            ours = Path(command[0]).is_relative_to(layout.tools)
+            found.append(Program(name, command, directory=layout.tools if ours else BASE_DIR))
+    return found
+
+
+def load_program(layout: Layout, environment: Mapping[str, str]) -> Program:
+    users = environment.get("LOAD_USERS", "10")
+    command = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--only-summary"]
+    target = ["--users", users, "--spawn-rate", users, "--host", layout.url(layout.ports.web)]
+    return Program("load", [*command, *target, "--loglevel", "WARNING"])
+
+
+def configuration(layout: Layout, programs: list[Program]) -> str:
+    """supervisord.conf. Every program is a group of its own, so that priorities order the stop as well."""
+    sections = [
+        section("unix_http_server", file=layout.supervisor_socket, chmod="0600"),
+        section(
+            "supervisord",
+            nodaemon="true",
+            silent="true",
+            logfile=layout.logs / "supervisord.log",
+            logfile_maxbytes="0",
+            loglevel="info",
+            pidfile=layout.run / "supervisord.pid",
+            directory=BASE_DIR,
+            **({"user": "root"} if os.geteuid() == 0 else {}),
+        ),
+        section(
+            "rpcinterface:supervisor",
+            **{"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"},
+        ),
+    ]
+    sections += [program_section(layout, program, 10 * place) for place, program in enumerate(programs, 1)]
+    return "\n".join(sections)
+
+
+def program_section(layout: Layout, program: Program, priority: int) -> str:
+    return section(
+        f"program:{program.name}",
+        command=shlex.join(program.command),
+        directory=program.directory,
+        priority=priority,
+        autostart="false",
+        autorestart="true",
+        startsecs=1,
+        startretries=3,
+        stopsignal=program.stop_signal,
+        stopwaitsecs=program.stop_seconds,
+        killasgroup="true",
+        umask=program.umask,
+        redirect_stderr="true",
+        stdout_logfile=layout.logs / f"{program.name}.log",
+        stdout_logfile_maxbytes="10MB",
+        stdout_logfile_backups=3,
+        **({"user": program.user} if program.user else {}),
+    )
+
+
+def section(title: str, **values: object) -> str:
+    """Percent signs are doubled: supervisord expands them."""
+    lines = [f"{name} = {str(value).replace('%', '%%')}" for name, value in values.items()]
+    return "\n".join([f"[{title}]", *lines, ""])

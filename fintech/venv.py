@@ -1,0 +1,56 @@
+"""`python3 -m fintech.venv requirements.txt`: the virtual environment, made once and again when the pins change.
+
+Runs before anything is installed, so it uses the standard library alone.
+"""
+
+import hashlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VENV = BASE_DIR / ".venv"
+
+
+def stamp_of(requirements: Path) -> str:
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return f"{python} {hashlib.sha256(requirements.read_bytes()).hexdigest()}"
+
+
+def is_current(requirements: Path) -> bool:
+    """The development pins include those of the platform, so either stamp may stand for them."""
+    stamps = [VENV / f"installed-{name}" for name in {requirements.name, "requirements-dev.txt"}]
+    wanted = {stamp.name: stamp_of(BASE_DIR / stamp.name.removeprefix("installed-")) for stamp in stamps}
+    return any(stamp.exists() and stamp.read_text() == wanted[stamp.name] for stamp in stamps)
+
+
+def make(requirements: Path) -> None:
+    began = time.monotonic()
+    print(f"Installing {requirements.name} into {VENV.name} (once; needs a few minutes without a cache) ...")
+    sys.stdout.flush()
+    if not (VENV / "bin" / "pip").exists():
+        run([sys.executable, "-m", "venv", "--clear", str(VENV)], "Debian and Ubuntu need the package python3-venv")
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    run([*pip, "--requirement", str(requirements)], "see above for what pip says")
+    for stamp in VENV.glob("installed-*"):
+        stamp.unlink()  # pins of one file may have moved those of the other
+    (VENV / f"installed-{requirements.name}").write_text(stamp_of(requirements))
+    print(f"Installed ({time.monotonic() - began:.0f} s)")
+
+
+def run(command: list[str], advice: str) -> None:
+    if subprocess.run(command, check=False).returncode != 0:
+        sys.exit(f"error: {' '.join(command[1:4])} failed: {advice}.")
+
+
+def main() -> None:
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        sys.exit(f"error: Python {sys.version.split()[0]} does not fit: install Python 3.11, 3.12 or 3.13.")
+    requirements = BASE_DIR / sys.argv[1]
+    if not is_current(requirements):
+        make(requirements)
+
+
+if __name__ == "__main__":
+    main()

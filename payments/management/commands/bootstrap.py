@@ -1,0 +1,74 @@
+"""`manage.py bootstrap --out DIR`: what somebody needs to begin."""
+
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.transaction import atomic
+
+from fintech.problems import Problem
+from fintech.secret_files import random_secret, read_secret, write_secret
+from payments.keys import authenticate, create_api_key
+from payments.models import ApiKey, Merchant
+
+ADMINISTRATOR = "admin"
+MERCHANT = "Demo"
+
+
+class Command(BaseCommand):
+    help = (
+        "Make the administrator 'admin' (DIR/admin_password) and the merchant 'Demo' with an API key (DIR/api_key)."
+        " What exists is kept, so it is safe to repeat."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--out", type=Path, required=True, help="the folder for the two secrets")
+        parser.add_argument("--show", action="store_true", help="also print the secrets")
+
+    def handle(self, *args: Any, out: Path, show: bool, **options: Any) -> None:
+        try:
+            out.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.stdout.write(ensure_administrator(out / "admin_password"))
+            self.stdout.write(ensure_api_key(out / "api_key"))
+        except OSError as error:
+            raise CommandError(f"{out} cannot be used: {error}.") from None
+        if show:
+            for path in (out / "admin_password", out / "api_key"):
+                self.stdout.write(f"{path.name}: {read_secret(path) or 'unknown'}")
+
+
+@atomic
+def ensure_administrator(path: Path) -> str:
+    """Never changes a password: somebody may have set their own. A file that no longer tells it goes."""
+    users = get_user_model()
+    user = users.objects.filter(username=ADMINISTRATOR).first()
+    known = read_secret(path)
+    if user is None:
+        password = random_secret()[:20]
+        write_secret(path, password)
+        users.objects.create_superuser(ADMINISTRATOR, password=password)
+        return f"Made the administrator {ADMINISTRATOR}; the password is in {path}."
+    if known is not None and user.check_password(known):
+        return f"The administrator {ADMINISTRATOR} exists; the password is in {path}."
+    path.unlink(missing_ok=True)
+    return f"The administrator {ADMINISTRATOR} exists, with another password: manage.py changepassword changes it."
+
+
+@atomic
+def ensure_api_key(path: Path) -> str:
+    merchant, _ = Merchant.objects.get_or_create(name=MERCHANT, defaults={"country": "DE"})
+    if is_key_of(merchant, read_secret(path)):
+        return f"The API key in {path} is good."
+    _, secret = create_api_key(merchant=merchant, name="bootstrap", scopes=ApiKey.Scope.values)
+    write_secret(path, secret)
+    return f"Made an API key for the merchant {MERCHANT}; it is in {path}."
+
+
+def is_key_of(merchant: Merchant, secret: str | None) -> bool:
+    if secret is None:
+        return False
+    try:
+        return authenticate(f"Bearer {secret}").merchant_id == merchant.pk
+    except Problem:
+        return False

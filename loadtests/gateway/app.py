@@ -25,14 +25,16 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 def answer(status: int, body: dict[str, Any], *, replayed: bool = False) -> web.Response:
     headers = {"Idempotency-Replayed": "true"} if replayed else None
-    return web.Response(
-        body=orjson.dumps(body), status=status, headers=headers, content_type="application/json"
-    )
+    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
 
 
-def not_charged(status: int, outcome: str, code: str, message: str | None = None) -> web.Response:
-    body = {"outcome": outcome, "code": code, "charged": False}
-    return answer(status, body if message is None else body | {"message": message})
+def problem(status: int, outcome: str, code: str, **more: Any) -> web.Response:
+    return answer(status, {"outcome": outcome, "code": code} | more)
+
+
+def not_charged(status: int, outcome: str, code: str, **more: Any) -> web.Response:
+    """A promise: this order moves no money, not now and not by a request with its key that is still under way."""
+    return problem(status, outcome, code, charged=False, **more)
 
 
 def describe(decision: Decision) -> dict[str, Any]:
@@ -82,16 +84,16 @@ class Gateway:
         async def guarded(request: web.Request) -> web.Response:
             given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
             if not hmac.compare_digest(given, expected):
-                return not_charged(401, "error", "unauthorized")
+                return problem(401, "error", "unauthorized")
             try:
                 return await handler(request)
             except BadOrder as error:
-                return not_charged(error.status, "error", error.code, str(error))
+                return not_charged(error.status, "error", error.code, message=str(error))
             except web.HTTPRequestEntityTooLarge:
-                return not_charged(413, "error", "too_large", f"The body is above {LARGEST_BODY} bytes.")
+                return not_charged(413, "error", "too_large", message=f"The body is above {LARGEST_BODY} bytes.")
             except sqlite3.Error:
-                # Reading failed, or the commit did and SQLite rolled it back: either way nothing was charged.
-                return not_charged(503, "unavailable", "storage_unavailable")
+                # No promise: what this key did before cannot be read.
+                return problem(503, "unavailable", "storage_unavailable")
 
         return guarded
 
@@ -113,9 +115,7 @@ class Gateway:
             return drop_connection(request)
         return await self._refuse(order, behaviour)
 
-    async def _decide(
-        self, request: web.Request, order: Order, behaviour: Behaviour, seconds: float
-    ) -> web.Response:
+    async def _decide(self, request: web.Request, order: Order, behaviour: Behaviour, seconds: float) -> web.Response:
         with self._may_still_charge(order):
             if seconds:
                 await asyncio.sleep(seconds)
@@ -180,21 +180,21 @@ class Gateway:
         if known.outcome == "cancelled":
             return answer(409, describe(known))
         if (known.amount, known.currency, known.charge) != (order.amount, order.currency, order.charge):
-            return not_charged(422, "error", "key_reused", "This key was used with another order.")
+            return not_charged(422, "error", "key_reused", message="This key was used with another order.")
         return answer(200, describe(known), replayed=True)
 
     # By key
 
     async def look_up(self, kind: str, request: web.Request) -> web.Response:
         if self.faults.profile.cancel_fails:
-            return answer(503, {"outcome": "unavailable", "code": "lookup_unavailable"})
+            return problem(503, "unavailable", "lookup_unavailable")
         known = self.store.find(kind, check_key(request.match_info["key"]))
         return answer(200, describe(known)) if known else answer(404, {"outcome": "not_found"})
 
     async def cancel(self, kind: str, request: web.Request) -> web.Response:
         """Leaves a tombstone, also for a key never seen: a charge still under way will not be made."""
         if self.faults.profile.cancel_fails:
-            return answer(503, {"outcome": "unavailable", "code": "cancel_unavailable"})
+            return problem(503, "unavailable", "cancel_unavailable")
         key = check_key(request.match_info["key"])
         decision, _ = self.store.decide(Decision(kind, key, "cancelled"))
         outcome = {"approved": "already_charged", "declined": "already_declined", "cancelled": "cancelled"}

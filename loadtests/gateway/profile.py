@@ -74,9 +74,7 @@ class Faults:
         self.profile = profile
         self._random = Random(profile.seed)
         self._shares = [
-            (getattr(profile, name), behaviour)
-            for name, behaviour in BY_RATIO.items()
-            if getattr(profile, name)
+            (getattr(profile, name), behaviour) for name, behaviour in BY_RATIO.items() if getattr(profile, name)
         ]
 
     def behaviour(self, amount: int) -> Behaviour:

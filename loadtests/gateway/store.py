@@ -141,10 +141,7 @@ class Store:
 
     def first_attempt(self, kind: str, key: str) -> bool:
         """True once per key, also across restarts."""
-        return (
-            self._db.execute("INSERT INTO attempt VALUES (?, ?) ON CONFLICT DO NOTHING", (kind, key)).rowcount
-            == 1
-        )
+        return self._db.execute("INSERT INTO attempt VALUES (?, ?) ON CONFLICT DO NOTHING", (kind, key)).rowcount == 1
 
     def totals(self) -> dict[str, dict[str, int]]:
         totals: dict[str, dict[str, int]] = {}

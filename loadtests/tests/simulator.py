@@ -105,9 +105,7 @@ class Simulator:
     def hold_charge(self, key: str, amount: int, currency: str = "EUR") -> http.client.HTTPConnection:
         """A charge that the gateway has read, but not answered."""
         held = self.send("POST", "/v1/charges", {"amount": amount, "currency": currency}, key=key)
-        for _ in range(
-            2
-        ):  # two whole round trips that began later: its loop has been through the first request
+        for _ in range(2):  # two whole round trips that began later: its loop has been through the first request
             self.request("GET", "/health")
         return held
 

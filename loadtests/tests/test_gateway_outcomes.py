@@ -95,9 +95,7 @@ def test_the_manual_has_the_same_table_as_the_code():
 def test_the_manual_names_every_field_of_the_profile_with_its_default():
     rows = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", MANUAL, re.MULTILINE))
 
-    assert rows == {
-        name: str(value).lower().replace("none", "null") for name, value in Profile().to_fields().items()
-    }
+    assert rows == {name: str(value).lower().replace("none", "null") for name, value in Profile().to_fields().items()}
 
 
 def test_unavailable_once_is_approved_on_the_second_attempt(quick):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -173,9 +174,7 @@ def test_records_come_in_pages_that_miss_and_repeat_nothing(own_gateway):
 
 def test_it_logs_its_start_and_each_change_and_nothing_secret(own_gateway):
     own_gateway.profile(latency_ms=1)
-    own_gateway.request(
-        "PATCH", "/control/profile", {"latency_ms": "secret-body"}, token=own_gateway.control_token
-    )
+    own_gateway.request("PATCH", "/control/profile", {"latency_ms": "secret-body"}, token=own_gateway.control_token)
     own_gateway.request("POST", "/v1/charges", b"secret-body", key="secret-key")
     own_gateway.process.terminate()
 
@@ -185,3 +184,20 @@ def test_it_logs_its_start_and_each_change_and_nothing_secret(own_gateway):
     assert [json.loads(line)["event"] for line in lines] == ["profile_changed"]
     for secret in (own_gateway.token, own_gateway.control_token, "secret"):
         assert secret not in "".join(lines)
+
+
+def test_a_full_disk_is_said_without_a_promise_and_is_got_over(own_gateway):
+    """The kernel refuses every write to a file, as it does on a full disk."""
+    before = own_gateway.post_charge("before", 1250)
+    pid = own_gateway.process.pid
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+
+    for refused in (own_gateway.post_charge("full", 1250), own_gateway.cancel("full")):
+        assert (refused.status, refused.body) == (503, {"outcome": "unavailable", "code": "storage_unavailable"})
+    assert own_gateway.post_charge("before", 1250) == (200, before.body, True)
+
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+    assert own_gateway.charge("full") == {"outcome": "not_found"}
+    assert own_gateway.post_charge("full", 1250).body["outcome"] == "approved"
+    assert own_gateway.totals()["EUR"]["charges"] == 2

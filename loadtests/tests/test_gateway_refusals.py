@@ -27,7 +27,7 @@ GUARDED = [
 def test_a_stranger_is_refused(gateway, method, path, token):
     answer = gateway.request(method, path, ORDER, token=token, key="k")
 
-    assert (answer.status, answer.body["charged"]) == (401, False)
+    assert (answer.status, answer.body) == (401, {"outcome": "error", "code": "unauthorized"})
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)
@@ -154,9 +154,7 @@ def test_a_charge_and_a_refund_may_share_a_key(gateway):
     assert gateway.post_refund(key, key, 1000).body["outcome"] == "approved"
 
 
-@pytest.mark.parametrize(
-    "query", ["after=-1", "after=x", "after=1e3", f"after={2**63}", "limit=0", "limit=1001"]
-)
+@pytest.mark.parametrize("query", ["after=-1", "after=x", "after=1e3", f"after={2**63}", "limit=0", "limit=1001"])
 def test_a_wrong_page_of_records_is_422_and_names_the_parameter(gateway, query):
     answer = gateway.request("GET", f"/v1/records?{query}")
 

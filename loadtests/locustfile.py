@@ -1,0 +1,177 @@
+"""Steady traffic of merchants, with every answer checked.
+
+    API_KEY_FILE=var/api_key locust -f loadtests/locustfile.py --headless
+
+`LOAD_USERS` (5) merchants do `LOAD_RATE` (1) things a second each; Locust's own --users, --spawn-rate and --run-time
+take precedence. The key comes from API_KEY or API_KEY_FILE.
+"""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+from gevent import sleep
+from locust import FastHttpUser, constant_pacing, events, task
+
+from fintech.env import SettingError, integer, number, text
+from loadtests import traffic
+from loadtests.traffic import Answer, Payment, WrongAnswer
+
+try:
+    API_KEY = text("API_KEY")
+    USERS = integer("LOAD_USERS", 5, least=1)
+    RATE = number("LOAD_RATE", 1, least=0.001)
+except SettingError as error:
+    sys.exit(str(error))
+
+MOST_ATTEMPTS = 5
+LONGEST_PAUSE = 5.0  # seconds between two attempts
+TRY_AGAIN = (0, 429, 503)  # 0: the connection broke, so nobody knows what became of the request
+SETTLED_WITHIN = 30.0  # seconds after which no payment may be unknown
+PAYMENTS = "/v1/transactions"
+BATCH = 20
+PAGE = 50
+
+Check = Callable[[Answer, bool], None]
+
+
+@events.init_command_line_parser.add_listener
+def steady_by_default(parser: Any) -> None:
+    parser.set_defaults(num_users=USERS, spawn_rate=USERS)
+
+
+def read(response: Any) -> Answer:
+    try:
+        body = response.json()
+    except (TypeError, ValueError):
+        body = None
+    return Answer(response.status_code, response.headers or {}, body)
+
+
+def seconds_to_wait(answer: Answer, attempt: int) -> float:
+    """What the service asks for, or twice as long as before; bounded."""
+    asked = answer.headers.get("Retry-After", "")
+    return min(LONGEST_PAUSE, float(asked) if asked.isdigit() else 0.2 * 2**attempt)
+
+
+class Merchant(FastHttpUser):
+    """Sells all day: mostly single payments, now and then a look, a replay, a refund, a list or a batch.
+
+    Does LOAD_RATE things a second, counted from start to start; a batch is one thing and BATCH payments.
+    A decline, a block and a technical failure are outcomes that the service reports with 201: not our failures.
+    What counts as one is an answer that is wrong, a broken connection, 429 and 503. After the latter three it does
+    what a client must do: it sends the same request again with the same key, MOST_ATTEMPTS times at most.
+    """
+
+    host = "http://127.0.0.1:5000"
+    wait_time = constant_pacing(1 / RATE)  # seconds
+    connection_timeout = 5.0
+    network_timeout = 30.0
+
+    def on_start(self) -> None:
+        self.random = Random()
+        self.headers = {"Authorization": f"Bearer {API_KEY}"}
+        self.payments: deque[Payment] = deque(maxlen=200)
+
+    @task(70)
+    def pay(self) -> None:
+        payment = self.new_payment()
+
+        def check(answer: Answer, first: bool) -> None:
+            traffic.check_created(payment, answer, first=first)
+
+        if self.post(PAYMENTS, payment.body, check, key=payment.key):
+            self.payments.append(payment)
+
+    @task(8)
+    def pay_again_with_the_same_key(self) -> None:
+        if self.payments:
+            payment = self.random.choice(self.payments)
+
+            def check(answer: Answer, first: bool) -> None:
+                traffic.check_replay(payment, answer)
+
+            self.post(PAYMENTS, payment.body, check, key=payment.key, name=f"{PAYMENTS} (replay)")
+
+    @task(12)
+    def look(self) -> None:
+        if self.payments:
+            payment = self.random.choice(self.payments)
+            settled = time.monotonic() - payment.asked_at > SETTLED_WITHIN
+            self.get(
+                f"{PAYMENTS}/{payment.id}",
+                lambda answer, first: traffic.check_found(payment, answer, settled=settled),
+                name=f"{PAYMENTS}/{{id}}",
+            )
+
+    @task(4)
+    def look_through_the_list(self) -> None:
+        if self.payments:
+            path = f"{PAYMENTS}?limit={PAGE}"
+            self.get(path, lambda answer, first: traffic.check_list(answer, PAGE), name=path)
+
+    @task(5)
+    def refund_a_part(self) -> None:
+        refundable = [payment for payment in self.payments if payment.left]
+        if refundable:
+            payment = self.random.choice(refundable)
+            amount = traffic.ordinary(self.random.randint(1, payment.left))
+            payment.refunded += amount
+
+            def check(answer: Answer, first: bool) -> None:
+                traffic.check_refund(payment, amount, answer, first=first)
+
+            path = f"{PAYMENTS}/{payment.id}/refunds"
+            self.post(path, {"amount": amount}, check, key=str(uuid4()), name=f"{PAYMENTS}/{{id}}/refunds")
+
+    @task(1)
+    def pay_in_a_batch(self) -> None:
+        payments = [self.new_payment() for _ in range(BATCH)]
+        items = [payment.body | {"idempotency_key": payment.key} for payment in payments]
+
+        def check(answer: Answer, first: bool) -> None:
+            traffic.check_batch(payments, answer, first=first)
+
+        if self.post(f"{PAYMENTS}/batch", {"items": items}, check):
+            self.payments.extend(payments)
+
+    def new_payment(self) -> Payment:
+        payment = traffic.new_payment(self.random)
+        payment.asked_at = time.monotonic()
+        return payment
+
+    def post(
+        self, path: str, body: dict[str, Any], check: Check, *, key: str | None = None, name: str | None = None
+    ) -> bool:
+        """Until the answer is one that can be judged; whether it was right. Without `key` the body has keys."""
+        headers = self.headers if key is None else self.headers | {"Idempotency-Key": key}
+        for attempt in range(MOST_ATTEMPTS):
+            with self.client.post(path, json=body, headers=headers, name=name, catch_response=True) as response:
+                answer = read(response)
+                in_flight = answer.status == 409 and attempt > 0  # our own attempt whose answer was lost
+                if in_flight:
+                    response.success()
+                elif answer.status not in TRY_AGAIN:
+                    return self.judge(response, answer, check, first=attempt == 0)
+            sleep(seconds_to_wait(answer, attempt))
+        return False
+
+    def get(self, path: str, check: Check, *, name: str) -> None:
+        with self.client.get(path, headers=self.headers, name=name, catch_response=True) as response:
+            answer = read(response)
+            if answer.status not in TRY_AGAIN:
+                self.judge(response, answer, check, first=True)
+
+    @staticmethod
+    def judge(response: Any, answer: Answer, check: Check, *, first: bool) -> bool:
+        try:
+            check(answer, first)
+        except WrongAnswer as error:
+            response.failure(str(error))
+            return False
+        response.success()
+        return True

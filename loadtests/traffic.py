@@ -1,0 +1,173 @@
+"""What the load sends and what it accepts as an answer: pure functions, so that the checks can be tested too.
+
+Money: amounts are integers in the currency's minor unit. Ordinary amounts never end in 900 to 999, where the gateway
+simulator's magic begins; `SHARES` says how many payments ask for trouble on purpose.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+from random import Random
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+FINAL = ("succeeded", "declined", "blocked", "failed")
+OPEN = ("processing", "unknown")
+REFUND_FINAL = ("succeeded", "failed")
+
+# Currency: what half of the payments stay below, in minor units (ISO 4217: JPY has no decimals, KWD three).
+MEDIANS = {"EUR": 2_490, "USD": 2_790, "GBP": 2_190, "JPY": 3_900, "KWD": 8_250}
+WEIGHTS = (45, 25, 15, 10, 5)
+COUNTRIES = ("DE", "FR", "GB", "US", "JP", "KW", "NL", "ES", "BR", "IN")
+CUSTOMERS = 2_000
+
+# The last three digits of an amount that asks for trouble, and the share of payments that does.
+SHARES = {901: 0.02, 902: 0.01, 903: 0.005, 904: 0.005, 911: 0.002, 922: 0.002}
+NEVER_CHARGED = (901, 902, 903, 904, 911)
+
+
+class WrongAnswer(AssertionError):
+    """The service answered something it must not; the message says what."""
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass
+class Payment:
+    """What the merchant sent, and what it was told."""
+
+    key: str
+    body: dict[str, Any]
+    id: str | None = None
+    status: str = "processing"
+    refunded: int = 0  # asked back, whether or not it was given
+    asked_at: float = field(default=0.0)  # seconds, on the caller's clock
+
+    @property
+    def left(self) -> int:
+        return self.body["amount"] - self.refunded if self.status == "succeeded" else 0
+
+
+def ordinary(amount: int) -> int:
+    """The amount, or one near it that no rule of the gateway simulator hits."""
+    return amount - 100 if amount % 1000 >= 900 else amount
+
+
+def new_amount(random: Random, currency: str) -> int:
+    amount = ordinary(1 + round(MEDIANS[currency] * random.lognormvariate(0, 0.8)))
+    draw = random.random()
+    for ending, share in SHARES.items():
+        draw -= share
+        if draw < 0:
+            return amount - amount % 1000 + ending
+    return amount
+
+
+def new_payment(random: Random) -> Payment:
+    currency = random.choices(list(MEDIANS), WEIGHTS)[0]
+    body = {
+        "amount": new_amount(random, currency),
+        "currency": currency,
+        "customer": f"c_{random.randrange(CUSTOMERS)}",
+        "description": "Load test",
+        "reference": f"order-{random.randrange(10**9)}",
+        "payment_method": {"type": "card", "token": "tok_visa", "country": random.choice(COUNTRIES)},
+        "metadata": {"source": "loadtests"},
+    }
+    return Payment(str(uuid4()), body)
+
+
+def require(condition: object, what: str) -> None:
+    if not condition:
+        raise WrongAnswer(what)
+
+
+def check_status(answer: Answer, allowed: tuple[int, ...]) -> None:
+    detail = answer.body.get("detail") or answer.body.get("code") if isinstance(answer.body, dict) else None
+    require(answer.status in allowed, f"status {answer.status}, not {allowed}: {detail}")
+    require(isinstance(answer.body, dict), "the body is not a JSON object")
+
+
+def check_payment(payment: Payment, body: Any) -> None:
+    """That `body` is this payment, and makes sense. Notes id and status."""
+    require(isinstance(body, dict), "the payment is not a JSON object")
+    for name in ("amount", "currency", "customer", "description", "reference", "metadata"):
+        require(body.get(name) == payment.body[name], f"{name} is {body.get(name)!r}, sent {payment.body[name]!r}")
+    status = body.get("status")
+    require(status in FINAL + OPEN, f"status is {status!r}")
+    require(payment.id in (None, body.get("id")), f"id is {body.get('id')!r}, was {payment.id!r}")
+    if payment.status in FINAL:
+        require(status == payment.status, f"a final status changed: {payment.status} became {status}")
+    if status == "succeeded":
+        require(payment.body["amount"] % 1000 not in NEVER_CHARGED, "succeeded, but the gateway never charges it")
+        require(body.get("gateway_reference"), "succeeded without gateway_reference")
+    if status in FINAL:
+        require(body.get("settled_at"), f"{status} without settled_at")
+        require((body.get("failure") is None) == (status == "succeeded"), f"{status}, failure {body.get('failure')}")
+    require(0 <= body.get("amount_refunded", -1) <= payment.refunded, "more was refunded than was asked for")
+    payment.id, payment.status = body["id"], status
+
+
+def check_created(payment: Payment, answer: Answer, *, first: bool) -> None:
+    """An answer to POST. After an attempt whose answer was lost, a replay is as good as a creation."""
+    check_status(answer, (201, 202) if first else (200, 201, 202))
+    check_payment(payment, answer.body)
+    replayed = answer.headers.get("Idempotency-Replayed") == "true"
+    require((payment.status in FINAL) == (answer.status != 202), f"{answer.status}, but {payment.status}")
+    if answer.status == 200:
+        require(replayed, "200 without Idempotency-Replayed")
+    if answer.status == 201:
+        require(not replayed, "201 with Idempotency-Replayed")
+    if answer.status == 202:
+        require(answer.headers.get("Location", "").endswith(payment.id or "/"), "202 without Location")
+        require(answer.headers.get("Retry-After", "").isdigit(), "202 without Retry-After")
+
+
+def check_replay(payment: Payment, answer: Answer) -> None:
+    check_status(answer, (200, 202))
+    check_created(payment, answer, first=False)
+
+
+def check_found(payment: Payment, answer: Answer, *, settled: bool) -> None:
+    """An answer to GET by id. `settled`: it was sent so long ago that it must have a final status."""
+    check_status(answer, (200,))
+    check_payment(payment, answer.body)
+    require(payment.status in FINAL or not settled, f"still {payment.status} long after it was sent")
+
+
+def check_refund(payment: Payment, amount: int, answer: Answer, *, first: bool) -> None:
+    check_status(answer, (201, 202) if first else (200, 201, 202))
+    body = answer.body
+    require(body.get("transaction") == payment.id, f"transaction is {body.get('transaction')!r}")
+    require(body.get("amount") == amount, f"amount is {body.get('amount')!r}, sent {amount}")
+    require(body.get("currency") == payment.body["currency"], f"currency is {body.get('currency')!r}")
+    allowed = OPEN if answer.status == 202 else REFUND_FINAL
+    require(body.get("status") in allowed, f"{answer.status}, but {body.get('status')}")
+
+
+def check_batch(payments: list[Payment], answer: Answer, *, first: bool) -> None:
+    check_status(answer, (200,))
+    results = answer.body.get("results")
+    require(isinstance(results, list) and len(results) == len(payments), "not one result for each item")
+    for payment, result in zip(payments, results, strict=True):
+        allowed = (201, 202) if first else (200, 201, 202)
+        require(result["status_code"] in allowed, f"an item has status {result['status_code']}: {result['body']}")
+        check_payment(payment, result["body"])
+        require((payment.status in FINAL) == (result["status_code"] != 202), "an item's status codes disagree")
+
+
+def check_list(answer: Answer, limit: int) -> None:
+    """Newest first. A second of tolerance: rows that commit together may have begun in another order."""
+    check_status(answer, (200,))
+    data = answer.body.get("data")
+    require(isinstance(data, list) and 0 < len(data) <= limit, f"data is not a list of 1 to {limit}")
+    require(len({row["id"] for row in data}) == len(data), "a payment is listed twice")
+    times = [datetime.fromisoformat(row["created_at"]) for row in data]
+    ordered = all(later + timedelta(seconds=1) >= earlier for later, earlier in pairwise(times))
+    require(ordered, "the list is not newest first")
+    require(answer.body.get("next", "absent") is None or len(data) == limit, "next, but the page is not full")

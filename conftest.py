@@ -64,10 +64,10 @@ for name, value in environment(DIRECTORY, SERVER).items():
     os.environ.pop(f"{name}_FILE", None)  # a developer's own settings have no place here
     os.environ[name] = value
 
-from django.conf import settings  # noqa: E402 (reads the environment that was made above)
+import django  # noqa: E402 (settings read the environment that was made above)
 from django.core.management import call_command  # noqa: E402
 
-assert settings.DATABASES  # load them now, so that pytest-django sets Django up
+django.setup()  # the conftest files of the apps import models
 
 
 def pytest_unconfigure() -> None:

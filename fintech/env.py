@@ -70,3 +70,8 @@ def integer(
 def words(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> list[str]:
     """A comma-separated list."""
     return [word.strip() for word in text(name, default, environ=environ).split(",") if word.strip()]
+
+
+def runtime_dir() -> Path:
+    """Where the processes of one host share state: metrics files and throttle counters."""
+    return Path(text("RUNTIME_DIR", str(Path(__file__).resolve().parent.parent / "var" / "runtime")))

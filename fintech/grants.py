@@ -1,0 +1,40 @@
+"""What the application's database role may do: enough for its work, and nothing to evidence but add and read.
+
+The owner of the schema migrates and grants; web and worker run as the role of DATABASE_URL. Each app's config
+names its `evidence_models` (INSERT and SELECT) and its `kept_models` (also UPDATE); the rest may be deleted too.
+"""
+
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.db import connections, transaction
+from psycopg import sql
+
+
+def privileges(model_name: str, config: AppConfig) -> str:
+    if model_name in getattr(config, "evidence_models", ()):
+        return "SELECT, INSERT"
+    if model_name in getattr(config, "kept_models", ()):
+        return "SELECT, INSERT, UPDATE"
+    return "SELECT, INSERT, UPDATE, DELETE"
+
+
+def grant_application_role(*, using: str, **_: Any) -> None:
+    """Give the role of DATABASE_URL its grants, after each migration. Idempotent; nothing to do for the owner."""
+    connection = connections[using]
+    role = connections["default"].settings_dict["USER"]
+    if not role or role == connection.settings_dict["USER"]:
+        return
+    name = sql.Identifier(role)
+    with transaction.atomic(using=using), connection.cursor() as cursor:
+        cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(name))
+        cursor.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}").format(name))
+        cursor.execute(sql.SQL("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}").format(name))
+        existing = set(connection.introspection.table_names(cursor))
+        for model in apps.get_models(include_auto_created=True):
+            table = model._meta.db_table
+            if table in existing:
+                config = apps.get_app_config(model._meta.app_label)
+                grant = sql.SQL(privileges(model._meta.model_name or "", config))
+                cursor.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(sql.Identifier(table), name))
+                cursor.execute(sql.SQL("GRANT {} ON {} TO {}").format(grant, sql.Identifier(table), name))

@@ -1,0 +1,50 @@
+"""gunicorn's configuration: several processes with threads, since a payment mostly waits for the gateway."""
+
+import sys
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from fintech import env, metrics
+
+try:
+    from fintech import settings  # a wrong setting stops the start here, with one sentence
+
+    bind = env.text("BIND", "127.0.0.1:5000")
+    workers = env.integer("WEB_CONCURRENCY", 3, least=1, most=256)
+    threads = env.integer("WEB_THREADS", 32, least=1, most=1024)
+except ImproperlyConfigured as error:
+    sys.exit(f"error: {error}")
+
+worker_class = "gthread"
+# A thread that waits for the gateway is not a stuck worker: the heartbeat comes from the main thread.
+timeout = 30
+# A payment in hand may take as long as the gateway's deadline; then it is answered, and only then we go.
+graceful_timeout = int(settings.GATEWAY_DEADLINE_SECONDS) + 5
+keepalive = 75  # longer than a proxy's, so that it is the proxy that closes idle connections
+backlog = 2048
+worker_tmp_dir = "/dev/shm"  # noqa: S108 - the heartbeat file must not wait for a disk
+limit_request_line = 8190
+# Each request is logged once, as JSON, by fintech.logging; gunicorn's own log says what happens to workers.
+accesslog = None
+logconfig_dict = {
+    **settings.LOGGING,
+    "loggers": {
+        "gunicorn.error": {"level": "INFO", "propagate": True},
+        "gunicorn.access": {"level": "CRITICAL"},
+    },
+}
+
+
+def on_starting(server: Any) -> None:
+    metrics.prepare("web")
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    metrics.claim("web", shared=True)
+
+
+def post_worker_init(worker: Any) -> None:
+    from fintech.wsgi import warm_up
+
+    warm_up()

@@ -1,0 +1,97 @@
+"""One JSON object a line on stdout; never a card number, a key or personal data.
+
+`extra={...}` fields become keys of the line. What a client sent is logged only where we chose the field, and the
+finished line is searched once more for anything that looks like a card number or one of our keys.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from pythonjsonlogger.orjson import OrjsonFormatter
+from uuid_utils import uuid7
+
+from fintech.cards import contains_card_number, mask_card_numbers
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_SECRETS = re.compile(r"(fk_[0-9a-z]{8})_[\w-]+|(Bearer) [^\s\"]+")
+
+logger = logging.getLogger("fintech.request")
+
+
+class JsonFormatter(OrjsonFormatter):
+    def __init__(self) -> None:
+        super().__init__(
+            ["levelname", "name", "message"],
+            style=",",
+            rename_fields={
+                "levelname": "level",
+                "name": "logger",
+                "message": "event",
+                "exc_info": "exception",
+            },
+            timestamp="time",
+        )
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        super().add_fields(log_data, record, message_dict)
+        for name, variable in (("request_id", request_id), ("trace_id", trace_id)):
+            value = variable.get()
+            if value is not None:
+                log_data.setdefault(name, value)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def redact(line: str) -> str:
+    """`line` with card numbers and secrets masked: the last net under whatever an exception may quote."""
+    return mask_card_numbers(_SECRETS.sub(r"\1\2 [secret]", line))
+
+
+def accept_request_id(header: str | None) -> str:
+    """The client's X-Request-ID if it is short, plain and no card number, otherwise a new one."""
+    if header and _REQUEST_ID.fullmatch(header) and not contains_card_number(header):
+        return header
+    return str(uuid7())
+
+
+class RequestLogMiddleware:
+    """Gives each request an id, returns it, and logs the request once it is answered."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        start = time.perf_counter()
+        identifier = accept_request_id(request.META.get("HTTP_X_REQUEST_ID"))
+        request_id.set(identifier)
+        parent = _TRACEPARENT.fullmatch(request.META.get("HTTP_TRACEPARENT", ""))
+        trace_id.set(parent[1] if parent else None)
+        request.log_fields = {}  # type: ignore[attr-defined]
+        response = self.get_response(request)
+        response["X-Request-ID"] = identifier
+        match = request.resolver_match
+        logger.info(
+            "request",
+            extra={
+                "method": request.method if request.method in _METHODS else "other",
+                # The route, not the path: a path is whatever the client wrote.
+                "route": match.route if match else None,
+                "status_code": response.status_code,
+                "duration_ms": round((time.perf_counter() - start) * 1000, 2),
+                **request.log_fields,  # type: ignore[attr-defined]
+            },
+        )
+        return response
+
+
+_METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])

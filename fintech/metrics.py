@@ -1,0 +1,133 @@
+"""Metrics that outlive their process: a slot, not a process id, names the files.
+
+prometheus_client's multi-process mode keeps one set of files for each process id, and those of dead processes pile
+up. Here each process of a role takes the lowest free slot (`web-0`, `web-1`, ...) and carries on with its
+predecessor's files, so their number is the largest number of processes that ever ran at once. A lock held by the
+kernel for the life of the process says who has a slot; SIGKILL frees it.
+
+Files carry an `epoch`: the id of the directory's life. Payments are stored with the slot and epoch of the process
+that settled them, so counters can be set from the rows after a crash (`payments/writer.py`).
+"""
+
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import prometheus_client.values
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import InfoMetricFamily, Metric
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from fintech import env
+
+MOST_SLOTS = 1024
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one process. `epoch` says since when the counters in it count."""
+
+    name: str
+    epoch: uuid.UUID
+    lock: int = field(repr=False)  # an open file: the lock lasts as long as it
+
+
+_current: Slot | None = None
+
+
+def directory(role: str) -> Path:
+    """The folder of a role's metrics files, made if need be."""
+    path = env.runtime_dir() / "metrics" / role
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def epoch(role: str) -> uuid.UUID:
+    """The id of this folder's life, the same for all its processes; the first to ask makes it."""
+    path = directory(role) / "epoch"
+    if not path.exists():
+        draft = path.with_name(f"epoch.{os.getpid()}")
+        draft.write_text(str(uuid.uuid4()))
+        try:
+            os.link(draft, path)  # fails where another process was first: its epoch counts
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return uuid.UUID(path.read_text())
+
+
+def prepare(role: str) -> None:
+    """Before the first process of a role starts: drop gauges of the dead, and start anew if a file is torn."""
+    folder = directory(role)
+    for path in folder.glob("gauge_live*.db"):
+        path.unlink()
+    try:
+        for path in folder.glob("*.db"):
+            for _ in MmapedDict.read_all_values_from_file(str(path)):
+                pass
+    except (ValueError, RuntimeError, UnicodeDecodeError):  # a power cut can tear a file that is mapped
+        for path in [*folder.glob("*.db"), folder / "epoch"]:
+            path.unlink(missing_ok=True)
+
+
+def claim(role: str, *, shared: bool) -> Slot:
+    """Take the lowest free slot of `role` for the rest of this process's life, before any metric exists.
+
+    `shared` metrics live in files that `render` merges; the others in memory, for a process with its own port.
+    """
+    global _current  # noqa: PLW0603 - a process has one slot
+    if _current is not None:
+        raise RuntimeError(f"this process already has slot {_current.name}")
+    folder = directory(role)
+    for number in range(MOST_SLOTS):
+        name = f"{role}-{number}"
+        lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        _current = Slot(name=name, epoch=epoch(role), lock=lock)
+        if shared:
+            for path in folder.glob(f"gauge_live*_{name}.db"):
+                path.unlink()  # what the predecessor had in progress ended with it
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+            prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(_slot_name)
+        return _current
+    raise RuntimeError(f"all {MOST_SLOTS} slots of {role} are taken")
+
+
+def _slot_name() -> str:
+    assert _current is not None
+    return _current.name
+
+
+def slot() -> Slot:
+    """This process's slot; a command that never claimed one gets a slot whose metrics nobody scrapes."""
+    return _current or claim("command", shared=False)
+
+
+class EpochCollector(Collector):
+    """`metrics_epoch_info{epoch="..."}`: which rows the counters beside it are to be compared with."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+
+    def collect(self) -> Iterator[Metric]:
+        help_text = "The life of the metrics files that these counters are kept in."
+        yield InfoMetricFamily("metrics_epoch", help_text, value={"epoch": str(epoch(self._role))})
+
+
+def render(role: str) -> bytes:
+    """The merged metrics of all processes of a role, in Prometheus' text format."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(directory(role)))
+    registry.register(EpochCollector(role))
+    return generate_latest(registry)

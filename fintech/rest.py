@@ -1,0 +1,44 @@
+"""The ground of our REST views: REST framework without the parts that every request would pay for and none uses.
+
+Bodies are read by `payments.shapes`, answers are encoded by msgspec, so there are no parsers, renderers or content
+negotiation; authentication, throttling, errors and the schema are REST framework's.
+"""
+
+from typing import Any
+
+import msgspec
+from django.http import HttpRequest, HttpResponse
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from fintech.problems import Problem
+
+_encoder = msgspec.json.Encoder(uuid_format="canonical")
+
+
+def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(_encoder.encode(content), status=status, content_type="application/json", headers=headers)
+
+
+class JsonView(APIView):
+    renderer_classes = [JSONRenderer]  # for the schema; answers are made by `json_answer`
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[Any, str]:
+        return self.renderer_classes[0](), "application/json"
+
+    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        detail = f"{request.method} is not allowed here; {', '.join(self.allowed_methods)} is."
+        raise Problem(405, "method_not_allowed", detail, headers={"Allow": ", ".join(self.allowed_methods)})
+
+
+def read_body(request: HttpRequest) -> bytes:
+    """The body of a JSON request. Raises Problem: 411, 413 or 415."""
+    if request.META.get("HTTP_TRANSFER_ENCODING"):
+        raise Problem(411, "length_required", "Send the body with a Content-Length.")
+    content_type = request.META.get("CONTENT_TYPE", "")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
+    if request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+        raise Problem(415, "unsupported_content_encoding", "Send the body uncompressed.")
+    return request.body

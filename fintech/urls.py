@@ -1,0 +1,27 @@
+"""All paths. None answers with a redirect to a POST: a 301 turns Alertmanager's POST into a GET."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularSwaggerSplitView
+
+from fintech import health
+from payments.openapi import SchemaView
+
+urlpatterns = [
+    path("", include("payments.urls")),
+    path("", include("alerts_audit.urls")),
+    path("v1/schema", SchemaView.as_view(), name="schema"),
+    path("v1/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("health", health.health),
+    path("ready", health.ready),
+    path("metrics", health.metrics),
+    path("admin/", admin.site.urls),
+    # For people who type the address; only a GET is redirected.
+    path("", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),
+    path("admin", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),
+]
+
+handler400 = "fintech.problems.bad_request"
+handler404 = "fintech.problems.not_found"
+handler500 = "fintech.problems.server_error"

@@ -1,0 +1,206 @@
+"""The REST API: thin views. Authentication and throttling are REST framework's hooks, bodies are `payments.shapes`."""
+
+import re
+import time
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import Throttled
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from fintech.cards import contains_card_number
+from fintech.problems import Problem
+from fintech.rest import JsonView, json_answer, read_body
+from payments import metrics, openapi
+from payments.keys import Principal, authenticate
+from payments.lists import transaction_page
+from payments.models import ApiKey, Refund, Transaction
+from payments.presenters import show_refund, show_transaction
+from payments.services.batches import create_batch
+from payments.services.charges import create_payment
+from payments.services.idempotency import Reply
+from payments.services.refunds import create_refund
+from payments.shapes import (
+    LARGEST_BATCH,
+    BatchItem,
+    BatchOutput,
+    BatchResult,
+    PaymentInput,
+    PaymentPage,
+    ProblemDocument,
+    RefundInput,
+    RefundPage,
+    parse_json,
+    read_shape,
+)
+from payments.throttle import Throttle
+
+_KEY = re.compile(r"[!-~]{1,255}")
+_throttle = Throttle(settings.RUNTIME_DIR / "throttle", rate=settings.THROTTLE_RATE, burst=settings.THROTTLE_BURST)
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    def authenticate(self, request: Request) -> tuple[Principal, None]:
+        principal = authenticate(request.META.get("HTTP_AUTHORIZATION"))
+        request._request.log_fields["merchant"] = principal.merchant_id
+        return principal, None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class ApiKeyThrottle(BaseThrottle):
+    """One request; a batch pays for its other items when it has been read."""
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        self._wait = _throttle.take(request.user.key_id)
+        if self._wait:
+            metrics.THROTTLED.inc()
+        return not self._wait
+
+    def wait(self) -> float:
+        return self._wait
+
+
+class PaymentsView(JsonView):
+    authentication_classes = [ApiKeyAuthentication]
+    throttle_classes = [ApiKeyThrottle]
+
+
+def idempotency_key(request: HttpRequest) -> str:
+    key = request.META.get("HTTP_IDEMPOTENCY_KEY", "")
+    if not key:
+        raise Problem(400, "missing_idempotency_key", "Send an Idempotency-Key header.", param="Idempotency-Key")
+    if not _KEY.fullmatch(key):
+        detail = "An Idempotency-Key is 1 to 255 visible ASCII characters."
+        raise Problem(400, "invalid_idempotency_key", detail, param="Idempotency-Key")
+    # Network card numbers begin with 2 to 6; one that begins with 1 is somebody's clock.
+    if key[0] != "1" and contains_card_number(key):
+        detail = "Card numbers have no place here: use a random key, such as a UUID."
+        raise Problem(422, "card_number", detail, param="Idempotency-Key")
+    return key
+
+
+def read_id(value: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError:
+        raise Problem(404, "not_found", "There is no such transaction.") from None
+
+
+def answer(request: HttpRequest, reply: Reply) -> HttpResponse:
+    request.log_fields["transaction"] = str(getattr(reply.body, "transaction", reply.body.id))  # type: ignore[attr-defined]
+    request.log_fields["status"] = reply.body.status  # type: ignore[attr-defined]
+    return json_answer(reply.body, reply.status_code, reply.headers)
+
+
+class TransactionsView(PaymentsView):
+    @openapi.LIST
+    def get(self, request: Request) -> HttpResponse:
+        request.user.require(ApiKey.Scope.READ)
+        rows, following = transaction_page(request._request, request.user.merchant_id)
+        return json_answer(PaymentPage([show_transaction(row) for row in rows], following))
+
+    @openapi.CREATE
+    def post(self, request: Request) -> HttpResponse:
+        start = time.perf_counter()
+        principal: Principal = request.user
+        principal.require(ApiKey.Scope.WRITE)
+        key = idempotency_key(request)
+        body = read_shape(parse_json(read_body(request._request)), PaymentInput)
+        reply = create_payment(principal=principal, key=key, body=body)
+        response = answer(request._request, reply)
+        if reply.is_new:
+            seconds = time.perf_counter() - start
+            metrics.LATENCY.observe(seconds)
+            metrics.OWN.observe(seconds - reply.gateway_seconds)
+        return response
+
+
+class ShortNameView(TransactionsView):
+    http_method_names = ["post", "options"]
+
+    @openapi.CREATE_SHORT
+    def post(self, request: Request) -> HttpResponse:
+        return super().post(request)
+
+
+class TransactionView(PaymentsView):
+    @openapi.RETRIEVE
+    def get(self, request: Request, transaction_id: str) -> HttpResponse:
+        request.user.require(ApiKey.Scope.READ)
+        row = Transaction.objects.of(request.user.merchant_id).filter(id=read_id(transaction_id)).first()
+        if row is None:
+            raise Problem(404, "not_found", "There is no such transaction.")
+        return json_answer(show_transaction(row))
+
+
+class RefundsView(PaymentsView):
+    @openapi.LIST_REFUNDS
+    def get(self, request: Request, transaction_id: str) -> HttpResponse:
+        request.user.require(ApiKey.Scope.READ)
+        row = Transaction.objects.of(request.user.merchant_id).filter(id=read_id(transaction_id)).first()
+        if row is None:
+            raise Problem(404, "not_found", "There is no such transaction.")
+        refunds = Refund.objects.filter(transaction=row).select_related("transaction").order_by("-id")
+        return json_answer(RefundPage([show_refund(refund) for refund in refunds], None))
+
+    @openapi.REFUND
+    def post(self, request: Request, transaction_id: str) -> HttpResponse:
+        principal: Principal = request.user
+        principal.require(ApiKey.Scope.REFUND)
+        identifier = read_id(transaction_id)
+        key = idempotency_key(request)
+        content = read_body(request._request)
+        body = read_shape(parse_json(content) if content.strip() else {}, RefundInput)
+        reply = create_refund(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
+        return answer(request._request, reply)
+
+
+class BatchView(PaymentsView):
+    @openapi.BATCH
+    def post(self, request: Request) -> HttpResponse:
+        principal: Principal = request.user
+        principal.require(ApiKey.Scope.WRITE)
+        items = read_items(parse_json(read_body(request._request)))
+        take_items(principal, len(items))
+        replies = create_batch(principal=principal, items=[read_item(item) for item in items])
+        results = [batch_result(reply) for reply in replies]
+        request._request.log_fields["items"] = len(items)  # type: ignore[attr-defined]
+        return json_answer(BatchOutput(results))
+
+
+def take_items(principal: Principal, number: int) -> None:
+    """The request itself was counted as one of them."""
+    wait = _throttle.take(principal.key_id, number - 1) if number > 1 else 0.0
+    if wait:
+        metrics.THROTTLED.inc()
+        raise Throttled(wait)
+
+
+def read_items(data: Any) -> list[Any]:
+    if not isinstance(data, dict) or set(data) != {"items"} or not isinstance(data["items"], list):
+        raise Problem(422, "invalid_value", 'Send {"items": [...]}.', param="items")
+    if not 1 <= len(data["items"]) <= LARGEST_BATCH:
+        raise Problem(422, "invalid_value", f"Send 1 to {LARGEST_BATCH} items.", param="items")
+    return data["items"]
+
+
+def read_item(data: Any) -> BatchItem | Problem:
+    try:
+        item = read_shape(data, BatchItem)
+    except Problem as refusal:
+        if refusal.param == "idempotency_key":  # as for the header of a single payment
+            refusal.status = 400
+        return refusal
+    return item
+
+
+def batch_result(reply: Reply | Problem) -> BatchResult:
+    if isinstance(reply, Problem):
+        return BatchResult(reply.status, ProblemDocument(**reply.body()))
+    return BatchResult(reply.status_code, reply.body)  # type: ignore[arg-type]

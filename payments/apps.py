@@ -1,0 +1,9 @@
+from django.apps import AppConfig
+
+
+class PaymentsConfig(AppConfig):
+    name = "payments"
+    # Tables that the application may add to and read, never change: see fintech/grants.py.
+    evidence_models = ("event", "ledgerleg", "writer")
+    # Tables whose rows the application may change in part; nobody deletes a payment.
+    kept_models = ("merchant", "apikey", "transaction", "refund", "idempotencykey")

@@ -1,0 +1,39 @@
+"""A circuit breaker: when the gateway is down, say so at once instead of letting every payment wait for it.
+
+Our own, because the library we tried holds its lock for the length of a call, and calls run side by side here.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class CircuitBreaker:
+    """Opens after `failures` in a row. After `pause_seconds` one caller may try; its result closes or reopens."""
+
+    def __init__(self, *, failures: int, pause_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._pause, self._clock = failures, pause_seconds, clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._open_until = 0.0
+
+    def allows(self) -> bool:
+        """May this caller try? While open, one caller gets a yes each `pause_seconds`."""
+        if self._failures < self._most:
+            return True
+        with self._lock:
+            if self._clock() < self._open_until:
+                return False
+            self._open_until = self._clock() + self._pause  # the others wait for this one's result
+            return True
+
+    def succeeded(self) -> None:
+        if self._failures:
+            with self._lock:
+                self._failures = 0
+
+    def failed(self) -> None:
+        with self._lock:
+            self._failures += 1
+            if self._failures >= self._most:
+                self._open_until = self._clock() + self._pause

@@ -1,0 +1,127 @@
+"""Lists: newest first, by cursor, with filters that the indexes serve.
+
+Ids are UUID v7, so "newest first" is "largest id first", a page starts after the id that the cursor holds, and a time
+is a bound on ids.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.http import HttpRequest
+from django.utils.dateparse import parse_datetime
+
+from fintech.problems import Problem
+from payments.currencies import EXPONENTS
+from payments.models import IdempotencyKey, Transaction, TransactionQuerySet
+from payments.shapes import LARGEST_AMOUNT
+
+DEFAULT_LIMIT, LARGEST_LIMIT = 50, 200
+
+_Filter = Callable[[TransactionQuerySet, str, str], TransactionQuerySet]
+
+
+def _by_status(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
+    if value not in Transaction.Status.values:
+        raise invalid(name, f"use one of {', '.join(Transaction.Status.values)}")
+    return rows.with_status(value)
+
+
+def _by_currency(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
+    if value not in EXPONENTS:
+        raise invalid(name, "use an ISO 4217 code, such as EUR")
+    return rows.filter(currency=value)
+
+
+def _by_amount(lookup: str) -> _Filter:
+    def narrow(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
+        if not (value.isascii() and value.isdigit() and len(value) <= 12):
+            raise invalid(name, f"use a whole number of minor units from 0 to {LARGEST_AMOUNT}")
+        return rows.filter(**{lookup: int(value)})
+
+    return narrow
+
+
+def _by_time(lookup: str) -> _Filter:
+    def narrow(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
+        try:
+            moment = parse_datetime(value)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None or moment.year < 1970:
+            raise invalid(name, "use a time such as 2026-01-31T12:00:00Z")
+        return rows.filter(**{lookup: first_id_at(moment)})
+
+    return narrow
+
+
+FILTERS: dict[str, tuple[_Filter, str]] = {
+    "status": (_by_status, "A status of the transaction."),
+    "currency": (_by_currency, "An ISO 4217 code."),
+    "created_from": (_by_time("id__gte"), "Created at this time or later, such as 2026-01-31T12:00:00Z."),
+    "created_before": (_by_time("id__lt"), "Created before this time."),
+    "amount_min": (_by_amount("amount__gte"), "At least this amount, in minor units."),
+    "amount_max": (_by_amount("amount__lte"), "At most this amount, in minor units."),
+}
+
+
+def invalid(name: str, advice: str) -> Problem:
+    return Problem(422, "invalid_parameter", f"{name} is wrong: {advice}.", param=name)
+
+
+def first_id_at(moment: datetime) -> UUID:
+    """The smallest UUID v7 of a millisecond: 48 bits of Unix time, then version and variant."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return UUID(int=(milliseconds << 80) | (0x7 << 76) | (0x2 << 62))
+
+
+def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Transaction], str | None]:
+    """One page of the merchant's transactions, and the address of the next."""
+    query = request.GET
+    _refuse_unknown(query)
+    rows = Transaction.objects.of(merchant_id)
+    if "idempotency_key" in query:
+        taken = IdempotencyKey.objects.filter(merchant_id=merchant_id, key=query["idempotency_key"].replace("\0", " "))
+        rows = rows.filter(id__in=taken.filter(kind="payment").values("resource_id"))
+    for name, (narrow, _) in FILTERS.items():
+        if name in query:
+            rows = narrow(rows, name, query[name])
+    if "cursor" in query:
+        rows = rows.filter(id__lt=_read_cursor(query["cursor"]))
+    limit = _read_limit(query.get("limit"))
+    page = list(rows.order_by("-id")[: limit + 1])
+    if len(page) <= limit:
+        return page, None
+    page.pop()
+    parameters = {**query.dict(), "cursor": _write_cursor(page[-1].id)}
+    return page, f"{request.path}?{urlencode(parameters)}"
+
+
+def _refuse_unknown(query: Mapping[str, str]) -> None:
+    known = {*FILTERS, "idempotency_key", "cursor", "limit"}
+    for name in query:
+        if name not in known:
+            detail = f"There is no such parameter; there are {', '.join(sorted(known))}."
+            raise Problem(422, "unknown_parameter", detail, param=name[:64].replace("\0", " "))
+
+
+def _read_limit(value: str | None) -> int:
+    if value is None:
+        return DEFAULT_LIMIT
+    if not (value.isascii() and value.isdigit() and len(value) <= 3 and 1 <= int(value) <= LARGEST_LIMIT):
+        raise invalid("limit", f"use a whole number from 1 to {LARGEST_LIMIT}")
+    return int(value)
+
+
+def _write_cursor(last: UUID) -> str:
+    return base64.urlsafe_b64encode(last.bytes).decode().rstrip("=")
+
+
+def _read_cursor(value: str) -> UUID:
+    try:
+        return UUID(bytes=base64.b64decode(value.encode("ascii") + b"==", altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error):
+        raise invalid("cursor", "use the one that `next` of the page before holds") from None

@@ -1,0 +1,364 @@
+"""The data of payments: who may ask for them, what became of them, and the ledger that proves it.
+
+Merchant -> ApiKey          who may ask
+Transaction -> Refund       what was asked and what became of it; amounts are integers in minor units
+IdempotencyKey              one key a merchant, whatever it was used for
+Unresolved                  work whose outcome is not final, with the lease of whoever works on it
+Event                       append-only journal: one row for every change of state
+LedgerLeg                   append-only double-entry ledger: the legs of one event sum to zero per currency
+Writer, KpiRollup           which process committed which events, so that its counters can be set from the rows
+
+What must never be true, the database refuses: see the constraints here and the triggers in
+`migrations/0002_guards.py`. Writes are in `services.py` and `statements.py`; this file holds data and reads.
+"""
+
+import uuid
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+
+class Merchant(models.Model):
+    """Who sells. Never deleted: payments refer to it without a foreign key (see `Transaction.merchant`)."""
+
+    name = models.CharField(max_length=200, unique=True)
+    country = models.CharField(max_length=2, help_text="ISO 3166 code of the merchant's country, such as DE.")
+    is_active = models.BooleanField(
+        default=True, help_text="An inactive merchant's keys are refused within five seconds."
+    )
+    fraud_threshold = models.FloatField(
+        default=0.8,
+        help_text="Payments that score this much or more are blocked. 0 blocks all, 1 almost none.",
+    )
+    fraud_weights = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='Own weights for rules of payments/fraud.py, such as {"country_mismatch": 0.4}.',
+    )
+    unscored_limit_minor = models.BigIntegerField(
+        default=50_00,
+        help_text="When a payment cannot be scored, it is let through below this amount and blocked from it on.",
+    )
+    fee_basis_points = models.PositiveIntegerField(
+        default=150, help_text="Our fee in hundredths of a percent of the amount: 150 is 1.5 %."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(fraud_threshold__gte=0, fraud_threshold__lte=1),
+                name="merchant_threshold_is_a_share",
+            ),
+            models.CheckConstraint(condition=Q(fee_basis_points__lte=10_000), name="merchant_fee_at_most_the_amount"),
+            models.CheckConstraint(condition=Q(unscored_limit_minor__gte=0), name="merchant_limit_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiKey(models.Model):
+    """A secret that speaks for a merchant. We keep its SHA-256: the secret has 256 random bits, so nobody can
+    search for it, and a slow hash would only slow the payments down."""
+
+    class Scope(models.TextChoices):
+        READ = "payments:read", "Read payments"
+        WRITE = "payments:write", "Make payments"
+        REFUND = "refunds:write", "Refund payments"
+
+    merchant = models.ForeignKey(Merchant, on_delete=models.PROTECT, related_name="api_keys")
+    name = models.CharField(max_length=100, help_text="What uses this key, such as 'shop checkout'.")
+    prefix = models.CharField(max_length=12, unique=True, editable=False)
+    secret_sha256 = models.BinaryField(max_length=32, editable=False)
+    scopes = ArrayField(models.CharField(max_length=32, choices=Scope.choices), default=list)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+
+class TransactionQuerySet(models.QuerySet["Transaction"]):
+    """Reads for the API. Rows are found through (merchant, id): ids are UUID v7, so the newest are the largest."""
+
+    def of(self, merchant_id: int) -> "TransactionQuerySet":
+        return self.filter(merchant_id=merchant_id)
+
+    def with_status(self, status: str) -> "TransactionQuerySet":
+        """Through the journal's index (kind, transaction): `status` itself has no index, it would end HOT updates."""
+        if status in Transaction.OPEN:
+            return self.filter(status=status, id__in=Unresolved.objects.filter(refund_id=None).values("transaction_id"))
+        return self.filter(id__in=Event.objects.filter(kind=status).values("transaction_id"))
+
+
+class Transaction(models.Model):
+    """One payment: asked for once, final once."""
+
+    class Status(models.TextChoices):
+        PROCESSING = "processing"
+        SUCCEEDED = "succeeded"
+        DECLINED = "declined", "Declined by the bank"
+        BLOCKED = "blocked", "Blocked as fraud"
+        FAILED = "failed", "Failed, not charged"
+        UNKNOWN = "unknown", "Unknown, being resolved"
+
+    OPEN = (Status.PROCESSING.value, Status.UNKNOWN.value)
+    FINAL = (Status.SUCCEEDED.value, Status.DECLINED.value, Status.BLOCKED.value, Status.FAILED.value)
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # No constraint and no index of its own: a foreign key would lock the merchant's row for every payment, and
+    # a merchant can't be deleted (grants and trigger). The index (merchant, id) serves the lists.
+    merchant = models.ForeignKey(Merchant, on_delete=models.PROTECT, db_constraint=False, db_index=False)
+    idempotency_key = models.TextField()
+    amount = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    status = models.CharField(max_length=10, choices=Status.choices)
+    amount_reserved = models.BigIntegerField(db_default=0)  # by refunds that succeeded or still may
+    amount_refunded = models.BigIntegerField(db_default=0)  # by refunds that succeeded
+    fee = models.BigIntegerField(db_default=0)
+    fraud_score = models.FloatField(null=True)  # NULL: it could not be scored
+    fraud_reasons = models.JSONField(default=list)
+    failure_code = models.TextField(null=True)
+    gateway_reference = models.TextField(null=True)
+    customer = models.TextField(null=True)
+    reference = models.TextField(null=True)
+    description = models.TextField(null=True)
+    payment_method = models.JSONField(null=True)
+    metadata = models.JSONField(default=dict)
+    request_id = models.TextField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    settled_at = models.DateTimeField(null=True)
+
+    objects = TransactionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["merchant", "-id"], name="transaction_merchant_newest")]
+        permissions = [
+            ("refund_transaction", "Can refund a transaction"),
+            ("resolve_transaction", "Can ask to resolve a transaction now"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="transaction_amount_positive"),
+            models.CheckConstraint(condition=Q(currency__regex=r"^[A-Z]{3}$"), name="transaction_currency_is_iso_4217"),
+            models.CheckConstraint(
+                condition=Q(status__in=["processing", "succeeded", "declined", "blocked", "failed", "unknown"]),
+                name="transaction_status_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(amount_refunded__gte=0)
+                & Q(amount_refunded__lte=F("amount_reserved"))
+                & Q(amount_reserved__lte=F("amount")),
+                name="transaction_refunds_within_amount",
+            ),
+            models.CheckConstraint(
+                condition=Q(amount_reserved=0) | Q(status="succeeded"),
+                name="transaction_refunded_only_if_succeeded",
+            ),
+            models.CheckConstraint(condition=Q(fee__gte=0, fee__lte=F("amount")), name="transaction_fee_within_amount"),
+            models.CheckConstraint(
+                condition=Q(fraud_score=None) | Q(fraud_score__gte=0, fraud_score__lte=1),
+                name="transaction_fraud_score_is_a_share",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["processing", "unknown"], settled_at=None)
+                | Q(status__in=["succeeded", "declined", "blocked", "failed"], settled_at__isnull=False),
+                name="transaction_settled_exactly_if_final",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in self.FINAL
+
+
+class Refund(models.Model):
+    """Money given back: a part of one transaction, with a life of its own."""
+
+    class Status(models.TextChoices):
+        PROCESSING = "processing"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed", "Failed, nothing given back"
+        UNKNOWN = "unknown", "Unknown, being resolved"
+
+    FINAL = (Status.SUCCEEDED.value, Status.FAILED.value)
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="refunds")
+    idempotency_key = models.TextField()
+    amount = models.BigIntegerField()
+    # What the body asked for: NULL is "all that is left". A replay is compared with this.
+    amount_requested = models.BigIntegerField(null=True)
+    reason = models.TextField(null=True)
+    status = models.CharField(max_length=10, choices=Status.choices)
+    failure_code = models.TextField(null=True)
+    gateway_reference = models.TextField(null=True)
+    request_id = models.TextField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="refund_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(status__in=["processing", "unknown"], settled_at=None)
+                | Q(status__in=["succeeded", "failed"], settled_at__isnull=False),
+                name="refund_settled_exactly_if_final",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in self.FINAL
+
+
+class IdempotencyKey(models.Model):
+    """A merchant's key, taken once, by a payment or by a refund. Keys do not expire yet."""
+
+    pk = models.CompositePrimaryKey("merchant_id", "key")
+    merchant_id = models.BigIntegerField()
+    key = models.TextField()
+    resource_id = models.UUIDField()
+    kind = models.CharField(max_length=7, choices=[("payment", "Payment"), ("refund", "Refund")])
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class UnresolvedQuerySet(models.QuerySet["Unresolved"]):
+    def seconds_of_lease(self, resource_id: uuid.UUID) -> float | None:
+        """How long its first holder may still work on it, by the database's clock; None if nobody does."""
+        row = self.filter(resource_id=resource_id, attempts=0).annotate(now=Now()).first()
+        if row is None or row.lease_until <= row.now:
+            return None
+        return (row.lease_until - row.now).total_seconds()
+
+    def release(self, leases: Iterable[tuple[uuid.UUID, uuid.UUID]], *, seconds: float = 0) -> None:
+        """Give up (resource, token) leases that are still ours; the resolver may have them after `seconds`."""
+        for resource_id, token in leases:
+            self.filter(resource_id=resource_id, lease_token=token).update(
+                lease_token=None, lease_until=Now() + timedelta(seconds=seconds)
+            )
+
+
+class Unresolved(models.Model):
+    """Work in hand or left over. Only who holds `lease_token` may settle it, and nobody else while the lease runs."""
+
+    resource_id = models.UUIDField(primary_key=True)  # the transaction's id, or the refund's
+    transaction_id = models.UUIDField()
+    refund_id = models.UUIDField(null=True)
+    lease_token = models.UUIDField(null=True)
+    lease_until = models.DateTimeField()
+    attempts = models.IntegerField(db_default=0)
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = UnresolvedQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return str(self.resource_id)
+
+
+class Writer(models.Model):
+    """One life of one process that settles payments. `slot` names its metrics files, `epoch` their beginning."""
+
+    slot = models.TextField()
+    epoch = models.UUIDField()
+    started_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["epoch", "slot"], name="writer_of_slot")]
+
+    def __str__(self) -> str:
+        return f"{self.slot} #{self.pk}"
+
+
+class Event(models.Model):
+    """The journal: what happened to a transaction, when, by whom. Append-only."""
+
+    transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="events", db_index=False)
+    refund_id = models.UUIDField(null=True)
+    kind = models.CharField(max_length=20)  # a transaction's status, or refund_ and the refund's
+    at = models.DateTimeField(db_default=Now())
+    actor = models.TextField()  # api, resolver, or admin:<user name>
+    # Whose counters hold this event; NULL where nothing is counted. No foreign key: it would cost every payment.
+    writer = models.ForeignKey(Writer, on_delete=models.PROTECT, null=True, db_constraint=False, db_index=False)
+    data = models.JSONField(null=True)  # the gateway exchange, failure codes: never card or personal data
+
+    class Meta:
+        ordering = ["id"]
+        # Serves both "which transactions failed, newest first" and, by PostgreSQL 18's skip scan over the few
+        # kinds, "what happened to this transaction".
+        indexes = [models.Index(fields=["kind", "-transaction"], name="event_kind_transaction")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class LedgerLeg(models.Model):
+    """One leg of a posting; debits are positive, credits negative. `docs/ledger.md` explains the accounts."""
+
+    class Account(models.TextChoices):
+        GATEWAY_CLEARING = "gateway_clearing", "Gateway clearing (what the acquirer owes us)"
+        MERCHANT_PAYABLE = "merchant_payable", "Merchant payable (what we owe the merchant)"
+        FEES = "fees", "Fees (what we earned)"
+        REFUNDS = "refunds", "Refunds (what the merchant owes back)"
+
+    event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="legs", db_index=False)
+    transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="legs", db_constraint=False)
+    account = models.CharField(max_length=16, choices=Account.choices)
+    currency = models.CharField(max_length=3)
+    amount = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(account__in=["gateway_clearing", "merchant_payable", "fees", "refunds"]),
+                name="leg_account_known",
+            ),
+            models.CheckConstraint(condition=~Q(amount=0), name="leg_amount_not_zero"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account} {self.amount} {self.currency}"
+
+
+class KpiRollup(models.Model):
+    """Events that were counted for good, by who wrote them. `payments/kpis.py` folds new ones in."""
+
+    pk = models.CompositePrimaryKey("writer_id", "kind", "currency")
+    writer_id = models.BigIntegerField()
+    kind = models.CharField(max_length=20)
+    currency = models.CharField(max_length=3)
+    count = models.BigIntegerField()
+    amount = models.DecimalField(max_digits=30, decimal_places=0)
+
+    def __str__(self) -> str:
+        return f"{self.writer_id} {self.kind} {self.currency}"
+
+
+class KpiWatermark(models.Model):
+    """Up to which event `KpiRollup` has counted: one row."""
+
+    event_id = models.BigIntegerField(db_default=0)
+
+    def __str__(self) -> str:
+        return str(self.event_id)

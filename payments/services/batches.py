@@ -1,0 +1,121 @@
+"""Up to 1,000 payments in one request: one T1, the gateway with bounded concurrency, one T2."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+
+from django.conf import settings
+from django.db import connection
+
+from fintech.problems import Problem
+from payments import metrics
+from payments.gateway import Answer
+from payments.keys import Principal
+from payments.models import Unresolved
+from payments.services.charges import Pending, charge, settle_payments, stored_row
+from payments.services.idempotency import Reply, first_reply, location_of, replay_payment
+from payments.shapes import BatchItem
+from payments.writer import writer
+
+# The gateway calls of all batches of this process share these threads.
+_threads = ThreadPoolExecutor(max_workers=settings.BATCH_CONCURRENCY, thread_name_prefix="batch")
+
+
+class _Run:
+    """The charges of one batch, by several threads, until the deadline."""
+
+    def __init__(self, pendings: Sequence[Pending], principal: Principal) -> None:
+        self._todo, self._principal = iter(pendings), principal
+        self._lock = threading.Lock()
+        self._closed = False
+        self.answered: list[tuple[Pending, Answer]] = []
+        self.size = min(len(pendings), settings.BATCH_CONCURRENCY)
+
+    def work(self) -> None:
+        while (pending := self._next()) is not None:
+            answer = charge(pending)
+            with self._lock:
+                if not self._closed:
+                    self.answered.append((pending, answer))
+                    continue
+            # Too late for the client's answer, not for the books.
+            settle_payments(self._principal, [(pending, answer)])
+
+    def _next(self) -> Pending | None:
+        with self._lock:
+            return None if self._closed else next(self._todo, None)
+
+    def close(self) -> list[Pending]:
+        """No further charges. Returns those that were never tried."""
+        with self._lock:
+            self._closed = True
+            return list(self._todo)
+
+
+def create_batch(*, principal: Principal, items: Sequence[BatchItem | Problem]) -> list[Reply | Problem]:
+    """Carry out the items that are well-formed, each under its own key; results in the order of the items.
+
+    An item that is not final at the deadline comes back as `processing`: one that was being charged is settled when
+    its answer comes, and one whose turn never came is cancelled by the resolver.
+    """
+    deadline = time.monotonic() + settings.BATCH_DEADLINE_SECONDS
+    pendings = {
+        place: Pending.of(principal, item.idempotency_key, item)
+        for place, item in enumerate(items)
+        if isinstance(item, BatchItem)
+    }
+    with metrics.IN_PROGRESS.track_inprogress():
+        stored = _store(principal, list(pendings.values()))
+        replies = _charge_and_settle(principal, stored, deadline)
+    results: list[Reply | Problem] = []
+    for place, item in enumerate(items):
+        if isinstance(item, Problem):
+            results.append(item)
+        elif pendings[place].id in replies:
+            results.append(replies[pendings[place].id])
+        else:
+            results.append(_replay(principal, item))
+    return results
+
+
+def _store(principal: Principal, pendings: list[Pending]) -> list[Pending]:
+    """T1. The payments that are new; the others lost their key to an earlier request, or to an earlier item."""
+    lease = settings.BATCH_DEADLINE_SECONDS + settings.LEASE_SECONDS
+    times = writer.store([stored_row(pending, principal, lease) for pending in pendings])
+    for pending in pendings:
+        pending.created_at = times.get(pending.id)
+    stored = [pending for pending in pendings if pending.created_at is not None]
+    metrics.RESULT["new"].inc(len(stored))
+    return stored
+
+
+def _charge_and_settle(principal: Principal, stored: list[Pending], deadline: float) -> dict[object, Reply]:
+    replies = {}
+    to_charge = []
+    for pending in stored:
+        if pending.verdict.blocked:
+            replies[pending.id] = first_reply(pending.shown_blocked(), location_of(pending.id))
+        else:
+            replies[pending.id] = first_reply(pending.shown("processing"), location_of(pending.id))
+            to_charge.append(pending)
+    connection.close()  # the gateway may take seconds
+    run = _Run(to_charge, principal)
+    threads = [_threads.submit(run.work) for _ in range(run.size)]
+    wait(threads, timeout=max(0.0, deadline - time.monotonic()))
+    untried = run.close()
+    if untried:
+        Unresolved.objects.release([(pending.id, pending.lease_token) for pending in untried])
+    for thread in threads:
+        if thread.done():
+            thread.result()  # an error of our own must not pass for a slow gateway
+    for payment in settle_payments(principal, run.answered):
+        replies[payment.id] = first_reply(payment, location_of(payment.id))
+    return replies
+
+
+def _replay(principal: Principal, item: BatchItem) -> Reply | Problem:
+    try:
+        return replay_payment(principal.merchant_id, item.idempotency_key, item)
+    except Problem as refusal:
+        return refusal

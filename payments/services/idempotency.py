@@ -1,0 +1,118 @@
+"""What to say when a key was already taken. A key belongs to one request of one merchant, across all endpoints."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from fintech.problems import Problem
+from payments import metrics
+from payments.models import IdempotencyKey, Refund, Transaction, Unresolved
+from payments.presenters import show_refund, show_transaction
+from payments.shapes import Payment, PaymentInput, RefundInput, RefundOutput
+
+REPLAYED = {"Idempotency-Replayed": "true"}
+# The resolver settles within seconds: when to look again.
+RETRY_UNKNOWN_SECONDS = 2
+
+
+@dataclass
+class Reply:
+    """An answer before it is HTTP. `gateway_seconds` is how long the gateway took of it."""
+
+    status_code: int
+    body: Payment | RefundOutput
+    headers: dict[str, str] = field(default_factory=dict)
+    gateway_seconds: float = 0.0
+    is_new: bool = True
+
+
+def first_reply(body: Payment | RefundOutput, location: str, gateway_seconds: float = 0.0) -> Reply:
+    """201 if the outcome is final, 202 if it is still to come."""
+    if body.status in ("processing", "unknown"):
+        headers = {"Location": location, "Retry-After": str(RETRY_UNKNOWN_SECONDS)}
+        return Reply(202, body, headers, gateway_seconds)
+    return Reply(201, body, {"Location": location}, gateway_seconds)
+
+
+def location_of(transaction_id: Any) -> str:
+    return f"/v1/transactions/{transaction_id}"
+
+
+def replay_payment(merchant_id: int, key: str, body: PaymentInput) -> Reply:
+    """The stored answer for a payment whose key was taken before; a Problem if it was for something else."""
+    taken = _taken(merchant_id, key, "payment")
+    # The lease is read before the status: if it is gone meanwhile, the status is the final one.
+    seconds = Unresolved.objects.seconds_of_lease(taken.resource_id)
+    row = Transaction.objects.get(id=taken.resource_id)
+    _refuse_other_body(payment_differs(row, body))
+    return _replay(show_transaction(row), row.is_final, seconds, location_of(row.id))
+
+
+def replay_refund(merchant_id: int, key: str, transaction_id: Any, body: RefundInput) -> Reply:
+    """The same for a refund."""
+    taken = _taken(merchant_id, key, "refund")
+    seconds = Unresolved.objects.seconds_of_lease(taken.resource_id)
+    row = Refund.objects.select_related("transaction").get(id=taken.resource_id)
+    differs = next(
+        (
+            name
+            for name, stored, sent in (
+                ("transaction", row.transaction_id, transaction_id),
+                ("amount", row.amount_requested, body.amount),
+                ("reason", row.reason, body.reason),
+            )
+            if stored != sent
+        ),
+        None,
+    )
+    _refuse_other_body(differs)
+    location = location_of(row.transaction_id) + "/refunds"
+    return _replay(show_refund(row), row.is_final, seconds, location)
+
+
+def _taken(merchant_id: int, key: str, kind: str) -> IdempotencyKey:
+    taken = IdempotencyKey.objects.get(merchant_id=merchant_id, key=key)
+    if taken.kind != kind:
+        metrics.RESULT["mismatch"].inc()
+        detail = f"This key was used for another request: a {taken.kind}."
+        raise Problem(422, "idempotency_key_reused", detail, param="Idempotency-Key")
+    return taken
+
+
+def payment_differs(row: Transaction, body: PaymentInput) -> str | None:
+    """The first field in which `body` is not what the key was first used with."""
+    stored = {
+        "amount": row.amount,
+        "currency": row.currency,
+        "customer": row.customer,
+        "description": row.description,
+        "reference": row.reference,
+        "payment_method": row.payment_method,
+        "metadata": row.metadata,
+    }
+    sent = {**msgspec.to_builtins(body), "metadata": body.metadata or {}}
+    return next((name for name, value in stored.items() if value != sent[name]), None)
+
+
+def _refuse_other_body(field_name: str | None) -> None:
+    if field_name is not None:
+        metrics.RESULT["mismatch"].inc()
+        detail = f"This key was used before with another body: {field_name} differs."
+        raise Problem(422, "idempotency_key_reused", detail, param=field_name)
+
+
+def _replay(body: Payment | RefundOutput, is_final: bool, seconds: float | None, location: str) -> Reply:
+    """`seconds`: how long the first request still holds its lease, None if the resolver may have it."""
+    if is_final:
+        metrics.RESULT["replayed"].inc()
+        return Reply(200, body, dict(REPLAYED), is_new=False)
+    if body.status == "processing" and seconds is not None:
+        metrics.RESULT["in_flight"].inc()
+        headers = {"Retry-After": str(math.ceil(seconds))}
+        detail = "The first request with this key is still being worked on."
+        raise Problem(409, "request_in_flight", detail, headers=headers)
+    metrics.RESULT["replayed" if body.status == "unknown" else "recovered"].inc()
+    headers = {**REPLAYED, "Location": location, "Retry-After": str(RETRY_UNKNOWN_SECONDS)}
+    return Reply(202, body, headers, is_new=False)

@@ -1,0 +1,177 @@
+"""Refunds: reserve under the payment's row lock, ask the gateway, settle. Racing refunds can't exceed the payment."""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import connection
+from django.db.models.functions import Now
+from django.db.transaction import atomic, on_commit
+from uuid_utils.compat import uuid7
+
+from fintech.logging import request_id
+from fintech.problems import DATABASE_AWAY, Problem
+from payments import metrics
+from payments.gateway import Answer, gateway
+from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
+from payments.presenters import show_refund
+from payments.services.charges import journal_of
+from payments.services.idempotency import Reply, first_reply, location_of, replay_refund
+from payments.shapes import RefundInput
+
+logger = logging.getLogger("payments")
+
+STATUS_OF_OUTCOME = {
+    "approved": "succeeded",
+    "declined": "failed",
+    "error": "failed",
+    "unavailable": "failed",
+    "cancelled": "failed",
+    "timeout": "unknown",
+}
+
+
+@dataclass
+class _Reservation:
+    refund: Refund
+    lease_token: UUID
+
+
+class _KeyTaken(Exception):
+    pass
+
+
+def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: RefundInput, actor: str = "api") -> Reply:
+    """Give back `body.amount`, or all that is left, or replay it if `key` was taken before.
+
+    Raises Problem: 404 no such transaction, 409 it did not succeed, 422 more than is left.
+    """
+    try:
+        reserved = _reserve(merchant_id, transaction_id, key, body, actor)
+    except _KeyTaken:
+        return replay_refund(merchant_id, key, transaction_id, body)
+    metrics.RESULT["new"].inc()
+    refund = reserved.refund
+    connection.close()  # the gateway may take seconds
+    answer = gateway().refund(
+        refund.id, charge=transaction_id, amount=refund.amount, currency=refund.transaction.currency
+    )
+    try:
+        refund = settle_refund(refund.id, reserved.lease_token, answer, actor=actor)
+    except DATABASE_AWAY as error:
+        logger.warning("settle_failed", extra={"refund": str(refund.id), "error": type(error).__name__})
+        refund.status = Refund.Status.UNKNOWN
+    return first_reply(show_refund(refund), location_of(transaction_id) + "/refunds", answer.seconds)
+
+
+@atomic
+def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput, actor: str) -> _Reservation:
+    """Take the key and the amount, or neither."""
+    payment = Transaction.objects.select_for_update().of(merchant_id).filter(id=transaction_id).first()
+    if payment is None:
+        raise Problem(404, "not_found", "There is no such transaction.")
+    refund_id, lease_token = uuid7(), uuid4()
+    _take_key(merchant_id, key, refund_id)
+    if payment.status != Transaction.Status.SUCCEEDED:
+        detail = f"A transaction that is {payment.status} cannot be refunded."
+        raise Problem(409, "not_refundable", detail)
+    left = payment.amount - payment.amount_reserved
+    amount = left if body.amount is None else body.amount
+    if not 0 < amount <= left:
+        detail = f"{left} is left to refund, in minor units of {payment.currency}."
+        raise Problem(422, "amount_exceeds_remaining", detail, param="amount")
+    payment.amount_reserved += amount
+    payment.save(update_fields=["amount_reserved"])
+    refund = Refund.objects.create(
+        id=refund_id,
+        transaction=payment,
+        idempotency_key=key,
+        amount=amount,
+        amount_requested=body.amount,
+        reason=body.reason,
+        status=Refund.Status.PROCESSING,
+        request_id=request_id.get(),
+    )
+    refund.refresh_from_db(fields=["created_at"])
+    _record(refund, "processing", actor, {"amount": amount})
+    Unresolved.objects.create(
+        resource_id=refund.id,
+        transaction_id=payment.id,
+        refund_id=refund.id,
+        lease_token=lease_token,
+        lease_until=Now() + timedelta(seconds=settings.LEASE_SECONDS),
+    )
+    return _Reservation(refund, lease_token)
+
+
+def _take_key(merchant_id: int, key: str, refund_id: UUID) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO payments_idempotencykey (merchant_id, key, resource_id, kind)"
+            " VALUES (%s, %s, %s, 'refund') ON CONFLICT (merchant_id, key) DO NOTHING",
+            [merchant_id, key, refund_id],
+        )
+        if cursor.rowcount == 0:
+            raise _KeyTaken
+
+
+@atomic
+def settle_refund(refund_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> Refund:
+    """Store what the gateway said, if the lease is still ours; either way, the refund as it is stored then."""
+    refund = Refund.objects.get(id=refund_id)
+    payment = Transaction.objects.select_for_update().get(id=refund.transaction_id)
+    refund = Refund.objects.select_for_update().get(id=refund_id)
+    refund.transaction = payment
+    status = STATUS_OF_OUTCOME[answer.outcome]
+    lease = Unresolved.objects.filter(resource_id=refund_id, lease_token=lease_token)
+    if refund.is_final or not lease.exists():
+        return refund
+    if status == Refund.Status.UNKNOWN:
+        Unresolved.objects.release([(refund_id, lease_token)])
+        if refund.status != status:
+            refund.status = status
+            refund.save(update_fields=["status"])
+            _record(refund, status, actor, journal_of(answer))
+        return refund
+    lease.delete()
+    refund.status = status
+    refund.failure_code = None if status == Refund.Status.SUCCEEDED else answer.code
+    refund.gateway_reference = answer.reference
+    refund.settled_at = Now()
+    refund.save(update_fields=["status", "failure_code", "gateway_reference", "settled_at"])
+    refund.refresh_from_db(fields=["settled_at"])
+    event = _record(refund, status, actor, journal_of(answer))
+    _book(payment, refund, event)
+    on_commit(metrics.REFUND_STATUS[status].inc)
+    return refund
+
+
+def _book(payment: Transaction, refund: Refund, event: Event) -> None:
+    """Post a refund that succeeded; give back the reservation of one that failed."""
+    if refund.status == Refund.Status.FAILED:
+        payment.amount_reserved -= refund.amount
+        payment.save(update_fields=["amount_reserved"])
+        return
+    payment.amount_refunded += refund.amount
+    payment.save(update_fields=["amount_refunded"])
+    accounts = LedgerLeg.Account
+    LedgerLeg.objects.bulk_create(
+        LedgerLeg(event=event, transaction=payment, account=account, currency=payment.currency, amount=amount)
+        for account, amount in (
+            (accounts.REFUNDS, refund.amount),
+            (accounts.GATEWAY_CLEARING, -refund.amount),
+        )
+    )
+
+
+def _record(refund: Refund, status: str, actor: str, data: Any) -> Event:
+    return Event.objects.create(
+        transaction_id=refund.transaction_id,
+        refund_id=refund.id,
+        kind=f"refund_{status}",
+        actor=actor,
+        data=data,
+    )

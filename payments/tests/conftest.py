@@ -1,0 +1,71 @@
+"""What most tests of payments need: a merchant of their own, and one real platform for the module."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fintech.testing import Platform
+from loadtests.tests.simulator import Simulator, running_gateway
+from payments.keys import create_api_key
+from payments.models import ApiKey, Merchant
+
+ALL_SCOPES = list(ApiKey.Scope.values)
+
+
+@pytest.fixture
+def merchant() -> Merchant:
+    return Merchant.objects.create(name=f"Merchant {secrets.token_hex(8)}", country="DE")
+
+
+@dataclass
+class Client:
+    """A merchant with a key, and calls on its behalf."""
+
+    platform: Platform
+    merchant: Merchant
+    api_key: str
+
+    def pay(self, amount: int = 1250, currency: str = "EUR", *, key: str | None = None, **fields: object):
+        body = {"amount": amount, "currency": currency, "customer": "c_1", **fields}
+        return self.post("/v1/transactions", body, key=key or secrets.token_hex(12))
+
+    def refund(self, transaction: str, amount: int | None = None, *, key: str | None = None):
+        body = {} if amount is None else {"amount": amount}
+        return self.post(f"/v1/transactions/{transaction}/refunds", body, key=key or secrets.token_hex(12))
+
+    def post(self, path: str, body: object, *, key: str | None = None, **options):
+        return self.platform.request("POST", path, body, api_key=self.api_key, key=key, **options)
+
+    def get(self, path: str):
+        return self.platform.request("GET", path, api_key=self.api_key)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    with running_gateway(tmp_path_factory.mktemp("gateway")) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, gateway: Simulator) -> Iterator[Platform]:
+    directory: Path = tmp_path_factory.mktemp("platform")
+    with Platform(directory, gateway=gateway) as running:
+        yield running
+
+
+@pytest.fixture
+def make_client(platform: Platform) -> Callable[[], Client]:
+    def make() -> Client:
+        merchant = Merchant.objects.create(name=f"Merchant {secrets.token_hex(8)}", country="DE")
+        _, secret = create_api_key(merchant=merchant, name="test", scopes=ALL_SCOPES)
+        return Client(platform, merchant, secret)
+
+    return make
+
+
+@pytest.fixture
+def client(make_client: Callable[[], Client]) -> Client:
+    return make_client()

@@ -1,0 +1,31 @@
+"""One payment over HTTP, through real processes."""
+
+from fintech.testing import wait_until
+from payments.models import Event, LedgerLeg, Transaction
+
+
+def test_a_payment_is_charged_booked_and_answered(client, gateway):
+    reply = client.pay(1250, "EUR", reference="order-7")
+
+    assert reply.status == 201, reply.body
+    payment = reply.body
+    assert payment["status"] == "succeeded", payment["failure"]
+    assert gateway.charge(payment["id"])["outcome"] == "approved"
+    legs = LedgerLeg.objects.filter(transaction_id=payment["id"])
+    assert {leg.account: leg.amount for leg in legs} == {
+        "gateway_clearing": 1250,
+        "merchant_payable": -1231,
+        "fees": -19,
+    }
+    kinds = Event.objects.filter(transaction_id=payment["id"]).values_list("kind", flat=True)
+    assert list(kinds) == ["processing", "succeeded"]
+
+
+def test_a_lost_reply_is_unknown_and_then_settled(client, gateway):
+    reply = client.pay(1922, "EUR")
+
+    assert reply.status == 202, reply.body
+    assert reply.body["status"] == "unknown"
+    path = f"/v1/transactions/{reply.body['id']}"
+    wait_until(lambda: client.get(path).body["status"] == "succeeded", timeout=10, what="the resolver settles")
+    assert Transaction.objects.get(id=reply.body["id"]).status == "succeeded"

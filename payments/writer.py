@@ -1,0 +1,249 @@
+"""Writes payments: everything that a process has in hand at one moment, in one statement of each kind.
+
+Requests of the same process meet in a queue. The first to come leads: it executes T1, T2 and UNKNOWN for all that is
+waiting, counts what was committed, and wakes the others; who came meanwhile is led by the first of them. Each caller is
+answered after its commit, and alone it waits for nobody.
+
+Counters equal rows. An increment that follows a commit is lost when the process dies in between, so each settled row
+carries the `Writer` (slot and epoch) whose counters hold it, and whoever connects first makes sure that the slot's
+earlier sessions are gone, then sets its counters from the rows. The same happens after a lost connection, when
+nobody can tell whether the last commit went through.
+"""
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+import psycopg
+from django.db import connections
+
+from fintech import metrics as slots
+from payments import metrics
+from payments.currencies import to_major
+from payments.statements import T1, T2, UNKNOWN
+
+logger = logging.getLogger("payments.writer")
+
+# A whole batch at most in one statement: it bounds how long the others wait.
+LARGEST_GROUP = 1000
+
+
+@dataclass
+class Work:
+    """Rows for one of the statements, and what came of them."""
+
+    statement: str
+    rows: Sequence[dict[str, Any]]
+    stored: dict[UUID, Any] = field(default_factory=dict)  # id -> when
+    error: Exception | None = None
+    done: bool = False
+    # Held by the one who waits; released to wake it, with the work done or to take the lead.
+    baton: threading.Lock = field(default_factory=threading.Lock)
+
+
+class PaymentWriter:
+    """One a process. Each method returns the ids whose rows took effect, with their times.
+
+    Raises psycopg.Error; after a lost connection it is not known whether the rows took effect.
+    """
+
+    def __init__(self) -> None:
+        self._queue: list[Work] = []
+        self._leading = False
+        self._mutex = threading.Lock()
+        self._connection: psycopg.Connection[tuple[UUID, Any]] | None = None
+        self._writer_id: int | None = None
+
+    def store(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, Any]:
+        return self._submit(Work(T1, rows))
+
+    def settle(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, Any]:
+        return self._submit(Work(T2, rows))
+
+    def mark_unknown(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, Any]:
+        return self._submit(Work(UNKNOWN, rows))
+
+    def warm_up(self) -> None:
+        """Connect and set the counters now: after a crash they are right before the first payment."""
+        self._submit(Work(T1, ()))
+
+    def _submit(self, work: Work) -> dict[UUID, Any]:
+        with self._mutex:
+            self._queue.append(work)
+            lead, self._leading = not self._leading, True
+            if not lead:
+                work.baton.acquire()
+        if not lead:
+            work.baton.acquire()  # until the leader has done our work, or hands over
+        if not work.done:
+            self._lead()
+        if work.error is not None:
+            raise work.error
+        return work.stored
+
+    def _lead(self) -> None:
+        with self._mutex:
+            group, self._queue = self._take_group()
+        try:
+            self._execute(group)
+        finally:
+            with self._mutex:
+                for work in group:
+                    work.done = True
+                successor = self._queue[0] if self._queue else None
+                self._leading = successor is not None
+            for work in group:
+                if work.baton.locked():
+                    work.baton.release()
+            if successor is not None:
+                successor.baton.release()
+
+    def _take_group(self) -> tuple[list[Work], list[Work]]:
+        """What fits into one group, and what has to wait; the first always fits."""
+        size = 0
+        for place, work in enumerate(self._queue):
+            size += len(work.rows)
+            if place and size > LARGEST_GROUP:
+                return self._queue[:place], self._queue[place:]
+        return self._queue, []
+
+    def _execute(self, group: list[Work]) -> None:
+        for statement in (T1, T2, UNKNOWN):
+            works = [work for work in group if work.statement is statement]
+            if not works:
+                continue
+            try:
+                self._run(statement, works)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                self._disconnect()
+                self._fail(works, error)
+            except psycopg.Error as error:
+                self._one_by_one(works, error)
+            except Exception as error:  # whoever waits must hear of it, whatever it was
+                self._disconnect()
+                self._fail(works, error)
+
+    def _one_by_one(self, works: list[Work], error: psycopg.Error) -> None:
+        """One row that the database refuses must not take the others with it."""
+        if len(works) == 1:
+            self._fail(works, error)
+            return
+        for work in works:
+            self._execute([work])
+
+    @staticmethod
+    def _fail(works: list[Work], error: Exception) -> None:
+        for work in works:
+            work.error = error
+
+    def _run(self, statement: str, works: list[Work]) -> None:
+        connection = self._connected()
+        rows = [{**row, "writer_id": self._writer_id} for work in works for row in work.rows]
+        if not rows:
+            return
+        cursor = connection.execute(statement, [orjson.dumps(rows).decode()], prepare=True, binary=True)
+        stored = dict(cursor.fetchall())
+        self._count([row for row in rows if row["id"] in stored])
+        for work in works:
+            work.stored = {row["id"]: stored[row["id"]] for row in work.rows if row["id"] in stored}
+
+    # --- Counting ------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _count(rows: list[dict[str, Any]]) -> None:
+        """After the commit, once a group: per-payment calls would cost more than the statement."""
+        statuses: dict[str, int] = defaultdict(int)
+        amounts: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        for row in rows:
+            statuses[row["status"]] += 1
+            if row["status"] == "succeeded":
+                count, total = amounts[row["currency"]]
+                amounts[row["currency"]] = count + 1, total + row["amount"]
+        for status, number in statuses.items():
+            counter = metrics.UNKNOWN_OUTCOMES if status == "unknown" else metrics.STATUS.get(status)
+            if counter is not None:  # `processing` is counted once it is final
+                counter.inc(number)
+        for currency, (count, total) in amounts.items():
+            summary = metrics.AMOUNT.labels(currency)
+            # Summary.observe() counts one at a time.
+            summary._count.inc(count)
+            summary._sum.inc(to_major(total, currency))
+
+    def _set_counters(self, connection: psycopg.Connection[Any], slot: slots.Slot) -> None:
+        """What the rows say that this slot has counted since its epoch."""
+        rows = connection.execute(
+            "SELECT kind, currency, sum(count)::bigint, sum(amount)::bigint FROM payments_kpi_totals"
+            " WHERE writer_id IN (SELECT id FROM payments_writer WHERE epoch = %s AND slot = %s)"
+            " GROUP BY kind, currency",
+            [slot.epoch, slot.name],
+        ).fetchall()
+        statuses: dict[str, int] = defaultdict(int)
+        for kind, currency, count, amount in rows:
+            statuses[kind] += count
+            if kind == "succeeded":
+                metrics.AMOUNT.labels(currency)._count.set(count)
+                metrics.AMOUNT.labels(currency)._sum.set(to_major(amount, currency))
+        for status, counter in metrics.STATUS.items():
+            counter._value.set(statuses[status])
+        metrics.UNKNOWN_OUTCOMES._value.set(statuses["unknown"])
+
+    # --- The connection ------------------------------------------------------------------------------------
+
+    def _connected(self) -> psycopg.Connection[tuple[UUID, Any]]:
+        """The open connection; a new one first makes this slot's counters right."""
+        if self._connection is None or self._connection.closed:
+            slot = slots.slot()
+            connection = self._open(application_name=f"writer {slot.epoch} {slot.name}")
+            try:
+                self._end_earlier_sessions(connection)
+                self._writer_id = self._writer_id or self._register(connection, slot)
+                self._set_counters(connection, slot)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    @staticmethod
+    def _open(application_name: str) -> psycopg.Connection[tuple[UUID, Any]]:
+        params = connections["default"].get_connection_params()
+        wanted = {
+            name: params[name]
+            for name in ("dbname", "user", "password", "host", "port", "connect_timeout", "options")
+            if params.get(name)
+        }
+        extra = {name: value for name, value in params.items() if name.startswith("ssl")}
+        return psycopg.connect(**wanted, **extra, application_name=application_name[:63], autocommit=True)
+
+    @staticmethod
+    def _end_earlier_sessions(connection: psycopg.Connection[Any]) -> None:
+        """A predecessor's statement may still be running after its process died: end it before counting rows."""
+        left = connection.execute(
+            "SELECT pid, pg_terminate_backend(pid, 3000) FROM pg_stat_activity"
+            " WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid()"
+            " AND datname = current_database()"
+        ).fetchall()
+        if not all(gone for _, gone in left):
+            raise psycopg.OperationalError("an earlier session of this metrics slot does not end")
+
+    @staticmethod
+    def _register(connection: psycopg.Connection[Any], slot: slots.Slot) -> int:
+        row = connection.execute(
+            "INSERT INTO payments_writer (slot, epoch, started_at) VALUES (%s, %s, now()) RETURNING id",
+            [slot.name, slot.epoch],
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+writer = PaymentWriter()

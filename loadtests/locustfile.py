@@ -77,7 +77,7 @@ class Merchant(FastHttpUser):
         self.headers = {"Authorization": f"Bearer {API_KEY}"}
         self.payments: deque[Payment] = deque(maxlen=200)
 
-    @task(70)
+    @task(68)
     def pay(self) -> None:
         payment = self.new_payment()
 
@@ -108,7 +108,17 @@ class Merchant(FastHttpUser):
                 name=f"{PAYMENTS}/{{id}}",
             )
 
-    @task(4)
+    @task(3)
+    def find_by_key(self) -> None:
+        if self.payments:
+            payment = self.random.choice(self.payments)
+            self.get(
+                f"{PAYMENTS}?idempotency_key={payment.key}",
+                lambda answer, first: traffic.check_only_one(payment, answer),
+                name=f"{PAYMENTS}?idempotency_key=",
+            )
+
+    @task(3)
     def look_through_the_list(self) -> None:
         if self.payments:
             path = f"{PAYMENTS}?limit={PAGE}"
@@ -170,8 +180,8 @@ class Merchant(FastHttpUser):
     def judge(response: Any, answer: Answer, check: Check, *, first: bool) -> bool:
         try:
             check(answer, first)
-        except WrongAnswer as error:
-            response.failure(str(error))
+        except (WrongAnswer, KeyError, TypeError, ValueError) as error:  # the latter: not even the shape is right
+            response.failure(f"{type(error).__name__}: {error}")
             return False
         response.success()
         return True

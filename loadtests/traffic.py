@@ -161,6 +161,14 @@ def check_batch(payments: list[Payment], answer: Answer, *, first: bool) -> None
         require((payment.status in FINAL) == (result["status_code"] != 202), "an item's status codes disagree")
 
 
+def check_only_one(payment: Payment, answer: Answer) -> None:
+    """The list of what was made with one key."""
+    check_status(answer, (200,))
+    data = answer.body.get("data")
+    require(isinstance(data, list) and len(data) == 1, "one key did not make one payment")
+    check_payment(payment, data[0])
+
+
 def check_list(answer: Answer, limit: int) -> None:
     """Newest first. A second of tolerance: rows that commit together may have begun in another order."""
     check_status(answer, (200,))

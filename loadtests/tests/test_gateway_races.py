@@ -1,12 +1,11 @@
 """Cancels, replays and refunds that race with an attempt still under way."""
 
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
 
+from fintech.testing import wait_until
 from loadtests.tests.test_gateway_outcomes import DROPPED
 
 HELD = 0.6  # seconds a request is held here: longer than what happens meanwhile takes
@@ -20,14 +19,6 @@ def pool():
 
 def key() -> str:
     return str(uuid4())
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Looks every few milliseconds, for five seconds at most."""
-    end = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("amount", [1925, 1250])
@@ -50,7 +41,7 @@ def test_a_held_charge_is_made_when_nobody_cancels_it_although_the_caller_has_go
     gateway.hold_charge(used, 1925).close()
 
     assert gateway.charge(used) == {"outcome": "not_found"}
-    until(lambda: gateway.charge(used)["outcome"] == "approved")
+    wait_until(lambda: gateway.charge(used)["outcome"] == "approved", what="the late charge")
     assert gateway.cancel(used).body["outcome"] == "already_charged"
 
 

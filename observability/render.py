@@ -64,8 +64,14 @@ def render(
     (out / "alertmanager.yml").write_text(alertmanager, encoding="utf-8")
 
 
-def prometheus_command(config_dir: str | Path, data_dir: str | Path, address: str) -> list[str] | None:
-    """Starts Prometheus with a rendered folder, listening on `host:port`. None if it is not installed."""
+def prometheus_command(
+    config_dir: str | Path, data_dir: str | Path, address: str, *, speed: float = 1.0
+) -> list[str] | None:
+    """Starts Prometheus with a rendered folder, listening on `host:port`. None if it is not installed.
+
+    `speed` is that of `render`: Prometheus repeats what fires once a minute, and that is where an alert arrives that
+    fired before Alertmanager was found.
+    """
     program = shutil.which("prometheus")
     if program is None:
         return None
@@ -75,6 +81,7 @@ def prometheus_command(config_dir: str | Path, data_dir: str | Path, address: st
         f"--storage.tsdb.path={Path(data_dir).resolve()}",
         "--storage.tsdb.retention.time=15d",
         f"--web.listen-address={address}",
+        f"--rules.alert.resend-delay={round(60_000 / speed)}ms",
         "--log.level=warn",
     ]
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import orjson
 import urllib3
 from django.conf import settings
@@ -132,7 +133,7 @@ class Gateway:
             response = self._pool.request(
                 "POST",
                 self._url + path,
-                body=orjson.dumps(body),
+                body=msgspec.json.encode(body),  # it holds the request's own structures
                 headers={**self._headers, "Content-Type": "application/json", "Idempotency-Key": str(key)},
                 timeout=urllib3.Timeout(connect=min(1.0, timeout), read=timeout),
             )

@@ -1,0 +1,125 @@
+"""A small HTTP/1.1 client that spends little: the benchmark is to measure the servers."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+BODY = {
+    "amount": 1250,
+    "currency": "EUR",
+    "customer": "c_42",
+    "reference": "order-7",
+    "payment_method": {"type": "card", "token": "tok_visa", "country": "DE"},
+}
+
+
+@dataclass
+class Result:
+    """What one round of load came to."""
+
+    seconds: float
+    payments: int
+    latencies: list[float] = field(default_factory=list)  # of the requests, in seconds
+    errors: int = 0
+
+    @property
+    def rate(self) -> float:
+        return self.payments / self.seconds
+
+    def percentile(self, share: float) -> float:
+        """In milliseconds."""
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection that sends the next request when the answer to the last is complete."""
+
+    def __init__(self, make_request: Callable[[], bytes], payments: int, result: Result, until: float) -> None:
+        self._make, self._payments, self._result, self._until = make_request, payments, result, until
+        self.closed = asyncio.get_running_loop().create_future()
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._sent = time.perf_counter()
+        self._transport.write(self._make())
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, gap, rest = self._buffer.partition(b"\r\n\r\n")
+        if not gap:
+            return
+        if len(rest) < content_length(head):
+            return
+        self._buffer = b""
+        now = time.perf_counter()
+        if head[9:12] in (b"200", b"201"):
+            self._result.payments += self._payments
+            self._result.latencies.append(now - self._sent)
+        else:
+            self._result.errors += 1
+        if now < self._until:
+            self._send()
+        else:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if time.perf_counter() < self._until:
+            self._result.errors += 1
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+
+def content_length(head: bytes) -> int:
+    start = head.lower().index(b"content-length:") + 15
+    end = head.find(b"\r\n", start)
+    return int(head[start:] if end < 0 else head[start:end])
+
+
+def payment_requests(path: str, headers: dict[str, str], *, batch: int = 0) -> Callable[[], bytes]:
+    """Makes new requests: each payment has a key of its own, in the header, or in the items of a batch."""
+    fixed = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    fixed += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    body = json.dumps(BODY)
+
+    def one() -> bytes:
+        return f"{fixed}Idempotency-Key: {uuid.uuid4()}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+    def many() -> bytes:
+        items = ",".join(f'{{"idempotency_key":"{uuid.uuid4()}",{body[1:]}' for _ in range(batch))
+        content = f'{{"items":[{items}]}}'
+        return f"{fixed}Content-Length: {len(content)}\r\n\r\n{content}".encode()
+
+    return many if batch else one
+
+
+def run_load(
+    port: int, make_request: Callable[[], bytes], *, clients: int, seconds: float, payments: int = 1
+) -> Result:
+    """`clients` connections that never rest, for `seconds`. `payments`: how many a request makes."""
+
+    async def main() -> Result:
+        start = time.perf_counter()
+        result = Result(seconds=seconds, payments=0)
+        loop = asyncio.get_running_loop()
+        connections = []
+        for _ in range(clients):
+            _, protocol = await loop.create_connection(
+                lambda: Connection(make_request, payments, result, start + seconds), "127.0.0.1", port
+            )
+            connections.append(protocol)
+        await asyncio.gather(*(protocol.closed for protocol in connections))
+        result.seconds = time.perf_counter() - start
+        return result
+
+    import uvloop
+
+    return uvloop.run(main())

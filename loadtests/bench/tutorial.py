@@ -1,0 +1,81 @@
+"""(b) What a tutorial builds: a Django REST framework ModelViewSet that does one plain insert, with all defaults."""
+
+import os
+
+import django
+from django.conf import settings
+from psycopg.conninfo import conninfo_to_dict
+
+_parts = conninfo_to_dict(os.environ["DATABASE_URL"])
+settings.configure(
+    SECRET_KEY=os.environ["DJANGO_SECRET_KEY"],
+    ALLOWED_HOSTS=["*"],
+    ROOT_URLCONF=__name__,
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "rest_framework"],
+    # django-admin startproject's
+    MIDDLEWARE=[
+        "django.middleware.security.SecurityMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    ],
+    DATABASES={
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": _parts["dbname"],
+            "USER": _parts["user"],
+            "HOST": _parts["host"],
+        }
+    },
+    REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES": [], "DEFAULT_PERMISSION_CLASSES": []},
+    USE_TZ=True,
+)
+django.setup(set_prefix=False)
+
+from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
+from django.db import models  # noqa: E402
+from rest_framework import serializers, viewsets  # noqa: E402
+from rest_framework.routers import DefaultRouter  # noqa: E402
+
+
+class Sale(models.Model):
+    amount = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    customer = models.CharField(max_length=255, blank=True)
+    reference = models.CharField(max_length=255, blank=True)
+    payment_method = models.JSONField(default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        app_label = "tutorial"
+
+
+class SaleSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Sale
+        fields = "__all__"
+
+
+class SaleViewSet(viewsets.ModelViewSet):
+    queryset = Sale.objects.all()
+    serializer_class = SaleSerializer
+
+
+router = DefaultRouter()
+router.register("sales", SaleViewSet)
+urlpatterns = router.urls
+application = WSGIHandler()
+
+
+def create_table() -> None:
+    from django.db import connection
+
+    with connection.schema_editor() as editor:
+        editor.create_model(Sale)
+
+
+if __name__ == "__main__":
+    create_table()

@@ -17,15 +17,11 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 (
                     "received_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), editable=False
-                    ),
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
                 ),
                 ("source", models.TextField(help_text="Whose token it came with.")),
                 ("content_type", models.TextField(null=True)),
@@ -44,9 +40,7 @@ class Migration(migrations.Migration):
                 "default_permissions": ("view",),
                 "constraints": [
                     models.CheckConstraint(
-                        condition=django.db.models.lookups.Exact(
-                            alerts_audit.models.OctetLength("sha256"), 32
-                        ),
+                        condition=django.db.models.lookups.Exact(alerts_audit.models.OctetLength("sha256"), 32),
                         name="delivery_sha256_length",
                     ),
                     models.CheckConstraint(

@@ -17,9 +17,7 @@ LIST = "/admin/alerts_audit/delivery/"
 
 
 def record(body: bytes) -> Delivery:
-    return record_delivery(
-        source="alertmanager", body=body, content_type=None, content_encoding=None, request_id=None
-    )
+    return record_delivery(source="alertmanager", body=body, content_type=None, content_encoding=None, request_id=None)
 
 
 def sign_in(*, superuser: bool = False, permissions: tuple[str, ...] = ()) -> Client:

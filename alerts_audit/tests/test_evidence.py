@@ -21,9 +21,7 @@ CHANGES = [
 
 @pytest.fixture
 def delivery() -> Delivery:
-    return record_delivery(
-        source="alertmanager", body=b"{}", content_type=None, content_encoding=None, request_id=None
-    )
+    return record_delivery(source="alertmanager", body=b"{}", content_type=None, content_encoding=None, request_id=None)
 
 
 def execute(role: str, statement: str) -> None:

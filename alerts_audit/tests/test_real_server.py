@@ -1,0 +1,133 @@
+"""The webhook behind the real gunicorn: what only a socket can do to it."""
+
+import gzip
+import json
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from http.client import HTTPResponse
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from alerts_audit.body import LIMIT, STALL_SECONDS
+from alerts_audit.models import Delivery
+from alerts_audit.tests.payloads import alertmanager_body
+from fintech.testing import Platform
+
+AUTHORIZATION = {"Authorization": f"Bearer {settings.ALERT_TOKEN}"}
+HEAD = f"POST /alert HTTP/1.1\r\nHost: alerts\r\nAuthorization: Bearer {settings.ALERT_TOKEN}\r\n".encode()
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory) -> Iterator[Platform]:
+    with Platform(tmp_path_factory.mktemp("platform"), workers=1, worker=False) as platform:
+        yield platform
+
+
+def connect(platform: Platform) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", platform.port), timeout=20)
+
+
+def answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of the answer to what was sent over this connection."""
+    response = HTTPResponse(connection)
+    response.begin()
+    return response.status, json.loads(response.read())
+
+
+def test_a_sender_that_stalls_is_told_to_send_again(platform):
+    start = time.monotonic()
+    with connect(platform) as connection:
+        connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 500)
+        status, problem = answer(connection)
+
+    assert (status, problem["code"]) == (503, "alert_incomplete")
+    assert time.monotonic() - start < STALL_SECONDS + 5
+
+
+def test_a_sender_that_leaves_early_stores_nothing_and_breaks_nothing(platform):
+    marker = secrets.token_hex(8).encode()
+    with connect(platform) as connection:
+        connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n" + marker)
+
+    reply = platform.request("POST", "/alert", b"{}", headers=AUTHORIZATION)
+    assert reply.status == 200
+    assert not Delivery.objects.filter(body__startswith=marker).exists()
+
+
+@pytest.mark.parametrize("chunk", [b"zz\r\n", b"5\r\nab"])
+def test_broken_chunks_are_not_taken_for_a_body(platform, chunk):
+    with connect(platform) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk)
+        connection.shutdown(socket.SHUT_WR)
+        status, problem = answer(connection)
+
+    assert (status, problem["code"]) == (503, "alert_incomplete")
+
+
+def test_a_body_above_the_limit_is_answered_not_cut_off(platform):
+    with connect(platform) as connection:
+        connection.sendall(HEAD + f"Content-Length: {LIMIT + 1}\r\n\r\n".encode())
+        status, problem = answer(connection)
+
+    assert (status, problem["code"]) == (413, "alert_too_large")
+
+
+def test_a_stranger_is_answered_before_the_body_is_read(platform):
+    with connect(platform) as connection:
+        connection.sendall(b"POST /alert HTTP/1.1\r\nHost: alerts\r\nContent-Length: 1000\r\n\r\n")
+        status, problem = answer(connection)
+
+    assert (status, problem["code"]) == (401, "alert_unauthorized")
+
+
+def test_a_body_in_chunks_is_stored(platform):
+    with connect(platform) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n1\r\n\n\r\n0\r\n\r\n")
+        status, stored = answer(connection)
+
+    assert status == 200
+    assert bytes(Delivery.objects.get(pk=stored["id"]).body) == b"{}\n"
+
+
+def test_no_body_at_all_is_stored_as_an_empty_one(platform):
+    with connect(platform) as connection:
+        connection.sendall(HEAD + b"\r\n")
+        status, stored = answer(connection)
+
+    assert status == 200
+    assert Delivery.objects.get(pk=stored["id"]).size == 0
+
+
+def test_a_compressed_body_is_stored_as_it_came(platform):
+    body = gzip.compress(alertmanager_body("X"))
+    reply = platform.request("POST", "/alert", body, headers={**AUTHORIZATION, "Content-Encoding": "gzip"})
+
+    assert bytes(Delivery.objects.get(pk=reply.body["id"]).body) == body
+
+
+def test_a_body_of_16_mib_is_stored(platform):
+    body = b"x" * LIMIT
+    reply = platform.request("POST", "/alert", body, headers=AUTHORIZATION)
+
+    assert reply.status == 200
+    assert Delivery.objects.get(pk=reply.body["id"]).size == LIMIT
+
+
+def test_the_host_that_alertmanager_calls_us_by_does_not_matter(platform):
+    reply = platform.request("POST", "/alert", b"{}", headers={**AUTHORIZATION, "Host": "app:5000"})
+
+    assert reply.status == 200
+
+
+def test_without_a_database_the_sender_is_told_to_send_again(tmp_path):
+    nowhere = f"postgresql://app@/fintech?host={tmp_path}"
+    with Platform(tmp_path, workers=1, worker=False, env={"DATABASE_URL": nowhere}) as platform:
+        start = time.monotonic()
+        reply = platform.request("POST", "/alert", b"{}", headers=AUTHORIZATION)
+
+    assert (reply.status, reply.body["code"]) == (503, "alert_unavailable")
+    assert time.monotonic() - start < 5

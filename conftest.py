@@ -86,3 +86,9 @@ def django_db_setup(django_test_environment: None, django_db_blocker) -> Iterato
 @pytest.fixture(scope="session", autouse=True)
 def _database(django_db_setup: None) -> None:
     """Every test may use the database."""
+
+
+@pytest.fixture
+def open_tmp() -> Path:
+    """A folder that PostgreSQL's own account can reach: pytest closes its folders whenever a session begins."""
+    return Path(tempfile.mkdtemp(dir=DIRECTORY))

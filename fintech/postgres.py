@@ -292,13 +292,13 @@ class EmbeddedPostgres:
         if "Read-only file system" in output:
             return f"{self.data_dir} is on a read-only file system: choose another directory."
         if "Permission denied" in output or "Operation not permitted" in output or "wrong ownership" in output:
-            return f"PostgreSQL may not use {self.data_dir} ({last_line(output)}): check who owns it."
+            return f"PostgreSQL may not use {self.data_dir} ({cause(output)}): check who owns it."
         if "is not compatible with this version" in output:
             version = (self.data_dir / "PG_VERSION").read_text(encoding="ascii").strip()
             return f"{self.data_dir} was written by PostgreSQL {version}: move it away, or use that version."
         if "already exists" in output and "lock file" in output:
-            return f"Another PostgreSQL already uses {self.data_dir} ({last_line(output)}): stop it first."
-        return f"PostgreSQL in {self.data_dir} does not start: {last_line(output)}"
+            return f"Another PostgreSQL already uses {self.data_dir} ({cause(output)}): stop it first."
+        return f"PostgreSQL in {self.data_dir} does not start: {cause(output)}"
 
 
 def make_system_user() -> None:
@@ -313,11 +313,12 @@ def make_system_user() -> None:
         ) from None
 
 
-def last_line(output: str) -> str:
-    """The line that says why: the last fatal one, else the last."""
+def cause(output: str) -> str:
+    """The line that says why: the first fatal one, else the last."""
     lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"]
-    fatal = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "error:"))]
-    return (fatal or lines)[-1]
+    words = ("FATAL", "PANIC", "error:")
+    fatal = [line for line in lines if any(word in line for word in words) and "system is starting up" not in line]
+    return fatal[0] if fatal else lines[-1]
 
 
 def first_number(path: Path) -> int | None:

@@ -58,7 +58,7 @@ class Kpis:
     def line(self) -> str:
         if not self.history or time.monotonic() - self.history[-1][0] > 5:
             return "no metrics: the exporter does not answer"
-        return " | ".join([*self._rates(), *self._revenue(), *self._state()])
+        return " | ".join([*self._rates(), *self._state(), *self._revenue()])
 
     def _rates(self) -> list[str]:
         seconds, first, last = self._window(WINDOW_SECONDS)

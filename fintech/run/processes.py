@@ -20,7 +20,7 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from fintech.run import RunError
-from fintech.run.layout import BASE_DIR, Layout
+from fintech.run.layout import Layout
 from fintech.run.programs import Program, configuration
 
 EVENT = re.compile(
@@ -28,7 +28,7 @@ EVENT = re.compile(
     r"(?: \((?P<reason>.+); (?:not )?expected\)| entered \w+ state)"
 )
 # A process that ends this often within a minute will not get better by being started again.
-MOST_EXITS, EXITS_SECONDS = 5, 60
+MOST_EXITS, EXITS_SECONDS = 4, 60
 LARGEST_LOG_BYTES = 5 * 1024**2
 TAIL_LINES = 15
 
@@ -59,7 +59,7 @@ class Supervisor:
         with errors.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "supervisor.supervisord", "-c", str(file)],
-                cwd=BASE_DIR,
+                cwd=self.layout.var,
                 env=dict(self.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -69,7 +69,8 @@ class Supervisor:
         deadline = time.monotonic() + 20
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RunError(f"The supervisor does not start: {last_line(errors) or 'it said nothing'}")
+                said = " ".join(last_lines(errors, 2)) or "it said nothing"
+                raise RunError(f"The supervisor does not start: {said}")
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -127,7 +128,7 @@ class Supervisor:
 
     def _take(self, event: str, name: str, reason: str | None) -> list[str]:
         if event == "gave up":
-            raise self._fatal(name, f"{self._reasons.get(name, 'it cannot be started')}, and again each time")
+            raise self._fatal(name, f"{self._reasons.get(name, 'it cannot be run')}, and again after each start")
         if event == "success":
             return [f"{name} is back."] if self._reasons.pop(name, None) else []
         self._reasons[name] = reason or "no reason given"

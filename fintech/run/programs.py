@@ -15,10 +15,16 @@ from observability.render import alertmanager_command, prometheus_command, rende
 
 @dataclass(frozen=True)
 class Program:
-    """One process. `stop_seconds` is how long it may take to finish what it has in hand."""
+    """One process.
+
+    One that ends within `start_seconds` counts as not started; after `start_retries` of that, supervisord gives up.
+    `stop_seconds` is how long it may take to finish what it has in hand.
+    """
 
     name: str
     command: list[str]
+    start_seconds: int = 5
+    start_retries: int = 3
     stop_seconds: int = 15
     stop_signal: str = "TERM"
     directory: Path = BASE_DIR
@@ -105,7 +111,6 @@ def configuration(layout: Layout, programs: list[Program]) -> str:
             logfile_maxbytes="0",
             loglevel="info",
             pidfile=layout.run / "supervisord.pid",
-            directory=BASE_DIR,
             **({"user": "root"} if os.geteuid() == 0 else {}),
         ),
         section(
@@ -125,14 +130,15 @@ def program_section(layout: Layout, program: Program, priority: int) -> str:
         priority=priority,
         autostart="false",
         autorestart="true",
-        startsecs=1,
-        startretries=3,
+        startsecs=program.start_seconds,
+        startretries=program.start_retries,
         stopsignal=program.stop_signal,
         stopwaitsecs=program.stop_seconds,
         killasgroup="true",
         umask=program.umask,
         redirect_stderr="true",
-        stdout_logfile=layout.logs / f"{program.name}.log",
+        # Relative to var/, where supervisord is started: it expands this one value twice.
+        stdout_logfile=(layout.logs / f"{program.name}.log").relative_to(layout.var),
         stdout_logfile_maxbytes="10MB",
         stdout_logfile_backups=3,
         **({"user": program.user} if program.user else {}),

@@ -1,6 +1,7 @@
 """The embedded server, with the settings that money needs; the session's own trades safety for speed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -18,17 +19,19 @@ is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused by 
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template() -> Iterator[Path]:
     """An initialised directory; initdb takes half a second, a copy does not."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("template") / "postgres", settings={"fsync": "off"})
+    directory = Path(tempfile.mkdtemp())
+    server = EmbeddedPostgres(directory / "postgres", settings={"fsync": "off"})
     server.init()
-    return server.data_dir
+    yield server.data_dir
+    shutil.rmtree(directory)
 
 
 @pytest.fixture
-def server(template: Path, tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    subprocess.run(["cp", "-a", template, tmp_path / "postgres"], check=True)
-    found = EmbeddedPostgres(tmp_path / "postgres")
+def server(template: Path, open_tmp: Path) -> Iterator[EmbeddedPostgres]:
+    subprocess.run(["cp", "-a", template, open_tmp / "postgres"], check=True)
+    found = EmbeddedPostgres(open_tmp / "postgres")
     yield found
     found.stop("immediate")
 
@@ -39,8 +42,8 @@ def value(server: EmbeddedPostgres, query: str, user: str = "postgres", database
         return row[0] if row else None
 
 
-def test_a_new_directory_becomes_a_server_with_both_roles(tmp_path):
-    server = EmbeddedPostgres(tmp_path / "deep" / "postgres")
+def test_a_new_directory_becomes_a_server_with_both_roles(open_tmp):
+    server = EmbeddedPostgres(open_tmp / "deep" / "postgres")
     server.start()
     try:
         server.ensure_database("shop")
@@ -121,20 +124,20 @@ def test_a_pid_file_that_names_a_stranger_is_ignored(server):
     assert server.pid() not in (None, os.getpid())
 
 
-def test_an_interrupted_initdb_is_done_again(tmp_path):
-    half = tmp_path / "postgres.new"
+def test_an_interrupted_initdb_is_done_again(open_tmp):
+    half = open_tmp / "postgres.new"
     half.mkdir()
     (half / "PG_VERSION").write_text("18\n")
 
-    server = EmbeddedPostgres(tmp_path / "postgres", settings={"fsync": "off"})
+    server = EmbeddedPostgres(open_tmp / "postgres", settings={"fsync": "off"})
     server.init()
 
     assert not half.exists()
     assert (server.data_dir / "global").is_dir()
 
 
-def test_a_path_too_long_for_a_socket_gets_a_short_one(template, tmp_path):
-    deep = tmp_path / ("long" * 30)
+def test_a_path_too_long_for_a_socket_gets_a_short_one(template, open_tmp):
+    deep = open_tmp / ("long" * 30)
     deep.mkdir()
     subprocess.run(["cp", "-a", template, deep / "postgres, two"], check=True)
     server = EmbeddedPostgres(deep / "postgres, two")
@@ -148,8 +151,8 @@ def test_a_path_too_long_for_a_socket_gets_a_short_one(template, tmp_path):
         server.socket_dir.rmdir()
 
 
-def test_a_socket_directory_of_somebody_else_is_refused(template, tmp_path):
-    server = EmbeddedPostgres(tmp_path / ("long" * 30) / "postgres")
+def test_a_socket_directory_of_somebody_else_is_refused(template, open_tmp):
+    server = EmbeddedPostgres(open_tmp / ("long" * 30) / "postgres")
     server.socket_dir.mkdir(mode=0o777)
     server.socket_dir.chmod(0o777)
     try:
@@ -159,12 +162,12 @@ def test_a_socket_directory_of_somebody_else_is_refused(template, tmp_path):
         server.socket_dir.rmdir()
 
 
-def test_it_refuses_a_directory_with_other_files(tmp_path):
-    (tmp_path / "postgres").mkdir()
-    (tmp_path / "postgres" / "holiday.jpg").touch()
+def test_it_refuses_a_directory_with_other_files(open_tmp):
+    (open_tmp / "postgres").mkdir()
+    (open_tmp / "postgres" / "holiday.jpg").touch()
 
     with pytest.raises(PostgresError, match="holds files but no PostgreSQL database: move it away"):
-        EmbeddedPostgres(tmp_path / "postgres").start()
+        EmbeddedPostgres(open_tmp / "postgres").start()
 
 
 def test_data_of_another_version_is_named(server):
@@ -182,11 +185,11 @@ def test_a_wrong_setting_is_named(server):
         server.start()
 
 
-def test_a_parent_that_is_a_file_is_named(tmp_path):
-    (tmp_path / "var").touch()
+def test_a_parent_that_is_a_file_is_named(open_tmp):
+    (open_tmp / "var").touch()
 
     with pytest.raises(PostgresError, match=r"var.*(exists|directory)"):
-        EmbeddedPostgres(tmp_path / "var" / "postgres").start()
+        EmbeddedPostgres(open_tmp / "var" / "postgres").start()
 
 
 @is_root
@@ -218,9 +221,9 @@ def test_a_full_disk_while_the_server_starts_is_named(server):
     assert "is full: free some space" in server._explain(said)
 
 
-def test_a_server_of_somebody_elses_is_told_from_ours(server, tmp_path):
+def test_a_server_of_somebody_elses_is_told_from_ours(server, open_tmp):
     server.start()
-    other = tmp_path / "other"
+    other = open_tmp / "other"
     other.mkdir()
     (other / "postmaster.pid").write_text(f"{server.pid()}\n")
 

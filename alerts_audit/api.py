@@ -8,9 +8,9 @@ is 503.
 import hmac
 import logging
 
+import psycopg
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIRequest
-from django.db import DatabaseError, InterfaceError
 from django.http import HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
@@ -46,7 +46,7 @@ def receive_alert(request: WSGIRequest) -> HttpResponse:
         # 503, because the sender should try again.
         logger.warning("alert_incomplete", extra={"reason": str(error)})
         return refuse("incomplete", 503, "The body did not arrive as a whole.")
-    except (DatabaseError, InterfaceError):
+    except psycopg.Error:
         logger.exception("alert_not_stored")
         return refuse("unavailable", 503, "The alert could not be stored. Send it again.")
     return JsonResponse({"id": delivery.pk, "sha256": delivery.sha256.hex()})

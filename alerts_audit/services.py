@@ -4,10 +4,9 @@ import hashlib
 import logging
 from typing import Any
 
-from django.db import transaction
-
 from alerts_audit import metrics, payload
 from alerts_audit.models import Delivery
+from alerts_audit.recorder import recorder
 
 logger = logging.getLogger("alerts_audit")
 
@@ -22,17 +21,20 @@ def record_delivery(
     content_encoding: str | None,
     request_id: str | None,
 ) -> Delivery:
-    """Keep what was sent, whatever it is; look inside only after it is committed."""
-    with transaction.atomic(durable=True):
-        delivery = Delivery.objects.create(
-            source=source,
-            body=body,
-            sha256=hashlib.sha256(body).digest(),
-            size=len(body),
-            content_type=storable(content_type),
-            content_encoding=storable(content_encoding),
-            request_id=request_id,
-        )
+    """Keep what was sent, whatever it is; look inside only after it is committed.
+
+    Raises psycopg.Error if it could not be stored.
+    """
+    delivery = Delivery(
+        source=source,
+        body=body,
+        sha256=hashlib.sha256(body).digest(),
+        size=len(body),
+        content_type=storable(content_type),
+        content_encoding=storable(content_encoding),
+        request_id=request_id,
+    )
+    recorder.insert(delivery)
     metrics.DELIVERIES.labels("stored").inc()
     logger.info("alert_received", extra=log_fields(delivery))
     return delivery

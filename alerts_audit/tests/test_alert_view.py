@@ -5,14 +5,15 @@ import hashlib
 import json
 import logging
 
+import psycopg
 import pytest
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, ProgrammingError
 from django.test import Client
 from prometheus_client import REGISTRY
 
 from alerts_audit.body import LIMIT
 from alerts_audit.models import Delivery
+from alerts_audit.recorder import recorder
 from alerts_audit.tests.payloads import READABLE, UNREADABLE, alertmanager_body
 
 
@@ -87,12 +88,12 @@ def test_half_a_body_is_answered_with_503_so_that_it_is_sent_again():
     assert Delivery.objects.count() == before
 
 
-@pytest.mark.parametrize("error", [OperationalError, InterfaceError, ProgrammingError])
+@pytest.mark.parametrize("error", [psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.UndefinedTable])
 def test_without_its_table_or_database_it_answers_503_so_that_it_is_sent_again(monkeypatch, error):
-    def fail(**_):
+    def fail(_delivery):
         raise error("the connection is lost")
 
-    monkeypatch.setattr(Delivery.objects, "create", fail)
+    monkeypatch.setattr(recorder, "insert", fail)
     counted = outcomes("unavailable")
     response = post(alertmanager_body("X"))
 

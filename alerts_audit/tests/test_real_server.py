@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -49,13 +48,13 @@ def test_a_sender_that_stalls_is_told_to_send_again(platform):
 
 
 def test_a_sender_that_leaves_early_stores_nothing_and_breaks_nothing(platform):
-    marker = secrets.token_hex(8).encode()
+    before = Delivery.objects.count()
     with connect(platform) as connection:
-        connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n" + marker)
+        connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n" + b"half")
 
     reply = platform.request("POST", "/alert", b"{}", headers=AUTHORIZATION)
     assert reply.status == 200
-    assert not Delivery.objects.filter(body__startswith=marker).exists()
+    assert Delivery.objects.count() == before + 1
 
 
 @pytest.mark.parametrize("chunk", [b"zz\r\n", b"5\r\nab"])
@@ -128,6 +127,7 @@ def test_without_a_database_the_sender_is_told_to_send_again(tmp_path):
     with Platform(tmp_path, workers=1, worker=False, env={"DATABASE_URL": nowhere}) as platform:
         start = time.monotonic()
         reply = platform.request("POST", "/alert", b"{}", headers=AUTHORIZATION)
+        seconds = time.monotonic() - start
 
     assert (reply.status, reply.body["code"]) == (503, "alert_unavailable")
-    assert time.monotonic() - start < 5
+    assert seconds < 2

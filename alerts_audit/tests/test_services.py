@@ -1,17 +1,19 @@
 import hashlib
 import logging
 
+import psycopg
 import pytest
 from django.db import connection, transaction
 
 from alerts_audit.models import Delivery
+from alerts_audit.recorder import recorder
 from alerts_audit.services import record_delivery
 from alerts_audit.tests.payloads import READABLE, UNREADABLE, alertmanager_body
 
 
 def record(body: bytes, **fields) -> Delivery:
-    headers = {"content_type": "application/json", "content_encoding": None, "request_id": None, **fields}
-    return record_delivery(source="alertmanager", body=body, **headers)
+    usual = {"content_type": "application/json", "content_encoding": None, "request_id": None}
+    return record_delivery(body=body, **{"source": "alertmanager", **usual, **fields})
 
 
 @pytest.mark.parametrize("body", [*UNREADABLE.values(), *READABLE.values()], ids=[*UNREADABLE, *READABLE])
@@ -23,8 +25,32 @@ def test_any_body_is_kept_byte_for_byte_with_its_hash(body):
     assert delivery.size == len(body)
 
 
-def test_it_refuses_to_be_part_of_a_transaction_that_may_be_rolled_back():
-    with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
+def test_a_transaction_of_the_callers_cannot_take_it_back():
+    with transaction.atomic():
+        delivery = record(b"{}")
+        transaction.set_rollback(True)
+
+    assert Delivery.objects.filter(pk=delivery.pk).exists()
+
+
+def test_after_its_connection_was_ended_the_next_delivery_is_stored():
+    record(b"{}")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'alerts'")
+
+    assert record(b"{}").pk
+
+
+def test_a_delivery_that_cannot_be_stored_leaves_the_way_free_for_the_next():
+    with pytest.raises(psycopg.errors.NotNullViolation):
+        record(b"{}", source=None)
+
+    assert record(b"{}").pk
+
+
+def test_who_waits_too_long_for_the_one_before_gives_up(monkeypatch):
+    monkeypatch.setattr("alerts_audit.recorder.WAIT_SECONDS", 0.01)
+    with recorder._lock, pytest.raises(psycopg.OperationalError, match="still being stored"):
         record(b"{}")
 
 

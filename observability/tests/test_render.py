@@ -3,13 +3,14 @@
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from observability.render import HERE, alertmanager_command, faster, prometheus_command, render, replace_value
 
-ADDRESSES = {
+ADDRESSES: dict[str, Any] = {
     "web_target": "127.0.0.1:19464",
     "worker_target": "127.0.0.1:19465",
     "alertmanager_target": "127.0.0.1:19093",

@@ -60,6 +60,7 @@ def series_of(node: Any) -> Iterator[str]:
     if isinstance(node, promql_parser.MatrixSelector):
         node = node.vector_selector
     if isinstance(node, promql_parser.VectorSelector):
+        assert node.name, "a selector without a metric's name reads everything"
         yield node.name
     else:
         children = [getattr(node, name, None) for name in ("expr", "lhs", "rhs", "param")]

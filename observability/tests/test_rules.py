@@ -160,3 +160,10 @@ def test_every_recorded_kpi_has_a_test_with_numbers():
     proved = {sample["expr"] for case in cases("kpi") for sample in case["promql_expr_test"]}
 
     assert [name for name in RECORDED if not any(name in expression for expression in proved)] == []
+
+
+def test_the_documentation_names_every_alert_and_kpi_and_no_other():
+    text = (HERE.parent / "docs/alerts.md").read_text()
+
+    assert set(re.findall(r"runbooks/(\w+)\.md", text)) == set(ALERTS)
+    assert set(re.findall(r"`(kpi:[\w:]+)`", text)) == set(RECORDED)

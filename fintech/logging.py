@@ -79,6 +79,8 @@ class RequestLogMiddleware:
         request.log_fields = {}  # type: ignore[attr-defined]
         response = self.get_response(request)
         response["X-Request-ID"] = identifier
+        if not response.streaming:  # CommonMiddleware would, where a browser is; without it gunicorn sends chunks
+            response.setdefault("Content-Length", str(len(response.content)))
         match = request.resolver_match
         logger.info(
             "request",

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 BODY = {
     "amount": 1250,
@@ -31,7 +32,7 @@ class Result:
 
     def percentile(self, share: float) -> float:
         """In milliseconds."""
-        ordered = sorted(self.latencies)
+        ordered = sorted(self.latencies) or [0.0]
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
 
 
@@ -44,8 +45,7 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's, which is no subclass
         self._send()
 
     def _send(self) -> None:
@@ -116,7 +116,7 @@ def run_load(
                 lambda: Connection(make_request, payments, result, start + seconds), "127.0.0.1", port
             )
             connections.append(protocol)
-        await asyncio.gather(*(protocol.closed for protocol in connections))
+        await asyncio.wait_for(asyncio.gather(*(protocol.closed for protocol in connections)), seconds + 30)
         result.seconds = time.perf_counter() - start
         return result
 

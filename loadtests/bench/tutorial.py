@@ -75,6 +75,8 @@ def create_table() -> None:
 
     with connection.schema_editor() as editor:
         editor.create_model(Sale)
+    with connection.cursor() as cursor:
+        cursor.execute("GRANT ALL ON tutorial_sale TO app")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,43 @@
+"""(a) pgbench with the very same two statements: what the database alone allows."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from fintech.postgres import PROGRAMS
+from loadtests.bench.client import Result
+from loadtests.bench.servers import World
+
+ROW = """json_build_object('id', :id::text, 'merchant_id', :merchant::bigint, 'key', :id::text, 'amount', 1250, 'currency', 'EUR',
+ 'status', 'processing', 'fraud_score', 0.0, 'fraud_reasons', '[]'::json, 'customer', 'c_42',
+ 'reference', 'order-7', 'payment_method', json_build_object('type', 'card', 'token', 'tok_visa'),
+ 'metadata', '{}'::json, 'lease_token', :id::text, 'lease_seconds', 8)"""
+SETTLED = """json_build_object('id', :id::text, 'lease_token', :id::text, 'status', 'succeeded', 'fee', 19,
+ 'gateway_reference', 'null', 'actor', 'api', 'data', json_build_object('gateway', '[]'::json))"""
+
+
+def write_script(world: World) -> Path:
+    """A pgbench script: two prepared statements a payment, each its own commit."""
+    from payments.statements import T1, T2
+
+    t1, t2 = (statement.strip().replace("%s::json", "{}") for statement in (T1, T2))
+    path = world.directory / "payment.pgbench"
+    path.write_text(
+        f"\\set merchant {world.merchant_id}\n"
+        "SELECT gen_random_uuid() AS id \\gset\n"
+        + t1.replace("{}", f"json_build_array({ROW})", 1)
+        + ";\n"
+        + t2.replace("{}", f"json_build_array({SETTLED})", 1)
+        + ";\n"
+    )
+    return path
+
+
+def run_pgbench(world: World, script: Path, *, clients: int, seconds: int) -> Result:
+    command = [str(PROGRAMS / "pgbench"), "-n", "-M", "prepared", "-f", str(script), "-c", str(clients), "-j", "2"]
+    command += ["-T", str(seconds), world.database.url("app", "bench")]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    number = re.search(r"tps = ([\d.]+)", output)
+    failed = re.search(r"number of failed transactions: (\d+)", output)
+    assert number is not None, output
+    return Result(seconds=1, payments=round(float(number[1])), errors=int(failed[1]) if failed else 0)

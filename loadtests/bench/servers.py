@@ -1,0 +1,114 @@
+"""The contenders: each a server on a port of its own, over one PostgreSQL with durable settings."""
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fintech.postgres import EmbeddedPostgres
+from fintech.testing import Program, answers, free_port
+from loadtests.tests.simulator import Simulator
+
+WORKERS = 3
+PYTHON = sys.executable
+
+
+@dataclass
+class World:
+    """The shared parts of one benchmark: database, gateway, a merchant's key, and the servers that were started."""
+
+    directory: Path
+    database: EmbeddedPostgres
+    gateway: Simulator
+    api_key: str
+    merchant_id: int
+    ports: dict[str, int] = field(default_factory=dict)
+
+    def environment(self, name: str) -> dict[str, str]:
+        return {
+            "BENCH_MERCHANT": str(self.merchant_id),
+            "GATEWAY_URL": self.gateway.url,
+            "GATEWAY_TOKEN": self.gateway.token,
+            "WEB_CONCURRENCY": str(WORKERS),
+            "RUNTIME_DIR": str(self.directory / name),
+            "THROTTLE_RATE": "1000000",
+            "THROTTLE_BURST": "1000000",
+        }
+
+    @contextmanager
+    def server(self, name: str, command: list[str], path: str, env: Mapping[str, str]) -> Iterator[None]:
+        """Runs `command`, in which {port} is filled in, until the block ends."""
+        port = free_port()
+        words = [word.format(port=port) for word in command]
+        environment = {**self.environment(name), "BIND": f"127.0.0.1:{port}", **env}
+        program = Program(words, log=self.directory / f"{name}.log", env=environment)
+        program.start(ready=lambda: answers(port, path))
+        self.ports[name] = port
+        try:
+            yield
+        finally:
+            program.stop()
+            program.kill()
+
+
+def start_ours(world: World, name: str, *, threads: int = 32, **env: str):
+    application = "loadtests.bench.null_gateway"
+    command = [PYTHON, "-m", "gunicorn", "-c", "fintech/gunicorn.py", application]
+    return world.server(name, command, "/health", {"WEB_THREADS": str(threads), **env})
+
+
+def start_tutorial(world: World):
+    command = [PYTHON, "-m", "gunicorn", "-w", str(WORKERS), "-b", "127.0.0.1:{port}", "loadtests.bench.tutorial"]
+    return world.server("tutorial", command, "/sales/?format=json", {})
+
+
+def start_fastapi(world: World, name: str, **env: str):
+    metrics = world.directory / f"{name}-metrics"
+    metrics.mkdir()
+    command = [PYTHON, "-m", "uvicorn", "loadtests.bench.fastapi_app:app", "--port", "{port}"]
+    command += ["--workers", str(WORKERS), "--no-access-log", "--log-level", "warning"]
+    return world.server(name, command, "/openapi.json", {"PROMETHEUS_MULTIPROC_DIR": str(metrics), **env})
+
+
+@contextmanager
+def make_world(directory: Path) -> Iterator[World]:
+    """PostgreSQL, migrated; the simulator; a merchant. The environment of this process is set as a side effect."""
+    with ExitStack() as stack:
+        database = EmbeddedPostgres(directory / "postgres", settings={"max_connections": "300"})
+        database.start()
+        stack.callback(database.stop, "immediate")
+        database.ensure_database("bench")
+        os.environ |= {
+            "DJANGO_SETTINGS_MODULE": "fintech.settings",
+            "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
+            "DATABASE_URL": database.url("app", "bench"),
+            "DATABASE_OWNER_URL": database.url("owner", "bench"),
+            "GATEWAY_TOKEN": secrets.token_urlsafe(16),
+            "METRICS_TOKEN": "open",
+            "ALERT_TOKEN": secrets.token_urlsafe(16),
+            "HTTPS": "False",
+            "RUNTIME_DIR": str(directory / "runtime"),
+        }
+        gateway = Simulator(directory / "gateway.sqlite3")
+        gateway.start()
+        stack.callback(gateway.kill)
+        merchant_id, api_key = _make_merchant()
+        yield World(directory, database, gateway, api_key, merchant_id)
+
+
+def _make_merchant() -> tuple[int, str]:
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0)
+    from payments.keys import create_api_key
+    from payments.models import ApiKey, Merchant
+
+    merchant = Merchant.objects.create(name="Bench", country="DE")
+    _, secret = create_api_key(merchant=merchant, name="bench", scopes=list(ApiKey.Scope.values))
+    return merchant.pk, secret

@@ -1,15 +1,26 @@
 """A PostgreSQL connection of one's own, apart from Django's and its pool."""
 
+import select
 from typing import Any
 
 import psycopg
 from django.db import connections
 
-PARAMETERS = ("dbname", "user", "password", "host", "port", "connect_timeout", "options")
+# What Django means for itself; the rest is libpq's, such as sslmode, channel_binding or keepalives.
+DJANGOS = ("context", "cursor_factory", "prepare_threshold")
 
 
 def open_connection(application_name: str) -> psycopg.Connection[Any]:
     """To the database of the `default` settings, as its role; each statement commits by itself."""
     params = connections["default"].get_connection_params()
-    wanted = {name: value for name, value in params.items() if value and (name in PARAMETERS or name.startswith("ssl"))}
-    return psycopg.connect(**wanted, application_name=application_name[:63], autocommit=True)
+    wanted = {name: value for name, value in params.items() if value and name not in DJANGOS}
+    return psycopg.connect(**wanted | {"application_name": application_name[:63]}, autocommit=True)
+
+
+def hung_up(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the server has closed a connection at rest: one that lives has nothing to say."""
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -2,11 +2,12 @@
 
 T1 stores it, T2 settles it, UNKNOWN says that nobody knows yet. The same statements serve one payment, a batch, and
 all the payments that a process has in hand at one moment (`payments/writer.py`). Rows are joined on the transaction's
-id, never on the key: two items of one batch may carry the same key, and just one of them wins.
+id, never on the key: two items of one batch may carry the same key, and just one of them wins. Each returns what it
+stored: id, time, status, currency and amount.
 """
 
-# T1: take the idempotency key and store the payment, or nothing. Returns the ids that were stored; an id that
-# is missing lost its key to an earlier request. Keys are inserted in order, so that two groups that share keys
+# T1: take the idempotency key and store the payment, or nothing. An id that is missing from the answer lost its
+# key to an earlier request. Keys are inserted in order, so that two groups that share keys
 # wait for each other instead of deadlocking. The lease runs on the database's clock.
 T1 = """
 WITH input AS MATERIALIZED (
@@ -28,7 +29,7 @@ WITH input AS MATERIALIZED (
         customer, reference, description, payment_method, metadata, request_id, now(),
         CASE WHEN status = 'blocked' THEN now() END
     FROM input JOIN won ON won.resource_id = input.id
-    RETURNING id, created_at
+    RETURNING id, created_at, status, currency, amount
 ), event AS (
     INSERT INTO payments_event (transaction_id, kind, at, actor, writer_id, data)
     SELECT id, status, clock_timestamp(), 'api', CASE WHEN status = 'blocked' THEN writer_id END,
@@ -40,11 +41,12 @@ WITH input AS MATERIALIZED (
     FROM input JOIN won ON won.resource_id = input.id
     WHERE status = 'processing'
 )
-SELECT id, created_at FROM stored
+SELECT id, created_at, status, currency, amount FROM stored
 """
 
 # T2: settle payments whose lease is still ours: final status, event, ledger legs, and no longer unresolved.
-# Returns the ids that were settled; one that is missing was decided by somebody else, whose word stands.
+# An id that is missing from the answer was decided by somebody else, whose word stands. Only the input whose token
+# matched goes on: two threads may bring the same payment, one of them with a lease that it lost.
 T2 = """
 WITH input AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%s::json) AS item(
@@ -53,18 +55,18 @@ WITH input AS MATERIALIZED (
 ), ours AS (
     DELETE FROM payments_unresolved AS work USING input
     WHERE work.resource_id = input.id AND work.lease_token = input.lease_token
-    RETURNING work.resource_id
+    RETURNING input.*
 ), settled AS (
     UPDATE payments_transaction AS payment
-    SET status = input.status, fee = input.fee, failure_code = input.failure_code,
-        gateway_reference = input.gateway_reference, settled_at = now()
-    FROM input JOIN ours ON ours.resource_id = input.id
-    WHERE payment.id = input.id AND payment.status IN ('processing', 'unknown')
+    SET status = ours.status, fee = ours.fee, failure_code = ours.failure_code,
+        gateway_reference = ours.gateway_reference, settled_at = now()
+    FROM ours
+    WHERE payment.id = ours.id AND payment.status IN ('processing', 'unknown')
     RETURNING payment.id, payment.amount, payment.currency, payment.status, payment.fee, payment.settled_at
 ), event AS (
     INSERT INTO payments_event (transaction_id, kind, at, actor, writer_id, data)
-    SELECT input.id, input.status, clock_timestamp(), input.actor, input.writer_id, input.data
-    FROM input JOIN settled ON settled.id = input.id
+    SELECT ours.id, ours.status, clock_timestamp(), ours.actor, ours.writer_id, ours.data
+    FROM ours JOIN settled ON settled.id = ours.id
     RETURNING id, transaction_id
 ), legs AS (
     INSERT INTO payments_ledgerleg (event_id, transaction_id, account, currency, amount)
@@ -76,7 +78,7 @@ WITH input AS MATERIALIZED (
         ('fees', -settled.fee)) AS leg(account, amount)
     WHERE settled.status = 'succeeded' AND leg.amount <> 0
 )
-SELECT id, settled_at FROM settled
+SELECT id, settled_at, status, currency, amount FROM settled
 """
 
 # The gateway's answer did not come: say so, and let the resolver have the lease at once.
@@ -87,16 +89,15 @@ WITH input AS MATERIALIZED (
 ), released AS (
     UPDATE payments_unresolved AS work SET lease_token = NULL, lease_until = now()
     FROM input WHERE work.resource_id = input.id AND work.lease_token = input.lease_token
-    RETURNING work.resource_id
+    RETURNING input.*
 ), marked AS (
-    UPDATE payments_transaction AS payment SET status = input.status
-    FROM input JOIN released ON released.resource_id = input.id
-    WHERE payment.id = input.id AND payment.status = 'processing'
-    RETURNING payment.id
+    UPDATE payments_transaction AS payment SET status = released.status
+    FROM released WHERE payment.id = released.id AND payment.status = 'processing'
+    RETURNING payment.id, payment.status, payment.currency, payment.amount
 ), event AS (
     INSERT INTO payments_event (transaction_id, kind, at, actor, writer_id, data)
-    SELECT input.id, input.status, clock_timestamp(), input.actor, input.writer_id, input.data
-    FROM input JOIN marked ON marked.id = input.id
+    SELECT released.id, released.status, clock_timestamp(), released.actor, released.writer_id, released.data
+    FROM released JOIN marked ON marked.id = released.id
 )
-SELECT id, now() FROM marked
+SELECT id, now(), status, currency, amount FROM marked
 """

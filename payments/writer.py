@@ -13,16 +13,16 @@ nobody can tell whether the last commit went through.
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import orjson
 import psycopg
-from django.db import connections
 
 from fintech import metrics as slots
+from fintech.connection import hung_up, open_connection
 from payments import metrics
 from payments.currencies import to_major
 from payments.statements import T1, T2, UNKNOWN
@@ -33,6 +33,10 @@ logger = logging.getLogger("payments.writer")
 LARGEST_GROUP = 1000
 
 
+def _unfinished() -> Exception:
+    return psycopg.OperationalError("it is not known whether the rows took effect")
+
+
 @dataclass
 class Work:
     """Rows for one of the statements, and what came of them."""
@@ -40,10 +44,56 @@ class Work:
     statement: str
     rows: Sequence[dict[str, Any]]
     stored: dict[UUID, Any] = field(default_factory=dict)  # id -> when
-    error: Exception | None = None
+    error: Exception | None = field(default_factory=_unfinished)  # also when its leader ended half-way
     done: bool = False
     # Held by the one who waits; released to wake it, with the work done or to take the lead.
     baton: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Tally:
+    """What this slot's counters hold, as whole numbers.
+
+    Counters are set to them, not incremented: floats that were added up can lie a hair above the same total read
+    from the rows, and a counter that falls by a hair looks like a restart to Prometheus, which then counts its whole
+    value once more.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = defaultdict(int)
+        self._sales: dict[str, tuple[int, int]] = {}  # currency -> number and sum of succeeded payments
+
+    def load(self, totals: Sequence[tuple[str, str, int, int]]) -> None:
+        """Begin anew with what the rows say: (kind, currency, count, amount)."""
+        self._counts.clear()
+        self._sales.clear()
+        for kind, currency, count, amount in totals:
+            self._counts[kind] += count
+            if kind == "succeeded":
+                self._sales[currency] = count, amount
+        self._publish((*metrics.STATUS, "unknown"), self._sales)
+
+    def add(self, stored: Iterable[tuple[str, str, int]]) -> None:
+        """(status, currency, amount), committed. Once a group: calls for each payment would cost more than storing."""
+        kinds, currencies = set(), set()
+        for kind, currency, amount in stored:
+            kinds.add(kind)
+            self._counts[kind] += 1
+            if kind == "succeeded":
+                currencies.add(currency)
+                count, total = self._sales.get(currency, (0, 0))
+                self._sales[currency] = count + 1, total + amount
+        self._publish(kinds, currencies)
+
+    def _publish(self, kinds: Iterable[str], currencies: Iterable[str]) -> None:
+        for kind in kinds:
+            counter = metrics.UNKNOWN_OUTCOMES if kind == "unknown" else metrics.STATUS.get(kind)
+            if counter is not None:  # `processing` is counted once it is final
+                counter._value.set(self._counts[kind])
+        for currency in currencies:
+            count, total = self._sales[currency]
+            summary = metrics.AMOUNT.labels(currency)
+            summary._count.set(count)
+            summary._sum.set(to_major(total, currency))
 
 
 class PaymentWriter:
@@ -56,8 +106,9 @@ class PaymentWriter:
         self._queue: list[Work] = []
         self._leading = False
         self._mutex = threading.Lock()
-        self._connection: psycopg.Connection[tuple[UUID, Any]] | None = None
+        self._connection: psycopg.Connection[Any] | None = None
         self._writer_id: int | None = None
+        self._tally = Tally()
 
     def store(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, Any]:
         return self._submit(Work(T1, rows))
@@ -144,81 +195,36 @@ class PaymentWriter:
     def _run(self, statement: str, works: list[Work]) -> None:
         connection = self._connected()
         rows = [{**row, "writer_id": self._writer_id} for work in works for row in work.rows]
-        if not rows:
-            return
-        cursor = connection.execute(statement, [orjson.dumps(rows).decode()], prepare=True, binary=True)
-        stored = dict(cursor.fetchall())
-        self._count([row for row in rows if row["id"] in stored])
+        cursor = connection.execute(statement, [_encode(rows)], prepare=True, binary=True)
+        answer = cursor.fetchall()
+        stored = {row[0]: row[1] for row in answer}
         for work in works:
             work.stored = {row["id"]: stored[row["id"]] for row in work.rows if row["id"] in stored}
-
-    # --- Counting ------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _count(rows: list[dict[str, Any]]) -> None:
-        """After the commit, once a group: per-payment calls would cost more than the statement."""
-        statuses: dict[str, int] = defaultdict(int)
-        amounts: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
-        for row in rows:
-            statuses[row["status"]] += 1
-            if row["status"] == "succeeded":
-                count, total = amounts[row["currency"]]
-                amounts[row["currency"]] = count + 1, total + row["amount"]
-        for status, number in statuses.items():
-            counter = metrics.UNKNOWN_OUTCOMES if status == "unknown" else metrics.STATUS.get(status)
-            if counter is not None:  # `processing` is counted once it is final
-                counter.inc(number)
-        for currency, (count, total) in amounts.items():
-            summary = metrics.AMOUNT.labels(currency)
-            # Summary.observe() counts one at a time.
-            summary._count.inc(count)
-            summary._sum.inc(to_major(total, currency))
-
-    def _set_counters(self, connection: psycopg.Connection[Any], slot: slots.Slot) -> None:
-        """What the rows say that this slot has counted since its epoch."""
-        rows = connection.execute(
-            "SELECT kind, currency, sum(count)::bigint, sum(amount)::bigint FROM payments_kpi_totals"
-            " WHERE writer_id IN (SELECT id FROM payments_writer WHERE epoch = %s AND slot = %s)"
-            " GROUP BY kind, currency",
-            [slot.epoch, slot.name],
-        ).fetchall()
-        statuses: dict[str, int] = defaultdict(int)
-        for kind, currency, count, amount in rows:
-            statuses[kind] += count
-            if kind == "succeeded":
-                metrics.AMOUNT.labels(currency)._count.set(count)
-                metrics.AMOUNT.labels(currency)._sum.set(to_major(amount, currency))
-        for status, counter in metrics.STATUS.items():
-            counter._value.set(statuses[status])
-        metrics.UNKNOWN_OUTCOMES._value.set(statuses["unknown"])
+            work.error = None
+        try:
+            self._tally.add(row[2:] for row in answer)
+        except Exception:
+            logger.exception("counting_failed")  # stored is stored; the next connection counts again
+            self._disconnect()
 
     # --- The connection ------------------------------------------------------------------------------------
 
-    def _connected(self) -> psycopg.Connection[tuple[UUID, Any]]:
+    def _connected(self) -> psycopg.Connection[Any]:
         """The open connection; a new one first makes this slot's counters right."""
-        if self._connection is None or self._connection.closed:
+        if self._connection is not None and hung_up(self._connection):
+            self._disconnect()
+        if self._connection is None:
             slot = slots.slot()
-            connection = self._open(application_name=f"writer {slot.epoch} {slot.name}")
+            connection = open_connection(f"writer {slot.epoch} {slot.name}")
             try:
                 self._end_earlier_sessions(connection)
                 self._writer_id = self._writer_id or self._register(connection, slot)
-                self._set_counters(connection, slot)
+                self._tally.load(self._totals(connection, slot))
             except BaseException:
                 connection.close()
                 raise
             self._connection = connection
         return self._connection
-
-    @staticmethod
-    def _open(application_name: str) -> psycopg.Connection[tuple[UUID, Any]]:
-        params = connections["default"].get_connection_params()
-        wanted = {
-            name: params[name]
-            for name in ("dbname", "user", "password", "host", "port", "connect_timeout", "options")
-            if params.get(name)
-        }
-        extra = {name: value for name, value in params.items() if name.startswith("ssl")}
-        return psycopg.connect(**wanted, **extra, application_name=application_name[:63], autocommit=True)
 
     @staticmethod
     def _end_earlier_sessions(connection: psycopg.Connection[Any]) -> None:
@@ -240,10 +246,27 @@ class PaymentWriter:
         assert row is not None
         return int(row[0])
 
+    @staticmethod
+    def _totals(connection: psycopg.Connection[Any], slot: slots.Slot) -> list[tuple[str, str, int, int]]:
+        """What the rows say that this slot has counted since its epoch."""
+        return connection.execute(
+            "SELECT kind, currency, sum(count)::bigint, sum(amount)::bigint FROM payments_kpi_totals"
+            " WHERE writer_id IN (SELECT id FROM payments_writer WHERE epoch = %s AND slot = %s)"
+            " GROUP BY kind, currency",
+            [slot.epoch, slot.name],
+        ).fetchall()
+
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _encode(rows: Sequence[dict[str, Any]]) -> str:
+    try:
+        return orjson.dumps(rows).decode()
+    except TypeError as error:  # one row's fault, as if the database had refused it
+        raise psycopg.DataError(f"a row is not JSON: {error}") from error
 
 
 writer = PaymentWriter()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -22,6 +23,7 @@ CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", "")
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -252,64 +254,48 @@ LOGGING = {
     },
 }
 
+
+def _page(title: str, icon: str, model: str) -> dict[str, Any]:
+    """A link of the admin's menu, for those who may see the page."""
+    app, _, name = model.partition(".")
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app}_{name}_changelist"),
+        "permission": lambda request: request.user.has_perm(f"{app}.view_{name}"),
+    }
+
+
 UNFOLD = {
     "SITE_TITLE": "Payments",
     "SITE_HEADER": "Payments",
     "SITE_SYMBOL": "account_balance",
+    "STYLES": [lambda request: static("payments/admin.css")],
     "SIDEBAR": {
         "show_search": False,
         "navigation": [
             {
                 "title": "Money",
                 "items": [
-                    {
-                        "title": "Transactions",
-                        "icon": "receipt_long",
-                        "link": reverse_lazy("admin:payments_transaction_changelist"),
-                    },
-                    {
-                        "title": "Refunds",
-                        "icon": "undo",
-                        "link": reverse_lazy("admin:payments_refund_changelist"),
-                    },
-                    {
-                        "title": "Ledger",
-                        "icon": "menu_book",
-                        "link": reverse_lazy("admin:payments_ledgerleg_changelist"),
-                    },
+                    _page("Transactions", "receipt_long", "payments.transaction"),
+                    _page("Refunds", "undo", "payments.refund"),
+                    _page("Ledger", "menu_book", "payments.ledgerleg"),
                 ],
             },
             {
                 "title": "Clients",
                 "items": [
-                    {
-                        "title": "Merchants",
-                        "icon": "storefront",
-                        "link": reverse_lazy("admin:payments_merchant_changelist"),
-                    },
-                    {
-                        "title": "API keys",
-                        "icon": "key",
-                        "link": reverse_lazy("admin:payments_apikey_changelist"),
-                    },
+                    _page("Merchants", "storefront", "payments.merchant"),
+                    _page("API keys", "key", "payments.apikey"),
                 ],
             },
             {
                 "title": "Monitoring",
-                "items": [
-                    {
-                        "title": "Alert deliveries",
-                        "icon": "notifications",
-                        "link": reverse_lazy("admin:alerts_audit_delivery_changelist"),
-                    }
-                ],
+                "items": [_page("Alert deliveries", "notifications", "alerts_audit.delivery")],
             },
             {
                 "title": "People",
-                "items": [
-                    {"title": "Users", "icon": "person", "link": reverse_lazy("admin:auth_user_changelist")},
-                    {"title": "Groups", "icon": "group", "link": reverse_lazy("admin:auth_group_changelist")},
-                ],
+                "items": [_page("Users", "person", "auth.user"), _page("Groups", "group", "auth.group")],
             },
         ],
     },

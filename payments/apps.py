@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class PaymentsConfig(AppConfig):
@@ -7,3 +8,8 @@ class PaymentsConfig(AppConfig):
     evidence_models = ("event", "ledgerleg", "writer")
     # Tables whose rows the application may change in part; nobody deletes a payment.
     kept_models = ("merchant", "apikey", "transaction", "refund", "idempotencykey")
+
+    def ready(self) -> None:
+        from payments.groups import ensure_groups
+
+        post_migrate.connect(ensure_groups, sender=self)

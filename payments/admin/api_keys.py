@@ -1,0 +1,153 @@
+"""API keys: created for a merchant, shown once, revoked. Nothing else about a key can be changed."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from fintech.changelists import KeptAdmin
+from payments.admin.display import page_of, show_code
+from payments.keys import create_api_key, revoke_api_key
+from payments.models import ApiKey
+
+STATE_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger", "merchant inactive": "warning"}
+
+
+class ApiKeyForm(forms.ModelForm):
+    scopes = forms.MultipleChoiceField(
+        choices=ApiKey.Scope.choices,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="What the key may do. It cannot be changed afterwards.",
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ["merchant", "name", "scopes", "expires_at"]
+
+    def clean_expires_at(self) -> Any:
+        expires_at = self.cleaned_data["expires_at"]
+        if expires_at is not None and expires_at <= timezone.now():
+            raise forms.ValidationError("Use a time that is still to come, or none.")
+        return expires_at
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(KeptAdmin):
+    form = ApiKeyForm
+    list_display = ["name", "merchant", "start", "state", "scopes_in_words", "created_at", "expires_at"]
+    list_select_related = ["merchant"]
+    list_per_page = 50
+    search_fields = ["name", "prefix", "merchant__name"]
+    search_help_text = "Name, beginning of the key, or merchant"
+    autocomplete_fields = ["merchant"]
+    actions = ["revoke"]
+    change_form_template = "payments/api_key.html"
+    add_form_template = "admin/change_form.html"
+    add_fieldsets = [(None, {"fields": ["merchant", "name", "scopes", "expires_at"]})]
+    fields = ["merchant", "name", "start", "state", "scopes_in_words", "created_at", "expires_at", "revoked_at"]
+    readonly_fields = ["start", "state", "scopes_in_words", "created_at", "revoked_at"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Revoking is all the change there is."""
+        return self.has_view_permission(request) and request.user.has_perm("payments.change_apikey")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.revoke_view)
+        return [path("<int:pk>/revoke/", view, name="payments_apikey_revoke"), *super().get_urls()]
+
+    # --- Creating ------------------------------------------------------------------------------------------
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        buttons = {"show_save_and_continue": False, "show_save_and_add_another": False}
+        return super().add_view(request, form_url, {**(extra_context or {}), **buttons})
+
+    @sensitive_variables("secret")
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> ApiKey:
+        form.save(commit=False)  # what Django expects of a form; the row is made by its one home
+        row, secret = create_api_key(**form.cleaned_data)
+        row.secret = secret  # type: ignore[attr-defined] # for this one response
+        return row
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """It is saved already."""
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        """The page that shows the key. No redirect: the key would have to wait for it somewhere, such as a session."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"API key for {obj.merchant}",
+            "opts": self.opts,
+            "api_key": obj,
+            "secret": obj.secret,
+            "page_link": page_of(ApiKey, obj.pk),
+        }
+        return TemplateResponse(request, "payments/api_key_created.html", context)
+
+    # --- Revoking ------------------------------------------------------------------------------------------
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        key = self.get_object(request, object_id)
+        context = dict(extra_context or {})
+        if key is not None and key.revoked_at is None and self.has_revoke_permission(request):
+            context |= {"may_revoke": True, "revoke_link": reverse("admin:payments_apikey_revoke", args=[key.pk])}
+        return super().change_view(request, object_id, form_url, context)
+
+    @action(description="Revoke", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        for key in queryset:
+            self._revoke(request, key)
+
+    def revoke_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Asks once more; a POST does it."""
+        if not self.has_revoke_permission(request):
+            raise PermissionDenied
+        key = ApiKey.objects.select_related("merchant").filter(pk=pk).first()
+        if key is None:
+            raise Http404
+        if request.method == "POST":
+            self._revoke(request, key)
+            return HttpResponseRedirect(page_of(ApiKey, key.pk))
+        context = {**self.admin_site.each_context(request), "title": "Revoke API key", "opts": self.opts, "key": key}
+        return TemplateResponse(request, "payments/revoke.html", {**context, "page_link": page_of(ApiKey, key.pk)})
+
+    def _revoke(self, request: HttpRequest, key: ApiKey) -> None:
+        if key.revoked_at is not None:
+            self.message_user(request, f"{key} was revoked before.", messages.INFO)
+            return
+        revoke_api_key(key)
+        self.log_change(request, key, "Revoked.")
+        self.message_user(request, f"{key} is revoked; within five seconds it is refused.", messages.SUCCESS)
+
+    # --- Columns -------------------------------------------------------------------------------------------
+
+    @display(description="Begins with")
+    def start(self, key: ApiKey) -> str:
+        return show_code(f"{key.prefix}_…")
+
+    @display(description="Scopes")
+    def scopes_in_words(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes) or "none"
+
+    @display(description="State", label=STATE_COLOURS)
+    def state(self, key: ApiKey) -> str:
+        if key.revoked_at is not None:
+            return "revoked"
+        if key.expires_at is not None and key.expires_at <= timezone.now():
+            return "expired"
+        return "active" if key.merchant.is_active else "merchant inactive"

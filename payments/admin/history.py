@@ -1,0 +1,117 @@
+"""All there is to know of one transaction: what happened, what is in hand, what was given back, what was booked."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import F, Sum
+from django.db.models.functions import Now
+
+from payments.admin.display import REFUND_COLOURS, TRANSACTION_COLOURS, page_of, pretty, show_time
+from payments.currencies import format_amount
+from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
+
+# Of each kind on one page, the newest. More is possible: a payment may be given back cent by cent.
+MOST_SHOWN = 200
+
+
+@dataclass
+class Entry:
+    """One event of the journal. `exchanges` are the attempts at the gateway, `raw` is all that was kept of them."""
+
+    title: str
+    colour: str
+    at: str
+    actor: str
+    refund_link: str | None
+    exchanges: list[dict[str, Any]]
+    raw: str | None
+
+
+def history_of(payment: Transaction) -> dict[str, Any]:
+    """The context of the page's sections."""
+    return {
+        "journal": [_entry(event) for event in _newest(Event.objects.filter(transaction=payment))],
+        "refunds": [_refund(refund, payment) for refund in _newest(Refund.objects.filter(transaction=payment))],
+        "legs": [_leg(leg) for leg in _newest(LedgerLeg.objects.filter(transaction=payment).select_related("event"))],
+        "sums": _sums(payment),
+        "in_hand": [_work(work) for work in _in_hand(payment)],
+        "most_shown": MOST_SHOWN,
+    }
+
+
+def _newest(rows: Any) -> list[Any]:
+    """The newest rows, oldest first."""
+    return list(rows.order_by("-pk")[:MOST_SHOWN])[::-1]
+
+
+def _entry(event: Event) -> Entry:
+    kind = event.kind
+    colours = {**TRANSACTION_COLOURS, **{f"refund_{status}": colour for status, colour in REFUND_COLOURS.items()}}
+    exchanges = event.data.get("gateway") if isinstance(event.data, dict) else None
+    known = [exchange for exchange in exchanges or () if isinstance(exchange, dict)]
+    return Entry(
+        title=kind.replace("_", " "),
+        colour=colours.get(kind, "default"),
+        at=show_time(event.at),
+        actor=event.actor,
+        refund_link=page_of(Refund, event.refund_id) if event.refund_id else None,
+        exchanges=known,
+        raw=pretty(event.data) if event.data else None,
+    )
+
+
+def _refund(refund: Refund, payment: Transaction) -> dict[str, Any]:
+    return {
+        "link": page_of(Refund, refund.pk),
+        "id": refund.pk,
+        "amount": format_amount(refund.amount, payment.currency),
+        "status": refund.status,
+        "colour": REFUND_COLOURS[refund.status],
+        "created": show_time(refund.created_at),
+        "reason": refund.reason,
+        "failure": refund.failure_code,
+    }
+
+
+def _leg(leg: LedgerLeg) -> dict[str, Any]:
+    shown = format_amount(abs(leg.amount), leg.currency)
+    return {
+        "at": show_time(leg.event.at),
+        "kind": leg.event.kind.replace("_", " "),
+        "account": leg.get_account_display(),
+        "debit": shown if leg.amount > 0 else "",
+        "credit": shown if leg.amount < 0 else "",
+    }
+
+
+def _sums(payment: Transaction) -> list[dict[str, Any]]:
+    """Per currency, of all legs and not only of those shown: zero, or the database has failed us."""
+    sums = LedgerLeg.objects.filter(transaction=payment).order_by("currency").values("currency")
+    return [
+        {"total": format_amount(row["total"], row["currency"]), "is_zero": row["total"] == 0}
+        for row in sums.annotate(total=Sum("amount"))
+    ]
+
+
+def _in_hand(payment: Transaction) -> Any:
+    """Work on it that is not done."""
+    held = Unresolved.objects.filter(transaction_id=payment.pk).annotate(now=Now())
+    return held.annotate(left=F("lease_until") - F("now")).order_by("created_at")[:MOST_SHOWN]
+
+
+def _work(work: Any) -> dict[str, Any]:
+    seconds = max(0, round(work.left.total_seconds()))
+    if work.lease_token is not None and seconds:
+        state = f"A process is working on it; its lease ends in {seconds} s."
+    elif seconds:
+        state = f"The resolver tries again in {seconds} s."
+    else:
+        state = "The resolver takes it at its next turn."
+    return {
+        "what": "Refund" if work.refund_id else "Payment",
+        "link": page_of(Refund, work.refund_id) if work.refund_id else None,
+        "id": work.resource_id,
+        "since": show_time(work.created_at),
+        "attempts": work.attempts,
+        "state": state,
+    }

@@ -1,0 +1,46 @@
+"""The ledger, leg by leg."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from unfold.decorators import display
+
+from fintech.changelists import ReadOnlyAdmin
+from payments.admin.display import link_to, show_time
+from payments.admin.filters import AccountFilter, CurrencyFilter
+from payments.admin.search import transactions_of
+from payments.currencies import format_amount
+from payments.models import LedgerLeg, Transaction
+
+
+@admin.register(LedgerLeg)
+class LedgerLegAdmin(ReadOnlyAdmin):
+    list_display = ["id", "posted", "payment", "kind", "account", "debit", "credit"]
+    list_select_related = ["event"]
+    list_filter = [AccountFilter, CurrencyFilter]
+    filter_parameters = unindexed_filters = frozenset(["account", "currency"])
+    search_fields = ["transaction"]
+    search_help_text = "Id or key of a transaction or refund"
+    fields = ["id", "posted", "payment", "kind", "account", "debit", "credit"]
+
+    def search(self, queryset: QuerySet[LedgerLeg], term: str) -> QuerySet[LedgerLeg]:
+        return queryset.filter(transaction_id__in=transactions_of(term))
+
+    @display(description="Posted (UTC)")
+    def posted(self, leg: LedgerLeg) -> str:
+        return show_time(leg.event.at)
+
+    @display(description="For")
+    def kind(self, leg: LedgerLeg) -> str:
+        return leg.event.kind
+
+    @display(description="Transaction")
+    def payment(self, leg: LedgerLeg) -> str:
+        return link_to(Transaction, leg.transaction_id)
+
+    @display(description="Debit")
+    def debit(self, leg: LedgerLeg) -> str | None:
+        return format_amount(leg.amount, leg.currency) if leg.amount > 0 else None
+
+    @display(description="Credit")
+    def credit(self, leg: LedgerLeg) -> str | None:
+        return format_amount(-leg.amount, leg.currency) if leg.amount < 0 else None

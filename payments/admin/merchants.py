@@ -1,0 +1,91 @@
+"""Merchants: added and changed here, never deleted."""
+
+import re
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from unfold.decorators import display
+
+from fintech.changelists import KeptAdmin
+from payments.fraud import check_weights
+from payments.models import Merchant
+from payments.shapes import LARGEST_AMOUNT
+
+
+class MerchantForm(forms.ModelForm):
+    class Meta:
+        model = Merchant
+        fields = [
+            "name",
+            "country",
+            "is_active",
+            "fraud_threshold",
+            "fraud_weights",
+            "unscored_limit_minor",
+            "fee_basis_points",
+        ]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The database has the last word; these say it in words.
+        for name, lowest, highest in (
+            ("fraud_threshold", 0, 1),
+            ("unscored_limit_minor", 0, LARGEST_AMOUNT),
+            ("fee_basis_points", 0, 10_000),
+        ):
+            if name in self.fields:  # a page without the right to change has none
+                self.fields[name].validators += [MinValueValidator(lowest), MaxValueValidator(highest)]
+
+    def clean_country(self) -> str:
+        country = self.cleaned_data["country"].upper()
+        if not re.fullmatch("[A-Z]{2}", country):
+            raise forms.ValidationError("Use the two letters of ISO 3166, such as DE.")
+        return country
+
+    def clean_fraud_weights(self) -> dict[str, float]:
+        weights = self.cleaned_data["fraud_weights"]
+        if weights is None:
+            return {}
+        try:
+            check_weights(weights)
+        except ValueError as error:
+            raise forms.ValidationError(f"This cannot be used to score payments: {error}.") from None
+        return weights
+
+
+@admin.register(Merchant)
+class MerchantAdmin(KeptAdmin):
+    form = MerchantForm
+    list_display = ["name", "country", "active", "fraud_threshold", "fee", "created_at"]
+    list_per_page = 50
+    search_fields = ["name"]
+    change_form_template = "payments/merchant.html"
+    readonly_fields = ["created_at"]
+    fieldsets = [
+        (None, {"fields": ["name", "country", "is_active", "created_at"]}),
+        ("Fraud", {"fields": ["fraud_threshold", "fraud_weights", "unscored_limit_minor"]}),
+        ("Fees", {"fields": ["fee_basis_points"]}),
+    ]
+
+    @display(description="Active", boolean=True, ordering="is_active")
+    def active(self, merchant: Merchant) -> bool:
+        return merchant.is_active
+
+    @display(description="Fee", ordering="fee_basis_points")
+    def fee(self, merchant: Merchant) -> str:
+        return f"{merchant.fee_basis_points / 100:.2f} %"
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        links = {
+            "transactions_link": reverse("admin:payments_transaction_changelist") + f"?merchant__id__exact={object_id}",
+            "new_key_link": reverse("admin:payments_apikey_add") + f"?merchant={object_id}",
+            "may_see_transactions": request.user.has_perm("payments.view_transaction"),
+            "may_add_keys": request.user.has_perm("payments.add_apikey"),
+        }
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **links})

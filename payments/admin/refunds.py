@@ -1,0 +1,57 @@
+"""Refunds, to look at. They are made from a transaction's page."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from unfold.decorators import display
+
+from fintech.changelists import ReadOnlyAdmin
+from payments.admin.display import REFUND_COLOURS, link_to, show_code, show_time
+from payments.admin.search import refunds_of
+from payments.currencies import format_amount
+from payments.models import Refund, Transaction
+from payments.presenters import show_failure
+
+
+@admin.register(Refund)
+class RefundAdmin(ReadOnlyAdmin):
+    list_display = ["id", "created", "payment", "amount_shown", "state", "reason"]
+    list_select_related = ["transaction"]
+    search_fields = ["id"]
+    search_help_text = "Id or key of the refund or its transaction"
+    fieldsets = [
+        (None, {"fields": ["id", "payment", "state", "amount_shown", "reason", "created", "settled"]}),
+        ("Gateway", {"fields": ["gateway_reference", "failure"]}),
+        ("Request", {"fields": ["key", "request_id"]}),
+    ]
+
+    def search(self, queryset: QuerySet[Refund], term: str) -> QuerySet[Refund]:
+        return queryset.filter(pk__in=refunds_of(term))
+
+    @display(description="Transaction")
+    def payment(self, refund: Refund) -> str:
+        return link_to(Transaction, refund.transaction_id)
+
+    @display(description="Created (UTC)")
+    def created(self, refund: Refund) -> str:
+        return show_time(refund.created_at)
+
+    @display(description="Settled (UTC)")
+    def settled(self, refund: Refund) -> str:
+        return show_time(refund.settled_at)
+
+    @display(description="Amount")
+    def amount_shown(self, refund: Refund) -> str:
+        return format_amount(refund.amount, refund.transaction.currency)
+
+    @display(description="Status", label=REFUND_COLOURS)
+    def state(self, refund: Refund) -> str:
+        return refund.status
+
+    @display(description="Failure")
+    def failure(self, refund: Refund) -> str | None:
+        failure = show_failure(refund.failure_code)
+        return f"{failure.code}: {failure.message}" if failure else None
+
+    @display(description="Idempotency key")
+    def key(self, refund: Refund) -> str:
+        return show_code(refund.idempotency_key)

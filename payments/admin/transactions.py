@@ -1,0 +1,275 @@
+"""Transactions, to look at; refunds and "resolve now" are the services' work, for those who may."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID, uuid4
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget
+
+from fintech.changelists import ReadOnlyAdmin
+from fintech.problems import Problem
+from payments.admin.display import TRANSACTION_COLOURS, link_to, page_of, show_code, show_json, show_time
+from payments.admin.filters import CurrencyFilter, StatusFilter
+from payments.admin.history import history_of
+from payments.admin.search import transactions_of
+from payments.currencies import format_amount
+from payments.models import Merchant, Transaction
+from payments.presenters import show_failure
+from payments.services.idempotency import Reply
+from payments.services.refunds import create_refund
+from payments.services.resolution import request_resolution
+from payments.shapes import RefundInput, RefundOutput, read_shape
+
+
+def left_to_refund(payment: Transaction) -> int:
+    """In minor units; nothing of a payment that did not succeed."""
+    return payment.amount - payment.amount_reserved if payment.status == Transaction.Status.SUCCEEDED else 0
+
+
+class RefundForm(forms.Form):
+    """`key` is made when the form is shown: however often it is sent, there is one refund."""
+
+    amount = forms.IntegerField(widget=UnfoldAdminIntegerFieldWidget, min_value=1)
+    reason = forms.CharField(
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}), required=False, help_text="Kept with the refund."
+    )
+    key = forms.UUIDField(widget=forms.HiddenInput)
+
+    def __init__(self, payment: Transaction, data: Any = None) -> None:
+        left = left_to_refund(payment)
+        super().__init__(data, initial={"amount": left, "key": uuid4()})
+        self.fields["amount"].label = f"Amount in minor units of {payment.currency}"
+        self.fields["amount"].help_text = f"{left} is {format_amount(left, payment.currency)}: all that is left."
+
+    def clean(self) -> dict[str, Any]:
+        fields = {"amount": self.cleaned_data.get("amount"), "reason": self.cleaned_data.get("reason") or None}
+        try:
+            self.cleaned_data["body"] = read_shape(fields, RefundInput)
+        except Problem as problem:
+            self.refuse(problem)
+        return self.cleaned_data
+
+    def refuse(self, problem: Problem) -> None:
+        self.add_error(problem.param if problem.param in self.fields else None, problem.detail)
+
+
+@admin.register(Transaction)
+class TransactionAdmin(ReadOnlyAdmin):
+    list_display = ["id", "created", "merchant", "amount_shown", "state", "score", "refunded"]
+    list_select_related = ["merchant"]
+    list_defer = ["description", "payment_method", "metadata", "fraud_reasons"]
+    list_filter = [StatusFilter, CurrencyFilter, ("merchant", AutocompleteSelectFilter)]
+    filter_parameters = frozenset(["status", "currency", "merchant__id__exact"])
+    unindexed_filters = frozenset(["currency"])
+    search_fields = ["id"]
+    search_help_text = "Id or key of a transaction or refund"
+    actions = ["refund", "resolve"]
+    change_form_template = "payments/transaction.html"
+    fieldsets = [
+        (None, {"fields": ["id", "merchant_link", "amount_shown", "state", "failure", "created", "settled"]}),
+        ("Refunds and fee", {"fields": ["refunded", "reserved", "left", "fee_shown"]}),
+        ("Fraud", {"fields": ["score", "reasons"]}),
+        ("Customer", {"fields": ["customer", "method", "reference", "description", "details"]}),
+        ("Request and gateway", {"fields": ["key", "request_id", "gateway_reference"]}),
+    ]
+
+    def search(self, queryset: QuerySet[Transaction], term: str) -> QuerySet[Transaction]:
+        return queryset.filter(pk__in=transactions_of(term))
+
+    def has_refund_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and request.user.has_perm("payments.refund_transaction")
+
+    def has_resolve_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and request.user.has_perm("payments.resolve_transaction")
+
+    def get_urls(self) -> list[URLPattern]:
+        refund, resolve = (self.admin_site.admin_view(view) for view in (self.refund_view, self.resolve_view))
+        return [
+            path("<uuid:pk>/refund/", refund, name="payments_transaction_refund"),
+            path("<uuid:pk>/resolve/", resolve, name="payments_transaction_resolve"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        payment = self.get_object(request, object_id)
+        if payment is None or not self.has_view_permission(request, payment):
+            return super().change_view(request, object_id, form_url, extra_context)
+        history = history_of(payment)
+        links = {
+            "may_refund": self.has_refund_permission(request) and left_to_refund(payment) > 0,
+            "may_resolve": self.has_resolve_permission(request) and bool(history["in_hand"]),
+            "refund_link": reverse("admin:payments_transaction_refund", args=[payment.pk]),
+            "resolve_link": reverse("admin:payments_transaction_resolve", args=[payment.pk]),
+        }
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **history, **links})
+
+    # --- Refund --------------------------------------------------------------------------------------------
+
+    @action(description="Refund…", permissions=["refund"])
+    def refund(self, request: HttpRequest, queryset: QuerySet[Transaction]) -> HttpResponse | None:
+        """From the list: one at a time, since each amount is somebody's decision."""
+        chosen = list(queryset[:2])
+        if len(chosen) != 1:
+            self.message_user(request, "Choose exactly one transaction to refund.", messages.WARNING)
+            return None
+        return HttpResponseRedirect(reverse("admin:payments_transaction_refund", args=[chosen[0].pk]))
+
+    def refund_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        if not self.has_refund_permission(request):
+            raise PermissionDenied
+        payment = self._find(pk)
+        if request.method == "POST":
+            form = RefundForm(payment, request.POST)
+            if form.is_valid() and self._refund(request, payment, form):
+                return HttpResponseRedirect(page_of(Transaction, pk))
+        elif left_to_refund(payment) == 0:
+            self.message_user(request, "Nothing is left to refund.", messages.WARNING)
+            return HttpResponseRedirect(page_of(Transaction, pk))
+        else:
+            form = RefundForm(payment)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Refund",
+            "opts": self.opts,
+            "payment": payment,
+            "amount": format_amount(payment.amount, payment.currency),
+            "form": form,
+            "page_link": page_of(Transaction, pk),
+        }
+        return TemplateResponse(request, "payments/refund.html", context)
+
+    def _refund(self, request: HttpRequest, payment: Transaction, form: RefundForm) -> bool:
+        """Whether the form has done its work; the outcome is a message."""
+        try:
+            reply = create_refund(
+                merchant_id=payment.merchant_id,
+                transaction_id=payment.pk,
+                key=f"admin-{form.cleaned_data['key']}",
+                body=form.cleaned_data["body"],
+                actor=f"admin:{request.user.get_username()}",
+            )
+        except Problem as problem:
+            if problem.code != "request_in_flight":
+                form.refuse(problem)
+                return False
+            self.message_user(request, "This refund is on its way already.", messages.WARNING)
+        else:
+            self.message_user(request, *outcome_of(reply))
+        return True
+
+    # --- Resolve now ---------------------------------------------------------------------------------------
+
+    @action(description="Resolve now", permissions=["resolve"])
+    def resolve(self, request: HttpRequest, queryset: QuerySet[Transaction]) -> None:
+        self._resolve(request, queryset.values_list("pk", flat=True)[: self.list_per_page])
+
+    def resolve_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        if not self.has_resolve_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        self._resolve(request, [self._find(pk).pk])
+        return HttpResponseRedirect(page_of(Transaction, pk))
+
+    def _resolve(self, request: HttpRequest, ids: Iterable[UUID]) -> None:
+        asked = request_resolution(ids, actor=f"admin:{request.user.get_username()}")
+        if asked:
+            self.message_user(request, f"The resolver was asked to settle {asked} at its next turn.", messages.SUCCESS)
+        else:
+            detail = "Nothing was waiting: it is settled, or a process is working on it."
+            self.message_user(request, detail, messages.WARNING)
+
+    def _find(self, pk: UUID) -> Transaction:
+        payment = Transaction.objects.select_related("merchant").filter(pk=pk).first()
+        if payment is None:
+            raise Http404
+        return payment
+
+    # --- Columns and fields --------------------------------------------------------------------------------
+
+    @display(description="Created (UTC)")
+    def created(self, payment: Transaction) -> str:
+        return show_time(payment.created_at)
+
+    @display(description="Settled (UTC)")
+    def settled(self, payment: Transaction) -> str:
+        return show_time(payment.settled_at)
+
+    @display(description="Merchant")
+    def merchant_link(self, payment: Transaction) -> str:
+        return link_to(Merchant, payment.merchant_id, payment.merchant)
+
+    @display(description="Amount")
+    def amount_shown(self, payment: Transaction) -> str:
+        return format_amount(payment.amount, payment.currency)
+
+    @display(description="Status", label=TRANSACTION_COLOURS)
+    def state(self, payment: Transaction) -> str:
+        return payment.status
+
+    @display(description="Fraud score")
+    def score(self, payment: Transaction) -> str:
+        return "not scored" if payment.fraud_score is None else f"{payment.fraud_score:.2f}"
+
+    @display(description="Reasons")
+    def reasons(self, payment: Transaction) -> str | None:
+        return ", ".join(payment.fraud_reasons) or None
+
+    @display(description="Refunded")
+    def refunded(self, payment: Transaction) -> str | None:
+        return format_amount(payment.amount_refunded, payment.currency) if payment.amount_refunded else None
+
+    @display(description="Reserved by refunds")
+    def reserved(self, payment: Transaction) -> str | None:
+        return format_amount(payment.amount_reserved, payment.currency) if payment.amount_reserved else None
+
+    @display(description="Left to refund")
+    def left(self, payment: Transaction) -> str | None:
+        left = left_to_refund(payment)
+        return format_amount(left, payment.currency) if left else None
+
+    @display(description="Our fee")
+    def fee_shown(self, payment: Transaction) -> str | None:
+        return format_amount(payment.fee, payment.currency) if payment.fee else None
+
+    @display(description="Failure")
+    def failure(self, payment: Transaction) -> str | None:
+        failure = show_failure(payment.failure_code)
+        return f"{failure.code}: {failure.message}" if failure else None
+
+    @display(description="Idempotency key")
+    def key(self, payment: Transaction) -> str:
+        return show_code(payment.idempotency_key)
+
+    @display(description="Payment method")
+    def method(self, payment: Transaction) -> str:
+        return show_json(payment.payment_method)
+
+    @display(description="Metadata")
+    def details(self, payment: Transaction) -> str:
+        return show_json(payment.metadata)
+
+
+def outcome_of(reply: Reply) -> tuple[str, int]:
+    """What became of a refund, for a message."""
+    refund = reply.body
+    assert isinstance(refund, RefundOutput)
+    amount = format_amount(refund.amount, refund.currency)
+    if not reply.is_new:
+        return f"This refund of {amount} was made before: it is {refund.status}.", messages.INFO
+    if refund.status == "succeeded":
+        return f"Refunded {amount}.", messages.SUCCESS
+    if refund.failure is not None:
+        return f"The refund of {amount} failed: {refund.failure.message}", messages.ERROR
+    return f"The outcome of the refund of {amount} is not known yet; the resolver settles it.", messages.WARNING

@@ -6,6 +6,8 @@ has exactly one of the two; `manage.py check --deploy` and the tests see the ful
 
 import logging
 import os
+import threading
+import time
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -18,6 +20,8 @@ from django.core.handlers.wsgi import WSGIHandler
 django.setup(set_prefix=False)
 
 from fintech.problems import DATABASE_AWAY  # noqa: E402 - after setup
+
+logger = logging.getLogger("fintech")
 
 BROWSER_PATHS = ("/admin/", "/static/", "/v1/docs")
 
@@ -40,11 +44,27 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     return handler(environ, start_response)
 
 
+WARM_UP_SECONDS = 5
+
+
 def warm_up() -> None:
-    """What a worker does before its first request: counters are set from the rows, as after a crash."""
+    """Before a worker's first request, and from then on in a thread of its own: after a crash or a lost connection
+    its counters are set from the rows, whether or not another payment comes."""
+    set_counters()
+    threading.Thread(target=_keep_warm, name="writer", daemon=True).start()
+
+
+def set_counters() -> None:
     from payments.writer import writer
 
     try:
         writer.warm_up()
-    except DATABASE_AWAY as error:
-        logging.getLogger("fintech").warning("warm_up_failed", extra={"error": type(error).__name__})
+    except Exception as error:  # tried again soon; `/ready` tells what is missing
+        trace = None if isinstance(error, DATABASE_AWAY) else error
+        logger.warning("warm_up_failed", exc_info=trace, extra={"error": type(error).__name__})
+
+
+def _keep_warm() -> None:
+    while True:
+        time.sleep(WARM_UP_SECONDS)
+        set_counters()

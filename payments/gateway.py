@@ -21,12 +21,13 @@ import msgspec
 import orjson
 import urllib3
 from django.conf import settings
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from payments import metrics
 from payments.breaker import CircuitBreaker
 
 MOST_ATTEMPTS = 3
+LARGEST_ANSWER = 16 * 1024
 PAUSE_SECONDS = 0.1  # before the second attempt, twice that before the third
 
 # After this many failures in a row the gateway is left alone for a while; then one call tries it.
@@ -139,10 +140,10 @@ class Gateway:
             )
             status_code, content = response.status, _content(response.data)
             answer = read_answer(status_code, content)
-        except (NewConnectionError, ConnectTimeoutError, SSLError) as error:
+        except (NewConnectionError, ConnectTimeoutError) as error:
             status_code, content = None, type(error).__name__
             answer = Answer("unavailable", "not_reached")
-        except HTTPError as error:
+        except HTTPError as error:  # also TLS: it can fail when the order has already been read
             status_code, content = None, type(error).__name__
             answer = Answer("timeout", "no_answer")
         seconds = time.monotonic() - start
@@ -163,6 +164,9 @@ class Gateway:
 
 
 def _content(data: bytes) -> Any:
+    """The answer if it is JSON that the journal can hold: bounded, and without NUL, which PostgreSQL refuses."""
+    if len(data) > LARGEST_ANSWER or b"\\u0000" in data:
+        return None
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:

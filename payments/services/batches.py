@@ -1,14 +1,16 @@
 """Up to 1,000 payments in one request: one T1, the gateway with bounded concurrency, one T2."""
 
+import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 
 from django.conf import settings
 from django.db import connection
 
-from fintech.problems import Problem
+from fintech.problems import DATABASE_AWAY, Problem, database_away
 from payments import metrics
 from payments.gateway import Answer
 from payments.keys import Principal
@@ -17,6 +19,8 @@ from payments.services.charges import Pending, charge, settle_payments, stored_r
 from payments.services.idempotency import Reply, first_reply, location_of, replay_payment
 from payments.shapes import BatchItem
 from payments.writer import writer
+
+logger = logging.getLogger("payments")
 
 # The gateway calls of all batches of this process share these threads.
 _threads = ThreadPoolExecutor(max_workers=settings.BATCH_CONCURRENCY, thread_name_prefix="batch")
@@ -34,13 +38,21 @@ class _Run:
 
     def work(self) -> None:
         while (pending := self._next()) is not None:
-            answer = charge(pending)
-            with self._lock:
-                if not self._closed:
-                    self.answered.append((pending, answer))
-                    continue
-            # Too late for the client's answer, not for the books.
+            try:
+                self._settle_if_late(pending, charge(pending))
+            except Exception:  # one payment's trouble, which the resolver clears up; the others go on
+                logger.exception("charge_failed", extra={"transaction": str(pending.id)})
+
+    def _settle_if_late(self, pending: Pending, answer: Answer) -> None:
+        with self._lock:
+            if not self._closed:
+                self.answered.append((pending, answer))
+                return
+        # Too late for the client's answer, not for the books.
+        try:
             settle_payments(self._principal, [(pending, answer)])
+        finally:
+            connection.close()  # this thread's own, which no request ends
 
     def _next(self) -> Pending | None:
         with self._lock:
@@ -68,15 +80,16 @@ def create_batch(*, principal: Principal, items: Sequence[BatchItem | Problem]) 
     with metrics.IN_PROGRESS.track_inprogress():
         stored = _store(principal, list(pendings.values()))
         replies = _charge_and_settle(principal, stored, deadline)
-    results: list[Reply | Problem] = []
-    for place, item in enumerate(items):
-        if isinstance(item, Problem):
-            results.append(item)
-        elif pendings[place].id in replies:
-            results.append(replies[pendings[place].id])
-        else:
-            results.append(_replay(principal, item))
-    return results
+    lost = {
+        place: item
+        for place, item in enumerate(items)
+        if isinstance(item, BatchItem) and pendings[place].id not in replies
+    }
+    replays = _replay(principal, lost)
+    return [
+        item if isinstance(item, Problem) else replays.get(place) or replies[pendings[place].id]
+        for place, item in enumerate(items)
+    ]
 
 
 def _store(principal: Principal, pendings: list[Pending]) -> list[Pending]:
@@ -101,21 +114,24 @@ def _charge_and_settle(principal: Principal, stored: list[Pending], deadline: fl
             to_charge.append(pending)
     connection.close()  # the gateway may take seconds
     run = _Run(to_charge, principal)
-    threads = [_threads.submit(run.work) for _ in range(run.size)]
-    wait(threads, timeout=max(0.0, deadline - time.monotonic()))
+    wait([_threads.submit(run.work) for _ in range(run.size)], timeout=max(0.0, deadline - time.monotonic()))
     untried = run.close()
-    if untried:
-        Unresolved.objects.release([(pending.id, pending.lease_token) for pending in untried])
-    for thread in threads:
-        if thread.done():
-            thread.result()  # an error of our own must not pass for a slow gateway
     for payment in settle_payments(principal, run.answered):
         replies[payment.id] = first_reply(payment, location_of(payment.id))
+    with suppress(*DATABASE_AWAY):  # then their leases run out
+        Unresolved.objects.release([(pending.id, pending.lease_token) for pending in untried])
     return replies
 
 
-def _replay(principal: Principal, item: BatchItem) -> Reply | Problem:
-    try:
-        return replay_payment(principal.merchant_id, item.idempotency_key, item)
-    except Problem as refusal:
-        return refusal
+def _replay(principal: Principal, items: Mapping[int, BatchItem]) -> dict[int, Reply | Problem]:
+    """What came of items whose key was taken before. Others may just have been charged, so no error ends the batch."""
+    replays: dict[int, Reply | Problem] = {}
+    away: Problem | None = None
+    for place, item in items.items():
+        try:
+            replays[place] = away or replay_payment(principal.merchant_id, item.idempotency_key, item)
+        except Problem as refusal:
+            replays[place] = refusal
+        except DATABASE_AWAY:
+            replays[place] = away = database_away()
+    return replays

@@ -137,23 +137,32 @@ def settle_payments(principal: Principal, answered: Sequence[tuple[Pending, Answ
             settled = writer.settle(known)
         if unknown:
             writer.mark_unknown(unknown)
-    except psycopg.Error as error:
-        logger.warning("settle_failed", extra={"payments": len(answered), "error": type(error).__name__})
-    return [_show_settled(pending, answer, settled.get(pending.id)) for pending, answer in answered]
+    except Exception as error:
+        trace = None if isinstance(error, psycopg.Error) else error
+        extra = {"payments": len(answered), "error": type(error).__name__}
+        logger.warning("settle_failed", exc_info=trace, extra=extra)
+    stored = _find([pending.id for pending, answer in answered if answer.is_known and pending.id not in settled])
+    return [
+        _show_settled(pending, answer, settled.get(pending.id), stored.get(pending.id)) for pending, answer in answered
+    ]
 
 
-def _show_settled(pending: Pending, answer: Answer, settled_at: datetime | None) -> Payment:
-    if not answer.is_known:
-        return pending.shown("unknown")
-    if settled_at is not None:
-        status = STATUS_OF_OUTCOME[answer.outcome]
-        code = None if status == "succeeded" else answer.code
-        return pending.shown(status, settled_at=settled_at, failure_code=code, gateway_reference=answer.reference)
+def _find(ids: Sequence[UUID]) -> dict[UUID, Transaction]:
+    """Somebody else decided, or nobody knows whether our commit went through: what is stored counts."""
     try:
-        # Somebody else decided, or nobody knows whether our commit went through: what is stored counts.
-        return show_transaction(Transaction.objects.get(id=pending.id))
+        return Transaction.objects.in_bulk(ids) if ids else {}
     except DATABASE_AWAY:
+        return {}
+
+
+def _show_settled(pending: Pending, answer: Answer, settled_at: datetime | None, stored: Transaction | None) -> Payment:
+    if stored is not None:
+        return show_transaction(stored)
+    if settled_at is None:
         return pending.shown("unknown")
+    status = STATUS_OF_OUTCOME[answer.outcome]
+    code = None if status == "succeeded" else answer.code
+    return pending.shown(status, settled_at=settled_at, failure_code=code, gateway_reference=answer.reference)
 
 
 # --- Rows for the statements -------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ answer is final: `cancelled` (nothing was charged, and nothing will be) or what 
 
 import logging
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -55,8 +55,10 @@ def resolve_due(threads: ThreadPoolExecutor) -> int:
     """Take what is due and settle as much of it as the gateway allows; returns how many were taken."""
     leases = take_leases()
     connection.close()  # the gateway may take seconds
-    for outcome in [threads.submit(_resolve_in_thread, lease) for lease in leases]:
-        outcome.result()
+    turns = [threads.submit(_resolve_in_thread, lease) for lease in leases]
+    wait(turns)  # also when one fails: the next turn must not meet a lease that still waits for a thread
+    for turn in turns:
+        turn.result()
     return len(leases)
 
 

@@ -5,9 +5,9 @@ from django.db.models.signals import post_migrate
 class PaymentsConfig(AppConfig):
     name = "payments"
     # Tables that the application may add to and read, never change: see fintech/grants.py.
-    evidence_models = ("event", "ledgerleg", "writer")
+    evidence_models = ("event", "ledgerleg", "writer", "idempotencykey")
     # Tables whose rows the application may change in part; nobody deletes a payment.
-    kept_models = ("merchant", "apikey", "transaction", "refund", "idempotencykey")
+    kept_models = ("merchant", "apikey", "transaction", "refund")
 
     def ready(self) -> None:
         from payments.groups import ensure_groups

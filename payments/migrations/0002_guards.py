@@ -4,30 +4,50 @@ from django.db import migrations
 
 from fintech.evidence import append_only
 
-# A final status never changes, nor does what was asked for; `amount_*` may, by refunds.
+# A final outcome never changes, nor does what was asked for; `amount_*` may, by refunds. The conditions are the
+# triggers' own: a function is only called to refuse.
 TERMINAL = migrations.RunSQL(
     sql="""
+    CREATE FUNCTION payments_refuse_outcome() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION 'a % that is % cannot become %, nor its outcome change', TG_ARGV[0], OLD.status, NEW.status
+            USING ERRCODE = 'check_violation';
+    END $$;
     CREATE FUNCTION payments_refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF OLD.status NOT IN ('processing', 'unknown') AND NEW.status <> OLD.status THEN
-            RAISE EXCEPTION 'a % % is final and cannot become %', OLD.status, TG_ARGV[0], NEW.status
-                USING ERRCODE = 'check_violation';
-        END IF;
-        IF (NEW.id, NEW.amount, NEW.idempotency_key, NEW.created_at)
-            IS DISTINCT FROM (OLD.id, OLD.amount, OLD.idempotency_key, OLD.created_at) THEN
-            RAISE EXCEPTION 'what a % asked for cannot change', TG_ARGV[0] USING ERRCODE = 'check_violation';
-        END IF;
-        RETURN NEW;
+        RAISE EXCEPTION 'what a % asked for cannot change', TG_ARGV[0] USING ERRCODE = 'check_violation';
     END $$;
-    CREATE TRIGGER refuse_rewriting BEFORE UPDATE ON payments_transaction
-        FOR EACH ROW EXECUTE FUNCTION payments_refuse_rewriting('transaction');
-    CREATE TRIGGER refuse_rewriting BEFORE UPDATE ON payments_refund
-        FOR EACH ROW EXECUTE FUNCTION payments_refuse_rewriting('refund');
+
+    CREATE TRIGGER refuse_outcome BEFORE UPDATE ON payments_transaction FOR EACH ROW
+        WHEN (OLD.status NOT IN ('processing', 'unknown')
+                AND (NEW.status, NEW.fee, NEW.failure_code, NEW.gateway_reference, NEW.settled_at)
+                IS DISTINCT FROM (OLD.status, OLD.fee, OLD.failure_code, OLD.gateway_reference, OLD.settled_at)
+            OR OLD.status = 'unknown' AND NEW.status = 'processing')
+        EXECUTE FUNCTION payments_refuse_outcome('transaction');
+    CREATE TRIGGER refuse_rewriting BEFORE UPDATE ON payments_transaction FOR EACH ROW
+        WHEN ((NEW.id, NEW.merchant_id, NEW.idempotency_key, NEW.amount, NEW.currency, NEW.created_at)
+            IS DISTINCT FROM (OLD.id, OLD.merchant_id, OLD.idempotency_key, OLD.amount, OLD.currency, OLD.created_at))
+        EXECUTE FUNCTION payments_refuse_rewriting('transaction');
+
+    CREATE TRIGGER refuse_outcome BEFORE UPDATE ON payments_refund FOR EACH ROW
+        WHEN (OLD.status NOT IN ('processing', 'unknown')
+                AND (NEW.status, NEW.failure_code, NEW.gateway_reference, NEW.settled_at)
+                IS DISTINCT FROM (OLD.status, OLD.failure_code, OLD.gateway_reference, OLD.settled_at)
+            OR OLD.status = 'unknown' AND NEW.status = 'processing')
+        EXECUTE FUNCTION payments_refuse_outcome('refund');
+    CREATE TRIGGER refuse_rewriting BEFORE UPDATE ON payments_refund FOR EACH ROW
+        WHEN ((NEW.id, NEW.transaction_id, NEW.idempotency_key, NEW.amount, NEW.amount_requested, NEW.created_at)
+            IS DISTINCT FROM
+            (OLD.id, OLD.transaction_id, OLD.idempotency_key, OLD.amount, OLD.amount_requested, OLD.created_at))
+        EXECUTE FUNCTION payments_refuse_rewriting('refund');
     """,
     reverse_sql="""
     DROP TRIGGER refuse_rewriting ON payments_refund;
+    DROP TRIGGER refuse_outcome ON payments_refund;
     DROP TRIGGER refuse_rewriting ON payments_transaction;
+    DROP TRIGGER refuse_outcome ON payments_transaction;
     DROP FUNCTION payments_refuse_rewriting();
+    DROP FUNCTION payments_refuse_outcome();
     """,
 )
 
@@ -58,11 +78,11 @@ ZERO_SUM = migrations.RunSQL(
 # Payments refer to merchants without a foreign key, so nobody may delete one.
 KEPT = migrations.RunSQL(
     sql="""
-    CREATE TRIGGER refuse_delete BEFORE DELETE ON payments_merchant
+    CREATE TRIGGER refuse_delete BEFORE DELETE OR TRUNCATE ON payments_merchant
         FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-    CREATE TRIGGER refuse_delete BEFORE DELETE ON payments_transaction
+    CREATE TRIGGER refuse_delete BEFORE DELETE OR TRUNCATE ON payments_transaction
         FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-    CREATE TRIGGER refuse_delete BEFORE DELETE ON payments_refund
+    CREATE TRIGGER refuse_delete BEFORE DELETE OR TRUNCATE ON payments_refund
         FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
     """,
     reverse_sql="""
@@ -114,6 +134,7 @@ class Migration(migrations.Migration):
         append_only("payments_event"),
         append_only("payments_ledgerleg"),
         append_only("payments_writer"),
+        append_only("payments_idempotencykey"),  # one that is gone, or points elsewhere, could charge twice
         TERMINAL,
         ZERO_SUM,
         KEPT,

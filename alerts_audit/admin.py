@@ -1,51 +1,27 @@
 """The alert trail for people: to read, and nothing else."""
 
 import re
-from typing import Any
 
 import orjson
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
-from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 
 from alerts_audit import payload
 from alerts_audit.models import Delivery, DeliveryQuerySet
+from fintech.changelists import ReadOnlyAdmin
 
 # More than this of a body is a download, not a page.
 LONGEST_SHOWN = 256 * 1024
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
-class EstimatingPaginator(Paginator):
-    """Counts a small table, and asks PostgreSQL's statistics about a large one: counting reads every row."""
-
-    COUNTED = 10_000
-
-    @cached_property
-    def count(self) -> int:
-        table = Delivery._meta.db_table
-        counted = Delivery.objects.order_by()[: self.COUNTED].count()
-        if counted < self.COUNTED:
-            return counted
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [table])
-            return max(counted, cursor.fetchone()[0])
-
-
 @admin.register(Delivery)
-class DeliveryAdmin(ModelAdmin):
+class DeliveryAdmin(ReadOnlyAdmin):
     list_display = ["received_at", "status", "alerts", "receiver", "source", "size", "id"]
-    list_per_page = 50
-    show_full_result_count = False
-    paginator = EstimatingPaginator
-    sortable_by: list[str] = []  # newest first; the table has no other index
     fields = [
         "received_at",
         "source",
@@ -61,15 +37,6 @@ class DeliveryAdmin(ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> DeliveryQuerySet:
         """The list does without the bodies; a single delivery brings its own when it is asked for."""
         return Delivery.objects.for_list()
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.download_body)

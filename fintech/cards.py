@@ -1,14 +1,21 @@
 """Card numbers have no place here: how to tell one, and how to mask it."""
 
 import re
+import string
+from collections.abc import Iterator
 
 # 13 to 19 digits in one run, or in the groups that cards are printed in (4-4-4-..., 4-6-5, 4-6-4). Groups of other
 # sizes are not taken for a card: a UUID may happen to be all digits.
-_CANDIDATE = re.compile(
-    r"(?<![0-9A-Za-z])"
-    r"(?:\d{13,19}|(?:\d{4}[ -]){3}\d{1,7}|(?:\d{4}[ -]){4}\d{1,3}|\d{4}[ -]\d{6}[ -]\d{4,5})"
-    r"(?![0-9A-Za-z])"
+_SHAPES = (r"\d{13,19}", r"(?:\d{4}S){3}\d{1,7}", r"(?:\d{4}S){4}\d{1,3}", r"\d{4}S\d{6}S\d{4,5}")
+# Each shape is looked for at each place: a number that is no card may stand right before one, "2026 4111 1111 ...".
+_CANDIDATES = re.compile(
+    r"(?<!\d)(?=\d{4})" + "".join(rf"(?=({shape}(?!\d))?)" for shape in _SHAPES).replace("S", r"[ .\-_\u00a0]")
 )
+_NO_DIGITS = re.compile(r"\D")
+# The time since 1970 in milliseconds, microseconds or nanoseconds: one in ten passes the check of a card number.
+_CLOCK = re.compile(r"(?<!\d)1\d{12}(?:\d{3}){0,2}(?!\d)")
+_HEX, _WORD = frozenset(string.hexdigits), string.ascii_letters + string.digits
+_LONGEST_TOKEN = 64
 
 
 def passes_luhn(digits: str) -> bool:
@@ -20,15 +27,40 @@ def passes_luhn(digits: str) -> bool:
     return total % 10 == 0
 
 
-def _is_card_number(candidate: str) -> bool:
-    digits = candidate.replace(" ", "").replace("-", "")
-    return 13 <= len(digits) <= 19 and passes_luhn(digits)
+def _card_numbers(text: str) -> Iterator[tuple[int, int]]:
+    """Where they begin and end, in order; they may overlap."""
+    for match in _CANDIDATES.finditer(text):
+        for shape in range(1, len(_SHAPES) + 1):
+            if match[shape] and _is_card_number(text, *match.span(shape)):
+                yield match.span(shape)
+
+
+def _is_card_number(text: str, start: int, end: int) -> bool:
+    digits = _NO_DIGITS.sub("", text[start:end])
+    return 13 <= len(digits) <= 19 and passes_luhn(digits) and not _stands_in_hex(text, start, end)
+
+
+def _stands_in_hex(text: str, start: int, end: int) -> bool:
+    """A token in hexadecimal has so many digits in a row now and then; `card4111...` is none."""
+    before, after = text[max(0, start - _LONGEST_TOKEN) : start], text[end : end + _LONGEST_TOKEN]
+    around = before[len(before.rstrip(_WORD)) :] + after[: len(after) - len(after.lstrip(_WORD))]
+    return around != "" and _HEX.issuperset(around)
 
 
 def contains_card_number(text: str) -> bool:
-    return len(text) >= 13 and any(_is_card_number(match[0]) for match in _CANDIDATE.finditer(text))
+    return len(text) >= 13 and any(_card_numbers(text))
 
 
 def mask_card_numbers(text: str) -> str:
     """`text` with each card number replaced by `[card number]`."""
-    return _CANDIDATE.sub(lambda match: "[card number]" if _is_card_number(match[0]) else match[0], text)
+    parts, done = [], 0
+    for start, end in _card_numbers(text):
+        if start >= done:
+            parts += [text[done:start], "[card number]"]
+        done = max(done, end)
+    return "".join([*parts, text[done:]]) if parts else text
+
+
+def without_clock(key: str) -> str:
+    """An idempotency key without the time that it may be made of. No card number of these lengths begins with 1."""
+    return _CLOCK.sub("", key)

@@ -12,7 +12,7 @@ from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from fintech.cards import contains_card_number
+from fintech.cards import contains_card_number, without_clock
 from fintech.problems import Problem
 from fintech.rest import JsonView, json_answer, read_body
 from payments import metrics, openapi
@@ -78,8 +78,7 @@ def idempotency_key(request: HttpRequest) -> str:
     if not _KEY.fullmatch(key):
         detail = "An Idempotency-Key is 1 to 255 visible ASCII characters."
         raise Problem(400, "invalid_idempotency_key", detail, param="Idempotency-Key")
-    # Network card numbers begin with 2 to 6; one that begins with 1 is somebody's clock.
-    if key[0] != "1" and contains_card_number(key):
+    if contains_card_number(without_clock(key)):
         detail = "Card numbers have no place here: use a random key, such as a UUID."
         raise Problem(422, "card_number", detail, param="Idempotency-Key")
     return key
@@ -194,8 +193,9 @@ def read_item(data: Any) -> BatchItem | Problem:
     try:
         item = read_shape(data, BatchItem)
     except Problem as refusal:
-        if refusal.param == "idempotency_key":  # as for the header of a single payment
-            refusal.status = 400
+        if refusal.param == "idempotency_key" and refusal.code != "card_number":  # as for a single payment's header
+            kind = "missing" if refusal.code == "missing_field" else "invalid"
+            refusal.status, refusal.code = 400, f"{kind}_idempotency_key"
         return refusal
     return item
 

@@ -6,6 +6,7 @@ the same types (`payments/openapi.py`).
 
 import json
 import re
+from collections import Counter
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
@@ -13,13 +14,16 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
-from fintech.cards import contains_card_number
+from fintech.cards import contains_card_number, without_clock
 from fintech.problems import Problem
 from payments.currencies import EXPONENTS
 
 # Twelve digits: 9,999,999,999.99 in EUR, and short of the shortest card number.
 LARGEST_AMOUNT = 999_999_999_999
 LARGEST_BATCH = 1000
+# More than the deepest shape below: a batch's item's metadata.
+DEEPEST = 8
+LONGEST_NAME = 64
 
 Amount = Annotated[
     int,
@@ -151,14 +155,18 @@ class BatchInput(Struct, forbid_unknown_fields=True):
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice[:64]!r} stands twice in one object")
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, _ in pairs if counts[name] > 1)
+        raise _not_json(f"the name {shorten(twice)!r} stands twice in one object")
     return result
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise _not_json(f"{name} is not a number")
+
+
+def _not_json(reason: str) -> Problem:
+    return Problem(400, "invalid_json", f"The body is not JSON: {reason}.")
 
 
 def parse_json(body: bytes) -> Any:
@@ -169,13 +177,20 @@ def parse_json(body: bytes) -> Any:
         raise Problem(400, "invalid_json", "The body is not UTF-8.") from None
     except RecursionError:
         raise Problem(400, "invalid_json", "The body is nested too deeply.") from None
-    except ValueError as error:
-        raise Problem(400, "invalid_json", f"The body is not JSON: {printable(str(error))}.") from None
+    except json.JSONDecodeError as error:
+        raise _not_json(printable(str(error))) from None
+    except ValueError:  # Python's bound on the digits of an integer, which take quadratic time to read
+        raise Problem(422, "invalid_value", "A number has too many digits.", param="body") from None
 
 
 def printable(text: str) -> str:
     """`text` as UTF-8 can carry it: a lone surrogate, which JSON can spell, becomes a question mark."""
     return text.encode(errors="replace").decode()
+
+
+def shorten(name: str) -> str:
+    """A name that a client made up, short enough to be repeated in an answer."""
+    return printable(name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "...")
 
 
 _PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
@@ -200,43 +215,61 @@ def read_shape(data: Any, shape: type[Shape]) -> Shape:
 def _invalid(message: str) -> Problem:
     path, named = _PATH.search(message), _NAMED.search(message)
     inner = path[1] if path else ""
-    param = ".".join(part for part in (inner, named[1] if named else "") if part) or "body"
-    code = "invalid_value"
+    param = ".".join(part for part in (inner, shorten(named[1]) if named else "") if part) or "body"
+    code, detail = "invalid_value", _PATH.sub("", message)
     if named:
         code = "unknown_field" if "unknown" in message else "missing_field"
-    return Problem(422, code, _PATH.sub("", message).replace("`", "") + ".", param=param)
+        detail = f"{'There is no such field' if code == 'unknown_field' else 'This field is required'}: {param}"
+    return Problem(422, code, detail.replace("`", "") + ".", param=param)
 
 
-def check_texts(value: Any, path: str = "") -> None:
+# Where in a body: the place around it, and the name or number in there. Made into text only for an error, since a
+# client chooses how long the names are and how many values stand below them.
+Place = tuple["Place | None", str | int]
+_KEY: Place = (None, "idempotency_key")
+
+
+def check_texts(value: Any, place: Place | None = None, depth: int = 0) -> None:
     """Refuse, anywhere in `value`, what cannot be stored (NUL, half a surrogate pair) or must not (a card number)."""
+    if depth > DEEPEST:
+        raise Problem(422, "invalid_value", "This is nested too deeply.", param=path_of(place))
     if isinstance(value, dict):
         for name, inner in value.items():
-            here = f"{path}.{name}" if path else name
-            check_texts(name, path or name)
-            check_texts(inner, here)
+            check_text(name, place or (None, name))
+            check_texts(inner, (place, name), depth + 1)
     elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            check_texts(inner, f"{path}[{place}]")
+        for number, inner in enumerate(value):
+            check_texts(inner, (place, number), depth + 1)
     elif isinstance(value, str):
-        check_text(value, path)
+        check_text(value, place)
     elif isinstance(value, int) and contains_card_number(str(value)):
-        raise card_number(path)
+        raise card_number(place)
 
 
-def check_text(value: str, path: str) -> None:
+def check_text(value: str, place: Place | None) -> None:
     if "\0" in value:
-        raise Problem(422, "invalid_text", "Text cannot hold the character NUL.", param=printable(path))
+        raise Problem(422, "invalid_text", "Text cannot hold the character NUL.", param=path_of(place))
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
             detail = "Text cannot hold half a surrogate pair."
-            raise Problem(422, "invalid_text", detail, param=printable(path)) from None
-    if contains_card_number(value):
-        raise card_number(path)
+            raise Problem(422, "invalid_text", detail, param=path_of(place)) from None
+    if contains_card_number(without_clock(value) if place == _KEY else value):
+        raise card_number(place)
 
 
-def card_number(path: str) -> Problem:
+def card_number(place: Place | None) -> Problem:
     # The name of the parameter may be the card number itself.
-    param = "metadata" if contains_card_number(path) else printable(path)
-    return Problem(422, "card_number", "Card numbers have no place here: send a token.", param=param)
+    param = path_of(place)
+    detail = "Card numbers have no place here: send a token."
+    return Problem(422, "card_number", detail, param="body" if contains_card_number(param) else param)
+
+
+def path_of(place: Place | None) -> str:
+    """`metadata.colour`, `items[3].amount`; "body" for the whole of it."""
+    path = ""
+    while place is not None:
+        place, part = place
+        path = (f"[{part}]" if isinstance(part, int) else f".{shorten(part)}") + path
+    return path.removeprefix(".") or "body"

@@ -1,6 +1,7 @@
 """The alert trail for people: to read, and nothing else."""
 
 import re
+from datetime import UTC
 
 import orjson
 from django.contrib import admin
@@ -9,21 +10,23 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from unfold.decorators import display
 
 from alerts_audit import payload
-from alerts_audit.models import Delivery, DeliveryQuerySet
+from alerts_audit.models import READABLE_IN_LISTS, Delivery, DeliveryQuerySet
 from fintech.changelists import ReadOnlyAdmin
 
 # More than this of a body is a download, not a page.
 LONGEST_SHOWN = 256 * 1024
+COLOURS = {"firing": "danger", "resolved": "success", "unreadable": "warning", "large": "info"}
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
-    list_display = ["received_at", "status", "alerts", "receiver", "source", "size", "id"]
+    list_display = ["received", "status", "alerts", "receiver", "source", "size", "id"]
     fields = [
-        "received_at",
+        "received",
         "source",
         "content_type",
         "content_encoding",
@@ -32,7 +35,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "request_id",
         "content",
     ]
-    readonly_fields = ["hash", "content"]
+    readonly_fields = ["received", "hash", "content"]
 
     def get_queryset(self, request: HttpRequest) -> DeliveryQuerySet:
         """The list does without the bodies; a single delivery brings its own when it is asked for."""
@@ -55,32 +58,35 @@ class DeliveryAdmin(ReadOnlyAdmin):
             headers={"Content-Disposition": f'attachment; filename="delivery-{pk}"'},
         )
 
-    @admin.display(empty_value="unreadable")
-    def status(self, delivery: Delivery) -> str | None:
-        content = small_payload(delivery)
-        return content.status[: payload.LONGEST_TEXT] if content else None
+    @display(description="Received (UTC)")
+    def received(self, delivery: Delivery) -> str:
+        return f"{delivery.received_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
-    @admin.display
+    @display(label=COLOURS)
+    def status(self, delivery: Delivery) -> str:
+        content = small_payload(delivery)
+        if content is not None:
+            return content.status[: payload.LONGEST_TEXT]
+        return "large" if delivery.size > READABLE_IN_LISTS else "unreadable"
+
     def alerts(self, delivery: Delivery) -> str | None:
         content = small_payload(delivery)
         return f"{', '.join(content.alert_names())} ({len(content.alerts)})" if content else None
 
-    @admin.display
     def receiver(self, delivery: Delivery) -> str | None:
         content = small_payload(delivery)
         return content.receiver[: payload.LONGEST_TEXT] if content else None
 
-    @admin.display(description="SHA-256")
+    @display(description="SHA-256")
     def hash(self, delivery: Delivery) -> str:
         return bytes(delivery.sha256).hex()
 
-    @admin.display(description="Body")
+    @display(description="Body")
     def content(self, delivery: Delivery) -> SafeString:
         text = readable(bytes(delivery.body))
         note = " The first part of it:" if len(text) > LONGEST_SHOWN else ""
         return format_html(
-            '<p><a href="{}">Download it as it came</a>.{}</p>'
-            '<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>',
+            '<p><a class="link" href="{}">Download it as it came</a>.{}</p><pre class="raw">{}</pre>',
             reverse("admin:alerts_audit_delivery_body", args=[delivery.pk]),
             note,
             text[:LONGEST_SHOWN],

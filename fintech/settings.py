@@ -57,10 +57,9 @@ MIDDLEWARE = [
 ]
 # What the API's requests pass through: see fintech/wsgi.py.
 API_MIDDLEWARE = [
-    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "fintech.logging.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "django_prometheus.middleware.PrometheusAfterMiddleware",
+    "fintech.middleware.ApiMetricsMiddleware",
 ]
 
 ROOT_URLCONF = "fintech.urls"
@@ -137,15 +136,20 @@ USE_I18N = False
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = env.text("STATIC_ROOT", str(BASE_DIR / "staticfiles"))
+# Where static files are collected, as in the container image. Without it (`make run`, tests) they are served from the
+# packages that hold them.
+STATIC_ROOT = env.text("STATIC_ROOT", "") or None
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
+_STATIC_FILES = (
+    "django.contrib.staticfiles.storage.StaticFilesStorage"
+    if STATIC_ROOT is None
+    else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": _STATIC_FILES},
 }
-# Without collected files (tests, a first look) they are served from the packages that hold them.
-WHITENOISE_USE_FINDERS = not Path(STATIC_ROOT, "staticfiles.json").exists()
-if WHITENOISE_USE_FINDERS:
-    STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 
 # --- Closed by default -------------------------------------------------------------------------------------
 # TLS ends at the proxy in front; it says so in X-Forwarded-Proto, and only with HTTPS=True do we believe it.
@@ -270,7 +274,9 @@ UNFOLD = {
     "SITE_TITLE": "Payments",
     "SITE_HEADER": "Payments",
     "SITE_SYMBOL": "account_balance",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("payments/icon.svg")}],
     "STYLES": [lambda request: static("payments/admin.css")],
+    "DASHBOARD_CALLBACK": "payments.admin.dashboard.add_payments",
     "SIDEBAR": {
         "show_search": False,
         "navigation": [

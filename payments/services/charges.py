@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -233,4 +233,4 @@ def unknown_row(transaction_id: UUID, lease_token: UUID, answer: Answer) -> dict
 
 def journal_of(answer: Answer) -> dict[str, Sequence[dict[str, Any]]]:
     """The raw exchange with the gateway, for the journal."""
-    return {"gateway": [asdict(exchange) for exchange in answer.exchanges]}
+    return {"gateway": [dict(vars(exchange)) for exchange in answer.exchanges]}

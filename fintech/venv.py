@@ -3,6 +3,7 @@
 Runs before anything is installed, so it uses the standard library alone.
 """
 
+import contextlib
 import hashlib
 import subprocess
 import sys
@@ -27,21 +28,34 @@ def is_current(requirements: Path) -> bool:
 
 def make(requirements: Path) -> None:
     began = time.monotonic()
-    print(f"Installing {requirements.name} into {VENV.name} (once; needs a few minutes without a cache) ...")
-    sys.stdout.flush()
     if not (VENV / "bin" / "pip").exists():
         run([sys.executable, "-m", "venv", "--clear", str(VENV)], "Debian and Ubuntu need the package python3-venv")
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    run([*pip, "--requirement", str(requirements)], "see above for what pip says")
+    # The pins are complete, so pip has nothing to resolve; Python compiles what it imports when it does.
+    run([*pip, "--no-deps", "--no-compile", "--requirement", str(requirements)], "pip says why above")
     for stamp in VENV.glob("installed-*"):
         stamp.unlink()  # pins of one file may have moved those of the other
     (VENV / f"installed-{requirements.name}").write_text(stamp_of(requirements))
-    print(f"Installed ({time.monotonic() - began:.0f} s)")
+    say(f"Installed {requirements.name} into {VENV.name} ({time.monotonic() - began:.0f} s)\n")
 
 
 def run(command: list[str], advice: str) -> None:
-    if subprocess.run(command, check=False).returncode != 0:
-        sys.exit(f"error: {' '.join(command[1:4])} failed: {advice}.")
+    """Run it to its end, with a line that shows that something happens."""
+    began = time.monotonic()
+    process = subprocess.Popen(command)
+    while process.poll() is None:
+        if sys.stdout.isatty():
+            say(f"Installing into {VENV.name}, once ... {time.monotonic() - began:.0f} s")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+    if process.returncode != 0:
+        sys.exit(f"\nerror: {' '.join(command[1:5])} failed: {advice}.")
+
+
+def say(text: str) -> None:
+    """On a terminal, in place of the line before."""
+    sys.stdout.write(f"\r{text}" if sys.stdout.isatty() else text)
+    sys.stdout.flush()
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from fintech import env
 from fintech.env import SettingError
 from fintech.postgres import EmbeddedPostgres, PostgresError
 from fintech.run import RunError, checks, programs
@@ -88,7 +89,9 @@ class Run:
     def _make_environment(self) -> dict[str, str]:
         environ = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
         database = {}
-        if self.postgres is not None:
+        if self.postgres is None:
+            checks.check_database(env.text("DATABASE_OWNER_URL", env.text("DATABASE_URL")))
+        else:
             # libpq's own variables would lead the processes to some other server.
             environ = {name: value for name, value in environ.items() if not name.startswith("PG")}
             with self.console.step("Preparing PostgreSQL", "PostgreSQL is prepared"):

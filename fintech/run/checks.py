@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 import psutil
+import psycopg
 
 from fintech.postgres import EmbeddedPostgres
 from fintech.run import RunError
@@ -75,6 +76,14 @@ def describe(process: psutil.Process) -> str:
         return f"{' '.join(process.cmdline()[:4])[:70]} (PID {process.pid})"
     except psutil.Error:
         return f"PID {process.pid}"
+
+
+def check_database(url: str) -> None:
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.Error as error:
+        what = str(error).strip().splitlines()[0]
+        raise RunError(f"The PostgreSQL of DATABASE_URL cannot be used: {what}") from None
 
 
 def check_ports(ports: Ports, used: set[str]) -> None:

@@ -128,7 +128,7 @@ class Supervisor:
 
     def _take(self, event: str, name: str, reason: str | None) -> list[str]:
         if event == "gave up":
-            raise self._fatal(name, f"{self._reasons.get(name, 'it cannot be run')}, and again after each start")
+            raise self._fatal(name)
         if event == "success":
             return [f"{name} is back."] if self._reasons.pop(name, None) else []
         self._reasons[name] = reason or "no reason given"
@@ -137,13 +137,14 @@ class Supervisor:
         while exits[0] < time.monotonic() - EXITS_SECONDS:
             exits.popleft()
         if len(exits) > MOST_EXITS:
-            raise self._fatal(name, f"it ended {len(exits)} times within a minute, last: {reason}")
+            raise self._fatal(name)
         words = last_line(self.layout.logs / f"{name}.log")
         said = f" Its last line: {words}" if words else ""
         return [f"{name} ended ({reason}) and is started again.{said}"]
 
-    def _fatal(self, name: str, reason: str) -> RunError:
+    def _fatal(self, name: str) -> RunError:
         path = self.layout.logs / f"{name}.log"
+        reason = f"{self._reasons.get(name, 'it cannot be run')}, {len(self._exits[name])} times within a minute"
         tail = "\n".join(f"  {line}" for line in last_lines(path, TAIL_LINES))
         return RunError(f"{name} does not stay up ({reason}). Everything is stopped. The end of {path}:\n{tail}")
 

@@ -1,0 +1,135 @@
+"""What could stop a start, and the environment that a run gives its processes."""
+
+import os
+import socket
+import stat
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fintech.run import RunError, checks
+from fintech.run.layout import LONGEST_SOCKET_PATH, MARK, Layout, Ports, make_environment, read_ports
+from fintech.run.programs import monitoring_programs
+from fintech.run.tools import INSTALLED, UNPACKED, make_relative
+from fintech.secret_files import ensure_secret, read_secret, write_secret
+
+DATABASE = {"DATABASE_URL": "postgresql://app@/ours"}
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    found = Layout(tmp_path / "var", Ports.from_base(21_000))
+    found.make_directories()
+    return found
+
+
+def test_a_disk_that_is_nearly_full_is_refused(layout, monkeypatch):
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda _: SimpleNamespace(free=42 * 1024**2))
+
+    with pytest.raises(RunError, match=r"has 42 MB left, and 500 MB are needed: free some space"):
+        checks.check_disk(layout.var)
+
+
+def test_only_one_run_holds_the_lock_and_the_other_learns_its_pid(layout):
+    with checks.take_lock(layout), pytest.raises(RunError, match=rf"runs already \(PID {os.getpid()}\)"):
+        checks.take_lock(layout)
+
+    checks.take_lock(layout).close()  # a lock file that was left behind is no obstacle
+
+
+def test_a_port_that_another_run_does_not_need_may_be_taken():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        ports = Ports(prometheus=listener.getsockname()[1])
+
+        checks.check_ports(ports, {"web"})
+        with pytest.raises(RunError, match=r"\(prometheus\) is taken.*choose other ports with BASE_PORT"):
+            checks.check_ports(ports, {"prometheus"})
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "80", "65535", "5000.5"])
+def test_a_wrong_base_port_is_refused(text):
+    with pytest.raises(RunError, match=r"BASE_PORT=.* is wrong: use a number"):
+        read_ports(text)
+
+
+def test_ports_follow_the_base():
+    assert read_ports("") == Ports()
+    assert read_ports("6000") == Ports(6000, 6001, 6002, 6003, 6004, 6005)
+
+
+def test_what_the_caller_set_is_kept_and_no_secret_is_in_the_environment(layout):
+    caller = {"GATEWAY_TOKEN": "mine", "DATABASE_URL": "postgresql://app@db/mine", "WEB_CONCURRENCY": "7"}
+
+    environment = make_environment(layout, DATABASE, caller)
+
+    assert environment.items() >= caller.items()
+    assert "GATEWAY_TOKEN_FILE" not in environment
+    assert environment["ALERT_TOKEN_FILE"] == str(layout.secrets / "alert_token")
+    assert read_secret(layout.secrets / "alert_token") not in environment.values()
+    assert environment[MARK] == str(layout.var)
+
+
+def test_a_secret_is_made_once(layout):
+    first = make_environment(layout, DATABASE, {})
+    before = read_secret(layout.secrets / "django_secret_key")
+    assert make_environment(layout, DATABASE, {}) == first
+    assert read_secret(layout.secrets / "django_secret_key") == before
+
+
+def test_an_address_of_the_callers_does_not_pull_the_ports_apart(layout):
+    assert make_environment(layout, DATABASE, {"BIND": "0.0.0.0:80"})["BIND"] == "127.0.0.1:21000"
+
+
+def test_an_empty_secret_file_is_filled_again(tmp_path):
+    (tmp_path / "token").touch()
+
+    ensure_secret(tmp_path / "token")
+
+    assert len(read_secret(tmp_path / "token") or "") >= 32
+
+
+def test_a_secret_file_that_others_could_read_is_replaced_by_a_closed_one(tmp_path):
+    path = tmp_path / "token"
+    path.touch(mode=0o644)
+
+    write_secret(path, "s3cret")
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_secret(path) == "s3cret"
+
+
+def test_a_deep_folder_gets_a_socket_with_a_short_name(tmp_path):
+    assert len(str(Layout(tmp_path / ("long" * 40), Ports()).supervisor_socket)) < LONGEST_SOCKET_PATH
+
+
+def test_tools_that_are_not_installed_are_left_out(layout, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    assert monitoring_programs(layout, {"ALERT_TOKEN": "given"}) == []
+    assert read_secret(layout.secrets / "alert_token") == "given"
+
+
+def test_unpacked_tools_run_where_their_files_are(layout, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    program = layout.tools / "usr" / "bin" / "prometheus-alertmanager"
+    program.parent.mkdir(parents=True)
+    program.write_bytes(b"...")
+    program.chmod(0o755)
+
+    (found,) = monitoring_programs(layout, {"ALERT_TOKEN": "given"})
+
+    assert (found.name, found.command[0], found.directory) == ("alertmanager", str(program), layout.tools)
+
+
+def test_the_default_template_is_looked_for_beside_the_unpacked_program(tmp_path):
+    program = tmp_path / "prometheus-alertmanager"
+    program.write_bytes(b"\x7fELF" + INSTALLED + b"/ui/" + INSTALLED)
+
+    make_relative(program)
+
+    assert program.read_bytes() == b"\x7fELF" + UNPACKED + b"/ui/" + UNPACKED
+    assert len(INSTALLED) == len(UNPACKED)
+    assert os.access(program, os.X_OK)

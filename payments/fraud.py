@@ -97,7 +97,7 @@ def check_weights(weights: Any) -> None:
 def score_payment(payment: PaymentInput, merchant: MerchantContext) -> Verdict:
     """The sum of the weights of all rules that apply, at most 1, and their names."""
     try:
-        if merchant.fraud_weights:
+        if merchant.fraud_weights != {}:
             check_weights(merchant.fraud_weights)
     except ValueError as error:
         return _unscored(payment, merchant, error)

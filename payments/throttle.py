@@ -16,6 +16,7 @@ from pathlib import Path
 
 _CELL = struct.Struct("d")
 CELLS = 65_536  # keys beyond that share a cell with another: both then count together
+LARGEST_COST = 1000  # a whole batch
 
 
 class Throttle:
@@ -23,6 +24,7 @@ class Throttle:
 
     def __init__(self, path: Path, *, rate: float, burst: float, clock: Callable[[], float] = time.time) -> None:
         self._interval, self._ahead, self._clock = 1 / rate, burst / rate, clock
+        self._most_ahead = self._ahead + LARGEST_COST * self._interval
         self._path, self._lock = path, threading.Lock()
         self._file: int | None = None
 
@@ -39,8 +41,8 @@ class Throttle:
             try:
                 now = self._clock()
                 even = _CELL.unpack_from(cells, offset)[0]
-                if even > now + self._ahead + 3600:
-                    even = now  # a clock that was set back must not lock anybody out
+                if even > now + self._most_ahead:
+                    even = now  # nobody can be so far behind: the clock was set back, or the limit was changed
                 even = max(even, now)
                 wait = even + self._interval - now - self._ahead
                 if wait > 0:
@@ -53,7 +55,13 @@ class Throttle:
     def _cells(self) -> mmap.mmap:
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.ftruncate(self._file, CELLS * _CELL.size)
-            self._map = mmap.mmap(self._file, CELLS * _CELL.size)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                # Really allocated: a write to a mapped hole on a full disk would kill the process.
+                os.posix_fallocate(file, 0, CELLS * _CELL.size)
+                self._map = mmap.mmap(file, CELLS * _CELL.size)
+            except OSError:
+                os.close(file)
+                raise
+            self._file = file
         return self._map

@@ -12,7 +12,7 @@ that settled them, so counters can be set from the rows after a crash (`payments
 import fcntl
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,7 +94,8 @@ def claim(role: str, *, shared: bool) -> Slot:
         except BlockingIOError:
             os.close(lock)
             continue
-        _current = Slot(name=name, epoch=epoch(role), lock=lock)
+        # Counters in memory are exported by their process alone, so each of its slots has a life of its own.
+        _current = Slot(name=name, epoch=epoch(role if shared else name), lock=lock)
         if shared:
             for path in folder.glob(f"gauge_live*_{name}.db"):
                 path.unlink()  # what the predecessor had in progress ended with it
@@ -115,19 +116,33 @@ def slot() -> Slot:
 
 
 class EpochCollector(Collector):
-    """`metrics_epoch_info{epoch="..."}`: which rows the counters beside it are to be compared with."""
+    """`metrics_epoch_info{epoch="..."}`: which rows the counters beside it are to be compared with.
 
-    def __init__(self, role: str) -> None:
-        self._role = role
+    `life` is a role whose processes share their files, or the slot of a process that keeps its own.
+    """
+
+    def __init__(self, life: str) -> None:
+        self._life = life
 
     def collect(self) -> Iterator[Metric]:
         help_text = "The life of the metrics files that these counters are kept in."
-        yield InfoMetricFamily("metrics_epoch", help_text, value={"epoch": str(epoch(self._role))})
+        yield InfoMetricFamily("metrics_epoch", help_text, value={"epoch": str(epoch(self._life))})
+
+
+class FilesCollector(Collector):
+    """What the files hold, summed in the same order each time: in another order a sum of floats may differ by a hair,
+    and a counter that falls by a hair looks like a restart."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        return MultiProcessCollector.merge(sorted(str(path) for path in self._folder.glob("*.db")))
 
 
 def render(role: str) -> bytes:
     """The merged metrics of all processes of a role, in Prometheus' text format."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(directory(role)))
+    registry.register(FilesCollector(directory(role)))
     registry.register(EpochCollector(role))
     return generate_latest(registry)

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import urllib3
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -25,30 +26,53 @@ from payments.models import Transaction
 
 # Longer than an increment can lag behind its commit.
 PAUSE_SECONDS = 0.25
-# Events older than this are committed or never will be: statement_timeout is 5 s.
-SETTLED_AFTER_SECONDS = 60
+# A turn of the folding stays well within statement_timeout, however long the worker was away.
+LARGEST_FOLD = 50_000
 
 FOLD = """
-WITH mark AS (SELECT id, event_id FROM payments_kpiwatermark FOR UPDATE),
-upto AS (
-    SELECT max(event.id) AS event_id FROM payments_event AS event, mark
-    WHERE event.id > mark.event_id AND event.at < clock_timestamp() - make_interval(secs => %s)
+WITH mark AS (
+    SELECT id, least(%(upto)s, event_id + %(most)s) AS upto FROM payments_kpiwatermark
+    WHERE event_id < %(upto)s AND %(witness)s::xid8 < pg_snapshot_xmin(pg_current_snapshot())
 ), folded AS (
     INSERT INTO payments_kpirollup AS total (writer_id, kind, currency, count, amount)
     SELECT writer_id, kind, currency, count(*), sum(amount) FROM payments_kpi_tail
-    WHERE id <= (SELECT event_id FROM upto) GROUP BY 1, 2, 3
+    WHERE id <= (SELECT upto FROM mark) GROUP BY 1, 2, 3
     ON CONFLICT (writer_id, kind, currency) DO UPDATE
         SET count = total.count + excluded.count, amount = total.amount + excluded.amount
 )
-UPDATE payments_kpiwatermark SET event_id = upto.event_id FROM upto, mark
-WHERE payments_kpiwatermark.id = mark.id AND upto.event_id IS NOT NULL
+UPDATE payments_kpiwatermark SET event_id = mark.upto FROM mark WHERE payments_kpiwatermark.id = mark.id
 """
 
 
-def fold_events() -> None:
-    """Count the events that are settled for good into `KpiRollup`, so that totals stay cheap however many there are."""
-    with atomic(), connection.cursor() as cursor:
-        cursor.execute(FOLD, [SETTLED_AFTER_SECONDS])
+class Folder:
+    """Counts the settled part of the journal into `KpiRollup`, so that totals stay cheap however long it gets.
+
+    An event may be committed after one with a larger id, and must not be passed over. Whoever holds an id below the
+    newest that we see began to write before our next transaction begins: once every transaction up to that witness
+    has ended, none can still appear.
+    """
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, str] | None = None  # the newest event at the last turn, and the witness
+
+    def fold(self) -> None:
+        """What was seen at the last turn, if it is settled by now."""
+        with connection.cursor() as cursor:
+            if self._seen is not None:
+                while self._fold_some(cursor, *self._seen):
+                    pass
+            cursor.execute("SELECT coalesce(max(id), 0) FROM payments_event")
+            (newest,) = cursor.fetchone()
+            cursor.execute("SELECT pg_current_xact_id()::text")
+            (witness,) = cursor.fetchone()
+        self._seen = newest, witness
+
+    @staticmethod
+    @atomic
+    def _fold_some(cursor: CursorWrapper, upto: int, witness: str) -> bool:
+        cursor.execute("SELECT 1 FROM payments_kpiwatermark FOR UPDATE")  # then FOLD sees whatever turn was before it
+        cursor.execute(FOLD, {"upto": upto, "witness": witness, "most": LARGEST_FOLD})
+        return cursor.rowcount > 0
 
 
 @dataclass
@@ -166,40 +190,48 @@ def _compare(
 def measure_gateway_drift(gateway: Gateway) -> dict[str, int]:
     """By currency, in minor units: what the gateway says it holds of ours minus what the ledger says. GatewayError.
 
-    Payments in hand may be on either side, so they widen the bounds as the two readings of the ledger do.
+    Charges and refunds are bounded apart: a refund between two readings must not hide or feign a charge. What is in
+    hand may be on either side, so it widens the bounds as the two readings of the ledger do.
     """
-    # In this order no payment can slip between two readings: it is booked, or in hand, or counted twice.
-    booked_before, in_hand_before = _clearing(), _in_hand()
+    # In this order nothing can slip between two readings: it is booked, or in hand, or counted twice.
+    before = _booked()
     totals = gateway.totals()
-    in_hand_after, booked_after = _in_hand(), _clearing()
-    drift = {}
-    for currency in {*booked_before, *booked_after, *totals}:
-        theirs = totals.get(currency, {})
-        net = theirs.get("charged", 0) - theirs.get("refunded", 0)
-        booked = booked_before.get(currency, 0), booked_after.get(currency, 0)
-        in_hand = [readings.get(currency, (0, 0)) for readings in (in_hand_before, in_hand_after)]
-        charges, refunds = max(pair[0] for pair in in_hand), max(pair[1] for pair in in_hand)
-        drift[currency] = nearest_to_zero(net - max(booked) - charges, net - min(booked) + refunds)
-    return drift
+    in_hand, after = _in_hand(), _booked()
+    drift: dict[str, int] = defaultdict(int)
+    for kind, sign, theirs in (("succeeded", 1, "charged"), ("refund_succeeded", -1, "refunded")):
+        for currency in {*before[kind], *after[kind], *totals}:
+            moved = totals.get(currency, {}).get(theirs, 0)
+            low = moved - after[kind][currency] - in_hand[kind][currency]
+            drift[currency] += sign * nearest_to_zero(low, moved - before[kind][currency])
+    return dict(drift)
 
 
-def _clearing() -> dict[str, int]:
-    """The balance of the gateway's clearing account by currency."""
+_Amounts = dict[str, dict[str, int]]  # by kind of event and currency, in minor units
+
+
+def _booked() -> _Amounts:
+    """What the gateway charged and refunded, as the ledger has it."""
+    booked: _Amounts = defaultdict(lambda: defaultdict(int))
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT currency, sum(amount)::bigint FROM payments_kpi_totals"
-            " WHERE kind IN ('succeeded', 'refund_succeeded') GROUP BY currency"
+            "SELECT kind, currency, abs(sum(amount))::bigint FROM payments_kpi_totals"
+            " WHERE kind IN ('succeeded', 'refund_succeeded') GROUP BY kind, currency"
         )
-        return dict(cursor.fetchall())
+        for kind, currency, amount in cursor.fetchall():
+            booked[kind][currency] = amount
+    return booked
 
 
-def _in_hand() -> dict[str, tuple[int, int]]:
-    """Amounts of payments, and of refunds, that are not final."""
+def _in_hand() -> _Amounts:
+    """The same of payments and refunds that are not final."""
+    in_hand: _Amounts = defaultdict(lambda: defaultdict(int))
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT payment.currency, coalesce(sum(payment.amount) FILTER (WHERE work.refund_id IS NULL), 0)::bigint,"
-            " coalesce(sum(refund.amount), 0)::bigint FROM payments_unresolved AS work"
+            "SELECT CASE WHEN work.refund_id IS NULL THEN 'succeeded' ELSE 'refund_succeeded' END, payment.currency,"
+            " sum(coalesce(refund.amount, payment.amount))::bigint FROM payments_unresolved AS work"
             " JOIN payments_transaction AS payment ON payment.id = work.transaction_id"
-            " LEFT JOIN payments_refund AS refund ON refund.id = work.refund_id GROUP BY payment.currency"
+            " LEFT JOIN payments_refund AS refund ON refund.id = work.refund_id GROUP BY 1, 2"
         )
-        return {currency: (charges, refunds) for currency, charges, refunds in cursor.fetchall()}
+        for kind, currency, amount in cursor.fetchall():
+            in_hand[kind][currency] = amount
+    return in_hand

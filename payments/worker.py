@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fintech.metrics import EpochCollector
+from fintech.metrics import EpochCollector, slot
 from fintech.problems import DATABASE_AWAY
 from payments import kpis
 from payments.currencies import to_major
@@ -119,9 +119,10 @@ class Worker:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self._view = LedgerView()
+        self._folder = kpis.Folder()
         self._resolvers = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
         REGISTRY.register(LedgerCollector(self._view))
-        REGISTRY.register(EpochCollector("worker"))
+        REGISTRY.register(EpochCollector(slot().name))
         self._jobs = [
             Job("resolve", 0.5, lambda: resolve_due(self._resolvers)),
             Job("ledger", 2, self._read_ledger),
@@ -165,15 +166,23 @@ class Worker:
 
     def _measure_drift(self) -> None:
         if self._view.leading:
-            self._view.drift = kpis.measure_drift(self._read_counters)
+            try:
+                self._view.drift = kpis.measure_drift(self._read_counters)
+            except Exception:
+                self._view.drift = None  # what cannot be measured is not 0
+                raise
 
     def _measure_gateway_drift(self) -> None:
         if self._view.leading:
-            self._view.gateway_drift = kpis.measure_gateway_drift(gateway())
+            try:
+                self._view.gateway_drift = kpis.measure_gateway_drift(gateway())
+            except Exception:
+                self._view.gateway_drift = None
+                raise
 
     def _fold(self) -> None:
         if self._view.leading:
-            kpis.fold_events()
+            self._folder.fold()
 
     @staticmethod
     def _read_counters() -> kpis.Counters:

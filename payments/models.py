@@ -253,10 +253,9 @@ class UnresolvedQuerySet(models.QuerySet["Unresolved"]):
 
     def release(self, leases: Iterable[tuple[uuid.UUID, uuid.UUID]], *, seconds: float = 0) -> None:
         """Give up (resource, token) leases that are still ours; the resolver may have them after `seconds`."""
-        for resource_id, token in leases:
-            self.filter(resource_id=resource_id, lease_token=token).update(
-                lease_token=None, lease_until=Now() + timedelta(seconds=seconds)
-            )
+        held = dict(leases)
+        ours = self.filter(resource_id__in=held, lease_token__in=held.values())  # no two leases share a token
+        ours.update(lease_token=None, lease_until=Now() + timedelta(seconds=seconds))
 
 
 class Unresolved(models.Model):

@@ -104,7 +104,8 @@ KPI_TOTALS = migrations.RunSQL(
     sql="""
     INSERT INTO payments_kpiwatermark (event_id) VALUES (0);
     CREATE VIEW payments_kpi_tail AS
-        SELECT event.id, event.at, coalesce(event.writer_id, 0) AS writer_id, event.kind, payment.currency, coalesce(leg.amount, 0) AS amount
+        SELECT event.id, event.at, coalesce(event.writer_id, 0) AS writer_id, event.kind, payment.currency,
+            coalesce(leg.amount, 0) AS amount
         FROM payments_event AS event
         JOIN payments_transaction AS payment ON payment.id = event.transaction_id
         LEFT JOIN payments_ledgerleg AS leg ON leg.transaction_id = event.transaction_id

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -103,7 +104,7 @@ def _store(principal: Principal, pendings: list[Pending]) -> list[Pending]:
     return stored
 
 
-def _charge_and_settle(principal: Principal, stored: list[Pending], deadline: float) -> dict[object, Reply]:
+def _charge_and_settle(principal: Principal, stored: list[Pending], deadline: float) -> dict[UUID, Reply]:
     replies = {}
     to_charge = []
     for pending in stored:

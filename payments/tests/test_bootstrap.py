@@ -1,0 +1,94 @@
+"""`manage.py bootstrap`: what somebody needs to begin, made once."""
+
+import stat
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+
+from fintech.secret_files import read_secret, write_secret
+from payments.keys import authenticate, revoke_api_key, ring
+from payments.models import ApiKey
+
+pytestmark = pytest.mark.django_db  # rolled back: there is one administrator in the whole database
+
+
+@pytest.fixture
+def bootstrap(tmp_path, capsys):
+    def run(*options: str) -> str:
+        call_command("bootstrap", "--out", str(tmp_path), *options)
+        return capsys.readouterr().out
+
+    return run
+
+
+def administrator():
+    return get_user_model().objects.get(username="admin")
+
+
+def test_it_makes_an_administrator_and_a_key_with_all_scopes(bootstrap, tmp_path):
+    said = bootstrap()
+
+    password, key = read_secret(tmp_path / "admin_password"), read_secret(tmp_path / "api_key")
+    assert administrator().is_superuser
+    assert administrator().check_password(password)
+    assert authenticate(f"Bearer {key}").scopes == set(ApiKey.Scope.values)
+    assert password not in said
+    assert key not in said
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_second_run_changes_nothing(bootstrap, tmp_path):
+    bootstrap()
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    keys = ApiKey.objects.count()
+
+    bootstrap()
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    assert ApiKey.objects.count() == keys
+
+
+def test_a_password_of_the_administrators_own_is_kept_and_the_old_file_goes(bootstrap, tmp_path):
+    bootstrap()
+    user = administrator()
+    user.set_password("my own words")
+    user.save()
+
+    said = bootstrap("--show")
+
+    assert administrator().check_password("my own words")
+    assert not (tmp_path / "admin_password").exists()
+    assert "admin_password: unknown" in said
+
+
+@pytest.mark.parametrize("trouble", ["revoked", "of another database", "missing"])
+def test_a_key_that_is_no_longer_good_is_replaced(bootstrap, tmp_path, trouble):
+    bootstrap()
+    path = tmp_path / "api_key"
+    old = read_secret(path)
+    if trouble == "revoked":
+        revoke_api_key(ApiKey.objects.get(prefix=str(old)[:11]))
+        ring._entries.clear()  # this process would remember it for some seconds
+    elif trouble == "missing":
+        path.unlink()
+    else:
+        write_secret(path, "fk_00000000_of-another-database")
+
+    bootstrap()
+
+    assert read_secret(path) != old
+    assert authenticate(f"Bearer {read_secret(path)}")
+
+
+def test_secrets_are_printed_only_on_request(bootstrap, tmp_path):
+    said = bootstrap("--show")
+
+    assert f"api_key: {read_secret(tmp_path / 'api_key')}" in said
+
+
+def test_a_folder_that_cannot_be_used_is_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(CommandError, match="cannot be used"):
+        call_command("bootstrap", "--out", str(tmp_path / "file"))

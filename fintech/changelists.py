@@ -84,7 +84,6 @@ class KeysetChangeList(ChangeList):
 class KeptAdmin(ModelAdmin):
     """Nothing is deleted here, and an action that one may not take is refused, not overlooked."""
 
-    show_full_result_count = False
     show_facets = ShowFacets.NEVER  # each would be a count
     list_filter_submit = True
 
@@ -113,6 +112,7 @@ class KeptAdmin(ModelAdmin):
 class ReadOnlyAdmin(KeptAdmin):
     """A large table to look at."""
 
+    show_full_result_count = False
     sortable_by: Sequence[str] = ()
     list_per_page = 50
     # Parameters of the filters; Django would let anybody filter by any field.

@@ -15,7 +15,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from fintech.changelists import KeptAdmin
-from payments.admin.display import page_of, show_code
+from payments.admin.display import page_of, show_badge, show_code, show_time
 from payments.keys import create_api_key, revoke_api_key
 from payments.models import ApiKey
 
@@ -43,7 +43,7 @@ class ApiKeyForm(forms.ModelForm):
 @admin.register(ApiKey)
 class ApiKeyAdmin(KeptAdmin):
     form = ApiKeyForm
-    list_display = ["name", "merchant", "start", "state", "scopes_in_words", "created_at", "expires_at"]
+    list_display = ["name", "merchant", "start", "state", "scopes_in_words", "created", "expires"]
     list_select_related = ["merchant"]
     list_per_page = 50
     search_fields = ["name", "prefix", "merchant__name"]
@@ -53,8 +53,7 @@ class ApiKeyAdmin(KeptAdmin):
     change_form_template = "payments/api_key.html"
     add_form_template = "admin/change_form.html"
     add_fieldsets = [(None, {"fields": ["merchant", "name", "scopes", "expires_at"]})]
-    fields = ["merchant", "name", "start", "state", "scopes_in_words", "created_at", "expires_at", "revoked_at"]
-    readonly_fields = ["start", "state", "scopes_in_words", "created_at", "revoked_at"]
+    fields = [("merchant", "name"), ("start", "state"), "scopes_in_words", ("created", "expires"), "revoked"]
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -91,7 +90,7 @@ class ApiKeyAdmin(KeptAdmin):
             **self.admin_site.each_context(request),
             "title": f"API key for {obj.merchant}",
             "opts": self.opts,
-            "api_key": obj,
+            "original": obj,
             "secret": obj.secret,
             "page_link": page_of(ApiKey, obj.pk),
         }
@@ -123,7 +122,12 @@ class ApiKeyAdmin(KeptAdmin):
         if request.method == "POST":
             self._revoke(request, key)
             return HttpResponseRedirect(page_of(ApiKey, key.pk))
-        context = {**self.admin_site.each_context(request), "title": "Revoke API key", "opts": self.opts, "key": key}
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Revoke API key",
+            "opts": self.opts,
+            "original": key,
+        }
         return TemplateResponse(request, "payments/revoke.html", {**context, "page_link": page_of(ApiKey, key.pk)})
 
     def _revoke(self, request: HttpRequest, key: ApiKey) -> None:
@@ -144,10 +148,27 @@ class ApiKeyAdmin(KeptAdmin):
     def scopes_in_words(self, key: ApiKey) -> str:
         return ", ".join(key.scopes) or "none"
 
-    @display(description="State", label=STATE_COLOURS)
+    @display(description="Created (UTC)")
+    def created(self, key: ApiKey) -> str:
+        return show_time(key.created_at)
+
+    @display(description="Expires (UTC)")
+    def expires(self, key: ApiKey) -> str:
+        return show_time(key.expires_at)
+
+    @display(description="Revoked (UTC)")
+    def revoked(self, key: ApiKey) -> str:
+        return show_time(key.revoked_at)
+
+    @display(description="State")
     def state(self, key: ApiKey) -> str:
-        if key.revoked_at is not None:
-            return "revoked"
-        if key.expires_at is not None and key.expires_at <= timezone.now():
-            return "expired"
-        return "active" if key.merchant.is_active else "merchant inactive"
+        word = state_of(key)
+        return show_badge(word, STATE_COLOURS[word])
+
+
+def state_of(key: ApiKey) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    if key.expires_at is not None and key.expires_at <= timezone.now():
+        return "expired"
+    return "active" if key.merchant.is_active else "merchant inactive"

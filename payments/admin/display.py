@@ -6,9 +6,12 @@ from uuid import UUID
 
 import orjson
 from django.db.models import Model
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from payments.currencies import format_amount
 
 # More than this of a gateway's answer is not for a page.
 LONGEST_SHOWN = 20_000
@@ -25,9 +28,22 @@ TRANSACTION_COLOURS = {
 REFUND_COLOURS = {"processing": "info", "succeeded": "success", "failed": "danger", "unknown": "primary"}
 
 
-def show_time(moment: datetime | None) -> str:
+def show_time(moment: datetime | None) -> SafeString | str:
     """To the second, in UTC."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if moment else "-"
+    return show_whole(f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}") if moment else "-"
+
+
+def show_amount(amount_minor: int, currency: str) -> SafeString:
+    return show_whole(format_amount(amount_minor, currency))
+
+
+def show_whole(text: str) -> SafeString:
+    """On one line, digits below digits."""
+    return format_html('<span class="whole">{}</span>', text)
+
+
+def show_badge(text: str, colour: str) -> SafeString:
+    return render_to_string("unfold/helpers/label.html", {"text": text, "type": colour})
 
 
 def pretty(data: Any) -> str:
@@ -50,5 +66,5 @@ def page_of(model: type[Model], key: object) -> str:
 
 
 def link_to(model: type[Model], key: object, text: object = None) -> SafeString:
-    code = "code" if text is None and isinstance(key, UUID) else ""
+    code = "code whole" if text is None and isinstance(key, UUID) else ""
     return format_html('<a class="link {}" href="{}">{}</a>', code, page_of(model, key), text or key)

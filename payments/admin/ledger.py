@@ -5,22 +5,21 @@ from django.db.models import QuerySet
 from unfold.decorators import display
 
 from fintech.changelists import ReadOnlyAdmin
-from payments.admin.display import link_to, show_time
+from payments.admin.display import link_to, show_amount, show_time
 from payments.admin.filters import AccountFilter, CurrencyFilter
 from payments.admin.search import transactions_of
-from payments.currencies import format_amount
 from payments.models import LedgerLeg, Transaction
 
 
 @admin.register(LedgerLeg)
 class LedgerLegAdmin(ReadOnlyAdmin):
-    list_display = ["id", "posted", "payment", "kind", "account", "debit", "credit"]
+    list_display = ["id", "posted", "payment", "kind", "account_name", "debit", "credit"]
     list_select_related = ["event"]
     list_filter = [AccountFilter, CurrencyFilter]
     filter_parameters = unindexed_filters = frozenset(["account", "currency"])
     search_fields = ["transaction"]
     search_help_text = "Id or key of a transaction or refund"
-    fields = ["id", "posted", "payment", "kind", "account", "debit", "credit"]
+    fields = [("id", "posted"), ("payment", "kind"), "account_name", ("debit", "credit")]
 
     def search(self, queryset: QuerySet[LedgerLeg], term: str) -> QuerySet[LedgerLeg]:
         return queryset.filter(transaction_id__in=transactions_of(term))
@@ -31,16 +30,20 @@ class LedgerLegAdmin(ReadOnlyAdmin):
 
     @display(description="For")
     def kind(self, leg: LedgerLeg) -> str:
-        return leg.event.kind
+        return leg.event.kind.replace("_", " ")
 
     @display(description="Transaction")
     def payment(self, leg: LedgerLeg) -> str:
         return link_to(Transaction, leg.transaction_id)
 
+    @display(description="Account")
+    def account_name(self, leg: LedgerLeg) -> str:
+        return leg.account.replace("_", " ")
+
     @display(description="Debit")
     def debit(self, leg: LedgerLeg) -> str | None:
-        return format_amount(leg.amount, leg.currency) if leg.amount > 0 else None
+        return show_amount(leg.amount, leg.currency) if leg.amount > 0 else None
 
     @display(description="Credit")
     def credit(self, leg: LedgerLeg) -> str | None:
-        return format_amount(-leg.amount, leg.currency) if leg.amount < 0 else None
+        return show_amount(-leg.amount, leg.currency) if leg.amount < 0 else None

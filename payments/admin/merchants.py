@@ -11,6 +11,7 @@ from django.urls import reverse
 from unfold.decorators import display
 
 from fintech.changelists import KeptAdmin
+from payments.admin.display import show_time
 from payments.fraud import check_weights
 from payments.models import Merchant
 from payments.shapes import LARGEST_AMOUNT
@@ -60,13 +61,13 @@ class MerchantForm(forms.ModelForm):
 @admin.register(Merchant)
 class MerchantAdmin(KeptAdmin):
     form = MerchantForm
-    list_display = ["name", "country", "active", "fraud_threshold", "fee", "created_at"]
+    list_display = ["name", "country", "active", "fraud_threshold", "fee", "created"]
     list_per_page = 50
     search_fields = ["name"]
     change_form_template = "payments/merchant.html"
-    readonly_fields = ["created_at"]
+    readonly_fields = ["created"]
     fieldsets = [
-        (None, {"fields": ["name", "country", "is_active", "created_at"]}),
+        (None, {"fields": ["name", "country", "is_active", "created"]}),
         ("Fraud", {"fields": ["fraud_threshold", "fraud_weights", "unscored_limit_minor"]}),
         ("Fees", {"fields": ["fee_basis_points"]}),
     ]
@@ -78,6 +79,10 @@ class MerchantAdmin(KeptAdmin):
     @display(description="Fee", ordering="fee_basis_points")
     def fee(self, merchant: Merchant) -> str:
         return f"{merchant.fee_basis_points / 100:.2f} %"
+
+    @display(description="Created (UTC)")
+    def created(self, merchant: Merchant) -> str:
+        return show_time(merchant.created_at)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

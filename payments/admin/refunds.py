@@ -5,9 +5,8 @@ from django.db.models import QuerySet
 from unfold.decorators import display
 
 from fintech.changelists import ReadOnlyAdmin
-from payments.admin.display import REFUND_COLOURS, link_to, show_code, show_time
+from payments.admin.display import REFUND_COLOURS, link_to, show_amount, show_badge, show_code, show_time
 from payments.admin.search import refunds_of
-from payments.currencies import format_amount
 from payments.models import Refund, Transaction
 from payments.presenters import show_failure
 
@@ -18,10 +17,13 @@ class RefundAdmin(ReadOnlyAdmin):
     list_select_related = ["transaction"]
     search_fields = ["id"]
     search_help_text = "Id or key of the refund or its transaction"
-    fieldsets = [
-        (None, {"fields": ["id", "payment", "state", "amount_shown", "reason", "created", "settled"]}),
-        ("Gateway", {"fields": ["gateway_reference", "failure"]}),
-        ("Request", {"fields": ["key", "request_id"]}),
+    fields = [
+        ("id", "payment"),
+        ("amount_shown", "state"),
+        ("created", "settled"),
+        ("reason", "failure"),
+        ("key", "gateway_reference"),
+        "request_id",
     ]
 
     def search(self, queryset: QuerySet[Refund], term: str) -> QuerySet[Refund]:
@@ -41,11 +43,11 @@ class RefundAdmin(ReadOnlyAdmin):
 
     @display(description="Amount")
     def amount_shown(self, refund: Refund) -> str:
-        return format_amount(refund.amount, refund.transaction.currency)
+        return show_amount(refund.amount, refund.transaction.currency)
 
-    @display(description="Status", label=REFUND_COLOURS)
+    @display(description="Status")
     def state(self, refund: Refund) -> str:
-        return refund.status
+        return show_badge(refund.status, REFUND_COLOURS[refund.status])
 
     @display(description="Failure")
     def failure(self, refund: Refund) -> str | None:

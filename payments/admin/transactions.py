@@ -17,7 +17,16 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWid
 
 from fintech.changelists import ReadOnlyAdmin
 from fintech.problems import Problem
-from payments.admin.display import TRANSACTION_COLOURS, link_to, page_of, show_code, show_json, show_time
+from payments.admin.display import (
+    TRANSACTION_COLOURS,
+    link_to,
+    page_of,
+    show_amount,
+    show_badge,
+    show_code,
+    show_json,
+    show_time,
+)
 from payments.admin.filters import CurrencyFilter, StatusFilter
 from payments.admin.history import history_of
 from payments.admin.search import transactions_of
@@ -75,11 +84,30 @@ class TransactionAdmin(ReadOnlyAdmin):
     actions = ["refund", "resolve"]
     change_form_template = "payments/transaction.html"
     fieldsets = [
-        (None, {"fields": ["id", "merchant_link", "amount_shown", "state", "failure", "created", "settled"]}),
-        ("Refunds and fee", {"fields": ["refunded", "reserved", "left", "fee_shown"]}),
-        ("Fraud", {"fields": ["score", "reasons"]}),
-        ("Customer", {"fields": ["customer", "method", "reference", "description", "details"]}),
-        ("Request and gateway", {"fields": ["key", "request_id", "gateway_reference"]}),
+        (
+            None,
+            {
+                "fields": [
+                    ("id", "merchant_link"),
+                    ("amount_shown", "state"),
+                    ("created", "settled"),
+                    ("refunded", "left"),
+                    ("fee_shown", "score"),
+                    ("failure", "reasons"),
+                ]
+            },
+        ),
+        (
+            "Request",
+            {
+                "fields": [
+                    ("customer", "reference"),
+                    ("key", "gateway_reference"),
+                    ("request_id", "description"),
+                    ("method", "details"),
+                ]
+            },
+        ),
     ]
 
     def search(self, queryset: QuerySet[Transaction], term: str) -> QuerySet[Transaction]:
@@ -142,7 +170,7 @@ class TransactionAdmin(ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             "title": "Refund",
             "opts": self.opts,
-            "payment": payment,
+            "original": payment,
             "amount": format_amount(payment.amount, payment.currency),
             "form": form,
             "page_link": page_of(Transaction, pk),
@@ -212,36 +240,32 @@ class TransactionAdmin(ReadOnlyAdmin):
 
     @display(description="Amount")
     def amount_shown(self, payment: Transaction) -> str:
-        return format_amount(payment.amount, payment.currency)
+        return show_amount(payment.amount, payment.currency)
 
-    @display(description="Status", label=TRANSACTION_COLOURS)
+    @display(description="Status")
     def state(self, payment: Transaction) -> str:
-        return payment.status
+        return show_badge(payment.status, TRANSACTION_COLOURS[payment.status])
 
     @display(description="Fraud score")
     def score(self, payment: Transaction) -> str:
         return "not scored" if payment.fraud_score is None else f"{payment.fraud_score:.2f}"
 
-    @display(description="Reasons")
+    @display(description="Fraud reasons")
     def reasons(self, payment: Transaction) -> str | None:
         return ", ".join(payment.fraud_reasons) or None
 
     @display(description="Refunded")
     def refunded(self, payment: Transaction) -> str | None:
-        return format_amount(payment.amount_refunded, payment.currency) if payment.amount_refunded else None
-
-    @display(description="Reserved by refunds")
-    def reserved(self, payment: Transaction) -> str | None:
-        return format_amount(payment.amount_reserved, payment.currency) if payment.amount_reserved else None
+        return show_amount(payment.amount_refunded, payment.currency) if payment.amount_refunded else None
 
     @display(description="Left to refund")
     def left(self, payment: Transaction) -> str | None:
         left = left_to_refund(payment)
-        return format_amount(left, payment.currency) if left else None
+        return show_amount(left, payment.currency) if left else None
 
     @display(description="Our fee")
     def fee_shown(self, payment: Transaction) -> str | None:
-        return format_amount(payment.fee, payment.currency) if payment.fee else None
+        return show_amount(payment.fee, payment.currency) if payment.fee else None
 
     @display(description="Failure")
     def failure(self, payment: Transaction) -> str | None:

@@ -1,0 +1,37 @@
+"""What the admin begins with: work that is not settled, and the newest payments. Two cheap reads, nothing counted."""
+
+from typing import Any
+
+from django.http import HttpRequest
+
+from payments.admin.display import TRANSACTION_COLOURS, page_of, show_time
+from payments.currencies import format_amount
+from payments.kpis import unresolved
+from payments.models import Transaction
+
+NEWEST = 10
+
+
+def add_payments(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Unfold's hook: the context of the first page."""
+    if not request.user.has_perm("payments.view_transaction"):
+        return context
+    number, oldest = unresolved()
+    payments = Transaction.objects.select_related("merchant").order_by("-pk")[:NEWEST]
+    return {
+        **context,
+        "unresolved": number,
+        "unresolved_oldest": round(oldest),
+        "payments": [
+            {
+                "link": page_of(Transaction, payment.pk),
+                "id": payment.pk,
+                "created": show_time(payment.created_at),
+                "merchant": payment.merchant.name,
+                "amount": format_amount(payment.amount, payment.currency),
+                "status": payment.status,
+                "colour": TRANSACTION_COLOURS[payment.status],
+            }
+            for payment in payments
+        ],
+    }

@@ -19,6 +19,17 @@ from unfold.views import ChangeList
 BEFORE = "before"
 
 
+def start_of_page(request: HttpRequest, model: type[Model]) -> Any:
+    """The key below which the page starts; None for the first."""
+    text = request.GET.get(BEFORE)
+    if not text:
+        return None
+    try:
+        return model._meta.pk.to_python(text)
+    except ValidationError as error:
+        raise IncorrectLookupParameters(error) from error
+
+
 class Pages:
     """In place of a paginator, which would count: `cl.older` is where the next page starts."""
 
@@ -37,7 +48,7 @@ class KeysetChangeList(ChangeList):
     def get_queryset(self, request: HttpRequest, exclude_parameters: list[str] | None = None) -> QuerySet[Any]:
         for parameters in (self.params, self.filter_params):
             parameters.pop(BEFORE, None)  # another filter starts at the newest again
-        self.before = self._key(request.GET.get(BEFORE))
+        self.before = start_of_page(request, self.model)
         rows = super().get_queryset(request, exclude_parameters).defer(*self.model_admin.list_defer)
         return rows if self.before is None else rows.filter(pk__lt=self.before)
 
@@ -64,14 +75,6 @@ class KeysetChangeList(ChangeList):
     @property
     def older_link(self) -> str:
         return self.get_query_string({BEFORE: str(self.older)})
-
-    def _key(self, text: str | None) -> Any:
-        if not text:
-            return None
-        try:
-            return self.model._meta.pk.to_python(text)
-        except ValidationError as error:
-            raise IncorrectLookupParameters(error) from error
 
     def _end_of_window(self) -> Any:
         """The lowest key that this page looks at; None if the table ends first."""

@@ -95,11 +95,17 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
     def of(self, merchant_id: int) -> "TransactionQuerySet":
         return self.filter(merchant_id=merchant_id)
 
-    def with_status(self, status: str) -> "TransactionQuerySet":
-        """Through the journal's index (kind, transaction): `status` itself has no index, it would end HOT updates."""
+    def with_status(self, status: str, *, before: uuid.UUID | None = None) -> "TransactionQuerySet":
+        """Through the journal's index (kind, transaction): `status` itself has no index, it would end HOT updates.
+
+        A list that goes on below an id says so with `before`, or the index is read from its newest entry again.
+        """
         if status in Transaction.OPEN:
             return self.filter(status=status, id__in=Unresolved.objects.filter(refund_id=None).values("transaction_id"))
-        return self.filter(id__in=Event.objects.filter(kind=status).values("transaction_id"))
+        events = Event.objects.filter(kind=status)
+        if before is not None:
+            events = events.filter(transaction_id__lt=before)
+        return self.filter(id__in=events.values("transaction_id"))
 
 
 class Transaction(models.Model):

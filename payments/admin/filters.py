@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import DropdownFilter
 
+from fintech.changelists import start_of_page
 from payments.currencies import EXPONENTS
 from payments.models import LedgerLeg, Transaction
 
@@ -20,9 +21,9 @@ class ChoiceFilter(DropdownFilter):
             return queryset
         if value not in dict(self.lookup_choices):
             raise IncorrectLookupParameters
-        return self.narrow(queryset, value)
+        return self.narrow(request, queryset, value)
 
-    def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+    def narrow(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(**{self.parameter_name: value})
 
 
@@ -33,8 +34,8 @@ class StatusFilter(ChoiceFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return Transaction.Status.choices
 
-    def narrow(self, queryset: Any, value: str) -> QuerySet[Any]:
-        return queryset.with_status(value)
+    def narrow(self, request: HttpRequest, queryset: Any, value: str) -> QuerySet[Any]:
+        return queryset.with_status(value, before=start_of_page(request, Transaction))
 
 
 class CurrencyFilter(ChoiceFilter):

@@ -15,6 +15,7 @@ from payments.models import LedgerLeg, Transaction
 class LedgerLegAdmin(ReadOnlyAdmin):
     list_display = ["id", "posted", "payment", "kind", "account_name", "debit", "credit"]
     list_select_related = ["event"]
+    list_defer = ["event__data"]
     list_filter = [AccountFilter, CurrencyFilter]
     filter_parameters = unindexed_filters = frozenset(["account", "currency"])
     search_fields = ["transaction"]

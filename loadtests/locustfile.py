@@ -1,6 +1,6 @@
 """Steady traffic of merchants, with every answer checked.
 
-    API_KEY_FILE=var/api_key locust -f loadtests/locustfile.py --headless
+    API_KEY_FILE=var/secrets/api_key locust -f loadtests/locustfile.py --headless
 
 `LOAD_USERS` (5) merchants do `LOAD_RATE` (1) things a second each; Locust's own --users, --spawn-rate and --run-time
 take precedence. The key comes from API_KEY or API_KEY_FILE.
@@ -14,7 +14,6 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
-from gevent import sleep
 from locust import FastHttpUser, constant_pacing, events, task
 
 from fintech.env import SettingError, integer, number, text
@@ -167,7 +166,7 @@ class Merchant(FastHttpUser):
                     response.success()
                 elif answer.status not in TRY_AGAIN:
                     return self.judge(response, answer, check, first=attempt == 0)
-            sleep(seconds_to_wait(answer, attempt))
+            time.sleep(seconds_to_wait(answer, attempt))  # Locust makes it wait for this user alone
         return False
 
     def get(self, path: str, check: Check, *, name: str) -> None:

@@ -1,6 +1,8 @@
 """What each magic amount and each ratio of the profile does, seen over HTTP."""
 
 import re
+import time
+from contextlib import suppress
 from http.client import HTTPException
 from uuid import uuid4
 
@@ -80,6 +82,27 @@ def test_a_refund_whose_reply_never_comes_follows_the_same_table(quick, ending, 
         quick.post_refund(refund, charge, 5000 + ending)
 
     assert quick.refund(refund)["outcome"] == stored
+
+
+@pytest.mark.parametrize(("ending", "seconds"), [(921, 0.2), (923, 0.2), (925, 0.2), (931, 1.0)])
+def test_a_held_request_ends_no_sooner_than_the_table_says(quick, ending, seconds):
+    began = time.monotonic()
+
+    with suppress(*DROPPED):
+        quick.post_charge(key(), 5000 + ending)
+
+    assert time.monotonic() - began >= seconds
+
+
+@pytest.mark.parametrize("ending", sorted(MAGIC.keys() - {921, 923, 925}))
+def test_the_other_amounts_are_not_held(gateway, ending):
+    gateway.profile(hold_seconds=600)
+    began = time.monotonic()
+
+    with suppress(*DROPPED):
+        gateway.post_charge(key(), 5000 + ending)
+
+    assert time.monotonic() - began < 20
 
 
 def test_every_magic_amount_is_tried_here():
@@ -170,6 +193,16 @@ def test_a_seed_repeats_the_draws_and_the_shares_come_out():
     assert draws == [other.behaviour(1250) for _ in range(5000)]
     assert draws.count(BY_RATIO["decline_ratio"]) / 5000 == pytest.approx(0.3, abs=0.03)
     assert draws.count(BY_RATIO["error_ratio"]) / 5000 == pytest.approx(0.1, abs=0.02)
+
+
+def test_latency_and_jitter_come_before_every_decision():
+    faults = Faults(Profile(latency_ms=100, latency_jitter_ms=50, seed=1))
+
+    waits = [faults.seconds_before(faults.behaviour(1250)) for _ in range(1000)]
+
+    assert 0.1 <= min(waits) < 0.105
+    assert 0.145 < max(waits) <= 0.15
+    assert faults.seconds_before(MAGIC[925]) > 10
 
 
 @pytest.mark.parametrize(

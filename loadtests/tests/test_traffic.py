@@ -279,7 +279,7 @@ def test_a_list_is_newest_first_and_bounded():
     check_list(Answer(200, {}, {"data": rows(0, 1, 5), "next": "/v1/transactions?cursor=x"}), 3)
 
     twice = rows(0) * 2
-    for wrong in (
+    wrong_pages: list[dict] = [
         {"data": rows(5, 0), "next": None},
         {"data": rows(0, 1, 2, 3), "next": None},
         {"data": twice, "next": None},
@@ -287,7 +287,8 @@ def test_a_list_is_newest_first_and_bounded():
         {"data": rows(0, 1)},
         {"data": rows(0), "next": "/v1/transactions?cursor=x"},
         {},
-    ):
+    ]
+    for wrong in wrong_pages:
         with pytest.raises(WrongAnswer):
             check_list(Answer(200, {}, wrong), 3)
 
@@ -296,6 +297,7 @@ def test_one_key_finds_one_payment():
     payment = sent()
     check_only_one(payment, Answer(200, {}, {"data": [shown(payment)], "next": None}))
 
-    for wrong in ([], [shown(payment), shown(payment)], [shown(payment, id="other")]):
+    wrong_lists: list[list[dict]] = [[], [shown(payment), shown(payment)], [shown(payment, id="other")]]
+    for wrong in wrong_lists:
         with pytest.raises(WrongAnswer):
             check_only_one(payment, Answer(200, {}, {"data": wrong, "next": None}))

@@ -4,14 +4,13 @@ Apart from the pool, an alert neither queues behind the admin's queries nor wait
 that is away, and no transaction of the caller's can take it back.
 """
 
-import select
 import threading
 from typing import Any
 
 import psycopg
 
 from alerts_audit.models import Delivery
-from fintech.connection import open_connection
+from fintech.connection import hung_up, open_connection
 
 # Together with the connection's own timeouts: the longest that a sender waits for its 503.
 WAIT_SECONDS = 3
@@ -46,9 +45,7 @@ class Recorder:
             self._lock.release()
 
     def _connected(self) -> psycopg.Connection[Any]:
-        connection = self._connection
-        # A connection at rest has nothing to say, unless the server has closed it.
-        if connection is not None and (connection.closed or select.select([connection], [], [], 0)[0]):
+        if self._connection is not None and hung_up(self._connection):
             self._disconnect()
         if self._connection is None:
             self._connection = open_connection("alerts")

@@ -15,6 +15,7 @@ MESSAGES = {
     "circuit_open": "The gateway is down; nothing was charged. You may try again with a new key.",
     "cancelled": "The outcome stayed unknown, so the charge was cancelled; nothing was charged.",
     "exceeds_charge": "The gateway refused: more than it charged.",
+    "currency_differs": "The gateway refused: it charged in another currency.",
     "charge_not_found": "The gateway refused: it knows of no such charge.",
 }
 OTHER_MESSAGE = "The gateway did not carry it out; nothing was moved."

@@ -141,18 +141,26 @@ class PaymentWriter:
         with self._mutex:
             group, self._queue = self._take_group()
         try:
-            self._execute(group)
+            for statement in (T1, T2, UNKNOWN):
+                works = [work for work in group if work.statement is statement]
+                if works:
+                    self._execute(statement, works)
+                    self._wake(works)  # their payments go on while the next statement commits
         finally:
+            self._wake(group)
             with self._mutex:
-                for work in group:
-                    work.done = True
                 successor = self._queue[0] if self._queue else None
                 self._leading = successor is not None
-            for work in group:
-                if work.baton.locked():
-                    work.baton.release()
             if successor is not None:
                 successor.baton.release()
+
+    @staticmethod
+    def _wake(works: list[Work]) -> None:
+        for work in works:
+            if not work.done:
+                work.done = True
+                if work.baton.locked():  # the leader does not wait
+                    work.baton.release()
 
     def _take_group(self) -> tuple[list[Work], list[Work]]:
         """What fits into one group, and what has to wait; the first always fits."""
@@ -163,29 +171,25 @@ class PaymentWriter:
                 return self._queue[:place], self._queue[place:]
         return self._queue, []
 
-    def _execute(self, group: list[Work]) -> None:
-        for statement in (T1, T2, UNKNOWN):
-            works = [work for work in group if work.statement is statement]
-            if not works:
-                continue
-            try:
-                self._run(statement, works)
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                self._disconnect()
-                self._fail(works, error)
-            except psycopg.Error as error:
-                self._one_by_one(works, error)
-            except Exception as error:  # whoever waits must hear of it, whatever it was
-                self._disconnect()
-                self._fail(works, error)
+    def _execute(self, statement: str, works: list[Work]) -> None:
+        try:
+            self._run(statement, works)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self._disconnect()
+            self._fail(works, error)
+        except psycopg.Error as error:
+            self._one_by_one(statement, works, error)
+        except Exception as error:  # whoever waits must hear of it, whatever it was
+            self._disconnect()
+            self._fail(works, error)
 
-    def _one_by_one(self, works: list[Work], error: psycopg.Error) -> None:
+    def _one_by_one(self, statement: str, works: list[Work], error: psycopg.Error) -> None:
         """One row that the database refuses must not take the others with it."""
         if len(works) == 1:
             self._fail(works, error)
             return
         for work in works:
-            self._execute([work])
+            self._execute(statement, [work])
 
     @staticmethod
     def _fail(works: list[Work], error: Exception) -> None:

@@ -4,10 +4,14 @@ A missing or wrong value raises `SettingError`, whose message is one sentence th
 """
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+LARGEST_PORT = 65535
 
 
 class SettingError(ImproperlyConfigured):
@@ -65,6 +69,33 @@ def integer(
     if result != int(result):
         raise SettingError(f"{name}={result} is wrong: use a whole number.")
     return int(result)
+
+
+def choice(name: str, default: str, choices: Sequence[str], *, environ: Mapping[str, str] = os.environ) -> str:
+    value = text(name, default, environ=environ)
+    if value not in choices:
+        raise SettingError(f"{name}={value!r} is wrong: use one of {', '.join(choices)}.")
+    return value
+
+
+def address(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> tuple[str, int]:
+    """Where to listen. Port 0 is any that is free."""
+    host, _, port = text(name, default, environ=environ).rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > LARGEST_PORT:
+        raise SettingError(f"{name} is wrong: use host:port, such as {default}.")
+    return host, int(port)
+
+
+def url(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> str:
+    """The address of another service."""
+    value = text(name, default, environ=environ)
+    try:
+        parts = urlsplit(value)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return value
+    except ValueError:  # a port that is no number
+        pass
+    raise SettingError(f"{name} is wrong: use an address such as {default}.")
 
 
 def words(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> list[str]:

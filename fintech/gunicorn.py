@@ -10,13 +10,14 @@ from fintech import env, metrics
 try:
     from fintech import settings  # a wrong setting stops the start here, with one sentence
 
-    bind = env.text("BIND", "127.0.0.1:5000")
+    host, port = env.address("BIND", "127.0.0.1:5000")
     workers = env.integer("WEB_CONCURRENCY", 3, least=1, most=256)
     threads = env.integer("WEB_THREADS", 32, least=1, most=1024)
 except ImproperlyConfigured as error:
     sys.exit(f"error: {error}")
 
-worker_class = "gthread"
+bind = f"{host}:{port}"
+worker_class = "fintech.web_worker.Worker"
 # A thread that waits for the gateway is not a stuck worker: the heartbeat comes from the main thread.
 timeout = 30
 # A payment in hand may take as long as the gateway's deadline; then it is answered, and only then we go.
@@ -25,6 +26,10 @@ keepalive = 75  # longer than a proxy's, so that it is the proxy that closes idl
 backlog = 2048
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - the heartbeat file must not wait for a disk
 limit_request_line = 8190
+# No proxy tells us our path: from loopback a header SCRIPT_NAME would be believed, and a wrong one is a 500.
+forwarder_headers = ""
+# All instances of a user would share one socket in the home directory, which a container may not even write.
+control_socket_disable = True
 # Each request is logged once, as JSON, by fintech.logging; gunicorn's own log says what happens to workers.
 accesslog = None
 logconfig_dict = {
@@ -37,7 +42,10 @@ logconfig_dict = {
 
 
 def on_starting(server: Any) -> None:
-    metrics.prepare("web")
+    try:
+        metrics.prepare("web")
+    except OSError as error:
+        sys.exit(f"error: RUNTIME_DIR cannot be used: {error}.")
 
 
 def post_fork(server: Any, worker: Any) -> None:

@@ -4,6 +4,7 @@
 finished line is searched once more for anything that looks like a card number or one of our keys.
 """
 
+import json
 import logging
 import re
 import time
@@ -22,8 +23,11 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _SECRETS = re.compile(r"(fk_[0-9a-z]{8})_[\w-]+|(Bearer) [^\s\"]+")
+
+# In a JSON text: from there to the end of the error's own message.
+_DETAILS = re.compile(r"\\n(?:DETAIL|CONTEXT):(?:(?!\\n\\n(?:The above exception|During handling))(?:[^\"\\]|\\.))*")
 
 logger = logging.getLogger("fintech.request")
 
@@ -48,12 +52,33 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return redact(orjson.dumps(line, default=str).decode())
+        return redact(encode(line))
+
+
+def encode(line: dict[str, Any]) -> str:
+    try:
+        return orjson.dumps(line, default=str).decode()
+    except TypeError:  # half a surrogate pair, or an integer of more than 64 bits
+        return json.dumps(line, default=str)
 
 
 def redact(line: str) -> str:
-    """`line` with card numbers and secrets masked: the last net under whatever an exception may quote."""
+    """`line` without card numbers, secrets and the rows that PostgreSQL quotes: the last net under an exception."""
+    if "DETAIL:" in line or "CONTEXT:" in line:
+        line = _DETAILS.sub("", line)
     return mask_card_numbers(_SECRETS.sub(r"\1\2 [secret]", line))
+
+
+class WithoutRequest(logging.Filter):
+    """Django's own lines quote paths and queries, which may hold anything; ours tell the rest."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith(("django.request", "django.security")):
+            if record.exc_info is None and record.name == "django.request":
+                return False  # the same as `request`, which RequestLogMiddleware logs
+            record.msg, record.args = "unexpected_error" if record.exc_info else "refused", ()
+            record.__dict__.pop("request", None)
+        return True
 
 
 def accept_request_id(header: str | None) -> str:

@@ -72,6 +72,7 @@ def prepare(role: str) -> None:
         for path in folder.glob("*.db"):
             for _ in MmapedDict.read_all_values_from_file(str(path)):
                 pass
+        epoch(role)
     except (ValueError, RuntimeError, UnicodeDecodeError):  # a power cut can tear a file that is mapped
         for path in [*folder.glob("*.db"), folder / "epoch"]:
             path.unlink(missing_ok=True)

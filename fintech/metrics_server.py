@@ -7,8 +7,9 @@ token: bind it to loopback or to an inner network (METRICS_BIND, by default 127.
 import signal
 import sys
 import threading
-from wsgiref.simple_server import make_server
-from wsgiref.types import StartResponse, WSGIEnvironment
+from collections.abc import Callable
+from wsgiref.simple_server import WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.exposition import ThreadingWSGIServer, _SilentHandler
@@ -16,28 +17,29 @@ from prometheus_client.exposition import ThreadingWSGIServer, _SilentHandler
 from fintech import env, metrics
 
 
-def application(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-    if environ["PATH_INFO"] == "/health":
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [b"ok\n"]
-    if environ["PATH_INFO"] != "/metrics":
-        start_response("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"metrics are at /metrics\n"]
-    start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
-    return [metrics.render("web")]
+def application(render: Callable[[], bytes]) -> WSGIApplication:
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        if environ["PATH_INFO"] == "/health":
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"ok\n"]
+        if environ["PATH_INFO"] != "/metrics":
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"metrics are at /metrics\n"]
+        content = render()
+        start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
+        return [content]
+
+    return answer
 
 
-def address(name: str, default: str) -> tuple[str, int]:
-    host, _, port = env.text(name, default).rpartition(":")
-    if not host or not port.isdigit():
-        raise env.SettingError(f"{name} is wrong: use host:port, such as {default}.")
-    return host, int(port)
+def listen(address: tuple[str, int], render: Callable[[], bytes]) -> WSGIServer:
+    return make_server(*address, application(render), ThreadingWSGIServer, handler_class=_SilentHandler)
 
 
 def main() -> None:
     try:
-        host, port = address("METRICS_BIND", "127.0.0.1:9464")
-        server = make_server(host, port, application, ThreadingWSGIServer, handler_class=_SilentHandler)
+        metrics.directory("web")
+        server = listen(env.address("METRICS_BIND", "127.0.0.1:9464"), lambda: metrics.render("web"))
     except (env.SettingError, OSError) as error:
         sys.exit(f"error: the metrics exporter cannot start: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,6 +13,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from fintech import env
+from payments.currencies import EXPONENTS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -87,8 +88,9 @@ def database(name: str, url: str, **options: Any) -> dict[str, Any]:
     """Django's settings of one PostgreSQL connection, from a URL or libpq's key=value form."""
     try:
         parts = conninfo_to_dict(url)
-    except ProgrammingError as error:
-        raise env.SettingError(f"{name} is not a PostgreSQL address: {str(error).strip()}.") from None
+    except ProgrammingError:  # its message may quote the password
+        advice = "use postgresql://user:password@host:5432/database"
+        raise env.SettingError(f"{name} is not a PostgreSQL address: {advice}.") from None
     if not parts.get("dbname"):
         raise env.SettingError(f"{name} names no database: postgresql://user:password@host:5432/database.")
     known = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
@@ -209,7 +211,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- The gateway -------------------------------------------------------------------------------------------
-GATEWAY_URL = env.text("GATEWAY_URL", "http://127.0.0.1:5001")
+GATEWAY_URL = env.url("GATEWAY_URL", "http://127.0.0.1:5001")
 GATEWAY_TOKEN = env.text("GATEWAY_TOKEN")
 # One attempt, and all attempts of one call together. The lease on a payment must outlive the deadline, or the
 # resolver could cancel a charge that is still being tried.
@@ -238,22 +240,32 @@ RUNTIME_DIR = env.runtime_dir()
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 ALERT_TOKEN = env.text("ALERT_TOKEN")
 # Where the worker reads the web processes' counters, to compare them with the rows.
-WEB_METRICS_URL = env.text("WEB_METRICS_URL", "http://127.0.0.1:9464/metrics")
+WEB_METRICS_URL = env.url("WEB_METRICS_URL", "http://127.0.0.1:9464/metrics")
 # Currencies whose counters start at 0, so that the first payment is seen by rate().
 KPI_CURRENCIES = env.words("KPI_CURRENCIES", "EUR,USD,GBP,JPY,KWD")
+for _currency in KPI_CURRENCIES:
+    if _currency not in EXPONENTS:
+        raise env.SettingError(f"KPI_CURRENCIES is wrong: {_currency!r} is no ISO 4217 code, such as EUR.")
 PROMETHEUS_EXPORT_MIGRATIONS = False
 
 # --- Logs --------------------------------------------------------------------------------------------------
-LOG_LEVEL = env.text("LOG_LEVEL", "INFO")
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "fintech.logging.JsonFormatter"}},
-    "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}},
+    "filters": {"without_request": {"()": "fintech.logging.WithoutRequest"}},
+    "handlers": {
+        "stdout": {
+            "class": "logging.StreamHandler",
+            "stream": "ext://sys.stdout",
+            "formatter": "json",
+            "filters": ["without_request"],
+        }
+    },
     "root": {"handlers": ["stdout"], "level": LOG_LEVEL},
     "loggers": {
-        # Its warnings repeat the path of every refused request; RequestLogMiddleware says the same without it.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR"},  # RequestLogMiddleware tells of refused requests
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },
 }

@@ -9,13 +9,15 @@ import os
 import threading
 import time
 from collections.abc import Iterable
+from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fintech.settings")
 
 import django
 from django.conf import settings
-from django.core.handlers.wsgi import WSGIHandler
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.utils.http import parse_header_parameters
 
 django.setup(set_prefix=False)
 
@@ -26,7 +28,20 @@ logger = logging.getLogger("fintech")
 BROWSER_PATHS = ("/admin/", "/static/", "/v1/docs")
 
 
+class Utf8Request(WSGIRequest):
+    """Queries and forms are UTF-8. Python knows charsets that cannot decode text, and a client may name any."""
+
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
+
+
+class BrowserHandler(WSGIHandler):
+    request_class = Utf8Request
+
+
 class ApiHandler(WSGIHandler):
+    request_class = Utf8Request
+
     def load_middleware(self, is_async: bool = False) -> None:
         full, settings.MIDDLEWARE = settings.MIDDLEWARE, settings.API_MIDDLEWARE
         try:
@@ -35,7 +50,7 @@ class ApiHandler(WSGIHandler):
             settings.MIDDLEWARE = full
 
 
-_browser, _api = WSGIHandler(), ApiHandler()
+_browser, _api = BrowserHandler(), ApiHandler()
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

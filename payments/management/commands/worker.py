@@ -1,14 +1,13 @@
 """`manage.py worker`: the background process, with metrics on a port of its own."""
 
 import signal
+import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, generate_latest
 
-from fintech import metrics
-from fintech.env import SettingError
-from fintech.metrics_server import address
+from fintech import env, metrics, metrics_server
 from payments.worker import Worker
 
 
@@ -17,14 +16,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            host, port = address("WORKER_METRICS_BIND", "127.0.0.1:9465")
             metrics.claim("worker", shared=False)
-            server, thread = start_http_server(port, host)
-        except (SettingError, OSError) as error:
+            address = env.address("WORKER_METRICS_BIND", "127.0.0.1:9465")
+            server = metrics_server.listen(address, lambda: generate_latest(REGISTRY))
+        except (env.SettingError, OSError) as error:
             raise CommandError(f"the worker cannot start: {error}") from None
         worker = Worker()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop.set())
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         worker.run()
         server.shutdown()
-        thread.join()

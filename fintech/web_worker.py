@@ -1,0 +1,54 @@
+"""gunicorn's threaded worker, whose own refusals are problem+json and whose log does not quote what a client sent."""
+
+import logging
+from contextlib import suppress
+from typing import Any
+
+from gunicorn.http import errors
+from gunicorn.util import write_nonblock
+from gunicorn.workers.gthread import ThreadWorker
+from uuid_utils import uuid7
+
+from fintech.logging import request_id, trace_id
+from fintech.problems import Problem
+
+logger = logging.getLogger("fintech.web_worker")
+
+# What cannot be read as HTTP, or is too long for it, reaches no view. The rest of its kind is a plain 400.
+REFUSALS = {
+    errors.LimitRequestLine: (414, "uri_too_long", "The request line is longer than 8190 bytes."),
+    errors.LimitRequestHeaders: (
+        431,
+        "headers_too_large",
+        "Headers are at most 8190 bytes long, and at most 100.",
+    ),
+    errors.ExpectationFailed: (417, "expectation_failed", "The only expectation that can be met is 100-continue."),
+}
+MALFORMED = (400, "malformed_request", "The request is not well-formed HTTP/1.1.")
+
+
+def problem_of(error: Exception) -> Problem | None:
+    """None for a fault of our own, such as a header that we must not send."""
+    ours = isinstance(error, errors.InvalidResponseHeader | errors.InvalidResponseHeaderName)
+    if ours or not isinstance(error, errors.ParseException):
+        return None
+    return Problem(*REFUSALS.get(type(error), MALFORMED))
+
+
+class Worker(ThreadWorker):
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        request_id.set(str(uuid7()))
+        trace_id.set(None)
+        problem = problem_of(exc)
+        if problem is None:
+            logger.error("unexpected_error", exc_info=exc)
+            problem = Problem(500, "internal_error", "Something went wrong on our side. It was logged.")
+        else:
+            logger.info("refused", extra={"status_code": problem.status, "error": type(exc).__name__})
+        response = problem.response()
+        headers = {**response.headers, "Content-Length": len(response.content), "Connection": "close"}
+        head = [f"HTTP/1.1 {response.status_code} {response.reason_phrase}"]
+        head += [f"{name}: {value}" for name, value in headers.items()]
+        head += [f"X-Request-ID: {request_id.get()}", "", ""]
+        with suppress(OSError):  # it is the client's to wait for the answer
+            write_nonblock(client, "\r\n".join(head).encode() + response.content)

@@ -9,8 +9,10 @@ import pytest
 
 from fintech.testing import Platform
 from loadtests.tests.simulator import Simulator, running_gateway
+from payments.gateway import Gateway
 from payments.keys import create_api_key
 from payments.models import ApiKey, Merchant
+from payments.tests.shop import Shop
 
 ALL_SCOPES = list(ApiKey.Scope.values)
 
@@ -69,3 +71,10 @@ def make_client(platform: Platform) -> Callable[[], Client]:
 @pytest.fixture
 def client(make_client: Callable[[], Client]) -> Client:
     return make_client()
+
+
+@pytest.fixture
+def shop(gateway: Simulator, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A merchant whose payments are made in this process, at the module's simulator."""
+    monkeypatch.setattr("payments.gateway._gateway", Gateway(gateway.url, gateway.token))
+    return Shop.open()

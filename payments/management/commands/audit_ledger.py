@@ -1,0 +1,37 @@
+"""`manage.py audit_ledger`: whether every row is what the others say it must be."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from fintech.problems import DATABASE_AWAY
+from payments.ledger_audit import Finding, audit_ledger
+
+
+class Command(BaseCommand):
+    help = "Check the books: postings, journal, refunds, idempotency keys, KPIs. Exits with 1 if anything is wrong."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.add_argument("--merchant", type=int, action="append", help="only this merchant's id; may be repeated")
+
+    def handle(self, *args: Any, merchant: list[int] | None, **options: Any) -> None:
+        findings: list[Finding] = []
+        checks = []
+        try:
+            for name, found in audit_ledger(merchant):
+                checks.append(name)
+                findings += found
+                if not options["json"]:
+                    self.stdout.write(f"{name}: {len(found) or 'nothing'} found")
+                    for finding in found:
+                        self.stdout.write(f"  {finding.resource}: {finding.detail}")
+        except DATABASE_AWAY as error:
+            raise CommandError(f"The database does not answer: {error}", returncode=2) from None
+        if options["json"]:
+            document = {"checks": checks, "findings": [asdict(finding) for finding in findings]}
+            self.stdout.write(json.dumps(document, indent=2))
+        if findings:
+            raise CommandError(f"The books are wrong: {len(findings)} findings.")

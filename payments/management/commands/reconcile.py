@@ -1,0 +1,58 @@
+"""`manage.py reconcile`: the gateway's record against the ledger, item by item."""
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.dateparse import parse_datetime
+
+from fintech.problems import DATABASE_AWAY
+from payments.gateway import GatewayError, gateway
+from payments.reconciliation import Report, reconcile
+
+
+def moment(value: str) -> datetime:
+    """For argparse, which turns the ValueError into its own refusal."""
+    found = parse_datetime(value)
+    if found is None or found.tzinfo is None or found.year < 1971:
+        raise ValueError(value)
+    return found
+
+
+class Command(BaseCommand):
+    help = "Compare the money that the gateway moved with the ledger. Exits with 1 on any difference."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.add_argument("--since", type=moment, help="leave out what was asked for before, 2026-01-31T00:00:00Z")
+        parser.add_argument("--merchant", type=int, action="append", help="only this merchant's id; may be repeated")
+
+    def handle(self, *args: Any, since: datetime | None, merchant: list[int] | None, **options: Any) -> None:
+        try:
+            report = reconcile(gateway(), since=since, merchants=merchant, progress=self.progress)
+        except GatewayError as error:
+            raise CommandError(f"The gateway's record cannot be read: {error}.", returncode=2) from None
+        except DATABASE_AWAY as error:
+            raise CommandError(f"The database does not answer: {error}", returncode=2) from None
+        self.stdout.write(as_json(report) if options["json"] else as_text(report))
+        if report.findings:
+            raise CommandError(f"The gateway and the ledger differ in {len(report.findings)} items.")
+
+    def progress(self, records: int) -> None:
+        if sys.stderr.isatty():
+            self.stderr.write(f"\r{records:,} records read", ending="")
+            self.stderr.flush()
+
+
+def as_json(report: Report) -> str:
+    document = {**asdict(report), "since": report.since and report.since.isoformat()}
+    return json.dumps(document, indent=2)
+
+
+def as_text(report: Report) -> str:
+    lines = [f"{report.at_gateway:,} items at the gateway, {report.in_ledger:,} in the ledger"]
+    lines += [f"{finding.check} {finding.resource}: {finding.detail}" for finding in report.findings]
+    return "\n".join(lines)

@@ -1,0 +1,33 @@
+"""What every test of money ends with: the books are right in themselves, and they are the gateway's.
+
+Called once nothing is unresolved any more; `settled` waits for that.
+"""
+
+from collections.abc import Iterable
+
+from fintech.testing import wait_until
+from loadtests.tests.simulator import Simulator
+from payments.gateway import Gateway
+from payments.ledger_audit import audit_ledger
+from payments.models import Merchant, Transaction, Unresolved
+from payments.reconciliation import reconcile
+
+
+def audit(gateway: Simulator, *merchants: Merchant) -> None:
+    """All payments of these merchants, which used no gateway but this one; and none of theirs is unresolved."""
+    ids = [merchant.pk for merchant in merchants]
+    assert not left_open(ids), "audited too early: something is unresolved"
+    findings = [finding for _, found in audit_ledger(ids) for finding in found]
+    findings += reconcile(Gateway(gateway.url, gateway.token), merchants=ids).findings
+    assert not findings
+
+
+def settled(*merchants: Merchant, within: float = 15) -> None:
+    """Wait until the resolver has left nothing of these merchants open."""
+    ids = [merchant.pk for merchant in merchants]
+    wait_until(lambda: not left_open(ids), timeout=within, what="nothing is unresolved")
+
+
+def left_open(merchants: Iterable[int]) -> int:
+    payments = Transaction.objects.filter(merchant_id__in=merchants)
+    return Unresolved.objects.filter(transaction_id__in=payments.values("id")).count()

@@ -1,0 +1,48 @@
+"""A merchant whose payments are made in this process, by the services, at a real gateway simulator."""
+
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models.functions import Now
+
+from payments.keys import Principal, authenticate, create_api_key
+from payments.models import ApiKey, Merchant, Unresolved
+from payments.services.charges import create_payment
+from payments.services.idempotency import Reply
+from payments.services.refunds import create_refund
+from payments.services.resolution import resolve_due
+from payments.shapes import PaymentInput, RefundInput
+
+
+@dataclass
+class Shop:
+    merchant: Merchant
+    principal: Principal
+
+    @classmethod
+    def open(cls, **fields: int) -> "Shop":
+        merchant = Merchant.objects.create(name=f"Shop {secrets.token_hex(8)}", country="DE", **fields)
+        _, secret = create_api_key(merchant=merchant, name="test", scopes=list(ApiKey.Scope.values))
+        return cls(merchant, authenticate(f"Bearer {secret}"))
+
+    def pay(self, amount: int = 1250, currency: str = "EUR", *, key: str | None = None, **fields: Any) -> Reply:
+        body = PaymentInput(amount=amount, currency=currency, **{"customer": "c_1", **fields})
+        return create_payment(principal=self.principal, key=key or secrets.token_hex(12), body=body)
+
+    def refund(self, payment: UUID, amount: int | None = None, *, key: str | None = None) -> Reply:
+        return create_refund(
+            merchant_id=self.merchant.pk,
+            transaction_id=payment,
+            key=key or secrets.token_hex(12),
+            body=RefundInput(amount=amount),
+        )
+
+    def resolve(self) -> None:
+        """Resolver's turns until nothing of any shop is due."""
+        Unresolved.objects.filter(lease_token=None).update(lease_until=Now())
+        with ThreadPoolExecutor(4) as threads:
+            while resolve_due(threads):
+                pass

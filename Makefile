@@ -10,13 +10,16 @@ PYTEST := env -u DJANGO_SETTINGS_MODULE $(VENV)/python -m pytest
 TYPE_CHECK := env DJANGO_SECRET_KEY=none DATABASE_URL=postgresql:///none GATEWAY_TOKEN=none METRICS_TOKEN=none \
 	ALERT_TOKEN=none $(VENV)/mypy
 
+COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no-header --generate-hashes \
+	--no-emit-index-url --no-emit-find-links
+
 .DEFAULT_GOAL := help
-.PHONY: help run test prove bench lint format tools requirements clean python environment environment-dev
+.PHONY: help run test prove bench lint format tools requirements secrets clean python environment environment-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: environment ## Run everything on this machine until Ctrl-C (NO_LOAD=1, LOAD_USERS=10, WEB_CONCURRENCY=3, BASE_PORT=6000, DATABASE_URL)
+run: environment ## Run everything on this machine until Ctrl-C (NO_LOAD=1, LOAD_USERS=5, WEB_CONCURRENCY=3, BASE_PORT=6000, DATABASE_URL)
 	@exec $(VENV)/python -m fintech.run
 
 test: environment-dev ## Run all tests
@@ -41,10 +44,16 @@ tools: environment ## Fetch Debian's Prometheus and Alertmanager into var/tools,
 	@$(VENV)/python -m fintech.run.tools
 
 requirements: environment-dev ## Compile the pinned requirement files
-	$(VENV)/uv pip compile --universal --python-version 3.11 --no-header --generate-hashes \
-		--no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt
-	$(VENV)/uv pip compile --universal --python-version 3.11 --no-header --generate-hashes \
-		--no-emit-index-url --no-emit-find-links requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) -c requirements.txt requirements-app.in -o requirements-app.txt
+	$(COMPILE) requirements-dev.in -o requirements-dev.txt
+
+secrets: ## How to read the passwords and keys that Compose made
+	@echo "administrator admin:   docker compose run --rm --no-deps migrate cat /run/accounts/admin_password"
+	@echo "API key of Demo:       docker compose run --rm --no-deps migrate cat /run/accounts/api_key"
+	@echo "metrics on port 5000:  docker compose exec app cat /run/secrets/metrics_token"
+	@echo "alert webhook:         docker compose exec app cat /run/secrets/alert_token"
+	@echo "gateway's faults:      docker compose exec gateway cat /run/secrets/gateway_control_token"
 
 clean: ## Remove caches and the virtual environment; data under var/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis staticfiles

@@ -1,0 +1,54 @@
+"""`python -m fintech.compose.roles`: the database and its two roles, made by the server's superuser.
+
+The roles, their passwords and the database's name are those of DATABASE_OWNER_URL and DATABASE_URL; DATABASE_ADMIN_URL
+is the superuser's. A script in the postgres image would run in an empty data directory only; this one runs at every
+start, so it also finishes what a power cut interrupted, and a changed password takes effect.
+"""
+
+import sys
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from fintech import env
+
+# Neither role may become more than it is: not the owner either, who could switch evidence triggers off as a superuser.
+ATTRIBUTES = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+
+
+def ensure_role(connection: psycopg.Connection, role: str, password: str) -> None:
+    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
+        connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+    # Hashed here: the password itself never reaches the server's log.
+    secret = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    statement = sql.SQL("ALTER ROLE {} {} PASSWORD {}")
+    connection.execute(statement.format(sql.Identifier(role), sql.SQL(ATTRIBUTES), sql.Literal(secret)))
+
+
+def ensure_database(connection: psycopg.Connection, name: str, owner: str) -> None:
+    if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+        statement = sql.SQL("CREATE DATABASE {} OWNER {}")
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(owner)))
+
+
+def prepare(admin_url: str, owner_url: str, app_url: str) -> None:
+    owner, app = conninfo_to_dict(owner_url), conninfo_to_dict(app_url)
+    with psycopg.connect(admin_url, autocommit=True, connect_timeout=5) as connection:
+        for role in (owner, app):
+            ensure_role(connection, str(role["user"]), str(role["password"]))
+        ensure_database(connection, str(owner["dbname"]), str(owner["user"]))
+
+
+def main() -> None:
+    try:
+        prepare(env.text("DATABASE_ADMIN_URL"), env.text("DATABASE_OWNER_URL"), env.text("DATABASE_URL"))
+    except env.SettingError as error:
+        sys.exit(f"error: {error}")
+    except psycopg.Error as error:
+        sys.exit(f"error: the database's roles cannot be made: {str(error).strip()}")
+    sys.stdout.write("The database and its roles are ready.\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""`python -m fintech.compose.secrets`: makes every secret of docker-compose.yml, once.
+
+Each consumer has a volume of its own with copies of what it needs and nothing else; all of them together are in
+`store`, which no other service mounts. Runs as root with CAP_CHOWN alone: what it writes stays root's, and only the
+consumer's group may read it. Safe to repeat: what is there stays, and a secret that was removed from the store is
+made anew everywhere.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fintech.secret_files import ensure_secret, read_secret, write_secret
+
+VOLUMES = Path("/volumes")
+OURS = 10001  # user and group of the image that we build
+POSTGRES = 999  # the group of the postgres image
+
+RANDOM = (
+    "postgres_password",
+    "owner_password",
+    "app_password",
+    "django_secret_key",
+    "gateway_token",
+    "gateway_control_token",
+    "metrics_token",
+    "alert_token",
+)
+# Made from the above: name -> role, its password, database.
+DATABASE_URLS = {
+    "database_admin_url": ("postgres", "postgres_password", "postgres"),
+    "database_owner_url": ("owner", "owner_password", "fintech"),
+    "database_url": ("app", "app_password", "fintech"),
+}
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """A service that reads secrets: the name of its volume, its group, and which secrets."""
+
+    name: str
+    group: int
+    secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A volume that a service fills itself: its user gets it, empty."""
+
+    name: str
+    user: int
+
+
+CONSUMERS = (
+    Consumer("db", POSTGRES, ("postgres_password",)),
+    Consumer("roles", OURS, ("database_admin_url", "database_owner_url", "database_url")),
+    Consumer("migrate", OURS, ("django_secret_key", "database_owner_url", "database_url")),
+    Consumer("app", OURS, ("django_secret_key", "database_url", "gateway_token", "metrics_token", "alert_token")),
+    Consumer("worker", OURS, ("django_secret_key", "database_url", "gateway_token")),
+    Consumer("gateway", OURS, ("gateway_token", "gateway_control_token")),
+)
+# `migrate` writes the administrator's password and the API key to the first, and the load's copy to the second.
+WRITERS = (Writer("accounts", OURS), Writer("loadgen", OURS))
+
+
+def make_secrets(store: Path) -> dict[str, str]:
+    """All secrets by name."""
+    store.chmod(0o700)
+    for name in RANDOM:
+        ensure_secret(store / name)
+    values = {name: read_secret(store / name) or "" for name in RANDOM}
+    for name, (role, password, database) in DATABASE_URLS.items():
+        values[name] = f"postgresql://{role}:{values[password]}@db:5432/{database}"
+    return values
+
+
+def hand_out(values: dict[str, str], consumer: Consumer, volume: Path) -> None:
+    """Write what is new or has changed, and remove what the consumer no longer needs."""
+    volume.chmod(0o750)
+    os.chown(volume, -1, consumer.group)
+    for path in volume.iterdir():
+        if path.name not in consumer.secrets:
+            path.unlink()
+    for name in consumer.secrets:
+        path = volume / name
+        if read_secret(path) != values[name]:
+            write_secret(path, values[name])
+        path.chmod(0o440)
+        os.chown(path, -1, consumer.group)
+
+
+def hand_over(volume: Path, user: int) -> None:
+    if volume.stat().st_uid != user:
+        volume.chmod(0o700)
+        os.chown(volume, user, user)
+
+
+def prepare(volumes: Path, consumers: Sequence[Consumer] = CONSUMERS, writers: Sequence[Writer] = WRITERS) -> None:
+    values = make_secrets(volumes / "store")
+    for consumer in consumers:
+        hand_out(values, consumer, volumes / consumer.name)
+    for writer in writers:
+        hand_over(volumes / writer.name, writer.user)
+
+
+def main() -> None:
+    try:
+        prepare(VOLUMES)
+    except OSError as error:
+        sys.exit(f"error: the secrets cannot be written: {error}.")
+    sys.stdout.write(f"Secrets are ready for {', '.join(consumer.name for consumer in CONSUMERS)}.\n")
+
+
+if __name__ == "__main__":
+    main()

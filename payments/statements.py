@@ -62,7 +62,8 @@ WITH input AS MATERIALIZED (
     SET status = ours.status, fee = ours.fee, failure_code = ours.failure_code,
         gateway_reference = ours.gateway_reference, settled_at = now()
     FROM ours
-    WHERE payment.id = ANY (ARRAY(SELECT id FROM ours)) AND payment.id = ours.id AND payment.status IN ('processing', 'unknown')
+    WHERE payment.id = ANY (ARRAY(SELECT id FROM ours)) AND payment.id = ours.id
+        AND payment.status IN ('processing', 'unknown')
     RETURNING payment.id, payment.amount, payment.currency, payment.status, payment.fee, payment.settled_at
 ), event AS (
     INSERT INTO payments_event (transaction_id, kind, at, actor, writer_id, data)
@@ -96,7 +97,8 @@ WITH input AS MATERIALIZED (
 ), marked AS (
     UPDATE payments_transaction AS payment SET status = released.status
     FROM released
-    WHERE payment.id = ANY (ARRAY(SELECT id FROM released)) AND payment.id = released.id AND payment.status = 'processing'
+    WHERE payment.id = ANY (ARRAY(SELECT id FROM released)) AND payment.id = released.id
+        AND payment.status = 'processing'
     RETURNING payment.id, payment.status, payment.currency, payment.amount
 ), event AS (
     INSERT INTO payments_event (transaction_id, kind, at, actor, writer_id, data)

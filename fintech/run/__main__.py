@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m fintech.run",
         description="Run the whole platform on this machine until Ctrl-C.",
-        epilog="Environment: NO_LOAD=1, LOAD_USERS=10, WEB_CONCURRENCY=3, DATABASE_URL, DATABASE_OWNER_URL.",
+        epilog="Environment: NO_LOAD=1, LOAD_USERS=5, WEB_CONCURRENCY=3, DATABASE_URL, DATABASE_OWNER_URL.",
     )
     parser.add_argument("--var", type=Path, default=BASE_DIR / "var", help="data, logs, secrets (default: var)")
     parser.add_argument(
@@ -56,7 +56,7 @@ class Run:
 
     def __call__(self) -> None:
         self.layout.make_directories()
-        checks.check_disk(self.layout.var)
+        checks.check_disk(self.layout.var, checks.LEAST_TO_START)
         with checks.take_lock(self.layout):
             self._clean_up("An earlier run was killed; stopped what it left")
             try:
@@ -120,7 +120,7 @@ class Run:
             )
         chosen += monitoring
         if self.with_load:
-            chosen.append(programs.load_program(self.layout, self.environment))
+            chosen.append(programs.load_program(self.layout))
         return chosen
 
     # --- Start ---------------------------------------------------------------------------------------------
@@ -226,6 +226,7 @@ class Run:
         kpis.refresh()
         before, seen = kpis.succeeded, False
         while True:
+            checks.check_disk(self.layout.var, checks.LEAST_TO_GO_ON)  # while there is room to stop in order
             for news in supervisor.watch():
                 self.console.say(f"{time.strftime('%H:%M:%S')} {news}")
             kpis.refresh()

@@ -17,15 +17,16 @@ from fintech.run import RunError
 from fintech.run.layout import MARK, Layout, Ports
 from fintech.run.processes import Supervisor
 
-LEAST_FREE_BYTES = 500 * 1024**2
+MEGABYTE = 1024**2
+LEAST_TO_START, LEAST_TO_GO_ON = 500 * MEGABYTE, 50 * MEGABYTE
 
 
-def check_disk(directory: Path) -> None:
+def check_disk(directory: Path, least: int) -> None:
     free = shutil.disk_usage(directory).free
-    if free < LEAST_FREE_BYTES:
+    if free < least:
         raise RunError(
-            f"The disk that holds {directory} has {free // 1024**2} MB left, and"
-            f" {LEAST_FREE_BYTES // 1024**2} MB are needed: free some space."
+            f"The disk that holds {directory} has {free // MEGABYTE} MB left, and {least // MEGABYTE} MB are needed:"
+            " free some space and start again."
         )
 
 
@@ -66,7 +67,10 @@ def stop_leftovers(layout: Layout, postgres: EmbeddedPostgres | None) -> list[st
 
 def is_ours(process: psutil.Process, layout: Layout) -> bool:
     try:
-        return process.pid != os.getpid() and process.environ().get(MARK) == str(layout.var)
+        # PostgreSQL's processes are stopped through their server, and last.
+        if process.pid == os.getpid() or process.name() == "postgres":
+            return False
+        return process.environ().get(MARK) == str(layout.var)
     except psutil.Error:
         return False  # gone, a zombie, or somebody else's: not one that we started
 

@@ -17,6 +17,7 @@ class Console:
         self.terminal = self.stream.isatty()
         self._live = ""
         self._lived = 0.0
+        self._gone = False
 
     def say(self, text: str = "") -> None:
         """A line that stays."""
@@ -51,5 +52,11 @@ class Console:
         self._write(f"{CLEAR_LINE if self.terminal else ''}{done} ({time.monotonic() - began:.1f} s)\n")
 
     def _write(self, text: str) -> None:
-        self.stream.write(text)
-        self.stream.flush()
+        if self._gone:
+            return
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except OSError:
+            self._gone = True  # said once, to end the run; while it stops, nobody listens
+            raise

@@ -92,11 +92,10 @@ def monitoring_programs(layout: Layout, environment: Mapping[str, str]) -> list[
     return found
 
 
-def load_program(layout: Layout, environment: Mapping[str, str]) -> Program:
-    users = environment.get("LOAD_USERS", "10")
-    command = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--only-summary"]
-    target = ["--users", users, "--spawn-rate", users, "--host", layout.url(layout.ports.web)]
-    return Program("load", [*command, *target, "--loglevel", "WARNING"])
+def load_program(layout: Layout) -> Program:
+    """Steady traffic; LOAD_USERS and LOAD_RATE are the locustfile's own settings."""
+    locust = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--only-summary"]
+    return Program("load", [*locust, "--loglevel", "WARNING", "--host", layout.url(layout.ports.web)])
 
 
 def configuration(layout: Layout, programs: list[Program]) -> str:

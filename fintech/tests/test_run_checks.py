@@ -1,5 +1,6 @@
 """What could stop a start, and the environment that a run gives its processes."""
 
+import io
 import os
 import socket
 import stat
@@ -9,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from fintech.run import RunError, checks
+from fintech.run.__main__ import Run
+from fintech.run.console import Console
 from fintech.run.layout import LONGEST_SOCKET_PATH, MARK, Layout, Ports, make_environment, read_ports
 from fintech.run.programs import monitoring_programs
 from fintech.run.tools import INSTALLED, UNPACKED, make_relative
@@ -27,8 +30,10 @@ def layout(tmp_path: Path) -> Layout:
 def test_a_disk_that_is_nearly_full_is_refused(layout, monkeypatch):
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda _: SimpleNamespace(free=42 * 1024**2))
 
-    with pytest.raises(RunError, match=r"has 42 MB left, and 500 MB are needed: free some space"):
-        checks.check_disk(layout.var)
+    checks.check_disk(layout.var, checks.LEAST_TO_GO_ON - 10 * checks.MEGABYTE)
+    for least, needed in ((checks.LEAST_TO_START, 500), (checks.LEAST_TO_GO_ON, 50)):
+        with pytest.raises(RunError, match=f"has 42 MB left, and {needed} MB are needed: free some space"):
+            checks.check_disk(layout.var, least)
 
 
 def test_only_one_run_holds_the_lock_and_the_other_learns_its_pid(layout):
@@ -110,6 +115,22 @@ def test_tools_that_are_not_installed_are_left_out(layout, monkeypatch):
 
     assert monitoring_programs(layout, {"ALERT_TOKEN": "given"}) == []
     assert read_secret(layout.secrets / "alert_token") == "given"
+
+
+def test_what_is_missing_is_said_with_the_way_to_get_it(layout, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("NO_LOAD", raising=False)
+    screen = io.StringIO()
+    run = Run(layout, Console(screen))
+    run.environment = {"ALERT_TOKEN": "given"}
+
+    names = [program.name for program in run._choose_programs()]
+
+    assert names == ["gateway", "metrics", "worker", "web", "load"]
+    assert screen.getvalue() == (
+        "Without alertmanager and prometheus: not installed. `make tools` puts Debian's into"
+        f" {layout.tools}, without root.\n"
+    )
 
 
 def test_unpacked_tools_run_where_their_files_are(layout, monkeypatch):

@@ -119,3 +119,15 @@ def test_a_step_that_fails_is_not_reported_as_done():
         raise RuntimeError
 
     assert "Migrated" not in screen.getvalue()
+
+
+def test_a_reader_who_left_ends_the_run_but_not_its_orderly_stop():
+    class Pipe(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    console = Console(Pipe())
+    with pytest.raises(BrokenPipeError):
+        console.say("Ready")
+
+    console.say("Stopping")

@@ -26,7 +26,7 @@ test: environment-dev ## Run all tests
 	$(PYTEST)
 
 prove: environment-dev ## Run the slow proofs in full
-	$(PYTEST) -m slow --timeout 3600
+	PROVE=1 $(PYTEST) -m slow --timeout 3600
 
 bench: environment-dev ## Measure payments a second beside the yardsticks
 	$(VENV)/python -m loadtests.bench

@@ -26,6 +26,8 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+# `make prove`: slow proofs run in full; otherwise in a bounded form.
+IN_FULL = os.environ.get("PROVE") == "1"
 
 T = TypeVar("T")
 

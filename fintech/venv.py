@@ -14,21 +14,31 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 VENV = BASE_DIR / ".venv"
 
 
+def fits() -> bool:
+    """Whether there is an environment of this very Python; one that was moved or whose Python is gone is not."""
+    configuration = VENV / "pyvenv.cfg"
+    if not (VENV / "bin" / "python").exists() or not configuration.exists():
+        return False
+    version = ".".join(map(str, sys.version_info[:2]))
+    return f"version = {version}." in configuration.read_text() and (VENV / "bin" / "pip").exists()
+
+
 def stamp_of(requirements: Path) -> str:
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return f"{python} {hashlib.sha256(requirements.read_bytes()).hexdigest()}"
+    return hashlib.sha256(requirements.read_bytes()).hexdigest()
 
 
 def is_current(requirements: Path) -> bool:
-    """The development pins include those of the platform, so either stamp may stand for them."""
-    stamps = [VENV / f"installed-{name}" for name in {requirements.name, "requirements-dev.txt"}]
-    wanted = {stamp.name: stamp_of(BASE_DIR / stamp.name.removeprefix("installed-")) for stamp in stamps}
-    return any(stamp.exists() and stamp.read_text() == wanted[stamp.name] for stamp in stamps)
+    """The development pins include those of the platform, so they may stand for them."""
+    for name in {requirements.name, "requirements-dev.txt"}:
+        stamp, pins = VENV / f"installed-{name}", BASE_DIR / name
+        if stamp.exists() and pins.exists() and stamp.read_text() == stamp_of(pins):
+            return fits()
+    return False
 
 
 def make(requirements: Path) -> None:
     began = time.monotonic()
-    if not (VENV / "bin" / "pip").exists():
+    if not fits():
         run([sys.executable, "-m", "venv", "--clear", str(VENV)], "Debian and Ubuntu need the package python3-venv")
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     # The pins are complete, so pip has nothing to resolve; Python compiles what it imports when it does.

@@ -42,6 +42,10 @@ class JsonView(APIView):
         raise Problem(405, "method_not_allowed", detail, headers={"Allow": ", ".join(self.allowed_methods)})
 
 
+def has_body(request: HttpRequest) -> bool:
+    return request.META.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in request.META
+
+
 def read_body(request: HttpRequest) -> bytes:
     """The body of a JSON request. Raises Problem: 400, 411, 413 or 415."""
     if request.META.get("HTTP_TRANSFER_ENCODING"):

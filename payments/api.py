@@ -14,7 +14,7 @@ from rest_framework.throttling import BaseThrottle
 
 from fintech.cards import contains_card_number, without_clock
 from fintech.problems import Problem
-from fintech.rest import JsonView, json_answer, read_body
+from fintech.rest import JsonView, has_body, json_answer, read_body
 from payments import metrics, openapi
 from payments.keys import Principal, authenticate
 from payments.lists import transaction_page
@@ -154,8 +154,8 @@ class RefundsView(PaymentsView):
         principal.require(ApiKey.Scope.REFUND)
         identifier = read_id(transaction_id)
         key = idempotency_key(request)
-        content = read_body(request._request)
-        body = read_shape(parse_json(content) if content.strip() else {}, RefundInput)
+        data = parse_json(read_body(request._request)) if has_body(request._request) else {}
+        body = read_shape(data, RefundInput)
         reply = create_refund(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
         return answer(request._request, reply)
 
@@ -203,4 +203,4 @@ def read_item(data: Any) -> BatchItem | Problem:
 def batch_result(reply: Reply | Problem) -> BatchResult:
     if isinstance(reply, Problem):
         return BatchResult(reply.status, ProblemDocument(**reply.body()))
-    return BatchResult(reply.status_code, reply.body)  # type: ignore[arg-type]
+    return BatchResult(reply.status_code, reply.body)

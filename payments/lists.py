@@ -8,6 +8,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -22,7 +23,8 @@ from payments.shapes import LARGEST_AMOUNT
 DEFAULT_LIMIT, LARGEST_LIMIT = 50, 200
 # An id is made a little before its row, by another clock: the index narrows down to this, `created_at` decides.
 SLACK = timedelta(minutes=1)
-EARLIEST, LATEST = datetime(1970, 1, 1, 0, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+# What a UUID v7 can tell, with the slack; a time beyond stands for its end.
+EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 _Filter = Callable[[TransactionQuerySet, str, str], TransactionQuerySet]
 
@@ -53,9 +55,10 @@ def _read_time(name: str, value: str) -> datetime:
         moment = parse_datetime(value)
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None or not EARLIEST <= moment <= LATEST:
-        raise invalid(name, "use a time from 1970 to 9999, such as 2026-01-31T12:00:00Z")
-    return moment
+    if moment is None or moment.tzinfo is None:
+        raise invalid(name, "use a time with its offset, such as 2026-01-31T12:00:00Z")
+    # PostgreSQL takes offsets of less than 16 hours, Python and RFC 3339 of up to 24.
+    return min(max(moment, EARLIEST), LATEST).astimezone(UTC)
 
 
 def _created_from(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
@@ -68,13 +71,19 @@ def _created_before(rows: TransactionQuerySet, name: str, value: str) -> Transac
     return rows.filter(id__lt=first_id_at(moment + SLACK), created_at__lt=moment)
 
 
-FILTERS: dict[str, tuple[_Filter, str]] = {
-    "status": (_by_status, "A status of the transaction."),
-    "currency": (_by_currency, "An ISO 4217 code."),
-    "created_from": (_created_from, "Created at this time or later, such as 2026-01-31T12:00:00Z."),
-    "created_before": (_created_before, "Created before this time."),
-    "amount_min": (_by_amount("amount__gte"), "At least this amount, in minor units."),
-    "amount_max": (_by_amount("amount__lte"), "At most this amount, in minor units."),
+_STATUS = {"type": "string", "enum": Transaction.Status.values}
+_CURRENCY = {"type": "string", "enum": sorted(EXPONENTS)}
+_TIME = {"type": "string", "format": "date-time"}
+_AMOUNT = {"type": "integer", "minimum": 0, "maximum": LARGEST_AMOUNT}
+
+# What narrows a list down: how, the value's JSON Schema, and a sentence for the OpenAPI document.
+FILTERS: dict[str, tuple[_Filter, dict[str, Any], str]] = {
+    "status": (_by_status, _STATUS, "A status of the transaction."),
+    "currency": (_by_currency, _CURRENCY, "An ISO 4217 code."),
+    "created_from": (_created_from, _TIME, "Created at this time or later, such as 2026-01-31T12:00:00Z."),
+    "created_before": (_created_before, _TIME, "Created before this time."),
+    "amount_min": (_by_amount("amount__gte"), _AMOUNT, "At least this amount, in minor units."),
+    "amount_max": (_by_amount("amount__lte"), _AMOUNT, "At most this amount, in minor units."),
 }
 
 
@@ -96,7 +105,7 @@ def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Trans
     if "idempotency_key" in query:
         taken = IdempotencyKey.objects.filter(merchant_id=merchant_id, key=query["idempotency_key"].replace("\0", " "))
         rows = rows.filter(id__in=taken.filter(kind="payment").values("resource_id"))
-    for name, (narrow, _) in FILTERS.items():
+    for name, (narrow, _, _) in FILTERS.items():
         if name in query:
             rows = narrow(rows, name, query[name])
     if "cursor" in query:

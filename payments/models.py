@@ -13,7 +13,7 @@ What must never be true, the database refuses: see the constraints here and the 
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 from django.contrib.postgres.fields import ArrayField
@@ -250,12 +250,11 @@ class IdempotencyKey(models.Model):
 
 
 class UnresolvedQuerySet(models.QuerySet["Unresolved"]):
-    def seconds_of_lease(self, resource_id: uuid.UUID) -> float | None:
-        """How long its first holder may still work on it, by the database's clock; None if nobody does."""
-        row = self.filter(resource_id=resource_id, attempts=0).annotate(now=Now()).first()
-        if row is None or row.lease_until <= row.now:
-            return None
-        return (row.lease_until - row.now).total_seconds()
+    def seconds_of_leases(self, resource_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, float]:
+        """How long the first holders may still work on them, by the database's clock; without those that are free."""
+        held = self.filter(resource_id__in=resource_ids, attempts=0, lease_until__gt=Now())
+        left = held.annotate(left=F("lease_until") - Now()).values_list("resource_id", "left")
+        return {resource_id: seconds.total_seconds() for resource_id, seconds in left}
 
     def release(self, leases: Iterable[tuple[uuid.UUID, uuid.UUID]], *, seconds: float = 0) -> None:
         """Give up (resource, token) leases that are still ours; the resolver may have them after `seconds`."""

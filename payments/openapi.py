@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from drf_spectacular.views import SpectacularJSONAPIView
@@ -62,7 +63,8 @@ PROBLEMS = {
     403: "The API key lacks the scope, or its merchant is not active.",
     404: "There is no such transaction of this merchant.",
     405: "The method is not allowed here.",
-    409: "The first request with this key is still being worked on: come back after Retry-After.",
+    409: "The first request with this key is still being worked on: come back after Retry-After. Or a refund of a "
+    "payment that did not succeed.",
     411: "The body has no Content-Length.",
     413: "The body is larger than 4 MiB.",
     415: "The body is not application/json.",
@@ -105,9 +107,9 @@ _KEY = OpenApiParameter(
 )
 _REQUEST_ID = OpenApiParameter(
     "X-Request-ID",
-    {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    str,
     OpenApiParameter.HEADER,
-    description="Returned as it was sent, and logged.",
+    description="Returned and logged: yours if it is 1 to 64 letters, digits, dots, dashes and no card number.",
 )
 _ID = OpenApiParameter("transaction_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
@@ -148,9 +150,13 @@ LIST = extend_schema(
     summary="List payments, newest first",
     tags=["transactions"],
     parameters=[
-        *(OpenApiParameter(name, str, description=text) for name, (_, text) in FILTERS.items()),
+        *(OpenApiParameter(name, schema, description=text) for name, (_, schema, text) in FILTERS.items()),
         OpenApiParameter("idempotency_key", str, description="The key that the payment was made with."),
-        OpenApiParameter("cursor", str, description="From `next` of the page before."),
+        OpenApiParameter(
+            "cursor",
+            {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"},
+            description="From `next` of the page before.",
+        ),
         OpenApiParameter(
             "limit",
             {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": DEFAULT_LIMIT},
@@ -205,15 +211,22 @@ LIST_REFUNDS = extend_schema(
 )
 
 
+class ApiKeyScheme(OpenApiAuthenticationExtension):
+    target_class = "payments.api.ApiKeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer"}
+
+
 def add_shapes(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """drf-spectacular's hook: the shapes as components, and the API key as the way to authenticate."""
+    """drf-spectacular's hook: the shapes as components, and which bodies cannot be left out."""
     _, components = msgspec.json.schema_components([*_INPUTS, *_OUTPUTS], ref_template=_REF)
     result.setdefault("components", {}).setdefault("schemas", {}).update(components)
-    result["components"]["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
-    result["security"] = [{"apiKey": []}]
-    for methods in result["paths"].values():
-        for operation in methods.values():
-            operation.pop("security", None)  # one way for all
+    operations = [operation for methods in result["paths"].values() for operation in methods.values()]
+    for operation in operations:
+        if "requestBody" in operation:
+            operation["requestBody"]["required"] = operation["operationId"] != "create_refund"
     return result
 
 

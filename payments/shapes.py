@@ -30,14 +30,20 @@ Amount = Annotated[
     Meta(ge=1, le=LARGEST_AMOUNT, description="In the currency's minor unit: 1250 is EUR 12.50, or JPY 1250."),
 ]
 CurrencyCode = Annotated[
-    str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217.", examples=["EUR"], min_length=3, max_length=3)
+    str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217.", extra_json_schema={"enum": sorted(EXPONENTS)})
 ]
 Country = Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166.", min_length=2, max_length=2)]
-Short = Annotated[str, Meta(min_length=1, max_length=255)]
-Long = Annotated[str, Meta(max_length=1000)]
+Moment = Annotated[datetime, Meta(tz=True)]
+# What `check_texts` refuses, for the OpenAPI document.
+_TEXT = {"pattern": "^[^\\u0000]*$"}
+Short = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=_TEXT)]
+Long = Annotated[str, Meta(max_length=1000, extra_json_schema=_TEXT)]
 Key = Annotated[str, Meta(min_length=1, max_length=255, pattern="^[!-~]+$", description="1 to 255 visible characters.")]
 Metadata = Annotated[
-    dict[Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=512)]],
+    dict[
+        Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema=_TEXT)],
+        Annotated[str, Meta(max_length=512, extra_json_schema=_TEXT)],
+    ],
     Meta(max_length=50, description="Up to 50 texts of your own."),
 ]
 
@@ -45,7 +51,7 @@ Metadata = Annotated[
 class PaymentMethod(Struct, forbid_unknown_fields=True):
     """How the customer pays. `token` stands for the card: numbers have no place here."""
 
-    type: Annotated[str, Meta(min_length=1, max_length=32, examples=["card"])]
+    type: Annotated[str, Meta(min_length=1, max_length=32, examples=["card"], extra_json_schema=_TEXT)]
     token: Short | None = None
     country: Country | None = None
 
@@ -97,8 +103,8 @@ class Payment(Struct):
     reference: str | None
     description: str | None
     metadata: dict[str, str]
-    created_at: datetime
-    settled_at: datetime | None
+    created_at: Moment
+    settled_at: Moment | None
 
 
 class RefundOutput(Struct):
@@ -110,8 +116,8 @@ class RefundOutput(Struct):
     reason: str | None
     failure: Failure | None
     gateway_reference: str | None
-    created_at: datetime
-    settled_at: datetime | None
+    created_at: Moment
+    settled_at: Moment | None
 
 
 class PaymentPage(Struct):
@@ -136,9 +142,13 @@ class ProblemDocument(Struct, omit_defaults=True):
     param: str | None = None
 
 
+_EITHER = [{"$ref": f"#/components/schemas/{name}"} for name in ("Payment", "ProblemDocument")]
+
+
 class BatchResult(Struct):
     status_code: int
-    body: Payment | ProblemDocument
+    # Payment | ProblemDocument: msgspec cannot describe a union of structures that have no tag.
+    body: Annotated[Any, Meta(extra_json_schema={"anyOf": _EITHER})]
 
 
 class BatchOutput(Struct):

@@ -17,7 +17,7 @@ from payments.gateway import Answer
 from payments.keys import Principal
 from payments.models import Unresolved
 from payments.services.charges import Pending, charge, settle_payments, stored_row
-from payments.services.idempotency import Reply, first_reply, location_of, replay_payment
+from payments.services.idempotency import Reply, first_reply, location_of, replay_payments
 from payments.shapes import BatchItem
 from payments.writer import writer
 
@@ -126,13 +126,9 @@ def _charge_and_settle(principal: Principal, stored: list[Pending], deadline: fl
 
 def _replay(principal: Principal, items: Mapping[int, BatchItem]) -> dict[int, Reply | Problem]:
     """What came of items whose key was taken before. Others may just have been charged, so no error ends the batch."""
-    replays: dict[int, Reply | Problem] = {}
-    away: Problem | None = None
-    for place, item in items.items():
-        try:
-            replays[place] = away or replay_payment(principal.merchant_id, item.idempotency_key, item)
-        except Problem as refusal:
-            replays[place] = refusal
-        except DATABASE_AWAY:
-            replays[place] = away = database_away()
-    return replays
+    requests = [(item.idempotency_key, item) for item in items.values()]
+    try:
+        replies = replay_payments(principal.merchant_id, requests)
+    except DATABASE_AWAY:
+        replies = [database_away() for _ in requests]
+    return dict(zip(items, replies, strict=True))

@@ -1,6 +1,7 @@
 """What to say when a key was already taken. A key belongs to one request of one merchant, across all endpoints."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,18 +43,37 @@ def location_of(transaction_id: Any) -> str:
 
 def replay_payment(merchant_id: int, key: str, body: PaymentInput) -> Reply:
     """The stored answer for a payment whose key was taken before; a Problem if it was for something else."""
-    taken = _taken(merchant_id, key, "payment")
-    # The lease is read before the status: if it is gone meanwhile, the status is the final one.
-    seconds = Unresolved.objects.seconds_of_lease(taken.resource_id)
-    row = Transaction.objects.get(id=taken.resource_id)
-    _refuse_other_body(payment_differs(row, body))
-    return _replay(show_transaction(row), row.is_final, seconds, location_of(row.id))
+    (reply,) = replay_payments(merchant_id, [(key, body)])
+    if isinstance(reply, Problem):
+        raise reply
+    return reply
+
+
+def replay_payments(merchant_id: int, requests: Sequence[tuple[str, PaymentInput]]) -> list[Reply | Problem]:
+    """The same for many, with as many queries as for one."""
+    keys = IdempotencyKey.objects.filter(merchant_id=merchant_id, key__in={key for key, _ in requests})
+    taken = {row.key: row for row in keys}
+    ids = [row.resource_id for row in taken.values()]
+    # The leases are read before the statuses: if one is gone meanwhile, the status is the final one.
+    leases = Unresolved.objects.seconds_of_leases(ids)
+    rows = Transaction.objects.in_bulk(ids)
+    replies: list[Reply | Problem] = []
+    for key, body in requests:
+        try:
+            _refuse_other_kind(taken[key], "payment")
+            row = rows[taken[key].resource_id]
+            _refuse_other_body(payment_differs(row, body))
+            replies.append(_replay(show_transaction(row), row.is_final, leases.get(row.id), location_of(row.id)))
+        except Problem as refusal:
+            replies.append(refusal)
+    return replies
 
 
 def replay_refund(merchant_id: int, key: str, transaction_id: Any, body: RefundInput) -> Reply:
     """The same for a refund."""
-    taken = _taken(merchant_id, key, "refund")
-    seconds = Unresolved.objects.seconds_of_lease(taken.resource_id)
+    taken = IdempotencyKey.objects.get(merchant_id=merchant_id, key=key)
+    _refuse_other_kind(taken, "refund")
+    seconds = Unresolved.objects.seconds_of_leases([taken.resource_id]).get(taken.resource_id)
     row = Refund.objects.select_related("transaction").get(id=taken.resource_id)
     differs = next(
         (
@@ -72,13 +92,11 @@ def replay_refund(merchant_id: int, key: str, transaction_id: Any, body: RefundI
     return _replay(show_refund(row), row.is_final, seconds, location)
 
 
-def _taken(merchant_id: int, key: str, kind: str) -> IdempotencyKey:
-    taken = IdempotencyKey.objects.get(merchant_id=merchant_id, key=key)
+def _refuse_other_kind(taken: IdempotencyKey, kind: str) -> None:
     if taken.kind != kind:
         metrics.RESULT["mismatch"].inc()
         detail = f"This key was used for another request: a {taken.kind}."
         raise Problem(422, "idempotency_key_reused", detail, param="Idempotency-Key")
-    return taken
 
 
 def payment_differs(row: Transaction, body: PaymentInput) -> str | None:

@@ -46,10 +46,13 @@ class KeysetChangeList(ChangeList):
     WINDOW = 100_000
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: list[str] | None = None) -> QuerySet[Any]:
-        for parameters in (self.params, self.filter_params):
-            parameters.pop(BEFORE, None)  # another filter starts at the newest again
         self.before = start_of_page(request, self.model)
+        for parameters in (self.params, self.filter_params):
+            parameters.pop(BEFORE, None)
         rows = super().get_queryset(request, exclude_parameters).defer(*self.model_admin.list_defer)
+        for spec in self.filter_specs:
+            # Unfold's form sends along what no filter uses, and another filter starts at the newest again.
+            spec.used_parameters[BEFORE] = self.before
         return rows if self.before is None else rows.filter(pk__lt=self.before)
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str]:

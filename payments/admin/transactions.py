@@ -36,7 +36,7 @@ from payments.presenters import show_failure
 from payments.services.idempotency import Reply
 from payments.services.refunds import create_refund
 from payments.services.resolution import request_resolution
-from payments.shapes import RefundInput, RefundOutput, read_shape
+from payments.shapes import LARGEST_AMOUNT, RefundInput, RefundOutput, read_shape
 
 
 def left_to_refund(payment: Transaction) -> int:
@@ -47,7 +47,7 @@ def left_to_refund(payment: Transaction) -> int:
 class RefundForm(forms.Form):
     """`key` is made when the form is shown: however often it is sent, there is one refund."""
 
-    amount = forms.IntegerField(widget=UnfoldAdminIntegerFieldWidget, min_value=1)
+    amount = forms.IntegerField(widget=UnfoldAdminIntegerFieldWidget, min_value=1, max_value=LARGEST_AMOUNT)
     reason = forms.CharField(
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}), required=False, help_text="Kept with the refund."
     )
@@ -60,6 +60,8 @@ class RefundForm(forms.Form):
         self.fields["amount"].help_text = f"{left} is {format_amount(left, payment.currency)}: all that is left."
 
     def clean(self) -> dict[str, Any]:
+        if "key" not in self.cleaned_data:
+            self.add_error(None, "Open this form again: what makes it safe to send is missing.")
         fields = {"amount": self.cleaned_data.get("amount"), "reason": self.cleaned_data.get("reason") or None}
         try:
             self.cleaned_data["body"] = read_shape(fields, RefundInput)

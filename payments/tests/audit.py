@@ -5,8 +5,9 @@ Called once nothing is unresolved any more; `settled` waits for that.
 
 from collections.abc import Iterable
 
-from fintech.testing import wait_until
+from fintech.testing import Platform, wait_until
 from loadtests.tests.simulator import Simulator
+from payments import kpis
 from payments.gateway import Gateway
 from payments.ledger_audit import audit_ledger
 from payments.models import Merchant, Transaction, Unresolved
@@ -31,3 +32,16 @@ def settled(*merchants: Merchant, within: float = 15) -> None:
 def left_open(merchants: Iterable[int]) -> int:
     payments = Transaction.objects.filter(merchant_id__in=merchants)
     return Unresolved.objects.filter(transaction_id__in=payments.values("id")).count()
+
+
+def counters_equal_rows(platform: Platform) -> bool:
+    """Over all of the life of this platform's metrics files: nothing lost, nothing counted twice."""
+
+    def read() -> kpis.Counters:
+        counters = kpis.Counters()
+        for port in (platform.metrics_port, platform.worker_port):
+            counters.add(kpis.scrape(f"http://127.0.0.1:{port}/metrics"))
+        return counters
+
+    drift = kpis.measure_drift(read)
+    return not any((*drift.transactions.values(), *drift.revenue.values()))

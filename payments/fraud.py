@@ -104,11 +104,17 @@ def score_payment(payment: PaymentInput, merchant: MerchantContext) -> Verdict:
     weights = merchant.fraud_weights
     reasons = [name for name, (_, applies) in RULES.items() if applies(payment, merchant)]
     score = min(1.0, round(sum(weights.get(name, RULES[name][0]) for name in reasons), 4))
-    metrics.FRAUD_SCORE.observe(score)
     return Verdict(score, reasons, blocked=score >= merchant.fraud_threshold)
 
 
 def _unscored(payment: PaymentInput, merchant: MerchantContext, error: ValueError) -> Verdict:
     logger.error("fraud_unscored", extra={"reason": str(error)})
-    metrics.FRAUD_UNSCORED.inc()
     return Verdict(None, ["unscored"], blocked=payment.amount >= merchant.unscored_limit_minor)
+
+
+def count_verdict(verdict: Verdict) -> None:
+    """Once for each payment that was stored: a replay is scored too, since only the database can tell."""
+    if verdict.score is None:
+        metrics.FRAUD_UNSCORED.inc()
+    else:
+        metrics.FRAUD_SCORE.observe(verdict.score)

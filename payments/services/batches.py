@@ -13,6 +13,7 @@ from django.db import connection
 
 from fintech.problems import DATABASE_AWAY, Problem, database_away
 from payments import metrics
+from payments.fraud import count_verdict
 from payments.gateway import Answer
 from payments.keys import Principal
 from payments.models import Unresolved
@@ -101,6 +102,8 @@ def _store(principal: Principal, pendings: list[Pending]) -> list[Pending]:
         pending.created_at = times.get(pending.id)
     stored = [pending for pending in pendings if pending.created_at is not None]
     metrics.RESULT["new"].inc(len(stored))
+    for pending in stored:
+        count_verdict(pending.verdict)
     return stored
 
 

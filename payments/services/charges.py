@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 from fintech.logging import request_id
 from fintech.problems import DATABASE_AWAY
 from payments import metrics
-from payments.fraud import Verdict, score_payment
+from payments.fraud import Verdict, count_verdict, score_payment
 from payments.gateway import Answer, gateway
 from payments.keys import Principal
 from payments.models import Transaction
@@ -96,6 +96,7 @@ def create_payment(*, principal: Principal, key: str, body: PaymentInput) -> Rep
             return replay_payment(principal.merchant_id, key, body)
         metrics.RESULT["new"].inc()
         pending.created_at = stored[pending.id]
+        count_verdict(pending.verdict)
         if pending.verdict.blocked:
             return first_reply(pending.shown_blocked(), location_of(pending.id))
         connection.close()  # the gateway may take seconds

@@ -5,6 +5,7 @@ from typing import Any
 from csp.middleware import CSPMiddleware
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django_prometheus.middleware import PrometheusAfterMiddleware
 from django_prometheus.utils import Time, TimeSince
 
@@ -12,7 +13,7 @@ from django_prometheus.utils import Time, TimeSince
 class ContentSecurityPolicyMiddleware(CSPMiddleware):
     """django-csp, with a few exceptions below the paths that need them; all else stays strict."""
 
-    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         for path, exceptions in settings.CONTENT_SECURITY_POLICY_EXCEPTIONS.items():
             if request.path.startswith(path):
                 response._csp_update = exceptions  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ with everything else that can go wrong. Plain Django views return `problem(...)`
 """
 
 import logging
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -99,10 +100,11 @@ def as_problem(error: Exception) -> Problem | None:
             return Problem(413, "body_too_large", "The body is larger than 4 MiB.")
         case exceptions.Throttled():
             # Whole seconds, rounded up: coming back a moment early would only be refused again.
-            headers = {"Retry-After": str(max(1, int(-(-(error.wait or 1) // 1))))}
+            seconds = getattr(error, "wait", None) or 1
+            headers = {"Retry-After": str(max(1, math.ceil(seconds)))}
             return Problem(429, "too_many_requests", "This API key sends too many requests.", headers=headers)
         case exceptions.MethodNotAllowed():
-            return Problem(405, "method_not_allowed", error.detail)
+            return Problem(405, "method_not_allowed", str(error.detail))
         case exceptions.APIException():
             return Problem(error.status_code, error.default_code, str(error.detail))
         case _ if isinstance(error, DATABASE_AWAY):

@@ -6,7 +6,7 @@ negotiation; authentication, throttling, errors and the schema are REST framewor
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 from django.conf import settings
@@ -34,10 +34,10 @@ class JsonView(APIView):
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[Any, str]:
         return self.renderer_classes[0](), "application/json"
 
-    def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
         return HttpResponse(status=204)  # REST framework adds `Allow`
 
-    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:  # type: ignore[override]
         detail = f"{request.method} is not allowed here; {', '.join(self.allowed_methods)} is."
         raise Problem(405, "method_not_allowed", detail, headers={"Allow": ", ".join(self.allowed_methods)})
 

@@ -46,7 +46,7 @@ _throttle = Throttle(settings.RUNTIME_DIR / "throttle", rate=settings.THROTTLE_R
 class ApiKeyAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Principal, None]:
         principal = authenticate(request.META.get("HTTP_AUTHORIZATION"))
-        request._request.log_fields["merchant"] = principal.merchant_id
+        request._request.log_fields["merchant"] = principal.merchant_id  # type: ignore[attr-defined]
         return principal, None
 
     def authenticate_header(self, request: Request) -> str:
@@ -57,7 +57,7 @@ class ApiKeyThrottle(BaseThrottle):
     """One request; a batch pays for its other items when it has been read."""
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        self._wait = _throttle.take(request.user.key_id)
+        self._wait = _throttle.take(request.user.key_id)  # type: ignore[union-attr]
         if self._wait:
             metrics.THROTTLED.inc()
         return not self._wait
@@ -69,6 +69,14 @@ class ApiKeyThrottle(BaseThrottle):
 class PaymentsView(JsonView):
     authentication_classes = [ApiKeyAuthentication]
     throttle_classes = [ApiKeyThrottle]
+
+    @staticmethod
+    def principal(request: Request, scope: str) -> Principal:
+        """Who is asking; a Problem 403 unless the key has `scope`."""
+        principal = request.user
+        assert isinstance(principal, Principal)
+        principal.require(scope)
+        return principal
 
 
 def idempotency_key(request: HttpRequest) -> str:
@@ -100,15 +108,14 @@ def answer(request: HttpRequest, reply: Reply) -> HttpResponse:
 class TransactionsView(PaymentsView):
     @openapi.LIST
     def get(self, request: Request) -> HttpResponse:
-        request.user.require(ApiKey.Scope.READ)
-        rows, following = transaction_page(request._request, request.user.merchant_id)
+        principal = self.principal(request, ApiKey.Scope.READ)
+        rows, following = transaction_page(request._request, principal.merchant_id)
         return json_answer(PaymentPage([show_transaction(row) for row in rows], following))
 
     @openapi.CREATE
     def post(self, request: Request) -> HttpResponse:
         start = time.perf_counter()
-        principal: Principal = request.user
-        principal.require(ApiKey.Scope.WRITE)
+        principal = self.principal(request, ApiKey.Scope.WRITE)
         key = idempotency_key(request)
         body = read_shape(parse_json(read_body(request._request)), PaymentInput)
         reply = create_payment(principal=principal, key=key, body=body)
@@ -131,8 +138,8 @@ class ShortNameView(TransactionsView):
 class TransactionView(PaymentsView):
     @openapi.RETRIEVE
     def get(self, request: Request, transaction_id: str) -> HttpResponse:
-        request.user.require(ApiKey.Scope.READ)
-        row = Transaction.objects.of(request.user.merchant_id).filter(id=read_id(transaction_id)).first()
+        principal = self.principal(request, ApiKey.Scope.READ)
+        row = Transaction.objects.of(principal.merchant_id).filter(id=read_id(transaction_id)).first()
         if row is None:
             raise Problem(404, "not_found", "There is no such transaction.")
         return json_answer(show_transaction(row))
@@ -141,8 +148,8 @@ class TransactionView(PaymentsView):
 class RefundsView(PaymentsView):
     @openapi.LIST_REFUNDS
     def get(self, request: Request, transaction_id: str) -> HttpResponse:
-        request.user.require(ApiKey.Scope.READ)
-        row = Transaction.objects.of(request.user.merchant_id).filter(id=read_id(transaction_id)).first()
+        principal = self.principal(request, ApiKey.Scope.READ)
+        row = Transaction.objects.of(principal.merchant_id).filter(id=read_id(transaction_id)).first()
         if row is None:
             raise Problem(404, "not_found", "There is no such transaction.")
         refunds = Refund.objects.filter(transaction=row).select_related("transaction").order_by("-id")
@@ -150,8 +157,7 @@ class RefundsView(PaymentsView):
 
     @openapi.REFUND
     def post(self, request: Request, transaction_id: str) -> HttpResponse:
-        principal: Principal = request.user
-        principal.require(ApiKey.Scope.REFUND)
+        principal = self.principal(request, ApiKey.Scope.REFUND)
         identifier = read_id(transaction_id)
         key = idempotency_key(request)
         data = parse_json(read_body(request._request)) if has_body(request._request) else {}
@@ -163,8 +169,7 @@ class RefundsView(PaymentsView):
 class BatchView(PaymentsView):
     @openapi.BATCH
     def post(self, request: Request) -> HttpResponse:
-        principal: Principal = request.user
-        principal.require(ApiKey.Scope.WRITE)
+        principal = self.principal(request, ApiKey.Scope.WRITE)
         items = read_items(parse_json(read_body(request._request)))
         take_items(principal, len(items))
         replies = create_batch(principal=principal, items=[read_item(item) for item in items])

@@ -27,9 +27,11 @@ FLOORS = [
 ]
 
 
-def http(world: World, server: str, path: str = "/v1/transactions", *, clients: int, seconds: float, batch: int = 0):
+def http(
+    world: World, server: str, path: str = "/v1/transactions", *, clients: int = 16, seconds: float, batch: int = 0
+) -> Contender:
     headers = {"Authorization": f"Bearer {world.api_key}"}
-    make = payment_requests(path if not batch else f"{path}/batch", headers, batch=batch)
+    make = payment_requests(f"{path}/batch" if batch else path, headers, batch=batch)
     return lambda: run_load(world.ports[server], make, clients=clients, seconds=seconds, payments=batch or 1)
 
 
@@ -61,19 +63,17 @@ def start_all(stack: ExitStack, world: World) -> None:
 
 def contenders(world: World, seconds: float) -> dict[str, Contender]:
     script = write_script(world)
-    usual = {"clients": 16, "seconds": seconds}
-    many = {"clients": 64, "seconds": seconds}
     return {
-        "ours, null gateway": http(world, "ours-null", **usual),
-        "ours, quiet": http(world, "ours-quiet", **usual),
+        "ours, null gateway": http(world, "ours-null", seconds=seconds),
+        "ours, quiet": http(world, "ours-quiet", seconds=seconds),
         "ours, batches of 100": http(world, "ours-null", clients=4, seconds=seconds, batch=100),
-        "ours, simulator": http(world, "ours", **usual),
-        "ours, 50 ms": with_latency(world, 50, http(world, "ours", **many)),
+        "ours, simulator": http(world, "ours", seconds=seconds),
+        "ours, 50 ms": with_latency(world, 50, http(world, "ours", clients=64, seconds=seconds)),
         "(a) pgbench": lambda: run_pgbench(world, script, clients=16, seconds=max(1, int(seconds))),
-        "(b) tutorial DRF": http(world, "tutorial", "/sales/", **usual),
-        "(c) FastAPI, null gateway": http(world, "fastapi-null", **usual),
-        "(c) FastAPI, simulator": http(world, "fastapi", **usual),
-        "(c) FastAPI, 50 ms": with_latency(world, 50, http(world, "fastapi", **many)),
+        "(b) tutorial DRF": http(world, "tutorial", "/sales/", seconds=seconds),
+        "(c) FastAPI, null gateway": http(world, "fastapi-null", seconds=seconds),
+        "(c) FastAPI, simulator": http(world, "fastapi", seconds=seconds),
+        "(c) FastAPI, 50 ms": with_latency(world, 50, http(world, "fastapi", clients=64, seconds=seconds)),
     }
 
 

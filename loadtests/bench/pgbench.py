@@ -8,8 +8,9 @@ from fintech.postgres import PROGRAMS
 from loadtests.bench.client import Result
 from loadtests.bench.servers import World
 
-ROW = """json_build_object('id', :id::text, 'merchant_id', :merchant::bigint, 'key', :id::text, 'amount', 1250, 'currency', 'EUR',
- 'status', 'processing', 'fraud_score', 0.0, 'fraud_reasons', '[]'::json, 'customer', 'c_42',
+ROW = """json_build_object('id', :id::text, 'merchant_id', :merchant::bigint, 'key', :id::text,
+ 'amount', 1250, 'currency', 'EUR', 'status', 'processing', 'fraud_score', 0.0, 'fraud_reasons', '[]'::json,
+ 'customer', 'c_42',
  'reference', 'order-7', 'payment_method', json_build_object('type', 'card', 'token', 'tok_visa'),
  'metadata', '{}'::json, 'lease_token', :id::text, 'lease_seconds', 8)"""
 SETTLED = """json_build_object('id', :id::text, 'lease_token', :id::text, 'status', 'succeeded', 'fee', 19,

@@ -52,6 +52,9 @@ class Sale(models.Model):
     class Meta:
         app_label = "tutorial"
 
+    def __str__(self) -> str:
+        return f"{self.amount} {self.currency}"
+
 
 class SaleSerializer(serializers.ModelSerializer):
     class Meta:
@@ -60,7 +63,7 @@ class SaleSerializer(serializers.ModelSerializer):
 
 
 class SaleViewSet(viewsets.ModelViewSet):
-    queryset = Sale.objects.all()
+    queryset = Sale._default_manager.all()
     serializer_class = SaleSerializer
 
 

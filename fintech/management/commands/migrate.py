@@ -1,15 +1,15 @@
 """`migrate`, as the schema's owner: the application's role may not change the schema."""
 
-from argparse import ArgumentParser
 from typing import Any
 
+from django.core.management.base import CommandParser
 from django.core.management.commands.migrate import Command as MigrateCommand
 
 from fintech.grants import grant_application_role
 
 
 class Command(MigrateCommand):
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.set_defaults(database="owner")
 

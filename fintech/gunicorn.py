@@ -32,6 +32,7 @@ forwarder_headers = ""
 control_socket_disable = True
 # Each request is logged once, as JSON, by fintech.logging; gunicorn's own log says what happens to workers.
 accesslog = None
+logger_class = "fintech.web_worker.Logger"
 logconfig_dict = {
     **settings.LOGGING,
     "loggers": {

@@ -5,6 +5,7 @@ import select
 from contextlib import suppress
 from typing import Any
 
+from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.http import errors
 from gunicorn.util import write_nonblock
 from gunicorn.workers.gthread import TConn, ThreadWorker
@@ -38,6 +39,11 @@ def problem_of(error: Exception) -> Problem | None:
 
 # A busy client sends its next request within a few milliseconds of the answer.
 PATIENCE_MILLISECONDS = 20
+
+
+class Logger(GunicornLogger):
+    def access(self, *_: Any) -> None:
+        """Nothing: with a `logconfig_dict` gunicorn prepares a line of its own that nobody would see."""
 
 
 class Worker(ThreadWorker):

@@ -1,0 +1,48 @@
+"""One platform for all tests of the API: they look at it from outside, each with merchants of its own."""
+
+import http.client
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fintech.testing import Platform, Reply
+from loadtests.tests.simulator import Simulator, running_gateway
+from payments.tests.conftest import Client
+
+
+@pytest.fixture(scope="package")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    with running_gateway(tmp_path_factory.mktemp("gateway")) as simulator:
+        yield simulator
+
+
+# Not for the whole session: its worker would settle what other tests leave to theirs.
+@pytest.fixture(scope="package")
+def platform(tmp_path_factory: pytest.TempPathFactory, gateway: Simulator) -> Iterator[Platform]:
+    with Platform(tmp_path_factory.mktemp("platform"), gateway=gateway) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _no_faults(gateway: Simulator) -> None:
+    gateway.request("PUT", "/control/profile", {}, token=gateway.control_token)
+
+
+@pytest.fixture(scope="package")
+def exchange(platform: Platform) -> Callable[[bytes], Reply]:
+    """Send these very bytes, which need not be HTTP, and read one answer."""
+
+    def send(content: bytes) -> Reply:
+        with socket.create_connection(("127.0.0.1", platform.port), timeout=10) as connection:
+            connection.sendall(content)
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            return Reply(response.status, response.read(), response.headers)
+
+    return send
+
+
+@pytest.fixture
+def other_client(make_client: Callable[[], Client]) -> Client:
+    return make_client()

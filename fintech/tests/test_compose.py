@@ -3,9 +3,9 @@
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from graphlib import TopologicalSorter
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -304,11 +304,16 @@ def test_each_service_is_in_the_manual(name):
     assert {word for word in row[1].split(", ") if word != "none"} == networks(name)
 
 
+def test_the_file_follows_the_specification_of_compose():
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    subprocess.run([*command, BASE_DIR / "docker-compose.yml"], check=True)
+
+
 def test_compose_itself_accepts_the_file():
     docker = shutil.which("docker")
     found = docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False)
     if not found or found.returncode != 0:
-        pytest.skip("docker compose is not installed")
+        pytest.skip("docker compose is not installed; the specification's schema was checked instead")
 
-    command = ["docker", "compose", "--file", str(Path(BASE_DIR, "docker-compose.yml")), "config", "--quiet"]
-    subprocess.run(command, check=True)
+    file = BASE_DIR / "docker-compose.yml"
+    subprocess.run(["docker", "compose", "--file", file, "config", "--quiet"], check=True)

@@ -1,0 +1,198 @@
+"""Pages of payments: newest first, each exactly once, and filtered by what the client knows."""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from fintech.testing import Platform
+from loadtests.tests.simulator import Simulator
+from payments.keys import create_api_key
+from payments.models import Merchant
+from payments.tests.conftest import ALL_SCOPES, Client
+
+PATH = "/v1/transactions"
+
+
+def ids(client: Client, **query: Any) -> list[str]:
+    reply = client.get(f"{PATH}?{urlencode(query)}")
+    assert reply.status == 200, reply.body
+    return [payment["id"] for payment in reply.body["data"]]
+
+
+def pages(client: Client, path: str) -> list[list[str]]:
+    found = []
+    while path:
+        reply = client.get(path)
+        assert reply.status == 200, reply.body
+        found.append([payment["id"] for payment in reply.body["data"]])
+        path = reply.body["next"]
+    return found
+
+
+def test_a_merchant_without_payments_has_an_empty_list(client):
+    assert client.get(PATH).body == {"data": [], "next": None}
+
+
+def test_pages_go_from_the_newest_to_the_oldest(client):
+    made = [client.pay().body["id"] for _ in range(7)]
+
+    found = pages(client, f"{PATH}?limit=3")
+
+    assert [len(page) for page in found] == [3, 3, 1]
+    assert list(chain(*found)) == made[::-1]
+
+
+def test_a_page_that_is_just_full_is_the_last(client):
+    for _ in range(3):
+        client.pay()
+
+    assert client.get(f"{PATH}?limit=3").body["next"] is None
+
+
+def test_new_payments_neither_repeat_nor_hide_any_on_later_pages(client):
+    made = [client.pay().body["id"] for _ in range(6)]
+    found, path = [], f"{PATH}?limit=2"
+    with ThreadPoolExecutor(4) as threads:
+        while path:
+            page = client.get(path).body
+            found += [payment["id"] for payment in page["data"]]
+            list(threads.map(lambda _: client.pay(), range(4)))
+            path = page["next"]
+
+    assert found == made[::-1]
+
+
+@pytest.fixture(scope="module")
+def shop(platform: Platform, gateway: Simulator) -> tuple[Client, dict[str, dict[str, Any]]]:
+    """A merchant with one payment of each kind, by name."""
+    merchant = Merchant.objects.create(name="A shop with one payment of each kind", country="DE")
+    _, secret = create_api_key(merchant=merchant, name="test", scopes=ALL_SCOPES)
+    client = Client(platform, merchant, secret)
+    gateway.profile(cancel_fails=True)
+    made = {
+        "succeeded": client.pay(1000, "EUR", key="order-1").body,
+        "declined": client.pay(1901, "EUR").body,
+        "failed": client.pay(1911, "USD").body,
+        "blocked": client.pay(5000, "JPY", payment_method={"type": "card", "token": "tok_fraud"}).body,
+        "unknown": client.pay(1922, "KWD", key="a b".replace(" ", "&")).body,
+    }
+    client.refund(made["succeeded"]["id"], 100, key="refund-1")
+    return client, made
+
+
+@pytest.mark.parametrize("status", ["succeeded", "declined", "failed", "blocked"])
+def test_by_status(shop, status):
+    client, made = shop
+
+    assert made[status]["status"] == status
+    assert ids(client, status=status) == [made[status]["id"]]
+
+
+def test_by_a_status_that_is_not_final(client, gateway):
+    gateway.profile(cancel_fails=True)
+    unknown = client.pay(1922).body
+    client.pay()
+
+    assert ids(client, status="unknown") == [unknown["id"]]
+    assert ids(client, status="processing") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"currency": "JPY"}, ["blocked"]),
+        ({"currency": "GBP"}, []),
+        ({"amount_min": 1911}, ["unknown", "blocked", "failed"]),
+        ({"amount_max": 1901}, ["declined", "succeeded"]),
+        ({"amount_min": 1901, "amount_max": 1911}, ["failed", "declined"]),
+        ({"amount_min": 0, "amount_max": 999_999_999_999}, ["unknown", "blocked", "failed", "declined", "succeeded"]),
+        ({"idempotency_key": "order-1"}, ["succeeded"]),
+        ({"idempotency_key": "a&b"}, ["unknown"]),
+        ({"idempotency_key": "order-2"}, []),
+        ({"idempotency_key": "refund-1"}, []),
+        ({"idempotency_key": "order-1\0"}, []),
+        ({"idempotency_key": ""}, []),
+        ({"status": "declined", "currency": "EUR", "amount_min": 1}, ["declined"]),
+        ({"status": "declined", "currency": "USD"}, []),
+        ({"limit": 200, "currency": "EUR"}, ["declined", "succeeded"]),
+    ],
+)
+def test_by_what_the_client_knows(shop, query, expected):
+    client, made = shop
+
+    assert ids(client, **query) == [made[name]["id"] for name in expected]
+
+
+def test_by_time_from_a_moment_on_and_before_it(shop):
+    client, made = shop
+    middle = made["failed"]["created_at"]
+
+    assert ids(client, created_from=middle) == [made[name]["id"] for name in ("unknown", "blocked", "failed")]
+    assert ids(client, created_before=middle) == [made[name]["id"] for name in ("declined", "succeeded")]
+    assert ids(client, created_from=middle, created_before=middle) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "number"),
+    [
+        ("created_from", "1970-01-01T00:00:00+10:00", 5),
+        ("created_from", "0001-01-01T00:00:00+23:59", 5),
+        ("created_before", "9999-12-31T23:59:59-23:59", 5),
+        ("created_before", "0417-07-27T16:48:06.0-22:19", 0),
+        ("created_from", "9999-12-31T23:59:59.999999Z", 0),
+    ],
+)
+def test_by_times_at_the_ends_of_the_calendar(shop, name, value, number):
+    assert len(ids(shop[0], **{name: value})) == number
+
+
+def test_pages_keep_their_filters(client):
+    made = [client.pay(amount).body["id"] for amount in (100, 5000, 100, 5000, 5000)]
+
+    found = pages(client, f"{PATH}?limit=1&amount_min=5000&currency=EUR&status=succeeded")
+
+    assert found == [[made[4]], [made[3]], [made[1]]]
+
+
+WRONG = [
+    *(("limit", value) for value in ["0", "201", "-1", "1.0", "1e1", "ten", "", " 1", "٣", "1" * 5000, "NaN"]),
+    *(("status", value) for value in ["paid", "", "SUCCEEDED", "succeeded\0", "succeeded,failed"]),
+    *(("currency", value) for value in ["", "eur", "EURO", "XXX", "ABC", "€"]),
+    *(("amount_min", value) for value in ["-1", "1.5", "1e3", "", "x", "9" * 13, "9" * 5000, "٣"]),
+    *(("amount_max", value) for value in ["-1", "1_000", "0x10", "true"]),
+    *(
+        ("created_from", value)
+        for value in ["", "yesterday", "2026-01-31", "2026-01-31T12:00:00", "2026-02-30T12:00:00Z", "1769699379", "\0"]
+    ),
+    ("created_before", "2026-01-31T12:00:00+99:00"),
+    *(("cursor", value) for value in ["", "x", "A" * 21, "A" * 23, "A" * 5000, "é" * 22, "=" * 22, "A" * 21 + "\0"]),
+    ("colour", "red"),
+    ("status[]", "failed"),
+    ("a" * 300, "1"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=[f"{name[:20]}={value[:24]!r}" for name, value in WRONG])
+def test_it_refuses_a_wrong_parameter_and_names_it(client, name, value):
+    reply = client.get(f"{PATH}?{quote(name)}={quote(value)}")
+
+    assert reply.status == 422, reply.body
+    assert reply.body["code"] in ("invalid_parameter", "unknown_parameter")
+    assert reply.body["param"] == name[:64]
+    assert reply.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("query", ["%ff=%fe", "limit=%ff", "&&&", "limit", "a=1;b=2", "%", "limit=1&limit=0", "=1"])
+def test_an_odd_query_string_is_a_422_or_means_nothing(client, query):
+    assert client.get(f"{PATH}?{query}").status == (200 if query == "&&&" else 422)
+
+
+@pytest.mark.parametrize("charset", ["hex", "idna", "utf-7", "rot13", "unknown-8", "undefined"])
+def test_the_query_is_utf_8_whatever_charset_is_named(client, charset):
+    headers = {"Content-Type": f"application/json; charset={charset}", "Authorization": f"Bearer {client.api_key}"}
+    reply = client.platform.request("GET", f"{PATH}?status=%66ailed&idempotency_key=%C3%BC", headers=headers)
+
+    assert (reply.status, reply.body) == (200, {"data": [], "next": None})

@@ -84,6 +84,10 @@ TEMPLATES = [
 ]
 
 
+# A host that vanishes can't say so: within ten seconds the connection is taken for lost (libpq's names).
+VANISHED = {"keepalives_idle": 4, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+
+
 def database(name: str, url: str, **options: Any) -> dict[str, Any]:
     """Django's settings of one PostgreSQL connection, from a URL or libpq's key=value form."""
     try:
@@ -100,7 +104,7 @@ def database(name: str, url: str, **options: Any) -> dict[str, Any]:
         "ENGINE": "django_prometheus.db.backends.postgresql",
         "CONN_HEALTH_CHECKS": True,
         **settings,
-        "OPTIONS": {"connect_timeout": 3, "options": timeouts, **parts, **options},
+        "OPTIONS": {"connect_timeout": 3, **VANISHED, "options": timeouts, **parts, **options},
     }
 
 
@@ -111,7 +115,13 @@ DATABASES = {
     "default": database(
         "DATABASE_URL",
         _DATABASE_URL,
-        pool={"min_size": 0, "max_size": env.integer("DATABASE_POOL_SIZE", 8, least=1), "timeout": 3},
+        pool={
+            "min_size": 0,
+            "max_size": env.integer("DATABASE_POOL_SIZE", 8, least=1),
+            "timeout": 3,
+            # By default its pauses double for five minutes, so that an outage lasts up to twice as long as it does.
+            "reconnect_timeout": 2,
+        },
     ),
     # Owns the schema: `manage.py migrate` alone uses it.
     "owner": database(

@@ -18,7 +18,7 @@ WITH input AS MATERIALIZED (
         request_id text, lease_token uuid, lease_seconds float8, writer_id bigint)
 ), won AS (
     INSERT INTO payments_idempotencykey (merchant_id, key, resource_id, kind)
-    SELECT merchant_id, key, id, 'payment' FROM input ORDER BY merchant_id, key
+    SELECT merchant_id, key, id, 'payment' FROM input ORDER BY merchant_id, key, id
     ON CONFLICT (merchant_id, key) DO NOTHING
     RETURNING resource_id
 ), stored AS (

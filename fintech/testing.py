@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 def wait_until(
-    condition: Callable[[], T], timeout: float = 10, what: str = "the condition", *, interval: float = 0.05
+    condition: Callable[[], T | None], timeout: float = 10, what: str = "the condition", *, interval: float = 0.05
 ) -> T:
     """What `condition` answers once that is true; an AssertionError that says `what` is missing otherwise."""
     deadline = time.monotonic() + timeout

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
+from functools import partial
 from http.client import HTTPException
 
 import psutil
@@ -38,12 +40,15 @@ class Load:
             try:
                 self.answers.append(self._own.pay())
             except (OSError, HTTPException) as error:
-                self.answers.append(Reply(0, repr(error), {}))
+                self.answers.append(Reply(0, repr(error), Message()))
             if self.answers[-1].status != 201:
                 self._stop.wait(0.05)
 
     def flows(self, since: int = 0) -> bool:
         return sum(answer.status == 201 for answer in self.answers[since:]) >= 5 * SHOPS
+
+    def has_more_than(self, number: int) -> bool:
+        return len(self.answers) > number
 
     def __enter__(self) -> "Load":
         for thread in self._threads:
@@ -62,7 +67,7 @@ def same_processes(own: OwnPlatform) -> Iterator[None]:
 
     def processes() -> set[int]:
         programs = (own.platform.web, own.platform.worker, own.platform.metrics)
-        parents = [psutil.Process(program.pid) for program in programs]
+        parents = [psutil.Process(program.pid) for program in programs if program is not None]
         return {process.pid for parent in parents for process in (parent, *parent.children(recursive=True))}
 
     before = processes()
@@ -92,7 +97,7 @@ def test_postgresql_restarts_under_load(own, mode):
             for _ in range(2):
                 own.server.restart(mode)
                 since = len(load.answers)
-                wait_until(lambda since=since: load.flows(since), timeout=10, what="payments flow again")
+                wait_until(partial(load.flows, since), timeout=10, what="payments flow again")
         check(own, load.answers)
 
 
@@ -120,5 +125,5 @@ def test_sessions_that_are_cut_under_load_cost_no_payment(own):
             for _ in range(15):
                 since = len(load.answers)
                 own.query(cut)
-                wait_until(lambda since=since: len(load.answers) > since + SHOPS, what="they go on")
+                wait_until(partial(load.has_more_than, since + SHOPS), what="they go on")
         check(own, load.answers)

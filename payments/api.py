@@ -25,6 +25,7 @@ from payments.services.charges import create_payment
 from payments.services.idempotency import Reply
 from payments.services.refunds import create_refund
 from payments.shapes import (
+    KEY_SCHEMA,
     LARGEST_BATCH,
     BatchItem,
     BatchOutput,
@@ -39,7 +40,7 @@ from payments.shapes import (
 )
 from payments.throttle import Throttle
 
-_KEY = re.compile(r"[!-~]{1,255}")
+_KEY = re.compile(str(KEY_SCHEMA["pattern"]))
 _throttle = Throttle(settings.RUNTIME_DIR / "throttle", rate=settings.THROTTLE_RATE, burst=settings.THROTTLE_BURST)
 
 
@@ -83,13 +84,17 @@ def idempotency_key(request: HttpRequest) -> str:
     key = request.META.get("HTTP_IDEMPOTENCY_KEY", "")
     if not key:
         raise Problem(400, "missing_idempotency_key", "Send an Idempotency-Key header.", param="Idempotency-Key")
-    if not _KEY.fullmatch(key):
-        detail = "An Idempotency-Key is 1 to 255 visible ASCII characters."
-        raise Problem(400, "invalid_idempotency_key", detail, param="Idempotency-Key")
+    check_key(key, "Idempotency-Key")
     if contains_card_number(without_clock(key)):
         detail = "Card numbers have no place here: use a random key, such as a UUID."
         raise Problem(422, "card_number", detail, param="Idempotency-Key")
     return key
+
+
+def check_key(key: str, param: str) -> None:
+    if not _KEY.fullmatch(key):
+        detail = "An idempotency key is 1 to 255 visible ASCII characters."
+        raise Problem(400, "invalid_idempotency_key", detail, param=param)
 
 
 def read_id(value: str) -> UUID:
@@ -197,6 +202,7 @@ def read_items(data: Any) -> list[Any]:
 def read_item(data: Any) -> BatchItem | Problem:
     try:
         item = read_shape(data, BatchItem)
+        check_key(item.idempotency_key, "idempotency_key")
     except Problem as refusal:
         if refusal.param == "idempotency_key" and refusal.code != "card_number":  # as for a single payment's header
             kind = "missing" if refusal.code == "missing_field" else "invalid"

@@ -100,7 +100,7 @@ _READ = _problems(401, 403, 429, 503)
 _WRITE = _problems(400, 401, 403, 411, 413, 415, 422, 429, 503)
 _KEY = OpenApiParameter(
     "Idempotency-Key",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$"},
+    {"type": "string", **shapes.KEY_SCHEMA},
     OpenApiParameter.HEADER,
     required=True,
     description="Yours, once for each payment or refund: the same key never charges twice.",

@@ -1,6 +1,10 @@
 """One payment over HTTP, through real processes."""
 
+import pytest
+
+from fintech.problems import Problem
 from fintech.testing import wait_until
+from payments.api import read_item
 from payments.models import Event, LedgerLeg, Transaction
 
 
@@ -29,3 +33,11 @@ def test_a_lost_reply_is_unknown_and_then_settled(client, gateway):
     path = f"/v1/transactions/{reply.body['id']}"
     wait_until(lambda: client.get(path).body["status"] == "succeeded", timeout=10, what="the resolver settles")
     assert Transaction.objects.get(id=reply.body["id"]).status == "succeeded"
+
+
+@pytest.mark.parametrize("key", ["", "two words", "order-7\n", "schlüssel", "x" * 256, 7])
+def test_a_batch_item_refuses_the_keys_that_a_header_does(key):
+    refusal = read_item({"idempotency_key": key, "amount": 1250, "currency": "EUR"})
+
+    assert isinstance(refusal, Problem)
+    assert (refusal.status, refusal.code, refusal.param) == (400, "invalid_idempotency_key", "idempotency_key")

@@ -96,6 +96,15 @@ def report(rounds: dict[str, list[Result]]) -> bool:
     return good
 
 
+def report_scrape() -> bool:
+    """Whether a scrape after 500 workers costs at most one and a half of a fresh one."""
+    command = [sys.executable, "-m", "loadtests.bench.scrape"]
+    fresh, later = map(float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    print(f"scrape: {fresh:.1f} ms after 3 workers, {later:.1f} ms after 504")
+    print(f"{'scrape after 500 workers / fresh':48}{later / fresh:10.2f}{'<= 1.50':>8}")
+    return later <= 1.5 * fresh
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=4, help="length of each contender's turn (4)")
@@ -113,7 +122,8 @@ def main() -> int:
             for name, run in runners.items():
                 rounds[name].append(run())
                 print(f"round {number + 1}/{options.rounds}  {name:32}{rounds[name][-1].rate:8.0f}/s", flush=True)
-        return 0 if report(rounds) else 1
+        good = report(rounds)
+        return 0 if report_scrape() and good else 1
 
 
 if __name__ == "__main__":

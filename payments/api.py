@@ -104,6 +104,14 @@ def read_id(value: str) -> UUID:
         raise Problem(404, "not_found", "There is no such transaction.") from None
 
 
+def find_transaction(principal: Principal, identifier: str) -> Transaction:
+    """The merchant's own; of another's there is nothing to say."""
+    found = Transaction.objects.of(principal.merchant_id).filter(id=read_id(identifier)).first()
+    if found is None:
+        raise Problem(404, "not_found", "There is no such transaction.")
+    return found
+
+
 def answer(request: HttpRequest, reply: Reply) -> HttpResponse:
     request.log_fields["transaction"] = str(getattr(reply.body, "transaction", reply.body.id))  # type: ignore[attr-defined]
     request.log_fields["status"] = reply.body.status  # type: ignore[attr-defined]
@@ -144,20 +152,15 @@ class TransactionView(PaymentsView):
     @openapi.RETRIEVE
     def get(self, request: Request, transaction_id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
-        row = Transaction.objects.of(principal.merchant_id).filter(id=read_id(transaction_id)).first()
-        if row is None:
-            raise Problem(404, "not_found", "There is no such transaction.")
-        return json_answer(show_transaction(row))
+        return json_answer(show_transaction(find_transaction(principal, transaction_id)))
 
 
 class RefundsView(PaymentsView):
     @openapi.LIST_REFUNDS
     def get(self, request: Request, transaction_id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
-        row = Transaction.objects.of(principal.merchant_id).filter(id=read_id(transaction_id)).first()
-        if row is None:
-            raise Problem(404, "not_found", "There is no such transaction.")
-        refunds = Refund.objects.filter(transaction=row).select_related("transaction").order_by("-id")
+        payment = find_transaction(principal, transaction_id)
+        refunds = Refund.objects.filter(transaction=payment).select_related("transaction").order_by("-id")
         return json_answer(RefundPage([show_refund(refund) for refund in refunds], None))
 
     @openapi.REFUND

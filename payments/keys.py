@@ -44,10 +44,6 @@ class Principal:
     fee_basis_points: int
     fraud: MerchantContext
 
-    @property
-    def is_authenticated(self) -> bool:
-        return True
-
     def require(self, scope: str) -> None:
         if scope not in self.scopes:
             raise Problem(403, "wrong_scope", f"This API key lacks the scope {scope}.")

@@ -121,8 +121,6 @@ def settle_payments(principal: Principal, answered: Sequence[tuple[Pending, Answ
             pending.id,
             pending.lease_token,
             answer,
-            amount=pending.body.amount,
-            currency=pending.body.currency,
             fee=fee_of(pending.body.amount, principal.fee_basis_points),
             actor="api",
         )
@@ -197,23 +195,12 @@ def stored_row(pending: Pending, principal: Principal, lease_seconds: float) -> 
     }
 
 
-def settled_row(
-    transaction_id: UUID,
-    lease_token: UUID,
-    answer: Answer,
-    *,
-    amount: int,
-    currency: str,
-    fee: int,
-    actor: str,
-) -> dict[str, Any]:
+def settled_row(transaction_id: UUID, lease_token: UUID, answer: Answer, *, fee: int, actor: str) -> dict[str, Any]:
     status = STATUS_OF_OUTCOME[answer.outcome]
     return {
         "id": transaction_id,
         "lease_token": lease_token,
         "status": status,
-        "amount": amount,
-        "currency": currency,
         "fee": fee if status == "succeeded" else 0,
         "failure_code": None if status == "succeeded" else answer.code,
         "gateway_reference": answer.reference,

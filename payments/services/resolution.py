@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
-from django.db import close_old_connections, connection
+from django.db import connection
 from django.db.models.functions import Now
 
 from payments.gateway import Answer, gateway
@@ -66,8 +66,7 @@ def _resolve_in_thread(lease: Lease) -> None:
     try:
         resolve_one(lease)
     finally:
-        close_old_connections()
-        connection.close()
+        connection.close()  # this thread's own, which no request ends
 
 
 def resolve_one(lease: Lease) -> str:
@@ -98,16 +97,8 @@ def _settle(lease: Lease, answer: Answer) -> None:
         settle_refund(lease.refund_id, lease.token, answer, actor="resolver")
         return
     payment = Transaction.objects.select_related("merchant").get(id=lease.transaction_id)
-    row = settled_row(
-        payment.id,
-        lease.token,
-        answer,
-        amount=payment.amount,
-        currency=payment.currency,
-        fee=fee_of(payment.amount, payment.merchant.fee_basis_points),
-        actor="resolver",
-    )
-    writer.settle([row])
+    fee = fee_of(payment.amount, payment.merchant.fee_basis_points)
+    writer.settle([settled_row(payment.id, lease.token, answer, fee=fee, actor="resolver")])
 
 
 def request_resolution(transaction_ids: Iterable[UUID], *, actor: str) -> int:

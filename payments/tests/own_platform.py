@@ -36,9 +36,20 @@ class OwnPlatform:
         path = "/v1/transactions"
         return self.platform.request("POST", path, body, api_key=self.api_key, key=key, timeout=timeout)
 
+    def refund(self, payment: str, amount: int, *, key: str) -> Reply:
+        path = f"/v1/transactions/{payment}/refunds"
+        return self.platform.request("POST", path, {"amount": amount}, api_key=self.api_key, key=key)
+
+    def pay_batch(self, payments: Sequence[tuple[int, str]]) -> Reply:
+        items = [
+            {"amount": amount, "currency": currency, "idempotency_key": secrets.token_hex(12)}
+            for amount, currency in payments
+        ]
+        return self.platform.request("POST", "/v1/transactions/batch", {"items": items}, api_key=self.api_key)
+
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.server.url("postgres", "fintech"), autocommit=True) as connection:
-            return connection.execute(statement, values).fetchall()
+            return connection.execute(statement, values or None).fetchall()
 
     def manage(self, *arguments: str) -> tuple[int, str]:
         """The exit code of `manage.py ...`, and what it printed."""

@@ -7,6 +7,8 @@ after the commit, by `payments/writer.py`.
 from django.conf import settings
 from prometheus_client import Counter, Gauge, Histogram, Summary
 
+from payments.models import Refund, Transaction
+
 # Edges on the SLO's threshold of 300 ms and around the gateway's usual times.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0, 10.0)
 
@@ -37,11 +39,11 @@ THROTTLED = Counter("throttled_requests_total", "Requests refused because their 
 REFUNDS = Counter("refunds_total", "Refunds that became final.", ["status"])
 
 # As children: looking a label up costs as much as counting.
-STATUS = {status: TRANSACTIONS.labels(status) for status in ("succeeded", "declined", "blocked", "failed")}
+STATUS = {status: TRANSACTIONS.labels(status) for status in Transaction.FINAL}
 OUTCOME = {
     outcome: GATEWAY_REQUESTS.labels(outcome) for outcome in ("approved", "declined", "error", "timeout", "unavailable")
 }
 RESULT = {result: IDEMPOTENCY.labels(result) for result in ("new", "replayed", "in_flight", "mismatch", "recovered")}
-REFUND_STATUS = {status: REFUNDS.labels(status) for status in ("succeeded", "failed")}
+REFUND_STATUS = {status: REFUNDS.labels(status) for status in Refund.FINAL}
 for _currency in settings.KPI_CURRENCIES:
     AMOUNT.labels(_currency)

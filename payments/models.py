@@ -9,7 +9,7 @@ LedgerLeg                   append-only double-entry ledger: the legs of one eve
 Writer, KpiRollup           which process committed which events, so that its counters can be set from the rows
 
 What must never be true, the database refuses: see the constraints here and the triggers in
-`migrations/0002_guards.py`. Writes are in `services.py` and `statements.py`; this file holds data and reads.
+`migrations/0002_guards.py`. Writes are in `services/` and `writer.py`; this file holds data and reads.
 """
 
 import uuid

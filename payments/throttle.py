@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from payments.shapes import LARGEST_BATCH
+
 _CELL = struct.Struct("d")
 CELLS = 65_536  # keys beyond that share a cell with another: both then count together
-LARGEST_COST = 1000  # a whole batch
 
 
 class Throttle:
@@ -24,7 +25,7 @@ class Throttle:
 
     def __init__(self, path: Path, *, rate: float, burst: float, clock: Callable[[], float] = time.time) -> None:
         self._interval, self._ahead, self._clock = 1 / rate, burst / rate, clock
-        self._most_ahead = self._ahead + LARGEST_COST * self._interval
+        self._most_ahead = self._ahead + LARGEST_BATCH * self._interval
         self._path, self._lock = path, threading.Lock()
         self._file: int | None = None
 

@@ -7,6 +7,6 @@ urlpatterns = [
     path("v1/transactions/batch", api.BatchView.as_view(), name="batch"),
     path("v1/transactions/<str:transaction_id>", api.TransactionView.as_view(), name="transaction"),
     path("v1/transactions/<str:transaction_id>/refunds", api.RefundsView.as_view(), name="refunds"),
-    # The short name of the first version.
+    # A short name for POST /v1/transactions.
     path("transaction", api.ShortNameView.as_view(), name="transaction-short"),
 ]

@@ -23,6 +23,7 @@ from fintech.problems import DATABASE_AWAY
 from payments import kpis
 from payments.currencies import to_major
 from payments.gateway import GatewayError, gateway
+from payments.models import Transaction
 from payments.services.resolution import resolve_due
 from payments.writer import writer
 
@@ -83,7 +84,7 @@ class LedgerCollector(Collector):
         if not view.leading:
             return
         transactions = CounterMetricFamily("ledger_transactions", "Committed final payments.", labels=["status"])
-        for status in ("succeeded", "declined", "blocked", "failed"):
+        for status in Transaction.FINAL:
             transactions.add_metric([status], view.totals.count.get(status, 0))
         amounts = CounterMetricFamily("ledger_amount", "Posted amounts, in major units.", labels=["currency"])
         for currency in sorted({*settings.KPI_CURRENCIES, *view.totals.amount}):

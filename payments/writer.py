@@ -25,12 +25,13 @@ from fintech import metrics as slots
 from fintech.connection import hung_up, open_connection
 from payments import metrics
 from payments.currencies import to_major
+from payments.shapes import LARGEST_BATCH
 from payments.statements import T1, T2, UNKNOWN
 
 logger = logging.getLogger("payments.writer")
 
 # A whole batch at most in one statement: it bounds how long the others wait.
-LARGEST_GROUP = 1000
+LARGEST_GROUP = LARGEST_BATCH
 
 
 def _unfinished() -> Exception:
@@ -55,7 +56,7 @@ class Tally:
 
     Counters are set to them, not incremented: floats that were added up can lie a hair above the same total read
     from the rows, and a counter that falls by a hair looks like a restart to Prometheus, which then counts its whole
-    value once more.
+    value once more. The library's public methods only add, hence the private attributes of its metrics.
     """
 
     def __init__(self) -> None:
@@ -224,7 +225,8 @@ class PaymentWriter:
                 self._end_earlier_sessions(connection)
                 self._writer_id = self._writer_id or self._register(connection, slot)
                 self._tally.load(self._totals(connection, slot))
-                connection.execute("SET enable_seqscan = off")  # see payments/statements.py
+                # Prepared plans are kept, and are made while tables are small: they must fit when those have grown.
+                connection.execute("SET enable_seqscan = off")
             except BaseException:
                 connection.close()
                 raise

@@ -18,20 +18,15 @@ from payments import metrics
 from payments.gateway import Answer, gateway
 from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
 from payments.presenters import show_refund
+from payments.services import charges
 from payments.services.charges import journal_of
 from payments.services.idempotency import Reply, first_reply, location_of, replay_refund
 from payments.shapes import RefundInput
 
 logger = logging.getLogger("payments")
 
-STATUS_OF_OUTCOME = {
-    "approved": "succeeded",
-    "declined": "failed",
-    "error": "failed",
-    "unavailable": "failed",
-    "cancelled": "failed",
-    "timeout": "unknown",
-}
+# A payment's, but a refund has no status `declined`: what the gateway refuses to give back has failed.
+STATUS_OF_OUTCOME = {**charges.STATUS_OF_OUTCOME, "declined": "failed"}
 
 
 @dataclass

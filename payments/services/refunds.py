@@ -56,8 +56,10 @@ def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: Ref
     )
     try:
         refund = settle_refund(refund.id, reserved.lease_token, answer, actor=actor)
-    except DATABASE_AWAY as error:
-        logger.warning("settle_failed", extra={"refund": str(refund.id), "error": type(error).__name__})
+    except Exception as error:  # no 5xx any more: the money may have moved, and the resolver clears it up
+        trace = None if isinstance(error, DATABASE_AWAY) else error
+        extra = {"refund": str(refund.id), "error": type(error).__name__}
+        logger.warning("settle_failed", exc_info=trace, extra=extra)
         refund.status = Refund.Status.UNKNOWN
     return first_reply(show_refund(refund), location_of(transaction_id) + "/refunds", answer.seconds)
 

@@ -6,10 +6,11 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, connections
+from django.db.models.functions import Now
 from django.db.transaction import atomic
 from psycopg.types.json import Jsonb
 
-from payments.models import Event, IdempotencyKey, LedgerLeg, Refund, Transaction
+from payments.models import Event, IdempotencyKey, LedgerLeg, Refund, Transaction, Unresolved
 from payments.services.charges import fee_of
 from payments.tests.audit import audit
 from payments.tests.shop import Shop
@@ -72,6 +73,20 @@ def test_a_refund_is_posted_against_its_payment(shop, gateway):
     shop.refund(payment, 400)
 
     assert legs_of(payment)[-2:] == [("refunds", 400), ("gateway_clearing", -400)]
+    audit(gateway, shop.merchant)
+
+
+def test_a_refund_that_could_not_be_stored_is_unknown_and_then_settled(shop, gateway, monkeypatch):
+    payment = pay(shop, 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr("payments.services.refunds._book", lambda *_: 1 / 0)
+        reply = shop.refund(payment, 400)
+    assert (reply.status_code, reply.body.status) == (202, "unknown")
+
+    Unresolved.objects.filter(refund_id=reply.body.id).update(lease_until=Now())
+    shop.resolve()
+
+    assert Refund.objects.get(id=reply.body.id).status == "succeeded"
     audit(gateway, shop.merchant)
 
 

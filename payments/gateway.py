@@ -160,7 +160,10 @@ class Gateway:
             raise GatewayError(f"the gateway does not answer: {type(error).__name__}") from error
         if response.status != 200:
             raise GatewayError(f"the gateway answered {response.status}")
-        return orjson.loads(response.data)
+        try:
+            return orjson.loads(response.data)
+        except orjson.JSONDecodeError as error:
+            raise GatewayError("the gateway's answer is not JSON") from error
 
 
 def _content(data: bytes) -> Any:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
+from urllib3 import HTTPResponse
 from uuid_utils.compat import uuid7
 
 from loadtests.tests.simulator import Simulator, running_gateway
@@ -295,6 +296,15 @@ def test_a_gateway_that_is_away_is_no_finding(fresh):
     gateway.kill()
 
     with pytest.raises(CommandError, match="cannot be read") as refusal:
+        run("reconcile", shop)
+    assert refusal.value.returncode == 2
+
+
+def test_an_answer_that_is_not_json_is_no_finding(fresh, monkeypatch):
+    shop, _ = fresh
+    monkeypatch.setattr("urllib3.PoolManager.request", lambda *_, **__: HTTPResponse(b"<html>", status=200))
+
+    with pytest.raises(CommandError, match="cannot be read: the gateway's answer is not JSON") as refusal:
         run("reconcile", shop)
     assert refusal.value.returncode == 2
 

@@ -125,6 +125,7 @@ KPI_TOTALS = migrations.RunSQL(
     DROP VIEW payments_kpi_totals;
     DROP VIEW payments_kpi_tail;
     DELETE FROM payments_kpiwatermark;
+    DELETE FROM payments_kpirollup; -- or what it holds would be counted again from the first event on
     """,
 )
 

@@ -79,9 +79,12 @@ def create_batch(*, principal: Principal, items: Sequence[BatchItem | Problem]) 
         for place, item in enumerate(items)
         if isinstance(item, BatchItem)
     }
-    with metrics.IN_PROGRESS.track_inprogress():
+    metrics.IN_PROGRESS.inc(len(pendings))
+    try:
         stored = _store(principal, list(pendings.values()))
         replies = _charge_and_settle(principal, stored, deadline)
+    finally:
+        metrics.IN_PROGRESS.dec(len(pendings))
     lost = {
         place: item
         for place, item in enumerate(items)

@@ -11,6 +11,7 @@ that settled them, so counters can be set from the rows after a crash (`payments
 
 import fcntl
 import os
+import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,6 @@ import prometheus_client.values
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import InfoMetricFamily, Metric
-from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -70,12 +70,22 @@ def prepare(role: str) -> None:
         path.unlink()
     try:
         for path in folder.glob("*.db"):
-            for _ in MmapedDict.read_all_values_from_file(str(path)):
-                pass
+            _check_length(path)
+        list(FilesCollector(folder).collect())
         epoch(role)
-    except (ValueError, RuntimeError, UnicodeDecodeError):  # a power cut can tear a file that is mapped
+    except OSError:
+        raise
+    except Exception:  # a power cut can tear a file that is mapped, in any way
         for path in [*folder.glob("*.db"), folder / "epoch"]:
             path.unlink(missing_ok=True)
+
+
+def _check_length(path: Path) -> None:
+    """A file begins with how much of it is used: from its own 8 bytes to all of it, or nothing yet."""
+    with path.open("rb") as file:
+        used = int.from_bytes(file.read(4), sys.byteorder, signed=True)
+    if used and not 8 <= used <= path.stat().st_size:
+        raise ValueError(f"{path.name} is torn")
 
 
 def claim(role: str, *, shared: bool) -> Slot:
@@ -138,7 +148,15 @@ class FilesCollector(Collector):
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
-        return MultiProcessCollector.merge(sorted(str(path) for path in self._folder.glob("*.db")))
+        return MultiProcessCollector.merge(sorted(str(path) for path in self._folder.glob("*.db") if _is_begun(path)))
+
+
+def _is_begun(path: Path) -> bool:
+    """A worker that starts takes its predecessor's gauges away and makes new ones, which are empty for an instant."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def render(role: str) -> bytes:

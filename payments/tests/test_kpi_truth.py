@@ -93,6 +93,9 @@ class Scraper:
                 samples = self._own.platform.scrape()
             except (OSError, HTTPException):
                 continue  # the exporter was killed
+            except ValueError as error:
+                self.fell.append(f"not metrics: {error}")
+                continue
             self.scrapes += 1
             counted = {name: value for name, value in samples.items() if "in_progress" not in name}
             self.fell += [f"{name}: {last[name]}, {now}" for name, now in counted.items() if now < last.get(name, now)]

@@ -25,7 +25,7 @@ try:
     USERS = integer("LOAD_USERS", 5, least=1)
     RATE = number("LOAD_RATE", 1, least=0.001)
 except SettingError as error:
-    sys.exit(str(error))
+    sys.exit(f"error: {error}")
 
 MOST_ATTEMPTS = 5
 LONGEST_PAUSE = 5.0  # seconds between two attempts

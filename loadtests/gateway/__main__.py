@@ -55,11 +55,11 @@ def main() -> None:
         store = Store(options.data)
         gateway = Gateway(store, **tokens, log=log)
     except (SettingError, StoreError, WrongProfile) as error:
-        sys.exit(str(error))
+        sys.exit(f"error: {error}")
     try:
         asyncio.run(serve(gateway, options.host, options.port, options.data))
     except (OSError, OverflowError) as error:
-        sys.exit(f"The gateway cannot listen on {options.host}:{options.port}: {error}.")
+        sys.exit(f"error: The gateway cannot listen on {options.host}:{options.port}: {error}.")
     finally:
         store.close()
 

@@ -42,7 +42,7 @@ def test_it_does_not_start_without_both_tokens(tmp_path, missing):
     result = start("--port", "0", "--data", str(tmp_path / "data"), **tokens)
 
     assert result.returncode == 1
-    assert result.stderr.startswith(f"{missing} is not set")
+    assert result.stderr.startswith(f"error: {missing} is not set")
     assert result.stderr.count("\n") == 1
 
 
@@ -52,7 +52,7 @@ def test_a_token_may_come_from_a_file_and_one_that_cannot_be_read_is_named(tmp_p
     result = start("--port", "0", "--data", str(tmp_path / "data"), **env)
 
     assert result.returncode == 1
-    assert result.stderr.startswith("GATEWAY_CONTROL_TOKEN_FILE=")
+    assert result.stderr.startswith("error: GATEWAY_CONTROL_TOKEN_FILE=")
 
 
 def test_it_does_not_start_on_a_busy_port(tmp_path):
@@ -62,7 +62,7 @@ def test_it_does_not_start_on_a_busy_port(tmp_path):
         result = start("--port", port, "--data", str(tmp_path / "data"), **TOKENS)
 
     assert result.returncode == 1
-    assert result.stderr.startswith(f"The gateway cannot listen on 127.0.0.1:{port}: ")
+    assert result.stderr.startswith(f"error: The gateway cannot listen on 127.0.0.1:{port}: ")
     assert result.stderr.count("\n") == 1
 
 
@@ -79,7 +79,7 @@ def test_it_does_not_start_with_data_that_it_cannot_write(tmp_path):
     result = start("--port", "0", "--data", str(tmp_path), **TOKENS)
 
     assert result.returncode == 1
-    assert result.stderr.startswith(f"The data file {tmp_path} cannot be used: ")
+    assert result.stderr.startswith(f"error: The data file {tmp_path} cannot be used: ")
 
 
 def test_two_processes_cannot_share_the_data(own_gateway):

@@ -32,6 +32,7 @@ def application(render: Callable[[], bytes]) -> WSGIApplication:
     return answer
 
 
+# `_SilentHandler` keeps a scrape out of standard error; `start_wsgi_server`, the public way to it, serves no /health.
 def listen(address: tuple[str, int], render: Callable[[], bytes]) -> WSGIServer:
     return make_server(*address, application(render), ThreadingWSGIServer, handler_class=_SilentHandler)
 

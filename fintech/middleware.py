@@ -33,6 +33,7 @@ class ApiMetricsMiddleware(PrometheusAfterMiddleware):
         pass
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        # Private names of django-prometheus, as its own middleware labels a view and a method.
         view, method = self._get_view_name(request), self._method(request)
         self.metrics.responses_by_status_view_method.labels(str(response.status_code), view, method).inc()
         started = request.prometheus_after_middleware_event  # type: ignore[attr-defined]

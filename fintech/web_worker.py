@@ -59,6 +59,7 @@ class Worker(ThreadWorker):
         return result
 
     def _has_next_request(self, conn: TConn) -> bool:
+        # Private, but a thread pool says nowhere else whether work is waiting.
         if conn.is_http2 or self.tpool._work_queue.qsize():
             return False
         if conn.parser.unreader.buf.getvalue():

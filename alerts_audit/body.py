@@ -7,10 +7,11 @@ final, and 10,000 alerts are 6 MB.
 import time
 from typing import Any
 
+from fintech.rest import STALL_SECONDS
+
 LIMIT = 16 * 1024 * 1024
 STEP = 64 * 1024
-# A sender that stalls, or takes longer than this for all of it, holds a thread of ours.
-STALL_SECONDS = 5
+# A sender that drips for longer than this holds a thread of ours, as one that stalls does.
 DEADLINE_SECONDS = 30
 
 

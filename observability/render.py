@@ -1,6 +1,6 @@
 """Prometheus's and Alertmanager's configuration for one machine.
 
-The files beside this one are what Compose mounts. `render` copies them and changes the addresses, so that
+The files beside this one name the services as Compose does. `render` copies them and changes the addresses, so that
 `make run` and the tests use the same rules and the same routes.
 """
 

@@ -1,6 +1,6 @@
 """Our own application with a gateway that approves at once, in the process: what is left is ours.
 
-The one module of the load tests that knows the application from inside. `BENCH_QUIET=1` also turns metrics and
+Of the load tests, only the benchmark knows the application from inside. `BENCH_QUIET=1` also turns metrics and
 logs off, to tell what they cost.
 """
 

@@ -7,7 +7,6 @@ database. Workers are forks that take a slot, count in the metrics of payments, 
 import os
 import signal
 import statistics
-import sys
 import tempfile
 import time
 
@@ -75,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -30,7 +30,14 @@ Amount = Annotated[
     Meta(ge=1, le=LARGEST_AMOUNT, description="In the currency's minor unit: 1250 is EUR 12.50, or JPY 1250."),
 ]
 CurrencyCode = Annotated[
-    str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217.", extra_json_schema={"enum": sorted(EXPONENTS)})
+    str,
+    Meta(
+        pattern="^[A-Z]{3}$",
+        min_length=3,
+        max_length=3,
+        description="ISO 4217.",
+        extra_json_schema={"enum": sorted(EXPONENTS)},
+    ),
 ]
 Country = Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166.", min_length=2, max_length=2)]
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -205,7 +212,7 @@ def shorten(name: str) -> str:
     return printable(name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "...")
 
 
-_PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
+_PATH = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _NAMED = re.compile(r"(?:required|unknown) field `([^`]*)`")
 
 

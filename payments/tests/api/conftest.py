@@ -3,6 +3,7 @@
 import http.client
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -25,8 +26,13 @@ def platform(tmp_path_factory: pytest.TempPathFactory, gateway: Simulator) -> It
 
 
 @pytest.fixture(autouse=True)
-def _no_faults(gateway: Simulator) -> None:
-    gateway.request("PUT", "/control/profile", {}, token=gateway.control_token)
+def _no_faults(gateway: Simulator) -> Iterator[None]:
+    """Each test finds a simulator without faults, and leaves it so."""
+    control = partial(gateway.request, path="/control/profile", token=gateway.control_token)
+    before = control("GET").body
+    yield
+    if control("GET").body != before:
+        control("PUT", body=before)
 
 
 @pytest.fixture(scope="package")

@@ -104,10 +104,12 @@ def _settle(lease: Lease, answer: Answer) -> None:
 def request_resolution(transaction_ids: Iterable[UUID], *, actor: str) -> int:
     """Let the resolver try these, and their refunds, at its next turn; returns how many were waiting."""
     waiting = Unresolved.objects.filter(transaction_id__in=list(transaction_ids), lease_token=None)
-    found = list(waiting.values_list("resource_id", "transaction_id", "refund_id"))
-    for resource_id, transaction_id, refund_id in found:
-        Unresolved.objects.filter(resource_id=resource_id, lease_token=None).update(lease_until=Now())
-        Event.objects.create(
-            transaction_id=transaction_id, refund_id=refund_id, kind="resolution_requested", actor=actor
-        )
-    return len(found)
+    asked = 0
+    for resource_id, transaction_id, refund_id in waiting.values_list("resource_id", "transaction_id", "refund_id"):
+        # The resolver may just have taken it.
+        if Unresolved.objects.filter(resource_id=resource_id, lease_token=None).update(lease_until=Now()):
+            Event.objects.create(
+                transaction_id=transaction_id, refund_id=refund_id, kind="resolution_requested", actor=actor
+            )
+            asked += 1
+    return asked

@@ -20,8 +20,8 @@ bind = f"{host}:{port}"
 worker_class = "fintech.web_worker.Worker"
 # A thread that waits for the gateway is not a stuck worker: the heartbeat comes from the main thread.
 timeout = 30
-# A payment in hand may take as long as the gateway's deadline; then it is answered, and only then we go.
-graceful_timeout = int(settings.GATEWAY_DEADLINE_SECONDS) + 5
+# A payment in hand may take as long as the gateway's deadline, a batch as its own; then it is answered, and we go.
+graceful_timeout = int(max(settings.GATEWAY_DEADLINE_SECONDS, settings.BATCH_DEADLINE_SECONDS)) + 5
 keepalive = 75  # longer than a proxy's, so that it is the proxy that closes idle connections
 backlog = 2048
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - the heartbeat file must not wait for a disk

@@ -57,7 +57,7 @@ def service_programs(layout: Layout) -> list[Program]:
         Program(
             "web",
             [python, "-m", "gunicorn", "-c", "fintech/gunicorn.py", "fintech.wsgi"],
-            stop_seconds=30,  # above the gateway's deadline: payments in hand are answered first
+            stop_seconds=90,  # above gunicorn's graceful_timeout, whatever the deadlines: what is in hand is answered
         ),
     ]
 

@@ -266,7 +266,7 @@ def test_what_stays_up_has_a_health_check_and_comes_back(name):
 
 @every_running_service
 def test_nothing_is_killed_while_a_payment_may_be_in_hand(name):
-    graceful = settings.GATEWAY_DEADLINE_SECONDS + 5  # fintech/gunicorn.py
+    graceful = max(settings.GATEWAY_DEADLINE_SECONDS, settings.BATCH_DEADLINE_SECONDS) + 5  # fintech/gunicorn.py
     assert seconds(SERVICES[name]["stop_grace_period"]) > graceful
 
 

@@ -1,6 +1,7 @@
 """One platform for all tests of the API: they look at it from outside, each with merchants of its own."""
 
 import http.client
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,7 +10,9 @@ import pytest
 
 from fintech.testing import Platform, Reply
 from loadtests.tests.simulator import Simulator, running_gateway
-from payments.tests.conftest import Client
+from payments.keys import create_api_key
+from payments.models import Merchant
+from payments.tests.conftest import ALL_SCOPES, Client
 
 
 @pytest.fixture(scope="package")
@@ -47,6 +50,17 @@ def exchange(platform: Platform) -> Callable[[bytes], Reply]:
             return Reply(response.status, response.read(), response.headers)
 
     return send
+
+
+@pytest.fixture(scope="package")
+def make_shop(platform: Platform) -> Callable[[], Client]:
+    """A client for a whole module."""
+
+    def make() -> Client:
+        merchant = Merchant.objects.create(name=f"Shop {secrets.token_hex(8)}", country="DE")
+        return Client(platform, merchant, create_api_key(merchant=merchant, name="test", scopes=ALL_SCOPES)[1])
+
+    return make
 
 
 @pytest.fixture

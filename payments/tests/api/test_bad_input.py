@@ -9,20 +9,18 @@ from typing import Any
 import pytest
 
 from fintech.testing import Reply
-from payments.keys import create_api_key
-from payments.models import IdempotencyKey, Merchant, Refund, Transaction
+from payments.models import IdempotencyKey, Refund, Transaction
 from payments.shapes import LARGEST_AMOUNT
-from payments.tests.conftest import ALL_SCOPES, Client
+from payments.tests.conftest import Client
 
 PATH = "/v1/transactions"
 GOOD: dict[str, Any] = {"amount": 1250, "currency": "EUR"}
 
 
 @pytest.fixture(scope="module")
-def shop(platform) -> Client:
+def shop(make_shop) -> Client:
     """One merchant that never gets a payment."""
-    merchant = Merchant.objects.create(name="A shop that sends nonsense", country="DE")
-    return Client(platform, merchant, create_api_key(merchant=merchant, name="test", scopes=ALL_SCOPES)[1])
+    return make_shop()
 
 
 @pytest.fixture(autouse=True)

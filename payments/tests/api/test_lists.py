@@ -7,11 +7,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from fintech.testing import Platform
-from loadtests.tests.simulator import Simulator
-from payments.keys import create_api_key
-from payments.models import Merchant
-from payments.tests.conftest import ALL_SCOPES, Client
+from payments.tests.conftest import Client
 
 PATH = "/v1/transactions"
 
@@ -66,12 +62,9 @@ def test_new_payments_neither_repeat_nor_hide_any_on_later_pages(client):
 
 
 @pytest.fixture(scope="module")
-def shop(platform: Platform, gateway: Simulator) -> tuple[Client, dict[str, dict[str, Any]]]:
+def shop(make_shop) -> tuple[Client, dict[str, dict[str, Any]]]:
     """A merchant with one payment of each kind, by name."""
-    merchant = Merchant.objects.create(name="A shop with one payment of each kind", country="DE")
-    _, secret = create_api_key(merchant=merchant, name="test", scopes=ALL_SCOPES)
-    client = Client(platform, merchant, secret)
-    gateway.profile(cancel_fails=True)
+    client = make_shop()
     made = {
         "succeeded": client.pay(1000, "EUR", key="order-1").body,
         "declined": client.pay(1901, "EUR").body,

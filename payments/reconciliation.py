@@ -18,11 +18,14 @@ from payments.gateway import Gateway
 from payments.ledger_audit import MOST_FINDINGS, Finding
 from payments.lists import first_id_at
 
-COPY = "COPY moved (kind, key, name, charge, amount, currency) FROM STDIN"
+COPY = "COPY moved (kind, key, name, charge, amount, currency, reference) FROM STDIN"
+
+AS_THEY_ARE = ("charge", "amount", "currency", "reference")
 
 TABLES = """
 CREATE TEMP TABLE moved (
-    kind text NOT NULL, key uuid, name text NOT NULL, charge text, amount bigint NOT NULL, currency text NOT NULL);
+    kind text NOT NULL, key uuid, name text NOT NULL, charge text, amount bigint NOT NULL, currency text NOT NULL,
+    reference text);
 CREATE TEMP TABLE in_hand (key uuid PRIMARY KEY);
 CREATE TEMP TABLE booked (
     kind text NOT NULL, key uuid NOT NULL, charge uuid NOT NULL, amount numeric NOT NULL, currency text NOT NULL,
@@ -47,10 +50,11 @@ GROUP BY event.refund_id, leg.transaction_id, leg.currency, payment.merchant_id
 
 COMPARE = """
 WITH theirs AS (
-    SELECT kind, key, name, charge, currency, sum(amount) AS amount FROM moved GROUP BY 1, 2, 3, 4, 5
+    SELECT kind, key, name, charge, currency, sum(amount) AS amount, string_agg(reference, ', ') AS reference
+    FROM moved GROUP BY 1, 2, 3, 4, 5
 )
-SELECT 'missing_in_ledger', theirs.name, format('the gateway made a %%s of %%s %%s; here it is %%s', theirs.kind,
-    theirs.amount, theirs.currency, coalesce(payment.status, refund.status, 'not known'))
+SELECT 'missing_in_ledger', theirs.name, format('the gateway made a %%s of %%s %%s (%%s); here it is %%s',
+    theirs.kind, theirs.amount, theirs.currency, theirs.reference, coalesce(payment.status, refund.status, 'not known'))
 FROM theirs
 LEFT JOIN booked ON (booked.kind, booked.key) = (theirs.kind, theirs.key)
 LEFT JOIN in_hand ON in_hand.key = theirs.key
@@ -144,7 +148,7 @@ def _records(gateway: Gateway, since: UUID | None, progress: Callable[[int], Non
         for record in page["records"]:
             key = _our_id(record["key"])
             if since is None or key is None or key >= since:
-                yield record["kind"], key, record["key"], record["charge"], record["amount"], record["currency"]
+                yield record["kind"], key, *(record[name] for name in ("key", *AS_THEY_ARE))
         read += len(page["records"])
         progress(read)
         after = page["next"]

@@ -14,7 +14,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prove bench lint format tools requirements secrets clean python environment environment-dev
+.PHONY: help run test prove bench lint format reconcile audit tools requirements secrets clean python environment environment-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ lint: environment-dev ## Check style, format and types
 format: environment-dev ## Bring the code into the project's format
 	$(VENV)/ruff check --fix .
 	$(VENV)/ruff format .
+
+reconcile: environment ## Compare the ledger of `make run` with the gateway's record, item by item
+	@$(VENV)/python -m fintech.run.manage reconcile
+
+audit: environment ## Check the books of `make run` in themselves
+	@$(VENV)/python -m fintech.run.manage audit_ledger
 
 tools: environment ## Fetch Debian's Prometheus and Alertmanager into var/tools, without root
 	@$(VENV)/python -m fintech.run.tools

@@ -44,8 +44,7 @@ def environment(directory: Path, server: EmbeddedPostgres) -> dict[str, str]:
     return {
         "DJANGO_SETTINGS_MODULE": "fintech.settings",
         "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
-        "DATABASE_URL": server.url("app", "fintech"),
-        "DATABASE_OWNER_URL": server.url("owner", "fintech"),
+        **server.urls("fintech"),
         "GATEWAY_TOKEN": secrets.token_urlsafe(32),
         "GATEWAY_CONTROL_TOKEN": secrets.token_urlsafe(32),
         "METRICS_TOKEN": secrets.token_urlsafe(32),

@@ -1,6 +1,8 @@
 """Is it alive, and can it work? And the metrics on the web's own port."""
 
 import hmac
+from collections.abc import Callable
+from functools import wraps
 
 from django.conf import settings
 from django.db import connections
@@ -12,13 +14,27 @@ from fintech.metrics import render
 from fintech.problems import DATABASE_AWAY, problem
 
 _migrated = False
+View = Callable[[HttpRequest], HttpResponse]
 
 
+def safe_methods(view: View) -> View:
+    @wraps(view)
+    def guarded(request: HttpRequest) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            detail = f"{request.method} is not allowed here; GET is."
+            return problem(405, "method_not_allowed", detail, headers={"Allow": "GET, HEAD"})
+        return view(request)
+
+    return guarded
+
+
+@safe_methods
 def health(request: HttpRequest) -> HttpResponse:
     """The process answers. Nothing else is asked: a database that is away is no reason to restart the web."""
     return JsonResponse({"status": "ok"})
 
 
+@safe_methods
 def ready(request: HttpRequest) -> HttpResponse:
     """The database answers and its schema is this code's."""
     global _migrated  # noqa: PLW0603 - migrations are never taken back under a running process
@@ -37,6 +53,7 @@ def ready(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ready", "database": "ok", "migrations": "ok"})
 
 
+@safe_methods
 def metrics(request: HttpRequest) -> HttpResponse:
     """For a scraper that cannot reach the inner port 9464; takes METRICS_TOKEN."""
     if settings.METRICS_TOKEN != "open":  # noqa: S105 - the word that opens the metrics

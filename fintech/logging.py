@@ -105,6 +105,8 @@ class RequestLogMiddleware:
         response["X-Request-ID"] = identifier
         if not response.streaming:  # CommonMiddleware would, where a browser is; without it gunicorn sends chunks
             response.setdefault("Content-Length", str(len(response.content)))
+            if request.method == "HEAD":
+                response.content = b""
         match = request.resolver_match
         logger.info(
             "request",

@@ -72,6 +72,10 @@ class EmbeddedPostgres:
         host = quote(str(self.socket_dir), safe="")
         return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?host={host}&port={PORT}"
 
+    def urls(self, database: str) -> dict[str, str]:
+        """The settings that lead the application to `database`, as its two roles."""
+        return {"DATABASE_URL": self.url("app", database), "DATABASE_OWNER_URL": self.url("owner", database)}
+
     def command(self) -> list[str]:
         """What a supervisor runs in the foreground, as `account()`. Stop it with SIGINT."""
         settings = {

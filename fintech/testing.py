@@ -74,7 +74,7 @@ def request(
         connection.request(method, path, content, {"Content-Type": "application/json", **(headers or {})})
         response = connection.getresponse()
         answer = response.read()
-        is_json = "json" in response.headers.get("Content-Type", "")
+        is_json = answer and "json" in response.headers.get("Content-Type", "")
         return Reply(response.status, json.loads(answer) if is_json else answer, response.headers)
     finally:
         connection.close()

@@ -150,23 +150,23 @@ class ShortNameView(TransactionsView):
 
 class TransactionView(PaymentsView):
     @openapi.RETRIEVE
-    def get(self, request: Request, transaction_id: str) -> HttpResponse:
+    def get(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
-        return json_answer(show_transaction(find_transaction(principal, transaction_id)))
+        return json_answer(show_transaction(find_transaction(principal, id)))
 
 
 class RefundsView(PaymentsView):
     @openapi.LIST_REFUNDS
-    def get(self, request: Request, transaction_id: str) -> HttpResponse:
+    def get(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
-        payment = find_transaction(principal, transaction_id)
+        payment = find_transaction(principal, id)
         refunds = Refund.objects.filter(transaction=payment).select_related("transaction").order_by("-id")
         return json_answer(RefundPage([show_refund(refund) for refund in refunds], None))
 
     @openapi.REFUND
-    def post(self, request: Request, transaction_id: str) -> HttpResponse:
+    def post(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.REFUND)
-        identifier = read_id(transaction_id)
+        identifier = read_id(id)
         key = idempotency_key(request)
         data = parse_json(read_body(request._request)) if has_body(request._request) else {}
         body = read_shape(data, RefundInput)

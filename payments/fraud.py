@@ -103,7 +103,7 @@ def score_payment(payment: PaymentInput, merchant: MerchantContext) -> Verdict:
         return _unscored(payment, merchant, error)
     weights = merchant.fraud_weights
     reasons = [name for name, (_, applies) in RULES.items() if applies(payment, merchant)]
-    score = min(1.0, round(sum(weights.get(name, RULES[name][0]) for name in reasons), 4))
+    score = min(1.0, round(sum((weights.get(name, RULES[name][0]) for name in reasons), 0.0), 4))
     return Verdict(score, reasons, blocked=score >= merchant.fraud_threshold)
 
 

@@ -6,13 +6,13 @@ narrows the ids down.
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.utils.dateparse import parse_datetime
 
 from fintech.problems import Problem
@@ -116,15 +116,17 @@ def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Trans
         return page, None
     page.pop()
     parameters = {**query.dict(), "cursor": _write_cursor(page[-1].id)}
-    return page, f"{request.path}?{urlencode(parameters)}"
+    return page, request.build_absolute_uri(f"{request.path}?{urlencode(parameters)}")
 
 
-def _refuse_unknown(query: Mapping[str, str]) -> None:
+def _refuse_unknown(query: QueryDict) -> None:
     known = {*FILTERS, "idempotency_key", "cursor", "limit"}
     for name in query:
         if name not in known:
             detail = f"There is no such parameter; there are {', '.join(sorted(known))}."
             raise Problem(422, "unknown_parameter", detail, param=name[:64].replace("\0", " "))
+        if len(query.getlist(name)) > 1:
+            raise invalid(name, "send it once")
 
 
 def _read_limit(value: str | None) -> int:

@@ -111,7 +111,7 @@ _REQUEST_ID = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="Returned and logged: yours if it is 1 to 64 letters, digits, dots, dashes and no card number.",
 )
-_ID = OpenApiParameter("transaction_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
+_ID = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
 
 def _response_header(name: str, statuses: list[int], description: str) -> OpenApiParameter:

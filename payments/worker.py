@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from fintech.metrics import EpochCollector, slot
 from fintech.problems import DATABASE_AWAY
-from payments import kpis
+from payments import kpis, metrics
 from payments.currencies import to_major
 from payments.gateway import GatewayError, gateway
 from payments.models import Transaction
@@ -100,8 +100,8 @@ class LedgerCollector(Collector):
             family = GaugeMetricFamily(
                 "gateway_drift", "Charged by the gateway minus the ledger, in minor units.", labels=["currency"]
             )
-            for currency, value in sorted(view.gateway_drift.items()):
-                family.add_metric([currency], value)
+            for currency in sorted({*settings.KPI_CURRENCIES, *view.gateway_drift}):
+                family.add_metric([currency], view.gateway_drift.get(currency, 0))
             yield family
 
     @staticmethod
@@ -122,6 +122,8 @@ class Worker:
         self._view = LedgerView()
         self._folder = kpis.Folder()
         self._resolvers = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
+        for histogram in (metrics.LATENCY, metrics.OWN):
+            REGISTRY.unregister(histogram)  # the web's alone: here they would be a second, empty series
         REGISTRY.register(LedgerCollector(self._view))
         REGISTRY.register(EpochCollector(slot().name))
         self._jobs = [

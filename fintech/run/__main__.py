@@ -19,11 +19,10 @@ from fintech.postgres import EmbeddedPostgres, PostgresError
 from fintech.run import RunError, checks, programs
 from fintech.run.console import Console
 from fintech.run.kpis import OPENER, Kpis
-from fintech.run.layout import BASE_DIR, Layout, make_environment, read_ports
+from fintech.run.layout import BASE_DIR, DATABASE, Layout, make_environment, read_ports
 from fintech.run.processes import Supervisor, last_line
 from fintech.secret_files import read_secret
 
-DATABASE = "fintech"
 START_SECONDS = 60
 
 
@@ -71,6 +70,7 @@ class Run:
             self.console.say(f"{words}: {name}.")
 
     def _run(self) -> None:
+        checks.check_numbers()
         self.environment = self._make_environment()
         chosen = self._choose_programs()
         checks.check_ports(self.layout.ports, {program.name for program in chosen})
@@ -100,10 +100,7 @@ class Run:
                 self.console.say(
                     f"Others may now pass through {directory} (not list it): PostgreSQL does not run as root."
                 )
-            database = {
-                "DATABASE_URL": self.postgres.url("app", DATABASE),
-                "DATABASE_OWNER_URL": self.postgres.url("owner", DATABASE),
-            }
+            database = self.postgres.urls(DATABASE)
         environment = make_environment(self.layout, database, environ)
         environment.setdefault("API_KEY_FILE", str(self.layout.api_key))
         return environment

@@ -12,6 +12,7 @@ from typing import IO
 import psutil
 import psycopg
 
+from fintech import env
 from fintech.postgres import EmbeddedPostgres
 from fintech.run import RunError
 from fintech.run.layout import MARK, Layout, Ports
@@ -28,6 +29,14 @@ def check_disk(directory: Path, least: int) -> None:
             f"The disk that holds {directory} has {free // MEGABYTE} MB left, and {least // MEGABYTE} MB are needed:"
             " free some space and start again."
         )
+
+
+def check_numbers() -> None:
+    """The numbers that the processes will read: a wrong one shall stop the start, not a process of it."""
+    env.integer("WEB_CONCURRENCY", 3, least=1, most=256)
+    env.integer("WEB_THREADS", 32, least=1, most=1024)
+    env.integer("LOAD_USERS", 5, least=1)
+    env.number("LOAD_RATE", 1, least=0.001)
 
 
 def take_lock(layout: Layout) -> IO[str]:

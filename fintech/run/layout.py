@@ -12,6 +12,8 @@ from fintech.secret_files import ensure_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
+DATABASE = "fintech"  # the database's name
+
 # The environment variable that marks a process as ours; its value is the folder that the run belongs to.
 MARK = "FINTECH_RUN_DIR"
 # Setting -> file under secrets/. Made once, by us; a setting that the caller's environment has is left alone.

@@ -42,7 +42,8 @@ class Client:
         return self.platform.request("POST", path, body, api_key=self.api_key, key=key, **options)
 
     def get(self, path: str):
-        return self.platform.request("GET", path, api_key=self.api_key)
+        """`path` may be a whole address, as `next` of a list is."""
+        return self.platform.request("GET", path.removeprefix(self.platform.url), api_key=self.api_key)
 
 
 @pytest.fixture(scope="module")

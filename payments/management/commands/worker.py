@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import REGISTRY, disable_created_metrics, generate_latest
 
 from fintech import env, metrics, metrics_server
 from payments.worker import Worker
@@ -21,6 +21,7 @@ class Command(BaseCommand):
             server = metrics_server.listen(address, lambda: generate_latest(REGISTRY))
         except (env.SettingError, OSError) as error:
             raise CommandError(f"the worker cannot start: {error}") from None
+        disable_created_metrics()  # the web's merged metrics have no such series either
         worker = Worker()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop.set())

@@ -1,0 +1,28 @@
+"""`python -m fintech.run.manage reconcile`: a command of Django's, with the settings of this folder's `make run`."""
+
+import os
+import sys
+
+from fintech.postgres import EmbeddedPostgres
+from fintech.run import RunError
+from fintech.run.layout import BASE_DIR, DATABASE, Layout, make_environment, read_ports
+
+
+def main() -> None:
+    try:
+        layout = Layout(BASE_DIR / "var", read_ports(os.environ.get("BASE_PORT", "")))
+        database = {}
+        if not {"DATABASE_URL", "DATABASE_URL_FILE"} & os.environ.keys():
+            postgres = EmbeddedPostgres(layout.postgres)
+            if postgres.pid() is None:
+                raise RunError("Nothing runs here: start the platform with `make run` first, in another terminal.")
+            database = postgres.urls(DATABASE)
+        environment = make_environment(layout, database, os.environ)
+    except RunError as error:
+        sys.exit(f"error: {error}")
+    command = [sys.executable, str(BASE_DIR / "manage.py"), *sys.argv[1:]]
+    os.execve(sys.executable, command, environment)  # noqa: S606 (our own interpreter)
+
+
+if __name__ == "__main__":
+    main()

@@ -79,27 +79,31 @@ class Shops:
 
 
 class Scraper:
-    """Reads the web's counters all the time: one that falls looks like a restart to Prometheus."""
+    """Reads the counters all the time: one that falls looks like a restart to Prometheus, which counts it all anew.
+
+    The web's are kept in files, so none may ever fall; of the worker's, those that are set from the rows.
+    """
 
     def __init__(self, own: OwnPlatform) -> None:
-        self._own, self._stop = own, threading.Event()
+        self._platform, self._stop = own.platform, threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.scrapes, self.fell = 0, list[str]()
 
     def _run(self) -> None:
-        last: dict[str, float] = {}
+        last: dict[str, dict[str, float]] = {"web": {}, "worker": {}}
         while not self._stop.wait(0.2):
-            try:
-                samples = self._own.platform.scrape()
-            except (OSError, HTTPException):
-                continue  # the exporter was killed
-            except ValueError as error:
-                self.fell.append(f"not metrics: {error}")
-                continue
-            self.scrapes += 1
-            counted = {name: value for name, value in samples.items() if "in_progress" not in name}
-            self.fell += [f"{name}: {last[name]}, {now}" for name, now in counted.items() if now < last.get(name, now)]
-            last = counted
+            for job, port in (("web", self._platform.metrics_port), ("worker", self._platform.worker_port)):
+                try:
+                    samples = self._platform.scrape(port)
+                except (OSError, HTTPException):
+                    continue  # it was killed
+                except ValueError as error:
+                    samples = last[job]
+                    self.fell.append(f"{job} answers with something else: {error}")
+                counted = {name: value for name, value in samples.items() if is_counter(job, name)}
+                before = last[job]
+                self.fell += [f"{job} {name}: {now}" for name, now in counted.items() if now < before.get(name, now)]
+                self.scrapes, last[job] = self.scrapes + 1, counted
 
     def __enter__(self) -> "Scraper":
         self._thread.start()
@@ -108,6 +112,12 @@ class Scraper:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+
+
+def is_counter(job: str, name: str) -> bool:
+    if job == "worker":
+        return name.startswith(("transactions_total", "transaction_amount", "unknown_outcomes_total"))
+    return "in_progress" not in name
 
 
 def warm(own: OwnPlatform) -> int:

@@ -3,12 +3,14 @@
 import signal
 import threading
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
 from django.core.management.base import BaseCommand, CommandError
 from prometheus_client import REGISTRY, disable_created_metrics, generate_latest
 
 from fintech import env, metrics, metrics_server
 from payments.worker import Worker
+from payments.writer import writer
 
 
 class Command(BaseCommand):
@@ -25,6 +27,16 @@ class Command(BaseCommand):
         worker = Worker()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop.set())
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=serve_when_counted, args=[server, worker.stop], daemon=True).start()
         worker.run()
-        server.shutdown()
+
+
+def serve_when_counted(server: WSGIServer, stop: threading.Event) -> None:
+    """Its counters begin with what the rows say: after a scrape of 0, Prometheus would count all of it anew."""
+    while not stop.is_set():
+        try:
+            writer.warm_up()
+        except Exception:  # the worker's own job says what is wrong
+            stop.wait(1)
+        else:
+            server.serve_forever()

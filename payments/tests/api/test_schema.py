@@ -1,0 +1,30 @@
+"""schemathesis against the running service and its own document: 1,500 requests, valid and not."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def test_the_service_does_what_its_document_says(platform, client, tmp_path):
+    """No 5xx, no status, content type, header or body that the document does not have; what the document forbids is
+    refused, and what it allows is taken."""
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", HERE / "schemathesis.toml", "run"]
+    options = ["--max-examples", "10", "--seed", "1", "--workers", "2", "--request-timeout", "30", "--no-color", "--continue-on-failure"]
+    run = subprocess.run(
+        [*command, *options, "--header", f"Authorization: Bearer {client.api_key}", f"{platform.url}/v1/schema"],
+        cwd=tmp_path,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE)},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    tested = re.search(r"(\d+) generated, (\d+) passed", run.stdout)
+    assert tested is not None, run.stdout
+    assert int(tested[1]) > 1000

@@ -47,6 +47,13 @@ class OwnPlatform:
         ]
         return self.platform.request("POST", "/v1/transactions/batch", {"items": items}, api_key=self.api_key)
 
+    def kill_worker_and_exporter(self) -> None:
+        """SIGKILL, and start them again."""
+        for program in (self.platform.worker, self.platform.metrics):
+            assert program is not None
+            program.kill()
+        self.platform.start()
+
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.server.url("postgres", "fintech"), autocommit=True) as connection:
             return connection.execute(statement, values or None).fetchall()

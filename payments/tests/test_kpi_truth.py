@@ -153,9 +153,7 @@ def test_counters_equal_rows_after_kills_under_load(own, capsys):
         for number in range(KILLS - 1):
             kill_and_await(own, random)
             if number == KILLS // 2:
-                own.platform.worker.kill()
-                own.platform.metrics.kill()
-                own.platform.start()
+                own.kill_worker_and_exporter()
     own.settled()
 
     check_at_rest(own)

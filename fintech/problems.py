@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from psycopg import InterfaceError as PsycopgInterfaceError
@@ -98,6 +98,8 @@ def as_problem(error: Exception) -> Problem | None:
             return Problem(403, "forbidden", "You may not do this.")
         case RequestDataTooBig():
             return Problem(413, "body_too_large", "The body is larger than 4 MiB.")
+        case SuspiciousOperation():  # a Host that is not ours, for one
+            return Problem(400, "bad_request", "The request is malformed.")
         case exceptions.Throttled():
             # Whole seconds, rounded up: coming back a moment early would only be refused again.
             seconds = getattr(error, "wait", None) or 1

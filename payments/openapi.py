@@ -1,14 +1,18 @@
 """The OpenAPI 3.1 document: made by drf-spectacular from the views, with the shapes of `payments.shapes`."""
 
+from functools import cache
 from typing import Any
 
 import msgspec
+import orjson
+from django.http import HttpResponse
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
-from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.request import Request
 
+from fintech.rest import JsonView
 from payments import shapes
 from payments.lists import DEFAULT_LIMIT, FILTERS, LARGEST_LIMIT
 
@@ -58,7 +62,7 @@ PROBLEM_EXAMPLE = {
 }
 
 PROBLEMS = {
-    400: "The body is not JSON, or the Idempotency-Key is missing or malformed.",
+    400: "The request is malformed: the body is not JSON, the Idempotency-Key is missing or no key, or the like.",
     401: "No valid API key.",
     403: "The API key lacks the scope, or its merchant is not active.",
     404: "There is no such transaction of this merchant.",
@@ -96,7 +100,7 @@ def _answers(shape: type, **descriptions: str) -> dict[tuple[int, str], OpenApiR
     }
 
 
-_READ = _problems(401, 403, 429, 503)
+_READ = _problems(400, 401, 403, 429, 503)
 _WRITE = _problems(400, 401, 403, 411, 413, 415, 422, 429, 503)
 _KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -118,9 +122,10 @@ def _response_header(name: str, statuses: list[int], description: str) -> OpenAp
     return OpenApiParameter(name, str, OpenApiParameter.HEADER, description=description, response=statuses)
 
 
+_WAIT = _response_header("Retry-After", [202, 409, 429, 503], "Seconds.")
 _HEADERS = [
+    _WAIT,
     _response_header("Idempotency-Replayed", [200, 202], "`true` if this is the stored answer of an earlier request."),
-    _response_header("Retry-After", [202, 409, 429, 503], "Seconds."),
     _response_header("Location", [201, 202], "Where the transaction can be read."),
 ]
 
@@ -163,6 +168,7 @@ LIST = extend_schema(
             description="Payments a page.",
         ),
         _REQUEST_ID,
+        _WAIT,
     ],
     responses=_answers(shapes.PaymentPage, s200="One page.") | _READ | _problems(422),
 )
@@ -170,18 +176,20 @@ RETRIEVE = extend_schema(
     operation_id="retrieve_transaction",
     summary="Read a payment",
     tags=["transactions"],
-    parameters=[_ID, _REQUEST_ID],
+    parameters=[_ID, _REQUEST_ID, _WAIT],
     responses=_answers(shapes.Payment, s200="The payment as it stands.") | _READ | _problems(404),
 )
 BATCH = extend_schema(
     operation_id="create_transactions",
     summary="Make up to 1,000 payments, each under its own key",
     tags=["transactions"],
-    parameters=[_REQUEST_ID],
+    parameters=[_REQUEST_ID, _WAIT],
     request={"application/json": _schema(shapes.BatchInput)},
     examples=[
         OpenApiExample(
-            "two", {"items": [{**PAYMENT_EXAMPLE, "idempotency_key": key} for key in ("order-7", "order-8")]}
+            "two",
+            {"items": [{**PAYMENT_EXAMPLE, "idempotency_key": key} for key in ("order-7", "order-8")]},
+            request_only=True,
         )
     ],
     responses=_answers(shapes.BatchOutput, s200="One result for each item, in the same order.") | _WRITE,
@@ -206,7 +214,7 @@ LIST_REFUNDS = extend_schema(
     operation_id="list_refunds",
     summary="List the refunds of a payment, newest first",
     tags=["refunds"],
-    parameters=[_ID, _REQUEST_ID],
+    parameters=[_ID, _REQUEST_ID, _WAIT],
     responses=_answers(shapes.RefundPage, s200="All refunds.") | _READ | _problems(404),
 )
 
@@ -230,9 +238,16 @@ def add_shapes(result: dict[str, Any], generator: Any, request: Any, public: boo
     return result
 
 
-class SchemaView(SpectacularJSONAPIView):
-    """JSON whatever was accepted: every reader of OpenAPI takes it."""
+@cache
+def document() -> bytes:
+    generator = SchemaGenerator()
+    return orjson.dumps(generator.get_schema(request=None, public=True))
 
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[Any, str]:
-        renderer = self.get_renderers()[0]
-        return renderer, renderer.media_type
+
+class SchemaView(JsonView):
+    """The same JSON for everybody, whatever is accepted or asked for: every reader of OpenAPI takes it."""
+
+    schema = None
+
+    def get(self, request: Request) -> HttpResponse:
+        return HttpResponse(document(), content_type="application/vnd.oai.openapi+json")

@@ -397,6 +397,15 @@ def test_head_is_get_without_the_body(shop, platform):
     assert lengths == [(0, "23"), (23, "23")]
 
 
+def test_a_host_that_is_not_ours(client):
+    """Addresses of next pages are made from it."""
+    for _ in range(2):
+        client.pay()
+
+    headers = {"Host": "evil.example", "Authorization": f"Bearer {client.api_key}"}
+    assert_problem(client.platform.request("GET", f"{PATH}?limit=1", headers=headers), 400, "bad_request")
+
+
 def test_options_tells_the_methods(shop):
     reply = shop.platform.request("OPTIONS", PATH, api_key=shop.api_key)
 

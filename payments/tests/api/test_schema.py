@@ -13,7 +13,18 @@ def test_the_service_does_what_its_document_says(platform, client, tmp_path):
     """No 5xx, no status, content type, header or body that the document does not have; what the document forbids is
     refused, and what it allows is taken."""
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", HERE / "schemathesis.toml", "run"]
-    options = ["--max-examples", "10", "--seed", "1", "--workers", "2", "--request-timeout", "30", "--no-color", "--continue-on-failure"]
+    options = [
+        "--max-examples",
+        "10",
+        "--seed",
+        "1",
+        "--workers",
+        "2",
+        "--request-timeout",
+        "30",
+        "--no-color",
+        "--continue-on-failure",
+    ]
     run = subprocess.run(
         [*command, *options, "--header", f"Authorization: Bearer {client.api_key}", f"{platform.url}/v1/schema"],
         cwd=tmp_path,

@@ -109,12 +109,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=4, help="length of each contender's turn (4)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each has its turn (5)")
-    parser.add_argument("--only", default="", help="just the contenders whose name holds this text")
+    parser.add_argument("--only", default="", help="just the contenders whose names hold one of these texts, by comma")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fintech-bench-") as directory, ExitStack() as stack:
         world = stack.enter_context(make_world(Path(directory)))
         start_all(stack, world)
-        runners = {name: run for name, run in contenders(world, options.seconds).items() if options.only in name}
+        runners = {
+            name: run
+            for name, run in contenders(world, options.seconds).items()
+            if any(word in name for word in options.only.split(","))
+        }
         rounds: dict[str, list[Result]] = {name: [] for name in runners}
         for run in runners.values():
             run()  # warm up

@@ -50,7 +50,12 @@ class PaymentInput(BaseModel):
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts = conninfo_to_dict(os.environ["DATABASE_URL"])
     app.state.database = await asyncpg.create_pool(
-        database=parts["dbname"], user=parts["user"], host=parts["host"], min_size=8, max_size=16
+        database=parts["dbname"],
+        user=parts["user"],
+        password=parts["password"],
+        host=parts["host"],
+        min_size=8,
+        max_size=16,
     )
     headers = {"Authorization": f"Bearer {os.environ['GATEWAY_TOKEN']}"}
     connector = aiohttp.TCPConnector(limit=256)

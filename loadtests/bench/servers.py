@@ -81,11 +81,11 @@ def make_world(directory: Path) -> Iterator[World]:
         database.start()
         stack.callback(database.stop, "immediate")
         database.ensure_database("bench")
+        urls = ask_for_passwords(database)
         os.environ |= {
             "DJANGO_SETTINGS_MODULE": "fintech.settings",
             "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
-            "DATABASE_URL": database.url("app", "bench"),
-            "DATABASE_OWNER_URL": database.url("owner", "bench"),
+            **urls,
             "GATEWAY_TOKEN": secrets.token_urlsafe(16),
             "METRICS_TOKEN": "open",
             "ALERT_TOKEN": secrets.token_urlsafe(16),
@@ -97,6 +97,25 @@ def make_world(directory: Path) -> Iterator[World]:
         stack.callback(gateway.kill)
         merchant_id, api_key = _make_merchant()
         yield World(directory, database, gateway, api_key, merchant_id)
+
+
+def ask_for_passwords(database: EmbeddedPostgres) -> dict[str, str]:
+    """Let the roles sign in as they do in production, by SCRAM. Returns their addresses, as settings.
+
+    Who connects once pays for that once, and who connects for every request pays every time.
+    """
+    import psycopg
+    from psycopg import sql
+
+    password = secrets.token_urlsafe(16)
+    with psycopg.connect(database.url("postgres", "bench"), autocommit=True) as connection:
+        for role in ("owner", "app"):
+            change = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
+            connection.execute(change)
+        rules = database.data_dir / "pg_hba.conf"
+        rules.write_text(f"local all owner,app scram-sha-256\n{rules.read_text()}")
+        connection.execute("SELECT pg_reload_conf()")
+    return {name: url.replace("@", f":{password}@", 1) for name, url in database.urls("bench").items()}
 
 
 def _make_merchant() -> tuple[int, str]:

@@ -11,8 +11,16 @@ settings.configure(
     SECRET_KEY=os.environ["DJANGO_SECRET_KEY"],
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
-    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "rest_framework"],
-    # django-admin startproject's
+    # django-admin startproject's, and REST framework
+    INSTALLED_APPS=[
+        "django.contrib.admin",
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.sessions",
+        "django.contrib.messages",
+        "django.contrib.staticfiles",
+        "rest_framework",
+    ],
     MIDDLEWARE=[
         "django.middleware.security.SecurityMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
@@ -27,10 +35,10 @@ settings.configure(
             "ENGINE": "django.db.backends.postgresql",
             "NAME": _parts["dbname"],
             "USER": _parts["user"],
+            "PASSWORD": _parts["password"],
             "HOST": _parts["host"],
         }
     },
-    REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES": [], "DEFAULT_PERMISSION_CLASSES": []},
     USE_TZ=True,
 )
 django.setup(set_prefix=False)

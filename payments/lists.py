@@ -26,13 +26,13 @@ SLACK = timedelta(minutes=1)
 # What a UUID v7 can tell, with the slack; a time beyond stands for its end.
 EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
-_Filter = Callable[[TransactionQuerySet, str, str], TransactionQuerySet]
+_Filter = Callable[..., TransactionQuerySet]
 
 
-def _by_status(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
+def _by_status(rows: TransactionQuerySet, name: str, value: str, before: UUID | None) -> TransactionQuerySet:
     if value not in Transaction.Status.values:
         raise invalid(name, f"use one of {', '.join(Transaction.Status.values)}")
-    return rows.with_status(value)
+    return rows.with_status(value, before=before)
 
 
 def _by_currency(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
@@ -67,8 +67,7 @@ def _created_from(rows: TransactionQuerySet, name: str, value: str) -> Transacti
 
 
 def _created_before(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
-    moment = _read_time(name, value)
-    return rows.filter(id__lt=first_id_at(moment + SLACK), created_at__lt=moment)
+    return rows.filter(created_at__lt=_read_time(name, value))
 
 
 _STATUS = {"type": "string", "enum": Transaction.Status.values}
@@ -105,18 +104,30 @@ def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Trans
     if "idempotency_key" in query:
         taken = IdempotencyKey.objects.filter(merchant_id=merchant_id, key=query["idempotency_key"].replace("\0", " "))
         rows = rows.filter(id__in=taken.filter(kind="payment").values("resource_id"))
+    before = _upper_bound(query)
+    if before is not None:
+        rows = rows.filter(id__lt=before)
     for name, (narrow, _, _) in FILTERS.items():
         if name in query:
-            rows = narrow(rows, name, query[name])
-    if "cursor" in query:
-        rows = rows.filter(id__lt=_read_cursor(query["cursor"]))
+            bound = {"before": before} if name == "status" else {}
+            rows = narrow(rows, name, query[name], **bound)
     limit = _read_limit(query.get("limit"))
     page = list(rows.order_by("-id")[: limit + 1])
     if len(page) <= limit:
         return page, None
     page.pop()
-    parameters = {**query.dict(), "cursor": _write_cursor(page[-1].id)}
+    parameters = {**query.dict(), "cursor": write_cursor(page[-1].id)}
     return page, request.build_absolute_uri(f"{request.path}?{urlencode(parameters)}")
+
+
+def _upper_bound(query: QueryDict) -> UUID | None:
+    """All rows of the page are below this id."""
+    bounds = []
+    if "cursor" in query:
+        bounds.append(_read_cursor(query["cursor"]))
+    if "created_before" in query:
+        bounds.append(first_id_at(_read_time("created_before", query["created_before"]) + SLACK))
+    return min(bounds, default=None)
 
 
 def _refuse_unknown(query: QueryDict) -> None:
@@ -137,7 +148,7 @@ def _read_limit(value: str | None) -> int:
     return int(value)
 
 
-def _write_cursor(last: UUID) -> str:
+def write_cursor(last: UUID) -> str:
     return base64.urlsafe_b64encode(last.bytes).decode().rstrip("=")
 
 

@@ -1,0 +1,149 @@
+"""Fraud scores can be explained: each rule alone, their sum, the threshold, and what happens without a score."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from payments import metrics
+from payments.fraud import RULES, MerchantContext, Verdict, check_weights, count_verdict, score_payment
+from payments.shapes import PaymentInput, PaymentMethod
+from payments.tests.shop import Shop
+
+CALM = PaymentInput(100, "EUR", customer="c_1", payment_method=PaymentMethod("card", token="tok_visa", country="DE"))
+
+
+def merchant(*, threshold: float = 0.8, weights: Any = None, limit: int = 5000) -> MerchantContext:
+    return MerchantContext("DE", threshold, {} if weights is None else weights, limit)
+
+
+def payment(amount: int = 100, currency: str = "EUR", *, customer: str | None = "c_1", **method: str) -> PaymentInput:
+    return PaymentInput(amount, currency, customer=customer, payment_method=PaymentMethod("card", **method))
+
+
+def test_a_usual_payment_scores_nothing():
+    assert score_payment(CALM, merchant()) == Verdict(0.0, [], blocked=False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "rule"),
+    [
+        (payment(customer=None), "no_customer"),
+        (PaymentInput(100, "EUR", customer="c_1"), "no_payment_method"),
+        (payment(country="FR"), "country_mismatch"),
+        (payment(500_000), "high_amount"),
+        (payment(4_999_999), "high_amount"),
+        (payment(5_000_000), "very_high_amount"),
+        (payment(token="tok_risky"), "risky_token"),
+        (payment(token="tok_fraud"), "stolen_token"),
+    ],
+)
+def test_each_rule_adds_its_weight_and_its_name(asked, rule):
+    verdict = score_payment(asked, merchant())
+
+    assert verdict.reasons == [rule]
+    assert verdict.score == RULES[rule][0]
+
+
+def test_a_country_of_high_risk_is_also_a_foreign_one():
+    assert score_payment(payment(country="KP"), merchant()).reasons == ["country_mismatch", "high_risk_country"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "rule"),
+    [
+        (499_999, "EUR", None),
+        (4_999, "JPY", None),
+        (5_000, "JPY", "high_amount"),
+        (4_999_999, "KWD", None),
+        (5_000_000, "KWD", "high_amount"),
+        (50_000_000, "KWD", "very_high_amount"),
+    ],
+)
+def test_amounts_are_high_in_major_units(amount, currency, rule):
+    assert score_payment(payment(amount, currency), merchant()).reasons == ([rule] if rule else [])
+
+
+def test_weights_add_up():
+    verdict = score_payment(payment(500_000, customer=None, country="FR"), merchant())
+
+    assert verdict.reasons == ["no_customer", "country_mismatch", "high_amount"]
+    assert verdict.score == pytest.approx(0.05 + 0.15 + 0.2)
+
+
+def test_a_score_is_at_most_one():
+    verdict = score_payment(payment(5_000_000, token="tok_fraud", country="IR", customer=None), merchant())
+
+    assert verdict.score == 1.0
+    assert verdict.blocked
+
+
+@pytest.mark.parametrize(("threshold", "blocked"), [(0.0, True), (0.2, True), (0.2001, False), (1.0, False)])
+def test_a_payment_is_blocked_from_the_merchants_threshold_on(threshold, blocked):
+    assert score_payment(payment(500_000), merchant(threshold=threshold)).blocked is blocked
+
+
+def test_a_merchant_may_weigh_the_rules_anew():
+    weights = {"high_amount": 0.9, "country_mismatch": 0}
+
+    verdict = score_payment(payment(500_000, country="FR"), merchant(weights=weights))
+
+    assert verdict == Verdict(0.9, ["country_mismatch", "high_amount"], blocked=True)
+
+
+WRONG_WEIGHTS = [
+    None,
+    [],
+    [1],
+    "",
+    "high_amount",
+    0,
+    False,
+    {"colour": 0.5},
+    {"high_amount": 1.1},
+    {"high_amount": -0.1},
+    {"high_amount": "0.5"},
+    {"high_amount": True},
+    {"high_amount": None},
+    {"high_amount": float("nan")},
+]
+
+
+@pytest.mark.parametrize("weights", WRONG_WEIGHTS)
+def test_wrong_weights_are_told_apart(weights):
+    with pytest.raises(ValueError, match=r"fraud_weights|fraud rule|the weight"):
+        check_weights(weights)
+
+
+@pytest.mark.parametrize("weights", WRONG_WEIGHTS)
+@pytest.mark.parametrize(("amount", "blocked"), [(4999, False), (5000, True)])
+def test_what_cannot_be_scored_is_let_through_below_the_merchants_limit(weights, amount, blocked):
+    context = MerchantContext("DE", 0.8, weights, 5000)
+
+    assert score_payment(payment(amount), context) == Verdict(None, ["unscored"], blocked=blocked)
+
+
+def test_what_cannot_be_scored_is_logged_with_its_reason(caplog):
+    with caplog.at_level(logging.ERROR, "payments.fraud"):
+        score_payment(CALM, merchant(weights={"colour": 1}))
+
+    assert "colour" in caplog.records[0].reason
+
+
+def test_scores_and_their_absence_are_counted():
+    unscored, scored = metrics.FRAUD_UNSCORED._value.get(), metrics.FRAUD_SCORE._sum.get()
+
+    count_verdict(Verdict(None, ["unscored"], blocked=False))
+    count_verdict(Verdict(0.25, [], blocked=False))
+
+    assert metrics.FRAUD_UNSCORED._value.get() == unscored + 1
+    assert metrics.FRAUD_SCORE._sum.get() == pytest.approx(scored + 0.25)
+
+
+@pytest.mark.parametrize(("limit", "status"), [(1251, "succeeded"), (1250, "blocked")])
+@pytest.mark.usefixtures("shop")
+def test_a_merchant_whose_weights_are_wrong_still_sells_small_things(limit, status):
+    """Such weights can only come from outside of the admin, which refuses them."""
+    payment = Shop.open(fraud_weights=[1], unscored_limit_minor=limit).pay(1250).body
+
+    assert (payment.status, payment.fraud.score, payment.fraud.reasons) == (status, None, ["unscored"])

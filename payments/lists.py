@@ -124,9 +124,9 @@ def _upper_bound(query: QueryDict) -> UUID | None:
     """All rows of the page are below this id."""
     bounds = []
     if "cursor" in query:
-        bounds.append(_read_cursor(query["cursor"]))
+        bounds.append(_read_cursor(str(query["cursor"])))
     if "created_before" in query:
-        bounds.append(first_id_at(_read_time("created_before", query["created_before"]) + SLACK))
+        bounds.append(first_id_at(_read_time("created_before", str(query["created_before"])) + SLACK))
     return min(bounds, default=None)
 
 

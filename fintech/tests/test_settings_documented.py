@@ -1,0 +1,36 @@
+"""docs/settings.md names every setting that the code reads, and no other."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+READ = re.compile(r"\b(?:text|integer|number|boolean|words|address|url|choice)\(\s*\"([A-Z][A-Z_]+)\"")
+CODE = [
+    path
+    for folder in ("fintech", "payments", "alerts_audit", "loadtests")
+    for path in (ROOT / folder).rglob("*.py")
+    if "tests" not in path.parts and "bench" not in path.parts
+]
+# `make run` reads these from the environment itself: they say what to start, not how.
+OF_THE_RUN = {"NO_LOAD", "BASE_PORT"}
+
+
+def names_in_code() -> set[str]:
+    return {name for path in CODE for name in READ.findall(path.read_text())}
+
+
+def names_in_document() -> set[str]:
+    words = re.findall(r"`([A-Z][A-Z_]+)(?:=\w+)?`", (ROOT / "docs" / "settings.md").read_text())
+    return set(words) - {"NAME", "NAME_FILE"} - OF_THE_RUN
+
+
+def test_every_setting_that_the_code_reads_is_documented():
+    assert names_in_code() - names_in_document() == set()
+
+
+def test_every_setting_of_the_document_is_read_by_the_code():
+    assert names_in_document() - names_in_code() == set()
+
+
+def test_the_search_finds_settings_in_all_their_forms():
+    assert {"DJANGO_SECRET_KEY", "HTTPS", "BIND", "LEASE_SECONDS", "ALLOWED_HOSTS", "LOAD_USERS"} <= names_in_code()

@@ -1,0 +1,31 @@
+"""docs/api.md names every error code, and no other."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = [*ROOT.glob("fintech/*.py"), *ROOT.glob("payments/*.py"), *ROOT.glob("payments/services/*.py")]
+# Not the API's: the probes' and the server's own.
+ELSEWHERE = {"not_migrated", "unauthorized", "forbidden", "internal_error"}
+OTHER_FORMS = {"missing_field", "unknown_field"}  # chosen by what msgspec found
+
+
+def codes_in_code() -> set[str]:
+    calls = re.compile(r"(?:Problem|problem)\(\s*\d{3},\s*\"([a-z_]+)\"|_refused\(\s*\"([a-z_]+)\"")
+    found = {first or second for path in CODE for first, second in calls.findall(path.read_text())}
+    return (found | OTHER_FORMS) - ELSEWHERE
+
+
+def codes_in_document() -> set[str]:
+    document = (ROOT / "docs" / "api.md").read_text()
+    table = document[document.index("| status | codes |") :]
+    rows = [line for line in table.splitlines() if re.match(r"\| \d", line)]
+    return {code for row in rows for code in re.findall(r"`([a-z_]+)`", row)}
+
+
+def test_every_error_code_is_documented():
+    assert codes_in_code() - codes_in_document() == set()
+
+
+def test_every_documented_error_code_exists():
+    assert codes_in_document() - codes_in_code() == set()

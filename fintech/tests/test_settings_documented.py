@@ -1,5 +1,6 @@
 """docs/settings.md names every setting that the code reads, and no other."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -30,6 +31,31 @@ def test_every_setting_that_the_code_reads_is_documented():
 
 def test_every_setting_of_the_document_is_read_by_the_code():
     assert names_in_document() - names_in_code() == set()
+
+
+def defaults_in_code() -> dict[str, str]:
+    """Of the settings whose default is written as a literal."""
+    found = {}
+    for path in CODE:
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and len(call.args) > 1:
+                name, default = call.args[:2]
+                if ast.unparse(call.func.value) == "env" and isinstance(default, ast.Constant):
+                    found[ast.literal_eval(name)] = str(default.value)
+    return found
+
+
+def defaults_in_document() -> dict[str, str]:
+    rows = re.compile(r"^\| `([A-Z_]+)` \| ([^|]+) \| [^|]+ \|$", re.MULTILINE)
+    return {name: value.strip("`") for name, value in rows.findall((ROOT / "docs" / "settings.md").read_text())}
+
+
+def test_the_defaults_of_the_document_are_those_of_the_code():
+    documented = {name: {"none": "", "unset": ""}.get(value, value) for name, value in defaults_in_document().items()}
+    code = defaults_in_code()
+
+    assert len(code) > 20
+    assert {name: documented.get(name) for name in code} == code
 
 
 def test_the_search_finds_settings_in_all_their_forms():

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from fintech.web_worker import MALFORMED, REFUSALS
+
 ROOT = Path(__file__).resolve().parents[2]
 CODE = [*ROOT.glob("fintech/*.py"), *ROOT.glob("payments/*.py"), *ROOT.glob("payments/services/*.py")]
 # Not the API's: the probes' and the server's own.
@@ -13,6 +15,7 @@ OTHER_FORMS = {"missing_field", "unknown_field"}  # chosen by what msgspec found
 def codes_in_code() -> set[str]:
     calls = re.compile(r"(?:Problem|problem)\(\s*\d{3},\s*\"([a-z_]+)\"|_refused\(\s*\"([a-z_]+)\"")
     found = {first or second for path in CODE for first, second in calls.findall(path.read_text())}
+    found |= {code for _, code, _ in (*REFUSALS.values(), MALFORMED)}
     return (found | OTHER_FORMS) - ELSEWHERE
 
 

@@ -19,7 +19,7 @@ def test_the_service_does_what_its_document_says(platform, client, tmp_path):
         "--seed",
         "1",
         "--workers",
-        "2",
+        "1",  # with threads, Python 3.11 at times loses count of its depth in an AST that hypothesis builds
         "--request-timeout",
         "30",
         "--no-color",

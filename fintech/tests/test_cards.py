@@ -3,6 +3,7 @@
 import secrets
 import time
 import uuid
+from itertools import accumulate
 
 import pytest
 
@@ -60,10 +61,8 @@ def test_card_numbers_are_found_alone_and_in_text(number):
     ],
 )
 def test_card_numbers_are_found_in_the_groups_that_are_printed(number, groups, separator):
-    parts, rest = [], number
-    for size in groups:
-        parts, rest = [*parts, rest[:size]], rest[size:]
-    printed = separator.join(parts)
+    ends = list(accumulate(groups))
+    printed = separator.join(number[end - size : end] for size, end in zip(groups, ends, strict=True))
 
     assert contains_card_number(printed)
     assert mask_card_numbers(f"a {printed} b") == "a [card number] b"

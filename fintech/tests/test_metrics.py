@@ -1,6 +1,5 @@
 """Metrics files belong to slots, so that they outlive processes and do not grow with them."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -42,8 +41,7 @@ def runtime(tmp_path, monkeypatch) -> Path:
 def process(amount: float = 1) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
     """A process with a slot, the slot's name and its epoch."""
     command = [sys.executable, "-c", COUNT, str(amount)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    running = subprocess.Popen(command, cwd=BASE_DIR, env=dict(os.environ), text=True, **pipes)
+    running = subprocess.Popen(command, cwd=BASE_DIR, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert running.stdout is not None
         name, epoch = running.stdout.readline().split()

@@ -17,16 +17,16 @@ from payments.models import Event
 BIG, SMALL = 900_001, 900_002  # merchants that exist here alone
 NUMBER = 30_000
 
-# One payment a second, the last one now; one in 50 is the small merchant's, one in 300 failed.
+# One payment a second from now on, so that none is newer; one in 50 is the small merchant's, one in 300 failed.
 FILL = f"""
-CREATE TEMP TABLE made AS SELECT uuidv7(make_interval(secs => n - {NUMBER})) AS id, n,
+CREATE TEMP TABLE made AS SELECT uuidv7(make_interval(secs => n)) AS id, n,
     CASE WHEN n % 50 = 0 THEN {SMALL} ELSE {BIG} END AS merchant,
     CASE WHEN n % 300 = 7 THEN 'failed' WHEN n % 20 = 3 THEN 'declined' ELSE 'succeeded' END AS status
 FROM generate_series(1, {NUMBER}) AS n;
 INSERT INTO payments_transaction (id, merchant_id, idempotency_key, amount, currency, status, fraud_score,
     fraud_reasons, metadata, created_at, settled_at)
 SELECT id, merchant, 'key-' || n, n, CASE n % 3 WHEN 0 THEN 'EUR' ELSE 'USD' END, status, 0, '[]', '{{}}',
-    now() + make_interval(secs => n - {NUMBER}), now() FROM made;
+    now() + make_interval(secs => n), now() FROM made;
 INSERT INTO payments_idempotencykey SELECT merchant, 'key-' || n, id, 'payment' FROM made;
 INSERT INTO payments_event (transaction_id, kind, actor, at) SELECT id, kind, 'api', now()
 FROM made, LATERAL (VALUES ('processing'), (status)) AS step(kind);
@@ -125,7 +125,7 @@ def test_what_is_not_final_is_found_among_what_is_unresolved(filled, status):
 
 def test_times_narrow_the_ids_down(filled):
     with connections["owner"].cursor() as cursor:
-        cursor.execute("SELECT now() - interval '3 hours', now() - interval '179 minutes'")
+        cursor.execute("SELECT now() + interval '3 hours', now() + interval '181 minutes'")
         start, end = (moment.isoformat() for moment in cursor.fetchone())
 
     plan = plan_of(BIG, created_from=start, created_before=end)

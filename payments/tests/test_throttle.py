@@ -3,6 +3,7 @@
 import multiprocessing
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,25 +128,27 @@ def test_a_directory_that_cannot_be_written_is_an_error_each_time(tmp_path, cloc
             throttle.take(1)
 
 
-def hammer(path: Path, until: float, results: "multiprocessing.Queue[int]") -> None:
+def hammer(path: Path, ready: Any, results: Any) -> None:
     throttle = Throttle(path / "throttle", rate=100, burst=50)
     accepted = 0
-    while time.time() < until:
+    ready.wait(30)
+    end = time.time() + 1
+    while time.time() < end:
         accepted += throttle.take(1) == 0
     results.put(accepted)
 
 
 def test_the_limit_is_exact_between_processes(tmp_path):
     context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    start = time.time()
-    until = start + 2.5
-    processes = [context.Process(target=hammer, args=(tmp_path, until, results)) for _ in range(3)]
+    ready, results = context.Barrier(4), context.Queue()
+    processes = [context.Process(target=hammer, args=(tmp_path, ready, results)) for _ in range(3)]
     for process in processes:
         process.start()
+    ready.wait(30)
+    start = time.time()
     accepted = sum(results.get(timeout=30) for _ in processes)
+    seconds = time.time() - start
     for process in processes:
         process.join()
 
-    # From the first request, which cannot be before the start, to the last, which may be just after the end.
-    assert 50 + 100 * 0.5 <= accepted <= 50 + 100 * (time.time() - start) + 1
+    assert 50 + 100 * 0.9 <= accepted <= 50 + 100 * (seconds + 0.1) + 1

@@ -53,11 +53,13 @@ def families(port: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory, gateway) -> Iterator[Platform]:
-    """A platform that has seen no request but for its health, with six threads."""
+def fresh(tmp_path_factory, platform, gateway) -> Iterator[Platform]:
+    """A platform that has seen no request but for its health, with six threads, and whose worker leads."""
     directory = tmp_path_factory.mktemp("fresh")
-    with Platform(directory, gateway=gateway, env={"WEB_THREADS": "2"}) as platform:
-        yield platform
+    platform.worker.stop()
+    with Platform(directory, gateway=gateway, env={"WEB_THREADS": "2"}) as fresh:
+        yield fresh
+    platform.start()
 
 
 @pytest.fixture(scope="module")
@@ -211,9 +213,14 @@ def test_a_batch_is_counted_by_its_items(fresh, shop):
 
 def test_a_scrape_is_answered_while_all_threads_of_all_workers_are_busy(fresh, shop, gateway):
     gateway.profile(latency_ms=2500)
-    with ThreadPoolExecutor(40) as threads:
-        payments = [threads.submit(shop.pay) for _ in range(40)]  # so many that each worker gets some
-        wait_until(lambda: fresh.scrape()["transactions_in_progress"] == 6, what="each thread holds a payment")
+    payments = []
+    with ThreadPoolExecutor(200) as threads:
+
+        def all_are_busy() -> bool:
+            payments.extend(threads.submit(shop.pay) for _ in range(6))  # until each worker has got some
+            return fresh.scrape()["transactions_in_progress"] == 6
+
+        wait_until(all_are_busy, interval=0.3, what="each thread holds a payment")
         start = time.monotonic()
         found = fresh.scrape()
         seconds = time.monotonic() - start

@@ -3,13 +3,13 @@
 import re
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fintech.testing import Platform, request, wait_until
+from fintech.testing import Platform, Reply, request, wait_until
 from payments.keys import create_api_key
 from payments.models import Merchant
 from payments.tests.conftest import ALL_SCOPES, Client
@@ -213,7 +213,7 @@ def test_a_batch_is_counted_by_its_items(fresh, shop):
 
 def test_a_scrape_is_answered_while_all_threads_of_all_workers_are_busy(fresh, shop, gateway):
     gateway.profile(latency_ms=2500)
-    payments = []
+    payments: list[Future[Reply]] = []
     with ThreadPoolExecutor(200) as threads:
 
         def all_are_busy() -> bool:

@@ -17,6 +17,13 @@ from fintech.logging import JsonFormatter, WithoutRequest, accept_request_id, re
 SECRET = "fk_abcdefgh_" + "x" * 43
 
 
+@pytest.fixture(autouse=True)
+def _between_requests() -> None:
+    """A request that another test made in this process has left its ids behind."""
+    request_id.set(None)
+    trace_id.set(None)
+
+
 def line(
     message: str = "event", *arguments: Any, exc_info: Any = None, name: str = "test", **extra: Any
 ) -> dict[str, Any]:

@@ -34,7 +34,6 @@ def check_disk(directory: Path, least: int) -> None:
 def check_numbers() -> None:
     """The numbers that the processes will read: a wrong one shall stop the start, not a process of it."""
     env.integer("WEB_CONCURRENCY", 3, least=1, most=256)
-    env.integer("WEB_THREADS", 32, least=1, most=1024)
     env.integer("LOAD_USERS", 5, least=1)
     env.number("LOAD_RATE", 1, least=0.001)
 

@@ -40,8 +40,8 @@ def load(url: str, **env: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def result(process: "subprocess.Popen[str]") -> list[dict]:
-    """Ends it as Ctrl-C does; its table."""
-    process.send_signal(signal.SIGINT)
+    """Ends it as a supervisor does (gevent may print a traceback of Ctrl-C); its table."""
+    process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=30)
     assert "Traceback" not in errors
     return json.loads(output)

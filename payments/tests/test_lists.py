@@ -114,7 +114,7 @@ def test_a_page_of_a_usual_status_reads_little_however_deep_it_is(filled, status
 def test_a_rare_status_is_found_through_the_journal(filled, merchant):
     plan = plan_of(merchant, status="failed")
 
-    assert_small(plan, within=600)
+    assert_small(plan, within=1200)  # of some 3,000; beside the rows of other tests the planner may join either way
     assert "event_kind_transaction" in indexes(plan)
 
 

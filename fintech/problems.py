@@ -26,6 +26,10 @@ logger = logging.getLogger("fintech.problems")
 DATABASE_AWAY = (OperationalError, InterfaceError, PsycopgOperationalError, PsycopgInterfaceError)
 
 
+class Away(Exception):
+    """Something outside of us that we ask does not answer: expected now and then, and no traceback would help."""
+
+
 class Problem(Exception):
     """An error that is the client's to know: `code` is stable, `detail` is for people, `param` names the field."""
 

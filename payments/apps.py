@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 
@@ -13,3 +15,9 @@ class PaymentsConfig(AppConfig):
         from payments.groups import ensure_groups
 
         post_migrate.connect(ensure_groups, sender=self)
+
+    def worker_jobs(self, worker: Any) -> Any:
+        """See fintech/jobs.py."""
+        from payments.worker import jobs
+
+        return jobs(worker)

@@ -23,6 +23,7 @@ import urllib3
 from django.conf import settings
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
+from fintech.problems import Away
 from payments import metrics
 from payments.breaker import CircuitBreaker
 
@@ -61,7 +62,7 @@ class Answer:
         return self.outcome != "timeout"
 
 
-class GatewayError(Exception):
+class GatewayError(Away):
     """The gateway's records could not be read."""
 
 

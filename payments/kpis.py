@@ -20,6 +20,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 from prometheus_client.parser import text_string_to_metric_families
 
+from fintech.problems import Away
 from payments.currencies import to_minor
 from payments.gateway import Gateway
 from payments.models import Transaction
@@ -133,7 +134,7 @@ class Counters:
                     self.epochs.add(UUID(sample.labels["epoch"]))
 
 
-class ScrapeError(Exception):
+class ScrapeError(Away):
     """The web's metrics could not be read."""
 
 

@@ -18,7 +18,7 @@ from payments import kpis
 from payments.kpis import Counters, Folder, ScrapeError, measure_drift, measure_gateway_drift
 from payments.models import Event, KpiWatermark, Writer
 from payments.tests.shop import Shop
-from payments.worker import LedgerView, Worker
+from payments.worker import LedgerJobs
 
 # --- The gateway's drift -----------------------------------------------------------------------------------
 
@@ -143,13 +143,13 @@ def test_counters_that_begin_anew_meanwhile_are_not_compared(rows):
 
 
 def test_a_drift_that_cannot_be_measured_is_not_exported_as_its_last_value():
-    worker = Worker.__new__(Worker)
-    worker._view = LedgerView(leading=True, drift=kpis.Drift({"failed": 0}, {}))
-    worker._read_counters = refuse  # type: ignore[method-assign]
+    ledger = LedgerJobs()
+    ledger.view.drift = kpis.Drift({"failed": 0}, {})
+    ledger._read_counters = refuse  # type: ignore[method-assign]
 
     with pytest.raises(ScrapeError):
-        worker._measure_drift()
-    assert worker._view.drift is None
+        ledger.measure_drift()
+    assert ledger.view.drift is None
 
 
 def refuse() -> Counters:

@@ -42,7 +42,7 @@ def test_all_of_it_can_be_taken_back_and_made_again(server):
     made = names(server)
 
     migrate(server, "payments", "zero")
-    assert names(server) == {"alerts_audit_delivery", "refuse_change"}
+    assert names(server) == {name for name in made if not name.startswith("payments_")}
     migrate(server, "alerts_audit", "zero")
     assert names(server) == set()
 

@@ -9,12 +9,11 @@ from django.core.management.base import BaseCommand, CommandError
 from prometheus_client import REGISTRY, disable_created_metrics, generate_latest
 
 from fintech import env, metrics, metrics_server
-from payments.worker import Worker
-from payments.writer import writer
+from fintech.jobs import Worker
 
 
 class Command(BaseCommand):
-    help = "Resolve unknown outcomes, export the ledger's metrics and watch for drift, until SIGTERM."
+    help = "Do the background work of all apps (fintech/jobs.py), until SIGTERM."
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -27,16 +26,17 @@ class Command(BaseCommand):
         worker = Worker()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop.set())
-        threading.Thread(target=serve_when_counted, args=[server, worker.stop], daemon=True).start()
+        threading.Thread(target=serve_metrics, args=[server, worker], daemon=True).start()
         worker.run()
 
 
-def serve_when_counted(server: WSGIServer, stop: threading.Event) -> None:
-    """Its counters begin with what the rows say: after a scrape of 0, Prometheus would count all of it anew."""
-    while not stop.is_set():
+def serve_metrics(server: WSGIServer, worker: Worker) -> None:
+    """From the moment when they are right."""
+    while not worker.stop.is_set():
         try:
-            writer.warm_up()
-        except Exception:  # the worker's own job says what is wrong
-            stop.wait(1)
+            for prepare in worker.before_metrics:
+                prepare()
+        except Exception:  # the job of the same name says what is wrong
+            worker.stop.wait(1)
         else:
             server.serve_forever()

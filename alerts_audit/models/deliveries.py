@@ -7,7 +7,7 @@ the database role refuse that (`fintech/evidence.py`).
 
 from django.db import models
 from django.db.models.functions import Now
-from django.db.models.lookups import Exact, GreaterThanOrEqual
+from django.db.models.lookups import Exact, GreaterThanOrEqual, LessThan
 
 # Bodies above this size are shown in lists without a look inside.
 READABLE_IN_LISTS = 64 * 1024
@@ -34,8 +34,10 @@ class Delivery(models.Model):
     content_type = models.TextField(null=True)
     content_encoding = models.TextField(null=True, help_text="A compressed body is kept as it came.")
     body = models.BinaryField()
-    sha256 = models.BinaryField(verbose_name="SHA-256")
-    size = models.BigIntegerField(help_text="Bytes.")
+    sha256 = models.BinaryField(verbose_name="SHA-256", help_text="Of everything that was sent.")
+    size = models.BigIntegerField(help_text="Bytes that were sent.")
+    # A body above the limit is kept in part; then this is the hash of that part.
+    kept_sha256 = models.BinaryField(null=True, verbose_name="SHA-256 of what is kept")
     request_id = models.TextField(null=True)
 
     objects = DeliveryQuerySet.as_manager()
@@ -48,6 +50,11 @@ class Delivery(models.Model):
             models.CheckConstraint(condition=Exact(OctetLength("sha256"), 32), name="delivery_sha256_length"),
             models.CheckConstraint(
                 condition=GreaterThanOrEqual(models.F("size"), OctetLength("body")), name="delivery_size"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(Exact(OctetLength("body"), models.F("size")), kept_sha256=None)
+                | models.Q(Exact(OctetLength("kept_sha256"), 32), LessThan(OctetLength("body"), models.F("size"))),
+                name="delivery_whole_or_part",
             ),
         ]
 

@@ -1,0 +1,42 @@
+"""The data of the alert trail. What is evidence only grows (`fintech/evidence.py`); the projection can be made again.
+
+Source, SourceToken          who may send
+Delivery                     evidence: what came, byte for byte
+Observation, Input           evidence: what was seen elsewhere, and the numbered order in which all of it was used
+Envelope, Identity, Episode, Transition   the projection: what the inputs mean
+Review, View, Gap            evidence: what people did, and what never arrived
+Leaf, Checkpoint, Archive, Verification   evidence: the signed Merkle log over all of that
+AccessToken                  who may use the trail's API without a browser
+"""
+
+from alerts_audit.models.access import AccessToken
+from alerts_audit.models.deliveries import READABLE_IN_LISTS, Delivery, DeliveryQuerySet, OctetLength
+from alerts_audit.models.gaps import Gap
+from alerts_audit.models.inputs import Input, Observation
+from alerts_audit.models.projection import Envelope, Episode, Identity, Transition
+from alerts_audit.models.reviews import Review, View
+from alerts_audit.models.seal import Archive, Checkpoint, Leaf, Verification
+from alerts_audit.models.sources import Source, SourceToken
+
+__all__ = [
+    "READABLE_IN_LISTS",
+    "AccessToken",
+    "Archive",
+    "Checkpoint",
+    "Delivery",
+    "DeliveryQuerySet",
+    "Envelope",
+    "Episode",
+    "Gap",
+    "Identity",
+    "Input",
+    "Leaf",
+    "Observation",
+    "OctetLength",
+    "Review",
+    "Source",
+    "SourceToken",
+    "Transition",
+    "Verification",
+    "View",
+]

@@ -1,0 +1,50 @@
+"""What never arrived, and why."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class GapQuerySet(models.QuerySet["Gap"]):
+    def open(self) -> "GapQuerySet":
+        """Opened and not closed."""
+        return self.filter(closes=None).exclude(pk__in=self.model.objects.filter(closes__isnull=False).values("closes"))
+
+
+class Gap(models.Model):
+    """Append-only: a gap is closed by another row, which refers to it."""
+
+    class Reason(models.TextChoices):
+        OUTAGE = "outage", "Fired, and never arrived"
+        INHIBITED = "inhibited", "Inhibited by another alert"
+        SILENCED = "silenced", "Silenced"
+        TRUNCATED = "truncated", "Left out of a delivery, or cut off for its size"
+        UNAUTHORIZED = "unauthorized", "Refused for its token"
+        HEARTBEAT = "heartbeat", "The heartbeat is missing"
+        NOTIFICATIONS = "notifications", "Alertmanager could not deliver"
+
+    closes = models.OneToOneField("self", on_delete=models.PROTECT, null=True, related_name="closed_by")
+    reason = models.CharField(max_length=13, choices=Reason.choices)
+    # What it is about, such as a cluster, labels and a start: while one is open, the same is not opened again.
+    subject = models.TextField()
+    source = models.TextField(null=True)
+    labels = models.JSONField(null=True)
+    since = models.DateTimeField(help_text="From when something may be missing.")
+    until = models.DateTimeField(null=True, help_text="Up to when; of the row that closes it.")
+    details = models.JSONField(default=dict)
+    delivery_id = models.BigIntegerField(null=True)
+    observation_id = models.BigIntegerField(null=True)
+    at = models.DateTimeField(db_default=Now())
+
+    objects = GapQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["reason", "subject"], name="gap_subject")]
+        constraints = [
+            models.CheckConstraint(condition=Q(closes=None) | Q(until__isnull=False), name="gap_closed_until"),
+        ]
+
+    def __str__(self) -> str:
+        return f"gap {self.pk}: {self.reason}"

@@ -1,0 +1,66 @@
+"""What the projection is made from, in the order in which it was used."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from alerts_audit.models.deliveries import Delivery
+
+
+class Observation(models.Model):
+    """What Alertmanager or Prometheus said when the worker asked. Kept when it differs from what it said before."""
+
+    class Kind(models.TextChoices):
+        ALERTMANAGER = "alertmanager", "Alertmanager's alerts"
+        PROMETHEUS = "prometheus", "Prometheus's ALERTS"
+        NOTIFICATIONS = "notifications", "Notifications that failed"
+
+    source = models.TextField()
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    observed_at = models.DateTimeField(db_default=Now())
+    body = models.BinaryField()  # canonical JSON
+    sha256 = models.BinaryField(verbose_name="SHA-256")
+
+    class Meta:
+        ordering = ["-id"]
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"observation {self.pk}"
+
+
+class Input(models.Model):
+    """One step of the projection. Numbers are dense: the projector, one at a time, gives the next to what it uses."""
+
+    class Kind(models.TextChoices):
+        DELIVERY = "delivery"
+        OBSERVATION = "observation"
+        TICK = "tick", "Clock tick"
+
+    number = models.BigIntegerField(primary_key=True)
+    kind = models.CharField(max_length=11, choices=Kind.choices)
+    # No foreign key: archiving drops what it refers to, and the number stays in the sealed archive.
+    delivery = models.ForeignKey(
+        Delivery, on_delete=models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="inputs"
+    )
+    observation = models.ForeignKey(
+        Observation, on_delete=models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="inputs"
+    )
+    at = models.DateTimeField(help_text="When it was received, observed, or ticked: the projection's only clock.")
+
+    class Meta:
+        ordering = ["-number"]
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(fields=["delivery"], name="input_delivery_once"),
+            models.UniqueConstraint(fields=["observation"], name="input_observation_once"),
+            models.CheckConstraint(
+                condition=Q(kind="delivery", delivery__isnull=False, observation=None)
+                | Q(kind="observation", delivery=None, observation__isnull=False)
+                | Q(kind="tick", delivery=None, observation=None),
+                name="input_refers_to_its_kind",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"input {self.number}"

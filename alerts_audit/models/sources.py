@@ -1,0 +1,58 @@
+"""Who may send alerts: one source for each Alertmanager, peer or cluster."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+DEFAULT_SOURCE = "alertmanager"  # whose token is ALERT_TOKEN
+
+
+class Source(models.Model):
+    name = models.CharField(max_length=64, unique=True)
+    cluster = models.CharField(
+        max_length=64,
+        default="main",
+        help_text="Peers of one high-availability cluster share this: what they send twice is one alert.",
+    )
+    alertmanager_url = models.CharField(
+        max_length=255, blank=True, help_text="Its own address, to compare with what arrived. Empty: not compared."
+    )
+    prometheus_url = models.CharField(max_length=255, blank=True, help_text="The Prometheus behind it. Empty: none.")
+    heartbeat_alert = models.CharField(max_length=200, default="Watchdog", help_text="The alert that always fires.")
+    heartbeat_seconds = models.PositiveIntegerField(
+        default=900, help_text="A gap opens when the heartbeat is older than this. 0: no heartbeat is expected."
+    )
+    is_active = models.BooleanField(default=True, help_text="An inactive source's tokens are refused.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SourceToken(models.Model):
+    """A bearer token; only its SHA-256 is kept: it has 256 random bits, so nobody can search for it.
+
+    Two may be valid at once, so that a token can be replaced without losing an alert.
+    """
+
+    source = models.ForeignKey(Source, on_delete=models.PROTECT, related_name="tokens")
+    place = models.PositiveSmallIntegerField(choices=[(1, "first"), (2, "second")])
+    prefix = models.CharField(max_length=12, editable=False)
+    sha256 = models.BinaryField(max_length=32, editable=False, unique=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(place__in=[1, 2]), name="source_token_place"),
+            models.UniqueConstraint(
+                fields=["source", "place"], condition=Q(revoked_at=None), name="source_token_two_valid"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"

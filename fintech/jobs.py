@@ -1,0 +1,111 @@
+"""What the worker does in the background: each app's config names its jobs (`worker_jobs`), and they run in threads.
+
+Each job has a thread of its own, so that a slow one holds up no other. Several workers may run: the one that holds
+the leader lock does what must be done once, and exports the gauges that are read from the database.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.db import connection
+from prometheus_client import Counter, Gauge
+
+from fintech.problems import DATABASE_AWAY, Away
+
+logger = logging.getLogger("fintech.jobs")
+
+LEADER_LOCK = 0x7061796D656E7473  # "payments", for pg_try_advisory_lock
+
+JOB_ERRORS = Counter("worker_job_errors_total", "Turns of a job that failed.", ["job"])
+JOB_SUCCESS = Gauge("worker_job_last_success_timestamp_seconds", "When a job last succeeded.", ["job"])
+
+
+@dataclass
+class Job:
+    """Something to do every `seconds`; failures are counted, logged and tried again at the next turn.
+
+    `leader`: only in the worker that leads.
+    """
+
+    name: str
+    seconds: float
+    run: Callable[[], Any]
+    leader: bool = False
+
+
+class Leader:
+    """Whether this process leads: it holds the lock, in a session of its own."""
+
+    def __init__(self) -> None:
+        self.leading = False
+
+    def keep(self) -> None:
+        """Take the lock or look after it. It belongs to this thread's session and ends with it."""
+        try:
+            with connection.cursor() as cursor:
+                if self.leading:
+                    cursor.execute("SELECT 1")  # a lost session is a lost lock
+                    return
+                cursor.execute("SELECT pg_try_advisory_lock(%s)", [LEADER_LOCK])
+                self.leading = cursor.fetchone()[0]
+                if self.leading:
+                    logger.info("leading")
+        except DATABASE_AWAY:
+            self.resign()
+
+    def resign(self) -> None:
+        self.leading = False
+        connection.close()
+
+
+class Worker:
+    """Runs all jobs until `stop` is set."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.leader = Leader()
+        self.before_metrics: list[Callable[[], Any]] = []  # must succeed before the first scrape is answered
+        self.at_end: list[Callable[[], Any]] = []
+        self._jobs: list[Job] = []
+        for config in apps.get_app_configs():
+            self._jobs += getattr(config, "worker_jobs", lambda worker: [])(self)
+
+    def run(self) -> None:
+        threads = [threading.Thread(target=self._loop, args=[job], name=job.name) for job in self._jobs]
+        threads.append(threading.Thread(target=self._lead, name="leader"))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for tidy_up in self.at_end:
+            tidy_up()
+
+    def _loop(self, job: Job) -> None:
+        JOB_ERRORS.labels(job.name)
+        while not self.stop.is_set():
+            start = time.monotonic()
+            if not job.leader or self.leader.leading:
+                self._turn(job)
+            self.stop.wait(max(0.0, job.seconds - (time.monotonic() - start)))
+
+    def _turn(self, job: Job) -> None:
+        try:
+            job.run()
+            JOB_SUCCESS.labels(job.name).set_to_current_time()
+        except Exception as error:
+            JOB_ERRORS.labels(job.name).inc()
+            trace = None if isinstance(error, (*DATABASE_AWAY, Away)) else error
+            logger.warning("job_failed", exc_info=trace, extra={"job": job.name, "error": str(error)[:200]})
+        finally:
+            connection.close()
+
+    def _lead(self) -> None:
+        while not self.stop.is_set():
+            self.leader.keep()
+            self.stop.wait(1)
+        self.leader.resign()

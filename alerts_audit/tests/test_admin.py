@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from alerts_audit.admin import DeliveryAdmin
+from alerts_audit.admin.deliveries import DeliveryAdmin
 from alerts_audit.apps import AlertsAuditConfig
 from alerts_audit.models import READABLE_IN_LISTS, Delivery
 from alerts_audit.services import record_delivery

@@ -2,6 +2,7 @@
 
 import django.contrib.postgres.fields
 import django.contrib.postgres.indexes
+import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
 import django.db.models.lookups
@@ -313,13 +314,32 @@ class Migration(migrations.Migration):
             name="Source",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", models.CharField(max_length=64, unique=True)),
+                (
+                    "name",
+                    models.CharField(
+                        help_text="It cannot be changed later, nor can the cluster.",
+                        max_length=64,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[a-z0-9][a-z0-9._-]{0,63}\\Z",
+                                "Use small letters, digits, dots, dashes and underscores.",
+                            )
+                        ],
+                    ),
+                ),
                 (
                     "cluster",
                     models.CharField(
                         default="main",
                         help_text="Peers of one high-availability cluster share this: what they send twice is one alert.",
                         max_length=64,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[a-z0-9][a-z0-9._-]{0,63}\\Z",
+                                "Use small letters, digits, dots, dashes and underscores.",
+                            )
+                        ],
                     ),
                 ),
                 (
@@ -424,6 +444,11 @@ class Migration(migrations.Migration):
             name="kept_sha256",
             field=models.BinaryField(null=True, verbose_name="SHA-256 of what is kept"),
         ),
+        migrations.AddField(
+            model_name="delivery",
+            name="trace_id",
+            field=models.TextField(help_text="From the sender's W3C traceparent.", null=True),
+        ),
         migrations.AlterField(
             model_name="delivery",
             name="sha256",
@@ -453,6 +478,12 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="delivery_whole_or_part",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("kept_sha256__isnull", False)), fields=["-id"], name="delivery_partial"
             ),
         ),
         migrations.AddField(
@@ -662,6 +693,18 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddConstraint(
+            model_name="source",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("name__regex", "\\A[a-z0-9][a-z0-9._-]{0,63}\\Z")), name="source_name_plain"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="source",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("cluster__regex", "\\A[a-z0-9][a-z0-9._-]{0,63}\\Z")), name="source_cluster_plain"
+            ),
+        ),
+        migrations.AddConstraint(
             model_name="sourcetoken",
             constraint=models.CheckConstraint(condition=models.Q(("place__in", [1, 2])), name="source_token_place"),
         ),
@@ -670,5 +713,74 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(
                 condition=models.Q(("revoked_at", None)), fields=("source", "place"), name="source_token_two_valid"
             ),
+        ),
+        migrations.CreateModel(
+            name="OpenGap",
+            fields=[
+                (
+                    "gap",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        primary_key=True,
+                        related_name="still_open",
+                        serialize=False,
+                        to="alerts_audit.gap",
+                    ),
+                ),
+                (
+                    "reason",
+                    models.CharField(
+                        choices=[
+                            ("outage", "Fired, and never arrived"),
+                            ("inhibited", "Inhibited by another alert"),
+                            ("silenced", "Silenced"),
+                            ("truncated", "Left out of a delivery, or cut off for its size"),
+                            ("unauthorized", "Refused for its token"),
+                            ("heartbeat", "The heartbeat is missing"),
+                            ("notifications", "Alertmanager could not deliver"),
+                        ],
+                        max_length=13,
+                    ),
+                ),
+                ("subject", models.TextField()),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [models.UniqueConstraint(fields=("reason", "subject"), name="open_gap_once")],
+            },
+        ),
+        migrations.CreateModel(
+            name="Poll",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("source", models.TextField()),
+                ("kind", models.CharField(max_length=16)),
+                ("until", models.DateTimeField(help_text="What happened before this was seen.")),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [models.UniqueConstraint(fields=("source", "kind"), name="poll_once")],
+            },
+        ),
+        migrations.CreateModel(
+            name="Notice",
+            fields=[
+                (
+                    "gap",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        primary_key=True,
+                        related_name="notice",
+                        serialize=False,
+                        to="alerts_audit.gap",
+                    ),
+                ),
+                ("sent_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                "default_permissions": (),
+            },
         ),
     ]

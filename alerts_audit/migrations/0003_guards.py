@@ -1,4 +1,4 @@
-"""Evidence only grows, whoever asks."""
+"""Evidence only grows, whoever asks, and a source keeps its name and cluster."""
 
 from django.db import migrations
 
@@ -6,8 +6,16 @@ from fintech.evidence import append_only
 
 EVIDENCE = ("observation", "input", "review", "view", "gap", "leaf", "checkpoint", "archive", "verification")
 
+KEEP_SOURCE = """
+CREATE TRIGGER keep_name BEFORE UPDATE ON alerts_audit_source FOR EACH ROW
+WHEN ((OLD.name, OLD.cluster) IS DISTINCT FROM (NEW.name, NEW.cluster)) EXECUTE FUNCTION refuse_change()
+"""
+
 
 class Migration(migrations.Migration):
     dependencies = [("alerts_audit", "0002_trail")]
 
-    operations = [append_only(f"alerts_audit_{table}") for table in EVIDENCE]
+    operations = [
+        *(append_only(f"alerts_audit_{table}") for table in EVIDENCE),
+        migrations.RunSQL(KEEP_SOURCE, "DROP TRIGGER keep_name ON alerts_audit_source"),
+    ]

@@ -39,6 +39,7 @@ class Delivery(models.Model):
     # A body above the limit is kept in part; then this is the hash of that part.
     kept_sha256 = models.BinaryField(null=True, verbose_name="SHA-256 of what is kept")
     request_id = models.TextField(null=True)
+    trace_id = models.TextField(null=True, help_text="From the sender's W3C traceparent.")
 
     objects = DeliveryQuerySet.as_manager()
 
@@ -46,6 +47,9 @@ class Delivery(models.Model):
         verbose_name_plural = "deliveries"
         ordering = ["-id"]
         default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["-id"], condition=models.Q(kept_sha256__isnull=False), name="delivery_partial"),
+        ]
         constraints = [
             models.CheckConstraint(condition=Exact(OctetLength("sha256"), 32), name="delivery_sha256_length"),
             models.CheckConstraint(

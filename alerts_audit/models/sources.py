@@ -1,17 +1,29 @@
 """Who may send alerts: one source for each Alertmanager, peer or cluster."""
 
+from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
 DEFAULT_SOURCE = "alertmanager"  # whose token is ALERT_TOKEN
+# A label of metrics, and in every delivery.
+PLAIN_NAME = r"\A[a-z0-9][a-z0-9._-]{0,63}\Z"
+is_plain_name = RegexValidator(PLAIN_NAME, "Use small letters, digits, dots, dashes and underscores.")
 
 
 class Source(models.Model):
-    name = models.CharField(max_length=64, unique=True)
+    """Its name and cluster are fixed (a trigger): deliveries are kept under the one, and replayed under the other."""
+
+    name = models.CharField(
+        max_length=64,
+        unique=True,
+        validators=[is_plain_name],
+        help_text="It cannot be changed later, nor can the cluster.",
+    )
     cluster = models.CharField(
         max_length=64,
         default="main",
+        validators=[is_plain_name],
         help_text="Peers of one high-availability cluster share this: what they send twice is one alert.",
     )
     alertmanager_url = models.CharField(
@@ -27,6 +39,10 @@ class Source(models.Model):
 
     class Meta:
         ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(condition=Q(name__regex=PLAIN_NAME), name="source_name_plain"),
+            models.CheckConstraint(condition=Q(cluster__regex=PLAIN_NAME), name="source_cluster_plain"),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 class GapQuerySet(models.QuerySet["Gap"]):
     def open(self) -> "GapQuerySet":
         """Opened and not closed."""
-        return self.filter(closes=None).exclude(pk__in=self.model.objects.filter(closes__isnull=False).values("closes"))
+        return self.filter(still_open__isnull=False)
 
 
 class Gap(models.Model):
@@ -48,3 +48,53 @@ class Gap(models.Model):
 
     def __str__(self) -> str:
         return f"gap {self.pk}: {self.reason}"
+
+
+class OpenGap(models.Model):
+    """Which gaps are open, so that a million closed ones cost nothing; `gaps.py` alone writes it, `Gap` is the truth.
+
+    The constraint is what keeps two processes from opening the same gap twice.
+    """
+
+    gap = models.OneToOneField(
+        Gap, on_delete=models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="still_open"
+    )
+    reason = models.CharField(max_length=13, choices=Gap.Reason.choices)
+    subject = models.TextField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["reason", "subject"], name="open_gap_once")]
+
+    def __str__(self) -> str:
+        return f"open gap {self.pk}"
+
+
+class Poll(models.Model):
+    """When a source was last asked with success: from there the next range begins, also after a restart."""
+
+    source = models.TextField()
+    kind = models.CharField(max_length=16)
+    until = models.DateTimeField(help_text="What happened before this was seen.")
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["source", "kind"], name="poll_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.source}"
+
+
+class Notice(models.Model):
+    """A direct message about a gap's row that has left."""
+
+    gap = models.OneToOneField(
+        Gap, on_delete=models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="notice"
+    )
+    sent_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"notice of gap {self.pk}"

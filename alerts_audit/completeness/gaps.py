@@ -1,0 +1,161 @@
+"""The only writer of gaps. A gap is opened once for its reason and subject, and closed by another row."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from django.db import connection
+
+from alerts_audit.models import Gap
+
+# An index entry must stay below 2,704 bytes, and a label has no limit.
+LONGEST_SUBJECT = 500
+
+# The unique constraint decides who opens it; whoever comes second writes nothing. In the order of the subjects, so that
+# two who open the same ones never wait for each other in a circle.
+OPEN = """
+WITH wanted AS (
+    SELECT DISTINCT ON (subject) * FROM jsonb_to_recordset(%(gaps)s::jsonb) AS gap(
+        subject text, source text, labels jsonb, since timestamptz, details jsonb, delivery_id bigint,
+        observation_id bigint
+    ) ORDER BY subject
+), opened AS (
+    INSERT INTO alerts_audit_opengap (gap_id, reason, subject)
+    SELECT nextval(pg_get_serial_sequence('alerts_audit_gap', 'id')), %(reason)s, subject FROM wanted ORDER BY subject
+    ON CONFLICT (reason, subject) DO NOTHING
+    RETURNING gap_id, subject
+)
+INSERT INTO alerts_audit_gap
+    (id, reason, subject, source, labels, since, details, delivery_id, observation_id)
+SELECT gap_id, %(reason)s, subject, source, labels, since, details, delivery_id, observation_id
+FROM opened JOIN wanted USING (subject) ORDER BY gap_id
+RETURNING id
+"""
+
+CLOSE = """
+WITH wanted AS (
+    SELECT * FROM jsonb_to_recordset(%(gaps)s::jsonb) AS gap(
+        subject text, until timestamptz, details jsonb, delivery_id bigint, observation_id bigint
+    )
+), closed AS (
+    DELETE FROM alerts_audit_opengap
+    WHERE reason = %(reason)s AND subject IN (SELECT subject FROM wanted)
+    RETURNING gap_id
+)
+INSERT INTO alerts_audit_gap
+    (closes_id, reason, subject, source, labels, since, until, details, delivery_id, observation_id)
+SELECT gap.id, gap.reason, gap.subject, gap.source, gap.labels, gap.since, greatest(wanted.until, gap.since),
+    wanted.details, wanted.delivery_id, wanted.observation_id
+FROM closed JOIN alerts_audit_gap AS gap ON gap.id = closed.gap_id JOIN wanted USING (subject) ORDER BY gap.id
+RETURNING id
+"""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What may be missing, and from when. `labels` are those of the alert; `details` any JSON."""
+
+    subject: str
+    since: datetime
+    source: str | None = None
+    labels: Mapping[str, str] | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    delivery_id: int | None = None
+    observation_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Closing:
+    """Up to when it was missing, and in `details` how it ended."""
+
+    subject: str
+    until: datetime
+    details: Mapping[str, Any] = field(default_factory=dict)
+    delivery_id: int | None = None
+    observation_id: int | None = None
+
+
+def open_gap(
+    *,
+    reason: str,
+    subject: str,
+    since: datetime,
+    source: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    details: Mapping[str, Any] | None = None,
+    delivery_id: int | None = None,
+    observation_id: int | None = None,
+) -> Gap | None:
+    """The new gap; None if one is open for this reason and subject already. Safe from any process at any time."""
+    opening = Opening(subject, since, source, labels, details or {}, delivery_id, observation_id)
+    return next(iter(open_gaps(reason, [opening])), None)
+
+
+def close_gap(
+    *,
+    reason: str,
+    subject: str,
+    until: datetime,
+    details: Mapping[str, Any] | None = None,
+    delivery_id: int | None = None,
+    observation_id: int | None = None,
+) -> Gap | None:
+    """The row that closes it; None if none is open."""
+    closing = Closing(subject, until, details or {}, delivery_id, observation_id)
+    return next(iter(close_gaps(reason, [closing])), None)
+
+
+def open_gaps(reason: str, openings: Sequence[Opening]) -> list[Gap]:
+    """In one statement; those that were not open yet."""
+    return _write(OPEN, reason, openings)
+
+
+def close_gaps(reason: str, closings: Sequence[Closing]) -> list[Gap]:
+    """In one statement; the rows that close those that were open."""
+    return _write(CLOSE, reason, closings)
+
+
+def differences() -> list[str]:
+    """How the small table of open gaps differs from the gaps themselves: nothing, unless somebody tampered."""
+    closed = Gap.objects.filter(closes__isnull=False).values("closes")
+    truly_open = set(Gap.objects.filter(closes=None).exclude(pk__in=closed).values_list("pk", flat=True))
+    listed = set(Gap.objects.open().values_list("pk", flat=True))
+    return [f"gap {pk} is open, and not listed as open" for pk in sorted(truly_open - listed)] + [
+        f"gap {pk} is listed as open, and is closed" for pk in sorted(listed - truly_open)
+    ]
+
+
+def _write(statement: str, reason: str, rows: Sequence[Opening] | Sequence[Closing]) -> list[Gap]:
+    if not rows:
+        return []
+    content = orjson.dumps([_row(row) for row in rows]).decode()
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {"reason": Gap.Reason(reason), "gaps": content})
+        keys = [key for (key,) in cursor.fetchall()]
+    return list(Gap.objects.filter(pk__in=keys).order_by("pk"))
+
+
+def _row(row: Opening | Closing) -> dict[str, Any]:
+    return {name: _storable(value) for name, value in vars(row).items()} | {"subject": bounded(row.subject)}
+
+
+def bounded(subject: str) -> str:
+    """The subject as it is stored: a long one ends with its hash."""
+    plain = subject.replace("\0", "\N{SYMBOL FOR NULL}")
+    if len(plain) <= LONGEST_SUBJECT:
+        return plain
+    return f"{plain[: LONGEST_SUBJECT - 65]} {hashlib.sha256(subject.encode()).hexdigest()}"
+
+
+def _storable(value: Any) -> Any:
+    """Without NUL, which PostgreSQL's text and jsonb refuse, and which a label may hold."""
+    if isinstance(value, str):
+        return value.replace("\0", "\N{SYMBOL FOR NULL}")
+    if isinstance(value, Mapping):
+        return {_storable(name): _storable(content) for name, content in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(item) for item in value]
+    return value

@@ -1,4 +1,7 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class AlertsAuditConfig(AppConfig):
@@ -19,3 +22,14 @@ class AlertsAuditConfig(AppConfig):
     )
     # It may change these in part; nobody deletes one.
     kept_models = ("source", "sourcetoken")
+
+    def ready(self) -> None:
+        from alerts_audit.groups import ensure_groups
+
+        post_migrate.connect(ensure_groups, sender=self)
+
+    def worker_jobs(self, worker: Any) -> Any:
+        """See fintech/jobs.py."""
+        from alerts_audit.worker import jobs
+
+        return jobs(worker)

@@ -4,27 +4,21 @@ Ids are UUID v7, so "newest first" is "largest id first", a page starts after th
 narrows the ids down.
 """
 
-import base64
-import binascii
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.http import HttpRequest, QueryDict
-from django.utils.dateparse import parse_datetime
 
-from fintech.problems import Problem
+from fintech import lists
+from fintech.lists import invalid, read_time
 from payments.currencies import EXPONENTS
 from payments.models import IdempotencyKey, Transaction, TransactionQuerySet
 from payments.shapes import LARGEST_AMOUNT
 
-DEFAULT_LIMIT, LARGEST_LIMIT = 50, 200
 # An id is made a little before its row, by another clock: the index narrows down to this, `created_at` decides.
 SLACK = timedelta(minutes=1)
-# What a UUID v7 can tell, with the slack; a time beyond stands for its end.
-EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 _Filter = Callable[..., TransactionQuerySet]
 
@@ -50,24 +44,13 @@ def _by_amount(lookup: str) -> _Filter:
     return narrow
 
 
-def _read_time(name: str, value: str) -> datetime:
-    try:
-        moment = parse_datetime(value)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise invalid(name, "use a time with its offset, such as 2026-01-31T12:00:00Z")
-    # PostgreSQL takes offsets of less than 16 hours, Python and RFC 3339 of up to 24.
-    return min(max(moment, EARLIEST), LATEST).astimezone(UTC)
-
-
 def _created_from(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
-    moment = _read_time(name, value)
+    moment = read_time(name, value)
     return rows.filter(id__gte=first_id_at(moment - SLACK), created_at__gte=moment)
 
 
 def _created_before(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
-    return rows.filter(created_at__lt=_read_time(name, value))
+    return rows.filter(created_at__lt=read_time(name, value))
 
 
 _STATUS = {"type": "string", "enum": Transaction.Status.values}
@@ -86,10 +69,6 @@ FILTERS: dict[str, tuple[_Filter, dict[str, Any], str]] = {
 }
 
 
-def invalid(name: str, advice: str) -> Problem:
-    return Problem(422, "invalid_parameter", f"{name} is wrong: {advice}.", param=name)
-
-
 def first_id_at(moment: datetime) -> UUID:
     """The smallest UUID v7 of a millisecond: 48 bits of Unix time, then version and variant."""
     milliseconds = int(moment.timestamp() * 1000)
@@ -99,7 +78,7 @@ def first_id_at(moment: datetime) -> UUID:
 def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Transaction], str | None]:
     """One page of the merchant's transactions, and the address of the next."""
     query = request.GET
-    _refuse_unknown(query)
+    lists.refuse_unknown(query, {*FILTERS, "idempotency_key", "cursor", "limit"})
     rows = Transaction.objects.of(merchant_id)
     if "idempotency_key" in query:
         taken = IdempotencyKey.objects.filter(merchant_id=merchant_id, key=query["idempotency_key"].replace("\0", " "))
@@ -111,13 +90,12 @@ def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Trans
         if name in query:
             bound = {"before": before} if name == "status" else {}
             rows = narrow(rows, name, query[name], **bound)
-    limit = _read_limit(query.get("limit"))
+    limit = lists.read_limit(query.get("limit"))
     page = list(rows.order_by("-id")[: limit + 1])
     if len(page) <= limit:
         return page, None
     page.pop()
-    parameters = {**query.dict(), "cursor": write_cursor(page[-1].id)}
-    return page, request.build_absolute_uri(f"{request.path}?{urlencode(parameters)}")
+    return page, lists.next_address(request, write_cursor(page[-1].id))
 
 
 def _upper_bound(query: QueryDict) -> UUID | None:
@@ -126,34 +104,16 @@ def _upper_bound(query: QueryDict) -> UUID | None:
     if "cursor" in query:
         bounds.append(_read_cursor(str(query["cursor"])))
     if "created_before" in query:
-        bounds.append(first_id_at(_read_time("created_before", str(query["created_before"])) + SLACK))
+        bounds.append(first_id_at(read_time("created_before", str(query["created_before"])) + SLACK))
     return min(bounds, default=None)
 
 
-def _refuse_unknown(query: QueryDict) -> None:
-    known = {*FILTERS, "idempotency_key", "cursor", "limit"}
-    for name in query:
-        if name not in known:
-            detail = f"There is no such parameter; there are {', '.join(sorted(known))}."
-            raise Problem(422, "unknown_parameter", detail, param=name[:64].replace("\0", " "))
-        if len(query.getlist(name)) > 1:
-            raise invalid(name, "send it once")
-
-
-def _read_limit(value: str | None) -> int:
-    if value is None:
-        return DEFAULT_LIMIT
-    if not (value.isascii() and value.isdigit() and len(value) <= 3 and 1 <= int(value) <= LARGEST_LIMIT):
-        raise invalid("limit", f"use a whole number from 1 to {LARGEST_LIMIT}")
-    return int(value)
-
-
 def write_cursor(last: UUID) -> str:
-    return base64.urlsafe_b64encode(last.bytes).decode().rstrip("=")
+    return lists.write_cursor(last.bytes)
 
 
 def _read_cursor(value: str) -> UUID:
     try:
-        return UUID(bytes=base64.b64decode(value.encode("ascii") + b"==", altchars=b"-_", validate=True))
-    except (ValueError, binascii.Error):
-        raise invalid("cursor", "use the one that `next` of the page before holds") from None
+        return UUID(bytes=lists.read_cursor(value))
+    except ValueError:
+        raise lists.no_cursor() from None

@@ -12,9 +12,10 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 
+from fintech.lists import DEFAULT_LIMIT, LARGEST_LIMIT
 from fintech.rest import JsonView
 from payments import shapes
-from payments.lists import DEFAULT_LIMIT, FILTERS, LARGEST_LIMIT
+from payments.lists import FILTERS
 
 _REF = "#/components/schemas/{name}"
 _INPUTS = (shapes.PaymentInput, shapes.BatchInput, shapes.RefundInput)

@@ -15,7 +15,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from fintech.changelists import KeptAdmin
-from payments.admin.display import page_of, show_badge, show_code, show_time
+from fintech.display import page_of, show_badge, show_code, show_time
 from payments.keys import create_api_key, revoke_api_key
 from payments.models import ApiKey
 

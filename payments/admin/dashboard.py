@@ -4,7 +4,8 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from payments.admin.display import TRANSACTION_COLOURS, page_of, show_time
+from fintech.display import page_of, show_time
+from payments.admin.display import TRANSACTION_COLOURS
 from payments.currencies import format_amount
 from payments.kpis import unresolved
 from payments.models import Transaction

@@ -6,7 +6,8 @@ from typing import Any
 from django.db.models import F, Sum
 from django.db.models.functions import Now
 
-from payments.admin.display import REFUND_COLOURS, TRANSACTION_COLOURS, page_of, pretty, show_time
+from fintech.display import page_of, pretty, show_time
+from payments.admin.display import REFUND_COLOURS, TRANSACTION_COLOURS
 from payments.currencies import format_amount
 from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
 

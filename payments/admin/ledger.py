@@ -5,7 +5,8 @@ from django.db.models import QuerySet
 from unfold.decorators import display
 
 from fintech.changelists import ReadOnlyAdmin
-from payments.admin.display import link_to, show_amount, show_time
+from fintech.display import link_to, show_time
+from payments.admin.display import show_amount
 from payments.admin.filters import AccountFilter, CurrencyFilter
 from payments.admin.search import transactions_of
 from payments.models import LedgerLeg, Transaction

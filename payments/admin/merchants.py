@@ -11,7 +11,7 @@ from django.urls import reverse
 from unfold.decorators import display
 
 from fintech.changelists import KeptAdmin
-from payments.admin.display import show_time
+from fintech.display import show_time
 from payments.fraud import check_weights
 from payments.models import Merchant
 from payments.shapes import LARGEST_AMOUNT

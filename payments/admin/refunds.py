@@ -5,7 +5,8 @@ from django.db.models import QuerySet
 from unfold.decorators import display
 
 from fintech.changelists import ReadOnlyAdmin
-from payments.admin.display import REFUND_COLOURS, link_to, show_amount, show_badge, show_code, show_time
+from fintech.display import link_to, show_badge, show_code, show_time
+from payments.admin.display import REFUND_COLOURS, show_amount
 from payments.admin.search import refunds_of
 from payments.models import Refund, Transaction
 from payments.presenters import show_failure

@@ -16,17 +16,9 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget
 
 from fintech.changelists import ReadOnlyAdmin
+from fintech.display import link_to, page_of, show_badge, show_code, show_json, show_time
 from fintech.problems import Problem
-from payments.admin.display import (
-    TRANSACTION_COLOURS,
-    link_to,
-    page_of,
-    show_amount,
-    show_badge,
-    show_code,
-    show_json,
-    show_time,
-)
+from payments.admin.display import TRANSACTION_COLOURS, show_amount
 from payments.admin.filters import CurrencyFilter, StatusFilter
 from payments.admin.history import history_of
 from payments.admin.search import transactions_of

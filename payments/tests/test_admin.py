@@ -11,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.html import escape
 
 from fintech.changelists import KeysetChangeList
+from fintech.display import LONGEST_SHOWN
 from payments.admin import history
-from payments.admin.display import LONGEST_SHOWN
 from payments.groups import GROUPS, ensure_groups
 from payments.models import Event, Merchant, Refund, Transaction, Unresolved
 from payments.tests.people import make_payment, sign_in

@@ -1,0 +1,34 @@
+"""Two groups to begin with: who answers alerts, and who checks the trail. Nobody deletes."""
+
+from typing import Any
+
+from fintech import groups
+
+LOOKS = (
+    "view_delivery",
+    "view_envelope",
+    "view_identity",
+    "view_episode",
+    "view_transition",
+    "view_review",
+    "view_gap",
+    "view_checkpoint",
+    "view_verification",
+)
+GROUPS = {
+    "responder": (*LOOKS, "review_episode"),
+    "auditor": (
+        *LOOKS,
+        "view_observation",
+        "view_input",
+        "view_view",
+        "view_leaf",
+        "view_archive",
+        "view_source",
+        "export_trail",
+    ),
+}
+
+
+def ensure_groups(*, using: str, **_: Any) -> None:
+    groups.ensure_groups("alerts_audit", GROUPS, using=using)

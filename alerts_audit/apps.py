@@ -25,8 +25,10 @@ class AlertsAuditConfig(AppConfig):
 
     def ready(self) -> None:
         from alerts_audit.groups import ensure_groups
+        from alerts_audit.sources import ensure_default_source
 
         post_migrate.connect(ensure_groups, sender=self)
+        post_migrate.connect(ensure_default_source, sender=self)
 
     def worker_jobs(self, worker: Any) -> Any:
         """See fintech/jobs.py."""

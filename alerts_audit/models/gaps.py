@@ -76,6 +76,7 @@ class Poll(models.Model):
     source = models.TextField()
     kind = models.CharField(max_length=16)
     until = models.DateTimeField(help_text="What happened before this was seen.")
+    state = models.JSONField(default=dict, help_text="Such as what a counter said then.")
 
     class Meta:
         default_permissions = ()

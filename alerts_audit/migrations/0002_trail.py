@@ -90,6 +90,7 @@ class Migration(migrations.Migration):
                 ),
                 ("input_number", models.BigIntegerField(unique=True)),
                 ("error", models.TextField(help_text="Why it could not be read.", null=True)),
+                ("repaired", models.TextField(help_text="What was replaced so that the rest could be kept.", null=True)),
                 ("version", models.TextField(null=True)),
                 ("receiver", models.TextField(null=True)),
                 ("status", models.TextField(null=True)),
@@ -220,10 +221,25 @@ class Migration(migrations.Migration):
                         help_text="When it was received, observed, or ticked: the projection's only clock."
                     ),
                 ),
+                ("context", models.JSONField(default=dict)),
             ],
             options={
                 "ordering": ["-number"],
                 "default_permissions": ("view",),
+            },
+        ),
+        migrations.CreateModel(
+            name="Pending",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("kind", models.CharField(max_length=11)),
+                ("ref", models.BigIntegerField()),
+                ("at", models.DateTimeField()),
+            ],
+            options={
+                "verbose_name_plural": "pending",
+                "default_permissions": (),
+                "constraints": [models.UniqueConstraint(fields=("kind", "ref"), name="pending_once")],
             },
         ),
         migrations.CreateModel(
@@ -714,6 +730,10 @@ class Migration(migrations.Migration):
                 condition=models.Q(("revoked_at", None)), fields=("source", "place"), name="source_token_two_valid"
             ),
         ),
+        migrations.AddIndex(
+            model_name="observation",
+            index=models.Index(fields=["source", "kind", "-id"], name="observation_newest"),
+        ),
         migrations.CreateModel(
             name="OpenGap",
             fields=[
@@ -757,6 +777,7 @@ class Migration(migrations.Migration):
                 ("source", models.TextField()),
                 ("kind", models.CharField(max_length=16)),
                 ("until", models.DateTimeField(help_text="What happened before this was seen.")),
+                ("state", models.JSONField(default=dict, help_text="Such as what a counter said then.")),
             ],
             options={
                 "default_permissions": (),

@@ -24,9 +24,29 @@ class Observation(models.Model):
     class Meta:
         ordering = ["-id"]
         default_permissions = ("view",)
+        indexes = [models.Index(fields=["source", "kind", "-id"], name="observation_newest")]
 
     def __str__(self) -> str:
         return f"observation {self.pk}"
+
+
+class Pending(models.Model):
+    """A delivery or an observation that has no number yet. Triggers put it here, in the transaction that stores it.
+
+    So it is found at once however many rows the trail has, and one that commits late is never skipped.
+    """
+
+    kind = models.CharField(max_length=11)
+    ref = models.BigIntegerField()
+    at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "pending"
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["kind", "ref"], name="pending_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.ref}"
 
 
 class Input(models.Model):
@@ -47,6 +67,8 @@ class Input(models.Model):
         Observation, on_delete=models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="inputs"
     )
     at = models.DateTimeField(help_text="When it was received, observed, or ticked: the projection's only clock.")
+    # What else its effect depends on, as it was then: the source's cluster, a tick's patience and the known peers.
+    context = models.JSONField(default=dict)
 
     class Meta:
         ordering = ["-number"]

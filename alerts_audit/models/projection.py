@@ -18,6 +18,7 @@ class Envelope(models.Model):
     )
     input_number = models.BigIntegerField(unique=True)
     error = models.TextField(null=True, help_text="Why it could not be read.")
+    repaired = models.TextField(null=True, help_text="What was replaced so that the rest could be kept.")
     version = models.TextField(null=True)
     receiver = models.TextField(null=True)
     status = models.TextField(null=True)
@@ -57,6 +58,8 @@ class Identity(models.Model):
         indexes = [
             GinIndex(fields=["labels"], opclasses=["jsonb_path_ops"], name="identity_labels"),
             models.Index(fields=["alertname"], name="identity_alertname"),
+            models.Index(fields=["severity"], name="identity_severity"),
+            models.Index(fields=["cluster"], name="identity_cluster"),
         ]
 
     def __str__(self) -> str:

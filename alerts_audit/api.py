@@ -5,60 +5,71 @@ authorized sender sends is kept and answered with 200, readable or not; while th
 is 503.
 """
 
-import hmac
 import logging
 
 import psycopg
-from django.conf import settings
 from django.core.handlers.wsgi import WSGIRequest
+from django.db import Error as DatabaseTrouble
 from django.http import HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from alerts_audit import metrics
-from alerts_audit.body import LIMIT, BodyIncomplete, BodyTooLarge, read_body
+from alerts_audit.body import BodyIncomplete, read_body
+from alerts_audit.models import Delivery
 from alerts_audit.services import record_delivery
-from fintech.logging import request_id
+from alerts_audit.sources import find_source, visible_part
+from fintech.logging import request_id, trace_id
 from fintech.problems import problem
 
 logger = logging.getLogger("alerts_audit")
-
-SOURCE = "alertmanager"  # who holds ALERT_TOKEN
 
 
 @csrf_exempt
 def receive_alert(request: WSGIRequest) -> HttpResponse:
     if request.method != "POST":
         return problem(405, "method_not_allowed", "Alerts are POSTed here.", headers={"Allow": "POST"})
-    if not is_authorized(request):
-        return refuse("unauthorized", 401, "This needs the bearer token of a known source.")
+    authorization = request.META.get("HTTP_AUTHORIZATION", "")
     try:
-        delivery = record_delivery(
-            source=SOURCE,
-            body=read_body(request.environ),
-            content_type=request.META.get("CONTENT_TYPE"),
-            content_encoding=request.META.get("HTTP_CONTENT_ENCODING"),
-            request_id=request_id.get(),
-        )
-    except BodyTooLarge as error:
-        logger.error("alert_too_large", extra={"size": error.size, "limit": LIMIT})
-        return refuse("too_large", 413, f"The body is larger than {LIMIT} bytes.")
+        source = find_source(authorization)
+    except (DatabaseTrouble, psycopg.Error):
+        logger.exception("alert_source_unknown")
+        return refuse("unavailable", 503, "It cannot be told whose token this is. Send it again.")
+    if source is None:
+        client = {"client": request.META.get("REMOTE_ADDR"), "token": visible_part(authorization)}
+        logger.warning("alert_unauthorized", extra=client)
+        return refuse("unauthorized", 401, "This needs the bearer token of a known source.")
+    return receive_from(source, request)
+
+
+def receive_from(source: str, request: WSGIRequest) -> HttpResponse:
+    try:
+        delivery = store(source, request)
     except BodyIncomplete as error:
         # 503, because the sender should try again.
-        logger.warning("alert_incomplete", extra={"reason": str(error)})
-        return refuse("incomplete", 503, "The body did not arrive as a whole.")
-    except psycopg.Error:
-        logger.exception("alert_not_stored")
-        return refuse("unavailable", 503, "The alert could not be stored. Send it again.")
-    return JsonResponse({"id": delivery.pk, "sha256": delivery.sha256.hex()})
+        logger.warning("alert_incomplete", extra={"source": source, "reason": str(error)})
+        return refuse("incomplete", 503, "The body did not arrive as a whole.", source)
+    except Exception:  # whatever it was: nothing is stored for certain, and the sender tries again
+        logger.exception("alert_not_stored", extra={"source": source})
+        return refuse("unavailable", 503, "The alert could not be stored. Send it again.", source)
+    answer = {"id": delivery.pk, "sha256": delivery.sha256.hex()}
+    return JsonResponse(answer if delivery.complete else {**answer, "complete": False})
 
 
-def is_authorized(request: WSGIRequest) -> bool:
-    scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-    same = hmac.compare_digest(token.strip().encode(), settings.ALERT_TOKEN.encode())
-    return same and scheme.lower() == "bearer"
+def store(source: str, request: WSGIRequest) -> Delivery:
+    body = read_body(request.environ)
+    return record_delivery(
+        source=source,
+        body=body.kept,
+        size=body.size,
+        sha256=body.sha256,
+        content_type=request.META.get("CONTENT_TYPE"),
+        content_encoding=request.META.get("HTTP_CONTENT_ENCODING"),
+        request_id=request_id.get(),
+        trace_id=trace_id.get(),
+    )
 
 
-def refuse(outcome: str, status: int, detail: str) -> HttpResponse:
-    metrics.DELIVERIES.labels(outcome).inc()
+def refuse(outcome: str, status: int, detail: str, source: str = "") -> HttpResponse:
+    metrics.DELIVERIES.labels(source, outcome).inc()
     headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
     return problem(status, f"alert_{outcome}", detail, headers=headers.get(status))

@@ -2,9 +2,18 @@
 
 Django's `request.body` has a limit meant for forms, and answers 400 above it; Alertmanager takes a 400 for
 final, and 10,000 alerts are 6 MB.
+
+Above our own limit the beginning is kept and the rest only hashed. A refusal would be worse: Alertmanager sends the
+same body again with every flush, and nothing of it would ever be kept.
 """
 
+import hashlib
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from fintech.rest import STALL_SECONDS
@@ -15,37 +24,37 @@ STEP = 64 * 1024
 DEADLINE_SECONDS = 30
 
 
-class BodyTooLarge(Exception):
-    """More than LIMIT. `size` is what was declared, or what had come when we stopped reading."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(f"{size} bytes")
-        self.size = size
-
-
 class BodyIncomplete(Exception):
-    """It ended early, stalled, or broke the protocol."""
+    """It ended early, stalled, took too long, or broke the protocol."""
 
 
-def read_body(environ: dict[str, Any]) -> bytes:
+@dataclass(frozen=True)
+class Body:
+    """`size` (bytes) and `sha256` are of all that was sent; `kept` is all of it, or its first LIMIT bytes."""
+
+    kept: bytes = field(repr=False)
+    size: int
+    sha256: bytes
+
+
+def read_body(environ: dict[str, Any]) -> Body:
+    """Raises BodyIncomplete."""
     declared = declared_size(environ)
-    if declared is not None and declared > LIMIT:
-        raise BodyTooLarge(declared)
-    if connection := environ.get("gunicorn.socket"):
-        connection.settimeout(STALL_SECONDS)
     deadline = time.monotonic() + DEADLINE_SECONDS
-    body = bytearray()
-    while declared is None or len(body) < declared:
-        step = STEP if declared is None else min(STEP, declared - len(body))
-        part = read_part(environ["wsgi.input"], step)
-        body += part
-        if len(body) > LIMIT:
-            raise BodyTooLarge(len(body))
-        if not part and declared is None:
-            break
-        if not part or time.monotonic() > deadline:
-            raise BodyIncomplete(f"{len(body)} of {declared or 'unknown'} bytes")
-    return bytes(body)
+    kept, size, digest = bytearray(), 0, hashlib.sha256()
+    with watch.over(environ.get("gunicorn.socket"), deadline):
+        while declared is None or size < declared:
+            step = STEP if declared is None else min(STEP, declared - size)
+            part = read_part(environ["wsgi.input"], step)
+            if not part and declared is None:
+                break
+            if not part or time.monotonic() > deadline:
+                raise BodyIncomplete(f"{size} of {declared or 'unknown'} bytes")
+            size += len(part)
+            digest.update(part)
+            if len(kept) < LIMIT:
+                kept += part[: LIMIT - len(kept)]
+    return Body(bytes(kept), size, digest.digest())
 
 
 def declared_size(environ: dict[str, Any]) -> int | None:
@@ -60,3 +69,46 @@ def read_part(stream: Any, size: int) -> bytes:
         return stream.read(size)
     except Exception as error:  # each server has its own errors for a broken stream
         raise BodyIncomplete(str(error)) from error
+
+
+class Watch:
+    """Ends what is read too slowly, within a second of its deadline.
+
+    A socket's own timeout begins anew with every byte, and the server reads on until it has what it was asked for.
+    """
+
+    def __init__(self) -> None:
+        self._deadlines: dict[Any, float] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def over(self, connection: Any, deadline: float) -> Iterator[None]:
+        """`connection` may be None: another server than ours does its own watching."""
+        if connection is None:
+            yield
+            return
+        connection.settimeout(STALL_SECONDS)
+        self._deadlines[connection] = deadline
+        self._start()
+        try:
+            yield
+        finally:
+            del self._deadlines[connection]
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="slow bodies", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(1)
+            for connection, deadline in self._deadlines.copy().items():
+                if time.monotonic() > deadline:
+                    with suppress(OSError):  # it has just been closed
+                        connection.shutdown(socket.SHUT_RD)
+
+
+watch = Watch()

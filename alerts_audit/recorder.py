@@ -15,7 +15,17 @@ from fintech.connection import hung_up, open_connection
 # Together with the connection's own timeouts: the longest that a sender waits for its 503.
 WAIT_SECONDS = 3
 
-FIELDS = ("source", "content_type", "content_encoding", "body", "sha256", "size", "request_id")
+FIELDS = (
+    "source",
+    "content_type",
+    "content_encoding",
+    "body",
+    "sha256",
+    "size",
+    "kept_sha256",
+    "request_id",
+    "trace_id",
+)
 INSERT = (
     f"INSERT INTO {Delivery._meta.db_table} ({', '.join(FIELDS)})"  # noqa: S608 - names of our own
     f" VALUES ({', '.join(f'%({name})s' for name in FIELDS)}) RETURNING id, received_at"

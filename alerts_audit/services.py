@@ -1,11 +1,12 @@
-"""Every write of the alert trail."""
+"""Every write of the webhook: a delivery, and what follows from it."""
 
 import hashlib
 import logging
 from typing import Any
 
 from alerts_audit import metrics, payload
-from alerts_audit.models import Delivery
+from alerts_audit.body import LIMIT
+from alerts_audit.models import Delivery, Gap
 from alerts_audit.recorder import recorder
 
 logger = logging.getLogger("alerts_audit")
@@ -17,26 +18,36 @@ def record_delivery(
     *,
     source: str,
     body: bytes,
-    content_type: str | None,
-    content_encoding: str | None,
-    request_id: str | None,
+    content_type: str | None = None,
+    content_encoding: str | None = None,
+    request_id: str | None = None,
+    trace_id: str | None = None,
+    size: int | None = None,
+    sha256: bytes | None = None,
 ) -> Delivery:
     """Keep what was sent, whatever it is; look inside only after it is committed.
 
-    Raises psycopg.Error if it could not be stored.
+    `size` and `sha256` are of the whole where `body` is only its beginning. Raises psycopg.Error if it is not certain
+    that it is stored.
     """
+    is_part = size is not None and size > len(body)
+    kept_sha256 = hashlib.sha256(body).digest() if is_part or sha256 is None else None
     delivery = Delivery(
         source=source,
         body=body,
-        sha256=hashlib.sha256(body).digest(),
-        size=len(body),
+        sha256=sha256 or kept_sha256,
+        size=size if is_part else len(body),
+        kept_sha256=kept_sha256 if is_part else None,
         content_type=storable(content_type),
         content_encoding=storable(content_encoding),
         request_id=request_id,
+        trace_id=trace_id,
     )
     recorder.insert(delivery)
-    metrics.DELIVERIES.labels("stored").inc()
-    logger.info("alert_received", extra=log_fields(delivery))
+    try:
+        tell_of(delivery)
+    except Exception:  # what is stored is stored, and is answered so
+        logger.exception("alert_not_told", extra={"delivery_id": delivery.pk})
     return delivery
 
 
@@ -45,20 +56,59 @@ def storable(header: str | None) -> str | None:
     return header.replace("\0", "")[:LONGEST_HEADER] if header else None
 
 
-def log_fields(delivery: Delivery) -> dict[str, Any]:
+def tell_of(delivery: Delivery) -> None:
+    """In counters and in the log. The body is decoded once, and only as far as this needs it."""
+    metrics.DELIVERIES.labels(delivery.source, "stored" if delivery.complete else "partial").inc()
+    content = payload.read(delivery.body)
+    if content is not None:
+        statuses = content.statuses()
+        for status in metrics.STATUSES:
+            metrics.ALERTS.labels(status).inc(statuses[status])
+    logger.info("alert_received", extra=log_fields(delivery, content))
+    if not delivery.complete:
+        open_truncation_gap(delivery)
+
+
+def log_fields(delivery: Delivery, content: payload.Payload | None) -> dict[str, Any]:
     fields: dict[str, Any] = {
+        "kind": "delivery",
+        "source": delivery.source,
         "delivery_id": delivery.pk,
         "sha256": delivery.sha256.hex(),
         "size": delivery.size,
-        "readable": False,
+        "complete": delivery.complete,
+        "readable": content is not None,
     }
-    if content := payload.read(bytes(delivery.body)):
+    if content is not None:
         fields |= {
-            "readable": True,
             "receiver": content.receiver[: payload.LONGEST_TEXT],
             "status": content.status[: payload.LONGEST_TEXT],
             "group_key": content.group_key[: payload.LONGEST_TEXT],
             "alerts": len(content.alerts),
             "alertnames": content.alert_names(),
+            "severities": content.severities(),
         }
     return fields
+
+
+def open_truncation_gap(delivery: Delivery) -> None:
+    """Nobody can tell what the part that was cut off said."""
+    from alerts_audit.completeness.gaps import open_gap
+
+    open_gap(
+        reason=Gap.Reason.TRUNCATED,
+        subject=f"delivery {delivery.pk}",
+        since=delivery.received_at,
+        source=delivery.source,
+        details={"size": delivery.size, "limit": LIMIT},
+        delivery_id=delivery.pk,
+    )
+
+
+def open_missing_truncation_gaps() -> int:
+    """For deliveries that were kept in part while their gap could not be written. The worker's job; how many."""
+    told = Gap.objects.filter(reason=Gap.Reason.TRUNCATED, delivery_id__isnull=False).values("delivery_id")
+    untold = Delivery.objects.partial().exclude(pk__in=told)
+    for delivery in untold:
+        open_truncation_gap(delivery)
+    return len(untold)

@@ -27,6 +27,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
         return self.defer("body").annotate(small_body=small_body)
 
+    def partial(self) -> "DeliveryQuerySet":
+        """Those that were too large to keep as a whole; without the bodies."""
+        return self.filter(kept_sha256__isnull=False).defer("body")
+
 
 class Delivery(models.Model):
     received_at = models.DateTimeField(db_default=Now(), editable=False)  # the database's clock
@@ -64,3 +68,7 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"delivery {self.pk}"
+
+    @property
+    def complete(self) -> bool:
+        return self.kept_sha256 is None

@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import json
 import logging
+import secrets
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,7 +14,7 @@ from django.test import Client
 from prometheus_client import REGISTRY
 
 from alerts_audit.body import LIMIT
-from alerts_audit.models import Delivery
+from alerts_audit.models import Delivery, Gap
 from alerts_audit.recorder import recorder
 from alerts_audit.tests.payloads import READABLE, UNREADABLE, alertmanager_body
 
@@ -23,8 +25,17 @@ def post(body: bytes, *, authorization: str | None = None, content_type="applica
     return Client().post("/alert", body, content_type=content_type, **environ)
 
 
-def outcomes(outcome: str) -> float:
-    return REGISTRY.get_sample_value("alert_deliveries_total", {"outcome": outcome}) or 0
+def outcomes(outcome: str, source: str = "alertmanager") -> float:
+    return REGISTRY.get_sample_value("alert_deliveries_total", {"source": source, "outcome": outcome}) or 0
+
+
+def alerts(status: str) -> float:
+    return REGISTRY.get_sample_value("alerts_received_total", {"status": status}) or 0
+
+
+def lines(caplog, event: str) -> list[dict[str, Any]]:
+    """The fields of the log lines of `alerts_audit` with this event."""
+    return [line.__dict__ for line in caplog.records if line.name == "alerts_audit" and line.getMessage() == event]
 
 
 STRANGERS = [
@@ -41,7 +52,7 @@ STRANGERS = [
 
 @pytest.mark.parametrize("authorization", STRANGERS)
 def test_a_stranger_gets_401_and_nothing_is_stored(authorization):
-    before, counted = Delivery.objects.count(), outcomes("unauthorized")
+    before, counted = Delivery.objects.count(), outcomes("unauthorized", "")
     response = post(b"{}", authorization=authorization.format(token=settings.ALERT_TOKEN))
 
     assert response.status_code == 401
@@ -50,7 +61,18 @@ def test_a_stranger_gets_401_and_nothing_is_stored(authorization):
     assert response.json()["code"] == "alert_unauthorized"
     assert settings.ALERT_TOKEN not in response.text
     assert Delivery.objects.count() == before
-    assert outcomes("unauthorized") == counted + 1
+    assert outcomes("unauthorized", "") == counted + 1
+
+
+def test_who_was_refused_is_logged_without_the_token(caplog):
+    post(b"{}", authorization="Bearer src_abcd1234_" + "s" * 43)
+    post(b"{}", authorization="Bearer something-else")
+
+    ours, other = lines(caplog, "alert_unauthorized")
+    assert (ours["token"], other["token"]) == ("src_abcd1234", None)
+    assert ours["client"] == "127.0.0.1"
+    assert "ssss" not in caplog.text
+    assert "something-else" not in caplog.text
 
 
 @pytest.mark.parametrize("method", ["get", "put", "patch", "delete", "head", "options"])
@@ -68,15 +90,28 @@ def test_no_spelling_of_the_path_is_redirected(path):
     assert response.status_code == 404
 
 
-def test_a_body_above_16_mib_is_refused_and_logged(caplog):
-    before = Delivery.objects.count()
-    response = post(b"x" * (LIMIT + 1))
+def test_of_a_body_above_16_mib_the_beginning_is_kept_with_the_hash_of_the_whole(caplog):
+    caplog.set_level(logging.INFO, "alerts_audit")
+    body, counted = alertmanager_body("x" * LIMIT), outcomes("partial")
+    response = post(body)
 
-    assert response.status_code == 413
-    assert response.json()["code"] == "alert_too_large"
-    assert Delivery.objects.count() == before
-    [line] = [line for line in caplog.records if line.name == "alerts_audit"]
-    assert (line.getMessage(), line.__dict__["size"]) == ("alert_too_large", LIMIT + 1)
+    delivery = Delivery.objects.get(pk=response.json()["id"])
+    assert (response.status_code, response.json()["complete"]) == (200, False)
+    assert response.json()["sha256"] == bytes(delivery.sha256).hex() == hashlib.sha256(body).hexdigest()
+    assert bytes(delivery.body) == body[:LIMIT]
+    assert bytes(delivery.kept_sha256) == hashlib.sha256(body[:LIMIT]).digest()
+    assert delivery.size == len(body)
+    assert outcomes("partial") == counted + 1
+    [line] = lines(caplog, "alert_received")
+    assert (line["complete"], line["size"], line["readable"]) == (False, len(body), False)
+
+
+def test_what_was_cut_off_is_a_gap():
+    delivery = post(bytes(LIMIT + 1)).json()["id"]
+
+    gap = Gap.objects.get(delivery_id=delivery)
+    assert (gap.reason, gap.source) == (Gap.Reason.TRUNCATED, "alertmanager")
+    assert gap.since == Delivery.objects.get(pk=delivery).received_at
 
 
 def test_half_a_body_is_answered_with_503_so_that_it_is_sent_again():
@@ -88,10 +123,19 @@ def test_half_a_body_is_answered_with_503_so_that_it_is_sent_again():
     assert Delivery.objects.count() == before
 
 
-@pytest.mark.parametrize("error", [psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.UndefinedTable])
+NOT_STORED = [
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.UndefinedTable,
+    MemoryError,
+    UnicodeEncodeError("utf-8", "x", 0, 1, "no"),
+]
+
+
+@pytest.mark.parametrize("error", NOT_STORED)
 def test_without_its_table_or_database_it_answers_503_so_that_it_is_sent_again(monkeypatch, error):
     def fail(_delivery):
-        raise error("the connection is lost")
+        raise error
 
     monkeypatch.setattr(recorder, "insert", fail)
     counted = outcomes("unavailable")
@@ -158,13 +202,49 @@ def test_the_log_says_alert_received_with_the_request_id(caplog):
 
     delivery = Delivery.objects.get(pk=response.json()["id"])
     assert delivery.request_id == response["X-Request-ID"] == "from-alertmanager"
-    lines = [line for line in caplog.records if line.getMessage() == "alert_received"]
-    assert [line.__dict__["delivery_id"] for line in lines] == [delivery.pk]
+    assert [line["delivery_id"] for line in lines(caplog, "alert_received")] == [delivery.pk]
+
+
+def test_the_log_has_the_senders_trace(caplog):
+    trace = secrets.token_hex(16)
+    response = post(alertmanager_body("X"), HTTP_TRACEPARENT=f"00-{trace}-{secrets.token_hex(8)}-01")
+
+    assert Delivery.objects.get(pk=response.json()["id"]).trace_id == trace
+
+
+@pytest.mark.parametrize("header", ["", "x" * 8000, "00-zz-zz-01", f"00-{'0' * 32}-{'1' * 16}-01", "é"])
+def test_a_malformed_trace_is_overlooked(header):
+    response = post(alertmanager_body("X"), HTTP_TRACEPARENT=header)
+
+    assert Delivery.objects.get(pk=response.json()["id"]).trace_id is None
+
+
+def test_alerts_are_counted_by_their_own_status_once_they_are_stored():
+    mixed = [{"status": status, "labels": {}} for status in ("firing", "resolved", "resolved", "invented")]
+    before = alerts("firing"), alerts("resolved")
+    post(alertmanager_body(alerts=mixed))
+    post(b"{")
+
+    assert (alerts("firing"), alerts("resolved")) == (before[0] + 1, before[1] + 2)
+    assert REGISTRY.get_sample_value("alerts_received_total", {"status": "invented"}) is None
+
+
+def test_trouble_after_the_commit_is_logged_and_does_not_take_the_answer_back(monkeypatch, caplog):
+    monkeypatch.setattr("alerts_audit.services.log_fields", lambda *_: 1 / 0)
+    response = post(alertmanager_body("X"))
+
+    assert response.status_code == 200
+    assert [line["delivery_id"] for line in lines(caplog, "alert_not_told")] == [response.json()["id"]]
 
 
 def test_every_outcome_is_exported_from_the_start():
-    for outcome in ("stored", "unauthorized", "too_large", "incomplete", "unavailable"):
-        assert REGISTRY.get_sample_value("alert_deliveries_total", {"outcome": outcome}) is not None
+    for outcome in ("stored", "partial", "incomplete", "unavailable"):
+        labels = {"source": "alertmanager", "outcome": outcome}
+        assert REGISTRY.get_sample_value("alert_deliveries_total", labels) is not None
+    for outcome in ("unauthorized", "unavailable"):
+        assert REGISTRY.get_sample_value("alert_deliveries_total", {"source": "", "outcome": outcome}) is not None
+    for status in ("firing", "resolved"):
+        assert REGISTRY.get_sample_value("alerts_received_total", {"status": status}) is not None
 
 
 def test_the_answer_is_plain_json():

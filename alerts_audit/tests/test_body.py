@@ -1,9 +1,12 @@
+import hashlib
 import io
+import socket
+import time
 
 import pytest
 
 from alerts_audit import body
-from alerts_audit.body import LIMIT, BodyIncomplete, BodyTooLarge, read_body
+from alerts_audit.body import LIMIT, BodyIncomplete, read_body, watch
 
 
 def environ(content: bytes, *, declared: int | None = None, **more):
@@ -11,35 +14,26 @@ def environ(content: bytes, *, declared: int | None = None, **more):
     return {"wsgi.input": io.BytesIO(content), **length, **more}
 
 
-class Endless:
-    def __init__(self):
-        self.given = 0
-
-    def read(self, size):
-        self.given += size
-        return b"x" * size
-
-
 class Broken:
     def read(self, size):
         raise TimeoutError("timed out")
 
 
-def test_a_body_above_the_limit_is_refused_unread():
-    stream = Endless()
-    with pytest.raises(BodyTooLarge) as refusal:
-        read_body({"wsgi.input": stream, "CONTENT_LENGTH": str(LIMIT + 1)})
+@pytest.mark.parametrize("in_chunks", [False, True])
+@pytest.mark.parametrize("more", [1, body.STEP, 3 * body.STEP + 7])
+def test_above_the_limit_the_beginning_is_kept_and_all_of_it_is_hashed(more, in_chunks):
+    content = bytes(LIMIT) + b"x" * more
+    end = {"wsgi.input_terminated": True} if in_chunks else {"declared": len(content)}
+    read = read_body(environ(content, **end))
 
-    assert refusal.value.size == LIMIT + 1
-    assert stream.given == 0
+    assert read.kept == content[:LIMIT]
+    assert read.size == len(content)
+    assert read.sha256 == hashlib.sha256(content).digest()
 
 
-def test_chunks_without_end_are_read_up_to_the_limit():
-    stream = Endless()
-    with pytest.raises(BodyTooLarge):
-        read_body({"wsgi.input": stream, "wsgi.input_terminated": True})
-
-    assert stream.given <= LIMIT + body.STEP
+def test_a_body_above_the_limit_that_ends_early_is_incomplete():
+    with pytest.raises(BodyIncomplete):
+        read_body(environ(bytes(LIMIT + 1), declared=LIMIT + 2))
 
 
 def test_a_body_that_ends_early_is_incomplete():
@@ -58,26 +52,41 @@ def test_a_body_that_drips_for_too_long_is_incomplete(monkeypatch):
         read_body(environ(b"x" * 100, declared=100))
 
 
-def test_the_sender_may_not_stall(monkeypatch):
-    class Connection:
-        def settimeout(self, seconds):
-            self.seconds = seconds
+def test_the_sender_may_not_stall():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        read_body(environ(b"x", declared=1, **{"gunicorn.socket": ours}))
 
-    connection = Connection()
-    read_body(environ(b"x", declared=1, **{"gunicorn.socket": connection}))
+        assert ours.gettimeout() == body.STALL_SECONDS
 
-    assert connection.seconds == body.STALL_SECONDS
+
+def test_a_read_that_takes_too_long_is_ended_whatever_came_until_then():
+    ours, theirs = socket.socketpair()
+    with ours, theirs, watch.over(ours, time.monotonic() - 1):
+        theirs.send(b"x")
+        ours.recv(1)
+        assert ours.recv(1) == b""  # its own timeout would be an exception
+
+
+def test_the_watch_ends_with_the_body():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        with watch.over(ours, time.monotonic() - 1):
+            pass
+        assert ours not in watch._deadlines
 
 
 def test_nothing_beyond_the_declared_length_is_read():
-    assert read_body(environ(b"body and the next request", declared=4)) == b"body"
+    assert read_body(environ(b"body and the next request", declared=4)).kept == b"body"
 
 
 def test_without_a_length_nothing_is_read_unless_the_server_marks_the_end():
-    assert read_body(environ(b"anything")) == b""
-    assert read_body(environ(b"chunks", **{"wsgi.input_terminated": True})) == b"chunks"
+    assert read_body(environ(b"anything")).kept == b""
+    assert read_body(environ(b"chunks", **{"wsgi.input_terminated": True})).kept == b"chunks"
 
 
-def test_a_body_of_exactly_the_limit_is_read():
+def test_a_body_of_exactly_the_limit_is_kept_as_a_whole():
     content = b"x" * LIMIT
-    assert read_body(environ(content, declared=LIMIT)) == content
+    read = read_body(environ(content, declared=LIMIT))
+
+    assert (read.kept, read.size) == (content, LIMIT)

@@ -1,6 +1,7 @@
 """The webhook behind the real gunicorn: what only a socket can do to it."""
 
 import gzip
+import hashlib
 import json
 import socket
 import time
@@ -57,7 +58,7 @@ def test_a_sender_that_leaves_early_stores_nothing_and_breaks_nothing(platform):
     assert Delivery.objects.count() == before + 1
 
 
-@pytest.mark.parametrize("chunk", [b"zz\r\n", b"5\r\nab"])
+@pytest.mark.parametrize("chunk", [b"", b"zz\r\n", b"5\r\nab", b"2\r\n{}\r\n", b"2\r\n{}\r\n0\r\n"])
 def test_broken_chunks_are_not_taken_for_a_body(platform, chunk):
     with connect(platform) as connection:
         connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk)
@@ -67,12 +68,27 @@ def test_broken_chunks_are_not_taken_for_a_body(platform, chunk):
     assert (status, problem["code"]) == (503, "alert_incomplete")
 
 
-def test_a_body_above_the_limit_is_answered_not_cut_off(platform):
+@pytest.mark.parametrize("in_chunks", [False, True])
+def test_of_a_body_above_the_limit_the_beginning_is_stored(platform, in_chunks):
+    body = alertmanager_body("x" * LIMIT)
+    framed = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n" if in_chunks else body
+    size = "Transfer-Encoding: chunked" if in_chunks else f"Content-Length: {len(body)}"
     with connect(platform) as connection:
-        connection.sendall(HEAD + f"Content-Length: {LIMIT + 1}\r\n\r\n".encode())
+        connection.sendall(HEAD + f"{size}\r\n\r\n".encode() + framed)
+        status, stored = answer(connection)
+
+    assert (status, stored["complete"]) == (200, False)
+    assert stored["sha256"] == hashlib.sha256(body).hexdigest()
+    assert bytes(Delivery.objects.get(pk=stored["id"]).body) == body[:LIMIT]
+
+
+def test_a_body_above_the_limit_that_breaks_off_is_to_be_sent_again(platform):
+    with connect(platform) as connection:
+        connection.sendall(HEAD + f"Content-Length: {LIMIT + 9}\r\n\r\n".encode() + bytes(LIMIT + 1))
+        connection.shutdown(socket.SHUT_WR)
         status, problem = answer(connection)
 
-    assert (status, problem["code"]) == (413, "alert_too_large")
+    assert (status, problem["code"]) == (503, "alert_incomplete")
 
 
 def test_a_stranger_is_answered_before_the_body_is_read(platform):

@@ -87,6 +87,8 @@ def test_each_delivery_is_logged_once_with_what_it_says(caplog):
     assert (fields["receiver"], fields["status"], fields["alerts"]) == ("audit", "firing", 2)
     assert fields["alertnames"] == ["A", "B"]
     assert fields["group_key"] == "k" * 200
+    assert fields["severities"] == ["critical"]
+    assert (fields["kind"], fields["source"], fields["complete"]) == ("delivery", "alertmanager", True)
 
 
 def test_an_unreadable_delivery_is_logged_as_such(caplog):

@@ -68,6 +68,7 @@ class Migration(migrations.Migration):
                 ("key_id", models.TextField(help_text="The first four bytes of the key's hash, in hexadecimal.")),
                 ("note", models.TextField()),
                 ("frontier", django.contrib.postgres.fields.ArrayField(base_field=models.BinaryField(), size=None)),
+                ("settled", models.JSONField(default=dict)),
             ],
             options={
                 "ordering": ["-id"],
@@ -90,7 +91,10 @@ class Migration(migrations.Migration):
                 ),
                 ("input_number", models.BigIntegerField(unique=True)),
                 ("error", models.TextField(help_text="Why it could not be read.", null=True)),
-                ("repaired", models.TextField(help_text="What was replaced so that the rest could be kept.", null=True)),
+                (
+                    "repaired",
+                    models.TextField(help_text="What was replaced so that the rest could be kept.", null=True),
+                ),
                 ("version", models.TextField(null=True)),
                 ("receiver", models.TextField(null=True)),
                 ("status", models.TextField(null=True)),
@@ -542,6 +546,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="identity",
             index=models.Index(fields=["alertname"], name="identity_alertname"),
+        ),
+        migrations.AddIndex(
+            model_name="identity",
+            index=models.Index(fields=["severity"], name="identity_severity"),
+        ),
+        migrations.AddIndex(
+            model_name="identity",
+            index=models.Index(fields=["cluster"], name="identity_cluster"),
         ),
         migrations.AddField(
             model_name="episode",

@@ -1,0 +1,100 @@
+"""Who asks for the trail: a person, by a token of theirs or by the admin's session cookie.
+
+What they may do is decided by that person's permissions at that moment, so taking one away, or making the person
+inactive, works at once. Only a token's SHA-256 is kept: it has 256 random bits, so nobody can search for it.
+"""
+
+import hashlib
+import secrets
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+from rest_framework import exceptions
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.request import Request
+
+from alerts_audit.models import AccessToken
+from fintech.problems import Problem
+
+PREFIX = "tr_"
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+@sensitive_variables("secret")
+def issue_token(*, user: User, name: str, expires_at: datetime | None = None) -> tuple[AccessToken, str]:
+    """The second part of the answer is the token itself, which nobody can show again."""
+    prefix = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(8))
+    secret = f"{prefix}_{secrets.token_urlsafe(32)}"
+    row = AccessToken.objects.create(user=user, name=name, prefix=prefix, sha256=digest(secret), expires_at=expires_at)
+    return row, secret
+
+
+def revoke_token(token: AccessToken) -> None:
+    """From now on refused; revoking again changes nothing."""
+    AccessToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
+
+
+def digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode(errors="replace")).digest()
+
+
+def person_of(header: str) -> User:
+    """The person of an Authorization header. Raises Problem 401 with the reason."""
+    scheme, _, secret = header.partition(" ")
+    if scheme.lower() != "bearer" or not secret:
+        raise refused("invalid_token", "Send Authorization: Bearer <access token>.")
+    token = AccessToken.objects.select_related("user").filter(sha256=digest(secret.strip())).first()
+    if token is None:
+        raise refused("invalid_token", "There is no such access token; a merchant's API key is none.")
+    if token.revoked_at is not None:
+        raise refused("revoked_token", "This access token was revoked.")
+    if token.expires_at is not None and token.expires_at <= timezone.now():
+        raise refused("expired_token", "This access token has expired.")
+    if not token.user.is_active:
+        raise refused("inactive_user", "The person of this access token is not active.")
+    return token.user
+
+
+def refused(code: str, detail: str) -> Problem:
+    return Problem(401, code, detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class PersonAuthentication(SessionAuthentication):
+    """A bearer token, or the cookie of somebody who signed in to the admin; with it, a POST needs the CSRF token."""
+
+    def authenticate(self, request: Request) -> tuple[User, None]:
+        header = request.META.get("HTTP_AUTHORIZATION")
+        found = (person_of(header), None) if header else self._by_cookie(request)
+        if found is None:
+            raise refused("missing_token", "Send Authorization: Bearer <access token>, or sign in to the admin.")
+        request._request.log_fields["user"] = found[0].pk  # type: ignore[attr-defined]
+        return found
+
+    def _by_cookie(self, request: Request) -> Any:
+        try:
+            return super().authenticate(request)
+        except exceptions.PermissionDenied:
+            raise Problem(403, "csrf_failed", "With a cookie, send its X-CSRFToken too.") from None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+def require(user: Any, *permissions: str) -> None:
+    """Raises Problem 403 unless the person has all of these permissions of the trail, such as `view_episode`."""
+    missing = [name for name in permissions if not user.has_perm(f"alerts_audit.{name}")]
+    if missing:
+        raise Problem(403, "forbidden", f"You lack the permission {' and '.join(missing)}.")
+
+
+def may(user: Any, *permissions: str) -> bool:
+    return all(user.has_perm(f"alerts_audit.{name}") for name in permissions)
+
+
+def require_in_admin(user: Any, *permissions: str) -> None:
+    if not may(user, *permissions):
+        raise PermissionDenied

@@ -1,0 +1,27 @@
+"""The words that a list can be filtered by, from the small table of identities: one step of an index for each word."""
+
+from typing import Literal
+
+from django.db import connection
+
+from alerts_audit.models import Identity
+
+MOST_WORDS = 500
+
+# A loose index scan: from each word to the next, without reading what lies between.
+WORDS = """
+WITH RECURSIVE words(word, number) AS (
+    (SELECT {column}, 1 FROM {table} ORDER BY {column} LIMIT 1)
+    UNION ALL
+    SELECT (SELECT {column} FROM {table} WHERE {column} > word ORDER BY {column} LIMIT 1), number + 1
+    FROM words WHERE word IS NOT NULL AND number < {most}
+)
+SELECT word FROM words WHERE word IS NOT NULL
+"""
+
+
+def words_of(column: Literal["alertname", "severity", "cluster"]) -> list[str]:
+    """In order; the first 500."""
+    with connection.cursor() as cursor:
+        cursor.execute(WORDS.format(column=column, table=Identity._meta.db_table, most=MOST_WORDS))
+        return [word for (word,) in cursor.fetchall()]

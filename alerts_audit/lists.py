@@ -1,0 +1,235 @@
+"""Lists of episodes: newest first, by number, and quick however many there are.
+
+One filter leads: the most selective one that has an index. Without others, that index gives the page. Any other filter
+only passes over what the leading one found, and a page looks at no more than `WINDOW` of that: a page may then hold
+fewer rows than were asked for, or none, and still have a next one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import and_
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.http import HttpRequest, QueryDict
+
+from alerts_audit.models import Episode, Identity, Review
+from fintech import lists
+from fintech.lists import invalid, read_time
+
+WINDOW = 10_000
+# More identities than this are no selection: their episodes are found faster among the newest.
+MOST_IDENTITIES = 1000
+MOST_LABELS = 10
+# Of the episodes of selected identities a page looks at no more.
+MOST_OF_IDENTITIES = 2000
+# Episodes are numbered in the order of inputs; `opened_at` may differ from it by so much.
+SLACK = timedelta(minutes=10)
+# Most episodes are over: the state `resolved` leads only if nothing else can.
+COMMON_STATE = Episode.State.RESOLVED
+
+PARAMETERS = {
+    "state": "A state of the episode.",
+    "severity": "The label `severity`.",
+    "alertname": "The label `alertname`.",
+    "label": "`key=value`, exactly; may be sent up to ten times, and all must be there.",
+    "cluster": "The cluster of the Alertmanager that told of it.",
+    "opened_from": "We first heard of it at this time or later, such as 2026-01-31T12:00:00Z.",
+    "opened_before": "We first heard of it before this time.",
+    "acknowledged": "`true` or `false`.",
+    "noise": "`true` or `false`: marked as noise.",
+}
+
+OF_IDENTITIES = """
+SELECT found.id FROM unnest(%(identities)s::bigint[]) AS identity(id) CROSS JOIN LATERAL (
+    SELECT id FROM alerts_audit_episode
+    WHERE identity_id = identity.id AND id < %(before)s AND id >= %(least)s ORDER BY id DESC LIMIT %(most)s
+) AS found ORDER BY found.id DESC LIMIT %(most)s
+"""
+BEYOND_ALL = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What narrows a list down. Everything that is set must hold."""
+
+    key: UUID | None = None
+    state: str | None = None
+    severity: str | None = None
+    alertname: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    cluster: str | None = None
+    opened_from: datetime | None = None
+    opened_before: datetime | None = None
+    acknowledged: bool | None = None
+    noise: bool | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    rows: list[Episode]
+    following: int | None  # the next page has the episodes below this number; None: this is the last
+    looked_at: int | None = None  # how many were looked at, if that is what ended the page
+
+
+def page_of_episodes(criteria: Criteria, *, before: int | None, limit: int) -> Page:
+    """Up to `limit` episodes whose number is below `before`, with their identities."""
+    least, before = _bounds(criteria, BEYOND_ALL if before is None else before)
+    if criteria.labels or criteria.cluster is not None:
+        identities = _identities(criteria)
+        if identities is not None:
+            return _of_identities(criteria, identities, least, before, limit)
+    leading, others = _leading(criteria)
+    rows = Episode.objects.filter(leading, id__lt=before, id__gte=least).order_by("-id")
+    end = None
+    if others:
+        end = rows.values_list("id", flat=True)[WINDOW - 1 : WINDOW].first()
+        rows = rows.filter(others) if end is None else rows.filter(others, id__gte=end)
+    return _page(rows, limit, end, WINDOW)
+
+
+def _page(rows: QuerySet[Episode], limit: int, end: int | None, window: int) -> Page:
+    found = list(rows.select_related("identity")[: limit + 1])
+    if len(found) > limit:
+        return Page(found[:limit], found[limit - 1].pk)
+    return Page(found, end, None if end is None else window)
+
+
+def _bounds(criteria: Criteria, before: int) -> tuple[int, int]:
+    """Times as numbers: from the first (inclusive) to the second (exclusive)."""
+    least = 0
+    opened = Episode.objects.order_by("opened_at").values_list("id", flat=True)
+    if criteria.opened_from is not None:
+        first = opened.filter(opened_at__gte=criteria.opened_from - SLACK).first()
+        least = before if first is None else first
+    if criteria.opened_before is not None:
+        after = opened.filter(opened_at__gte=criteria.opened_before + SLACK).first()
+        before = before if after is None else min(before, after)
+    return least, before
+
+
+def _leading(criteria: Criteria) -> tuple[Q, Q]:
+    """The filter whose index gives the candidates, and all others."""
+    names = ["key", "alertname", "severity", "state"]
+    if criteria.state != COMMON_STATE:
+        names = ["key", "alertname", "state", "severity"]
+    given = [Q(**{name: value}) for name in names if (value := getattr(criteria, name)) is not None]
+    return (given[0] if given else Q()), _all(*given[1:], *_unindexed(criteria))
+
+
+def _all(*conditions: Q) -> Q:
+    return reduce(and_, conditions, Q())
+
+
+def _unindexed(criteria: Criteria) -> Iterator[Q]:
+    if criteria.labels:
+        yield Q(identity__labels__contains=criteria.labels)
+    if criteria.cluster is not None:
+        yield Q(identity__cluster=criteria.cluster)
+    if criteria.opened_from is not None:
+        yield Q(opened_at__gte=criteria.opened_from)
+    if criteria.opened_before is not None:
+        yield Q(opened_at__lt=criteria.opened_before)
+    for kind, wanted in ((Review.Kind.ACKNOWLEDGE, criteria.acknowledged), (Review.Kind.NOISE, criteria.noise)):
+        if wanted is not None:
+            found = Q(Exists(Review.objects.filter(episode_key=OuterRef("key"), kind=kind)))
+            yield found if wanted else ~found
+
+
+def _identities(criteria: Criteria) -> list[int] | None:
+    """Who carries these labels; None if that is no selection."""
+    fields = {"alertname": criteria.alertname, "severity": criteria.severity, "cluster": criteria.cluster}
+    rows = Identity.objects.filter(**{name: value for name, value in fields.items() if value is not None})
+    if criteria.labels:
+        rows = rows.filter(labels__contains=criteria.labels)
+    found = list(rows.order_by().values_list("id", flat=True)[: MOST_IDENTITIES + 1])
+    return found if len(found) <= MOST_IDENTITIES else None
+
+
+def _of_identities(criteria: Criteria, identities: list[int], least: int, before: int, limit: int) -> Page:
+    rest = replace(criteria, labels={}, cluster=None, alertname=None, severity=None)
+    leading, others = _leading(rest)
+    others = _all(leading, others)
+    most = MOST_OF_IDENTITIES if others else limit + 1
+    with connection.cursor() as cursor:
+        cursor.execute(OF_IDENTITIES, {"identities": identities, "before": before, "least": least, "most": most})
+        ids = [number for (number,) in cursor.fetchall()]
+    end = ids[-1] if others and len(ids) == most else None
+    return _page(Episode.objects.filter(others, id__in=ids).order_by("-id"), limit, end, most)
+
+
+# --- What a request asks for ---------------------------------------------------------------------------------
+
+
+def requested_page(request: HttpRequest) -> tuple[list[Episode], str | None]:
+    """One page, and the address of the next. Raises Problem 422."""
+    query = request.GET
+    lists.refuse_unknown(query, {*PARAMETERS, "cursor", "limit"}, repeatable=["label"])
+    before = read_number(str(query["cursor"])) if "cursor" in query else None
+    page = page_of_episodes(read_criteria(query), before=before, limit=lists.read_limit(query.get("limit")))
+    following = page.following
+    return page.rows, None if following is None else lists.next_address(request, write_number(following))
+
+
+def read_criteria(query: QueryDict) -> Criteria:
+    """The filters among the parameters. Raises Problem 422."""
+    state = query.get("state")
+    if state is not None and state not in Episode.State.values:
+        raise invalid("state", f"use one of {', '.join(Episode.State.values)}")
+    return Criteria(
+        state=state,
+        severity=_text(query, "severity"),
+        alertname=_text(query, "alertname"),
+        labels=_labels(query.getlist("label")),
+        cluster=_text(query, "cluster"),
+        opened_from=_time(query, "opened_from"),
+        opened_before=_time(query, "opened_before"),
+        acknowledged=_boolean(query, "acknowledged"),
+        noise=_boolean(query, "noise"),
+    )
+
+
+def _time(query: QueryDict, name: str) -> datetime | None:
+    value = query.get(name)
+    return None if value is None else read_time(name, value)
+
+
+def _text(query: QueryDict, name: str) -> str | None:
+    value = query.get(name)
+    if value is not None and "\0" in value:
+        raise invalid(name, "a text cannot hold the character NUL")
+    return value
+
+
+def _boolean(query: QueryDict, name: str) -> bool | None:
+    value = query.get(name)
+    if value not in (None, "true", "false"):
+        raise invalid(name, "use true or false")
+    return None if value is None else value == "true"
+
+
+def _labels(pairs: list[str]) -> dict[str, str]:
+    if len(pairs) > MOST_LABELS:
+        raise invalid("label", f"send at most {MOST_LABELS}")
+    labels: dict[str, str] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not name or not sign or "\0" in pair:
+            raise invalid("label", "use key=value")
+        if labels.setdefault(name, value) != value:
+            raise invalid("label", f"{name} cannot have two values")
+    return labels
+
+
+def write_number(number: int) -> str:
+    return lists.write_cursor(str(number).encode())
+
+
+def read_number(cursor: str) -> int:
+    text = lists.read_cursor(cursor)
+    if not text.isdigit() or len(text) > 18:
+        raise lists.no_cursor()
+    return int(text)

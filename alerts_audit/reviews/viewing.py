@@ -1,0 +1,19 @@
+"""Looking at the trail is itself recorded: one row for a page, a list or a copy, never one for each thing on it."""
+
+from django.contrib.auth.models import User
+
+from alerts_audit.models import View
+from fintech.logging import request_id
+
+LONGEST_KEY = 500
+
+
+def record_view(*, user: User, what: str, key: object = "") -> None:
+    """`what` is the kind of page, such as `episode` or `export`; `key` says which one, or holds the filter."""
+    View.objects.create(
+        user=user.get_username(),
+        user_id=user.pk,
+        what=what,
+        key=str(key).replace("\0", " ")[:LONGEST_KEY],
+        request_id=request_id.get(),
+    )

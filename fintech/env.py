@@ -87,15 +87,17 @@ def address(name: str, default: str, *, environ: Mapping[str, str] = os.environ)
 
 
 def url(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> str:
-    """The address of another service."""
+    """The address of another service; "" where that is the default: there is none."""
     value = text(name, default, environ=environ)
+    if not value:
+        return value
     try:
         parts = urlsplit(value)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return value
     except ValueError:  # a port that is no number
         pass
-    raise SettingError(f"{name} is wrong: use an address such as {default}.")
+    raise SettingError(f"{name} is wrong: use an address such as {default or 'http://127.0.0.1:9090'}.")
 
 
 def words(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> list[str]:

@@ -251,12 +251,33 @@ METRICS_TOKEN = env.text("METRICS_TOKEN")
 ALERT_TOKEN = env.text("ALERT_TOKEN")
 # Where the worker reads the web processes' counters, to compare them with the rows.
 WEB_METRICS_URL = env.url("WEB_METRICS_URL", "http://127.0.0.1:9464/metrics")
+# Of the source "alertmanager": where the worker asks what fired, to find what never arrived. Empty: it does not ask.
+ALERTMANAGER_URL = env.url("ALERTMANAGER_URL", "")
+PROMETHEUS_URL = env.url("PROMETHEUS_URL", "")
+ALERT_POLL_SECONDS = env.number("ALERT_POLL_SECONDS", 15, least=0.1, most=600)
+# How long an alert may take to arrive: group_wait, group_interval and the retries within it, and some more.
+ALERT_GRACE_SECONDS = env.number("ALERT_GRACE_SECONDS", 180, least=0.1, most=86_400)
+# A gap about failures or refusals that are counted closes when none was added for this long.
+ALERT_QUIET_SECONDS = env.number("ALERT_QUIET_SECONDS", 300, least=0.1, most=86_400)
+# Tells people directly that the heartbeat stopped, or is back; both empty: nobody is told.
+AM_TELEGRAM_BOT_TOKEN = env.text("AM_TELEGRAM_BOT_TOKEN", "")
+AM_TELEGRAM_CHAT_ID = env.text("AM_TELEGRAM_CHAT_ID", "")
+TELEGRAM_API_URL = env.url("TELEGRAM_API_URL", "https://api.telegram.org")
+if bool(AM_TELEGRAM_BOT_TOKEN) != bool(AM_TELEGRAM_CHAT_ID):
+    raise env.SettingError("AM_TELEGRAM_BOT_TOKEN and AM_TELEGRAM_CHAT_ID belong together: set both, or neither.")
 # Currencies whose counters start at 0, so that the first payment is seen by rate().
 KPI_CURRENCIES = env.words("KPI_CURRENCIES", "EUR,USD,GBP,JPY,KWD")
 for _currency in KPI_CURRENCIES:
     if _currency not in EXPONENTS:
         raise env.SettingError(f"KPI_CURRENCIES is wrong: {_currency!r} is no ISO 4217 code, such as EUR.")
 PROMETHEUS_EXPORT_MIGRATIONS = False
+
+# --- The alert trail's seal --------------------------------------------------------------------------------
+# Checkpoints and public keys, outside the database; also the signing key, unless it has a file of its own.
+AUDIT_DIR = Path(env.text("AUDIT_DIR", str(BASE_DIR / "var" / "audit")))
+AUDIT_SIGNING_KEY_FILE = env.text("AUDIT_SIGNING_KEY_FILE", "")
+AUDIT_SEAL_SECONDS = env.number("AUDIT_SEAL_SECONDS", 60, least=1, most=3600)
+AUDIT_VERIFY_SECONDS = env.number("AUDIT_VERIFY_SECONDS", 3600, least=1, most=86_400)
 
 # --- Logs --------------------------------------------------------------------------------------------------
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])

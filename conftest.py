@@ -51,6 +51,7 @@ def environment(directory: Path, server: EmbeddedPostgres) -> dict[str, str]:
         "ALERT_TOKEN": secrets.token_urlsafe(32),
         "HTTPS": "False",
         "RUNTIME_DIR": str(directory / "runtime"),
+        "AUDIT_DIR": str(directory / "audit"),
     }
 
 

@@ -50,6 +50,8 @@ class Checkpoint(models.Model):
     note = models.TextField()
     # The roots of the complete subtrees, largest first: the next root is made from these and the new leaves.
     frontier = ArrayField(models.BinaryField())
+    # For each kind of leaf the key up to which no row can appear any more (alerts_audit/seal/sealer.py).
+    settled = models.JSONField(default=dict)
 
     class Meta:
         ordering = ["-id"]

@@ -67,6 +67,10 @@ class Layout:
         return self.var / "runtime"
 
     @property
+    def audit(self) -> Path:
+        return self.var / "audit"
+
+    @property
     def tools(self) -> Path:
         return self.var / "tools"
 
@@ -101,6 +105,7 @@ def make_environment(layout: Layout, database: Mapping[str, str], environ: Mappi
         "HTTPS": "False",
         "METRICS_TOKEN": "open",
         "RUNTIME_DIR": str(layout.runtime),
+        "AUDIT_DIR": str(layout.audit),
         "BIND": f"127.0.0.1:{ports.web}",
         "WEB_CONCURRENCY": "3",
         "METRICS_BIND": f"127.0.0.1:{ports.metrics}",

@@ -108,7 +108,8 @@ def own_platform(
             server.start()
             server.ensure_database("fintech")
             urls = {"DATABASE_URL": server.url("app", "fintech"), "DATABASE_OWNER_URL": server.url("owner", "fintech")}
-            platform = Platform(directory, gateway=gateway, workers=workers, env={**urls, **(env or {})})
+            own = {**urls, "AUDIT_DIR": str(directory / "audit"), **(env or {})}
+            platform = Platform(directory, gateway=gateway, workers=workers, env=own)
             for command in (["migrate", "--verbosity=0"], ["bootstrap", f"--out={directory}"]):
                 code, printed = manage(platform.env, *command)
                 assert code == 0, printed

@@ -1,0 +1,98 @@
+"""A row of evidence as the bytes that are hashed. What is here may never change: a new shape gets a new version.
+
+The bytes are JSON (`standalone.encode`) of {"leaf": kind, "version": 1, "row": {column: value}}:
+
+* a time is UTC with microseconds, `2026-11-22T16:57:14.123456Z`
+* bytes and hashes are hexadecimal; a body stands there by its SHA-256 alone
+* a jsonb column is the text that PostgreSQL prints of it, so no program's idea of a number matters
+* NULL is null, a UUID its usual text
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from alerts_audit.models import Archive, Delivery, Gap, Input, Leaf, Observation, Review, View
+from alerts_audit.seal.standalone import encode, leaf_hash
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One table of evidence. `fields` are its columns but the body, the key first; `at` is when a row was written."""
+
+    name: str
+    table: str
+    fields: str
+    at: str = "at"
+    json: frozenset[str] = frozenset()
+    body: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        return self.fields.split()
+
+    @property
+    def key(self) -> str:
+        return self.columns[0]
+
+    @property
+    def select(self) -> str:
+        """For SQL."""
+        return ", ".join(f'"{name}"::text' if name in self.json else f'"{name}"' for name in self.columns)
+
+    def document(self, values: Sequence[Any]) -> dict[str, Any]:
+        row = {name: plain(value) for name, value in zip(self.columns, values, strict=True)}
+        return {"leaf": self.name, "version": VERSION, "row": row}
+
+    def hash(self, values: Sequence[Any]) -> bytes:
+        return leaf_hash(encode(self.document(values)))
+
+
+_KINDS = [
+    Kind(
+        Leaf.Kind.DELIVERY.value,
+        Delivery._meta.db_table,
+        "id received_at source content_type content_encoding sha256 size kept_sha256 request_id trace_id",
+        at="received_at",
+        body="body",
+    ),
+    Kind(
+        Leaf.Kind.OBSERVATION.value,
+        Observation._meta.db_table,
+        "id source kind observed_at sha256",
+        at="observed_at",
+        body="body",
+    ),
+    Kind(Leaf.Kind.INPUT.value, Input._meta.db_table, "number kind delivery_id observation_id at"),
+    Kind(Leaf.Kind.REVIEW.value, Review._meta.db_table, "id episode_key kind text author author_id at"),
+    Kind(
+        Leaf.Kind.GAP.value,
+        Gap._meta.db_table,
+        "id closes_id reason subject source labels since until details delivery_id observation_id at",
+        json=frozenset({"labels", "details"}),
+    ),
+    Kind(Leaf.Kind.VIEW.value, View._meta.db_table, "id user user_id what key at request_id"),
+    Kind(
+        Leaf.Kind.ARCHIVE.value,
+        Archive._meta.db_table,
+        "id first_leaf end_leaf last_input file_name file_sha256 carried by at",
+        json=frozenset({"carried"}),
+    ),
+]
+KINDS = {kind.name: kind for kind in _KINDS}
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return utc_text(value)
+    if isinstance(value, (bytes, memoryview)):
+        return bytes(value).hex()
+    return str(value) if isinstance(value, UUID) else value
+
+
+def utc_text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,93 @@
+"""Who signs, and whom to trust. All of it lies outside the database, in AUDIT_DIR (or AUDIT_SIGNING_KEY_FILE).
+
+signing_key       secret, mode 0600; made when the log begins
+signing_key.next  the one that follows, while keys are being changed
+public_keys       the trust root: the public key that the log began with. Give it to whoever shall check the log
+                  later: a copy that was kept elsewhere is worth more than this one.
+
+A later key is trusted because a checkpoint signed by the one before it names it (`next-key`).
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.conf import settings
+
+from alerts_audit.seal.notes import SigningKey, new_key
+from alerts_audit.seal.standalone import Invalid, PublicKey, read_keys
+from fintech.secret_files import read_secret, write_secret
+
+
+class SealError(Exception):
+    """Why the log cannot be sealed, in one sentence that says what to do."""
+
+
+def audit_dir() -> Path:
+    directory = Path(settings.AUDIT_DIR)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+def signing_key_file() -> Path:
+    return Path(settings.AUDIT_SIGNING_KEY_FILE or audit_dir() / "signing_key")
+
+
+def next_key_file() -> Path:
+    return signing_key_file().with_name(f"{signing_key_file().name}.next")
+
+
+def public_keys_file() -> Path:
+    return audit_dir() / "public_keys"
+
+
+def signing_key(*, begin: bool) -> SigningKey:
+    """The key of this log. `begin`: the log is empty, so a key may be made. Raises SealError."""
+    with locked(audit_dir() / ".lock"):
+        key = read_signing_key(signing_key_file())
+        if key is None and begin and not settings.AUDIT_SIGNING_KEY_FILE:
+            key = new_key()
+            write_secret(signing_key_file(), key.text())
+        if key is None:
+            raise SealError(
+                f"There is no signing key in {signing_key_file()}: bring back the one that this log is signed with,"
+                " or begin with a new one (manage.py audit_key rotate --lost)."
+            )
+        if begin and not public_keys_file().exists():
+            trust(key.public)
+        return key
+
+
+def read_signing_key(file: Path) -> SigningKey | None:
+    try:
+        text = read_secret(file)
+        return SigningKey.parse(text) if text else None
+    except (OSError, UnicodeDecodeError, Invalid) as error:
+        raise SealError(f"The signing key in {file} cannot be used: {error}.") from None
+
+
+def public_keys(file: Path | None = None) -> list[PublicKey]:
+    """The trust root. Raises Invalid if there is none."""
+    path = file or public_keys_file()
+    try:
+        return read_keys(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"there is no trust root: {path} cannot be read ({error})") from None
+
+
+def trust(key: PublicKey) -> None:
+    """Add a key to the trust root: the first one, or one that begins anew after a loss."""
+    with public_keys_file().open("a", encoding="utf-8") as file:
+        file.write(f"{key}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process of this host at a time."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

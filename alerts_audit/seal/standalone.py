@@ -1,0 +1,281 @@
+"""Check a proof that a row of evidence is in the sealed log. One file: it needs Python 3.11 and `cryptography`.
+
+    python standalone.py proof.json --key public_keys [--checkpoint FILE] [--body FILE]
+
+`--key`         the public keys you trust, one a line: the file `public_keys` that you were given, and kept
+`--checkpoint`  a checkpoint that you kept, or the whole file `checkpoints`: then nobody can have signed another
+                history for you. Without it the checkpoint inside of the proof is used.
+`--body`        what was delivered, byte for byte: that it is what the proof speaks of
+
+Exits with 0 if everything holds, 1 if something does not, 2 if it could not look.
+
+Formats: RFC 6962 (hashing and proofs), C2SP signed-note and tlog-checkpoint (https://c2sp.org/tlog-checkpoint).
+"""
+
+import argparse
+import base64
+import binascii
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+PROOF_FORMAT = "alert-trail-proof/1"
+ED25519 = b"\x01"  # the signature's type in a key, as C2SP numbers them
+HASH_SIZE = 32
+KEY_ID_SIZE = 4
+NEXT_KEY = "next-key "  # a checkpoint's extension line: the key that signs from then on
+
+
+class Invalid(Exception):
+    """What does not hold, in one sentence."""
+
+
+# --- Hashing (RFC 6962, section 2.1) ---------------------------------------------------------------------------
+
+
+def encode(document: Any) -> bytes:
+    """A row of evidence as bytes: JSON with sorted keys, no spaces, in UTF-8."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def leaf_hash(content: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + content).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def root_from_path(index: int, size: int, leaf: bytes, path: Sequence[bytes]) -> bytes:
+    """The root that an inclusion proof leads to (RFC 9162, section 2.1.3.2). Raises Invalid if it cannot be one."""
+    if not 0 <= index < size:
+        raise Invalid(f"leaf {index} cannot be among {size} leaves")
+    number, last, found = index, size - 1, leaf
+    for node in path:
+        if last == 0:
+            raise Invalid("the proof is too long")
+        if number % 2 or number == last:
+            found = node_hash(node, found)
+            while number % 2 == 0 and number:
+                number, last = number >> 1, last >> 1
+        else:
+            found = node_hash(found, node)
+        number, last = number >> 1, last >> 1
+    if last:
+        raise Invalid("the proof is too short")
+    return found
+
+
+# --- Keys and notes --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """Written as `name+key id+base64`, as Go's `note` package does."""
+
+    name: str
+    key: bytes
+
+    @property
+    def id(self) -> bytes:
+        return hashlib.sha256(self.name.encode() + b"\n" + ED25519 + self.key).digest()[:KEY_ID_SIZE]
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.id.hex()}+{base64.b64encode(ED25519 + self.key).decode()}"
+
+    @classmethod
+    def parse(cls, text: str) -> "PublicKey":
+        name, _, rest = text.strip().partition("+")
+        identifier, _, data = rest.partition("+")
+        content = from_base64(data)
+        found = cls(name, content[1:])
+        if content[:1] != ED25519 or len(found.key) != HASH_SIZE or found.id.hex() != identifier:
+            raise Invalid(f"{text.strip()[:120]!r} is no public key")
+        return found
+
+
+@dataclass(frozen=True)
+class Note:
+    """A checkpoint as it is published. `text` is what is signed."""
+
+    text: str
+    signatures: tuple[tuple[str, bytes], ...]  # name, key id and signature
+    origin: str
+    size: int
+    root: bytes
+    extensions: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, note: str) -> "Note":
+        text, found, rest = note.rpartition("\n\n")
+        lines = text.split("\n")
+        try:
+            if not found or len(lines) < 3 or not rest.endswith("\n") or not all(lines):
+                raise ValueError
+            signatures = tuple(cls._signature(line) for line in rest[:-1].split("\n"))
+            size, root = int(lines[1]), from_base64(lines[2])
+            if str(size) != lines[1] or size < 0 or len(root) != HASH_SIZE:
+                raise ValueError
+        except ValueError:
+            raise Invalid(f"this is no checkpoint: {note[:80]!r}") from None
+        return cls(f"{text}\n", signatures, lines[0], size, root, tuple(lines[3:]))
+
+    @staticmethod
+    def _signature(line: str) -> tuple[str, bytes]:
+        dash, name, data = line.split(" ")
+        if dash != "—":
+            raise ValueError
+        return name, from_base64(data)
+
+    @property
+    def next_key(self) -> PublicKey | None:
+        """The key that signs from then on, which this one's signature vouches for."""
+        for line in self.extensions:
+            if line.startswith(NEXT_KEY):
+                return PublicKey.parse(line.removeprefix(NEXT_KEY))
+        return None
+
+    def signer(self, keys: Iterable[PublicKey]) -> PublicKey:
+        """Whose signature it has, of these. Raises Invalid if none of them signed it, or one did not sign just this."""
+        known = {(key.name, key.id): key for key in keys}
+        for name, data in self.signatures:
+            key = known.get((name, data[:KEY_ID_SIZE]))
+            if key is None or name != self.origin:
+                continue
+            try:
+                Ed25519PublicKey.from_public_bytes(key.key).verify(data[KEY_ID_SIZE:], self.text.encode())
+            except InvalidSignature:
+                raise Invalid(f"its signature by the key {key.id.hex()} is false") from None
+            return key
+        ids = ", ".join(data[:KEY_ID_SIZE].hex() for _, data in self.signatures)
+        raise Invalid(f"it is signed by {ids}, which is no key that is trusted there")
+
+
+def from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Invalid(f"{text[:80]!r} is no base64") from None
+
+
+def read_keys(text: str) -> list[PublicKey]:
+    """One a line; empty lines and those that begin with # are left out."""
+    lines = [line.strip() for line in text.splitlines()]
+    keys = [PublicKey.parse(line) for line in lines if line and not line.startswith("#")]
+    if not keys:
+        raise Invalid("there is no public key in the file")
+    return keys
+
+
+def read_notes(text: str) -> Iterator[Note]:
+    """Of a file with one note, or of the file `checkpoints`: a JSON object with a `note` on each line."""
+    if not text.startswith("{"):
+        yield Note.parse(text)
+        return
+    for line in text.splitlines():
+        try:
+            yield Note.parse(json.loads(line)["note"])
+        except (ValueError, KeyError, TypeError):
+            continue  # a line that a crash tore; the whole one follows it
+
+
+# --- A proof ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Proof:
+    leaf: dict[str, Any]
+    index: int
+    path: tuple[bytes, ...]
+    note: Note
+
+    @classmethod
+    def parse(cls, text: str) -> "Proof":
+        try:
+            found = json.loads(text)
+            if found["format"] != PROOF_FORMAT:
+                raise Invalid(f"the proof's format is {found['format']!r}, not {PROOF_FORMAT!r}")
+            path = tuple(bytes.fromhex(node) for node in found["path"])
+            return cls(found["leaf"], int(found["index"]), path, Note.parse(found["checkpoint"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise Invalid("this is no proof") from None
+
+    def check(self, keys: Iterable[PublicKey], kept: Sequence[Note] = ()) -> str:
+        """Says what was checked. `kept` are checkpoints from elsewhere; Invalid if anything does not hold."""
+        root = root_from_path(self.index, self.note.size, leaf_hash(encode(self.leaf)), self.path)
+        if root != self.note.root:
+            raise Invalid("the proof does not lead to its checkpoint's root: the row or the proof was changed")
+        trusted = trusted_keys(keys, kept)
+        signer = self.note.signer(trusted).id.hex()
+        if not kept:
+            return f"it is in the log of {self.note.size} leaves that key {signer} signed"
+        same = [note for note in kept if note.size == self.note.size]
+        if not same:
+            sizes = f"{kept[0].size} to {kept[-1].size}" if len(kept) > 1 else str(kept[0].size)
+            raise Invalid(f"the checkpoint you kept is of {sizes} leaves, the proof of {self.note.size}: ask for"
+                          " a proof of that size")  # fmt: skip
+        for note in same:
+            note.signer(trusted)
+            if note.root != root:
+                raise Invalid("the checkpoint you kept has another root: somebody signed two histories")
+        return f"it is in the log of {self.note.size} leaves that key {signer} signed, as in the checkpoint you kept"
+
+
+def trusted_keys(keys: Iterable[PublicKey], notes: Iterable[Note]) -> list[PublicKey]:
+    """`keys`, and those that a checkpoint signed by one of them names as the next."""
+    trusted = list(keys)
+    for note in notes:
+        following = note.next_key
+        if following is not None and following not in trusted:
+            note.signer(trusted)
+            trusted.append(following)
+    return trusted
+
+
+def check_body(leaf: dict[str, Any], body: bytes) -> str:
+    row = leaf["row"]
+    digest = hashlib.sha256(body).hexdigest()
+    if digest == row.get("kept_sha256") and digest != row.get("sha256"):
+        return "the body is the part of it that was kept"
+    if digest != row.get("sha256"):
+        raise Invalid(f"the body's SHA-256 is {digest}, not {row.get('sha256')}")
+    return "the body is what was delivered, byte for byte"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Check a proof that a row of evidence is in the sealed log.")
+    parser.add_argument("proof", type=Path)
+    parser.add_argument("--key", type=Path, required=True, help="the public keys you trust, one a line")
+    parser.add_argument("--checkpoint", type=Path, help="a checkpoint that you kept, or the file `checkpoints`")
+    parser.add_argument("--body", type=Path, help="the delivery's body, byte for byte")
+    options = parser.parse_args()
+    try:
+        texts = [path.read_text(encoding="utf-8") for path in (options.proof, options.key)]
+        kept_text = options.checkpoint.read_text(encoding="utf-8") if options.checkpoint else None
+        body = options.body.read_bytes() if options.body else None
+    except (OSError, UnicodeDecodeError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    try:
+        proof = Proof.parse(texts[0])
+        said = [proof.check(read_keys(texts[1]), list(read_notes(kept_text)) if kept_text is not None else ())]
+        if body is not None:
+            said.append(check_body(proof.leaf, body))
+    except Invalid as error:
+        sys.stdout.write(f"FALSE: {error}.\n")
+        return 1
+    row = proof.leaf["row"]
+    name = f"{proof.leaf['leaf']} {row.get('id', row.get('number'))}"
+    sys.stdout.write(f"TRUE: {name} is leaf {proof.index}; {'; '.join(said)}.\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

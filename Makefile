@@ -14,7 +14,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prove bench lint format reconcile audit tools requirements secrets clean python environment environment-dev
+.PHONY: help run test prove bench lint format reconcile audit tools dashboards requirements secrets clean python environment environment-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ audit: environment ## Check the books of `make run` in themselves
 
 tools: environment ## Fetch Debian's Prometheus and Alertmanager into var/tools, without root
 	@$(VENV)/python -m fintech.run.tools
+
+dashboards: environment-dev ## Write Grafana's dashboards from observability/dashboards/
+	@$(VENV)/python -m observability.dashboards
 
 requirements: environment-dev ## Compile the pinned requirement files
 	$(COMPILE) requirements.in -o requirements.txt

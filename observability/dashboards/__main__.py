@@ -1,0 +1,49 @@
+"""`python -m observability.dashboards`: write each dashboard to its file, and remove files of those that are gone."""
+
+import sys
+from pathlib import Path
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from observability.dashboards.alert_trail import alert_trail
+from observability.dashboards.application import application
+from observability.dashboards.finance import finance
+from observability.dashboards.infrastructure import infrastructure
+from observability.dashboards.kit import to_json
+from observability.dashboards.logs import logs
+from observability.dashboards.payments import payments
+from observability.dashboards.slo import slo
+
+FILES = Path(__file__).resolve().parent.parent / "grafana" / "dashboards"
+
+
+def all_dashboards() -> dict[str, list[Dashboard]]:
+    """Grafana's folder -> its dashboards."""
+    return {
+        "business": [finance(), slo(), payments()],
+        "operations": [alert_trail(), application(), infrastructure(), logs()],
+    }
+
+
+def rendered() -> dict[Path, str]:
+    """Path below `FILES` -> content."""
+    return {
+        Path(folder, f"{made.build().uid}.json"): to_json(made)
+        for folder, dashboards in all_dashboards().items()
+        for made in dashboards
+    }
+
+
+def main() -> None:
+    files = rendered()
+    for path in FILES.glob("*/*.json"):
+        if path.relative_to(FILES) not in files:
+            path.unlink()
+    for path, content in files.items():
+        (FILES / path.parent).mkdir(parents=True, exist_ok=True)
+        (FILES / path).write_text(content, encoding="utf-8")
+        sys.stdout.write(f"{path}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""The processes that serve payments: gunicorn's workers, Django, its connections to the database, the worker's jobs."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from observability.dashboards.kit import (
+    PER_SECOND,
+    Section,
+    above,
+    below,
+    dashboard,
+    graph,
+    heat,
+    instance,
+    listing,
+    query,
+    ratio,
+    row,
+    stat,
+)
+
+HERE = 'instance=~"$instance"'
+RESPONSES = "django_http_responses_total_by_status_view_method_total"
+LATENCY = "django_http_requests_latency_seconds_by_view_method"
+
+
+def application() -> Dashboard:
+    return dashboard(
+        "application",
+        "Application",
+        "Web processes (gunicorn), Django, its use of the database, and the worker's background jobs.",
+        variables=[instance('label_values(up{job=~"web|worker"}, instance)')],
+        rows=[at_a_glance(), web(), django(), database(), worker()],
+    )
+
+
+def at_a_glance() -> Section:
+    return row(
+        "At a glance",
+        [
+            stat(
+                "Scraped processes",
+                "Processes of the application that answer Prometheus.",
+                query(f'sum(up{{job=~"web|worker", {HERE}}})', "up"),
+                unit="short",
+                thresholds=below(2, 1),
+            ),
+            stat(
+                "Requests in hand",
+                "Payments that web processes are working on. Each process has 32 threads for them (WEB_THREADS).",
+                query(f"sum(transactions_in_progress{{{HERE}}})", "in progress"),
+                unit="short",
+                thresholds=above(48, 90),
+            ),
+            stat(
+                "Threads busy",
+                "Requests that are being answered, in the mean of the past minute: their rate times their duration.",
+                query(f"sum(rate({LATENCY}_sum{{{HERE}}}[1m]))", "busy"),
+                unit="short",
+                thresholds=above(48, 90),
+                decimals=1,
+            ),
+            stat(
+                "Database errors per second",
+                "Statements that failed, and connections that could not be made.",
+                query(f"sum(rate(django_db_errors_total{{{HERE}}}[5m])) or vector(0)", "errors"),
+                unit=PER_SECOND,
+                thresholds=above(0.01, 1),
+            ),
+            stat(
+                "Failed jobs per minute",
+                "Turns of the worker's background jobs that failed; each is tried again at its next turn.",
+                query(f"sum(rate(worker_job_errors_total{{{HERE}}}[5m])) * 60", "failed"),
+                unit="suffix: /min",
+                thresholds=above(0.1, 5),
+            ),
+            stat(
+                "Time of a scrape",
+                "How long the slowest process takes to answer Prometheus, which gives up after four seconds.",
+                query(f'max(scrape_duration_seconds{{job=~"web|worker", {HERE}}})', "slowest"),
+                unit="s",
+                thresholds=above(1, 3),
+            ),
+        ],
+    )
+
+
+def web() -> Section:
+    return row(
+        "Web (gunicorn)",
+        [
+            graph(
+                "Answers by status",
+                "Answers a second.",
+                query(f"sum by (status) (rate({RESPONSES}{{{HERE}}}[$__rate_interval]))", "{{status}}"),
+                unit=PER_SECOND,
+                stacked=True,
+            ),
+            graph(
+                "Busy threads by view",
+                "Rate times duration: how many threads each view keeps busy.",
+                query(
+                    f"sum by (view, method) (rate({LATENCY}_sum{{{HERE}}}[$__rate_interval]))", "{{method}} {{view}}"
+                ),
+                unit="short",
+                stacked=True,
+            ),
+            graph(
+                "Payments in progress",
+                "Over all web processes. It falls to zero when there is nothing to do, after kills too.",
+                query(f"sum(transactions_in_progress{{{HERE}}})", "in progress"),
+                unit="short",
+            ),
+        ],
+    )
+
+
+def django() -> Section:
+    return row(
+        "Django",
+        [
+            graph(
+                "Duration by view",
+                "The mean of an answer.",
+                query(
+                    f"sum by (view, method) (rate({LATENCY}_sum{{{HERE}}}[5m]))"
+                    f" / (sum by (view, method) (rate({LATENCY}_count{{{HERE}}}[5m])) > 0)",
+                    "{{method}} {{view}}",
+                ),
+                unit="s",
+            ),
+            heat(
+                "Answers by duration",
+                "Each column is a moment, each field a range of durations; the brighter, the more answers.",
+                query(f"sum by (le) (rate({LATENCY}_bucket{{{HERE}}}[$__rate_interval]))", "{{le}}"),
+                unit="s",
+            ),
+            graph(
+                "Server errors by view",
+                "Answers with 5xx a second.",
+                query(
+                    f'sum by (view, method, status) (rate({RESPONSES}{{{HERE}, status=~"5.."}}[$__rate_interval]))',
+                    "{{status}} {{method}} {{view}}",
+                ),
+                unit=PER_SECOND,
+                thresholds=above(0.01, 1),
+            ),
+        ],
+    )
+
+
+def database() -> Section:
+    return row(
+        "Database, as the application sees it",
+        [
+            graph(
+                "Statements",
+                "Statements a second. The two statements of a payment go round Django's counting.",
+                query(f"sum by (instance) (rate(django_db_execute_total{{{HERE}}}[$__rate_interval]))", "{{instance}}"),
+                unit=PER_SECOND,
+            ),
+            graph(
+                "Duration of statements",
+                "The mean, and what 95 % stay below.",
+                query(
+                    ratio(
+                        f"sum(rate(django_db_query_duration_seconds_sum{{{HERE}}}[5m]))",
+                        f"sum(rate(django_db_query_duration_seconds_count{{{HERE}}}[5m]))",
+                    ),
+                    "mean",
+                ),
+                query(
+                    "histogram_quantile(0.95,"
+                    f" sum by (le) (rate(django_db_query_duration_seconds_bucket{{{HERE}}}[5m])))",
+                    "95 %",
+                ),
+                unit="s",
+            ),
+            graph(
+                "New connections",
+                "Connections a second that had to be made; with the pool warm there are few.",
+                query(
+                    f"sum by (instance) (rate(django_db_new_connections_total{{{HERE}}}[$__rate_interval]))",
+                    "{{instance}}",
+                ),
+                unit=PER_SECOND,
+            ),
+            graph(
+                "Errors by kind",
+                "Statements a second that the database refused, or that found no database.",
+                query(f"sum by (type) (rate(django_db_errors_total{{{HERE}}}[$__rate_interval]))", "{{type}}"),
+                unit=PER_SECOND,
+                thresholds=above(0.01, 1),
+            ),
+        ],
+    )
+
+
+def worker() -> Section:
+    return row(
+        "Worker",
+        [
+            graph(
+                "Age of each job's success",
+                "Since each background job last succeeded: about its interval, as long as all is well.",
+                query(
+                    f"time() - max by (exported_job) (worker_job_last_success_timestamp_seconds{{{HERE}}})",
+                    "{{exported_job}}",
+                ),
+                unit="s",
+            ),
+            graph(
+                "Processor",
+                "Cores that each worker uses.",
+                query(f'rate(process_cpu_seconds_total{{job="worker", {HERE}}}[$__rate_interval])', "{{instance}}"),
+                unit="suffix: cores",
+            ),
+            graph(
+                "Memory",
+                "Resident memory of each worker.",
+                query(f'process_resident_memory_bytes{{job="worker", {HERE}}}', "{{instance}}"),
+                unit="bytes",
+            ),
+            listing(
+                "Processes",
+                "Since when each process runs, and how many files it has open.",
+                query(f'time() - process_start_time_seconds{{job="worker", {HERE}}}', "seconds up"),
+                query(f'process_open_fds{{job="worker", {HERE}}}', "open files"),
+                unit="short",
+                decimals=0,
+            ),
+        ],
+    )

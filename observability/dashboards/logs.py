@@ -1,0 +1,90 @@
+"""What the processes said. Each line is a JSON object; its trace id leads to its trace."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from observability.dashboards.documented import ALERT_LOG
+from observability.dashboards.kit import PER_SECOND, Section, dashboard, log_graph, log_lines, query, row
+
+# Containers of this project; `container` is a label, all else is a field of the line.
+OURS = '{container=~"fintech.*"}'
+WEB = '{container="fintech_flask"}'
+
+
+def logs() -> Dashboard:
+    return dashboard(
+        "logs",
+        "Logs",
+        "What the containers said, the alerts that arrived, and what went wrong. A trace id leads to its trace.",
+        rows=[overview(), alerts(), trouble(), requests()],
+        refresh="30s",
+    )
+
+
+def overview() -> Section:
+    return row(
+        "How much is said",
+        [
+            log_graph(
+                "Lines by container",
+                "Lines a second.",
+                query(f"sum by (container) (rate({OURS}[$__interval]))", "{{container}}"),
+                unit=PER_SECOND,
+            ),
+            log_graph(
+                "Lines by level",
+                "Lines a second of the web and the worker.",
+                query(f'sum by (level) (rate({OURS} | json level="level" | level != "" [$__interval]))', "{{level}}"),
+                unit=PER_SECOND,
+            ),
+        ],
+    )
+
+
+def alerts() -> Section:
+    return row(
+        "Alerts that arrived",
+        [
+            log_graph(
+                "Stored deliveries",
+                "Lines `alert_received` a minute: one for every stored delivery and for every change of an episode.",
+                query(f"sum(rate({ALERT_LOG} [$__interval])) * 60", "alert_received"),
+                unit="suffix: /min",
+            ),
+        ],
+        [
+            log_lines(
+                "The alert trail's lines",
+                "One for every stored delivery and for every change of an episode, newest first.",
+                ALERT_LOG,
+            ),
+        ],
+    )
+
+
+def trouble() -> Section:
+    return row(
+        "What went wrong",
+        [
+            log_lines(
+                "Warnings and errors",
+                "Lines of every container of this project that are no mere information, newest first.",
+                f'{OURS} | json level="level" | level =~ "(?i)warning|error|critical"',
+            ),
+        ],
+    )
+
+
+def requests() -> Section:
+    return row(
+        "Requests",
+        [
+            log_lines(
+                "Requests that failed",
+                "Answers with 5xx, newest first.",
+                f'{WEB} | json status="status" | status =~ "5.."',
+            ),
+        ],
+        [
+            log_lines("Everything the web said", "Newest first.", WEB),
+        ],
+    )

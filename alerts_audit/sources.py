@@ -74,8 +74,8 @@ class Tokens:
         start = time.monotonic()  # what a slow query says was true when it began
         if start < self._failed_until:
             raise OperationalError("the database was away a moment ago")
-        valid = SourceToken.objects.filter(revoked_at=None, source__is_active=True)
         try:
+            valid = SourceToken.objects.filter(revoked_at=None, source__is_active=True)
             rows = list(valid.values_list("sha256", "source__name"))
         except DatabaseTrouble:
             self._failed_until = time.monotonic() + FAILED_SECONDS

@@ -1,0 +1,87 @@
+"""`manage.py alert_source`: who may send alerts, and with which tokens."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from alerts_audit.models import Source, SourceToken
+from alerts_audit.sources import TooManyTokens, add_source, issue_token, revoke_token
+from fintech.secret_files import write_secret
+
+
+class Command(BaseCommand):
+    help = (
+        "Add a source of alerts (an Alertmanager), list them, and replace a token without losing an alert: `rotate`,"
+        " give the new token to the Alertmanager, then `revoke` the old one."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True, metavar="add|list|rotate|revoke")
+        add = actions.add_parser("add", help="a new source with its first token")
+        add.add_argument("name", help="such as alertmanager-b: small letters, digits, dots, dashes, underscores")
+        add.add_argument("--cluster", default="main", help="what peers of one high-availability cluster share (main)")
+        actions.add_parser("list", help="sources and the beginnings of their valid tokens")
+        rotate = actions.add_parser("rotate", help="a second token beside the one in use")
+        rotate.add_argument("name")
+        for action in (add, rotate):
+            offer_file(action)
+        revoke = actions.add_parser("revoke", help="refuse a token from now on; within five seconds everywhere")
+        revoke.add_argument("prefix", help="the token's beginning, such as src_0a1b2c3d")
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        run = {"add": self.add, "list": self.list, "rotate": self.rotate, "revoke": self.revoke}[action]
+        run(**{name: options[name] for name in ("name", "cluster", "token_file", "prefix") if name in options})
+
+    def add(self, *, name: str, cluster: str, token_file: Path | None) -> None:
+        try:
+            source, token, secret = add_source(name=name, cluster=cluster)
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from None
+        self.hand_over(f"Added {source} of cluster {source.cluster}.", token, secret, token_file)
+
+    def list(self) -> None:
+        for source in Source.objects.prefetch_related("tokens"):
+            valid = [str(token) for token in source.tokens.all() if token.revoked_at is None]
+            state = "active" if source.is_active else "inactive"
+            self.stdout.write(f"{source.name:24} {source.cluster:16} {state:9} {', '.join(valid) or '-'}")
+
+    def rotate(self, *, name: str, token_file: Path | None) -> None:
+        source = Source.objects.filter(name=name).first()
+        if source is None:
+            raise CommandError(f"There is no source {name}.")
+        try:
+            token, secret = issue_token(source)
+        except TooManyTokens as error:
+            raise CommandError(str(error)) from None
+        self.hand_over(f"{source} has another token beside the one in use.", token, secret, token_file)
+
+    def revoke(self, *, prefix: str) -> None:
+        token = SourceToken.objects.filter(prefix=prefix).select_related("source").first()
+        if token is None:
+            raise CommandError(f"There is no token {prefix}.")
+        if not revoke_token(token):
+            raise CommandError(f"{token} was revoked before.")
+        self.stdout.write(f"{token} of {token.source} is revoked; within five seconds it is refused.")
+
+    def hand_over(self, what: str, token: SourceToken, secret: str, file: Path | None) -> None:
+        """The token alone goes to stdout, so that it can be piped to where it belongs."""
+        if file is None:
+            self.say(f"{what} Its token follows; nobody can show it again.")
+            self.stdout.write(secret)
+            return
+        try:
+            write_secret(file, secret)
+        except OSError as error:
+            revoke_token(token)
+            raise CommandError(f"{file} cannot be written: {error}. The token is revoked.") from None
+        self.say(f"{what} Its token {token} is in {file}.")
+
+    def say(self, text: str) -> None:
+        self.stderr.write(text, self.style.SUCCESS)
+
+
+def offer_file(parser: ArgumentParser) -> None:
+    parser.add_argument("--token-file", type=Path, help="write the token there (0600) instead of printing it")

@@ -24,7 +24,7 @@ trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_SECRETS = re.compile(r"((?:fk|src)_[0-9a-z]{8})_[\w-]+|(Bearer) [^\s\"]+")
+_SECRETS = re.compile(r"((?:fk|src|tr)_[0-9a-z]{8})_[\w-]+|(Bearer) [^\s\"]+")
 
 # In a JSON text: from there to the end of the error's own message.
 _DETAILS = re.compile(r"\\n(?:DETAIL|CONTEXT):(?:(?!\\n\\n(?:The above exception|During handling))(?:[^\"\\]|\\.))*")

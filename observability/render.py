@@ -7,13 +7,33 @@ The files beside this one name the services as Compose does. `render` copies the
 import json
 import re
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
 MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-# A range selector's `[5m]`, and the settings whose value is a duration.
-DURATION = re.compile(r"(\[|\b(?:for|keep_firing_for|group_wait|group_interval|repeat_interval): )(\d+)(ms|[smhd])\b")
+# A range selector's `[5m]`, an `offset 1d`, and the settings whose value is a duration.
+DURATION = re.compile(
+    r"(\[|\boffset |\b(?:for|keep_firing_for|interval|group_wait|group_interval|repeat_interval): )(\d+)(ms|[smhd])\b"
+)
+# `> 300 # seconds`: PromQL has no durations that are numbers, so rules mark an age with a comment.
+AGE = re.compile(r"\b(\d+)( # seconds)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Telegram:
+    """Where people are told. One of `bot_token` and `bot_token_file`; the latter needs Alertmanager 0.26."""
+
+    chat_id: int
+    bot_token: str = ""
+    bot_token_file: str = ""
+    api_url: str = "https://api.telegram.org"
+
+    def __post_init__(self) -> None:
+        if bool(self.bot_token) == bool(self.bot_token_file):
+            raise ValueError("Telegram needs either bot_token or bot_token_file")
 
 
 def render(
@@ -24,16 +44,22 @@ def render(
     alertmanager_target: str,
     webhook_url: str,
     token_file: str | Path,
+    other_targets: Mapping[str, str] | None = None,
+    probes: Mapping[str, str] | None = None,
+    telegram: Telegram | None = None,
     interval_seconds: float = 5.0,
     speed: float = 1.0,
 ) -> None:
-    """Write prometheus.yml, rules/, targets/ and alertmanager.yml into `out_dir`.
+    """Write prometheus.yml, rules/, targets/, alertmanager.yml, telegram.tmpl and blackbox.yml into `out_dir`.
 
     The targets are `host:port`; `webhook_url` is the address of `POST /alert`, and `token_file` holds its
-    bearer token. Prometheus scrapes and evaluates every `interval_seconds`.
+    bearer token. `other_targets` names those of further jobs, such as `{"node": "127.0.0.1:9100"}`; a job of
+    prometheus.yml that is not named has no target. `probes` maps the services of targets/probe.yml to URLs; they
+    are asked if `other_targets` has the job `blackbox`. Prometheus scrapes and evaluates every `interval_seconds`.
 
-    `speed` is for tests and drills: every duration in rules and routes is divided by it. Thresholds are rates
-    and ratios, so they hold unchanged; a range of 5m at speed 30 is 10 s, which still needs two scrapes.
+    `speed` is for tests and drills: every duration in rules and routes is divided by it, and so is every age.
+    Thresholds are rates and ratios, so they hold unchanged; a range of 5m at speed 30 is 10 s, which still needs two
+    scrapes.
     """
     out = Path(out_dir)
     (out / "rules").mkdir(parents=True, exist_ok=True)
@@ -51,17 +77,63 @@ def render(
 
     for rules in (HERE / "prometheus" / "rules").glob("*.yml"):
         (out / "rules" / rules.name).write_text(faster(rules.read_text(encoding="utf-8"), speed), "utf-8")
-    for job, target in (
-        ("web", web_target),
-        ("worker", worker_target),
-        ("alertmanager", alertmanager_target),
-    ):
-        (out / "targets" / f"{job}.yml").write_text(f"- targets: [{json.dumps(target)}]\n", encoding="utf-8")
+    shutil.copy(HERE / "blackbox" / "blackbox.yml", out / "blackbox.yml")
+    targets = {"web": web_target, "worker": worker_target, "alertmanager": alertmanager_target, **(other_targets or {})}
+    write_targets(out / "targets", targets, probes or {})
+    write_alertmanager(
+        out, webhook_url=webhook_url, token_file=Path(token_file).resolve(), telegram=telegram, speed=speed
+    )
 
-    alertmanager = faster((HERE / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"), speed)
-    alertmanager = replace_value(alertmanager, "url", json.dumps(webhook_url))
-    alertmanager = replace_value(alertmanager, "credentials_file", json.dumps(str(Path(token_file).resolve())))
-    (out / "alertmanager.yml").write_text(alertmanager, encoding="utf-8")
+
+def write_targets(folder: Path, targets: Mapping[str, str], probes: Mapping[str, str]) -> None:
+    """One file for each job that has one in Compose; without a target it holds an empty list."""
+    jobs = {path.stem for path in (HERE / "prometheus" / "targets").glob("*.yml")}
+    if unknown := targets.keys() - jobs:
+        raise ValueError(f"prometheus.yml has no job {', '.join(sorted(unknown))}")
+    groups: dict[str, list[dict[str, object]]] = {job: [] for job in jobs}
+    for job, target in targets.items():
+        groups[job] = [{"targets": [target]}]
+    if blackbox := targets.get("blackbox"):
+        for service, url in probes.items():
+            labels = {"service": service, "tier": "service", "__param_module": "http_200", "__blackbox": blackbox}
+            groups["probe"].append({"targets": [url], "labels": labels})
+    for job, group in groups.items():
+        (folder / f"{job}.yml").write_text(json.dumps(group) + "\n", encoding="utf-8")  # JSON is YAML
+
+
+def write_alertmanager(
+    out: Path, *, webhook_url: str, token_file: Path, telegram: Telegram | None, speed: float = 1.0
+) -> None:
+    """alertmanager.yml and its template; the former may hold the bot's token, so it is for its owner's eyes alone."""
+    text = faster((HERE / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"), speed)
+    text = replace_value(text, "url", json.dumps(webhook_url))
+    text = replace_value(text, "credentials_file", json.dumps(str(token_file)))
+    shutil.copy(HERE / "alertmanager" / "telegram.tmpl", out / "telegram.tmpl")
+    draft = out / ".alertmanager.yml.new"
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    draft.write_text(with_telegram(text, telegram), encoding="utf-8")
+    draft.replace(out / "alertmanager.yml")
+
+
+def with_telegram(alertmanager: str, telegram: Telegram | None) -> str:
+    """Alertmanager's configuration with people's receivers filled in, if there is a bot."""
+    if telegram is None:
+        return alertmanager
+    template = (HERE / "alertmanager" / "telegram.yml").read_text(encoding="utf-8")
+    template = replace_value(template, "api_url", json.dumps(telegram.api_url))
+    template = replace_value(template, "chat_id", str(int(telegram.chat_id)))
+    template = replace_value(template, "bot_token", json.dumps(telegram.bot_token or telegram.bot_token_file))
+    if telegram.bot_token_file:
+        template = template.replace("bot_token:", "bot_token_file:")
+    for receiver, silent in (("page", "false"), ("ticket", "true")):
+        settings = replace_value(template, "disable_notifications", silent)
+        indented = "".join(f"    {line}\n" for line in settings.splitlines() if not line.startswith("#"))
+        start = f"  - name: {receiver}\n"
+        if alertmanager.count(start) != 1:
+            raise ValueError(f"expected one receiver {receiver}")
+        alertmanager = alertmanager.replace(start, start + indented)
+    return alertmanager
 
 
 def prometheus_command(
@@ -110,7 +182,7 @@ def replace_value(text: str, name: str, value: str) -> str:
 
 
 def faster(text: str, speed: float) -> str:
-    """`text` with its durations divided by `speed`."""
+    """`text` with its durations and ages divided by `speed`."""
     if speed == 1:
         return text
 
@@ -118,4 +190,4 @@ def faster(text: str, speed: float) -> str:
         before, number, unit = found.groups()
         return f"{before}{max(1, round(int(number) * MILLISECONDS[unit] / speed))}ms"
 
-    return DURATION.sub(shorten, text)
+    return AGE.sub(lambda found: f"{int(found[1]) / speed:g}{found[2]}", DURATION.sub(shorten, text))

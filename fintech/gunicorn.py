@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from prometheus_client import Gauge
 
 from fintech import env, metrics
 
@@ -57,3 +58,5 @@ def post_worker_init(worker: Any) -> None:
     from fintech.wsgi import warm_up
 
     warm_up()
+    # Beside transactions_in_progress it says how near the limit is.
+    Gauge("web_threads", "Requests that can be worked on at once.", multiprocess_mode="livesum").set(threads)

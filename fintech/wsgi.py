@@ -25,7 +25,8 @@ from fintech.problems import DATABASE_AWAY  # noqa: E402 - after setup
 
 logger = logging.getLogger("fintech")
 
-BROWSER_PATHS = ("/admin/", "/static/", "/v1/docs")
+# The trail's API takes the admin's cookie as well as a token.
+BROWSER_PATHS = ("/admin/", "/static/", "/v1/docs", "/v1/alerts/")
 
 
 class Utf8Request(WSGIRequest):

@@ -1,0 +1,97 @@
+"""All there is to know of one episode: what happened, which deliveries told of it, what people said, what is sealed."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from alerts_audit.episodes import Told, tell
+from alerts_audit.models import Checkpoint, Delivery, Episode, Leaf, Review, Transition
+from alerts_audit.presenters import show_episode, show_review, show_transition
+
+# Of each kind, the newest. An alert that flaps for weeks has more.
+MOST_SHOWN = 200
+
+
+@dataclass
+class Sealed:
+    """A row's leaf in the log, and the first checkpoint that covers it. None: it waits, or is archived."""
+
+    leaf: int | None = None
+    checkpoint: Checkpoint | None = None
+
+
+@dataclass
+class Detail:
+    """`seals` has the leaves by kind and key of a row: ("delivery", 7)."""
+
+    told: Told
+    transitions: list[Transition]
+    deliveries: list[Delivery]
+    reviews: list[Review]
+    seals: dict[tuple[str, int], Sealed]
+
+
+def detail_of(episode: Episode) -> Detail:
+    """Oldest first. Deliveries are those that changed its state, without their bodies."""
+    transitions = newest(Transition.objects.filter(episode=episode))
+    told_by = {transition.delivery_id for transition in transitions if transition.delivery_id is not None}
+    deliveries = list(Delivery.objects.filter(pk__in=told_by).defer("body").order_by("id"))
+    reviews = newest(Review.objects.filter(episode_key=episode.key))
+    seals = seals_of_rows(
+        {
+            Leaf.Kind.DELIVERY: told_by,
+            Leaf.Kind.INPUT: {episode.last_input, *(transition.input_number for transition in transitions)},
+            Leaf.Kind.REVIEW: {review.pk for review in reviews},
+        }
+    )
+    return Detail(tell([episode])[0], transitions, deliveries, reviews, seals)
+
+
+def newest(rows: Any) -> list[Any]:
+    """The newest rows, oldest first."""
+    return list(rows.order_by("-id")[:MOST_SHOWN])[::-1]
+
+
+def seals_of_rows(rows: dict[Leaf.Kind, Collection[int]]) -> dict[tuple[str, int], Sealed]:
+    """For each row, by kind and key."""
+    found: dict[tuple[str, int], Sealed] = {(kind, ref): Sealed() for kind, refs in rows.items() for ref in refs}
+    for kind, refs in rows.items():
+        for ref, number in Leaf.objects.filter(kind=kind, ref__in=refs).values_list("ref", "number"):
+            found[kind, ref].leaf = number
+    leaves = sorted(sealed.leaf for sealed in found.values() if sealed.leaf is not None)
+    checkpoint: Checkpoint | None = None
+    covering: dict[int, Checkpoint | None] = {}
+    for leaf in leaves:
+        if checkpoint is None or checkpoint.size <= leaf:
+            checkpoint = Checkpoint.objects.filter(size__gt=leaf).order_by("size", "id").first()
+        covering[leaf] = checkpoint
+    for sealed in found.values():
+        sealed.checkpoint = covering.get(sealed.leaf) if sealed.leaf is not None else None
+    return found
+
+
+def show_detail(episode: Episode) -> dict[str, Any]:
+    """As the API shows it."""
+    detail = detail_of(episode)
+    return {
+        **show_episode(detail.told),
+        "transitions": [show_transition(transition) for transition in detail.transitions],
+        "deliveries": [
+            {
+                "id": delivery.pk,
+                "received_at": delivery.received_at,
+                "source": delivery.source,
+                "size": delivery.size,
+                "sha256": bytes(delivery.sha256).hex(),
+                **show_seal(detail.seals[Leaf.Kind.DELIVERY, delivery.pk]),
+            }
+            for delivery in detail.deliveries
+        ],
+        "reviews": [
+            {**show_review(review), **show_seal(detail.seals[Leaf.Kind.REVIEW, review.pk])} for review in detail.reviews
+        ],
+    }
+
+
+def show_seal(sealed: Sealed) -> dict[str, Any]:
+    return {"leaf": sealed.leaf, "checkpoint_size": sealed.checkpoint and sealed.checkpoint.size}

@@ -1,0 +1,80 @@
+"""How the API and the copies show what the trail holds. Times are UTC, keys are episode keys."""
+
+from typing import Any
+
+from alerts_audit.episodes import Told, duration
+from alerts_audit.models import Checkpoint, Gap, Review, Transition
+
+
+def show_episode(told: Told) -> dict[str, Any]:
+    """`severity`, `alertname` and `cluster` stand beside the labels for convenience."""
+    episode = told.episode
+    return {
+        "key": episode.key,
+        "state": episode.state,
+        "alertname": episode.alertname,
+        "severity": episode.severity,
+        "cluster": episode.identity.cluster,
+        "labels": episode.identity.labels,
+        "summary": episode.summary,
+        "annotations": episode.annotations,
+        "generator_url": episode.generator_url,
+        "starts_at": episode.starts_at,
+        "ends_at": episode.ends_at,
+        "opened_at": episode.opened_at,
+        "closed_at": episode.closed_at,
+        "last_seen_at": episode.last_seen_at,
+        "duration_seconds": round(duration(episode).total_seconds(), 3),
+        "delivery_count": episode.deliveries,
+        "acknowledged": told.acknowledged and {"by": told.acknowledged.author, "at": told.acknowledged.at},
+        "noise": told.noise and {"by": told.noise.author, "at": told.noise.at, "reason": told.noise.text},
+        "seal": told.seal,
+    }
+
+
+def show_review(review: Review) -> dict[str, Any]:
+    return {
+        "id": review.pk,
+        "kind": review.kind,
+        "text": review.text,
+        "author": review.author,
+        "at": review.at,
+    }
+
+
+def show_transition(transition: Transition) -> dict[str, Any]:
+    return {
+        "from": transition.from_state,
+        "to": transition.to_state,
+        "at": transition.at,
+        "source": transition.source,
+        "delivery": transition.delivery_id,
+        "input": transition.input_number,
+        "note": transition.note,
+    }
+
+
+def show_gap(gap: Gap, closing: Gap | None) -> dict[str, Any]:
+    return {
+        "id": gap.pk,
+        "reason": gap.reason,
+        "state": "open" if closing is None else "closed",
+        "subject": gap.subject,
+        "source": gap.source,
+        "labels": gap.labels,
+        "since": gap.since,
+        "until": closing and closing.until,
+        "details": gap.details,
+        "opened_at": gap.at,
+        "closed_at": closing and closing.at,
+    }
+
+
+def show_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "size": checkpoint.size,
+        "root": bytes(checkpoint.root).hex(),
+        "at": checkpoint.at,
+        "key_id": checkpoint.key_id,
+        "note": checkpoint.note,
+    }

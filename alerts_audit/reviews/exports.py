@@ -1,0 +1,103 @@
+"""Copies of a filtered list, newest first: CSV for people, JSON lines for programs.
+
+Read in pages, so memory does not grow with the number of episodes, and no statement takes long. What comes in
+meanwhile is not part of it.
+"""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from alerts_audit.episodes import tell
+from alerts_audit.lists import Criteria, page_of_episodes
+from alerts_audit.presenters import show_episode
+
+CHUNK = 500
+# What a spreadsheet would run as a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+COLUMNS = [
+    "key",
+    "state",
+    "severity",
+    "alertname",
+    "cluster",
+    "summary",
+    "starts_at",
+    "ends_at",
+    "opened_at",
+    "closed_at",
+    "last_seen_at",
+    "duration_seconds",
+    "delivery_count",
+    "acknowledged_by",
+    "acknowledged_at",
+    "noise_by",
+    "noise_reason",
+    "seal",
+    "generator_url",
+    "labels",
+    "annotations",
+]
+
+
+def episodes_of(criteria: Criteria) -> Iterator[dict[str, Any]]:
+    """All of them, as the API shows them."""
+    before: int | None = None
+    while True:
+        page = page_of_episodes(criteria, before=before, limit=CHUNK)
+        for told in tell(page.rows):
+            yield show_episode(told)
+        if page.following is None:
+            return
+        before = page.following
+
+
+def json_lines(criteria: Criteria) -> Iterator[bytes]:
+    for episode in episodes_of(criteria):
+        yield orjson.dumps(episode, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+
+
+class _Echo:
+    """A file that gives back what is written to it."""
+
+    def write(self, line: str) -> bytes:
+        return line.encode()
+
+
+def csv_lines(criteria: Criteria) -> Iterator[bytes]:
+    writer = csv.writer(_Echo())
+    yield writer.writerow(COLUMNS)
+    for episode in episodes_of(criteria):
+        yield writer.writerow(cells(episode))
+
+
+def cells(episode: dict[str, Any]) -> Iterable[str]:
+    acknowledged, noise = episode["acknowledged"] or {}, episode["noise"] or {}
+    flat = {
+        **episode,
+        "acknowledged_by": acknowledged.get("by"),
+        "acknowledged_at": acknowledged.get("at"),
+        "noise_by": noise.get("by"),
+        "noise_reason": noise.get("reason"),
+    }
+    return [harmless(flat[name]) for name in COLUMNS]
+
+
+def harmless(value: Any) -> str:
+    """A cell that no spreadsheet takes for a formula: such a text gets an apostrophe before it."""
+    if value is None:
+        return ""
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat())
+    if isinstance(value, dict):
+        return orjson.dumps(value).decode()
+    text = str(value)
+    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
+
+
+FORMATS: dict[str, tuple[Callable[[Criteria], Iterator[bytes]], str]] = {
+    "csv": (csv_lines, "text/csv; charset=utf-8"),
+    "json": (json_lines, "application/x-ndjson"),
+}

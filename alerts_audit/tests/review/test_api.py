@@ -1,0 +1,312 @@
+"""The trail's API: who may read and say what, pages, filters, and that nothing wrong is ever a 500."""
+
+import secrets
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from alerts_audit.access import issue_token, revoke_token
+from alerts_audit.models import AccessToken, Gap, Review, View
+from alerts_audit.reviews.services import acknowledge, mark_as_noise
+from alerts_audit.tests.review.people import NOON, Api, make_episode, make_identity, make_user, responder, sign_in
+
+pytestmark = pytest.mark.django_db
+
+PATHS = ["episodes", "episodes/export", f"episodes/{uuid4()}", "gaps", "statistics", "checkpoints"]
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api(responder())
+
+
+def name() -> str:
+    return f"Alert{secrets.token_hex(6)}"
+
+
+def keys(reply) -> list[str]:
+    assert reply.status_code == 200, reply.text
+    return [episode["key"] for episode in reply.json()["data"]]
+
+
+def problem(reply) -> tuple[int, str, str | None]:
+    assert reply["Content-Type"] == "application/problem+json"
+    return reply.status_code, reply.json()["code"], reply.json().get("param")
+
+
+# --- Who may -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_stranger_is_refused(path):
+    assert problem(Client().get(f"/v1/alerts/{path}"))[:2] == (401, "missing_token")
+
+
+@pytest.mark.parametrize("header", ["Bearer", "Bearer x", "Basic eDp5", "Bearer fk_12345678_abcdef", "Bearer \xff\x00"])
+def test_what_is_no_token_is_refused(header):
+    reply = Client(headers={"Authorization": header}).get("/v1/alerts/episodes")
+
+    assert problem(reply)[:2] == (401, "invalid_token")
+    assert reply["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_person_without_permission_is_refused(path):
+    assert problem(Api(make_user()).get(path))[:2] == (403, "forbidden")
+
+
+def test_a_revoked_or_expired_token_and_an_inactive_person_are_refused():
+    user = make_user("view_episode")
+    old, expired = issue_token(user=user, name="a", expires_at=timezone.now() - timedelta(seconds=1))
+    gone, revoked = issue_token(user=user, name="b")
+    revoke_token(gone)
+    inactive = Api(make_user("view_episode", is_active=False)).token
+
+    for token, code in ((expired, "expired_token"), (revoked, "revoked_token"), (inactive, "inactive_user")):
+        reply = Client(headers={"Authorization": f"Bearer {token}"}).get("/v1/alerts/episodes")
+        assert problem(reply)[:2] == (401, code)
+
+
+def test_a_token_is_not_kept_in_the_clear():
+    row, token = issue_token(user=make_user(), name="test")
+
+    assert token.encode() not in bytes(AccessToken.objects.get(pk=row.pk).sha256)
+    assert token.startswith(row.prefix)
+
+
+def test_the_admins_cookie_is_enough_to_read():
+    episode = make_episode()
+
+    assert sign_in(responder()).get(f"/v1/alerts/episodes/{episode.key}").json()["key"] == str(episode.key)
+
+
+def test_a_review_by_cookie_needs_the_csrf_token():
+    path, user = f"/v1/alerts/episodes/{make_episode().key}/reviews", responder()
+    strict = sign_in(user, enforce_csrf_checks=True)
+    body = {"kind": "acknowledge"}
+
+    assert problem(strict.post(path, body, content_type="application/json"))[:2] == (403, "csrf_failed")
+    strict.get("/admin/")
+    strict.get("/admin/password_change/")
+    header = {"X-CSRFToken": strict.cookies["csrftoken"].value}
+    assert strict.post(path, body, content_type="application/json", headers=header).status_code == 201
+
+
+def test_who_may_only_look_cannot_review(api):
+    looker = Api(make_user("view_episode"))
+
+    assert problem(looker.post(f"episodes/{make_episode().key}/reviews", {"kind": "acknowledge"}))[0] == 403
+    assert problem(api.get("episodes/export"))[:2] == (403, "forbidden")
+
+
+# --- Lists -------------------------------------------------------------------------------------------------
+
+
+def test_pages_are_newest_first_and_complete(api):
+    alert = name()
+    made = [str(make_episode(make_identity(alert)).key) for _ in range(5)]
+
+    first = api.get("episodes", alertname=alert, limit=2)
+    second = api.get(first.json()["next"])
+    third = api.get(second.json()["next"])
+
+    assert keys(first) + keys(second) + keys(third) == made[::-1]
+    assert third.json()["next"] is None
+
+
+def test_an_episode_is_shown_with_its_labels_and_reviews(api):
+    episode = make_episode(make_identity(name(), instance="web-1", cluster="eu"))
+    acknowledge(episode_key=episode.key, author=api.user)
+
+    (shown,) = api.get("episodes", alertname=episode.alertname).json()["data"]
+    assert shown["labels"] == {"alertname": episode.alertname, "severity": "critical", "instance": "web-1"}
+    assert (shown["state"], shown["cluster"], shown["duration_seconds"]) == ("resolved", "eu", 600)
+    assert shown["acknowledged"]["by"] == api.user.username
+    assert (shown["noise"], shown["seal"]) == (None, "waiting")
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"state": "firing"},
+        {"severity": "warning"},
+        {"label": "instance=web-2"},
+        {"label": ["instance=web-2", "severity=warning"]},
+        {"cluster": "us"},
+        {"opened_from": "2026-11-21T00:00:00Z"},
+        {"acknowledged": "true"},
+        {"noise": "true"},
+        {"state": "firing", "noise": "true", "acknowledged": "true", "severity": "warning", "cluster": "us"},
+    ],
+)
+def test_each_filter_finds_its_episode_and_no_other(api, filters):
+    alert = name()
+    make_episode(make_identity(alert, instance="web-1"))
+    wanted = make_episode(
+        make_identity(alert, severity="warning", instance="web-2", cluster="us"),
+        state="firing",
+        starts_at=NOON + timedelta(days=1),
+    )
+    acknowledge(episode_key=wanted.key, author=api.user)
+    mark_as_noise(episode_key=wanted.key, author=api.user, reason="A test.")
+
+    assert keys(api.get("episodes", alertname=alert, **filters)) == [str(wanted.key)]
+
+
+def test_the_opposite_filters_find_the_other(api):
+    alert = name()
+    plain = make_episode(make_identity(alert))
+    wanted = make_episode(make_identity(alert), starts_at=NOON + timedelta(days=1))
+    acknowledge(episode_key=wanted.key, author=api.user)
+    mark_as_noise(episode_key=wanted.key, author=api.user, reason="A test.")
+
+    for filters in ({"acknowledged": "false"}, {"noise": "false"}, {"opened_before": "2026-11-21T00:00:00Z"}):
+        assert keys(api.get("episodes", alertname=alert, **filters)) == [str(plain.key)]
+
+
+def test_a_label_alone_finds_all_its_episodes(api):
+    value = secrets.token_hex(8)
+    made = [str(make_episode(make_identity(shop=value)).key) for _ in range(3)]
+
+    first = api.get("episodes", label=f"shop={value}", limit=2)
+    assert keys(first) + keys(api.get(first.json()["next"])) == made[::-1]
+
+
+def test_a_label_that_nobody_has_finds_nothing(api):
+    assert api.get("episodes", label=f"shop={secrets.token_hex(8)}").json() == {"data": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "param"),
+    [
+        ({"colour": "red"}, "unknown_parameter", "colour"),
+        ({"state": "open"}, "invalid_parameter", "state"),
+        ({"state": ["firing", "resolved"]}, "invalid_parameter", "state"),
+        ({"label": "shop"}, "invalid_parameter", "label"),
+        ({"label": "=x"}, "invalid_parameter", "label"),
+        ({"label": ["a=1", "a=2"]}, "invalid_parameter", "label"),
+        ({"label": [f"l{number}=x" for number in range(11)]}, "invalid_parameter", "label"),
+        ({"label": "a=\0"}, "invalid_parameter", "label"),
+        ({"alertname": "a\0"}, "invalid_parameter", "alertname"),
+        ({"acknowledged": "1"}, "invalid_parameter", "acknowledged"),
+        ({"opened_from": "yesterday"}, "invalid_parameter", "opened_from"),
+        ({"opened_before": "2026-11-20T00:00:00"}, "invalid_parameter", "opened_before"),
+        ({"limit": "0"}, "invalid_parameter", "limit"),
+        ({"limit": "201"}, "invalid_parameter", "limit"),
+        ({"cursor": "%%"}, "invalid_parameter", "cursor"),
+        ({"cursor": "LTE"}, "invalid_parameter", "cursor"),
+        ({"cursor": ""}, "invalid_parameter", "cursor"),
+        ({"cursor": "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OQ"}, "invalid_parameter", "cursor"),
+    ],
+)
+def test_a_wrong_parameter_is_named(api, query, code, param):
+    assert problem(api.get("episodes", **query)) == (422, code, param)
+
+
+# --- One episode, and reviews ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [str(uuid4()), "7", "x" * 5000])
+def test_an_episode_that_does_not_exist_is_not_found(api, key):
+    assert problem(api.get(f"episodes/{key}"))[:2] == (404, "not_found")
+    assert problem(api.post(f"episodes/{key}/reviews", {"kind": "acknowledge"}))[:2] == (404, "not_found")
+
+
+def test_a_review_is_made_and_shown(api):
+    episode = make_episode()
+    made = api.post(f"episodes/{episode.key}/reviews", {"kind": "comment", "text": "Looking."})
+
+    assert made.status_code == 201
+    (shown,) = api.get(f"episodes/{episode.key}").json()["reviews"]
+    assert shown == {**made.json(), "leaf": None, "checkpoint_size": None}
+    assert (shown["kind"], shown["text"], shown["author"]) == ("comment", "Looking.", api.user.username)
+    assert [row["id"] for row in api.get(f"episodes/{episode.key}/reviews").json()["data"]] == [shown["id"]]
+
+
+def test_a_second_acknowledgement_says_who_was_first(api):
+    episode = make_episode()
+    api.post(f"episodes/{episode.key}/reviews", {"kind": "acknowledge"})
+    second = api.post(f"episodes/{episode.key}/reviews", {"kind": "acknowledge"})
+
+    assert problem(second)[:2] == (409, "already_acknowledged")
+    assert api.user.username in second.json()["detail"]
+    assert Review.objects.filter(episode_key=episode.key).count() == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "invalid_json"),
+        (b'{"kind": "comment", "text": "\\ud800"}', 400, "invalid_json"),
+        (b"\xff", 400, "invalid_json"),
+        (b"[" * 100_000, 400, "invalid_json"),
+        (b"[]", 422, "invalid_value"),
+        (b"{}", 422, "missing_field"),
+        (b'{"kind": "delete"}', 422, "invalid_value"),
+        (b'{"kind": ["comment"]}', 422, "invalid_value"),
+        (b'{"kind": "comment", "text": 7}', 422, "invalid_value"),
+        (b'{"kind": "comment", "note": "x"}', 422, "unknown_field"),
+        (b'{"kind": "comment"}', 422, "invalid_text"),
+        (b'{"kind": "comment", "text": "a\\u0000b"}', 422, "invalid_text"),
+        (b'{"kind": "incident", "text": "javascript:alert(1)"}', 422, "invalid_text"),
+    ],
+)
+def test_a_wrong_review_is_refused_and_nothing_is_kept(api, body, status, code):
+    episode = make_episode()
+
+    assert problem(api.post(f"episodes/{episode.key}/reviews", body))[:2] == (status, code)
+    assert not Review.objects.filter(episode_key=episode.key).exists()
+
+
+@pytest.mark.parametrize("method", ["put", "patch", "delete"])
+def test_nothing_can_be_changed_or_deleted(api, method):
+    reply = getattr(api.client, method)(f"/v1/alerts/episodes/{make_episode().key}/reviews")
+
+    assert problem(reply)[:2] == (405, "method_not_allowed")
+
+
+# --- The rest ----------------------------------------------------------------------------------------------
+
+
+def test_gaps_are_listed_with_their_ends(api):
+    subject = secrets.token_hex(8)
+    opened = Gap.objects.create(reason="outage", subject=subject, since=NOON)
+    closing = Gap.objects.create(reason="outage", subject=subject, since=NOON, until=timezone.now(), closes=opened)
+
+    shown = {gap["id"]: gap for gap in api.get("gaps", reason="outage").json()["data"]}
+    assert shown[opened.pk]["state"] == "closed"
+    assert closing.pk not in shown
+
+
+@pytest.mark.parametrize("query", [{"reason": "x"}, {"state": "ajar"}, {"cursor": "x"}, {"limit": "x"}, {"q": "x"}])
+def test_gaps_refuse_what_they_do_not_know(api, query):
+    assert problem(api.get("gaps", **query))[0] == 422
+
+
+@pytest.mark.parametrize("days", ["0", "31", "x", "-1", "9" * 400])
+def test_statistics_are_for_at_most_thirty_days(api, days):
+    assert problem(api.get("statistics", days=days)) == (422, "invalid_parameter", "days")
+
+
+def test_checkpoints_are_listed(api):
+    assert {"note", "public_key", "data", "next"} <= api.get("checkpoints").json().keys()
+
+
+def test_reading_is_recorded_once_for_each_request(api):
+    alert = name()
+    episode = make_episode(make_identity(alert))
+    api.get("episodes", alertname=alert)
+    api.get(f"episodes/{episode.key}")
+
+    seen = View.objects.filter(user_id=api.user.pk).order_by("id").values_list("what", "key")
+    assert list(seen) == [("episodes", f"alertname={alert}"), ("episode", str(episode.key))]
+
+
+def test_a_refused_request_is_no_view(api):
+    api.get("episodes", state="open")
+    api.get(f"episodes/{uuid4()}")
+
+    assert not View.objects.filter(user_id=api.user.pk).exists()

@@ -295,11 +295,7 @@ def prometheus() -> Section:
             graph(
                 "Evaluating the rules",
                 "How long the last evaluation of each group of rules took.",
-                query(
-                    "label_replace(max by (rule_group) (prometheus_rule_group_last_duration_seconds),"
-                    ' "group", "$1", "rule_group", ".*;(.*)")',
-                    "{{group}}",
-                ),
+                query("max by (rule_group) (prometheus_rule_group_last_duration_seconds)", "{{rule_group}}"),
                 unit="s",
                 thresholds=above(1, 4),
             ),
@@ -314,9 +310,8 @@ def prometheus() -> Section:
             ),
             graph(
                 "Storage",
-                "Size of the stored blocks and of the write-ahead log.",
+                "Size of the stored blocks; the newest two hours are not among them yet.",
                 query("sum(prometheus_tsdb_storage_blocks_bytes)", "blocks"),
-                query("sum(prometheus_tsdb_wal_storage_size_bytes)", "write-ahead log"),
                 unit="bytes",
             ),
         ],

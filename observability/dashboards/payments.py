@@ -93,7 +93,7 @@ def by_endpoint() -> Section:
                 "Errors",
                 "Answers a second with 4xx or 5xx.",
                 query(
-                    f'sum by (method, view, status) (rate({RESPONSES}{{{WEB}, status=~"[45].."}}[$__rate_interval]))',
+                    f'sum by (method, view, status) (rate({RESPONSES}{{{WEB}, status=~"4..|5.."}}[$__rate_interval]))',
                     "{{status}} {{method}} {{view}}",
                 ),
                 unit=PER_SECOND,
@@ -214,14 +214,14 @@ def unresolved() -> Section:
             graph(
                 "Payments and refunds not settled",
                 "How many rows wait for their outcome, those in progress included.",
-                query("sum(unresolved_transactions)", "waiting"),
+                query("kpi:unresolved_transactions:max", "waiting"),
                 unit="short",
                 thresholds=above(20, 100),
             ),
             graph(
                 "Age of the oldest",
                 "The longest that one has waited for its outcome.",
-                query("max(unresolved_oldest_seconds)", "oldest"),
+                query("kpi:unresolved_oldest_seconds:max", "oldest"),
                 unit="s",
                 thresholds=above(60, 300),
             ),

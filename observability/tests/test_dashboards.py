@@ -1,0 +1,258 @@
+"""The dashboards are what their code makes, every panel explains itself, and every query can be asked."""
+
+import re
+import shutil
+import subprocess
+from itertools import pairwise
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+
+from observability.dashboards.__main__ import FILES, rendered
+from observability.dashboards.kit import WIDTH, graph, query, row
+from observability.render import HERE
+from observability.tests.panels import (
+    DASHBOARDS,
+    GRAFANA,
+    IN_LOKI,
+    IN_PROMETHEUS,
+    PANELS,
+    Panel,
+    asked,
+    panels_of,
+    variables_in,
+)
+
+each_dashboard = pytest.mark.parametrize("uid", DASHBOARDS)
+each_panel = pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.name)
+
+EXPECTED = {
+    "business": {"finance-overview", "payments", "slo"},
+    "operations": {"alert-trail", "application", "infrastructure", "logs"},
+}
+# Kinds of panel that show numbers, and so have thresholds.
+NUMBERS = ("stat", "timeseries", "table")
+
+
+def sources() -> dict[str, dict[str, Any]]:
+    document = yaml.safe_load((GRAFANA / "provisioning/datasources/datasources.yml").read_text())
+    return {source["uid"]: source for source in document["datasources"]}
+
+
+def uids_in(node: Any) -> set[str]:
+    """Every data source that a piece of JSON or YAML leads to."""
+    if isinstance(node, list):
+        return set().union(*map(uids_in, node))
+    if not isinstance(node, dict):
+        return set()
+    own = {value for key, value in node.items() if key in ("datasourceUid", "alertmanagerUid")}
+    if isinstance(node.get("datasource"), dict):
+        own.add(node["datasource"]["uid"])
+    return own.union(*map(uids_in, node.values()))
+
+
+# --- Files -------------------------------------------------------------------------------------------------
+
+
+def test_the_committed_files_are_what_the_code_makes():
+    committed = {path.relative_to(FILES): path.read_text() for path in FILES.glob("**/*") if path.is_file()}
+
+    assert committed == rendered(), "run `make dashboards`, and commit what it writes"
+
+
+def test_every_dashboard_is_in_its_folder():
+    found = {folder.name: {file.stem for file in folder.iterdir()} for folder in FILES.iterdir()}
+
+    assert found == EXPECTED
+
+
+def test_grafana_is_told_of_every_folder():
+    document = yaml.safe_load((GRAFANA / "provisioning/dashboards/dashboards.yml").read_text())
+
+    assert {provider["folderUid"] for provider in document["providers"]} == set(EXPECTED)
+    for provider in document["providers"]:
+        assert provider["options"]["path"].endswith(f"/dashboards/{provider['folderUid']}")
+        assert not provider["allowUiUpdates"]  # the next start would undo them
+
+
+# --- Data sources ------------------------------------------------------------------------------------------
+
+
+def test_the_data_sources_keep_the_uids_that_grafana_has_stored():
+    assert {uid: source["type"] for uid, source in sources().items()} == {
+        "prometheus": "prometheus",
+        "alertmanager": "alertmanager",
+        "loki": "loki",
+        "tempo": "tempo",
+    }
+
+
+def test_the_data_sources_lead_to_each_other():
+    links = {uid: uids_in(source["jsonData"]) for uid, source in sources().items()}
+
+    assert links["prometheus"] == {"alertmanager", "tempo"}
+    assert links["loki"] == {"tempo"}
+    assert links["tempo"] == {"loki", "prometheus"}
+
+
+def test_a_trace_id_in_a_line_of_the_log_is_found():
+    [field] = sources()["loki"]["jsonData"]["derivedFields"]
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+    found = re.search(field["matcherRegex"], f'{{"event": "request", "trace_id": "{trace}", "status": 201}}')
+    assert found
+    assert found[1] == trace
+    assert re.search(field["matcherRegex"], f'{{"trace_id":"{trace}"}}')
+    assert not re.search(field["matcherRegex"], '{"trace_id": null}')
+
+
+def test_grafana_knows_how_often_prometheus_scrapes():
+    prometheus = yaml.safe_load((HERE / "prometheus/prometheus.yml").read_text())
+
+    assert sources()["prometheus"]["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
+
+
+def test_the_queries_of_the_link_from_traces_to_metrics_parse():
+    for item in sources()["tempo"]["jsonData"]["tracesToMetrics"]["queries"]:
+        promql_parser.parse(item["query"])
+
+
+# --- Dashboards --------------------------------------------------------------------------------------------
+
+
+@each_dashboard
+def test_a_dashboard_reads_provisioned_data_sources_only(uid):
+    assert uids_in(DASHBOARDS[uid]) <= set(sources())
+
+
+@each_dashboard
+def test_a_dashboard_says_what_it_is_and_marks_alerts(uid):
+    dashboard = DASHBOARDS[uid]
+
+    assert dashboard["uid"] == uid
+    assert dashboard["title"]
+    assert dashboard["description"].endswith(".")
+    assert not dashboard["editable"]
+    marks = dashboard["annotations"]["list"]
+    assert {mark["name"] for mark in marks} == {"Critical alerts", "Warnings"}
+    assert all(mark["enable"] and mark["expr"].startswith("ALERTS{") and mark["titleFormat"] for mark in marks)
+
+
+@each_dashboard
+def test_panels_fill_their_lines_and_lie_beside_each_other(uid):
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARDS[uid]["panels"]:
+        place = panel["gridPos"]
+        columns = range(place["x"], place["x"] + place["w"])
+        cells = {(column, line) for column in columns for line in range(place["y"], place["y"] + place["h"])}
+        assert not taken & cells, panel["title"]
+        assert place["x"] + place["w"] <= WIDTH
+        taken |= cells
+
+    tops = {panel["gridPos"]["y"] for panel in DASHBOARDS[uid]["panels"]}
+    for top in tops:
+        assert sum((column, top) in taken for column in range(WIDTH)) == WIDTH
+
+
+@each_dashboard
+def test_a_dashboard_begins_with_a_heading_and_numbers_its_panels(uid):
+    panels = DASHBOARDS[uid]["panels"]
+
+    assert panels[0]["type"] == "row"
+    assert [panel["id"] for panel in panels] == list(range(1, len(panels) + 1))
+    headings = [panel["type"] == "row" for panel in panels]
+    assert not any(first and second for first, second in pairwise([*headings, True]))  # none is empty
+
+
+@each_dashboard
+def test_titles_are_told_apart(uid):
+    titles = [panel.title for panel in panels_of(uid)]
+
+    assert len(titles) == len(set(titles))
+
+
+@each_dashboard
+def test_variables_are_declared_used_and_begin_with_all(uid):
+    declared = {variable["name"]: variable for variable in DASHBOARDS[uid]["templating"]["list"]}
+    used = set().union(*(variables_in(text) for panel in panels_of(uid) for text in panel.queries))
+
+    assert used == set(declared)
+    for variable in declared.values():
+        assert variable["includeAll"]
+        assert variable["multi"]
+        assert variable["current"]["value"] == ["$__all"]
+        assert variable["description"]
+
+
+def test_payments_can_be_chosen_by_currency_and_processes_by_instance():
+    names = {uid: {item["name"] for item in DASHBOARDS[uid]["templating"]["list"]} for uid in DASHBOARDS}
+
+    assert names["finance-overview"] == {"currency"}
+    assert names["payments"] == names["application"] == names["infrastructure"] == {"instance"}
+
+
+# --- Panels ------------------------------------------------------------------------------------------------
+
+
+@each_panel
+def test_a_panel_says_what_it_shows_and_in_which_unit(panel: Panel):
+    assert panel.title
+    assert panel.json["description"].endswith(".")
+    assert panel.json["fieldConfig"]["defaults"]["unit"]
+    assert panel.queries
+
+
+@each_panel
+def test_a_panel_of_numbers_has_thresholds(panel: Panel):
+    if panel.json["type"] in NUMBERS:
+        steps = panel.json["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        values = [step["value"] for step in steps[1:]]
+        assert steps[0]["value"] is None  # the color from below
+        assert values == sorted(values)
+
+
+@pytest.mark.parametrize("panel", IN_PROMETHEUS, ids=lambda panel: panel.name)
+def test_a_query_parses(panel: Panel):
+    for text in panel.queries:
+        assert "$" not in asked(text)
+        promql_parser.parse(asked(text))
+
+
+@pytest.mark.parametrize("panel", IN_PROMETHEUS, ids=lambda panel: panel.name)
+def test_a_rate_is_taken_over_a_window_that_fits_the_zoom_or_over_minutes(panel: Panel):
+    windows = set(re.findall(r"\[(.*?)\]", " ".join(panel.queries)))
+
+    assert windows <= {"$__rate_interval", "$__range", "1m", "5m", "1h"}
+
+
+@pytest.mark.parametrize("panel", IN_LOKI, ids=lambda panel: panel.name)
+def test_a_query_of_logs_begins_with_containers_and_labels_nothing_by_what_varies(panel: Panel):
+    for text in panel.queries:
+        selectors = re.findall(r"\{(.*?)\}", text)
+        assert [re.match(r'container=~?"fintech', selector) is not None for selector in selectors] == [True]
+        assert text.count("(") == text.count(")")
+
+
+# --- The kit -----------------------------------------------------------------------------------------------
+
+
+def test_a_line_whose_panels_cannot_share_the_width_is_refused():
+    panel = graph("T", "D.", query("up"), unit="short")
+
+    with pytest.raises(ValueError, match="5 panels"):
+        row("Five", [panel] * 5)
+
+
+def test_a_line_without_panels_is_refused():
+    with pytest.raises(ValueError, match="0 panels"):
+        row("None", [])
+
+
+def test_make_dashboards_writes_them():
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    result = subprocess.run(["make", "-n", "dashboards"], cwd=HERE.parent, capture_output=True, text=True, check=False)
+
+    assert "-m observability.dashboards" in result.stdout, result.stderr

@@ -14,7 +14,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prove bench lint format reconcile audit tools dashboards requirements secrets clean python environment environment-dev
+.PHONY: help run test prove bench bench-alerts lint format reconcile audit tools dashboards requirements secrets clean python environment environment-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ prove: environment-dev ## Run the slow proofs in full
 
 bench: environment-dev ## Measure payments a second beside the yardsticks
 	$(VENV)/python -m loadtests.bench
+
+bench-alerts: environment-dev ## Measure the alert trail, from the webhook to the episode
+	$(VENV)/python -m loadtests.bench.alerts
 
 lint: environment-dev ## Check style, format and types
 	$(VENV)/ruff check .
@@ -60,6 +63,7 @@ requirements: environment-dev ## Compile the pinned requirement files
 secrets: ## How to read the passwords and keys that Compose made
 	@echo "administrator admin:   docker compose run --rm --no-deps migrate cat /run/accounts/admin_password"
 	@echo "API key of Demo:       docker compose run --rm --no-deps migrate cat /run/accounts/api_key"
+	@echo "Grafana, user admin:   docker compose exec grafana cat /run/secrets/grafana_admin_password"
 	@echo "metrics on port 5000:  docker compose exec app cat /run/secrets/metrics_token"
 	@echo "alert webhook:         docker compose exec app cat /run/secrets/alert_token"
 	@echo "gateway's faults:      docker compose exec gateway cat /run/secrets/gateway_control_token"

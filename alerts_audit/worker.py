@@ -8,5 +8,5 @@ from fintech.jobs import Job, Worker
 
 def jobs(worker: Worker) -> list[Job]:
     return [
-        Job("seal", settings.AUDIT_SEAL_SECONDS, seal),
+        Job("seal", settings.AUDIT_SEAL_SECONDS, seal, leader=True),
     ]

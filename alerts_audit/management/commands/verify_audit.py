@@ -1,0 +1,82 @@
+"""`manage.py verify_audit`: whether the evidence is what was sealed."""
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from alerts_audit.seal.keys import SealError
+from alerts_audit.seal.standalone import Invalid
+from alerts_audit.seal.verify import Report, verify
+from fintech.problems import DATABASE_AWAY
+
+
+class Command(BaseCommand):
+    help = (
+        "Verify the alert trail: bytes, hashes, leaves, roots, signatures, the checkpoints outside the database."
+        " Exits with 1 if anything is wrong, with 2 if it could not look. docs/audit.md says what it proves."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.add_argument("--since", type=moment, help="only what was sealed since this time (ISO 8601, UTC)")
+        parser.add_argument("--checkpoints", type=Path, help="a copy of the checkpoint file that you kept")
+        parser.add_argument("--key", type=Path, help="the public keys that you trust (AUDIT_DIR/public_keys)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            report = verify(
+                since=options["since"],
+                checkpoint_file=options["checkpoints"],
+                key_file=options["key"],
+                progress=Ticker(),
+            )
+        except (Invalid, SealError, OSError, *DATABASE_AWAY) as error:
+            raise CommandError(f"Nothing was verified: {error}", returncode=2) from None
+        self.stdout.write(as_json(report) if options["json"] else as_text(report))
+        if not report.ok:
+            raise CommandError(f"The trail is not what was sealed: {len(report.documents())} findings.")
+
+
+def moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+class Ticker:
+    """Progress on stderr, at most once a second; on a terminal in one line."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + 1
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + 1
+            start, end = ("\r\x1b[K", "") if sys.stderr.isatty() else ("", "\n")
+            sys.stderr.write(f"{start}{what}: {done:,} of {total:,}{end}")
+            sys.stderr.flush()
+
+
+def as_json(report: Report) -> str:
+    document = {
+        "ok": report.ok,
+        "tree_size": report.tree_size,
+        "seconds": round(report.seconds, 3),
+        "covered": report.covered(),
+        "findings": report.documents(),
+    }
+    return json.dumps(document, indent=2)
+
+
+def as_text(report: Report) -> str:
+    lines = [f"Covered in {report.seconds:.1f} s, of a log of {report.tree_size:,} leaves ({report.window}):"]
+    lines += [f"  {name}: {count:,}" for name, count in sorted(report.counts.items())]
+    lines += [f"Mind: {remark}" for remark in report.remarks]
+    lines += [f"WRONG {found['subject']}: {found['detail']}" for found in report.documents()]
+    if report.ok:
+        lines.append("Nothing is wrong.")
+    return "\n".join(lines)

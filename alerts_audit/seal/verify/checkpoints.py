@@ -1,0 +1,189 @@
+"""The signed checkpoints, in the table and in the file outside: their signatures, and that both say the same.
+
+Both are read side by side, in the order of their ids, so that neither has to fit into memory.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from alerts_audit.models import Checkpoint
+from alerts_audit.seal.anchor import CheckpointFile, Entry
+from alerts_audit.seal.canonical import utc_text
+from alerts_audit.seal.merkle import Frontier
+from alerts_audit.seal.standalone import Invalid, Note, PublicKey
+from alerts_audit.seal.verify.report import Report, plural
+
+# A checkpoint this young may still be on its way into the file.
+GRACE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A root that somebody we trust has signed for the first `size` leaves."""
+
+    subject: str
+    size: int
+    root: bytes
+    frontier: Frontier | None = None  # to go on from, where the leaves lead elsewhere
+
+
+class Trust:
+    """Whose signature counts: the trust root's keys, until one of them hands over to the next."""
+
+    def __init__(self, roots: list[PublicKey]) -> None:
+        self.active = list(roots)
+
+    def check(self, note: Note) -> None:
+        """Raises Invalid. A checkpoint that hands over is signed by both keys, and the old one is done."""
+        signer = note.signer(self.active)
+        if (following := note.next_key) is not None:
+            note.signer([following])
+            self.active = [key for key in self.active if key != signer] + [following]
+
+
+@dataclass
+class CheckpointCheck:
+    """`base`: the checkpoint where the window begins; `last`: the newest when the verification began."""
+
+    report: Report
+    trust: Trust
+    file: CheckpointFile
+    base: Checkpoint | None
+    last: Checkpoint
+    now: datetime
+    archived_before: int = 0  # ids below this may be missing from the table: they went into an archive
+
+    def claims(self) -> Iterator[Claim]:
+        """In the order of their ids. What is wrong is reported on the way."""
+        rows, entries = self._rows(), self._entries()
+        row, entry = next(rows, None), next(entries, None)
+        absent: list[Checkpoint] = []
+        while row is not None or entry is not None:
+            if entry is None or (row is not None and row.pk < entry.id):
+                assert row is not None
+                absent.append(row)
+                yield from self._claims(row, None)
+                row = next(rows, None)
+            elif row is None or entry.id < row.pk:
+                yield from self._claims(None, entry)
+                entry = next(entries, None)
+            else:
+                self._say_absent(absent)
+                yield from self._claims(row, entry)
+                row, entry = next(rows, None), next(entries, None)
+        self._say_absent([row for row in absent if row.at < self.now - GRACE])
+
+    # --- One of them ---------------------------------------------------------------------------------------
+
+    def _claims(self, row: Checkpoint | None, entry: Entry | None) -> Iterator[Claim]:
+        if row is not None:
+            self.report.counts["checkpoints"] += 1
+            yield from self._row_claim(row)
+        if entry is not None:
+            self.report.counts["checkpoints in the file"] += 1
+            if row is None or row.note != entry.note:
+                yield from self._entry_claim(entry, row)
+
+    def _row_claim(self, row: Checkpoint) -> Iterator[Claim]:
+        subject = f"checkpoint {row.pk}"
+        try:
+            note = Note.parse(row.note)
+            self.trust.check(note)
+        except Invalid as error:
+            self.report.find("checkpoint_signature", subject, f"{error}")
+            return
+        frontier = None
+        try:
+            frontier = Frontier(row.size, row.frontier)
+            said = (note.size, note.root, f"time {utc_text(row.at)}" in note.extensions, frontier.root())
+            if said != (row.size, bytes(row.root), True, note.root):
+                raise Invalid
+        except Invalid:
+            frontier = None
+            self.report.find("checkpoint_row", subject, "the row says something else than the note that was signed")
+        yield Claim(subject, note.size, note.root, frontier)
+
+    def _entry_claim(self, entry: Entry, row: Checkpoint | None) -> Iterator[Claim]:
+        subject = f"checkpoint {entry.id} of the file"
+        try:
+            note = Note.parse(entry.note)
+            self.trust.check(note)
+        except Invalid as error:
+            self.report.find("file_signature", subject, f"{error}")
+            return
+        if row is not None:
+            self.report.find("checkpoint_differs", subject, "the database has another one of that number")
+        elif entry.id > self.archived_before:
+            what = f"the database has none of that number; it tells of {note.size} leaves"
+            if note.size > self.last.size:
+                what += f", and there are {self.last.size}: the tail was cut"
+            self.report.find("checkpoint_missing", subject, what)
+        if note.size <= self.last.size:
+            yield Claim(subject, note.size, note.root)
+
+    # --- Where they come from ------------------------------------------------------------------------------
+
+    def _rows(self) -> Iterator[Checkpoint]:
+        first = self.base.pk if self.base else 0
+        wanted = Checkpoint.objects.filter(pk__gte=first, pk__lte=self.last.pk).order_by("id")
+        size = -1
+        for row in wanted.iterator(chunk_size=1000):
+            if row.size < size:
+                self.report.find(
+                    "checkpoint_order", f"checkpoint {row.pk}", f"it has {row.size} leaves, fewer than before"
+                )
+            size = max(size, row.size)
+            yield row
+
+    def _entries(self) -> Iterator[Entry]:
+        """The file's, in order, each once. Those that were sealed since we began are left for the next time."""
+        first = self.base.pk if self.base else 0
+        before, torn, late = 0, b"", 0
+        for number, line, entry in self.file.lines():
+            if torn and not line.startswith(torn):
+                self.report.find("file_line", f"line {number - 1} of the checkpoint file", "it is no checkpoint")
+            torn = b""
+            if entry is None:
+                torn = line.rstrip(b"\n")
+                continue
+            if entry.id <= before:
+                self.report.find("file_order", f"line {number} of the checkpoint file", "it is out of order")
+                continue
+            before = entry.id
+            if entry.id < first or (entry.id > self.last.pk and self._is_new(entry)):
+                continue
+            late += self._is_late(entry)
+            yield entry
+        if not before:
+            self.report.find(
+                "file_missing",
+                f"the checkpoint file {self.file.path}",
+                "there is none, or nothing in it: without an anchor outside the database nobody can notice a cut tail",
+            )
+        if late:
+            self.report.remarks.append(
+                f"{late} checkpoints came into the file more than {GRACE.seconds // 60} minutes after they were signed:"
+                " the file is no independent witness of them."
+            )
+
+    def _is_new(self, entry: Entry) -> bool:
+        return Checkpoint.objects.filter(pk=entry.id, note=entry.note).exists()
+
+    @staticmethod
+    def _is_late(entry: Entry) -> bool:
+        times = [line.removeprefix("time ") for line in entry.note.split("\n") if line.startswith("time ")]
+        try:
+            return datetime.fromisoformat(entry.written_at) - datetime.fromisoformat(times[0]) > GRACE
+        except (ValueError, IndexError, TypeError):
+            return True
+
+    def _say_absent(self, rows: list[Checkpoint]) -> None:
+        """Checkpoints of the table that the file passed over; `rows` is emptied."""
+        if rows and self.report.counts["checkpoints in the file"]:
+            subject = plural("checkpoint", rows[0].pk, rows[-1].pk)
+            self.report.find(
+                "file_lacks", subject, "the checkpoint file does not have it: from there on nothing outside vouches for"
+                " the log"
+            )  # fmt: skip
+        rows.clear()

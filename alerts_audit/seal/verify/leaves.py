@@ -1,0 +1,156 @@
+"""The rows against their leaves, and the leaves against the roots that were signed, in one walk over the log."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.db import connection
+
+from alerts_audit.models import Leaf
+from alerts_audit.seal.canonical import KINDS, Kind
+from alerts_audit.seal.merkle import Frontier
+from alerts_audit.seal.verify.checkpoints import Claim
+from alerts_audit.seal.verify.report import Report, plural
+
+CHUNK = 5000  # leaves
+BODY_BYTES = 32 * 1024 * 1024  # read at once
+
+Row = tuple[int, str, int, bytes]  # number, kind, ref, hash
+
+
+class LeafCheck:
+    """Walks from `frontier` up to `end` leaves; knows nothing of what lies before."""
+
+    def __init__(self, report: Report, frontier: Frontier, end: int) -> None:
+        self.report, self.frontier, self.end = report, frontier, end
+        self.first = self.proven = frontier.size
+        self._broken = False  # a leaf is missing: no root can be told until a checkpoint that we can go on from
+        # SHA-256 of bodies that are not what their row says: which row they were found in, which row should have them.
+        self._found: dict[bytes, str] = {}
+        self._expected: dict[bytes, str] = {}
+
+    def check(self, claims: Iterable[Claim]) -> None:
+        leaves = self._leaves()
+        for claim in claims:
+            if claim.size < self.first:
+                continue
+            while self.frontier.size < claim.size and (leaf := next(leaves, None)) is not None:
+                self._take(leaf)
+            self._compare(claim)
+        for leaf in leaves:
+            self._take(leaf)
+        self._say_swapped()
+
+    # --- The tree ------------------------------------------------------------------------------------------
+
+    def _take(self, leaf: Row) -> None:
+        number, _, _, digest = leaf
+        if number > self.frontier.size:
+            subject = plural("leaf", self.frontier.size, number - 1)
+            self.report.find("leaf_missing", subject, "missing: numbers must be dense")
+            self._broken = True
+            # The place is kept, so that what follows has its own number.
+            self.frontier.extend(b"" for _ in range(number - self.frontier.size))
+        self.frontier.append(digest)
+
+    def _compare(self, claim: Claim) -> None:
+        if self.frontier.size < claim.size:
+            if not self._broken:
+                subject = plural("leaf", self.frontier.size, claim.size - 1)
+                self.report.find("leaf_missing", subject, f"missing: {claim.subject} tells of {claim.size} leaves")
+            self._broken = True
+            return  # there are no more leaves at all
+        if self.frontier.size > claim.size:
+            return  # of an order that was reported, or a size that we went past
+        if not self._broken and self.frontier.root() != claim.root:
+            what = f"what is there now is not what {claim.subject} signed"
+            if self.proven == claim.size:
+                what = f"the log's root is not the one that it signed for {claim.size} leaves"
+                self.report.find("root_differs", claim.subject, what)
+            else:
+                self.report.find("root_differs", plural("leaf", self.proven, claim.size - 1), what)
+        if claim.frontier is not None:
+            self.frontier = claim.frontier.copy()
+            self.proven, self._broken = claim.size, False
+
+    # --- The rows ------------------------------------------------------------------------------------------
+
+    def _leaves(self) -> Iterator[Row]:
+        """In order; their rows are checked on the way, chunk by chunk."""
+        for start in range(self.first, self.end, CHUNK):
+            self.report.progress("leaves", start - self.first, self.end - self.first)
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"SELECT number, kind, ref, hash FROM {Leaf._meta.db_table}"  # noqa: S608
+                    " WHERE number >= %s AND number < %s ORDER BY number",
+                    [start, min(start + CHUNK, self.end)],
+                )
+                leaves = [(number, kind, ref, bytes(digest)) for number, kind, ref, digest in cursor.fetchall()]
+            self.check_rows(leaves)
+            yield from leaves
+
+    def check_rows(self, leaves: list[Row]) -> None:
+        self.report.counts["leaves"] += len(leaves)
+        for kind in KINDS.values():
+            of_kind = {ref: (number, digest) for number, name, ref, digest in leaves if name == kind.name}
+            if of_kind:
+                self._check_kind(kind, of_kind)
+
+    def _check_kind(self, kind: Kind, leaves: dict[int, tuple[int, bytes]]) -> None:
+        rows = read_rows(kind, list(leaves))
+        for ref, (number, digest) in leaves.items():
+            subject = f"{kind.name} {ref}"
+            row = rows.get(ref)
+            if row is None:
+                self.report.find("row_missing", subject, f"it is sealed as leaf {number}, and gone")
+            elif kind.hash(row[: len(kind.columns)]) != digest:
+                self.report.find("row_changed", subject, f"it is not what was sealed as leaf {number}")
+        self.report.counts[f"rows: {kind.name}"] += len(rows)
+        if kind.body:
+            self._check_bodies(kind, rows)
+
+    def _check_bodies(self, kind: Kind, rows: dict[int, tuple[Any, ...]]) -> None:
+        columns = kind.columns
+        for group in body_groups({ref: row[-1] for ref, row in rows.items()}):
+            for ref, body in read_bodies(kind, group):
+                fields = dict(zip(columns, rows[ref], strict=False))
+                expected = bytes(fields.get("kept_sha256") or fields["sha256"])
+                found = hashlib.sha256(body).digest()
+                self.report.counts["bytes of bodies"] += len(body)
+                if found != expected:
+                    subject = f"{kind.name} {ref}"
+                    self.report.find("body_changed", subject, "its body has another SHA-256 than its row")
+                    self._found[found], self._expected[expected] = subject, subject
+
+    def _say_swapped(self) -> None:
+        for digest, subject in self._found.items():
+            if (owner := self._expected.get(digest)) is not None:
+                self.report.find("body_swapped", subject, f"it has the body of {owner}")
+
+
+def read_rows(kind: Kind, refs: list[int]) -> dict[int, tuple[Any, ...]]:
+    """By key: the columns, and the body's length where there is one."""
+    length = f", octet_length({kind.body})" if kind.body else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {kind.select}{length} FROM {kind.table} WHERE {kind.key} = ANY(%s)", [refs])  # noqa: S608
+        return {row[0]: row for row in cursor.fetchall()}
+
+
+def body_groups(sizes: dict[int, int]) -> Iterator[list[int]]:
+    """Keys whose bodies are together no larger than BODY_BYTES, unless one alone is."""
+    group: list[int] = []
+    total = 0
+    for ref, size in sizes.items():
+        if group and total + size > BODY_BYTES:
+            yield group
+            group, total = [], 0
+        group.append(ref)
+        total += size
+    if group:
+        yield group
+
+
+def read_bodies(kind: Kind, refs: list[int]) -> list[tuple[int, bytes]]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {kind.key}, {kind.body} FROM {kind.table} WHERE {kind.key} = ANY(%s)", [refs])  # noqa: S608
+        return [(ref, bytes(body)) for ref, body in cursor.fetchall()]

@@ -1,0 +1,48 @@
+"""Rows of evidence that have no leaf, and should have one."""
+
+from datetime import datetime, timedelta
+
+from django.db import connection
+
+from alerts_audit.models import Checkpoint, Leaf
+from alerts_audit.seal.canonical import KINDS, Kind
+from alerts_audit.seal.verify.report import Report
+
+SPAN = 100_000  # keys looked at in one statement
+# Younger rows may wait for the sealer; a row that claims a later time than now has no excuse either.
+GRACE = timedelta(minutes=5)
+
+
+def check_rows_have_leaves(report: Report, base: Checkpoint | None, last: Checkpoint, now: datetime) -> None:
+    for kind in KINDS.values():
+        settled = last.settled.get(kind.name, 0)
+        first = base.settled.get(kind.name, 0) if base else -(2**63)
+        for ref, at in rows_without_leaf(report, kind, first):
+            subject = f"{kind.name} {ref}"
+            if ref <= settled:
+                report.find("row_unsealed", subject, "it has no leaf, and was added behind those that have")
+            elif not now - GRACE < at < now + GRACE:
+                report.find("row_unsealed", subject, f"it is of {at:%Y-%m-%d %H:%M:%S} UTC, and has no leaf")
+            else:
+                report.counts["rows that wait for the sealer"] += 1
+
+
+def rows_without_leaf(report: Report, kind: Kind, above: int) -> list[tuple[int, datetime]]:
+    found: list[tuple[int, datetime]] = []
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT min({kind.key}), max({kind.key}) FROM {kind.table} WHERE {kind.key} > %s", [above])  # noqa: S608
+        first, end = cursor.fetchone()
+        if first is None:
+            return found
+        for start in range(first, end + 1, SPAN):
+            report.progress(f"rows without a leaf: {kind.name}", start - first, end + 1 - first)
+            cursor.execute(
+                f"SELECT {kind.key}, {kind.at} FROM {kind.table} AS evidence"  # noqa: S608
+                f" WHERE {kind.key} >= %(start)s AND {kind.key} < %(end)s"
+                f" AND NOT EXISTS (SELECT 1 FROM {Leaf._meta.db_table} AS leaf WHERE leaf.kind = %(kind)s"
+                f" AND leaf.ref = evidence.{kind.key} AND leaf.ref >= %(start)s AND leaf.ref < %(end)s)"
+                f" ORDER BY {kind.key} LIMIT 1000",
+                {"start": start, "end": start + SPAN, "kind": kind.name},
+            )
+            found += cursor.fetchall()
+    return found

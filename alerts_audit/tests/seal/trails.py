@@ -1,0 +1,143 @@
+"""Small trails in databases of their own, which a test may tamper with as a superuser.
+
+One server and one sealed trail are made for all tests; each test gets a copy of the database and of AUDIT_DIR.
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from django.db import connections
+from django.test import override_settings
+from django.utils.module_loading import import_string
+from psycopg import sql
+
+from alerts_audit.models import Delivery, Gap, Input, Observation, Review, View
+from alerts_audit.seal.sealer import seal
+from alerts_audit.seal.verify import Report, verify
+from fintech.postgres import EmbeddedPostgres
+from fintech.settings import database
+from fintech.testing import BASE_DIR
+
+MOMENT = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+@contextmanager
+def on_database(url: str, audit_dir: Path) -> Iterator[None]:
+    """In this thread Django's `default` connection leads there, and AUDIT_DIR is that folder."""
+    before = connections["default"]
+    options = {**before.settings_dict, **database("DATABASE_URL", url)}
+    wrapper = import_string(f"{options['ENGINE']}.base.DatabaseWrapper")(options, "default")
+    connections["default"] = wrapper
+    try:
+        with override_settings(AUDIT_DIR=audit_dir):
+            yield
+    finally:
+        wrapper.close()
+        connections["default"] = before
+
+
+@dataclass
+class Trail:
+    server: EmbeddedPostgres
+    name: str
+    directory: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.directory / "checkpoints"
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        with on_database(self.server.url("app", self.name), self.directory):
+            yield
+
+    def tamper(self, *statements: str, values: tuple[Any, ...] = ()) -> None:
+        """As a superuser, past every trigger and constraint."""
+        with psycopg.connect(self.server.url("postgres", self.name), autocommit=True) as connection:
+            connection.execute("SET session_replication_role = replica")
+            for statement in statements:
+                connection.execute(statement, values or None)
+
+    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.server.url("postgres", self.name), autocommit=True) as connection:
+            return connection.execute(statement, values or None).fetchall()
+
+    def verify(self, **options: Any) -> Report:
+        with self.used():
+            return verify(**options)
+
+    def found(self, **options: Any) -> list[tuple[str, str]]:
+        """(code, subject) of each finding."""
+        return [(finding.code, finding.subject) for finding in self.verify(**options).findings]
+
+    def seal(self) -> None:
+        with self.used():
+            seal()
+
+    def copy(self, directory: Path) -> "Trail":
+        """Of the database and the folder, to be spoilt."""
+        name = f"trail_{secrets.token_hex(4)}"
+        with psycopg.connect(self.server.url("postgres", "postgres"), autocommit=True) as connection:
+            statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER owner")
+            connection.execute(statement.format(sql.Identifier(name), sql.Identifier(self.name)))
+        if self.directory.exists():
+            shutil.copytree(self.directory, directory)
+        return Trail(self.server, name, directory)
+
+
+@contextmanager
+def empty_trail(place: Path) -> Iterator[Trail]:
+    """On a server of its own, migrated."""
+    server = EmbeddedPostgres(place / "postgres", settings={"fsync": "off", "synchronous_commit": "off"})
+    try:
+        server.start()
+        server.ensure_database("trail")
+        command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+        subprocess.run(command, cwd=BASE_DIR, env={**os.environ, **server.urls("trail")}, check=True)
+        yield Trail(server, "trail", place / "audit")
+    finally:
+        server.stop("immediate")
+
+
+def make_delivery(body: bytes = b"{}") -> Delivery:
+    digest = hashlib.sha256(body).digest()
+    return Delivery.objects.create(source="seal", body=body, sha256=digest, size=len(body), request_id="r-1")
+
+
+def make_gap() -> Gap:
+    return Gap.objects.create(
+        reason="outage", subject=secrets.token_hex(8), labels={"alertname": "A"}, since=MOMENT, details={"n": 1.50}
+    )
+
+
+def fill() -> None:
+    """At least one of each kind, in three checkpoints and one more that has nothing new."""
+    for number in range(3):
+        first, second = make_delivery(b"body %d a" % number), make_delivery(b"body %d b" % number)
+        body = b'{"alerts": []}'
+        seen = Observation.objects.create(
+            source="seal", kind="alertmanager", body=body, sha256=hashlib.sha256(body).digest()
+        )
+        Input.objects.create(number=4 * number + 1, kind="delivery", delivery=first, at=MOMENT)
+        Input.objects.create(number=4 * number + 2, kind="delivery", delivery=second, at=MOMENT)
+        Input.objects.create(number=4 * number + 3, kind="observation", observation=seen, at=MOMENT)
+        Input.objects.create(number=4 * number + 4, kind="tick", at=MOMENT)
+        Review.objects.create(episode_key=uuid.uuid4(), kind="comment", text="seen", author="ann", author_id=1)
+        gap = make_gap()
+        if number == 1:
+            Gap.objects.create(closes=gap, reason=gap.reason, subject=gap.subject, since=gap.since, until=MOMENT)
+        View.objects.create(user="ann", user_id=1, what="episode", key=str(number))
+        seal()
+    seal()

@@ -31,6 +31,7 @@ COPY manage.py ./
 COPY fintech fintech
 COPY payments payments
 COPY alerts_audit alerts_audit
+COPY observability observability
 # Settings must be there to collect static files; none of these values is kept. Bytecode is written now, since the
 # root file system is read-only later. A clone made under a tight umask must be readable for the image's user too.
 # What static files were collected from is no longer needed.

@@ -1,8 +1,9 @@
-"""`python -m fintech.compose.roles`: the database and its two roles, made by the server's superuser.
+"""`python -m fintech.compose.roles`: the database and its roles, made by the server's superuser.
 
-The roles, their passwords and the database's name are those of DATABASE_OWNER_URL and DATABASE_URL; DATABASE_ADMIN_URL
-is the superuser's. A script in the postgres image would run in an empty data directory only; this one runs at every
-start, so it also finishes what a power cut interrupted, and a changed password takes effect.
+The roles, their passwords and the database's name are those of DATABASE_OWNER_URL and DATABASE_URL; the role of
+DATABASE_MONITOR_URL reads the server's statistics and no row; DATABASE_ADMIN_URL is the superuser's. A script in the
+postgres image would run in an empty data directory only; this one runs at every start, so it also finishes what a power
+cut interrupted, and a changed password takes effect.
 """
 
 import sys
@@ -13,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from fintech import env
 
-# Neither role may become more than it is: not the owner either, who could switch evidence triggers off as a superuser.
+# No role may become more than it is: not the owner either, who could switch evidence triggers off as a superuser.
 ATTRIBUTES = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 
 
@@ -32,17 +33,29 @@ def ensure_database(connection: psycopg.Connection, name: str, owner: str) -> No
         connection.execute(statement.format(sql.Identifier(name), sql.Identifier(owner)))
 
 
-def prepare(admin_url: str, owner_url: str, app_url: str) -> None:
-    owner, app = conninfo_to_dict(owner_url), conninfo_to_dict(app_url)
+def allow_statistics(connection: psycopg.Connection, role: str) -> None:
+    """What PostgreSQL counts about itself, over few connections: a stuck monitor must not take those of payments."""
+    connection.execute(sql.SQL("GRANT pg_monitor TO {}").format(sql.Identifier(role)))
+    connection.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT 5").format(sql.Identifier(role)))
+
+
+def prepare(admin_url: str, owner_url: str, app_url: str, monitor_url: str) -> None:
+    owner, app, monitor = (conninfo_to_dict(url) for url in (owner_url, app_url, monitor_url))
     with psycopg.connect(admin_url, autocommit=True, connect_timeout=5) as connection:
-        for role in (owner, app):
+        for role in (owner, app, monitor):
             ensure_role(connection, str(role["user"]), str(role["password"]))
+        allow_statistics(connection, str(monitor["user"]))
         ensure_database(connection, str(owner["dbname"]), str(owner["user"]))
 
 
 def main() -> None:
     try:
-        prepare(env.text("DATABASE_ADMIN_URL"), env.text("DATABASE_OWNER_URL"), env.text("DATABASE_URL"))
+        prepare(
+            env.text("DATABASE_ADMIN_URL"),
+            env.text("DATABASE_OWNER_URL"),
+            env.text("DATABASE_URL"),
+            env.text("DATABASE_MONITOR_URL"),
+        )
     except env.SettingError as error:
         sys.exit(f"error: {error}")
     except psycopg.Error as error:

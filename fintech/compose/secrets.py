@@ -7,32 +7,41 @@ made anew everywhere.
 """
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fintech import env
 from fintech.secret_files import ensure_secret, read_secret, write_secret
 
 VOLUMES = Path("/volumes")
 OURS = 10001  # user and group of the image that we build
 POSTGRES = 999  # the group of the postgres image
+GRAFANA = 472
+NOBODY = 65534  # of Prometheus's images
 
 RANDOM = (
     "postgres_password",
     "owner_password",
     "app_password",
+    "monitor_password",
     "django_secret_key",
     "gateway_token",
     "gateway_control_token",
     "metrics_token",
     "alert_token",
+    "grafana_admin_password",
 )
+# Given by the person who starts it, or empty.
+TELEGRAM = ("telegram_bot_token", "telegram_chat_id")
 # Made from the above: name -> role, its password, database.
 DATABASE_URLS = {
     "database_admin_url": ("postgres", "postgres_password", "postgres"),
     "database_owner_url": ("owner", "owner_password", "fintech"),
     "database_url": ("app", "app_password", "fintech"),
+    "database_monitor_url": ("monitor", "monitor_password", "fintech"),
 }
 
 
@@ -55,14 +64,28 @@ class Writer:
 
 CONSUMERS = (
     Consumer("db", POSTGRES, ("postgres_password",)),
-    Consumer("roles", OURS, ("database_admin_url", "database_owner_url", "database_url")),
+    Consumer("roles", OURS, ("database_admin_url", "database_owner_url", "database_url", "database_monitor_url")),
     Consumer("migrate", OURS, ("django_secret_key", "database_owner_url", "database_url")),
     Consumer("app", OURS, ("django_secret_key", "database_url", "gateway_token", "metrics_token", "alert_token")),
-    Consumer("worker", OURS, ("django_secret_key", "database_url", "gateway_token")),
+    Consumer("worker", OURS, ("django_secret_key", "database_url", "gateway_token", *TELEGRAM)),
     Consumer("gateway", OURS, ("gateway_token", "gateway_control_token")),
+    Consumer("alertmanager", NOBODY, ("alert_token", *TELEGRAM)),
+    Consumer("grafana", GRAFANA, ("grafana_admin_password",)),
+    Consumer("postgres-exporter", NOBODY, ("monitor_password",)),
 )
-# `migrate` writes the administrator's password and the API key to the first, and the load's copy to the second.
-WRITERS = (Writer("accounts", OURS), Writer("loadgen", OURS))
+# `migrate` writes the administrator's password and the API key to the first, and the load's copy to the second; the
+# worker makes the key that signs the alert trail, when the trail begins.
+WRITERS = (Writer("accounts", OURS), Writer("loadgen", OURS), Writer("configuration", OURS), Writer("audit", OURS))
+
+
+def read_telegram() -> dict[str, str]:
+    """The bot's token and the chat, both or neither: then they are empty."""
+    token, chat = env.text("AM_TELEGRAM_BOT_TOKEN", ""), env.text("AM_TELEGRAM_CHAT_ID", "")
+    if bool(token) != bool(chat):
+        raise env.SettingError("AM_TELEGRAM_BOT_TOKEN and AM_TELEGRAM_CHAT_ID belong together: set both, or neither.")
+    if chat and not re.fullmatch(r"-?[0-9]{1,19}", chat):
+        raise env.SettingError("AM_TELEGRAM_CHAT_ID is wrong: use the chat's number, such as -1001234567890.")
+    return dict(zip(TELEGRAM, (token, chat), strict=True))
 
 
 def make_secrets(store: Path) -> dict[str, str]:
@@ -73,7 +96,7 @@ def make_secrets(store: Path) -> dict[str, str]:
     values = {name: read_secret(store / name) or "" for name in RANDOM}
     for name, (role, password, database) in DATABASE_URLS.items():
         values[name] = f"postgresql://{role}:{values[password]}@db:5432/{database}"
-    return values
+    return values | read_telegram()
 
 
 def hand_out(values: dict[str, str], consumer: Consumer, volume: Path) -> None:
@@ -85,7 +108,7 @@ def hand_out(values: dict[str, str], consumer: Consumer, volume: Path) -> None:
             path.unlink()
     for name in consumer.secrets:
         path = volume / name
-        if read_secret(path) != values[name]:
+        if not path.exists() or (read_secret(path) or "") != values[name]:
             write_secret(path, values[name])
         path.chmod(0o440)
         os.chown(path, -1, consumer.group)
@@ -108,6 +131,8 @@ def prepare(volumes: Path, consumers: Sequence[Consumer] = CONSUMERS, writers: S
 def main() -> None:
     try:
         prepare(VOLUMES)
+    except env.SettingError as error:
+        sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: the secrets cannot be written: {error}.")
     sys.stdout.write(f"Secrets are ready for {', '.join(consumer.name for consumer in CONSUMERS)}.\n")

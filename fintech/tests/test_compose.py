@@ -13,7 +13,8 @@ import pytest
 import yaml
 from django.conf import settings
 
-from fintech.compose.secrets import CONSUMERS, DATABASE_URLS, OURS, POSTGRES, WRITERS
+from fintech.compose.configuration import FOLDERS, OPTIONAL_JOBS
+from fintech.compose.secrets import CONSUMERS, DATABASE_URLS, OURS, WRITERS
 from fintech.testing import BASE_DIR
 
 TEXT = (BASE_DIR / "docker-compose.yml").read_text()
@@ -23,6 +24,31 @@ ONE_SHOT = {name for name, service in SERVICES.items() if service["restart"] == 
 DOCKERFILE = (BASE_DIR / "Dockerfile").read_text()
 VERSION = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 OUR_IMAGES = {f"fintech-{target}:{VERSION}" for target in ("app", "loadtests")}
+
+# Programs of others: their images, users and files are not ours.
+MONITORING = {
+    name
+    for name, service in SERVICES.items()
+    if "configuration" in service.get("depends_on", {}) or name == "postgres-exporter"
+}
+# Root inside, for what is written above each of them in the file; never with a capability.
+ROOT = {"alloy", "cadvisor"}
+# What the first version published, on loopback alone.
+PORTS = {
+    "app": 5000,
+    "prometheus": 9090,
+    "alertmanager": 9093,
+    "grafana": 3000,
+    "loki": 3100,
+    "node-exporter": 9100,
+    "cadvisor": 8080,
+}
+# Folders of the machine that are read, never written; all else is in volumes that Docker manages.
+FOREIGN_FOLDERS = {
+    "alloy": {"${DOCKER_ROOT:-/var/lib/docker}/containers"},
+    "cadvisor": {"/", "/sys", "/var/run/docker.sock", "${DOCKER_ROOT:-/var/lib/docker}"},
+    "node-exporter": {"/"},
+}
 
 every_service = pytest.mark.parametrize("name", SERVICES)
 every_running_service = pytest.mark.parametrize("name", sorted(SERVICES.keys() - ONE_SHOT))
@@ -34,8 +60,8 @@ def environment(name: str) -> dict[str, str]:
 
 def mounts(name: str) -> dict[str, tuple[str, bool]]:
     """Volume -> where, and whether it may be written."""
-    parts = [entry.split(":") for entry in SERVICES[name].get("volumes", [])]
-    return {part[0]: (part[1], part[2:] != ["ro"]) for part in parts}
+    parts = [re.split(r":(?!-)", entry) for entry in SERVICES[name].get("volumes", [])]
+    return {part[0]: (part[1], not any(option.split(",")[0] == "ro" for option in part[2:])) for part in parts}
 
 
 def networks(name: str) -> set[str]:
@@ -75,7 +101,7 @@ def inherited(stage: str) -> list[str]:
 @every_service
 def test_images_have_exact_versions(name):
     image = SERVICES[name]["image"]
-    assert image in OUR_IMAGES or re.fullmatch(r"[a-z/-]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?", image)
+    assert image in OUR_IMAGES or re.fullmatch(r"(ghcr\.io/)?[a-z/-]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?", image)
 
 
 def test_each_image_of_ours_is_built_by_one_service_and_pulled_by_none():
@@ -129,10 +155,10 @@ def sources(line: str) -> list[str]:
 
 
 def pins(name: str) -> dict[str, str]:
-    """Package -> its pinned version, condition and hashes."""
+    """Package and its pinned version -> hashes. The condition beside it depends on who else asks for the package."""
     text = re.sub(r"(?m)^\s*#.*\n", "", (BASE_DIR / name).read_text())
-    entries = [entry.split(maxsplit=1) for entry in text.replace("\\\n", "").splitlines() if entry]
-    return {entry[0]: entry[1] for entry in entries}
+    entries = [entry for entry in text.replace("\\\n", "").splitlines() if entry]
+    return {entry.split(maxsplit=1)[0]: entry[entry.find("--hash") :] for entry in entries}
 
 
 def test_the_image_has_the_very_files_that_the_tests_run_on():
@@ -153,43 +179,76 @@ def test_services_are_confined(name):
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["mem_limit"]
     assert service["pids_limit"]
-    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+    assert service["logging"]["options"].keys() == {"max-size", "max-file", "tag", "labels"}
     assert "privileged" not in service
     assert "cap_add" not in service or name == "secrets"
 
 
 @every_service
-def test_only_the_service_without_a_network_is_root(name):
+def test_root_is_the_exception_that_says_why(name):
     service = SERVICES[name]
     if name == "secrets":
         assert (service["user"], service["cap_add"], service["network_mode"]) == ("0:0", ["CHOWN"], "none")
         assert "networks" not in service
     elif service["image"] in OUR_IMAGES:
         assert "user" not in service  # the image's own
+    elif name in ROOT:
+        assert service["user"] == "0:0"
+        assert re.search(r'(?m)^    # .*[Rr]oot.*\n(    # .*\n)*    user: "0:0"', block(name))
     else:
         assert int(service["user"].partition(":")[0]) > 0
 
 
-def test_only_the_web_is_published_and_only_on_loopback():
+def block(name: str) -> str:
+    """A service's own lines in the file."""
+    found = re.search(rf"(?ms)^  {name}:\n.*?(?=^  [^ ]|\Z)", TEXT)
+    assert found
+    return found[0]
+
+
+@every_service
+def test_folders_of_the_machine_are_only_read(name):
+    foreign = {source for source in mounts(name) if not re.fullmatch("[a-z-]+", source)}
+    assert foreign == FOREIGN_FOLDERS.get(name, set())
+    assert not [source for source in foreign if mounts(name)[source][1]]
+
+
+def test_only_what_reads_the_names_of_containers_has_dockers_socket():
+    assert [name for name in SERVICES if "/var/run/docker.sock" in mounts(name)] == ["cadvisor"]
+
+
+def test_the_ports_of_the_first_version_are_published_and_only_on_loopback():
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"app": ["127.0.0.1:5000:5000"]}
+    assert published == {name: [f"127.0.0.1:{port}:{port}"] for name, port in PORTS.items()}
 
 
 def test_the_database_is_in_reach_of_those_that_need_it_alone():
-    assert {name for name in SERVICES if "database" in networks(name)} == {"db", "roles", "migrate", "app", "worker"}
+    allowed = {"db", "roles", "migrate", "app", "worker", "postgres-exporter"}
+    assert {name for name in SERVICES if "database" in networks(name)} == allowed
     assert networks("db") == {"database"}
 
 
-def test_only_the_network_of_the_published_port_leads_out():
+def test_only_the_networks_of_published_ports_lead_out():
     open_networks = {name for name, network in COMPOSE["networks"].items() if not (network or {}).get("internal")}
-    assert open_networks == {"front"}
-    assert {name for name in SERVICES if "front" in networks(name)} == {"app"}
+    feeding = {"alloy", "tempo", "blackbox-exporter"}
+    assert open_networks == {"front", "consoles"}
+    assert {name for name in SERVICES if "front" in networks(name)} == {"app", "worker"}
+    assert {name for name in SERVICES if "consoles" in networks(name)} == PORTS.keys() - {"app"} | feeding
+
+
+def test_what_takes_payments_does_not_wait_for_what_watches():
+    for name in SERVICES.keys() - MONITORING:
+        assert not MONITORING & SERVICES[name].get("depends_on", {}).keys()
 
 
 @pytest.mark.parametrize(
     ("caller", "called"),
     [("app", "gateway"), ("worker", "gateway"), ("worker", "metrics"), ("loadgen", "app")]
-    + [(name, "db") for name in ("roles", "migrate", "app", "worker")],
+    + [("alertmanager", "app"), ("blackbox-exporter", "app"), ("prometheus", "alertmanager")]
+    + [("worker", "alertmanager"), ("worker", "prometheus"), ("alloy", "loki"), ("alloy", "tempo")]
+    + [("tempo", "prometheus"), *[("grafana", name) for name in ("prometheus", "alertmanager", "loki", "tempo")]]
+    + [(name, "alloy") for name in ("app", "worker", "gateway")]
+    + [(name, "db") for name in ("roles", "migrate", "app", "worker", "postgres-exporter")],
 )
 def test_who_calls_another_service_shares_a_network_with_it(caller, called):
     assert networks(caller) & networks(called)
@@ -198,16 +257,50 @@ def test_who_calls_another_service_shares_a_network_with_it(caller, called):
 @every_service
 def test_addresses_name_services(name):
     urls = [urlsplit(value) for value in environment(name).values() if value.startswith("http")]
-    assert {url.hostname for url in urls} <= SERVICES.keys()
+    assert {url.hostname for url in urls} <= SERVICES.keys() | {"localhost"}  # that of the person's browser
 
 
-def test_prometheus_asks_services_that_are_there():
-    for job, service in (("web", "metrics"), ("worker", "worker")):
-        [group] = yaml.safe_load((BASE_DIR / f"observability/prometheus/targets/{job}.yml").read_text())
-        [target] = group["targets"]
-        bind = {"metrics": "METRICS_BIND", "worker": "WORKER_METRICS_BIND"}[service]
-        assert environment(service)[bind] == target.replace(service, "0.0.0.0")
-        assert "metrics" in networks(service)
+TARGETS = sorted((BASE_DIR / "observability/prometheus/targets").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", TARGETS, ids=lambda path: path.stem)
+def test_prometheus_asks_services_that_it_can_reach(path):
+    for group in yaml.safe_load(path.read_text()):
+        for target in group["targets"]:
+            host = urlsplit(target if "//" in target else f"//{target}").hostname
+            asks = "blackbox-exporter" if "//" in target else "prometheus"
+            assert host == "localhost" or host in SERVICES
+            assert host == "localhost" or networks(asks) & networks(host), f"{asks} -> {host}"
+
+
+@pytest.mark.parametrize(
+    ("service", "setting", "job"), [("metrics", "METRICS_BIND", "web"), ("worker", "WORKER_METRICS_BIND", "worker")]
+)
+def test_our_programs_listen_where_prometheus_asks(service, setting, job):
+    [group] = yaml.safe_load((BASE_DIR / f"observability/prometheus/targets/{job}.yml").read_text())
+    assert group["targets"] == [environment(service)[setting].replace("0.0.0.0", service)]
+
+
+def test_a_profile_that_is_left_out_takes_its_targets_along():
+    profiles = {profile for service in SERVICES.values() for profile in service.get("profiles", [])}
+    assert profiles == OPTIONAL_JOBS.keys()
+    for profile, jobs in OPTIONAL_JOBS.items():
+        assert {name for name in SERVICES if profile in SERVICES[name].get("profiles", [])} == set(jobs)
+
+
+def test_everything_starts_unless_it_is_left_out():
+    line = re.search(r"(?m)^COMPOSE_PROFILES=(.*)$", (BASE_DIR / ".env").read_text())
+    assert line
+    assert set(line[1].split(",")) == OPTIONAL_JOBS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(MONITORING - {"postgres-exporter"}))
+def test_configuration_is_read_from_what_the_image_brought(name):
+    if "configuration" in mounts(name):
+        assert mounts(name)["configuration"] == ("/etc/fintech", False)
+    for path in re.findall(r"/etc/fintech/([\w./-]+)", block(name)):
+        assert path.partition("/")[0] in FOLDERS
+        assert (BASE_DIR / "observability" / path).exists()
 
 
 # --- Secrets -----------------------------------------------------------------------------------------------------
@@ -216,7 +309,7 @@ def test_prometheus_asks_services_that_are_there():
 @every_service
 def test_no_secret_is_in_an_environment(name):
     for variable, value in environment(name).items():
-        if re.search("SECRET|TOKEN|PASSWORD|KEY|DATABASE", variable):
+        if re.search("SECRET_|TOKEN|PASS|KEY|DATABASE", variable) and name != "secrets":
             assert variable.endswith("_FILE") or value == "unused", variable
         assert not re.search(r"//[^/]*:[^/]*@", value), variable
 
@@ -224,30 +317,32 @@ def test_no_secret_is_in_an_environment(name):
 @pytest.mark.parametrize("consumer", CONSUMERS, ids=lambda consumer: consumer.name)
 def test_a_service_gets_just_the_secrets_that_it_names(consumer):
     files = {value for variable, value in environment(consumer.name).items() if variable.endswith("_FILE")}
-    assert files == {f"/run/secrets/{secret}" for secret in consumer.secrets}
+    if consumer.name != "alertmanager":  # its own configuration names them
+        assert files == {f"/run/secrets/{secret}" for secret in consumer.secrets}
     assert mounts(consumer.name)[f"{consumer.name}-secrets"] == ("/run/secrets", False)
-    group = POSTGRES if consumer.name == "db" else OURS
-    assert consumer.group == group
+    service = SERVICES[consumer.name]
+    assert consumer.group == (int(service["user"].partition(":")[2]) if "user" in service else OURS)
 
 
 def test_nobody_mounts_the_secrets_of_another():
     for name in SERVICES.keys() - {"secrets"}:
         foreign = {volume for volume in mounts(name) if volume.endswith("secrets")} - {f"{name}-secrets"}
-        assert foreign == ({"loadgen-secrets"} if name == "migrate" else set()), name
+        allowed = {"migrate": {"loadgen-secrets"}, "configuration": {"alertmanager-secrets"}}
+        assert foreign == allowed.get(name, set()), name
     assert [name for name in SERVICES if "accounts" in mounts(name)] == ["secrets", "migrate"]
     assert mounts("loadgen") == {"loadgen-secrets": ("/run/secrets", False)}
 
 
 def test_the_service_that_makes_the_secrets_has_each_volume_in_its_place():
     folders = {f"{consumer.name}-secrets": consumer.name for consumer in CONSUMERS}
-    folders |= {"secrets": "store", "accounts": "accounts", "loadgen-secrets": "loadgen"}
+    folders |= {"secrets": "store", "loadgen-secrets": "loadgen"}
+    folders |= {name: name for name in ("accounts", "configuration", "audit")}
     assert {writer.name for writer in WRITERS} <= set(folders.values())
     assert mounts("secrets") == {volume: (f"/volumes/{name}", True) for volume, name in folders.items()}
 
 
 def test_the_database_has_the_name_that_the_addresses_use():
     assert {database for _, _, database in DATABASE_URLS.values()} == {"postgres", "fintech"}
-    assert SERVICES["db"]["user"] == f"{POSTGRES}:{POSTGRES}"
     assert mounts("db")["db"] == ("/var/lib/postgresql", True)  # since 18 the folder above the data
 
 
@@ -259,7 +354,7 @@ def test_what_stays_up_has_a_health_check_and_comes_back(name):
     service = SERVICES[name]
     assert service["restart"] == "unless-stopped"
     if "healthcheck" in service:
-        assert service["healthcheck"]["test"][0] == "CMD"  # no shell, no curl
+        assert service["healthcheck"]["test"][0] == "CMD"  # not every image has a shell
     else:
         assert "command" not in service  # the image's own check asks what the image's own command starts
 
@@ -273,6 +368,7 @@ def test_nothing_is_killed_while_a_payment_may_be_in_hand(name):
 @every_service
 def test_waiting_for_another_service_comes_to_an_end(name):
     for other, condition in SERVICES[name].get("depends_on", {}).items():
+        # What is healthy only by a program of others could hold everything up.
         expected = {"service_completed_successfully"} if other in ONE_SHOT else {"service_healthy", "service_started"}
         assert condition["condition"] in expected, other
 

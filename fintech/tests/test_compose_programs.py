@@ -85,6 +85,36 @@ def test_only_the_owner_writes_and_only_the_group_reads(volumes):
         assert {mode(path) for path in (volumes / consumer.name).iterdir()} == {0o440}
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"AM_TELEGRAM_BOT_TOKEN": "123:abc"}, "belong together: set both, or neither"),
+        ({"AM_TELEGRAM_CHAT_ID": "5"}, "belong together: set both, or neither"),
+        ({"AM_TELEGRAM_BOT_TOKEN": "123:abc", "AM_TELEGRAM_CHAT_ID": "@me"}, "AM_TELEGRAM_CHAT_ID is wrong"),
+    ],
+)
+def test_half_a_telegram_bot_stops_the_start_with_a_sentence(volumes, monkeypatch, given, sentence):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(secrets, "VOLUMES", volumes)
+
+    with pytest.raises(SystemExit, match=f"^error: .*{sentence}"):
+        secrets.main()
+
+
+def test_a_telegram_bot_is_known_where_people_are_told_and_forgotten_when_it_is_not_given(volumes, monkeypatch):
+    monkeypatch.setenv("AM_TELEGRAM_BOT_TOKEN", "123:abc")
+    monkeypatch.setenv("AM_TELEGRAM_CHAT_ID", "-1001")
+    given = prepare(volumes)
+    monkeypatch.delenv("AM_TELEGRAM_BOT_TOKEN")
+    monkeypatch.delenv("AM_TELEGRAM_CHAT_ID")
+    forgotten = prepare(volumes)
+
+    users = {name.partition("/")[0] for name, content in given.items() if "123:abc" in content}
+    assert users == {"worker", "alertmanager"}
+    assert not [name for name, content in forgotten.items() if "123:abc" in content]
+
+
 def test_a_secret_that_is_removed_from_the_store_is_new_everywhere(volumes):
     before = prepare(volumes)
     (volumes / "store" / "app_password").unlink()
@@ -132,10 +162,11 @@ def urls() -> Iterator[dict[str, str]]:
         "admin_url": admin,
         "owner_url": admin.replace("//postgres@/postgres", f"//{name}_owner:first@/{name}"),
         "app_url": admin.replace("//postgres@/postgres", f"//{name}_app:it's%20%22quoted%22@/{name}"),
+        "monitor_url": admin.replace("//postgres@/postgres", f"//{name}_monitor:third@/{name}"),
     }
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
-        connection.execute(f'DROP ROLE IF EXISTS "{name}_owner", "{name}_app"')
+        connection.execute(f'DROP ROLE IF EXISTS "{name}_owner", "{name}_app", "{name}_monitor"')
 
 
 def role(urls: dict[str, str], which: str) -> tuple[bool, bool, bool, str]:
@@ -147,10 +178,10 @@ def role(urls: dict[str, str], which: str) -> tuple[bool, bool, bool, str]:
     return row
 
 
-def test_neither_role_is_a_superuser_and_passwords_are_stored_hashed(urls):
+def test_no_role_is_a_superuser_and_passwords_are_stored_hashed(urls):
     roles.prepare(**urls)
 
-    for which in ("owner_url", "app_url"):
+    for which in ("owner_url", "app_url", "monitor_url"):
         login, superuser, creates_roles, password = role(urls, which)
         assert (login, superuser, creates_roles) == (True, False, False)
         assert password.startswith("SCRAM-SHA-256$")
@@ -166,6 +197,18 @@ def test_only_the_owner_may_make_tables(urls):
         pytest.raises(psycopg.errors.InsufficientPrivilege, match="schema public"),
     ):
         app.execute("CREATE TABLE refused ()")
+
+
+def test_the_monitor_sees_statistics_and_no_row(urls):
+    roles.prepare(**urls)
+
+    with psycopg.connect(urls["owner_url"]) as owner:
+        owner.execute("CREATE TABLE money AS SELECT 1 AS amount")
+    with psycopg.connect(urls["monitor_url"], autocommit=True) as monitor:
+        [(seen,)] = monitor.execute("SELECT count(query) FROM pg_stat_activity WHERE usename = 'postgres'").fetchall()
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            monitor.execute("SELECT * FROM money")
+    assert seen >= 0
 
 
 def test_what_was_interrupted_is_finished_and_a_changed_password_counts(urls):
@@ -186,7 +229,13 @@ def test_what_was_interrupted_is_finished_and_a_changed_password_counts(urls):
     ("change", "sentence"),
     [
         ({"DATABASE_ADMIN_URL": ""}, "error: DATABASE_ADMIN_URL is not set"),
-        ({"DATABASE_ADMIN_URL": "postgresql://postgres@127.0.0.1:1/x"}, "error: the database's roles cannot be made"),
+        (
+            {
+                "DATABASE_ADMIN_URL": "postgresql://postgres@127.0.0.1:1/x",
+                "DATABASE_MONITOR_URL": "dbname=x user=m password=p",
+            },
+            "error: the database's roles cannot be made",
+        ),
     ],
 )
 def test_a_start_that_cannot_work_ends_with_a_sentence(change, sentence):

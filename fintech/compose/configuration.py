@@ -1,0 +1,78 @@
+"""`python -m fintech.compose.configuration`: what Prometheus, Alertmanager, Grafana and the others read, as files.
+
+They come from the image and not from the clone's folder, so they can be read whatever the clone's permissions are,
+and wherever Docker runs. Safe to repeat: a file that has not changed is left alone, one that is no longer there goes.
+"""
+
+import os
+import sys
+from collections.abc import Set
+from pathlib import Path
+
+from fintech import env
+from fintech.secret_files import read_secret
+from observability import render
+
+SOURCE = Path(render.__file__).parent
+TARGET = Path("/configuration")
+ALERTMANAGER_SECRETS = Path("/run/alertmanager")
+# Where Alertmanager itself finds the token.
+BOT_TOKEN_FILE = "/run/secrets/telegram_bot_token"  # noqa: S105 - a path
+
+FOLDERS = ("prometheus", "alertmanager", "grafana", "loki", "tempo", "alloy", "blackbox")
+# Profile of docker-compose.yml -> the scrape jobs that have no target without it.
+OPTIONAL_JOBS = {"traces": ("tempo",), "containers": ("cadvisor",)}
+
+
+def read_telegram(secrets: Path) -> render.Telegram | None:
+    """None where no bot was given."""
+    token, chat = (read_secret(secrets / name) for name in ("telegram_bot_token", "telegram_chat_id"))
+    return render.Telegram(chat_id=int(chat), bot_token_file=BOT_TOKEN_FILE) if token and chat else None
+
+
+def contents(profiles: Set[str], telegram: render.Telegram | None) -> dict[Path, bytes]:
+    """Path below the volume -> content."""
+    found = {
+        path.relative_to(SOURCE): path.read_bytes()
+        for folder in FOLDERS
+        for path in sorted((SOURCE / folder).rglob("*"))
+        if path.is_file() and "tests" not in path.parts
+    }
+    del found[Path("alertmanager", "telegram.yml")]  # a piece of the next one
+    alertmanager = Path("alertmanager", "alertmanager.yml")
+    found[alertmanager] = render.with_telegram(found[alertmanager].decode(), telegram).encode()
+    for profile, jobs in OPTIONAL_JOBS.items():
+        if not {profile, "*"} & profiles:
+            found |= {Path("prometheus", "targets", f"{job}.yml"): b"[]\n" for job in jobs}
+    return found
+
+
+def write(target: Path, files: dict[Path, bytes]) -> None:
+    """Replace whole files, for everyone to read; remove all others."""
+    target.chmod(0o755)
+    for name, content in files.items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and path.read_bytes() == content:
+            continue
+        draft = path.with_name(f".{path.name}.new")
+        draft.write_bytes(content)
+        draft.chmod(0o644)
+        draft.replace(path)
+    for path in target.rglob("*"):
+        if path.is_file() and path.relative_to(target) not in files:
+            path.unlink()
+
+
+def main() -> None:
+    os.umask(0o022)
+    try:
+        profiles = set(env.words("COMPOSE_PROFILES", ""))
+        write(TARGET, contents(profiles, read_telegram(ALERTMANAGER_SECRETS)))
+    except (OSError, env.SettingError) as error:
+        sys.exit(f"error: the configuration cannot be written: {error}")
+    sys.stdout.write("The configuration of the monitoring is ready.\n")
+
+
+if __name__ == "__main__":
+    main()

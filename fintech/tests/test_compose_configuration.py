@@ -1,0 +1,92 @@
+"""What the monitoring's containers read, as the service `configuration` writes it."""
+
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fintech.compose import configuration
+from fintech.secret_files import write_secret
+
+EVERYTHING = {"traces", "containers"}
+ALERTMANAGER = Path("alertmanager", "alertmanager.yml")
+
+
+def files(profiles=EVERYTHING, telegram=None) -> dict[str, bytes]:
+    return {str(path): content for path, content in configuration.contents(profiles, telegram).items()}
+
+
+def targets(found: dict[str, bytes], job: str) -> list[str]:
+    groups = yaml.safe_load(found[f"prometheus/targets/{job}.yml"])
+    return [target for group in groups for target in group["targets"]]
+
+
+def test_a_volume_that_cannot_be_written_stops_the_start_with_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(configuration, "TARGET", tmp_path / "missing")
+
+    with pytest.raises(SystemExit, match=r"^error: the configuration cannot be written: .*missing"):
+        configuration.main()
+
+
+@pytest.mark.parametrize(("profiles", "left_out"), [(set(), {"tempo", "cadvisor"}), ({"traces"}, {"cadvisor"})])
+def test_what_is_left_out_is_not_asked(profiles, left_out):
+    found = files(profiles)
+
+    assert not [job for job in left_out if targets(found, job)]
+    assert targets(found, "web") == ["metrics:9464"]
+
+
+@pytest.mark.parametrize("profiles", [EVERYTHING, {"*"}])
+def test_what_is_not_left_out_is_asked(profiles):
+    found = files(profiles)
+
+    assert targets(found, "tempo") == ["tempo:3200"]
+    assert targets(found, "cadvisor") == ["cadvisor:8080"]
+
+
+def test_tests_of_rules_stay_outside():
+    assert not [path for path in files() if "/tests/" in path]
+
+
+def test_each_folder_is_there():
+    assert {path.partition("/")[0] for path in files()} == set(configuration.FOLDERS)
+
+
+def test_without_a_bot_nobody_is_told_by_telegram(tmp_path):
+    write_secret(tmp_path / "telegram_bot_token", "")
+    write_secret(tmp_path / "telegram_chat_id", "")
+
+    assert configuration.read_telegram(tmp_path) is None
+    assert b"telegram_configs" not in files()[str(ALERTMANAGER)]
+
+
+def test_with_a_bot_people_are_told_and_its_token_stays_in_its_file(tmp_path):
+    write_secret(tmp_path / "telegram_bot_token", "123:secret")
+    write_secret(tmp_path / "telegram_chat_id", "-100123")
+
+    content = files(telegram=configuration.read_telegram(tmp_path))[str(ALERTMANAGER)]
+
+    receivers = {receiver["name"]: receiver for receiver in yaml.safe_load(content)["receivers"]}
+    [telegram] = receivers["page"]["telegram_configs"]
+    assert (telegram["chat_id"], telegram["bot_token_file"]) == (-100123, "/run/secrets/telegram_bot_token")
+    assert b"123:secret" not in content
+
+
+def test_everyone_may_read_and_what_is_gone_goes(tmp_path):
+    (tmp_path / "prometheus" / "rules").mkdir(parents=True)
+    (tmp_path / "prometheus" / "rules" / "old.yml").write_text("of an earlier version")
+
+    configuration.write(tmp_path, configuration.contents(EVERYTHING, None))
+
+    assert not (tmp_path / "prometheus" / "rules" / "old.yml").exists()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path.is_file()} == {0o644}
+
+
+def test_what_has_not_changed_is_left_alone(tmp_path):
+    configuration.write(tmp_path, configuration.contents(EVERYTHING, None))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+    configuration.write(tmp_path, configuration.contents(EVERYTHING, None))
+
+    assert {path: path.stat().st_mtime_ns for path in before} == before

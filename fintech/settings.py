@@ -278,6 +278,11 @@ AUDIT_DIR = Path(env.text("AUDIT_DIR", str(BASE_DIR / "var" / "audit")))
 AUDIT_SIGNING_KEY_FILE = env.text("AUDIT_SIGNING_KEY_FILE", "")
 AUDIT_SEAL_SECONDS = env.number("AUDIT_SEAL_SECONDS", 60, least=1, most=3600)
 AUDIT_VERIFY_SECONDS = env.number("AUDIT_VERIFY_SECONDS", 3600, least=1, most=86_400)
+# An episode of which nothing is heard for so long is stale: twice Alertmanager's repeat_interval, and some minutes.
+AUDIT_STALE_SECONDS = env.number("AUDIT_STALE_SECONDS", 2 * 4 * 3600 + 900, least=1)
+# One that no Alertmanager knows any more, and whose end nobody told for so long, ended in a way that is unknown. Well
+# above Alertmanager's group_interval, after which it tells of an end.
+AUDIT_UNKNOWN_SECONDS = env.number("AUDIT_UNKNOWN_SECONDS", 900, least=1)
 
 # --- Logs --------------------------------------------------------------------------------------------------
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])

@@ -1,0 +1,310 @@
+"""Some inputs taken together, in memory: what the machine makes of them, until it is written at once."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from alerts_audit.projection import machine, reading
+from alerts_audit.projection.reading import Reading, Unreadable, Word
+
+LONGEST_ERROR = 500
+
+
+@dataclass(slots=True)
+class Arrival:
+    """A delivery or an observation that is to be used, or was."""
+
+    kind: str
+    ref: int
+    at: datetime
+    source: str
+    cluster: str
+    body: bytes
+    size: int
+    observes: str | None = None  # an observation's own kind
+    sha256: bytes = b""
+    trace_id: str | None = None
+
+    @property
+    def is_part(self) -> bool:
+        return self.size > len(self.body)
+
+
+@dataclass(slots=True)
+class Record:
+    """A row of the episodes."""
+
+    id: int
+    key: UUID
+    identity_id: int
+    episode: machine.Episode
+    alertname: str
+    severity: str
+    summary: str
+    annotations: dict[str, str]
+    generator_url: str
+    opened_input: int
+    last_input: int
+    deliveries: int
+    is_new: bool = True
+
+
+@dataclass(slots=True)
+class Known:
+    """An identity and its latest episode."""
+
+    id: int
+    sha256: bytes
+    latest: Record | None = None
+
+
+@dataclass(slots=True)
+class Numbers:
+    """The last number given, of each kind. All are dense."""
+
+    input: int
+    identity: int
+    episode: int
+    transition: int
+
+
+@dataclass(slots=True)
+class Cause:
+    """The input that is being used, and what a log line tells of it."""
+
+    number: int
+    at: datetime
+    kind: str
+    arrival: Arrival | None = None
+    reading: Reading | None = None
+    openings: dict[bytes, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Told:
+    """A transition, for the log."""
+
+    cause: Cause
+    record: Record
+    from_state: str | None
+    to_state: str
+
+
+@dataclass
+class Batch:
+    """`known` holds every identity that the inputs mention; the rest is what is to be written."""
+
+    numbers: Numbers
+    known: dict[bytes, Known] = field(default_factory=dict)
+    envelopes: list[dict[str, Any]] = field(default_factory=list)
+    identities: list[dict[str, Any]] = field(default_factory=list)
+    changed: dict[int, Record] = field(default_factory=dict)
+    transitions: list[dict[str, Any]] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    used: list[tuple[Arrival, Reading | str]] = field(default_factory=list)
+    inputs: int = 0
+
+    # --- deliveries
+
+    def use_delivery(self, number: int, arrival: Arrival, content: Reading | str) -> None:
+        """`content` is what it says, or why nobody can tell."""
+        self.used.append((arrival, content))
+        if isinstance(content, str):
+            self.envelopes.append(quarantined(number, arrival.ref, content))
+            return
+        cause = Cause(number, arrival.at, "delivery", arrival, content)
+        self.envelopes.append(envelope(number, arrival.ref, content))
+        for word in content.words:
+            known = self.known.get(word.identity) or self.introduce(word, arrival.cluster)
+            latest = known.latest
+            steps = machine.hear(latest.episode if latest else None, word.said)
+            self.take(cause, known, steps, word)
+
+    def introduce(self, word: Word, cluster: str) -> Known:
+        """An identity that nobody has heard of before."""
+        self.numbers.identity += 1
+        known = self.known[word.identity] = Known(self.numbers.identity, word.identity)
+        self.identities.append(
+            {
+                "id": known.id,
+                "sha256": word.identity.hex(),
+                "cluster": cluster,
+                "labels": word.labels,
+                "alertname": word.alertname,
+                "severity": word.severity,
+                "fingerprint": word.fingerprint,
+            }
+        )
+        return known
+
+    # --- observations and ticks
+
+    def see(self, cause: Cause, known: Known, seen: machine.Seen) -> None:
+        if known.latest is not None:
+            self.take(cause, known, machine.see(known.latest.episode, seen))
+
+    def tick(self, cause: Cause, known: Known, passed: machine.Tick) -> None:
+        if known.latest is not None:
+            self.take(cause, known, machine.tick(known.latest.episode, passed))
+
+    # --- what follows
+
+    def take(self, cause: Cause, known: Known, steps: Iterable[machine.Step], word: Word | None = None) -> None:
+        for step in steps:
+            if step.begins:
+                known.latest = self.open(cause, known, step.episode, word)
+            else:
+                self.change(cause, known.latest, step, word)
+            if step.to_state is not None:
+                self.add_transition(cause, known.latest, step)
+
+    def open(self, cause: Cause, known: Known, episode: machine.Episode, word: Word | None) -> Record:
+        self.numbers.episode += 1
+        before = known.latest
+        record = Record(
+            id=self.numbers.episode,
+            key=self.key(cause, known.sha256),
+            identity_id=known.id,
+            episode=episode,
+            # Without a delivery it is an observation that opens it again.
+            alertname=word.alertname if word else before.alertname if before else "",
+            severity=word.severity if word else before.severity if before else "",
+            summary=word.summary if word else before.summary if before else "",
+            annotations=word.annotations if word else before.annotations if before else {},
+            generator_url=word.generator_url if word else before.generator_url if before else "",
+            opened_input=cause.number,
+            last_input=cause.number,
+            deliveries=1 if word else 0,
+        )
+        self.changed[record.id] = record
+        return record
+
+    def change(self, cause: Cause, record: Record | None, step: machine.Step, word: Word | None) -> None:
+        assert record is not None, "only a new episode comes out of nothing"
+        if word is None and step.episode == record.episode:
+            return
+        record.episode = step.episode
+        tells_of_it = word is not None and step.to_state != machine.SUPERSEDED
+        if tells_of_it and record.last_input != cause.number:  # once, though it may be twice in one delivery
+            record.deliveries += 1
+        record.last_input = cause.number
+        self.changed[record.id] = record
+
+    def key(self, cause: Cause, identity: bytes) -> UUID:
+        """Of a new episode: from its identity and the input that opens it, so that a rebuild finds it again."""
+        place = cause.openings.get(identity, 0)  # one delivery may open two, one after the other
+        cause.openings[identity] = place + 1
+        digest = bytearray(hashlib.sha256(b"%b %d %d" % (identity, cause.number, place)).digest()[:16])
+        digest[6] = digest[6] & 0x0F | 0x80  # RFC 9562: version 8 is made in its owner's own way
+        digest[8] = digest[8] & 0x3F | 0x80
+        return UUID(bytes=bytes(digest))
+
+    def add_transition(self, cause: Cause, record: Record | None, step: machine.Step) -> None:
+        assert record is not None
+        assert step.to_state is not None
+        self.numbers.transition += 1
+        arrival = cause.arrival
+        self.transitions.append(
+            {
+                "id": self.numbers.transition,
+                "episode_id": record.id,
+                "input_number": cause.number,
+                "from_state": step.from_state,
+                "to_state": step.to_state,
+                "at": cause.at,
+                "source": arrival.source if arrival else None,
+                "delivery_id": arrival.ref if arrival and cause.kind == "delivery" else None,
+                "note": step.note,
+            }
+        )
+        self.told.append(Told(cause, record, step.from_state, step.to_state))
+
+
+# --- Rows --------------------------------------------------------------------------------------------------------
+
+
+def envelope(number: int, delivery_id: int, content: Reading) -> dict[str, Any]:
+    webhook = content.webhook
+    return {
+        "delivery_id": delivery_id,
+        "input_number": number,
+        "error": None,
+        "repaired": content.repaired,
+        "version": webhook.version,
+        "receiver": content.receiver,
+        "status": webhook.status,
+        "group_key": webhook.group_key,
+        "external_url": webhook.external_url,
+        "notification_reason": webhook.notification_reason or None,
+        "alerts": len(content.words),
+        "truncated": content.truncated,
+        "alertnames": content.alertnames,
+    }
+
+
+def quarantined(number: int, delivery_id: int, error: str) -> dict[str, Any]:
+    error = error.replace("\0", "\N{REPLACEMENT CHARACTER}")[:LONGEST_ERROR]
+    return {"delivery_id": delivery_id, "input_number": number, "error": error, "alerts": 0, "truncated": 0} | {
+        "alertnames": []
+    }
+
+
+# --- Inputs read ---------------------------------------------------------------------------------------------------
+
+
+def understand(arrival: Arrival) -> Reading | str:
+    """What a delivery says, or why nobody can tell."""
+    if arrival.is_part:
+        return f"truncated: only {len(arrival.body)} of {arrival.size} bytes were kept"
+    try:
+        return reading.read(arrival.body, source=arrival.source, cluster=arrival.cluster, at=arrival.at)
+    except Unreadable as error:
+        return str(error)
+
+
+class Observed(msgspec.Struct):
+    """One alert that Alertmanager knew of."""
+
+    labels: dict[str, str]
+    starts_at: datetime | None = None
+    state: str = "active"
+    silenced_by: list[str] = []
+    inhibited_by: list[str] = []
+
+    def seen(self, arrival: Arrival) -> machine.Seen:
+        by = [f"silence {name}" for name in self.silenced_by] + [f"alert {name}" for name in self.inhibited_by]
+        return machine.Seen(arrival.source, arrival.at, True, self.starts_at, by)
+
+
+class Observation(msgspec.Struct):
+    alerts: list[Observed]
+
+
+def read_observation(arrival: Arrival) -> dict[bytes, machine.Seen] | None:
+    """What Alertmanager knew, by identity. None for an observation that says nothing about episodes."""
+    if arrival.observes != "alertmanager":
+        return None
+    content = msgspec.json.decode(arrival.body, type=Observation)
+    return {reading.identify(arrival.cluster, alert.labels): alert.seen(arrival) for alert in content.alerts}
+
+
+def read_tick(at: datetime, context: dict[str, Any], cluster: str) -> machine.Tick:
+    return machine.Tick(
+        at,
+        timedelta(seconds=context["stale_seconds"]),
+        timedelta(seconds=context["unknown_seconds"]),
+        frozenset(context["peers"].get(cluster, ())),
+    )
+
+
+def hashes(contents: Iterable[Reading | str]) -> Iterator[bytes]:
+    """Of all identities that these deliveries mention."""
+    for content in contents:
+        if not isinstance(content, str):
+            for word in content.words:
+                yield word.identity

@@ -1,0 +1,271 @@
+"""One at a time, whoever holds the advisory lock: number what is pending, and project it in the same transaction.
+
+Each transaction takes some deliveries (bounded in number and in bytes) or one observation. So a process that dies in
+between has numbered nothing that it did not project, and a reader never sees half of a delivery. The advisory lock
+is the only one that is needed: nobody else writes the projection.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import errors
+
+from alerts_audit.projection import gaps, machine, tables
+from alerts_audit.projection.batch import (
+    LONGEST_ERROR,
+    Arrival,
+    Batch,
+    Cause,
+    hashes,
+    read_observation,
+    read_tick,
+    understand,
+)
+from alerts_audit.projection.settings import patience
+from alerts_audit.projection.tables import Connection
+from alerts_audit.projection.telling import tell
+from fintech.connection import hung_up, open_connection
+
+logger = logging.getLogger("alerts_audit.projection")
+
+LOCK = 0x616C65727473  # "alerts", for PostgreSQL's advisory locks
+MOST_DELIVERIES = 200
+MOST_BYTES = 4 * 1024 * 1024
+
+# What is this delivery's own fault. Anything else of PostgreSQL's is a trouble that passes, or that stops everybody.
+POISON = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded, errors.QueryCanceled)
+
+TAKE = """
+WITH next AS (
+    SELECT id, kind, ref, at FROM alerts_audit_pending ORDER BY id LIMIT %s
+), measured AS (
+    SELECT next.*, row_number() OVER earlier AS place,
+        sum(coalesce(octet_length(delivery.body), 0)) OVER earlier AS bytes
+    FROM next LEFT JOIN alerts_audit_delivery AS delivery ON next.kind = 'delivery' AND delivery.id = next.ref
+    WINDOW earlier AS (ORDER BY next.id)
+)
+SELECT measured.kind, measured.ref, measured.at, row.source, coalesce(source.cluster, 'main'), row.body, row.size,
+    row.observes, row.sha256, row.trace_id
+FROM measured CROSS JOIN LATERAL (
+    SELECT source, body, size, NULL AS observes, sha256, trace_id FROM alerts_audit_delivery
+    WHERE measured.kind = 'delivery' AND id = measured.ref
+    UNION ALL
+    SELECT source, body, octet_length(body), kind, sha256, NULL FROM alerts_audit_observation
+    WHERE measured.kind = 'observation' AND id = measured.ref
+) AS row LEFT JOIN alerts_audit_source AS source ON source.name = row.source
+WHERE measured.place = 1 OR measured.bytes <= %s
+ORDER BY measured.id
+"""
+LAST_INPUT = """
+SELECT greatest((SELECT max(number) FROM alerts_audit_input), (SELECT max(last_input) FROM alerts_audit_archive), 0)
+"""
+INPUTS = """
+INSERT INTO alerts_audit_input (number, kind, delivery_id, observation_id, at, context)
+SELECT * FROM json_to_recordset(%s::json) AS row(number bigint, kind text, delivery_id bigint, observation_id bigint,
+    at timestamptz, context jsonb)
+"""
+ANYTHING = "SELECT EXISTS (SELECT FROM alerts_audit_pending)"
+DONE = "DELETE FROM alerts_audit_pending WHERE kind = %s AND ref = ANY(%s)"
+
+T = TypeVar("T")
+
+
+class Projector:
+    """One a process, over a connection of its own; its threads take turns."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._connection: Connection | None = None
+
+    def project_pending(self) -> int:
+        """Until nothing is pending or somebody else is at it; how many inputs were used.
+
+        Raises psycopg.OperationalError while the database is away; what was committed until then stays.
+        """
+        return self._use(self._until_nothing_is_left)
+
+    def tick(self) -> int:
+        """Look for episodes of which nothing was heard for too long; an input if there are any."""
+        return self._use(lambda connection: in_turn(connection, use_tick))
+
+    def is_anything_pending(self) -> bool:
+        return self._use(lambda connection: connection.execute(ANYTHING, prepare=True).fetchone()) == (True,)
+
+    def _until_nothing_is_left(self, connection: Connection) -> int:
+        total = 0
+        while used := self._some(connection):
+            total += used
+        return total
+
+    def _some(self, connection: Connection) -> int:
+        try:
+            return in_turn(connection, lambda taken: use_pending(taken, MOST_DELIVERIES))
+        except Exception as error:
+            if not is_poison(error):
+                raise
+        return in_turn(connection, use_one)
+
+    def _use(self, work: Callable[[Connection], T]) -> T:
+        with self._turn:
+            try:
+                if self._connection is None or hung_up(self._connection):
+                    self.disconnect()
+                    self._connection = connect("projector")
+                return work(self._connection)
+            except BaseException:
+                self.disconnect()
+                raise
+
+    def disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def connect(application_name: str) -> Connection:
+    connection = open_connection(application_name)
+    # Times in memories and answers have one form; and ten thousand alerts on a busy disk may take their time.
+    connection.execute("SET TIME ZONE 'UTC'")
+    connection.execute("SET statement_timeout = '60s'")
+    return connection
+
+
+def is_poison(error: Exception) -> bool:
+    return isinstance(error, POISON) or not isinstance(error, psycopg.Error)
+
+
+def in_turn(connection: Connection, use: Callable[[Connection], "Batch | None"]) -> int:
+    """`use` in a transaction of the one projector, and its log lines after the commit; how many inputs it used."""
+    with connection.transaction():
+        row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK], prepare=True).fetchone()
+        batch = use(connection) if row == (True,) else None
+    if batch is None:
+        return 0
+    tell(batch)
+    return batch.inputs
+
+
+# --- What is pending --------------------------------------------------------------------------------------------
+
+
+def use_pending(connection: Connection, most: int) -> Batch | None:
+    """The deliveries that come next, or the observation."""
+    arrivals = take(connection, most)
+    if not arrivals:
+        return None
+    batch = begin(connection)
+    if arrivals[0].kind == "observation":
+        number(connection, batch, arrivals)
+        use_observation(connection, batch, batch.numbers.input, arrivals[0])
+    else:
+        first = batch.numbers.input + 1
+        number(connection, batch, arrivals)
+        use_deliveries(connection, batch, first, arrivals)
+        gaps.look_after(connection, batch)
+    tables.write(connection, batch)
+    return batch
+
+
+def use_one(connection: Connection) -> Batch | None:
+    """The next one alone. If it still raises, it is set aside with its error, and holds up nobody."""
+    try:
+        with connection.transaction():
+            return use_pending(connection, 1)
+    except Exception as error:
+        if not is_poison(error):
+            raise
+        logger.exception("alert_quarantined")
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:LONGEST_ERROR]
+    arrivals = take(connection, 1)
+    batch = begin(connection)
+    number(connection, batch, arrivals)
+    if arrivals[0].kind == "delivery":
+        batch.use_delivery(batch.numbers.input, arrivals[0], reason)
+        tables.write(connection, batch)
+    return batch
+
+
+def take(connection: Connection, most: int) -> Sequence[Arrival]:
+    rows = connection.execute(TAKE, [most, MOST_BYTES], prepare=True, binary=True)
+    arrivals = [Arrival(*row) for row in rows]
+    if arrivals and arrivals[0].kind == "observation":
+        return arrivals[:1]
+    return list(takewhile(lambda arrival: arrival.kind == "delivery", arrivals))
+
+
+def begin(connection: Connection) -> Batch:
+    row = connection.execute(LAST_INPUT, prepare=True).fetchone()
+    assert row is not None
+    return Batch(tables.last_numbers(connection, row[0]))
+
+
+def number(connection: Connection, batch: Batch, arrivals: Sequence[Arrival]) -> None:
+    """Each the next number, and it is pending no more."""
+    rows = []
+    for arrival in arrivals:
+        batch.numbers.input += 1
+        rows.append(
+            {
+                "number": batch.numbers.input,
+                "kind": arrival.kind,
+                f"{arrival.kind}_id": arrival.ref,
+                "at": arrival.at,
+                "context": {"cluster": arrival.cluster},
+            }
+        )
+    batch.inputs = len(rows)
+    connection.execute(INPUTS, [tables.encode(rows)], prepare=True)
+    connection.execute(DONE, [arrivals[0].kind, [arrival.ref for arrival in arrivals]], prepare=True)
+
+
+# --- Using it: the same for a rebuild -----------------------------------------------------------------------------
+
+
+def use_deliveries(connection: Connection, batch: Batch, first: int, arrivals: Sequence[Arrival]) -> None:
+    """`first` is the number of the first; the others follow."""
+    contents = [understand(arrival) for arrival in arrivals]
+    tables.load(connection, batch, hashes(contents))
+    for place, (arrival, content) in enumerate(zip(arrivals, contents, strict=True)):
+        batch.use_delivery(first + place, arrival, content)
+
+
+def use_observation(connection: Connection, batch: Batch, input_number: int, arrival: Arrival) -> None:
+    """Of all alerts of one Alertmanager: what it knows, and which open episodes it knows nothing of."""
+    seen = read_observation(arrival)
+    if seen is None:
+        return
+    tables.load_open(connection, batch, tables.OF_CLUSTER, arrival.cluster)
+    tables.load(connection, batch, seen)
+    cause = Cause(input_number, arrival.at, "observation", arrival)
+    nothing = machine.Seen(arrival.source, arrival.at, False)
+    for known in list(batch.known.values()):
+        batch.see(cause, known, seen.get(known.sha256, nothing))
+
+
+def use_tick(connection: Connection) -> Batch | None:
+    """An input only if it changes something."""
+    at, context = patience(connection)
+    batch = begin(connection)
+    batch.numbers.input += 1
+    apply_tick(connection, batch, batch.numbers.input, at, context)
+    if not batch.changed:
+        return None
+    row = {"number": batch.numbers.input, "kind": "tick", "at": at, "context": context}
+    connection.execute(INPUTS, [tables.encode([row])], prepare=True)
+    batch.inputs = 1
+    tables.write(connection, batch)
+    return batch
+
+
+def apply_tick(connection: Connection, batch: Batch, input_number: int, at: Any, context: dict[str, Any]) -> None:
+    cause = Cause(input_number, at, "tick")
+    stale = read_tick(at, context, "").stale_after
+    for known, cluster in tables.load_open(connection, batch, tables.IN_QUESTION, at - stale):
+        batch.tick(cause, known, read_tick(at, context, cluster))
+
+
+projector = Projector()

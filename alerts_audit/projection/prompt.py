@@ -1,0 +1,61 @@
+"""Projecting at once in the web's processes, after a delivery is committed and answered.
+
+Payments do not feel it. A process has one thread for this, which sleeps on an event until a delivery comes; of all
+processes one works at a time, and the others give up after one question to the database. It uses a connection of its
+own, none of the pool's. What it does in Python comes to some 15 microseconds an alert, in between it waits for
+PostgreSQL and holds nothing. What fails here is left to the worker, which looks every second.
+"""
+
+import logging
+import os
+import threading
+
+from django.db import connection
+
+from alerts_audit.projection.projector import projector
+from fintech.problems import DATABASE_AWAY
+
+logger = logging.getLogger("alerts_audit.projection")
+
+# Somebody else may have looked before this delivery was committed, and be done a moment later.
+PAUSE_SECONDS = 0.05
+
+
+class Prompter:
+    """Its thread starts with the first use, and again in a process that was forked since."""
+
+    def __init__(self) -> None:
+        self._wanted = threading.Event()
+        self._starting = threading.Lock()
+        self._pid: int | None = None
+
+    def prompt(self) -> None:
+        """Returns at once."""
+        self._wanted.set()
+        if self._pid == os.getpid():
+            return
+        with self._starting:
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                threading.Thread(target=self._run, name="projector", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            self._project()
+
+    def _project(self) -> None:
+        try:
+            if not projector.project_pending() and projector.is_anything_pending():
+                self._wanted.wait(PAUSE_SECONDS)
+                projector.project_pending()
+        except DATABASE_AWAY as error:
+            logger.warning("projection_postponed", extra={"error": str(error)[:200]})
+        except Exception:
+            logger.exception("projection_postponed")
+        finally:
+            connection.close()
+
+
+prompt = Prompter().prompt

@@ -1,0 +1,170 @@
+"""The projection's tables: reading the state that a batch needs, and writing what became of it, few statements each.
+
+No table is named with its schema: a rebuild makes temporary tables of the same names, and everything here
+then works on those.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import orjson
+import psycopg
+
+from alerts_audit.projection.batch import Batch, Known, Numbers, Record
+from alerts_audit.projection.machine import Episode, Memory
+
+Connection = psycopg.Connection[Any]
+
+STATE = """
+    identity.id, identity.sha256, episode.id, episode.key, episode.state, episode.starts_at, episode.ends_at,
+    episode.opened_at, episode.closed_at, episode.last_seen_at, episode.memory::text, episode.alertname,
+    episode.severity, episode.summary, episode.annotations, episode.generator_url, episode.opened_input,
+    episode.last_input, episode.deliveries
+"""
+LOAD = f"""
+SELECT {STATE}
+FROM alerts_audit_identity AS identity
+LEFT JOIN LATERAL (
+    SELECT * FROM alerts_audit_episode WHERE identity_id = identity.id ORDER BY id DESC LIMIT 1
+) AS episode ON true
+WHERE identity.sha256 = ANY(%s)
+"""  # noqa: S608 - columns of our own
+LOAD_OPEN = f"""
+SELECT {STATE}, identity.cluster
+FROM alerts_audit_episode AS episode JOIN alerts_audit_identity AS identity ON identity.id = episode.identity_id
+WHERE episode.state = 'firing'
+"""  # noqa: S608 - columns of our own
+OF_CLUSTER = " AND identity.cluster = %s"
+IN_QUESTION = " AND (episode.last_seen_at <= %s OR episode.memory ? 'absent')"
+
+LAST_NUMBERS = """
+SELECT coalesce((SELECT max(id) FROM alerts_audit_identity), 0),
+    coalesce((SELECT max(id) FROM alerts_audit_episode), 0),
+    coalesce((SELECT max(id) FROM alerts_audit_transition), 0)
+"""
+
+ENVELOPES = """
+INSERT INTO alerts_audit_envelope (delivery_id, input_number, error, repaired, version, receiver, status, group_key,
+    external_url, notification_reason, alerts, truncated, alertnames)
+SELECT * FROM json_to_recordset(%s::json) AS row(delivery_id bigint, input_number bigint, error text, repaired text,
+    version text, receiver text, status text, group_key text, external_url text, notification_reason text, alerts int,
+    truncated int, alertnames jsonb)
+"""
+IDENTITIES = """
+INSERT INTO alerts_audit_identity (id, sha256, cluster, labels, alertname, severity, fingerprint)
+SELECT id, decode(sha256, 'hex'), cluster, labels, alertname, severity, fingerprint
+FROM json_to_recordset(%s::json) AS row(id bigint, sha256 text, cluster text, labels jsonb, alertname text,
+    severity text, fingerprint text)
+"""
+EPISODE_COLUMNS = """id bigint, key uuid, identity_id bigint, state text, alertname text, severity text, summary text,
+    annotations jsonb, generator_url text, starts_at timestamptz, ends_at timestamptz, opened_at timestamptz,
+    closed_at timestamptz, last_seen_at timestamptz, opened_input bigint, last_input bigint, deliveries int,
+    memory jsonb"""
+EPISODES = f"""
+INSERT INTO alerts_audit_episode (id, key, identity_id, state, alertname, severity, summary, annotations,
+    generator_url, starts_at, ends_at, opened_at, closed_at, last_seen_at, opened_input, last_input, deliveries, memory)
+SELECT * FROM json_to_recordset(%s::json) AS row({EPISODE_COLUMNS})
+"""  # noqa: S608 - columns of our own
+CHANGES = """
+UPDATE alerts_audit_episode AS episode
+SET state = row.state, starts_at = row.starts_at, ends_at = row.ends_at, closed_at = row.closed_at,
+    last_seen_at = row.last_seen_at, last_input = row.last_input, deliveries = row.deliveries, memory = row.memory
+FROM json_to_recordset(%s::json) AS row(id bigint, state text, starts_at timestamptz, ends_at timestamptz,
+    closed_at timestamptz, last_seen_at timestamptz, last_input bigint, deliveries int, memory jsonb)
+WHERE episode.id = row.id
+"""
+TRANSITIONS = """
+INSERT INTO alerts_audit_transition (id, episode_id, input_number, from_state, to_state, at, source, delivery_id, note)
+SELECT * FROM json_to_recordset(%s::json) AS row(id bigint, episode_id bigint, input_number bigint, from_state text,
+    to_state text, at timestamptz, source text, delivery_id bigint, note text)
+"""
+
+_memory_decoder = msgspec.json.Decoder(Memory)
+_memory_encoder = msgspec.json.Encoder()
+
+
+def last_numbers(connection: Connection, last_input: int) -> Numbers:
+    row = connection.execute(LAST_NUMBERS).fetchone()
+    assert row is not None
+    return Numbers(last_input, *row)
+
+
+def load(connection: Connection, batch: Batch, hashes: Iterable[bytes]) -> None:
+    """The identities that are known already, each with its latest episode."""
+    wanted = list(set(hashes) - batch.known.keys())
+    if wanted:
+        for row in connection.execute(LOAD, [wanted], binary=True):
+            known = known_of(row)
+            batch.known[known.sha256] = known
+
+
+def load_open(connection: Connection, batch: Batch, condition: str, *values: Any) -> list[tuple[Known, str]]:
+    """The identities that have an open episode which meets the condition, and their clusters."""
+    found = []
+    for row in connection.execute(LOAD_OPEN + condition + " ORDER BY episode.id", values, binary=True):
+        known = known_of(row)
+        found.append((batch.known.setdefault(known.sha256, known), row[-1]))
+    return found
+
+
+def known_of(row: Sequence[Any]) -> Known:
+    identity_id, sha256, episode_id, key, state, starts_at, ends_at, opened_at, closed_at, last_seen_at = row[:10]
+    known = Known(identity_id, bytes(sha256))
+    if episode_id is not None:
+        memory = _memory_decoder.decode(row[10])
+        episode = Episode(state, starts_at, ends_at, opened_at, closed_at, last_seen_at, memory)
+        known.latest = Record(episode_id, key, identity_id, episode, *row[11:19])
+        known.latest.is_new = False
+    return known
+
+
+def write(connection: Connection, batch: Batch) -> None:
+    """All of it in a few statements, which are sent together."""
+    records = list(batch.changed.values())
+    new = [episode_row(record) for record in records if record.is_new]
+    changed = [change_row(record) for record in records if not record.is_new]
+    with connection.pipeline():
+        # What ends comes before what begins: an identity has one open episode.
+        for statement, rows in (
+            (ENVELOPES, batch.envelopes),
+            (IDENTITIES, batch.identities),
+            (CHANGES, changed),
+            (EPISODES, new),
+            (TRANSITIONS, batch.transitions),
+        ):
+            if rows:
+                connection.execute(statement, [encode(rows)], prepare=True)
+
+
+def encode(rows: Any) -> str:
+    return orjson.dumps(rows).decode()
+
+
+def episode_row(record: Record) -> dict[str, Any]:
+    return change_row(record) | {
+        "key": record.key,
+        "identity_id": record.identity_id,
+        "alertname": record.alertname,
+        "severity": record.severity,
+        "summary": record.summary,
+        "annotations": record.annotations,
+        "generator_url": record.generator_url,
+        "opened_at": record.episode.opened_at,
+        "opened_input": record.opened_input,
+    }
+
+
+def change_row(record: Record) -> dict[str, Any]:
+    episode = record.episode
+    return {
+        "id": record.id,
+        "state": episode.state,
+        "starts_at": episode.starts_at,
+        "ends_at": episode.ends_at,
+        "closed_at": episode.closed_at,
+        "last_seen_at": episode.last_seen_at,
+        "last_input": record.last_input,
+        "deliveries": record.deliveries,
+        "memory": orjson.Fragment(_memory_encoder.encode(episode.memory)),
+    }

@@ -1,0 +1,127 @@
+"""Processes die at any point, and whoever was answered 200 finds the delivery in the table, byte for byte.
+
+Senders do what Alertmanager does: who gets no answer, or a 5xx, sends the same again. The database has its
+production settings: durability is what is tested.
+"""
+
+import hashlib
+import os
+import random
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.conf import settings
+
+from alerts_audit.tests.payloads import alertmanager_body
+from fintech.postgres import EmbeddedPostgres
+from fintech.testing import BASE_DIR, IN_FULL, Platform, wait_until
+
+SENDERS = 6
+KILLS = 40 if IN_FULL else 4
+
+
+@pytest.fixture
+def server(open_tmp: Path) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(open_tmp / "postgres")
+    server.start()
+    server.ensure_database("fintech")
+    yield server
+    server.stop("immediate")
+
+
+@pytest.fixture
+def platform(server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Platform]:
+    env = server.urls("fintech") | {"AUDIT_DIR": str(tmp_path / "audit")}
+    migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+    subprocess.run(migrate, cwd=BASE_DIR, env=os.environ | env, check=True)
+    with Platform(tmp_path, workers=2, worker=False, env=env) as platform:
+        yield platform
+
+
+class Senders:
+    """Alertmanagers that send all the time. `acknowledged`: the ids they were given, and the hash of what they sent."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform, self._stop = platform, threading.Event()
+        self.acknowledged: dict[int, str] = {}
+        self.statuses: set[int] = set()
+        self._threads = [threading.Thread(target=self._send) for _ in range(SENDERS)]
+
+    def _send(self) -> None:
+        while not self._stop.is_set():
+            body = alertmanager_body(secrets.token_hex(8) * random.choice([1, 1, 1, 20_000]))
+            while not self._stop.is_set() and not self._deliver(body):
+                self._stop.wait(0.05)
+
+    def _deliver(self, body: bytes) -> bool:
+        with suppress(OSError, HTTPException):  # no answer
+            bearer = {"Authorization": f"Bearer {settings.ALERT_TOKEN}"}
+            reply = self._platform.request("POST", "/alert", body, headers=bearer, timeout=10)
+            self.statuses.add(reply.status)
+            if reply.status == 200:
+                self.acknowledged[reply.body["id"]] = hashlib.sha256(body).hexdigest()
+                return True
+        return False
+
+    def wait_for_more(self) -> None:
+        enough = len(self.acknowledged) + 5 * SENDERS
+        wait_until(lambda: len(self.acknowledged) >= enough, timeout=30, what="deliveries are acknowledged")
+
+    def __enter__(self) -> "Senders":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def stored(server: EmbeddedPostgres) -> dict[int, str]:
+    """The hash of each body in the table, made from the bytes."""
+    with psycopg.connect(server.url("postgres", "fintech")) as connection:
+        rows = connection.execute("SELECT id, encode(sha256(body), 'hex') FROM alerts_audit_delivery")
+        return dict(rows.fetchall())
+
+
+def lost(senders: Senders, server: EmbeddedPostgres) -> dict[int, str]:
+    return dict(senders.acknowledged.items() - stored(server).items())
+
+
+@pytest.mark.slow
+def test_killing_web_processes_loses_no_delivery_that_was_answered(platform, server):
+    with Senders(platform) as senders:
+        for kill in range(KILLS):
+            senders.wait_for_more()
+            if kill % 4 == 3:  # all of them and the master at once
+                platform.web.kill()
+                platform.start()
+            else:
+                platform.kill_one_worker()
+        senders.wait_for_more()
+
+    assert lost(senders, server) == {}
+    assert senders.statuses == {200}
+
+
+@pytest.mark.slow
+def test_a_crash_of_the_database_loses_no_delivery_that_was_answered(platform, server):
+    with Senders(platform) as senders:
+        for _ in range(KILLS // 4):
+            senders.wait_for_more()
+            server.stop("immediate")
+            wait_until(lambda: 503 in senders.statuses, what="senders are told to try again")
+            server.start()
+        senders.wait_for_more()
+
+    assert lost(senders, server) == {}
+    assert senders.statuses == {200, 503}

@@ -16,6 +16,7 @@ from django.views.decorators.csrf import csrf_exempt
 from alerts_audit import metrics
 from alerts_audit.body import BodyIncomplete, read_body
 from alerts_audit.models import Delivery
+from alerts_audit.projection.prompt import prompt
 from alerts_audit.services import record_delivery
 from alerts_audit.sources import find_source, visible_part
 from fintech.logging import request_id, trace_id
@@ -51,6 +52,7 @@ def receive_from(source: str, request: WSGIRequest) -> HttpResponse:
     except Exception:  # whatever it was: nothing is stored for certain, and the sender tries again
         logger.exception("alert_not_stored", extra={"source": source})
         return refuse("unavailable", 503, "The alert could not be stored. Send it again.", source)
+    wake_projector()
     answer = {"id": delivery.pk, "sha256": delivery.sha256.hex()}
     return JsonResponse(answer if delivery.complete else {**answer, "complete": False})
 
@@ -67,6 +69,14 @@ def store(source: str, request: WSGIRequest) -> Delivery:
         request_id=request_id.get(),
         trace_id=trace_id.get(),
     )
+
+
+def wake_projector() -> None:
+    """It works in a thread of its own. What it leaves is done by the worker, so nothing here may fail the answer."""
+    try:
+        prompt()
+    except Exception:
+        logger.exception("projector_not_woken")
 
 
 def refuse(outcome: str, status: int, detail: str, source: str = "") -> HttpResponse:

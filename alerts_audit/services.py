@@ -5,7 +5,7 @@ import logging
 from typing import Any
 
 from alerts_audit import metrics, payload
-from alerts_audit.body import LIMIT
+from alerts_audit.completeness.gaps import open_gap
 from alerts_audit.models import Delivery, Gap
 from alerts_audit.recorder import recorder
 
@@ -92,23 +92,12 @@ def log_fields(delivery: Delivery, content: payload.Payload | None) -> dict[str,
 
 
 def open_truncation_gap(delivery: Delivery) -> None:
-    """Nobody can tell what the part that was cut off said."""
-    from alerts_audit.completeness.gaps import open_gap
-
+    """Nobody can tell what the part that was cut off said. The projector makes sure of it, should it fail here."""
     open_gap(
         reason=Gap.Reason.TRUNCATED,
         subject=f"delivery {delivery.pk}",
         since=delivery.received_at,
         source=delivery.source,
-        details={"size": delivery.size, "limit": LIMIT},
+        details={"size": delivery.size, "kept": len(delivery.body)},
         delivery_id=delivery.pk,
     )
-
-
-def open_missing_truncation_gaps() -> int:
-    """For deliveries that were kept in part while their gap could not be written. The worker's job; how many."""
-    told = Gap.objects.filter(reason=Gap.Reason.TRUNCATED, delivery_id__isnull=False).values("delivery_id")
-    untold = Delivery.objects.partial().exclude(pk__in=told)
-    for delivery in untold:
-        open_truncation_gap(delivery)
-    return len(untold)

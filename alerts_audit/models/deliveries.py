@@ -27,10 +27,6 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
         return self.defer("body").annotate(small_body=small_body)
 
-    def partial(self) -> "DeliveryQuerySet":
-        """Those that were too large to keep as a whole; without the bodies."""
-        return self.filter(kept_sha256__isnull=False).defer("body")
-
 
 class Delivery(models.Model):
     received_at = models.DateTimeField(db_default=Now(), editable=False)  # the database's clock
@@ -51,9 +47,6 @@ class Delivery(models.Model):
         verbose_name_plural = "deliveries"
         ordering = ["-id"]
         default_permissions = ("view",)
-        indexes = [
-            models.Index(fields=["-id"], condition=models.Q(kept_sha256__isnull=False), name="delivery_partial"),
-        ]
         constraints = [
             models.CheckConstraint(condition=Exact(OctetLength("sha256"), 32), name="delivery_sha256_length"),
             models.CheckConstraint(

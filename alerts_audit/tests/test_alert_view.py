@@ -237,6 +237,13 @@ def test_trouble_after_the_commit_is_logged_and_does_not_take_the_answer_back(mo
     assert [line["delivery_id"] for line in lines(caplog, "alert_not_told")] == [response.json()["id"]]
 
 
+def test_a_projector_that_cannot_be_woken_does_not_take_the_answer_back(monkeypatch, caplog):
+    monkeypatch.setattr("alerts_audit.api.prompt", lambda: 1 / 0)
+
+    assert post(alertmanager_body("X")).status_code == 200
+    assert lines(caplog, "projector_not_woken")
+
+
 def test_every_outcome_is_exported_from_the_start():
     for outcome in ("stored", "partial", "incomplete", "unavailable"):
         labels = {"source": "alertmanager", "outcome": outcome}

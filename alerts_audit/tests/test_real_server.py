@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -13,9 +14,9 @@ import pytest
 from django.conf import settings
 
 from alerts_audit.body import LIMIT, STALL_SECONDS
-from alerts_audit.models import Delivery
+from alerts_audit.models import Delivery, Episode
 from alerts_audit.tests.payloads import alertmanager_body
-from fintech.testing import Platform
+from fintech.testing import Platform, wait_until
 
 AUTHORIZATION = {"Authorization": f"Bearer {settings.ALERT_TOKEN}"}
 HEAD = f"POST /alert HTTP/1.1\r\nHost: alerts\r\nAuthorization: Bearer {settings.ALERT_TOKEN}\r\n".encode()
@@ -106,6 +107,15 @@ def test_a_body_in_chunks_is_stored(platform):
 
     assert status == 200
     assert bytes(Delivery.objects.get(pk=stored["id"]).body) == b"{}\n"
+
+
+def test_what_was_stored_is_projected_at_once_though_no_worker_runs(platform):
+    name = f"Prompt{secrets.token_hex(4)}"
+    reply = platform.request("POST", "/alert", alertmanager_body(name), headers=AUTHORIZATION)
+
+    episode = wait_until(Episode.objects.filter(alertname=name).first, what="it is an episode")
+    assert episode.state == Episode.State.FIRING
+    assert episode.transitions.get().delivery_id == reply.body["id"]
 
 
 def test_no_body_at_all_is_stored_as_an_empty_one(platform):

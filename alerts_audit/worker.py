@@ -1,14 +1,31 @@
 """The alert trail's jobs in the worker."""
 
 from django.conf import settings
+from prometheus_client import REGISTRY
 
+from alerts_audit.completeness import telegram
+from alerts_audit.completeness.compare import Comparison
+from alerts_audit.completeness.heartbeat import Heartbeats
+from alerts_audit.completeness.refusals import count_failed_notifications, count_refused
 from alerts_audit.projection import project_pending, tick
 from alerts_audit.seal.sealer import seal
+from alerts_audit.trail_metrics import TrailCollector
 from fintech.jobs import Job, Worker
 
 
 def jobs(worker: Worker) -> list[Job]:
+    comparison, heartbeats = Comparison(), Heartbeats()
+    trail = TrailCollector(worker.leader, heartbeats.ages)
+    REGISTRY.register(trail)
+    poll = settings.ALERT_POLL_SECONDS
+    notices = [Job("notices", 5, telegram.send_notices, leader=True)] if telegram.is_configured() else []
     return [
+        *notices,
+        Job("compare", poll, comparison.turn, leader=True),
+        Job("notifications", poll, count_failed_notifications, leader=True),
+        Job("refusals", poll, count_refused, leader=True),
+        Job("heartbeat", min(5, poll), heartbeats.turn, leader=True),
+        Job("trail", 2, trail.refresh, leader=True),
         Job("project", 1, project_pending),
         Job("tick", 10, tick, leader=True),
         Job("seal", settings.AUDIT_SEAL_SECONDS, seal, leader=True),

@@ -142,18 +142,18 @@ def _row(row: Opening | Closing) -> dict[str, Any]:
     return {name: _storable(value) for name, value in vars(row).items()} | {"subject": bounded(row.subject)}
 
 
-def bounded(subject: str) -> str:
+def bounded(subject: str, longest: int = LONGEST_SUBJECT) -> str:
     """The subject as it is stored: a long one ends with its hash."""
-    plain = subject.replace("\0", "\N{SYMBOL FOR NULL}")
-    if len(plain) <= LONGEST_SUBJECT:
+    plain = subject.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if len(plain) <= longest:
         return plain
-    return f"{plain[: LONGEST_SUBJECT - 65]} {hashlib.sha256(subject.encode()).hexdigest()}"
+    return f"{plain[: longest - 65]} {hashlib.sha256(subject.encode()).hexdigest()}"
 
 
 def _storable(value: Any) -> Any:
     """Without NUL, which PostgreSQL's text and jsonb refuse, and which a label may hold."""
     if isinstance(value, str):
-        return value.replace("\0", "\N{SYMBOL FOR NULL}")
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
     if isinstance(value, Mapping):
         return {_storable(name): _storable(content) for name, content in value.items()}
     if isinstance(value, list | tuple):

@@ -118,7 +118,7 @@ def test_a_label_may_hold_nul(subject):
     gap = opened(subject, labels={"pod": "a\0b"}, details={"by": [{"x\0": "\0"}]})
 
     assert gap
-    assert gap.labels == {"pod": "a␀b"}
+    assert gap.labels == {"pod": "a\N{REPLACEMENT CHARACTER}b"}
 
 
 def at_once(work) -> list[Gap]:

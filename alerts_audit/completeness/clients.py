@@ -1,0 +1,212 @@
+"""Asking Alertmanager and Prometheus. Every call is bounded in time and size; `PollError` says what was wrong."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+import urllib3
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from fintech.problems import Away
+
+# 10,000 alerts with long annotations are about 20 MB.
+LARGEST_ANSWER = 64 * 1024 * 1024
+FAILED = "alertmanager_notifications_failed_total"
+
+http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=2, read=10), retries=False, maxsize=2)
+
+
+class PollError(Away):
+    """A source did not answer, or not with what its interface promises."""
+
+
+def fetch(base_url: str, path: str) -> bytes:
+    """The content of `base_url` and `path`. Raises PollError."""
+    url = base_url.rstrip("/") + path
+    place = url.partition("?")[0]
+    try:
+        response = http.request("GET", url, preload_content=False)
+        try:
+            content = response.read(LARGEST_ANSWER + 1, decode_content=True)
+        finally:
+            response.release_conn()
+    except (urllib3.exceptions.HTTPError, ValueError) as error:  # ValueError: an address that is none
+        raise PollError(f"{place} does not answer: {type(error).__name__}") from error
+    if response.status != 200:
+        raise PollError(f"{place} answered {response.status}")
+    if len(content) > LARGEST_ANSWER:
+        raise PollError(f"{place} answered with more than {LARGEST_ANSWER} bytes")
+    return content
+
+
+def fetch_json(base_url: str, path: str) -> Any:
+    try:
+        return orjson.loads(fetch(base_url, path))
+    except orjson.JSONDecodeError as error:
+        raise PollError(f"{base_url}{path.partition('?')[0]} did not answer with JSON") from error
+
+
+def failed_notifications(text: str) -> dict[str, float]:
+    """From a scrape: integration and, where it is told, reason -> count."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == FAILED:
+                name = _failure(sample.labels)
+                found[name] = found.get(name, 0) + sample.value
+    return found
+
+
+def _failure(labels: dict[str, str]) -> str:
+    return " ".join(filter(None, [labels.get("integration", ""), labels.get("reason", "")]))
+
+
+# --- Alertmanager ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Alertmanager:
+    """API v2 of one Alertmanager."""
+
+    url: str
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """All that it holds and that have not ended, in the order of their labels."""
+        answer = fetch_json(self.url, "/api/v2/alerts?silenced=true&inhibited=true&active=true&unprocessed=true")
+        try:
+            alerts = [_alert(item) for item in answer]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise PollError(f"{self.url} told of alerts in a form that is not known") from error
+        return sorted(alerts, key=lambda alert: orjson.dumps(alert["labels"], option=orjson.OPT_SORT_KEYS))
+
+    def silence(self, key: str) -> dict[str, Any]:
+        """Who made a silence, why, and until when; just its id if that cannot be told."""
+        try:
+            told = fetch_json(self.url, f"/api/v2/silence/{key}")
+            return {"id": key, **{name: told.get(name) for name in ("createdBy", "comment", "endsAt")}}
+        except (PollError, AttributeError):
+            return {"id": key}
+
+    def failed(self) -> dict[str, float]:
+        return failed_notifications(fetch(self.url, "/metrics").decode(errors="replace"))
+
+
+def _alert(item: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of an alert: nothing that changes while it goes on as it is (updatedAt, endsAt)."""
+    status = item["status"]
+    alert = {
+        # As in the projection: PostgreSQL refuses NUL, and the labels must be the same on both sides.
+        "labels": {name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in item["labels"].items()},
+        "starts_at": str(item["startsAt"]),
+        "fingerprint": str(item.get("fingerprint", "")),
+        "state": str(status["state"]),
+        "silenced_by": sorted(status.get("silencedBy") or []),
+        "inhibited_by": sorted(status.get("inhibitedBy") or []),
+    }
+    if muted := status.get("mutedBy"):  # by a time interval of the route; 0.28 and later
+        alert["muted_by"] = sorted(muted)
+    return alert
+
+
+# --- Prometheus --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Firing:
+    """One series of ALERTS: its labels as Alertmanager would get them, and when it was seen firing."""
+
+    labels: dict[str, str]
+    samples: list[datetime]
+
+
+@dataclass
+class Prometheus:
+    """The HTTP API of one Prometheus. Made anew for each poll, since its configuration may change."""
+
+    url: str
+
+    def firing(self, begin: datetime, end: datetime) -> list[Firing]:
+        """Every alert with a sample in the range, however short: a raw range leaves no sample out, as steps would."""
+        seconds = max(1, round((end - begin).total_seconds()))
+        answer = self._query(f'ALERTS{{alertstate="firing"}}[{seconds}s]', end)
+        return [
+            Firing(self.normalise(series["metric"]), [moment(value[0]) for value in series["values"]])
+            for series in answer
+        ]
+
+    def failed(self) -> dict[str, float]:
+        """Of all the Alertmanagers that it scrapes."""
+        found: dict[str, float] = {}
+        for series in self._query(FAILED, datetime.now(UTC)):
+            name = f"{series['metric'].get('instance', '')} {_failure(series['metric'])}".strip()
+            found[name] = found.get(name, 0) + float(series["value"][1])
+        return found
+
+    def normalise(self, metric: dict[str, str]) -> dict[str, str]:
+        """The labels of an ALERTS series as a webhook carries them.
+
+        ALERTS has `alertstate`, and lacks the external labels, which are added where the alert has no such label
+        itself. Of the relabelling before sending, `labeldrop` is followed; what else it may do to external labels
+        cannot be told, so then they are left out, and the comparison is by the labels that are left.
+        """
+        labels = {**self._external, **metric}
+        return {
+            name: value
+            for name, value in labels.items()
+            if name not in ("__name__", "alertstate")
+            and value
+            and not any(drop.fullmatch(name) for drop in self._drops)
+        }
+
+    @property
+    def evaluation_seconds(self) -> float:
+        """How often it evaluates rules: firing alerts have a sample each time."""
+        return seconds_of(str(self._configuration.get("global", {}).get("evaluation_interval", "1m")))
+
+    @cached_property
+    def _external(self) -> dict[str, str]:
+        if any(step.get("action") != "labeldrop" for step in self._relabelling):
+            return {}
+        labels = self._configuration.get("global", {}).get("external_labels") or {}
+        return {str(name): str(value) for name, value in labels.items()}
+
+    @cached_property
+    def _drops(self) -> list[re.Pattern[str]]:
+        return [re.compile(step.get("regex", "")) for step in self._relabelling if step.get("action") == "labeldrop"]
+
+    @property
+    def _relabelling(self) -> list[dict[str, Any]]:
+        return self._configuration.get("alerting", {}).get("alert_relabel_configs") or []
+
+    @cached_property
+    def _configuration(self) -> dict[str, Any]:
+        answer = fetch_json(self.url, "/api/v1/status/config")
+        try:
+            return yaml.safe_load(answer["data"]["yaml"]) or {}
+        except (KeyError, TypeError, yaml.YAMLError) as error:
+            raise PollError(f"{self.url} told its configuration in a form that is not known") from error
+
+    def _query(self, expression: str, at: datetime) -> list[dict[str, Any]]:
+        path = "/api/v1/query?" + urlencode({"query": expression, "time": f"{at.timestamp():.3f}"})
+        answer = fetch_json(self.url, path)
+        try:
+            return answer["data"]["result"]
+        except (KeyError, TypeError) as error:
+            raise PollError(f"{self.url} answered a query in a form that is not known") from error
+
+
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
+
+
+def seconds_of(duration: str) -> float:
+    """Of a duration as Prometheus writes it, such as 1m30s."""
+    return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)(ms|[smhdwy])", duration))
+
+
+def moment(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(float(timestamp), UTC)

@@ -1,0 +1,317 @@
+"""What fired, beside what arrived.
+
+An alert that could have been sent and did not arrive within ALERT_GRACE_SECONDS is a gap, which closes if it arrives
+late. One whose whole life fell into an outage never will: its gap stays open until a person closes it. What
+Alertmanager holds back (silenced, inhibited) is a gap for as long as it does.
+
+Alertmanager's word counts; Prometheus's ALERTS tell of what Alertmanager was not seen to hold, such as an alert that
+came and went between two polls, or while Alertmanager was away.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import connection
+
+from alerts_audit.completeness import gaps
+from alerts_audit.completeness.clients import Alertmanager, PollError
+from alerts_audit.completeness.observe import Snapshot, Watched, ask_alertmanager, ask_prometheus, watched_sources
+from alerts_audit.completeness.sightings import AlertmanagerSightings, PrometheusSightings, Sighting, key_of
+from alerts_audit.models import Gap, Observation, Pending, Poll
+from alerts_audit.projection.reading import identify
+
+logger = logging.getLogger("alerts_audit")
+
+# Our clock, the database's and those of the monitoring may differ by this much.
+SKEW = timedelta(seconds=5)
+# What is not yet projected may be what we miss.
+PROJECTION_SECONDS = timedelta(seconds=5)
+# An alert that never arrived cannot still arrive after this long.
+LATEST_ARRIVAL = timedelta(days=1)
+AT_ONCE = 500
+
+NEVER_ARRIVED = (Gap.Reason.OUTAGE, Gap.Reason.TRUNCATED)
+HELD_BACK = (Gap.Reason.SILENCED, Gap.Reason.INHIBITED)
+
+# An episode covers a stretch if it began before the stretch was over, and had not ended before it began.
+ARRIVED = """
+SELECT wanted.number FROM jsonb_to_recordset(%(wanted)s::jsonb) AS wanted(
+    number int, sha256 text, labels jsonb, exact boolean, first timestamptz, last timestamptz
+) WHERE EXISTS (
+    SELECT FROM alerts_audit_identity AS identity
+    JOIN alerts_audit_episode AS episode ON episode.identity_id = identity.id
+    WHERE (
+            wanted.exact AND identity.sha256 = decode(wanted.sha256, 'hex')
+            OR NOT wanted.exact AND identity.cluster = %(cluster)s AND identity.labels @> wanted.labels
+        )
+        AND episode.starts_at <= wanted.last AND (episode.closed_at IS NULL OR episode.closed_at >= wanted.first)
+)
+"""
+
+
+class Comparison:
+    """One turn asks every source, then judges each cluster. Kept by the worker that leads; a new one catches up."""
+
+    def __init__(self) -> None:
+        self._alertmanager: dict[str, AlertmanagerSightings] = {}
+        self._prometheus: dict[str, PrometheusSightings] = {}
+
+    def turn(self) -> None:
+        """Raises PollError at the end if a source did not answer; the others have been compared by then."""
+        clusters: dict[str, list[Watched]] = defaultdict(list)
+        for watched in watched_sources():
+            clusters[watched.cluster].append(watched)
+        errors: list[str] = []
+        for cluster, members in clusters.items():
+            snapshots = []
+            for watched in members:
+                for ask in (self._look, self._look_back):
+                    try:
+                        if snapshot := ask(watched):
+                            snapshots.append((watched, snapshot))
+                    except PollError as error:
+                        errors.append(f"{watched.name}: {error}")
+            if snapshots:
+                record_held_back(cluster, snapshots)
+            self._judge(cluster, members)
+        if errors:
+            raise PollError("; ".join(errors))
+
+    def _look(self, watched: Watched) -> Snapshot | None:
+        if watched.alertmanager is None:
+            return None
+        if watched.name not in self._alertmanager:
+            self._alertmanager[watched.name] = recalled(watched)
+        snapshot = ask_alertmanager(watched, watched.alertmanager)
+        self._alertmanager[watched.name].saw(snapshot.at, snapshot.alerts, snapshot.observation_id)
+        return snapshot
+
+    def _look_back(self, watched: Watched) -> None:
+        if not watched.prometheus_url:
+            return
+        first_time = watched.name not in self._prometheus
+        sightings = self._prometheus.setdefault(watched.name, PrometheusSightings())
+        for part in ask_prometheus(watched, again=grace() if first_time else timedelta()):
+            sightings.saw(
+                part.begin,
+                part.end,
+                [(series.labels, series.samples) for series in part.firing],
+                pause=timedelta(seconds=2 * part.evaluation_seconds + 1),
+                observation_id=part.observation_id,
+            )
+
+    def _judge(self, cluster: str, members: list[Watched]) -> None:
+        now = datetime.now(UTC)
+        if Pending.objects.filter(kind="delivery", at__lt=now - PROJECTION_SECONDS).exists():
+            return
+        for watched in members:
+            for sightings in (self._alertmanager.get(watched.name), self._prometheus.get(watched.name)):
+                if sightings is None:
+                    continue
+                overdue = sightings.overdue(now - grace())
+                missed = [sighting for sighting in missing(cluster, overdue) if not self._is_known(members, sighting)]
+                open_missed(watched, missed, is_truncated(members))
+                for sighting in overdue:
+                    sighting.settled = True
+                sightings.forget_settled()
+            if watched.name in self._alertmanager:
+                self._alertmanager[watched.name].forget_known(now - 3 * grace() - timedelta(minutes=10))
+        close_arrived(cluster)
+
+    def _is_known(self, members: list[Watched], sighting: Sighting) -> bool:
+        """Whether Prometheus only told of what an Alertmanager was seen to hold, whose own sighting counts."""
+        if sighting.exact:
+            return False
+        held = [self._alertmanager[watched.name] for watched in members if watched.name in self._alertmanager]
+        return any(sightings.knew(sighting.labels, sighting.first - SKEW) for sightings in held)
+
+
+def grace() -> timedelta:
+    return timedelta(seconds=settings.ALERT_GRACE_SECONDS)
+
+
+def recalled(watched: Watched) -> AlertmanagerSightings:
+    """What a worker before us saw and may not have judged: its observations, each true until the next one."""
+    sightings = AlertmanagerSightings()
+    kind = Observation.Kind.ALERTMANAGER
+    poll = Poll.objects.filter(source=watched.name, kind=kind).first()
+    if poll is None:
+        return sightings
+    kept: list[Observation] = []
+    for observation in Observation.objects.filter(source=watched.name, kind=kind).order_by("-pk").iterator(20):
+        kept.append(observation)
+        if observation.observed_at < poll.until - 2 * grace():
+            break
+    for observation in reversed(kept):
+        alerts = orjson.loads(bytes(observation.body))["alerts"]
+        sightings.saw(observation.observed_at, alerts, observation.pk)
+    if kept:
+        sightings.saw(poll.until, orjson.loads(bytes(kept[0].body))["alerts"], kept[0].pk)
+    return sightings
+
+
+# --- What never arrived --------------------------------------------------------------------------------------
+
+
+def missing(cluster: str, sightings: list[Sighting]) -> list[Sighting]:
+    """Those of which nothing has arrived."""
+    found = []
+    for start in range(0, len(sightings), AT_ONCE):
+        part = sightings[start : start + AT_ONCE]
+        stretches = [(sighting.labels, sighting.exact, sighting.first, sighting.last) for sighting in part]
+        there = arrived(cluster, stretches)
+        found += [sighting for number, sighting in enumerate(part) if number not in there]
+    return found
+
+
+def arrived(cluster: str, stretches: Iterable[tuple[Mapping[str, str], bool, datetime, datetime]]) -> set[int]:
+    """Which of these (labels, whether they are all, first seen, last seen) are in an episode of the trail."""
+    wanted = [
+        {"number": number, "sha256": identify(cluster, dict(labels)).hex(), "labels": labels, "exact": exact}
+        | {"first": first - SKEW, "last": last + SKEW}
+        for number, (labels, exact, first, last) in enumerate(stretches)
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(ARRIVED, {"cluster": cluster, "wanted": orjson.dumps(wanted).decode()})
+        return {number for (number,) in cursor.fetchall()}
+
+
+def open_missed(watched: Watched, missed: list[Sighting], truncated: bool) -> None:
+    """A gap for each, unless there is one about this stretch already, open or closed."""
+    reason = Gap.Reason.TRUNCATED if truncated else Gap.Reason.OUTAGE
+    openings = [
+        gaps.Opening(
+            subject=f"{alert_subject(watched.cluster, sighting.labels)} {sighting.since:%Y-%m-%dT%H:%M:%SZ}",
+            since=sighting.since,
+            source=watched.name,
+            labels=sighting.labels,
+            details={
+                "cluster": watched.cluster,
+                "seen_by": "alertmanager" if sighting.exact else "prometheus",
+                "first_seen": sighting.first.isoformat(),
+                "last_seen": sighting.last.isoformat(),
+                "ended": sighting.ended,
+            },
+            observation_id=sighting.observation_id,
+        )
+        for sighting in missed
+        if not is_recorded(watched.cluster, sighting)
+    ]
+    for gap in gaps.open_gaps(reason, openings):
+        logger.error("alert_never_arrived", extra={"gap": gap.pk, "reason": reason, "labels": gap.labels})
+
+
+def alert_subject(cluster: str, labels: Mapping[str, str]) -> str:
+    return gaps.bounded(f"{cluster} {key_of(labels).decode()}", gaps.LONGEST_SUBJECT - 30)
+
+
+def is_recorded(cluster: str, sighting: Sighting) -> bool:
+    """A peer saw the same, or a worker before us opened it, and somebody may have closed it since."""
+    alike = Gap.objects.filter(
+        reason__in=NEVER_ARRIVED, closes=None, subject__startswith=alert_subject(cluster, sighting.labels)
+    )
+    return any(
+        gap.since <= sighting.last and sighting.first <= last_seen(gap) + SKEW for gap in alike.order_by("-pk")[:20]
+    )
+
+
+def last_seen(gap: Gap) -> datetime:
+    return datetime.fromisoformat(gap.details["last_seen"])
+
+
+def is_truncated(members: list[Watched]) -> bool:
+    """Whether one of them says that it leaves alerts out: then that is why."""
+    names = [watched.name for watched in members]
+    told = Gap.objects.open().filter(reason=Gap.Reason.TRUNCATED, source__in=names)
+    return any("last_seen" not in details for details in told.values_list("details", flat=True))
+
+
+def close_arrived(cluster: str) -> None:
+    """What came late closes its gap."""
+    recent = datetime.now(UTC) - LATEST_ARRIVAL
+    for reason in NEVER_ARRIVED:
+        waiting = [
+            gap
+            for gap in Gap.objects.open().filter(reason=reason, at__gt=recent, subject__startswith=f"{cluster} ")
+            if "last_seen" in gap.details
+        ]
+        for start in range(0, len(waiting), AT_ONCE):
+            part = waiting[start : start + AT_ONCE]
+            there = arrived(cluster, [stretch(gap) for gap in part])
+            now = datetime.now(UTC)
+            closings = [gaps.Closing(part[number].subject, now, {"how": "arrived late"}) for number in there]
+            gaps.close_gaps(reason, closings)
+
+
+def stretch(gap: Gap) -> tuple[Mapping[str, str], bool, datetime, datetime]:
+    first = datetime.fromisoformat(gap.details["first_seen"])
+    return gap.labels or {}, gap.details["seen_by"] == "alertmanager", first, last_seen(gap)
+
+
+# --- What is held back ---------------------------------------------------------------------------------------
+
+
+def record_held_back(cluster: str, snapshots: list[tuple[Watched, Snapshot]]) -> None:
+    """Gaps of what any peer says it holds back; those of what none does any more are closed."""
+    held: dict[str, dict[str, gaps.Opening]] = {reason: {} for reason in HELD_BACK}
+    there = set()
+    for watched, snapshot in snapshots:
+        by_fingerprint = {alert["fingerprint"]: alert["labels"] for alert in snapshot.alerts}
+        for alert in snapshot.alerts:
+            subject = alert_subject(cluster, alert["labels"])
+            there.add(subject)
+            if alert["state"] == "suppressed":
+                held[Gap.Reason.INHIBITED if alert["inhibited_by"] else Gap.Reason.SILENCED][subject] = gaps.Opening(
+                    subject=subject,
+                    since=snapshot.at,
+                    source=watched.name,
+                    labels=alert["labels"],
+                    details={"cluster": cluster, **why(alert, by_fingerprint)},
+                    observation_id=snapshot.observation_id,
+                )
+    alertmanager = snapshots[0][0].alertmanager
+    assert alertmanager is not None
+    for reason, openings in held.items():
+        open_held_back(alertmanager, reason, openings)
+        close_held_back(cluster, reason, openings.keys(), there)
+
+
+def why(alert: Mapping[str, Any], by_fingerprint: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """By what it is held back: ids of silences, time intervals, and the alerts that inhibit it."""
+    found: dict[str, Any] = {"starts_at": alert["starts_at"]}
+    if alert["silenced_by"]:
+        found["silenced_by"] = [{"id": key} for key in alert["silenced_by"]]
+    if alert.get("muted_by"):
+        found["muted_by"] = alert["muted_by"]
+    if alert["inhibited_by"]:
+        found["inhibited_by"] = [by_fingerprint.get(key, {"fingerprint": key}) for key in alert["inhibited_by"]]
+    return found
+
+
+def open_held_back(alertmanager: Alertmanager, reason: str, openings: dict[str, gaps.Opening]) -> None:
+    """With who made the silences, which is asked only for what is new."""
+    listed = Gap.objects.open().filter(reason=reason, subject__in=list(openings)).values_list("subject", flat=True)
+    new = [openings[subject] for subject in openings.keys() - set(listed)]
+    keys = {silence["id"] for opening in new for silence in opening.details.get("silenced_by", [])}
+    silences = {key: alertmanager.silence(key) for key in sorted(keys)}
+    for opening in new:
+        for silence in opening.details.get("silenced_by", []):
+            silence.update(silences[silence["id"]])
+    gaps.open_gaps(reason, new)
+
+
+def close_held_back(cluster: str, reason: str, held: Iterable[str], there: set[str]) -> None:
+    still = set(held)
+    now = datetime.now(UTC)
+    listed = Gap.objects.open().filter(reason=reason, subject__startswith=f"{cluster} ")
+    closings = [
+        gaps.Closing(subject, now, {"how": "held back no more" if subject in there else "the alert ended"})
+        for subject in listed.values_list("subject", flat=True)
+        if subject not in still
+    ]
+    gaps.close_gaps(reason, closings)

@@ -1,0 +1,129 @@
+"""The alert that always fires. When it stops arriving, no alert gets through, and nobody else would say so.
+
+Peers of a cluster send an alert once between them, so a beat of any of them counts for all. A heartbeat is expected
+once it was seen. Only deliveries count: that Alertmanager knows of the alert says nothing about the way to us.
+"""
+
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import connection
+
+from alerts_audit import payload
+from alerts_audit.completeness import gaps
+from alerts_audit.models import Delivery, Gap, Pending, Poll, Source
+from alerts_audit.projection.reading import MOST_NAMES
+
+KIND = Gap.Reason.HEARTBEAT
+# Deliveries read in one turn, and how far back the first turn looks.
+AT_ONCE = 5_000
+# What is not yet projected may be a beat.
+PROJECTION = timedelta(seconds=5)
+
+# By the projection's numbers, which are dense: nothing that is committed late is passed over.
+NEW_BEATS = """
+SELECT envelope.input_number, delivery.id, delivery.source, delivery.received_at, envelope.alertnames
+FROM alerts_audit_envelope AS envelope JOIN alerts_audit_delivery AS delivery ON delivery.id = envelope.delivery_id
+WHERE envelope.input_number > %s AND envelope.input_number <= %s AND envelope.status = 'firing'
+    AND (envelope.alertnames ?| %s OR jsonb_array_length(envelope.alertnames) >= %s)
+ORDER BY envelope.input_number
+"""
+
+
+class Heartbeats:
+    """The newest beat of each source, kept in one row so that a restart forgets none."""
+
+    def __init__(self) -> None:
+        self._ages_lock = threading.Lock()
+        self._beats: dict[str, datetime] = {}  # source -> the newest beat of its cluster
+
+    def ages(self) -> dict[str, float]:
+        """Seconds since the newest beat of each source that has a heartbeat."""
+        now = datetime.now(UTC)
+        with self._ages_lock:
+            return {source: max(0.0, (now - beat).total_seconds()) for source, beat in self._beats.items()}
+
+    def turn(self) -> None:
+        """Read the new beats, then open and close gaps."""
+        sources = list(Source.objects.filter(is_active=True))
+        own = newest_beats(sources)
+        shared = {source.name: shared_beat(source, sources, own) for source in sources if source.heartbeat_seconds}
+        beats = {name: beat for name, beat in shared.items() if beat is not None}
+        with self._ages_lock:
+            self._beats = beats
+        now = datetime.now(UTC)
+        lagging = Pending.objects.filter(kind="delivery", at__lt=now - PROJECTION).exists()
+        for source in sources:
+            judge(source, beats.get(source.name), now, lagging=lagging)
+        retire(sources)
+
+
+def newest_beats(sources: Iterable[Source]) -> dict[str, datetime]:
+    """By source, after what came since the last turn."""
+    names = {source.name: source.heartbeat_alert for source in sources}
+    poll = Poll.objects.filter(source="", kind=KIND).first()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT coalesce(max(input_number), 0) FROM alerts_audit_envelope")
+        (newest,) = cursor.fetchone()
+    state: dict[str, Any] = poll.state if poll else {"upto": max(0, newest - AT_ONCE), "beats": {}}
+    beats = {name: datetime.fromisoformat(beat) for name, beat in state["beats"].items()}
+    upto = state["upto"]
+    while upto < newest:
+        begin, upto = upto, min(newest, upto + AT_ONCE)
+        for source, received_at in beats_between(begin, upto, names):
+            beats[source] = max(beats.get(source, received_at), received_at)
+    state = {"upto": upto, "beats": {name: beat.isoformat() for name, beat in beats.items()}}
+    if poll is None or state != poll.state:
+        Poll.objects.update_or_create(source="", kind=KIND, defaults={"until": datetime.now(UTC), "state": state})
+    return beats
+
+
+def beats_between(begin: int, upto: int, names: dict[str, str]) -> list[tuple[str, datetime]]:
+    """The source and the time of each delivery in this range that holds its source's heartbeat."""
+    with connection.cursor() as cursor:
+        cursor.execute(NEW_BEATS, [begin, upto, sorted(set(names.values())), MOST_NAMES])
+        rows = cursor.fetchall()
+    found = []
+    for _, delivery_id, source, received_at, alertnames in rows:
+        wanted = names.get(source)
+        if wanted in alertnames or (len(alertnames) >= MOST_NAMES and is_inside(delivery_id, wanted)):
+            found.append((source, received_at))
+    return found
+
+
+def is_inside(delivery_id: int, alertname: str | None) -> bool:
+    """Among more names than an envelope lists."""
+    body = Delivery.objects.values_list("body", flat=True).get(pk=delivery_id)
+    content = payload.read(bytes(body))
+    return content is not None and any(alert.labels.alertname == alertname for alert in content.alerts)
+
+
+def shared_beat(source: Source, sources: Iterable[Source], own: dict[str, datetime]) -> datetime | None:
+    """The newest of the source and its peers."""
+    peers = [
+        own[peer.name]
+        for peer in sources
+        if peer.cluster == source.cluster and peer.heartbeat_alert == source.heartbeat_alert and peer.name in own
+    ]
+    return max(peers, default=None)
+
+
+def judge(source: Source, beat: datetime | None, now: datetime, *, lagging: bool) -> None:
+    if beat is None:
+        return
+    if now - beat <= timedelta(seconds=source.heartbeat_seconds):
+        gaps.close_gap(reason=KIND, subject=source.name, until=beat, details={"alertname": source.heartbeat_alert})
+    elif not lagging:
+        details = {"alertname": source.heartbeat_alert, "expected_every_seconds": source.heartbeat_seconds}
+        gaps.open_gap(reason=KIND, subject=source.name, since=beat, source=source.name, details=details)
+
+
+def retire(sources: Iterable[Source]) -> None:
+    """Nobody waits for the heartbeat of a source that is inactive, or has none by now."""
+    expected = [source.name for source in sources if source.heartbeat_seconds]
+    for subject in (
+        Gap.objects.open().filter(reason=KIND).exclude(subject__in=expected).values_list("subject", flat=True)
+    ):
+        gaps.close_gap(reason=KIND, subject=subject, until=datetime.now(UTC), details={"how": "expected no more"})

@@ -1,0 +1,146 @@
+"""Which alerts were seen, from when to when: what must have arrived some time later. No database, no clock.
+
+A sighting is one stretch of an alert that could be sent: it fires, and nothing holds it back. One that goes on is
+judged once; one that ends is kept until it was judged, however short it was.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+
+@dataclass
+class Sighting:
+    """`first` and `last` are when it was seen; `since` is when it began, as far as that was told.
+
+    `exact`: the labels are those of the webhook; otherwise they may lack some.
+    """
+
+    labels: dict[str, str]
+    since: datetime
+    first: datetime
+    last: datetime
+    observation_id: int
+    exact: bool
+    ended: bool = False
+    settled: bool = False
+
+
+class Sightings:
+    """Of one source, by one kind of question."""
+
+    def __init__(self) -> None:
+        self._present: dict[bytes, Sighting] = {}
+        self._past: list[Sighting] = []
+
+    def overdue(self, by: datetime) -> list[Sighting]:
+        """Those that began by then and are not settled yet."""
+        return [
+            sighting
+            for sighting in (*self._past, *self._present.values())
+            if not sighting.settled and sighting.first <= by
+        ]
+
+    def forget_settled(self) -> None:
+        """Those that are over as well."""
+        self._past = [sighting for sighting in self._past if not sighting.settled]
+
+    def _end(self, key: bytes) -> None:
+        if sighting := self._present.pop(key, None):
+            sighting.ended = True
+            self._past.append(sighting)
+
+
+class AlertmanagerSightings(Sightings):
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[bytes, tuple[dict[str, str], datetime]] = {}  # what it held, and when it last did
+
+    def saw(self, at: datetime, alerts: Iterable[Mapping[str, Any]], observation_id: int) -> None:
+        """All that Alertmanager held at that moment."""
+        present = set()
+        for alert in alerts:
+            labels = dict(alert["labels"])
+            key = key_of(labels)
+            self._known[key] = labels, at
+            if alert["state"] == "suppressed":
+                self._present.pop(key, None)  # it is recorded as held back
+                continue
+            present.add(key)
+            starts_at = parsed(alert["starts_at"]) or at
+            sighting = self._present.get(key)
+            if sighting is not None and starts_at > sighting.last:
+                self._end(key)  # it ended and began anew since we last asked
+                sighting = None
+            if sighting is None:
+                since = min(starts_at, at)
+                self._present[key] = Sighting(labels, since, at, at, observation_id, exact=True)
+            else:
+                sighting.last = at
+        for key in self._present.keys() - present:
+            self._end(key)
+
+    def knew(self, labels: Mapping[str, str], since: datetime) -> bool:
+        """Whether Alertmanager had an alert with at least these labels at that time or later."""
+        exact = self._known.get(key_of(labels))
+        if exact is not None:
+            return exact[1] >= since
+        wanted = labels.items()
+        return any(at >= since and wanted <= other.items() for other, at in self._known.values())
+
+    def forget_known(self, before: datetime) -> None:
+        self._known = {key: (labels, at) for key, (labels, at) in self._known.items() if at >= before}
+
+
+class PrometheusSightings(Sightings):
+    def __init__(self) -> None:
+        super().__init__()
+        self._upto: dict[bytes, datetime] = {}  # ranges overlap: the newest sample that was used
+
+    def saw(
+        self,
+        begin: datetime,
+        end: datetime,
+        firing: Iterable[tuple[dict[str, str], list[datetime]]],
+        *,
+        pause: timedelta,
+        observation_id: int,
+    ) -> None:
+        """Samples of the range, in order of time; an alert without one for longer than `pause` has ended."""
+        for labels, samples in firing:
+            key = key_of(labels)
+            for sample in samples:
+                if sample > self._upto.get(key, begin - pause):
+                    self._add(key, labels, sample, pause, observation_id)
+        for key, sighting in list(self._present.items()):
+            if sighting.last < end - pause:
+                self._end(key)
+        self._upto = {key: sample for key, sample in self._upto.items() if sample >= begin}
+
+    def _add(self, key: bytes, labels: dict[str, str], sample: datetime, pause: timedelta, observation_id: int) -> None:
+        self._upto[key] = sample
+        sighting = self._present.get(key)
+        if sighting is not None and sample - sighting.last <= pause:
+            sighting.last = sample
+            return
+        self._end(key)
+        self._present[key] = Sighting(labels, sample, sample, sample, observation_id, exact=False)
+
+
+def key_of(labels: Mapping[str, str]) -> bytes:
+    return orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS)
+
+
+def parsed(moment: str) -> datetime | None:
+    """A time as Go writes it (up to nanoseconds); None for what is none."""
+    head, _, tail = moment.partition(".")
+    zone = tail.lstrip("0123456789")
+    text = f"{head}.{tail[: len(tail) - len(zone)][:6]}{zone}" if tail else moment
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else None

@@ -1,0 +1,208 @@
+"""Real Alertmanagers around a real platform, with intervals of a fraction of a second.
+
+Each test has a source and a cluster of its own, so it looks at nothing else though all share one database.
+"""
+
+import json
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from alerts_audit.models import Delivery, Episode, Gap, Pending, Source
+from alerts_audit.sources import add_source
+from fintech.testing import Platform, Program, answers, free_port, request, wait_until
+
+ALERTMANAGER = shutil.which("alertmanager") or shutil.which("prometheus-alertmanager")
+PROMETHEUS = shutil.which("prometheus")
+
+# What the worker needs to be as quick as the routes below.
+QUICK = {"ALERT_POLL_SECONDS": "0.3", "ALERT_GRACE_SECONDS": "2.5", "ALERT_QUIET_SECONDS": "2"}
+
+CONFIGURATION = """
+route:
+  receiver: audit
+  group_by: [alertname]
+  group_wait: 100ms
+  group_interval: 500ms
+  repeat_interval: {repeat_interval}
+receivers:
+  - name: audit
+    webhook_configs:
+      - url: {url}
+        max_alerts: {max_alerts}
+        http_config:
+          follow_redirects: false
+          authorization: {{credentials: {token}}}
+inhibit_rules:
+  - source_matchers: [severity = "critical"]
+    target_matchers: [severity = "warning"]
+    equal: [shop]
+"""
+
+
+class Alertmanager:
+    """One peer: a program, and the API that tests use."""
+
+    def __init__(self, program: Program, port: int, cluster_port: int) -> None:
+        self.program, self.port, self.cluster_port = program, port, cluster_port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def post(self, path: str, body: Any) -> Any:
+        reply = request(self.port, "POST", path, body)
+        assert reply.status == 200, reply.body
+        return reply.body
+
+    def fire(self, *alerts: dict[str, str], minutes: float = 60) -> None:
+        """As Prometheus would say it: each ends by itself unless it is repeated."""
+        now = datetime.now(UTC)
+        ends_at = (now + timedelta(minutes=minutes)).isoformat()
+        content = [
+            {"labels": labels, "startsAt": now.isoformat(), "endsAt": ends_at, "annotations": {"summary": "A test."}}
+            for labels in alerts
+        ]
+        self.post("/api/v2/alerts", content)
+
+    def resolve(self, *alerts: dict[str, str]) -> None:
+        now = datetime.now(UTC)
+        starts_at = (now - timedelta(seconds=60)).isoformat()
+        self.post(
+            "/api/v2/alerts",
+            [{"labels": labels, "startsAt": starts_at, "endsAt": now.isoformat()} for labels in alerts],
+        )
+
+    def silence(self, name: str) -> str:
+        """The id of a silence of all alerts of this name."""
+        now = datetime.now(UTC)
+        matcher = {"name": "alertname", "value": name, "isRegex": False, "isEqual": True}
+        content = {
+            "matchers": [matcher],
+            "startsAt": now.isoformat(),
+            "endsAt": (now + timedelta(hours=1)).isoformat(),
+            "createdBy": "ann",
+            "comment": "a planned test",
+        }
+        return self.post("/api/v2/silences", content)["silenceID"]
+
+    def end_silence(self, key: str) -> None:
+        assert request(self.port, "DELETE", f"/api/v2/silence/{key}").status == 200
+
+
+class Scene:
+    """A cluster of the trail with its peers, and what the trail says of it."""
+
+    def __init__(self, platform: Platform, directory: Path) -> None:
+        self.platform, self.directory = platform, directory
+        self.cluster = f"real-{secrets.token_hex(4)}"
+        self.sources: list[Source] = []
+        self.peers: list[Alertmanager] = []
+
+    def add_peer(
+        self, *, max_alerts: int = 0, token: str | None = None, repeat_interval: str = "1h", together: bool = False
+    ) -> Alertmanager:
+        """A source with its Alertmanager. `together`: it joins the peers that there are."""
+        name = f"{self.cluster}-{len(self.peers)}"
+        source, _, secret = add_source(name=name, cluster=self.cluster)
+        folder = self.directory / name
+        folder.mkdir()
+        text = CONFIGURATION.format(
+            url=f"{self.platform.url}/alert",
+            token=token or secret,
+            max_alerts=max_alerts,
+            repeat_interval=repeat_interval,
+        )
+        (folder / "alertmanager.yml").write_text(text)
+        port, cluster_port = free_port(), free_port()
+        program = Program(
+            [
+                ALERTMANAGER or "alertmanager",
+                f"--config.file={folder / 'alertmanager.yml'}",
+                f"--storage.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                f"--cluster.listen-address={f'127.0.0.1:{cluster_port}' if together else ''}",
+                "--cluster.peer-timeout=1s",
+                "--cluster.gossip-interval=50ms",
+                "--cluster.pushpull-interval=500ms",
+                "--cluster.settle-timeout=1s",
+                *(f"--cluster.peer=127.0.0.1:{peer.cluster_port}" for peer in self.peers if together),
+                "--log.level=warn",
+            ],
+            log=folder / "log",
+        )
+        program.start(ready=partial(answers, port, "/-/ready"))
+        peer = Alertmanager(program, port, cluster_port)
+        source.alertmanager_url = peer.url
+        source.save()
+        self.sources.append(source)
+        self.peers.append(peer)
+        return peer
+
+    def close(self) -> None:
+        Source.objects.filter(cluster=self.cluster).update(is_active=False)
+        for peer in self.peers:
+            if peer.program.alive:
+                peer.program.stop()
+
+    # --- What the trail says -----------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        return [source.name for source in self.sources]
+
+    def deliveries(self) -> list[dict[str, Any]]:
+        """The bodies that came, oldest first."""
+        bodies = Delivery.objects.filter(source__in=self.names()).order_by("pk").values_list("body", flat=True)
+        return [json.loads(bytes(body)) for body in bodies]
+
+    def episodes(self, *, name: str | None = None) -> list[Episode]:
+        found = Episode.objects.filter(identity__cluster=self.cluster).order_by("pk")
+        return list(found.filter(alertname=name) if name else found)
+
+    def states(self, *, name: str | None = None) -> list[str]:
+        return [episode.state for episode in self.episodes(name=name)]
+
+    def gaps(self, reason: str | None = None) -> list[Gap]:
+        found = Gap.objects.filter(source__in=self.names(), closes=None).order_by("pk")
+        return list(found.filter(reason=reason) if reason else found)
+
+    def open_gaps(self, reason: str | None = None) -> list[Gap]:
+        found = Gap.objects.open().filter(source__in=self.names())
+        return list(found.filter(reason=reason) if reason else found)
+
+    def closing_of(self, gap: Gap) -> Gap:
+        return Gap.objects.get(closes=gap)
+
+    def wait_for_states(self, states: Sequence[str], *, name: str | None = None, timeout: float = 15) -> None:
+        def reached() -> bool:
+            return self.states(name=name) == list(states)
+
+        wait_until(reached, timeout, f"the episodes are {states}", interval=0.1)
+
+    def wait_for_gap(self, reason: str, *, timeout: float = 15) -> Gap:
+        return wait_until(lambda: self.open_gaps(reason), timeout, f"a gap {reason} is open", interval=0.1)[0]
+
+    def wait_for_no_gap(self, reason: str, *, timeout: float = 15) -> None:
+        wait_until(lambda: not self.open_gaps(reason), timeout, f"no gap {reason} is open", interval=0.1)
+
+    def assert_complete(self) -> None:
+        """Everything was judged since, and nothing is missing."""
+        begin = datetime.now(UTC)
+        grace = float(QUICK["ALERT_GRACE_SECONDS"])
+        wait_until(lambda: datetime.now(UTC) > begin + timedelta(seconds=grace + 1), grace + 5, "the grace is over")
+        wait_until(lambda: not Pending.objects.filter(kind="delivery", at__lt=begin).exists(), 10, "it is projected")
+        assert self.open_gaps() == []
+
+
+@contextmanager
+def scene(platform: Platform, directory: Path) -> Iterator[Scene]:
+    found = Scene(platform, directory)
+    try:
+        yield found
+    finally:
+        found.close()

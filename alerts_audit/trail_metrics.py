@@ -1,0 +1,179 @@
+"""What the worker that leads exports of the alert trail, read from the database.
+
+Every question is answered by an index or a small table, whatever the trail's age: nothing here counts a large table.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from alerts_audit.models import Checkpoint, Episode, Gap, Poll, Verification
+from alerts_audit.seal.canonical import KINDS
+from fintech.jobs import Leader
+
+SEVERITIES = ("critical", "warning", "info", "none")
+OTHER = "other"  # a label's value is the sender's, and could be anything
+# Counting stops here: by then the number is alarming enough.
+MOST = 100_000
+# Transitions that are added to the count in one turn.
+AT_ONCE = 50_000
+
+PENDING = f"""
+SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(at)), 0)::float8
+FROM (SELECT at FROM alerts_audit_pending ORDER BY id LIMIT {MOST}) AS oldest
+"""  # noqa: S608 - a number of our own
+QUARANTINED = f"""
+SELECT count(*) FROM (SELECT FROM alerts_audit_envelope WHERE error IS NOT NULL LIMIT {MOST}) AS some
+"""  # noqa: S608
+OPEN_EPISODES = f"""
+SELECT severity, count(*) FROM (
+    SELECT severity FROM alerts_audit_episode WHERE state = 'firing' LIMIT {MOST}
+) AS some GROUP BY severity
+"""  # noqa: S608
+NEW_TRANSITIONS = """
+SELECT max(id), to_state, count(*) FROM (
+    SELECT id, to_state FROM alerts_audit_transition WHERE id > %s ORDER BY id LIMIT %s
+) AS new GROUP BY to_state
+"""
+
+
+@dataclass
+class Trail:
+    """What was read last."""
+
+    pending: int = 0
+    lag_seconds: float = 0.0
+    quarantined: int = 0
+    open_episodes: dict[str, int] = field(default_factory=dict)
+    transitions: dict[str, int] = field(default_factory=dict)
+    unsealed: int = 0
+    tree_size: int = 0
+    sealed_at: datetime | None = None
+    verified_at: datetime | None = None
+    findings: int = 0
+    open_gaps: dict[str, int] = field(default_factory=dict)
+
+
+def read_trail() -> Trail:
+    trail = Trail()
+    with connection.cursor() as cursor:
+        cursor.execute(PENDING)
+        trail.pending, trail.lag_seconds = cursor.fetchone()
+        cursor.execute(QUARANTINED)
+        (trail.quarantined,) = cursor.fetchone()
+        cursor.execute(OPEN_EPISODES)
+        for severity, count in cursor.fetchall():
+            name = severity if severity in SEVERITIES else OTHER
+            trail.open_episodes[name] = trail.open_episodes.get(name, 0) + count
+        cursor.execute("SELECT reason, count(*) FROM alerts_audit_opengap GROUP BY reason")
+        trail.open_gaps = dict(cursor.fetchall())
+    trail.transitions = count_transitions()
+    read_seal(trail)
+    return trail
+
+
+def read_seal(trail: Trail) -> None:
+    checkpoint = Checkpoint.objects.order_by("-pk").only("size", "at", "settled").first()
+    if checkpoint is not None:
+        trail.tree_size, trail.sealed_at = checkpoint.size, checkpoint.at
+    settled = checkpoint.settled if checkpoint else {}
+    trail.unsealed = sum(unsealed(kind, settled.get(name, 0)) for name, kind in KINDS.items())
+    verification = Verification.objects.order_by("-pk").first()
+    if verification is not None:
+        trail.findings = len(verification.findings)
+        good = verification if verification.ok else Verification.objects.filter(findings=[]).order_by("-pk").first()
+        trail.verified_at = good.at if good else None
+
+
+def unsealed(kind: Any, above: int) -> int:
+    """Rows of one kind without a leaf. All up to `above` have theirs."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT count(*) FROM (SELECT FROM {kind.table} AS evidence WHERE {kind.key} > %s"  # noqa: S608
+            " AND NOT EXISTS (SELECT FROM alerts_audit_leaf AS leaf"
+            f" WHERE leaf.kind = %s AND leaf.ref = evidence.{kind.key}) LIMIT {MOST}) AS some",
+            [above, kind.name],
+        )
+        return cursor.fetchone()[0]
+
+
+def count_transitions() -> dict[str, int]:
+    """All there ever were, by the state they led to. How far they are counted is kept: a restart counts none again."""
+    key = {"source": "", "kind": "transitions"}
+    poll = Poll.objects.filter(**key).first()
+    state: dict[str, Any] = poll.state if poll else {"upto": 0, "counts": {}}
+    with connection.cursor() as cursor:
+        cursor.execute(NEW_TRANSITIONS, [state["upto"], AT_ONCE])
+        rows = cursor.fetchall()
+    if rows:
+        counts = state["counts"]
+        for _, to_state, count in rows:
+            counts[to_state] = counts.get(to_state, 0) + count
+        state = {"upto": max(newest for newest, _, _ in rows), "counts": counts}
+        now = datetime.now().astimezone()
+        Poll.objects.update_or_create(**key, defaults={"until": now, "state": state})
+    return state["counts"]
+
+
+class TrailCollector(Collector):
+    """Exported as long as this worker leads; a series that nobody refreshes would be a lie."""
+
+    def __init__(self, leader: Leader, heartbeat_ages: Callable[[], dict[str, float]]) -> None:
+        self._leader, self._heartbeat_ages = leader, heartbeat_ages
+        self._trail: Trail | None = None
+        self._read_at = 0.0
+
+    def refresh(self) -> None:
+        self._trail = None  # what cannot be read is not what it was
+        self._trail, self._read_at = read_trail(), time.monotonic()
+
+    def collect(self) -> Iterator[Metric]:
+        trail = self._trail
+        if trail is None or not self._leader.leading:
+            return
+        lag = trail.lag_seconds + (time.monotonic() - self._read_at if trail.pending else 0)
+        yield gauge("alert_projection_lag_seconds", "Age of the oldest input that is not projected.", lag)
+        yield gauge("alert_projection_pending", "Deliveries and observations that are not projected.", trail.pending)
+        yield gauge("alert_quarantined_deliveries", "Deliveries that nobody can read.", trail.quarantined)
+        severities = [*SEVERITIES, OTHER]
+        yield gauges("alert_episodes_open", "Alerts that fire.", "severity", severities, trail.open_episodes)
+        transitions = CounterMetricFamily("alert_transitions", "Changes of state of episodes.", labels=["state"])
+        for state in Episode.State.values:
+            transitions.add_metric([state], trail.transitions.get(state, 0))
+        yield transitions
+        yield gauges("audit_gaps_open", "Gaps in the alert trail.", "reason", Gap.Reason.values, trail.open_gaps)
+        yield from self._seal(trail)
+        ages = self._heartbeat_ages()
+        yield gauges("alert_heartbeat_age_seconds", "Time since the heartbeat arrived.", "source", sorted(ages), ages)
+
+    @staticmethod
+    def _seal(trail: Trail) -> Iterator[Metric]:
+        yield gauge("audit_unsealed_leaves", "Rows of evidence that are in no checkpoint yet.", trail.unsealed)
+        yield gauge("audit_tree_size", "Leaves of the newest checkpoint.", trail.tree_size)
+        sealed, verified = timestamp(trail.sealed_at), timestamp(trail.verified_at)
+        yield gauge("audit_last_seal_timestamp_seconds", "When the newest checkpoint was signed; 0: never.", sealed)
+        name = "audit_last_verification_timestamp_seconds"
+        yield gauge(name, "When a verification last found nothing wrong; 0: never.", verified)
+        yield gauge("audit_verification_findings", "What the last verification found wrong.", trail.findings)
+
+
+def gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, documentation, value=value)
+
+
+def gauges(name: str, documentation: str, label: str, values: list[str], numbers: dict[str, Any]) -> Metric:
+    """One sample for each value of the label, 0 where there is no number."""
+    family = GaugeMetricFamily(name, documentation, labels=[label])
+    for value in values:
+        family.add_metric([value], numbers.get(value, 0))
+    return family
+
+
+def timestamp(at: datetime | None) -> float:
+    return at.timestamp() if at else 0.0

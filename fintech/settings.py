@@ -302,6 +302,7 @@ LOGGING = {
     "root": {"handlers": ["stdout"], "level": LOG_LEVEL},
     "loggers": {
         "django.request": {"level": "ERROR"},  # RequestLogMiddleware tells of refused requests
+        "urllib3": {"level": "INFO"},  # its debug lines hold addresses, and Telegram's hold the bot's token
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },
 }

@@ -9,6 +9,7 @@ from alerts_audit.completeness.heartbeat import Heartbeats
 from alerts_audit.completeness.refusals import count_failed_notifications, count_refused
 from alerts_audit.projection import project_pending, tick
 from alerts_audit.seal.sealer import seal
+from alerts_audit.seal.verify.job import verify_regularly
 from alerts_audit.trail_metrics import TrailCollector
 from fintech.jobs import Job, Worker
 
@@ -29,4 +30,5 @@ def jobs(worker: Worker) -> list[Job]:
         Job("project", 1, project_pending),
         Job("tick", 10, tick, leader=True),
         Job("seal", settings.AUDIT_SEAL_SECONDS, seal, leader=True),
+        Job("verify", settings.AUDIT_VERIFY_SECONDS, verify_regularly, leader=True),
     ]

@@ -88,9 +88,11 @@ class Worker:
     def _loop(self, job: Job) -> None:
         JOB_ERRORS.labels(job.name)
         while not self.stop.is_set():
+            if job.leader and not self.leader.leading:
+                self.stop.wait(min(0.5, job.seconds))  # whoever comes to lead begins at once
+                continue
             start = time.monotonic()
-            if not job.leader or self.leader.leading:
-                self._turn(job)
+            self._turn(job)
             self.stop.wait(max(0.0, job.seconds - (time.monotonic() - start)))
 
     def _turn(self, job: Job) -> None:

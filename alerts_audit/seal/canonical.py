@@ -67,7 +67,12 @@ _KINDS = [
         at="observed_at",
         body="body",
     ),
-    Kind(Leaf.Kind.INPUT.value, Input._meta.db_table, "number kind delivery_id observation_id at"),
+    Kind(
+        Leaf.Kind.INPUT.value,
+        Input._meta.db_table,
+        "number kind delivery_id observation_id at context",
+        json=frozenset({"context"}),
+    ),
     Kind(Leaf.Kind.REVIEW.value, Review._meta.db_table, "id episode_key kind text author author_id at"),
     Kind(
         Leaf.Kind.GAP.value,

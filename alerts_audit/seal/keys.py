@@ -17,7 +17,7 @@ from pathlib import Path
 from django.conf import settings
 
 from alerts_audit.seal.notes import SigningKey, new_key
-from alerts_audit.seal.standalone import Invalid, PublicKey, read_keys
+from alerts_audit.seal.standalone import Invalid, Note, PublicKey, read_keys
 from fintech.secret_files import read_secret, write_secret
 
 
@@ -43,20 +43,41 @@ def public_keys_file() -> Path:
     return audit_dir() / "public_keys"
 
 
-def signing_key(*, begin: bool) -> SigningKey:
-    """The key of this log. `begin`: the log is empty, so a key may be made. Raises SealError."""
+def signing_key(*, last: Note | None) -> SigningKey:
+    """The key that signs after `last`; made anew where the log begins. Raises SealError."""
     with locked(audit_dir() / ".lock"):
         key = read_signing_key(signing_key_file())
-        if key is None and begin and not settings.AUDIT_SIGNING_KEY_FILE:
+        if last is None and key is None and not settings.AUDIT_SIGNING_KEY_FILE:
             key = new_key()
             write_secret(signing_key_file(), key.text())
+        if last is not None and last.next_key is not None and (key is None or key.public != last.next_key):
+            key = take_next_key(last.next_key)
         if key is None:
             raise SealError(
                 f"There is no signing key in {signing_key_file()}: bring back the one that this log is signed with,"
-                " or begin with a new one (manage.py audit_key rotate --lost)."
+                " or go on with a new one (manage.py audit_key rotate --lost)."
             )
-        if begin and not public_keys_file().exists():
+        if last is None and not public_keys_file().exists():
             trust(key.public)
+        return key
+
+
+def take_next_key(public: PublicKey) -> SigningKey | None:
+    """The key that the last checkpoint hands over to, put in the old one's place."""
+    key = read_signing_key(next_key_file())
+    if key is None or key.public != public:
+        return None
+    os.replace(next_key_file(), signing_key_file())
+    return key
+
+
+def make_next_key(name: str) -> SigningKey:
+    """The key that shall follow, in its file; one that is there from an interrupted change is taken."""
+    with locked(audit_dir() / ".lock"):
+        key = read_signing_key(next_key_file())
+        if key is None:
+            key = new_key(name)
+            write_secret(next_key_file(), key.text())
         return key
 
 

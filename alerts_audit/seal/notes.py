@@ -12,6 +12,7 @@ Ed25519. A checkpoint that also says `next-key <public key>` hands over to that 
 
 import base64
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -72,9 +73,15 @@ def new_key(name: str | None = None) -> SigningKey:
 
 
 def checkpoint_note(
-    signer: SigningKey, size: int, root: bytes, at: datetime, next_key: SigningKey | None = None
+    signer: SigningKey,
+    size: int,
+    root: bytes,
+    at: datetime,
+    *,
+    extensions: Sequence[str] = (),
+    next_key: SigningKey | None = None,
 ) -> str:
-    lines = [signer.name, str(size), base64.b64encode(root).decode(), f"time {utc_text(at)}"]
+    lines = [signer.name, str(size), base64.b64encode(root).decode(), f"time {utc_text(at)}", *extensions]
     if next_key is not None:
         lines.append(f"{NEXT_KEY}{next_key.public}")
     text = "".join(f"{line}\n" for line in lines)

@@ -15,7 +15,7 @@ history signed; and it signs nothing while the file knows more than the database
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,7 @@ from django.db import connection, transaction
 from alerts_audit.models import Checkpoint, Leaf
 from alerts_audit.seal.anchor import CheckpointFile, Entry
 from alerts_audit.seal.canonical import KINDS, Kind
-from alerts_audit.seal.keys import SealError, signing_key
+from alerts_audit.seal.keys import SealError, public_keys, signing_key
 from alerts_audit.seal.merkle import Frontier
 from alerts_audit.seal.notes import SigningKey, checkpoint_note
 from alerts_audit.seal.standalone import Invalid, Note
@@ -40,22 +40,21 @@ CHUNK = 10_000
 WRITERS_SECONDS = 1.0
 
 
-def seal(*, next_key: SigningKey | None = None) -> Checkpoint:
+def seal(*, next_key: SigningKey | None = None, extensions: Sequence[str] = ()) -> Checkpoint:
     """Seal all there is, and return the newest checkpoint. Safe from any process at any time: they take turns.
 
-    `next_key`: the checkpoint hands over to this key. Raises SealError if it may not go on.
+    `next_key`: that checkpoint hands over to this key. `extensions`: lines that it says besides.
+    Raises SealError if it may not go on.
     """
     with seal_lock():
         last = Checkpoint.objects.order_by("-id").first()
-        signer = signing_key(begin=last is None)
-        check_before(last, signer)
-        horizon = settled_horizon()
-        cursor = dict(last.settled) if last else {}
+        signer = check_before(last)
+        run = Run(signer, last, settled_horizon())
         while True:
-            last, full = _turn(last, signer, horizon, cursor, next_key)
+            checkpoint, more = run.turn(next_key, extensions)
             publish()
-            if not full:
-                return last
+            if not more:
+                return checkpoint
 
 
 @contextmanager
@@ -76,8 +75,8 @@ def seal_lock() -> Iterator[None]:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [SEAL_LOCK])
 
 
-def check_before(last: Checkpoint | None, signer: SigningKey) -> None:
-    """Whether what comes next would contradict nothing that was published. Raises SealError."""
+def check_before(last: Checkpoint | None) -> SigningKey:
+    """Who signs next, if that contradicts nothing that was published. Raises SealError."""
     outside = CheckpointFile().last()
     if outside is not None:
         known = Checkpoint.objects.filter(pk=outside.id).values_list("note", flat=True).first()
@@ -88,25 +87,27 @@ def check_before(last: Checkpoint | None, signer: SigningKey) -> None:
                 " a backup. Run verify_audit; to go on, move the file away and keep it."
             )
     if last is None:
-        return
+        return signing_key(last=None)
     try:
         note = Note.parse(last.note)
+        signer = signing_key(last=note)
         if note.next_key is not None and note.next_key != signer.public:
             raise Invalid(f"it hands over to key {note.next_key.id.hex()}, and ours is {signer.public.id.hex()}")
-        note.signer([signer.public])
+        note.signer([signer.public, *public_keys()])  # after a loss, a new key goes on from one of the trust root
         if (note.size, note.root) != (last.size, Frontier(last.size, last.frontier).root()):
             raise Invalid("it is not what its row says")
     except Invalid as error:
         raise SealError(f"The log cannot go on from checkpoint {last.pk}: {error}. Run verify_audit.") from None
     if Leaf.objects.filter(number__gte=last.size).exists():
         raise SealError(f"There are leaves above the {last.size} that are signed: run verify_audit.")
+    return signer
 
 
 def settled_horizon() -> dict[str, int]:
     """For each kind the id up to which every row is visible now; without those that somebody is still writing."""
     highest = {}
     for kind in KINDS.values():
-        highest[kind.name] = _scalar(f"SELECT coalesce(max({kind.key}), 0) FROM {kind.table}")  # noqa: S608
+        highest[kind.name] = _scalar(f"SELECT coalesce(max({kind.key}), -1) FROM {kind.table}")  # noqa: S608
     # After the ids were read: whoever was given one of them by then holds its lock by then.
     writing = _writing()
     deadline = time.monotonic() + WRITERS_SECONDS
@@ -134,39 +135,50 @@ def _scalar(statement: str) -> Any:
         return cursor.fetchone()[0]
 
 
-def _turn(
-    last: Checkpoint | None,
-    signer: SigningKey,
-    horizon: dict[str, int],
-    cursor: dict[str, int],
-    next_key: SigningKey | None,
-) -> tuple[Checkpoint, bool]:
-    """One commit: up to CHUNK leaves, and a checkpoint over all. True if there may be more.
+class Run:
+    """One run of the sealer. `horizon`: for each kind the key up to which every row is visible, if that is known."""
 
-    `cursor`: for each kind the id above which this run has to look; it is moved on.
-    """
-    frontier = Frontier(last.size, last.frontier) if last else Frontier()
-    settled = dict(last.settled) if last else {}
-    with transaction.atomic():
-        kinds: list[str] = []
-        refs: list[int] = []
-        hashes: list[bytes] = []
-        for kind in KINDS.values():
-            room = CHUNK - len(hashes)
-            rows = unsealed(kind, above=cursor.get(kind.name, 0), limit=room)
-            kinds += [kind.name] * len(rows)
-            refs += [row[0] for row in rows]
-            hashes += [kind.hash(row) for row in rows]
-            if rows:
-                cursor[kind.name] = rows[-1][0]
-            if kind.name in horizon:
-                seen = horizon[kind.name] if len(rows) < room else cursor.get(kind.name, 0)
-                settled[kind.name] = max(settled.get(kind.name, 0), min(seen, horizon[kind.name]))
-        insert_leaves(frontier.size, kinds, refs, hashes)
-        frontier.extend(hashes)
-        full = len(hashes) == CHUNK
-        checkpoint = make_checkpoint(frontier, signer, settled, None if full else next_key)
-    return checkpoint, full
+    def __init__(self, signer: SigningKey, last: Checkpoint | None, horizon: dict[str, int]) -> None:
+        self.signer, self.horizon = signer, horizon
+        self.frontier = Frontier(last.size, last.frontier) if last else Frontier()
+        self.settled: dict[str, int] = dict(last.settled) if last else {}
+        self._sealed = dict(self.settled)  # the key above which this run has to look
+
+    def turn(self, next_key: SigningKey | None, extensions: Sequence[str]) -> tuple[Checkpoint, bool]:
+        """One commit: up to CHUNK leaves, and a checkpoint over all; and whether there is more to do."""
+        with transaction.atomic():
+            found: list[tuple[str, int, bytes]] = []
+            for kind in KINDS.values():
+                found += self._rows(kind, CHUNK - len(found))
+            insert_leaves(self.frontier.size, found)
+            self.frontier.extend(digest for _, _, digest in found)
+            if len(found) == CHUNK:
+                return self._sign(None, ()), True
+            return self._sign(next_key, extensions), False
+
+    def _rows(self, kind: Kind, room: int) -> list[tuple[str, int, bytes]]:
+        """Kind, key and hash of rows that get a leaf now; and how far the kind is settled thereby."""
+        rows = unsealed(kind, above=self._sealed.get(kind.name, -1), limit=room)
+        if rows:
+            self._sealed[kind.name] = rows[-1][0]
+        if kind.name in self.horizon:
+            horizon = self.horizon[kind.name]
+            reached = horizon if len(rows) < room else min(horizon, self._sealed.get(kind.name, -1))
+            self.settled[kind.name] = max(self.settled.get(kind.name, -1), reached)
+        return [(kind.name, row[0], kind.hash(row)) for row in rows]
+
+    def _sign(self, next_key: SigningKey | None, extensions: Sequence[str]) -> Checkpoint:
+        at: datetime = _scalar("SELECT clock_timestamp()")
+        size, root = self.frontier.size, self.frontier.root()
+        return Checkpoint.objects.create(
+            size=size,
+            root=root,
+            at=at,
+            key_id=self.signer.public.id.hex(),
+            note=checkpoint_note(self.signer, size, root, at, extensions=extensions, next_key=next_key),
+            frontier=self.frontier.hashes,
+            settled=self.settled,
+        )
 
 
 def unsealed(kind: Kind, *, above: int, limit: int) -> list[tuple[Any, ...]]:
@@ -184,32 +196,16 @@ def unsealed(kind: Kind, *, above: int, limit: int) -> list[tuple[Any, ...]]:
         return cursor.fetchall()
 
 
-def insert_leaves(first: int, kinds: list[str], refs: list[int], hashes: list[bytes]) -> None:
-    if not hashes:
+def insert_leaves(first: int, found: Sequence[tuple[str, int, bytes]]) -> None:
+    if not found:
         return
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {Leaf._meta.db_table} (number, kind, ref, hash)"  # noqa: S608
             " SELECT %s + place - 1, kind, ref, hash"
             " FROM unnest(%s::text[], %s::bigint[], %s::bytea[]) WITH ORDINALITY AS new (kind, ref, hash, place)",
-            [first, kinds, refs, hashes],
+            [first, *([row[column] for row in found] for column in range(3))],
         )
-
-
-def make_checkpoint(
-    frontier: Frontier, signer: SigningKey, settled: dict[str, int], next_key: SigningKey | None
-) -> Checkpoint:
-    at: datetime = _scalar("SELECT clock_timestamp()")
-    root = frontier.root()
-    return Checkpoint.objects.create(
-        size=frontier.size,
-        root=root,
-        at=at,
-        key_id=signer.public.id.hex(),
-        note=checkpoint_note(signer, frontier.size, root, at, next_key),
-        frontier=frontier.hashes,
-        settled=settled,
-    )
 
 
 def publish() -> list[Entry]:

@@ -5,6 +5,7 @@ checkpoints  signatures; the table against the file outside
 leaves       rows and bodies against leaves, leaves against roots
 rows         rows that have no leaf
 run          all of it
+job          what the worker verifies when
 """
 
 from alerts_audit.seal.verify.report import Finding, Report

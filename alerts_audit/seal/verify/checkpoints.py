@@ -11,7 +11,8 @@ from alerts_audit.models import Checkpoint
 from alerts_audit.seal.anchor import CheckpointFile, Entry
 from alerts_audit.seal.canonical import utc_text
 from alerts_audit.seal.merkle import Frontier
-from alerts_audit.seal.standalone import Invalid, Note, PublicKey
+from alerts_audit.seal.rotation import Trust
+from alerts_audit.seal.standalone import Invalid, Note
 from alerts_audit.seal.verify.report import Report, plural
 
 # A checkpoint this young may still be on its way into the file.
@@ -26,20 +27,6 @@ class Claim:
     size: int
     root: bytes
     frontier: Frontier | None = None  # to go on from, where the leaves lead elsewhere
-
-
-class Trust:
-    """Whose signature counts: the trust root's keys, until one of them hands over to the next."""
-
-    def __init__(self, roots: list[PublicKey]) -> None:
-        self.active = list(roots)
-
-    def check(self, note: Note) -> None:
-        """Raises Invalid. A checkpoint that hands over is signed by both keys, and the old one is done."""
-        signer = note.signer(self.active)
-        if (following := note.next_key) is not None:
-            note.signer([following])
-            self.active = [key for key in self.active if key != signer] + [following]
 
 
 @dataclass

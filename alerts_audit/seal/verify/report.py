@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+EVERYTHING = "everything"
 MOST_FINDINGS = 1000  # that are kept one by one; the rest is counted
 
 # What is being done, how far it is, and of how much.
@@ -32,7 +33,7 @@ class Report:
     more: int = 0
     remarks: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    window: str = "everything"
+    window: str = EVERYTHING
     tree_size: int = 0
     seconds: float = 0.0
 

@@ -15,8 +15,8 @@ GRACE = timedelta(minutes=5)
 
 def check_rows_have_leaves(report: Report, base: Checkpoint | None, last: Checkpoint, now: datetime) -> None:
     for kind in KINDS.values():
-        settled = last.settled.get(kind.name, 0)
-        first = base.settled.get(kind.name, 0) if base else -(2**63)
+        settled = last.settled.get(kind.name, -1)
+        first = base.settled.get(kind.name, -1) if base else -(2**63)
         for ref, at in rows_without_leaf(report, kind, first):
             subject = f"{kind.name} {ref}"
             if ref <= settled:

@@ -1,7 +1,7 @@
 """The whole verification: `verify()`."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +12,8 @@ from alerts_audit.models import Checkpoint, Leaf, Verification
 from alerts_audit.seal.anchor import CheckpointFile
 from alerts_audit.seal.keys import public_keys
 from alerts_audit.seal.merkle import Frontier
-from alerts_audit.seal.standalone import NEXT_KEY, Invalid, Note, PublicKey
-from alerts_audit.seal.verify.checkpoints import CheckpointCheck, Trust
+from alerts_audit.seal.rotation import Trust
+from alerts_audit.seal.verify.checkpoints import CheckpointCheck
 from alerts_audit.seal.verify.leaves import LeafCheck
 from alerts_audit.seal.verify.report import Progress, Report
 from alerts_audit.seal.verify.rows import check_rows_have_leaves
@@ -31,10 +31,9 @@ def verify(
     `since`: from the last checkpoint before that time on. Raises Invalid without a trust root.
     """
     began = time.monotonic()
-    roots = public_keys(key_file)
     report = Report(progress) if progress else Report()
     with long_statements():
-        _verify(report, roots, CheckpointFile(checkpoint_file), since)
+        _verify(report, key_file, CheckpointFile(checkpoint_file), since)
         report.seconds = time.monotonic() - began
         Verification.objects.create(
             seconds=report.seconds,
@@ -45,7 +44,7 @@ def verify(
     return report
 
 
-def _verify(report: Report, roots: Sequence[PublicKey], file: CheckpointFile, since: datetime | None) -> None:
+def _verify(report: Report, key_file: Path | None, file: CheckpointFile, since: datetime | None) -> None:
     now, last, highest = _state()
     if last is None:
         _nothing_sealed(report, file, highest)
@@ -54,11 +53,11 @@ def _verify(report: Report, roots: Sequence[PublicKey], file: CheckpointFile, si
     if highest >= last.size:
         report.find("leaf_unsigned", f"leaves from {last.size} on", "no checkpoint tells of them: they were added")
     base = Checkpoint.objects.filter(at__lte=since).order_by("-id").first() if since else None
-    trust = Trust(list(roots))
+    trust = Trust(public_keys(key_file))
     frontier = Frontier()
     if base is not None:
         report.window = f"since checkpoint {base.pk} of {base.at:%Y-%m-%d %H:%M:%S} UTC"
-        _replay_trust(trust, base)
+        trust.replay(before=base.pk)
         frontier = Frontier(base.size, base.frontier)
     checkpoints = CheckpointCheck(report, trust, file, base, last, now)
     LeafCheck(report, frontier, last.size).check(checkpoints.claims())
@@ -83,16 +82,6 @@ def _nothing_sealed(report: Report, file: CheckpointFile, highest: int) -> None:
         report.find("checkpoint_missing", f"checkpoint {entry.id} of the file", "the database has no checkpoint at all")
     if not report.findings:
         report.remarks.append("Nothing was sealed yet.")
-
-
-def _replay_trust(trust: Trust, base: Checkpoint) -> None:
-    """Whose signature counts where the window begins."""
-    changes = Checkpoint.objects.filter(pk__lt=base.pk, note__contains=f"\n{NEXT_KEY}").order_by("id")
-    for note in changes.values_list("note", flat=True):
-        try:
-            trust.check(Note.parse(note))
-        except Invalid:
-            continue  # a full verification names it; here it only earns no trust
 
 
 @contextmanager

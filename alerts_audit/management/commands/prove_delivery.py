@@ -1,0 +1,39 @@
+"""`manage.py prove_delivery ID`: a proof that a stranger can check."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from alerts_audit.seal import standalone
+from alerts_audit.seal.keys import public_keys_file
+from alerts_audit.seal.proofs import NoProof, prove
+from fintech.problems import DATABASE_AWAY
+
+
+class Command(BaseCommand):
+    help = "Write a proof that a delivery is in the sealed log. It is checked without Django and without the database."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("id", type=int, help="the delivery's number")
+        parser.add_argument("--out", type=Path, help="the file to write (default: standard output)")
+        parser.add_argument("--size", type=int, help="in the checkpoint of so many leaves, such as one that you kept")
+
+    def handle(self, *args: Any, id: int, out: Path | None, **options: Any) -> None:
+        try:
+            proof = json.dumps(prove("delivery", id, size=options["size"]), indent=2, ensure_ascii=False)
+            if out is None:
+                self.stdout.write(proof)
+            else:
+                out.write_text(f"{proof}\n", encoding="utf-8")
+        except (NoProof, OSError) as error:
+            raise CommandError(str(error)) from None
+        except DATABASE_AWAY as error:
+            raise CommandError(f"The database does not answer: {error}", returncode=2) from None
+        sys.stderr.write(
+            "Check it anywhere; the one file needs nothing but Python and `cryptography`:\n"
+            f"  python {standalone.__file__} {out or 'proof.json'} --key {public_keys_file()}"
+            " [--checkpoint a checkpoint that was kept] [--body the delivery's body]\n"
+        )

@@ -1,0 +1,63 @@
+"""Proofs that one row of evidence is in the sealed log, for `standalone.py` to check."""
+
+from typing import Any
+
+from django.db import connection
+
+from alerts_audit.models import Checkpoint, Leaf
+from alerts_audit.seal.canonical import KINDS
+from alerts_audit.seal.merkle import Frontier, inclusion_proof, known_nodes
+from alerts_audit.seal.standalone import PROOF_FORMAT, Invalid, encode, leaf_hash, root_from_path
+
+
+class NoProof(Exception):
+    """Why there is none, in one sentence."""
+
+
+def prove(kind_name: str, ref: int, *, size: int | None = None) -> dict[str, Any]:
+    """The proof of a row, as JSON has it, in the first checkpoint that covers it.
+
+    `size`: in the checkpoint of so many leaves instead, which takes reading the leaves in between. Raises NoProof.
+    """
+    kind = KINDS[kind_name]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {kind.select} FROM {kind.table} WHERE {kind.key} = %s", [ref])  # noqa: S608
+        row = cursor.fetchone()
+    leaf = Leaf.objects.filter(kind=kind_name, ref=ref).first()
+    if row is None or leaf is None:
+        raise NoProof(_why_not(kind_name, ref, row is not None, leaf))
+    document = kind.document(row)
+    covering = Checkpoint.objects.filter(size__gt=leaf.number) if size is None else Checkpoint.objects.filter(size=size)
+    checkpoint = covering.order_by("size", "id").first()
+    if checkpoint is None or checkpoint.size <= leaf.number:
+        raise NoProof(f"There is no checkpoint of {size} leaves that covers leaf {leaf.number}.")
+    path = _path(leaf.number, checkpoint)
+    if root_from_path(leaf.number, checkpoint.size, leaf_hash(encode(document)), path) != bytes(checkpoint.root):
+        raise NoProof(f"{kind_name.capitalize()} {ref} does not lead to the root that was signed: run verify_audit.")
+    return {
+        "format": PROOF_FORMAT,
+        "leaf": document,
+        "index": leaf.number,
+        "path": [node.hex() for node in path],
+        "checkpoint": checkpoint.note,
+    }
+
+
+def _path(index: int, checkpoint: Checkpoint) -> list[bytes]:
+    """From the frontier of the checkpoint before the leaf, and the leaves after that."""
+    before = Checkpoint.objects.filter(size__lte=index).order_by("-size", "id").first()
+    frontier = Frontier(before.size, before.frontier) if before else Frontier()
+    leaves = Leaf.objects.filter(number__gte=frontier.size, number__lt=checkpoint.size).order_by("number")
+    hashes = [bytes(one) for one in leaves.values_list("hash", flat=True)]
+    try:
+        return inclusion_proof(index, checkpoint.size, known_nodes(frontier, hashes))
+    except Invalid as error:
+        raise NoProof(f"The log is not whole ({error}): run verify_audit.") from None
+
+
+def _why_not(kind_name: str, ref: int, there: bool, leaf: Leaf | None) -> str:
+    if there:
+        return f"{kind_name.capitalize()} {ref} is not sealed yet: the worker does that within a minute."
+    if leaf is not None:
+        return f"{kind_name.capitalize()} {ref} is sealed as leaf {leaf.number}, and gone: run verify_audit."
+    return f"There is no {kind_name} {ref} here; if it was archived, name its archive (--archive FILE)."

@@ -1,0 +1,78 @@
+"""Changing the signing key.
+
+The old key signs a checkpoint that names the new one; from then on only the new one counts. The new key lies in
+`signing_key.next` until that checkpoint is committed and published; whoever seals next after a crash puts it in place.
+"""
+
+import os
+import time
+from pathlib import Path
+
+from alerts_audit.models import Checkpoint
+from alerts_audit.seal import keys
+from alerts_audit.seal.notes import SigningKey, new_key
+from alerts_audit.seal.sealer import seal
+from alerts_audit.seal.standalone import NEXT_KEY, Invalid, Note, PublicKey
+from fintech.secret_files import write_secret
+
+
+class Trust:
+    """Whose signature counts: the trust root's keys, until one of them hands over to the next."""
+
+    def __init__(self, roots: list[PublicKey]) -> None:
+        self.active = list(roots)
+
+    def check(self, note: Note) -> None:
+        """Raises Invalid. A checkpoint that hands over is signed by both keys, and the old one is done."""
+        signer = note.signer(self.active)
+        if (following := note.next_key) is not None:
+            note.signer([following])
+            self.active = [key for key in self.active if key != signer] + [following]
+
+    def replay(self, *, before: int) -> None:
+        """The changes of keys in the checkpoints below this id."""
+        changes = Checkpoint.objects.filter(pk__lt=before, note__contains=f"\n{NEXT_KEY}").order_by("id")
+        for note in changes.values_list("note", flat=True):
+            try:
+                self.check(Note.parse(note))
+            except Invalid:
+                continue  # a full verification names it; here it only earns no trust
+
+
+def rotate() -> SigningKey:
+    """Hand over to a new key; returns it. Raises SealError if the log cannot be sealed now."""
+    last = seal()
+    following = keys.make_next_key(Note.parse(last.note).origin)
+    handover = seal(next_key=following)
+    keys.signing_key(last=Note.parse(handover.note))
+    return following
+
+
+def replace_lost() -> SigningKey:
+    """Go on with a new key that nobody vouches for but who runs this: it joins the trust root.
+
+    Whoever trusts a copy of the old root must be told, or finds the change.
+    """
+    last = Checkpoint.objects.order_by("-id").first()
+    if last is None:
+        raise keys.SealError("Nothing was sealed yet: the first run of the sealer makes a key.")
+    trust = Trust(keys.public_keys())
+    trust.replay(before=last.pk + 1)
+    file = keys.signing_key_file()
+    if (found := _readable(file)) is not None and found.public in trust.active:
+        raise keys.SealError(f"The key in {file} is not lost: use audit_key rotate.")
+    following = new_key(Note.parse(last.note).origin)
+    for key in (*trust.active, following.public):
+        if key not in keys.public_keys():
+            keys.trust(key)
+    if file.exists():
+        os.replace(file, file.with_name(f"{file.name}.{int(time.time())}"))
+    write_secret(file, following.text())
+    return following
+
+
+def _readable(file: Path) -> SigningKey | None:
+    try:
+        return keys.read_signing_key(file)
+    except keys.SealError:
+        return None

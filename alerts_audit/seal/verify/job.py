@@ -1,0 +1,31 @@
+"""The worker's verification: what is new, and once a day all of it."""
+
+import logging
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from alerts_audit.models import Verification
+from alerts_audit.seal.verify.report import EVERYTHING, Report
+from alerts_audit.seal.verify.run import verify
+
+logger = logging.getLogger("alerts_audit.seal")
+
+FULL_EVERY = timedelta(days=1)
+
+
+def verify_regularly() -> Report:
+    """Everything, if that was not found right within a day; else what was sealed since the last two turns.
+
+    So a finding stays in the newest verification, and in its metric, until all is right again.
+    """
+    now = timezone.now()
+    recent = Verification.objects.filter(at__gt=now - FULL_EVERY, covered__window=EVERYTHING).order_by("-id").first()
+    since = now - 2 * timedelta(seconds=settings.AUDIT_VERIFY_SECONDS) if recent is not None and recent.ok else None
+    report = verify(since=since)
+    for finding in report.findings:
+        logger.error(
+            "audit_finding", extra={"code": finding.code, "subject": finding.subject, "detail": finding.detail}
+        )
+    return report

@@ -101,7 +101,8 @@ def money() -> Section:
                 "Average payment",
                 "The amount of a succeeded payment, in the mean of five minutes.",
                 query(
-                    'kpi:revenue:per_minute5m{currency=~"$currency"} / 60 / (kpi:sales:rate5m{currency=~"$currency"} > 0)',
+                    'kpi:revenue:per_minute5m{currency=~"$currency"} / 60'
+                    ' / (kpi:sales:rate5m{currency=~"$currency"} > 0)',
                     "{{currency}}",
                 ),
                 unit="short",
@@ -142,9 +143,10 @@ def payments() -> Section:
                 stacked=True,
             ),
             graph(
-                "Payments per second, now",
-                "Over five minutes. The alert compares it with what is usual, below.",
+                "Payments per second, beside what is usual",
+                "Usual: the same half hour of yesterday, or of a week ago if less. Below half of it an alert fires.",
                 query("kpi:transactions:rate5m", "now"),
+                query("kpi:transactions:rate5m_before", "usual"),
                 unit=PER_SECOND,
             ),
         ],
@@ -209,7 +211,7 @@ def gateway_and_fraud() -> Section:
             ),
             graph(
                 "Fraud and declines",
-                "Shares of the payments of the past five minutes. Alerts: a quarter declined, a tenth scored above 0.7.",
+                "Shares of the past five minutes' payments. Alerts: a quarter declined, a tenth scored above 0.7.",
                 query("kpi:transaction_blocks:ratio_rate5m", "blocked"),
                 query("kpi:fraud_high:ratio_rate5m", "score above 0.7"),
                 query("kpi:transaction_declines:ratio_rate5m", "declined by the bank"),

@@ -7,6 +7,7 @@ their answers stay the same however long the tests take.
 """
 
 import itertools
+import json
 import os
 import secrets
 import shutil
@@ -50,26 +51,31 @@ EXPORTERS = {
 
 @dataclass
 class Lab:
-    """A Prometheus that holds half a minute of traffic, which ended at `until` (seconds since 1970)."""
+    """A Prometheus that holds half a minute of traffic, which ended at `until` (seconds since 1970).
+
+    `jobs` were scraped; `metrics` are the names of all series; `rules` and `targets` are as they were at the end.
+    """
 
     port: int
     until: float
     jobs: frozenset[str]
-
-    def ask(self, path: str, **parameters: object) -> Any:
-        reply = request(self.port, "GET", f"/api/v1/{path}?{urlencode(parameters)}")
-        assert reply.status == 200, f"{parameters}: {reply.body}"
-        return reply.body["data"]
+    metrics: frozenset[str]
+    rules: list[dict[str, Any]]
+    targets: list[dict[str, Any]]
 
     def values(self, expression: str) -> list[float]:
         """The numbers that a panel would show of the traffic's end; what is not a number is left out."""
-        answer = self.ask("query_range", query=expression, start=self.until - LOOK_BACK_SECONDS, end=self.until, step=1)
+        span = {"start": self.until - LOOK_BACK_SECONDS, "end": self.until, "step": 1}
+        answer = ask(self.port, "query_range", query=expression, **span)
         numbers = [float(value) for series in answer["result"] for _, value in series["values"]]
         return [number for number in numbers if not isnan(number)]
 
-    def metrics(self) -> frozenset[str]:
-        """The names of all series that were ever scraped or recorded."""
-        return frozenset(self.ask("label/__name__/values"))
+
+def ask(prometheus: int, path: str, **parameters: object) -> Any:
+    """The data of an answer of Prometheus's API."""
+    reply = request(prometheus, "GET", f"/api/v1/{path}?{urlencode(parameters)}")
+    assert reply.status == 200, f"{parameters}: {reply.body}"
+    return reply.body["data"]
 
 
 class Traffic:
@@ -131,8 +137,15 @@ def running_lab(directory: Path) -> Iterator[Lab]:
         with ExitStack() as platform:
             jobs = start_platform(platform, monitoring, directory, prometheus)
             time.sleep(TRAFFIC_SECONDS)
-            until = time.time()
-        yield Lab(prometheus, until, jobs)
+            lab = Lab(
+                port=prometheus,
+                until=time.time(),
+                jobs=jobs,
+                metrics=frozenset(ask(prometheus, "label/__name__/values")),
+                rules=ask(prometheus, "rules")["groups"],
+                targets=ask(prometheus, "targets")["activeTargets"],
+            )
+        yield lab
 
 
 def start_platform(stack: ExitStack, monitoring: ExitStack, directory: Path, prometheus: int) -> frozenset[str]:

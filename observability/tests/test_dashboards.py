@@ -176,7 +176,7 @@ def test_titles_are_told_apart(uid):
 @each_dashboard
 def test_variables_are_declared_used_and_begin_with_all(uid):
     declared = {variable["name"]: variable for variable in DASHBOARDS[uid]["templating"]["list"]}
-    used = set().union(*(variables_in(text) for panel in panels_of(uid) for text in panel.queries))
+    used = set().union(*(variables_in(query.expression) for panel in panels_of(uid) for query in panel.queries))
 
     assert used == set(declared)
     for variable in declared.values():
@@ -215,21 +215,21 @@ def test_a_panel_of_numbers_has_thresholds(panel: Panel):
 
 @pytest.mark.parametrize("panel", IN_PROMETHEUS, ids=lambda panel: panel.name)
 def test_a_query_parses(panel: Panel):
-    for text in panel.queries:
-        assert "$" not in asked(text)
-        promql_parser.parse(asked(text))
+    for item in panel.queries:
+        assert "$" not in asked(item.expression)
+        promql_parser.parse(asked(item.expression))
 
 
 @pytest.mark.parametrize("panel", IN_PROMETHEUS, ids=lambda panel: panel.name)
 def test_a_rate_is_taken_over_a_window_that_fits_the_zoom_or_over_minutes(panel: Panel):
-    windows = set(re.findall(r"\[(.*?)\]", " ".join(panel.queries)))
+    windows = set(re.findall(r"\[(.*?)\]", " ".join(item.expression for item in panel.queries)))
 
     assert windows <= {"$__rate_interval", "$__range", "1m", "5m", "1h"}
 
 
 @pytest.mark.parametrize("panel", IN_LOKI, ids=lambda panel: panel.name)
 def test_a_query_of_logs_begins_with_containers_and_labels_nothing_by_what_varies(panel: Panel):
-    for text in panel.queries:
+    for text in (item.expression for item in panel.queries):
         selectors = re.findall(r"\{(.*?)\}", text)
         assert [re.match(r'container=~?"fintech', selector) is not None for selector in selectors] == [True]
         assert text.count("(") == text.count(")")

@@ -1,0 +1,162 @@
+"""Every metric that is named anywhere is exported by the running platform, and every panel shows something of it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+
+from observability.render import HERE
+from observability.tests.lab import EXPORTERS, Lab
+from observability.tests.panels import DASHBOARDS, EMPTY, FOREIGN, FOREIGN_NAMES, GRAFANA, IN_PROMETHEUS, asked
+from observability.tests.test_rules import ALERTS, ALL_RULES, RECORDED, metrics_in
+
+ROOT = HERE.parent
+DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(HERE.glob("runbooks/*.md"))]
+
+# What a metric's name ends with, where a document names one without asking for it.
+SUFFIXES = "total|seconds|sum|count|bucket|bytes|info|drift"
+METRIC = re.compile(rf"(?<![\w./-])[a-z][a-z0-9]*(?:_[a-z0-9]+)*_(?:{SUFFIXES})(?![\w./-])")
+# What tells a query from other code: a function, a label, a comparison with a number, the colons of a recorded name.
+QUERY = re.compile(
+    r"\b(sum|avg|min|max|count|topk|rate|increase|delta|changes|time)\b.*\(|=~?\"|[=!<>]=? [\d.]+$|\w:\w"
+)
+# They look like metrics: a field of the gateway simulator's fault profile.
+NO_METRICS = {"hold_seconds"}
+
+# Metrics that only something special brings about, and that rules or panels wait for. A test fails as soon as one of
+# them is there in ordinary traffic.
+ONLY_AFTER = {
+    "django_db_errors_total": "a statement fails",
+    "probe_ssl_earliest_cert_expiry": "an address with TLS is probed",
+    "kpi:transactions:rate5m_before": "a day",
+    "kpi:revenue:per_minute5m_before": "a day",
+    "kpi:sales:rate5m_before": "a day",
+}
+# Where a metric comes from, if its exporter must be installed for it.
+PREFIXES = {"node_": "node", "pg_": "postgres", "probe_": "blackbox"}
+
+QUERIES = [query for panel in IN_PROMETHEUS for query in panel.queries]
+
+
+def code_in(document: Path) -> Iterator[str]:
+    """What stands in backticks, and lines that are code."""
+    for line in document.read_text().splitlines():
+        if line.startswith("    "):
+            yield line.strip()
+        else:
+            yield from re.findall(r"`([^`]+)`", line)
+
+
+def named_in(document: Path) -> set[str]:
+    """Metrics of its queries, and what else looks like a metric in its code."""
+    found: set[str] = set()
+    for code in code_in(document):
+        found.update(METRIC.findall(code))
+        if QUERY.search(code):
+            with suppress(ValueError, AssertionError):  # no PromQL, or labels without a metric
+                found |= metrics_in(code)
+    return found - NO_METRICS
+
+
+def named_anywhere() -> dict[str, set[str]]:
+    """Place -> the metrics that it names."""
+    places = {rule.get("record") or rule["alert"]: metrics_in(rule["expr"]) for rule in ALL_RULES}
+    places |= {query.name: metrics_in(asked(query.expression)) for query in QUERIES}
+    for uid, dashboard in DASHBOARDS.items():
+        places[f"{uid}: variables"] = {
+            re.match(r"label_values\((\w+)", variable["query"]["query"])[1]  # type: ignore[index]
+            for variable in dashboard["templating"]["list"]
+        }
+    places |= {document.name: named_in(document) for document in DOCUMENTS}
+    sources = yaml.safe_load((GRAFANA / "provisioning/datasources/datasources.yml").read_text())["datasources"]
+    for source in sources:
+        for link in source["jsonData"].get("tracesToMetrics", {}).get("queries", []):
+            places[f"{source['name']}: {link['name']}"] = metrics_in(link["query"])
+    return places
+
+
+NAMED = named_anywhere()
+ALL_NAMES = sorted(set().union(*NAMED.values()))
+
+
+def is_exported(name: str, lab: Lab) -> bool:
+    """A histogram or a summary is named without the ending of its series."""
+    return any(f"{name}{ending}" in lab.metrics for ending in ("", "_sum", "_bucket"))
+
+
+def skip_without_exporter(name: str, lab: Lab) -> None:
+    for prefix, job in PREFIXES.items():
+        if name.startswith(prefix) and job not in lab.jobs:
+            pytest.skip(f"{EXPORTERS[job][0]} is not installed")
+
+
+# --- Metrics -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_a_metric_that_is_named_is_exported(lab: Lab, name: str):
+    if name in FOREIGN_NAMES or name in ONLY_AFTER:
+        pytest.skip("not in ordinary traffic of what runs here")
+    skip_without_exporter(name, lab)
+
+    assert is_exported(name, lab), [place for place, names in NAMED.items() if name in names]
+
+
+@pytest.mark.parametrize("name", ONLY_AFTER)
+def test_what_only_something_special_brings_about_is_not_there_without_it(lab: Lab, name: str):
+    assert not is_exported(name, lab), "take it out of the list"
+    assert name in {*ALL_NAMES, *RECORDED}, "nothing names it any more"
+
+
+@pytest.mark.parametrize("program", FOREIGN, ids=lambda program: program["program"])
+def test_the_list_of_foreign_metrics_has_a_source_and_holds_what_is_used_and_cannot_be_seen_here(lab: Lab, program):
+    assert program["source"]
+    for name in program["metrics"]:
+        assert name in ALL_NAMES, f"nothing names {name}"
+        assert not is_exported(name, lab), f"{name} is exported here: let the tests look at it"
+
+
+def test_documents_are_searched_for_metrics():
+    assert {"transactions_total", "transaction_amount_sum", "kpi_drift"} <= named_in(ROOT / "README.md")
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_recorded_series_is_there(lab: Lab, name: str):
+    if name in ONLY_AFTER:
+        pytest.skip(f"only after {ONLY_AFTER[name]}")
+
+    assert name in lab.metrics
+
+
+def test_no_rule_fails_and_every_target_answers(lab: Lab):
+    rules = [rule for group in lab.rules for rule in group["rules"]]
+
+    assert {rule["name"] for rule in rules} == {*RECORDED, *ALERTS}
+    assert [rule["name"] for rule in rules if rule.get("lastError")] == []
+    assert [target for target in lab.targets if target["health"] != "up"] == []
+
+
+# --- Panels ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.name)
+def test_a_query_of_a_dashboard_returns_data(lab: Lab, query):
+    if query.is_foreign:
+        pytest.skip("reads what a program exports that cannot run here")
+    for name in metrics_in(asked(query.expression)):
+        skip_without_exporter(name, lab)
+
+    values = lab.values(asked(query.expression))
+    if query.is_empty:
+        assert not values, "take it out of the list of what is rightly empty"
+    else:
+        assert values
+
+
+def test_what_is_listed_as_rightly_empty_is_there():
+    known = {query.panel for query in QUERIES} | {query.name for query in QUERIES}
+
+    assert set(EMPTY) <= known

@@ -500,6 +500,12 @@ class Migration(migrations.Migration):
                 name="delivery_whole_or_part",
             ),
         ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("kept_sha256__isnull", False)), fields=["-id"], name="delivery_partial"
+            ),
+        ),
         migrations.AddField(
             model_name="accesstoken",
             name="user",

@@ -130,8 +130,11 @@ class TrailCollector(Collector):
         self._read_at = 0.0
 
     def refresh(self) -> None:
-        self._trail = None  # what cannot be read is not what it was
-        self._trail, self._read_at = read_trail(), time.monotonic()
+        try:
+            self._trail, self._read_at = read_trail(), time.monotonic()
+        except Exception:
+            self._trail = None  # what cannot be read is not what it was
+            raise
 
     def collect(self) -> Iterator[Metric]:
         trail = self._trail

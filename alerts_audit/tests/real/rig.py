@@ -4,6 +4,7 @@ Each test has a source and a cluster of its own, so it looks at nothing else tho
 """
 
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alerts_audit.models import Delivery, Episode, Gap, Pending, Source
+from alerts_audit.models import Delivery, Episode, Gap, Observation, Pending, Poll, Source
 from alerts_audit.sources import add_source
 from fintech.testing import Platform, Program, answers, free_port, request, wait_until
 
@@ -21,7 +22,7 @@ ALERTMANAGER = shutil.which("alertmanager") or shutil.which("prometheus-alertman
 PROMETHEUS = shutil.which("prometheus")
 
 # What the worker needs to be as quick as the routes below.
-QUICK = {"ALERT_POLL_SECONDS": "0.3", "ALERT_GRACE_SECONDS": "2.5", "ALERT_QUIET_SECONDS": "2"}
+QUICK = {"ALERT_POLL_SECONDS": "0.3", "ALERT_GRACE_SECONDS": "2", "ALERT_QUIET_SECONDS": "2"}
 
 CONFIGURATION = """
 route:
@@ -48,8 +49,9 @@ inhibit_rules:
 class Alertmanager:
     """One peer: a program, and the API that tests use."""
 
-    def __init__(self, program: Program, port: int, cluster_port: int) -> None:
+    def __init__(self, program: Program, port: int, cluster_port: int, token: str, configuration: Path) -> None:
         self.program, self.port, self.cluster_port = program, port, cluster_port
+        self.token, self.configuration = token, configuration
 
     @property
     def url(self) -> str:
@@ -95,6 +97,74 @@ class Alertmanager:
         assert request(self.port, "DELETE", f"/api/v2/silence/{key}").status == 200
 
 
+RULES = """
+groups:
+  - name: test
+    rules:
+      - alert: {name}
+        expr: vector({value}) > 0
+        labels: {{severity: critical}}
+"""
+PROMETHEUS_CONFIGURATION = """
+global:
+  evaluation_interval: 200ms
+  external_labels: {{region: north, replica: a}}
+rule_files: [rules.yml]
+alerting:
+  alert_relabel_configs:
+    - {{regex: replica, action: labeldrop}}
+  alertmanagers:
+    - static_configs:
+        - targets: ["127.0.0.1:{port}"]
+"""
+
+
+class Prometheus:
+    """With one rule, whose alert fires on demand. Peers of a pair differ in `replica`, which is dropped on the way."""
+
+    def __init__(self, folder: Path, alertmanager: Alertmanager) -> None:
+        self._folder, self.port = folder, free_port()
+        folder.mkdir()
+        (folder / "prometheus.yml").write_text(PROMETHEUS_CONFIGURATION.format(port=alertmanager.port))
+        self._write_rule("Nothing", 0)
+        self.program = Program(
+            [
+                PROMETHEUS or "prometheus",
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{self.port}",
+                "--web.enable-lifecycle",
+                "--rules.alert.resend-delay=200ms",
+                "--log.level=warn",
+            ],
+            log=folder / "log",
+        )
+        self.program.start(ready=partial(answers, self.port, "/-/ready"))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def _write_rule(self, name: str, value: int) -> None:
+        (self._folder / "rules.yml").write_text(RULES.format(name=name, value=value))
+
+    def fire(self, name: str) -> None:
+        self._set(name, 1)
+        wait_until(lambda: name in self.firing(), 10, "it fires")
+
+    def resolve(self, name: str) -> None:
+        self._set(name, 0)
+        wait_until(lambda: name not in self.firing(), 10, "it fires no more")
+
+    def firing(self) -> list[str]:
+        found = request(self.port, "GET", "/api/v1/alerts").body["data"]["alerts"]
+        return [alert["labels"]["alertname"] for alert in found if alert["state"] == "firing"]
+
+    def _set(self, name: str, value: int) -> None:
+        self._write_rule(name, value)
+        assert request(self.port, "POST", "/-/reload").status == 200
+
+
 class Scene:
     """A cluster of the trail with its peers, and what the trail says of it."""
 
@@ -103,6 +173,7 @@ class Scene:
         self.cluster = f"real-{secrets.token_hex(4)}"
         self.sources: list[Source] = []
         self.peers: list[Alertmanager] = []
+        self.programs: list[Program] = []
 
     def add_peer(
         self, *, max_alerts: int = 0, token: str | None = None, repeat_interval: str = "1h", together: bool = False
@@ -118,12 +189,13 @@ class Scene:
             max_alerts=max_alerts,
             repeat_interval=repeat_interval,
         )
-        (folder / "alertmanager.yml").write_text(text)
+        configuration = folder / "alertmanager.yml"
+        configuration.write_text(text)
         port, cluster_port = free_port(), free_port()
         program = Program(
             [
                 ALERTMANAGER or "alertmanager",
-                f"--config.file={folder / 'alertmanager.yml'}",
+                f"--config.file={configuration}",
                 f"--storage.path={folder / 'data'}",
                 f"--web.listen-address=127.0.0.1:{port}",
                 f"--cluster.listen-address={f'127.0.0.1:{cluster_port}' if together else ''}",
@@ -137,18 +209,33 @@ class Scene:
             log=folder / "log",
         )
         program.start(ready=partial(answers, port, "/-/ready"))
-        peer = Alertmanager(program, port, cluster_port)
+        peer = Alertmanager(program, port, cluster_port, secret, configuration)
         source.alertmanager_url = peer.url
         source.save()
         self.sources.append(source)
         self.peers.append(peer)
+        self.programs.append(program)
         return peer
+
+    def add_prometheus(self, peer: Alertmanager) -> Prometheus:
+        """In front of this peer; the worker asks it as well."""
+        source = self.sources[self.peers.index(peer)]
+        prometheus = Prometheus(self.directory / "prometheus", peer)
+        self.programs.append(prometheus.program)
+        source.prometheus_url = prometheus.url
+        source.save()
+        return prometheus
+
+    def give_token(self, peer: Alertmanager) -> None:
+        """The right one, in place of whatever it has."""
+        text = re.sub("credentials: [^}]*", f"credentials: {peer.token}", peer.configuration.read_text())
+        peer.configuration.write_text(text)
+        peer.post("/-/reload", None)
 
     def close(self) -> None:
         Source.objects.filter(cluster=self.cluster).update(is_active=False)
-        for peer in self.peers:
-            if peer.program.alive:
-                peer.program.stop()
+        for program in self.programs:
+            program.kill()
 
     # --- What the trail says -----------------------------------------------------------------------------------
 
@@ -160,12 +247,27 @@ class Scene:
         bodies = Delivery.objects.filter(source__in=self.names()).order_by("pk").values_list("body", flat=True)
         return [json.loads(bytes(body)) for body in bodies]
 
+    def polls(self) -> set[str]:
+        """What the worker has asked of the first source."""
+        return set(Poll.objects.filter(source=self.names()[0]).values_list("kind", flat=True))
+
+    def senders(self) -> set[str]:
+        return set(Delivery.objects.filter(source__in=self.names()).values_list("source", flat=True))
+
+    def count_of_state(self, name: str, state: str) -> int:
+        return Episode.objects.filter(identity__cluster=self.cluster, alertname=name, state=state).count()
+
     def episodes(self, *, name: str | None = None) -> list[Episode]:
         found = Episode.objects.filter(identity__cluster=self.cluster).order_by("pk")
         return list(found.filter(alertname=name) if name else found)
 
     def states(self, *, name: str | None = None) -> list[str]:
         return [episode.state for episode in self.episodes(name=name)]
+
+    def seen(self, labels: dict[str, str]) -> bool:
+        """Whether an observation holds it."""
+        bodies = Observation.objects.filter(source__in=self.names()).values_list("body", flat=True)
+        return any(alert["labels"] == labels for body in bodies for alert in json.loads(bytes(body)).get("alerts", []))
 
     def gaps(self, reason: str | None = None) -> list[Gap]:
         found = Gap.objects.filter(source__in=self.names(), closes=None).order_by("pk")

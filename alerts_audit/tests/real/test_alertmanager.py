@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from alerts_audit.models import Gap
 from alerts_audit.tests.real.rig import ALERTMANAGER, QUICK, Scene, scene
 from fintech.testing import Platform, wait_until
 
@@ -71,3 +72,131 @@ def test_a_receiver_that_is_down_for_the_alerts_whole_life_leaves_a_gap(trail, p
 
     assert gap.labels == one
     assert trail.episodes() == []
+
+
+def test_two_peers_that_each_send_it_make_one_episode(trail):
+    first, second, one = trail.add_peer(), trail.add_peer(), alert()  # they do not know of each other: both send
+    first.fire(one)
+    second.fire(one)
+    wait_until(lambda: trail.senders() == set(trail.names()), 10, "both have sent")
+    assert trail.states() == ["firing"]
+
+    first.resolve(one)
+    second.resolve(one)
+
+    trail.wait_for_states(["resolved"])
+    assert sum(body["status"] == "resolved" for body in trail.deliveries()) == 2
+    trail.assert_complete()
+
+
+def test_a_cluster_that_loses_a_peer_loses_no_alert(trail):
+    first, second = trail.add_peer(together=True), trail.add_peer(together=True)
+    one, two = alert(), alert()
+    first.fire(one)
+    second.fire(one)
+    trail.wait_for_states(["firing"], name=one["alertname"])
+
+    first.program.kill()
+    second.fire(two)
+    second.resolve(one)
+
+    trail.wait_for_states(["resolved"], name=one["alertname"])
+    trail.wait_for_states(["firing"], name=two["alertname"])
+    trail.assert_complete()
+
+
+def test_a_silenced_alert_is_recorded_with_who_silenced_it(trail):
+    peer, one = trail.add_peer(), alert()
+    key = peer.silence(one["alertname"])
+    peer.fire(one)
+
+    gap = trail.wait_for_gap("silenced")
+    assert gap.labels == one
+    [silence] = gap.details["silenced_by"]
+    assert (silence["id"], silence["createdBy"], silence["comment"]) == (key, "ann", "a planned test")
+
+    peer.resolve(one)
+    trail.wait_for_no_gap("silenced")
+    assert trail.closing_of(gap).details == {"how": "the alert ended"}
+    trail.assert_complete()
+    assert trail.deliveries() == []
+
+
+def test_an_alert_that_outlives_its_silence_arrives(trail):
+    peer, one = trail.add_peer(), alert()
+    key = peer.silence(one["alertname"])
+    peer.fire(one)
+    gap = trail.wait_for_gap("silenced")
+
+    peer.end_silence(key)
+
+    trail.wait_for_states(["firing"])
+    trail.wait_for_no_gap("silenced")
+    assert trail.closing_of(gap).details == {"how": "held back no more"}
+    trail.assert_complete()
+
+
+def test_an_inhibited_alert_is_recorded_with_what_inhibits_it(trail):
+    peer, shop = trail.add_peer(), secrets.token_hex(4)
+    cause, effect = alert(shop=shop), alert(shop=shop, severity="warning")
+    peer.fire(cause)
+    trail.wait_for_states(["firing"])
+    peer.fire(effect)
+
+    gap = trail.wait_for_gap("inhibited")
+    assert gap.labels == effect
+    assert gap.details["inhibited_by"] == [cause]
+
+    peer.resolve(cause, effect)
+    trail.wait_for_no_gap("inhibited")
+    trail.wait_for_states(["resolved"])
+    trail.assert_complete()
+
+
+def test_what_max_alerts_leaves_out_is_a_gap_for_each_alert(trail):
+    peer, name = trail.add_peer(max_alerts=2), alert()["alertname"]
+    alerts = [alert(name, shop=str(number)) for number in range(5)]
+    peer.fire(*alerts)
+
+    wait_until(lambda: len(trail.open_gaps("truncated")) == 4, 15, "the group and three alerts are gaps")
+
+    arrived = [episode.identity.labels for episode in trail.episodes()]
+    missed = [gap.labels for gap in trail.open_gaps("truncated") if gap.labels]
+    assert len(arrived) == 2
+    assert sorted(arrived + missed, key=lambda labels: labels["shop"]) == alerts
+    assert trail.open_gaps("outage") == []
+
+
+def test_five_thousand_alerts_of_one_group_arrive(trail):
+    peer, name = trail.add_peer(), alert()["alertname"]
+    alerts = [alert(name, shop=str(number)) for number in range(5000)]
+    peer.fire(*alerts)
+    wait_until(lambda: trail.count_of_state(name, "firing") == 5000, 20, "all of them fire", interval=0.2)
+
+    peer.resolve(*alerts)
+
+    wait_until(lambda: trail.count_of_state(name, "resolved") == 5000, 20, "all are resolved", interval=0.2)
+    assert trail.count_of_state(name, "firing") == 0
+    trail.assert_complete()
+
+
+def test_a_wrong_token_is_a_gap_on_both_sides_until_it_is_right(trail):
+    peer, one = trail.add_peer(token="src_00000000_wrong"), alert()
+    peer.fire(one)
+
+    failed = trail.wait_for_gap("notifications")
+    assert sum(failed.details["failed"].values()) >= 1
+    assert trail.wait_for_gap("outage").labels == one
+    refused = wait_until(refused_gap, 10, "our door counted it")
+    assert trail.deliveries() == []
+
+    trail.give_token(peer)
+
+    trail.wait_for_states(["firing"])
+    for gap in (failed, refused):
+        wait_until(lambda gap=gap: Gap.objects.filter(closes=gap).exists(), 10, f"{gap.reason} is closed")
+    trail.assert_complete()
+
+
+def refused_gap() -> Gap | None:
+    return Gap.objects.open().filter(reason="unauthorized").first()

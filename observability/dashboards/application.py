@@ -45,11 +45,14 @@ def at_a_glance() -> Section:
                 thresholds=below(2, 1),
             ),
             stat(
-                "Requests in hand",
-                "Payments that web processes are working on. Each process has 32 threads for them (WEB_THREADS).",
-                query(f"sum(transactions_in_progress{{{HERE}}})", "in progress"),
-                unit="short",
-                thresholds=above(48, 90),
+                "Threads in use by payments",
+                "Share of the web's threads that payments hold. Above 80 % an alert fires: the next ones may queue.",
+                query(
+                    f'sum(transactions_in_progress{{job="web", {HERE}}}) / sum(web_threads{{job="web", {HERE}}})',
+                    "in use",
+                ),
+                unit="percentunit",
+                thresholds=above(0.5, 0.8),
             ),
             stat(
                 "Threads busy",
@@ -106,8 +109,9 @@ def web() -> Section:
             ),
             graph(
                 "Payments in progress",
-                "Over all web processes. It falls to zero when there is nothing to do, after kills too.",
+                "Over all web processes, and how many they can work on at once. Zero when there is nothing to do.",
                 query(f"sum(transactions_in_progress{{{HERE}}})", "in progress"),
+                query(f"sum(web_threads{{{HERE}}})", "at once"),
                 unit="short",
             ),
         ],

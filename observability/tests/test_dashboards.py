@@ -15,6 +15,7 @@ from observability.dashboards.kit import WIDTH, graph, query, row
 from observability.render import HERE
 from observability.tests.panels import (
     DASHBOARDS,
+    EMPTY,
     GRAFANA,
     IN_LOKI,
     IN_PROMETHEUS,
@@ -256,3 +257,31 @@ def test_make_dashboards_writes_them():
     result = subprocess.run(["make", "-n", "dashboards"], cwd=HERE.parent, capture_output=True, text=True, check=False)
 
     assert "-m observability.dashboards" in result.stdout, result.stderr
+
+
+# --- The documentation -------------------------------------------------------------------------------------
+
+
+def test_the_documentation_counts_right():
+    text = (HERE.parent / "docs/dashboards.md").read_text()
+    foreign = [panel for panel in IN_PROMETHEUS if all(query.is_foreign for query in panel.queries)]
+    shown = [panel for panel in PANELS if panel.has_data]
+
+    assert dict(re.findall(r"^\| ((?:dashboards|panels)[^|]*) \| (\d+) \|$", text, re.MULTILINE)) == {
+        "dashboards": str(len(DASHBOARDS)),
+        "panels": str(len(PANELS)),
+        "panels that show data in the tests": str(len(shown)),
+        "panels that are rightly empty there": str(len(IN_PROMETHEUS) - len(shown) - len(foreign)),
+        "panels that read Tempo's or cAdvisor's metrics": str(len(foreign)),
+        "panels that read Loki": str(len(IN_LOKI)),
+    }
+
+
+def test_the_documentation_names_every_dashboard_and_what_is_rightly_empty():
+    text = " ".join((HERE.parent / "docs/dashboards.md").read_text().split())
+
+    for dashboard in DASHBOARDS.values():
+        assert f"| {dashboard['title']} |" in text
+    for name in EMPTY:
+        title = name.partition(": ")[2].partition(" / ")[0]
+        assert f'"{title}"' in text

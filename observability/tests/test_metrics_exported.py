@@ -20,11 +20,9 @@ DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(HERE.g
 SUFFIXES = "total|seconds|sum|count|bucket|bytes|info|drift"
 METRIC = re.compile(rf"(?<![\w./-])[a-z][a-z0-9]*(?:_[a-z0-9]+)*_(?:{SUFFIXES})(?![\w./-])")
 # What tells a query from other code: a function, a label, a comparison with a number, the colons of a recorded name.
-QUERY = re.compile(
-    r"\b(sum|avg|min|max|count|topk|rate|increase|delta|changes|time)\b.*\(|=~?\"|[=!<>]=? [\d.]+$|\w:\w"
-)
-# They look like metrics: a field of the gateway simulator's fault profile.
-NO_METRICS = {"hold_seconds"}
+QUERY = re.compile(r"\b(sum|avg|min|max|count|topk|rate|increase|delta|changes|time)\b.*\(|=~?\"|[=!<>] \d|(kpi|slo):")
+# They look like metrics: a field of the gateway simulator's fault profile, and an argument of `render`.
+NO_METRICS = {"hold_seconds", "interval_seconds"}
 
 # Metrics that only something special brings about, and that rules or panels wait for. A test fails as soon as one of
 # them is there in ordinary traffic.

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import and_
+from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.db import connection
@@ -92,7 +94,7 @@ def page_of_episodes(criteria: Criteria, *, before: int | None, limit: int) -> P
 
 
 def _page(rows: QuerySet[Episode], limit: int, end: int | None, window: int) -> Page:
-    found = list(rows.select_related("identity")[: limit + 1])
+    found = list(rows.select_related("identity").defer("memory")[: limit + 1])
     if len(found) > limit:
         return Page(found[:limit], found[limit - 1].pk)
     return Page(found, end, None if end is None else window)
@@ -222,6 +224,17 @@ def _labels(pairs: list[str]) -> dict[str, str]:
         if labels.setdefault(name, value) != value:
             raise invalid("label", f"{name} cannot have two values")
     return labels
+
+
+def query_of(criteria: Criteria) -> str:
+    """The parameters that ask for the same."""
+    values: dict[str, Any] = {name: getattr(criteria, name) for name in PARAMETERS if name != "label"}
+    pairs = {"label": [f"{name}={value}" for name, value in criteria.labels.items()]}
+    for name, value in values.items():
+        if value is not None:
+            text = value.isoformat() if isinstance(value, datetime) else str(value)
+            pairs[name] = [text.lower() if isinstance(value, bool) else text]
+    return urlencode(pairs, doseq=True)
 
 
 def write_number(number: int) -> str:

@@ -62,9 +62,13 @@ class KeysetChangeList(ChangeList):
         end = self._end_of_window() if self.model_admin.unindexed_filters & {*self.params} else None
         rows = self.queryset if end is None else self.queryset.filter(pk__gte=end)
         found = list(rows[: self.list_per_page + 1])
-        self.result_list = found[: self.list_per_page]
-        self.older = self.result_list[-1].pk if len(found) > self.list_per_page else end
-        self.looked_at = self.WINDOW if end is not None and self.older == end else None
+        rows_shown = found[: self.list_per_page]
+        older = rows_shown[-1].pk if len(found) > self.list_per_page else end
+        self.show_page(rows_shown, older=older, looked_at=self.WINDOW if end is not None and older == end else None)
+
+    def show_page(self, rows: list[Any], *, older: Any, looked_at: int | None) -> None:
+        """`older` is the key below which the next page starts; None for the last."""
+        self.result_list, self.older, self.looked_at = rows, older, looked_at
         # What Django's and Unfold's templates ask for.
         self.result_count = self.full_result_count = len(self.result_list)
         self.paginator = Pages()

@@ -254,6 +254,8 @@ WEB_METRICS_URL = env.url("WEB_METRICS_URL", "http://127.0.0.1:9464/metrics")
 # Of the source "alertmanager": where the worker asks what fired, to find what never arrived. Empty: it does not ask.
 ALERTMANAGER_URL = env.url("ALERTMANAGER_URL", "")
 PROMETHEUS_URL = env.url("PROMETHEUS_URL", "")
+# Where people look further: the pages of alerts link to dashboards and logs there. Empty: they do not.
+GRAFANA_URL = env.url("GRAFANA_URL", "").rstrip("/")
 ALERT_POLL_SECONDS = env.number("ALERT_POLL_SECONDS", 15, least=0.1, most=600)
 # How long an alert may take to arrive: group_wait, group_interval and the retries within it, and some more.
 ALERT_GRACE_SECONDS = env.number("ALERT_GRACE_SECONDS", 180, least=0.1, most=86_400)
@@ -324,7 +326,7 @@ UNFOLD = {
     "SITE_HEADER": "Payments",
     "SITE_SYMBOL": "account_balance",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("payments/icon.svg")}],
-    "STYLES": [lambda request: static("payments/admin.css")],
+    "STYLES": [lambda request: static("payments/admin.css"), lambda request: static("alerts_audit/admin.css")],
     "DASHBOARD_CALLBACK": "payments.admin.dashboard.add_payments",
     "SIDEBAR": {
         "show_search": False,
@@ -346,7 +348,22 @@ UNFOLD = {
             },
             {
                 "title": "Monitoring",
-                "items": [_page("Alert deliveries", "notifications", "alerts_audit.delivery")],
+                "items": [
+                    _page("Alerts", "notifications", "alerts_audit.episode"),
+                    _page("Gaps", "report", "alerts_audit.gap"),
+                    _page("Deliveries", "inbox", "alerts_audit.delivery"),
+                    _page("Reviews", "rate_review", "alerts_audit.review"),
+                ],
+            },
+            {
+                "title": "Evidence",
+                "items": [
+                    _page("Checkpoints", "verified", "alerts_audit.checkpoint"),
+                    _page("Verifications", "fact_check", "alerts_audit.verification"),
+                    _page("Archives", "inventory_2", "alerts_audit.archive"),
+                    _page("Views", "visibility", "alerts_audit.view"),
+                    _page("Access tokens", "vpn_key", "alerts_audit.accesstoken"),
+                ],
             },
             {
                 "title": "People",

@@ -1,5 +1,12 @@
-"""The alert trail for people: to read, to review, and nothing else. Each file registers the pages of one subject."""
+"""The alert trail for people: to read, to review, and nothing else. Each file registers the pages of one subject.
 
-from alerts_audit.admin import deliveries
+episodes     the list to work through, one alert's story, statistics
+deliveries   what was sent
+gaps         what never arrived
+seal         checkpoints, verifications, archives
+people       who looked at it, what was said, access tokens
+"""
 
-__all__ = ["deliveries"]
+from alerts_audit.admin import deliveries, episodes, gaps, people, seal
+
+__all__ = ["deliveries", "episodes", "gaps", "people", "seal"]

@@ -1,11 +1,12 @@
-"""The alert trail for people: to read, and nothing else."""
+"""Deliveries: what was sent, byte for byte; those that nobody could read say why."""
 
 import re
-from datetime import UTC
+from typing import Any
 
 import orjson
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -13,26 +14,72 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from alerts_audit import payload
-from alerts_audit.models import READABLE_IN_LISTS, Delivery, DeliveryQuerySet
-from fintech.changelists import ReadOnlyAdmin
+from alerts_audit.admin.recorded import RecordedAdmin
+from alerts_audit.models import READABLE_IN_LISTS, Delivery, DeliveryQuerySet, Envelope, Source
+from fintech.changelists import start_of_page
+from fintech.display import show_badge, show_time
+from fintech.filters import ChoiceFilter
 
 # More than this of a body is a download, not a page.
 LONGEST_SHOWN = 256 * 1024
-COLOURS = {"firing": "danger", "resolved": "success", "unreadable": "warning", "large": "info"}
+COLOURS = {
+    "firing": "danger",
+    "resolved": "success",
+    "unreadable": "warning",
+    "quarantined": "warning",
+    "large": "info",
+}
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
+class ReadFilter(ChoiceFilter):
+    """Through the index of what is quarantined: there is little of it."""
+
+    title = "how it was read"
+    parameter_name = "read"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("quarantined", "quarantined: nobody could read it"),
+            ("partial", "partial: too large to keep as a whole"),
+        ]
+
+    def narrow(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        if value == "partial":
+            return queryset.filter(kept_sha256__isnull=False)
+        rows = Envelope.objects.filter(error__isnull=False)
+        before = start_of_page(request, Delivery)
+        if before is not None:
+            rows = rows.filter(pk__lt=before)
+        newest = rows.order_by("-pk").values_list("pk", flat=True)[: DeliveryAdmin.list_per_page + 1]
+        return queryset.filter(pk__in=list(newest))
+
+
+class SourceFilter(ChoiceFilter):
+    title = "source"
+    parameter_name = "source"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in Source.objects.values_list("name", flat=True)[:200]]
+
+
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
+class DeliveryAdmin(RecordedAdmin):
     list_display = ["received", "status", "alerts", "receiver", "source", "size", "id"]
+    list_select_related = ["envelope"]
+    list_filter = [ReadFilter, SourceFilter]
+    filter_parameters = frozenset(["read", "source"])
+    unindexed_filters = frozenset(["source"])
     fields = [
         "received",
         "source",
+        "error",
         "content_type",
         "content_encoding",
         "size",
         "hash",
         "request_id",
+        "trace_id",
         "content",
     ]
     readonly_fields = ["received", "hash", "content"]
@@ -52,6 +99,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         delivery = Delivery.objects.filter(pk=pk).first()
         if delivery is None:
             raise Http404
+        self.record(request, "delivery body", pk)
         return HttpResponse(
             delivery.body,
             content_type="application/octet-stream",
@@ -60,14 +108,17 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @display(description="Received (UTC)")
     def received(self, delivery: Delivery) -> str:
-        return f"{delivery.received_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        return show_time(delivery.received_at)
 
-    @display(label=COLOURS)
+    @display(description="Status")
     def status(self, delivery: Delivery) -> str:
-        content = small_payload(delivery)
-        if content is not None:
-            return content.status[: payload.LONGEST_TEXT]
-        return "large" if delivery.size > READABLE_IN_LISTS else "unreadable"
+        word = status_of(delivery)
+        return show_badge(word, COLOURS.get(word, "default"))
+
+    @display(description="Why it is quarantined")
+    def error(self, delivery: Delivery) -> str | None:
+        envelope = envelope_of(delivery)
+        return envelope.error if envelope else None
 
     def alerts(self, delivery: Delivery) -> str | None:
         content = small_payload(delivery)
@@ -91,6 +142,21 @@ class DeliveryAdmin(ReadOnlyAdmin):
             note,
             text[:LONGEST_SHOWN],
         )
+
+
+def envelope_of(delivery: Delivery) -> Envelope | None:
+    """None until the projection has come to it."""
+    return getattr(delivery, "envelope", None)
+
+
+def status_of(delivery: Delivery) -> str:
+    envelope = envelope_of(delivery)
+    if envelope is not None and envelope.error is not None:
+        return "quarantined"
+    content = small_payload(delivery)
+    if content is not None:
+        return content.status[: payload.LONGEST_TEXT]
+    return "large" if delivery.size > READABLE_IN_LISTS else "unreadable"
 
 
 def small_payload(delivery: Delivery) -> payload.Payload | None:

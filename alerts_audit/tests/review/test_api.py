@@ -60,7 +60,7 @@ def test_a_person_without_permission_is_refused(path):
 
 def test_a_revoked_or_expired_token_and_an_inactive_person_are_refused():
     user = make_user("view_episode")
-    old, expired = issue_token(user=user, name="a", expires_at=timezone.now() - timedelta(seconds=1))
+    _, expired = issue_token(user=user, name="a", expires_at=timezone.now() - timedelta(seconds=1))
     gone, revoked = issue_token(user=user, name="b")
     revoke_token(gone)
     inactive = Api(make_user("view_episode", is_active=False)).token

@@ -1,0 +1,59 @@
+"""How the trail's states, seals and durations look."""
+
+from datetime import timedelta
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from alerts_audit.links import web_address
+
+LONGEST_SHOWN = 160
+
+# The colours of Unfold's badges.
+STATE_COLOURS = {
+    "firing": "danger",
+    "resolved": "success",
+    "superseded": "info",
+    "stale": "warning",
+    "unknown": "warning",
+}
+SEVERITY_COLOURS = {"critical": "danger", "warning": "warning", "info": "info"}
+SEAL_COLOURS = {"sealed": "success", "archived": "info", "waiting": "default"}
+REVIEW_COLOURS = {"acknowledge": "success", "comment": "default", "noise": "warning", "incident": "info"}
+REVIEW_TITLES = {
+    "acknowledge": "acknowledged",
+    "comment": "comment",
+    "noise": "marked as noise",
+    "incident": "linked to an incident",
+}
+
+
+def show_duration(length: timedelta) -> str:
+    """Two units, such as 2 d 3 h, 10 min 5 s."""
+    seconds = int(length.total_seconds())
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
+
+
+def shorten(text: str, longest: int = LONGEST_SHOWN) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def show_labels(labels: dict[str, str]) -> SafeString:
+    """Each as `name=value` in a box of its own."""
+    pairs = ((shorten(str(name)), shorten(str(value), 1000)) for name, value in sorted(labels.items()))
+    return format_html(
+        '<span class="labels">{}</span>', format_html_join("", '<span class="code label">{}={}</span>', pairs)
+    )
+
+
+def show_link(address: str, text: str | None = None) -> SafeString | str:
+    """A link if it is safe to follow, else just the text."""
+    safe = web_address(address)
+    if safe is None:
+        return shorten(address)
+    return format_html('<a class="link" rel="noreferrer noopener" href="{}">{}</a>', safe, text or shorten(address))

@@ -1,0 +1,349 @@
+"""Episodes: a list to work through, and one page that tells an alert's whole story."""
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from unfold.decorators import action, display
+
+from alerts_audit.access import may
+from alerts_audit.admin.display import (
+    SEAL_COLOURS,
+    SEVERITY_COLOURS,
+    STATE_COLOURS,
+    shorten,
+    show_duration,
+    show_labels,
+)
+from alerts_audit.admin.recorded import RecordedAdmin
+from alerts_audit.admin.statistics import statistics_page
+from alerts_audit.admin.timeline import runbook_file, story_of
+from alerts_audit.episodes import Told, duration, tell
+from alerts_audit.facets import words_of
+from alerts_audit.lists import Criteria, page_of_episodes, query_of
+from alerts_audit.models import Episode
+from alerts_audit.reviews.services import ReviewError, acknowledge_many, review
+from fintech.changelists import KeysetChangeList
+from fintech.display import page_of, show_badge, show_code, show_time
+from fintech.filters import ChoiceFilter
+
+PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+SAID = {
+    "acknowledge": "You acknowledged it.",
+    "comment": "Your comment is kept.",
+    "noise": "It is marked as noise.",
+    "incident": "It is linked to the incident.",
+}
+
+
+class WordFilter(ChoiceFilter):
+    """Only says what may be chosen; `EpisodeChangeList` looks up what is."""
+
+    def narrow(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return queryset
+
+
+class OpenWordFilter(WordFilter):
+    """Offers the first words of many; another one, as in a link from elsewhere, finds what there is."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset
+
+
+class StateFilter(WordFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state) for state in Episode.State.values]
+
+
+class SeverityFilter(OpenWordFilter):
+    title = "severity"
+    parameter_name = "severity"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(word, word or "none") for word in words_of("severity") if word]
+
+
+class AlertFilter(OpenWordFilter):
+    title = "alert"
+    parameter_name = "alertname"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(word, shorten(word, 60)) for word in words_of("alertname") if word]
+
+
+class AcknowledgedFilter(WordFilter):
+    title = "acknowledged"
+    parameter_name = "acknowledged"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("true", "acknowledged"), ("false", "not acknowledged")]
+
+
+class NoiseFilter(WordFilter):
+    title = "noise"
+    parameter_name = "noise"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("true", "marked as noise"), ("false", "not marked as noise")]
+
+
+class OpenedFilter(WordFilter):
+    title = "begun in the last"
+    parameter_name = "opened"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1h", "hour"), ("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days")]
+
+
+def criteria_of(request: HttpRequest) -> Criteria:
+    """What the filters and the search box ask for; the filters themselves have refused what they do not offer."""
+    chosen = {name: value.replace("\0", " ") for name, value in request.GET.dict().items() if value}
+    period = PERIODS.get(chosen.get("opened", ""))
+    return Criteria(
+        state=chosen.get("state"),
+        severity=chosen.get("severity"),
+        opened_from=datetime.now(UTC) - period if period else None,
+        acknowledged=YES_OR_NO.get(chosen.get("acknowledged", "")),
+        noise=YES_OR_NO.get(chosen.get("noise", "")),
+        **searched(chosen.get("q", "").strip(), chosen.get("alertname")),
+    )
+
+
+YES_OR_NO = {"true": True, "false": False}
+
+
+def searched(term: str, alertname: str | None) -> dict[str, Any]:
+    """A key, `label=value` (several with commas between), or the name of an alert."""
+    named = {"alertname": alertname}
+    if not term:
+        return named
+    with suppress(ValueError):
+        return {**named, "key": UUID(term)}
+    if "=" in term:
+        pairs = (pair.strip().partition("=") for pair in term.split(","))
+        return {**named, "labels": {name: value.strip('"') for name, _, value in pairs}}
+    return {"alertname": term if alertname in (None, term) else f"{term}\n{alertname}"}  # no alert has both names
+
+
+class EpisodeChangeList(KeysetChangeList):
+    """Pages of `alerts_audit/lists.py`, with what is told of each episode."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        self.criteria = criteria_of(request)
+        page = page_of_episodes(self.criteria, before=self.before, limit=self.list_per_page)
+        for told in tell(page.rows):
+            told.episode.told = told  # type: ignore[attr-defined] # for the columns
+        self.show_page(page.rows, older=page.following, looked_at=page.looked_at)
+
+
+@admin.register(Episode)
+class EpisodeAdmin(RecordedAdmin):
+    list_display = [
+        "state_shown",
+        "severity_shown",
+        "alert",
+        "summary_shown",
+        "started",
+        "duration_shown",
+        "acknowledged_by",
+        "seal",
+    ]
+    list_display_links = ["alert"]
+    list_filter = [StateFilter, SeverityFilter, AlertFilter, AcknowledgedFilter, NoiseFilter, OpenedFilter]
+    filter_parameters = frozenset(["state", "severity", "alertname", "acknowledged", "noise", "opened"])
+    search_fields = ["alertname"]
+    search_help_text = "Alert, label=value, or key"
+    actions = ["acknowledge_chosen"]
+    change_list_template = "alerts_audit/episodes.html"
+    change_form_template = "alerts_audit/episode.html"
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    ("state_shown", "severity_shown"),
+                    ("alert", "cluster"),
+                    ("started", "ended"),
+                    ("duration_shown", "deliveries"),
+                    ("heard", "last_heard"),
+                    ("acknowledged_by", "seal"),
+                    "summary",
+                    "labels",
+                    "key_shown",
+                ]
+            },
+        ),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Episode]:
+        return Episode.objects.select_related("identity")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[EpisodeChangeList]:
+        return EpisodeChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return queryset, False  # `criteria_of` reads the box
+
+    def has_review_permission(self, request: HttpRequest) -> bool:
+        return may(request.user, "view_episode", "review_episode")
+
+    def get_urls(self) -> list[URLPattern]:
+        views = (self.review_view, self.runbook_view, self.statistics_view)
+        review_view, runbook_view, statistics_view = (self.admin_site.admin_view(view) for view in views)
+        return [
+            path("statistics/", statistics_view, name="alerts_audit_statistics"),
+            path("<int:pk>/review/", review_view, name="alerts_audit_episode_review"),
+            path("<int:pk>/runbook/", runbook_view, name="alerts_audit_episode_runbook"),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        context = {**(extra_context or {}), "statistics_link": reverse("admin:alerts_audit_statistics")}
+        if may(request.user, "export_trail"):
+            query = query_of(criteria_of(request))
+            exports = reverse("episodes-export")
+            context |= {"export_csv": f"{exports}?format=csv&{query}", "export_json": f"{exports}?format=json&{query}"}
+        return super().changelist_view(request, context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        episode = self.get_object(request, object_id)
+        if episode is None or not self.has_view_permission(request, episode):
+            return super().change_view(request, object_id, form_url, extra_context)
+        story = {
+            **story_of(episode),
+            "may_review": self.has_review_permission(request),
+            "review_link": reverse("admin:alerts_audit_episode_review", args=[episode.pk]),
+        }
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **story})
+
+    def statistics_view(self, request: HttpRequest) -> HttpResponse:
+        return statistics_page(request, self.admin_site.each_context(request))
+
+    def runbook_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """What to do about it, as it comes with the project."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        episode = Episode.objects.filter(pk=pk).first()
+        file = runbook_file(episode) if episode else None
+        if file is None:
+            raise Http404
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Runbook",
+            "original": episode,
+            "page_link": page_of(Episode, pk),
+            "runbook": file.read_text(encoding="utf-8"),
+        }
+        return TemplateResponse(request, "alerts_audit/runbook.html", context)
+
+    # --- Reviewing -----------------------------------------------------------------------------------------
+
+    @action(description="Acknowledge", permissions=["review"])
+    def acknowledge_chosen(self, request: HttpRequest, queryset: QuerySet[Episode]) -> None:
+        keys = list(queryset.values_list("key", flat=True)[: self.list_per_page])
+        new = acknowledge_many(episode_keys=keys, author=request.user)  # type: ignore[arg-type]
+        if new:
+            self.message_user(request, f"You acknowledged {len(new)}.", messages.SUCCESS)
+        if len(new) < len(keys):
+            text = f"{len(keys) - len(new)} had been acknowledged before; the first one counts."
+            self.message_user(request, text, messages.WARNING)
+
+    def review_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        if not self.has_review_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        episode = Episode.objects.filter(pk=pk).first()
+        if episode is None:
+            raise Http404
+        kind, text = request.POST.get("kind", ""), request.POST.get("text", "")
+        try:
+            review(episode_key=episode.key, kind=kind, author=request.user, text=text)  # type: ignore[arg-type]
+            self.message_user(request, SAID[kind], messages.SUCCESS)
+        except ReviewError as refusal:
+            self.message_user(request, str(refusal), messages.WARNING)
+        return HttpResponseRedirect(page_of(Episode, pk))
+
+    # --- Columns and fields --------------------------------------------------------------------------------
+
+    @display(description="State")
+    def state_shown(self, episode: Episode) -> str:
+        return show_badge(episode.state, STATE_COLOURS[episode.state])
+
+    @display(description="Severity")
+    def severity_shown(self, episode: Episode) -> str:
+        if not episode.severity:
+            return "-"
+        return show_badge(shorten(episode.severity, 20), SEVERITY_COLOURS.get(episode.severity, "default"))
+
+    @display(description="Alert")
+    def alert(self, episode: Episode) -> str:
+        return shorten(episode.alertname, 60) or "-"
+
+    @display(description="Summary")
+    def summary_shown(self, episode: Episode) -> str:
+        return shorten(episode.summary) or "-"
+
+    @display(description="Started (UTC)")
+    def started(self, episode: Episode) -> str:
+        return show_time(episode.starts_at)
+
+    @display(description="Ended (UTC)")
+    def ended(self, episode: Episode) -> str:
+        return show_time(episode.ends_at or episode.closed_at)
+
+    @display(description="First heard of (UTC)")
+    def heard(self, episode: Episode) -> str:
+        return show_time(episode.opened_at)
+
+    @display(description="Last heard of (UTC)")
+    def last_heard(self, episode: Episode) -> str:
+        return show_time(episode.last_seen_at)
+
+    @display(description="Duration")
+    def duration_shown(self, episode: Episode) -> str:
+        return show_duration(duration(episode))
+
+    @display(description="Acknowledged by")
+    def acknowledged_by(self, episode: Episode) -> str:
+        told = told_of(episode)
+        by = told.acknowledged.author if told.acknowledged else "-"
+        return f"{by} (noise)" if told.noise else by
+
+    @display(description="Seal")
+    def seal(self, episode: Episode) -> str:
+        state = told_of(episode).seal
+        return show_badge(state, SEAL_COLOURS[state])
+
+    @display(description="Cluster")
+    def cluster(self, episode: Episode) -> str:
+        return episode.identity.cluster
+
+    @display(description="Labels")
+    def labels(self, episode: Episode) -> str:
+        return show_labels(episode.identity.labels)
+
+    @display(description="Key")
+    def key_shown(self, episode: Episode) -> str:
+        return show_code(episode.key)
+
+
+def told_of(episode: Episode) -> Told:
+    """Read with the list; of a single episode, now."""
+    if not hasattr(episode, "told"):
+        episode.told = tell([episode])[0]  # type: ignore[attr-defined]
+    return episode.told  # type: ignore[attr-defined]

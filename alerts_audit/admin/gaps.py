@@ -1,0 +1,140 @@
+"""What never arrived, and why: open gaps first."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from alerts_audit.admin.display import shorten, show_duration, show_labels
+from alerts_audit.admin.recorded import RecordedAdmin
+from alerts_audit.models import Delivery, Gap
+from fintech.changelists import KeysetChangeList
+from fintech.display import link_to, show_badge, show_json, show_time
+from fintech.filters import ChoiceFilter
+
+MOST_OPEN = 200
+
+
+class ReasonFilter(ChoiceFilter):
+    title = "reason"
+    parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return Gap.Reason.choices
+
+
+class StateFilter(ChoiceFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("open", "open"), ("closed", "closed")]
+
+    def narrow(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return queryset.filter(still_open__isnull=value == "closed")
+
+
+class GapChangeList(KeysetChangeList):
+    """The first page begins with what is open; all else follows, newest first."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        rows = self.queryset
+        super().get_results(request)
+        if "state" not in self.params:
+            first = list(rows.filter(still_open__isnull=False)[:MOST_OPEN]) if self.before is None else []
+            closed = [gap for gap in self.result_list if not is_open(gap)]
+            self.show_page([*first, *closed], older=self.older, looked_at=self.looked_at)
+
+
+@admin.register(Gap)
+class GapAdmin(RecordedAdmin):
+    list_display = ["state_shown", "reason_shown", "about", "source", "began", "ended", "length"]
+    list_display_links = ["about"]
+    list_filter = [StateFilter, ReasonFilter]
+    filter_parameters = frozenset(["state", "reason"])
+    unindexed_filters = frozenset(["state"])
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    ("state_shown", "reason_shown"),
+                    ("began", "ended"),
+                    ("length", "source"),
+                    ("noticed", "closed"),
+                    "about",
+                    "labels_shown",
+                    "delivery",
+                    "details_shown",
+                    "outcome",
+                ]
+            },
+        )
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Gap]:
+        """Those that were opened; each with the row that closed it."""
+        return Gap.objects.filter(closes=None).select_related("closed_by", "still_open")
+
+    @display(description="State")
+    def state_shown(self, gap: Gap) -> str:
+        return show_badge("open", "danger") if is_open(gap) else show_badge("closed", "success")
+
+    @display(description="Reason")
+    def reason_shown(self, gap: Gap) -> str:
+        return gap.get_reason_display()
+
+    @display(description="About")
+    def about(self, gap: Gap) -> str:
+        name = (gap.labels or {}).get("alertname")
+        return shorten(str(name or gap.subject), 100)
+
+    @display(description="Since (UTC)")
+    def began(self, gap: Gap) -> str:
+        return show_time(gap.since)
+
+    @display(description="Until (UTC)")
+    def ended(self, gap: Gap) -> str:
+        closing = closing_of(gap)
+        return show_time(closing.until) if closing else "-"
+
+    @display(description="Length")
+    def length(self, gap: Gap) -> str | None:
+        closing = closing_of(gap)
+        return show_duration(closing.until - gap.since) if closing and closing.until else None
+
+    @display(description="Noticed (UTC)")
+    def noticed(self, gap: Gap) -> str:
+        return show_time(gap.at)
+
+    @display(description="Closed (UTC)")
+    def closed(self, gap: Gap) -> str:
+        closing = closing_of(gap)
+        return show_time(closing.at) if closing else "-"
+
+    @display(description="Labels")
+    def labels_shown(self, gap: Gap) -> str | None:
+        return show_labels(gap.labels) if gap.labels else None
+
+    @display(description="Delivery")
+    def delivery(self, gap: Gap) -> str | None:
+        return link_to(Delivery, gap.delivery_id) if gap.delivery_id else None
+
+    @display(description="Details")
+    def details_shown(self, gap: Gap) -> str:
+        return show_json(gap.details)
+
+    @display(description="How it closed")
+    def outcome(self, gap: Gap) -> str:
+        closing = closing_of(gap)
+        return show_json(closing.details) if closing else "-"
+
+
+def closing_of(gap: Gap) -> Gap | None:
+    return getattr(gap, "closed_by", None)
+
+
+def is_open(gap: Gap) -> bool:
+    return hasattr(gap, "still_open")

@@ -1,0 +1,158 @@
+"""Who looked at the trail, what was said of it, and the tokens to read it without a browser."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Model, OuterRef, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+from unfold.decorators import action, display
+
+from alerts_audit.access import issue_token, revoke_token
+from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, shorten, show_link
+from alerts_audit.admin.recorded import RecordedAdmin
+from alerts_audit.models import AccessToken, Episode, Review, View
+from fintech.changelists import KeptAdmin
+from fintech.display import link_to, page_of, show_badge, show_code, show_time
+
+TOKEN_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger", "inactive user": "warning"}
+
+
+@admin.register(View)
+class ViewAdmin(RecordedAdmin):
+    list_display = ["seen_at", "user", "what", "which"]
+    list_display_links = ["seen_at"]
+    fields = [("seen_at", "user"), ("what", "request_id"), "key"]
+
+    @display(description="At (UTC)")
+    def seen_at(self, view: View) -> str:
+        return show_time(view.at)
+
+    @display(description="Which, or the filter")
+    def which(self, view: View) -> str:
+        return shorten(view.key) or "-"
+
+
+@admin.register(Review)
+class ReviewAdmin(RecordedAdmin):
+    list_display = ["said_at", "kind_shown", "author", "said", "episode"]
+    list_display_links = ["said_at"]
+    fields = [("said_at", "author"), "kind_shown", "said", "episode"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Review]:
+        """With the episode that has the key now."""
+        found = Episode.objects.filter(key=OuterRef("episode_key"))
+        return Review.objects.annotate(
+            episode_id=Subquery(found.values("id")[:1]), alertname=Subquery(found.values("alertname")[:1])
+        )
+
+    @display(description="At (UTC)")
+    def said_at(self, review: Review) -> str:
+        return show_time(review.at)
+
+    @display(description="What")
+    def kind_shown(self, review: Review) -> str:
+        return show_badge(REVIEW_TITLES[review.kind], REVIEW_COLOURS[review.kind])
+
+    @display(description="Text")
+    def said(self, review: Review) -> str:
+        return show_link(review.text) if review.kind == Review.Kind.INCIDENT else review.text or "-"
+
+    @display(description="Episode")
+    def episode(self, review: Review) -> str:
+        episode = Episode.objects.filter(key=review.episode_key).only("id", "alertname").first()
+        return (
+            link_to(Episode, episode.pk, shorten(episode.alertname, 60)) if episode else show_code(review.episode_key)
+        )
+
+
+class AccessTokenForm(forms.ModelForm):
+    class Meta:
+        model = AccessToken
+        fields = ["user", "name", "expires_at"]
+
+    def clean_expires_at(self) -> Any:
+        expires_at = self.cleaned_data["expires_at"]
+        if expires_at is not None and expires_at <= timezone.now():
+            raise forms.ValidationError("Use a time that is still to come, or none.")
+        return expires_at
+
+
+@admin.register(AccessToken)
+class AccessTokenAdmin(KeptAdmin):
+    """Made for a person, shown once, revoked. Nothing else about a token can be changed."""
+
+    form = AccessTokenForm
+    list_display = ["name", "user", "start", "state", "created", "expires"]
+    list_select_related = ["user"]
+    list_per_page = 50
+    search_fields = ["name", "prefix", "user__username"]
+    search_help_text = "Name, beginning of the token, or user"
+    autocomplete_fields = ["user"]
+    actions = ["revoke"]
+    add_fieldsets = [(None, {"fields": ["user", "name", "expires_at"]})]
+    fields = [("name", "user"), ("start", "state"), ("created", "expires")]
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Revoking is all the change there is."""
+        return self.has_view_permission(request) and request.user.has_perm("alerts_audit.change_accesstoken")
+
+    @sensitive_variables("secret")
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> AccessToken:
+        form.save(commit=False)  # what Django expects of a form; the row is made by its one home
+        row, secret = issue_token(**form.cleaned_data)
+        row.secret = secret  # type: ignore[attr-defined] # for this one response
+        return row
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """It is saved already."""
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        """The page that shows the token. No redirect: it would have to wait for it somewhere, such as a session."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Access token for {obj.user}",
+            "opts": self.opts,
+            "original": obj,
+            "secret": obj.secret,
+            "page_link": page_of(AccessToken, obj.pk),
+        }
+        return TemplateResponse(request, "alerts_audit/token_created.html", context)
+
+    @action(description="Revoke", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[AccessToken]) -> None:
+        for token in queryset.filter(revoked_at=None):
+            revoke_token(token)
+            self.log_change(request, token, "Revoked.")
+            self.message_user(request, f"{token} is revoked: from now on it is refused.", messages.SUCCESS)
+
+    @display(description="Begins with")
+    def start(self, token: AccessToken) -> str:
+        return show_code(f"{token.prefix}_…")
+
+    @display(description="Created (UTC)")
+    def created(self, token: AccessToken) -> str:
+        return show_time(token.created_at)
+
+    @display(description="Expires (UTC)")
+    def expires(self, token: AccessToken) -> str:
+        return show_time(token.expires_at)
+
+    @display(description="State")
+    def state(self, token: AccessToken) -> str:
+        word = state_of(token)
+        return show_badge(word, TOKEN_COLOURS[word])
+
+
+def state_of(token: AccessToken) -> str:
+    if token.revoked_at is not None:
+        return "revoked"
+    if token.expires_at is not None and token.expires_at <= timezone.now():
+        return "expired"
+    return "active" if token.user.is_active else "inactive user"

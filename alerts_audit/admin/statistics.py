@@ -1,0 +1,71 @@
+"""How alerts were answered over the last days, on one page."""
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from alerts_audit.access import may
+from alerts_audit.admin.display import shorten, show_duration
+from alerts_audit.reviews.statistics import statistics
+from alerts_audit.reviews.viewing import record_view
+
+PERIODS = {"7": "7 days", "30": "30 days"}
+
+
+def statistics_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+    """`context` is what every page of the admin has."""
+    if not may(request.user, "view_episode"):
+        raise PermissionDenied
+    days = request.GET.get("days") if request.GET.get("days") in PERIODS else "7"
+    found = statistics(days=int(days or 7))
+    record_view(user=request.user, what="statistics", key=f"{days} days")  # type: ignore[arg-type]
+    choices = [
+        {"title": title, "link": f"?days={value}", "is_chosen": value == days} for value, title in PERIODS.items()
+    ]
+    shown = {"title": "Alert statistics", "choices": choices, **show_statistics(found)}
+    return TemplateResponse(request, "alerts_audit/statistics.html", {**context, **shown})
+
+
+def show_statistics(found: dict[str, Any]) -> dict[str, Any]:
+    episodes = reverse("admin:alerts_audit_episode_changelist")
+    most = max((row["alerts"] for row in found["by_day"]), default=0)
+    return {
+        "figures": [
+            {"title": title, "value": value}
+            for title, value in (
+                ("Alerts", f"{found['alerts']:,}"),
+                ("Alerts a day", f"{found['alerts_per_day']:,.1f}"),
+                ("Firing now", f"{found['firing']:,}"),
+                ("Mean to acknowledge", seconds(found["mtta_seconds"])),
+                ("Mean to resolve", seconds(found["mttr_seconds"])),
+                ("Acknowledged", share(found["acknowledged"], found["alerts"])),
+                ("Noise", share(found["noise"], found["alerts"])),
+            )
+        ],
+        "by_day": [{**row, "width": round(1000 * row["alerts"] / most)} for row in found["by_day"]],
+        "top": [
+            {
+                "alertname": shorten(row["alertname"], 80) or "(no name)",
+                "link": f"{episodes}?{urlencode({'alertname': row['alertname']})}",
+                "alerts": f"{row['alerts']:,}",
+                "firing": seconds(row["firing_seconds"]),
+                "mttr": seconds(row["mttr_seconds"]),
+                "acknowledged": share(row["acknowledged"], row["alerts"]),
+                "noise": f"{row['noise_share']:.0%}",
+            }
+            for row in found["top"]
+        ],
+    }
+
+
+def seconds(value: float | None) -> str:
+    return "-" if value is None else show_duration(timedelta(seconds=value))
+
+
+def share(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}" if whole else "-"

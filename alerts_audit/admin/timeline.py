@@ -1,0 +1,152 @@
+"""One episode's story in the order in which it happened, and where to look further."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.urls import reverse
+
+from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, STATE_COLOURS
+from alerts_audit.detail import MOST_SHOWN, Detail, Sealed, detail_of
+from alerts_audit.links import web_address
+from alerts_audit.models import Delivery, Episode, Leaf, Review, Transition
+from fintech.display import page_of, pretty, show_time
+
+# The runbooks that come with the project, as our own rules name them.
+RUNBOOK = re.compile(r"observability/runbooks/(\w+)\.md")
+LOGS = '{container="fintech_flask"}'
+
+
+@dataclass
+class Entry:
+    """`by` is a person or a source, `delivery` what told of it, `seal` the leaf of the delivery or the review."""
+
+    at: datetime
+    title: str
+    colour: str
+    by: str | None = None
+    text: str | None = None
+    link: str | None = None
+    delivery: Delivery | None = None
+    delivery_link: str | None = None
+    proof_link: str | None = None
+    seal: Sealed = field(default_factory=Sealed)
+
+    @property
+    def shown_at(self) -> str:
+        return show_time(self.at)
+
+    @property
+    def hash(self) -> str:
+        return bytes(self.delivery.sha256).hex() if self.delivery else ""
+
+
+def story_of(episode: Episode) -> dict[str, Any]:
+    """The context of the page's sections."""
+    detail = detail_of(episode)
+    entries = sorted([*_transitions(detail), *_reviews(detail)], key=lambda entry: entry.at)
+    return {
+        "entries": entries,
+        "is_cut": max(len(detail.transitions), len(detail.reviews)) == MOST_SHOWN,
+        "most_shown": MOST_SHOWN,
+        "told": detail.told,
+        "links": list(links_of(episode)),
+        "annotations": pretty(episode.annotations) if episode.annotations else None,
+        "input_seal": detail.seals[Leaf.Kind.INPUT, episode.last_input],
+    }
+
+
+def _transitions(detail: Detail) -> Iterator[Entry]:
+    deliveries = {delivery.pk: delivery for delivery in detail.deliveries}
+    for transition in detail.transitions:
+        delivery = deliveries.get(transition.delivery_id or 0)
+        yield Entry(
+            at=transition.at,
+            title=_title(transition),
+            colour=STATE_COLOURS.get(transition.to_state, "default"),
+            by=transition.source,
+            text=transition.note,
+            delivery=delivery,
+            delivery_link=page_of(Delivery, delivery.pk) if delivery else None,
+            seal=detail.seals[Leaf.Kind.DELIVERY, delivery.pk] if delivery else Sealed(),
+        )
+
+
+def _title(transition: Transition) -> str:
+    return f"{transition.from_state} → {transition.to_state}" if transition.from_state else transition.to_state
+
+
+def _reviews(detail: Detail) -> Iterator[Entry]:
+    for review in detail.reviews:
+        yield Entry(
+            at=review.at,
+            title=REVIEW_TITLES[review.kind],
+            colour=REVIEW_COLOURS[review.kind],
+            by=review.author,
+            text=review.text or None,
+            link=web_address(review.text) if review.kind == Review.Kind.INCIDENT else None,
+            seal=detail.seals[Leaf.Kind.REVIEW, review.pk],
+        )
+
+
+# --- Where to look further -----------------------------------------------------------------------------------
+
+
+def links_of(episode: Episode) -> Iterator[dict[str, str]]:
+    """Only what a browser may follow: annotations hold what anybody wrote."""
+    notes = episode.annotations
+    runbook = notes.get("runbook_url", "")
+    if runbook_file(episode) is not None:
+        yield link("Runbook", reverse("admin:alerts_audit_episode_runbook", args=[episode.pk]), "menu_book")
+    elif web_address(runbook):
+        yield link("Runbook", runbook, "menu_book")
+    if web_address(episode.generator_url):
+        yield link("Prometheus query", episode.generator_url, "query_stats")
+    dashboard = web_address(notes.get("dashboard_url")) or web_address(notes.get("grafana_url"))
+    if dashboard or settings.GRAFANA_URL:
+        address = dashboard or f"{settings.GRAFANA_URL}/d/alert-trail"
+        yield link("Grafana", with_range(address, episode), "monitoring")
+    if settings.GRAFANA_URL:
+        yield link("Logs of that minute", logs_address(episode.starts_at), "article")
+
+
+def link(title: str, address: str, icon: str) -> dict[str, str]:
+    return {"title": title, "address": address, "icon": icon}
+
+
+def with_range(address: str, episode: Episode) -> str:
+    """A dashboard from a quarter of an hour before to a quarter after."""
+    margin = timedelta(minutes=15)
+    end = episode.ends_at or episode.closed_at or episode.last_seen_at
+    times = {"from": milliseconds(episode.starts_at - margin), "to": milliseconds(end + margin)}
+    return address if "from=" in address else f"{address}{'&' if '?' in address else '?'}{urlencode(times)}"
+
+
+def logs_address(moment: datetime) -> str:
+    """Grafana Explore, with Loki, from a minute before to two minutes after."""
+    pane = {
+        "datasource": "loki",
+        "queries": [{"refId": "A", "datasource": {"type": "loki", "uid": "loki"}, "expr": LOGS}],
+        "range": {
+            "from": str(milliseconds(moment - timedelta(minutes=1))),
+            "to": str(milliseconds(moment + timedelta(minutes=2))),
+        },
+    }
+    query = urlencode({"schemaVersion": 1, "orgId": 1, "panes": json.dumps({"logs": pane})})
+    return f"{settings.GRAFANA_URL}/explore?{query}"
+
+
+def milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def runbook_file(episode: Episode) -> Path | None:
+    named = RUNBOOK.search(str(episode.annotations.get("runbook_url", "")))
+    path = settings.BASE_DIR / "observability" / "runbooks" / f"{named[1]}.md" if named else None
+    return path if path is not None and path.is_file() else None

@@ -1,0 +1,143 @@
+"""Who may send: sources, and their tokens, each of which is shown once."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.views.decorators.debug import sensitive_variables
+from unfold.decorators import action, display
+
+from alerts_audit.models import Source, SourceToken
+from alerts_audit.sources import PLACES, issue_token, revoke_token
+from fintech.changelists import KeptAdmin
+from fintech.display import page_of, show_badge, show_code, show_time
+
+COLOURS = {"active": "success", "inactive": "warning", "valid": "success", "revoked": "danger"}
+
+
+def show_once(model_admin: Any, request: HttpRequest, token: SourceToken, secret: str, *, back_to: str) -> HttpResponse:
+    """The page that shows the token. No redirect: it would have to wait for it somewhere, such as a session."""
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": f"Token for {token.source}",
+        "opts": model_admin.opts,
+        "original": token.source,
+        "secret": secret,
+        "page_link": back_to,
+    }
+    return TemplateResponse(request, "alerts_audit/source_token_created.html", context)
+
+
+@admin.register(Source)
+class SourceAdmin(KeptAdmin):
+    """A new source comes with its first token."""
+
+    list_display = ["name", "cluster", "state", "valid_tokens", "alertmanager_url", "prometheus_url"]
+    list_per_page = 50
+    search_fields = ["name"]
+    fields = [
+        ("name", "cluster"),
+        "is_active",
+        ("alertmanager_url", "prometheus_url"),
+        ("heartbeat_alert", "heartbeat_seconds"),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Source]:
+        return Source.objects.prefetch_related("tokens")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+        return ["name", "cluster", "valid_tokens"] if obj else []
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
+        return [*self.fields, "valid_tokens"] if obj else list(self.fields)
+
+    @sensitive_variables("secret")
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        token, secret = issue_token(obj)
+        return show_once(self, request, token, secret, back_to=page_of(Source, obj.pk))
+
+    @display(description="State")
+    def state(self, source: Source) -> str:
+        word = "active" if source.is_active else "inactive"
+        return show_badge(word, COLOURS[word])
+
+    @display(description="Valid tokens")
+    def valid_tokens(self, source: Source) -> str:
+        valid = [str(token) for token in source.tokens.all() if token.revoked_at is None]
+        return show_code(", ".join(valid)) if valid else "-"
+
+
+class SourceTokenForm(ModelForm):
+    class Meta:
+        model = SourceToken
+        fields = ["source"]
+
+    def clean_source(self) -> Source:
+        source = self.cleaned_data["source"]
+        if source.tokens.filter(revoked_at=None).count() == len(PLACES):
+            raise ValidationError("It has two valid tokens: revoke one of them first.")
+        return source
+
+
+@admin.register(SourceToken)
+class SourceTokenAdmin(KeptAdmin):
+    """Made for a source, shown once, revoked. Nothing else about a token can be changed."""
+
+    form = SourceTokenForm
+    list_display = ["start", "source", "state", "created", "revoked"]
+    list_select_related = ["source"]
+    list_per_page = 50
+    search_fields = ["prefix", "source__name"]
+    search_help_text = "Beginning of the token, or source"
+    actions = ["revoke"]
+    add_fieldsets = [(None, {"fields": ["source"]})]
+    fields = [("start", "source"), "state", ("created", "revoked")]
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Revoking is all the change there is."""
+        return self.has_view_permission(request) and request.user.has_perm("alerts_audit.change_sourcetoken")
+
+    @sensitive_variables("secret")
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> SourceToken:
+        form.save(commit=False)  # what Django expects of a form; the row is made by its one home
+        row, secret = issue_token(form.cleaned_data["source"])
+        row.secret = secret  # type: ignore[attr-defined] # for this one response
+        return row
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """It is saved already."""
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        return show_once(self, request, obj, obj.secret, back_to=page_of(SourceToken, obj.pk))
+
+    @action(description="Revoke", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[SourceToken]) -> None:
+        for token in queryset:
+            if revoke_token(token):
+                self.log_change(request, token, "Revoked.")
+                text = f"{token} of {token.source} is revoked; within five seconds it is refused."
+                self.message_user(request, text, messages.SUCCESS)
+
+    @display(description="Begins with")
+    def start(self, token: SourceToken) -> str:
+        return show_code(f"{token.prefix}_…")
+
+    @display(description="State")
+    def state(self, token: SourceToken) -> str:
+        word = "valid" if token.revoked_at is None else "revoked"
+        return show_badge(word, COLOURS[word])
+
+    @display(description="Created (UTC)")
+    def created(self, token: SourceToken) -> str:
+        return show_time(token.created_at)
+
+    @display(description="Revoked (UTC)")
+    def revoked(self, token: SourceToken) -> str:
+        return show_time(token.revoked_at)

@@ -29,12 +29,12 @@ SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(at)), 0)::f
 FROM (SELECT at FROM alerts_audit_pending ORDER BY id LIMIT {MOST}) AS oldest
 """  # noqa: S608 - a number of our own
 QUARANTINED = f"""
-SELECT count(*) FROM (SELECT FROM alerts_audit_envelope WHERE error IS NOT NULL LIMIT {MOST}) AS some
+SELECT count(*) FROM (SELECT FROM alerts_audit_envelope WHERE error IS NOT NULL LIMIT {MOST}) AS bounded
 """  # noqa: S608
 OPEN_EPISODES = f"""
 SELECT severity, count(*) FROM (
     SELECT severity FROM alerts_audit_episode WHERE state = 'firing' LIMIT {MOST}
-) AS some GROUP BY severity
+) AS bounded GROUP BY severity
 """  # noqa: S608
 NEW_TRANSITIONS = """
 SELECT max(id), to_state, count(*) FROM (
@@ -97,7 +97,7 @@ def unsealed(kind: Any, above: int) -> int:
         cursor.execute(
             f"SELECT count(*) FROM (SELECT FROM {kind.table} AS evidence WHERE {kind.key} > %s"  # noqa: S608
             " AND NOT EXISTS (SELECT FROM alerts_audit_leaf AS leaf"
-            f" WHERE leaf.kind = %s AND leaf.ref = evidence.{kind.key}) LIMIT {MOST}) AS some",
+            f" WHERE leaf.kind = %s AND leaf.ref = evidence.{kind.key}) LIMIT {MOST}) AS bounded",
             [above, kind.name],
         )
         return cursor.fetchone()[0]

@@ -3,11 +3,9 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
-
-import msgspec
 
 from alerts_audit.projection import machine, reading
 from alerts_audit.projection.reading import Reading, Unreadable, Word
@@ -148,9 +146,11 @@ class Batch:
         if known.latest is not None:
             self.take(cause, known, machine.see(known.latest.episode, seen))
 
-    def tick(self, cause: Cause, known: Known, passed: machine.Tick) -> None:
-        if known.latest is not None:
-            self.take(cause, known, machine.tick(known.latest.episode, passed))
+    def tick(self, cause: Cause, known: Known, passed: machine.Tick) -> bool:
+        """Whether the identity's open episode ends with it."""
+        steps = machine.tick(known.latest.episode, passed) if known.latest is not None else []
+        self.take(cause, known, steps)
+        return bool(steps)
 
     # --- what follows
 
@@ -265,41 +265,6 @@ def understand(arrival: Arrival) -> Reading | str:
         return reading.read(arrival.body, source=arrival.source, cluster=arrival.cluster, at=arrival.at)
     except Unreadable as error:
         return str(error)
-
-
-class Observed(msgspec.Struct):
-    """One alert that Alertmanager knew of."""
-
-    labels: dict[str, str]
-    starts_at: datetime | None = None
-    state: str = "active"
-    silenced_by: list[str] = []
-    inhibited_by: list[str] = []
-
-    def seen(self, arrival: Arrival) -> machine.Seen:
-        by = [f"silence {name}" for name in self.silenced_by] + [f"alert {name}" for name in self.inhibited_by]
-        return machine.Seen(arrival.source, arrival.at, True, self.starts_at, by)
-
-
-class Observation(msgspec.Struct):
-    alerts: list[Observed]
-
-
-def read_observation(arrival: Arrival) -> dict[bytes, machine.Seen] | None:
-    """What Alertmanager knew, by identity. None for an observation that says nothing about episodes."""
-    if arrival.observes != "alertmanager":
-        return None
-    content = msgspec.json.decode(arrival.body, type=Observation)
-    return {reading.identify(arrival.cluster, alert.labels): alert.seen(arrival) for alert in content.alerts}
-
-
-def read_tick(at: datetime, context: dict[str, Any], cluster: str) -> machine.Tick:
-    return machine.Tick(
-        at,
-        timedelta(seconds=context["stale_seconds"]),
-        timedelta(seconds=context["unknown_seconds"]),
-        frozenset(context["peers"].get(cluster, ())),
-    )
 
 
 def hashes(contents: Iterable[Reading | str]) -> Iterator[bytes]:

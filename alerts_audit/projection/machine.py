@@ -95,12 +95,16 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """Time has passed. `peers` are all sources of the cluster, each of which would have to know the alert no more."""
+    """Time has passed, and what Alertmanager was seen to know of this identity in the meantime."""
 
     at: datetime
     stale_after: timedelta
     unknown_after: timedelta
-    peers: frozenset[str]
+    # When one of the cluster's Alertmanagers was last seen to know it.
+    known_at: datetime | None = None
+    # From when until when each of them was seen not to know it.
+    absent_since: datetime | None = None
+    absent_until: datetime | None = None
 
 
 class Step(NamedTuple):
@@ -292,15 +296,21 @@ def see_open(latest: Episode, seen: Seen) -> list[Step]:
 def tick(latest: Episode, passed: Tick) -> list[Step]:
     if not latest.is_open:
         return []
-    absent = latest.memory.absent
-    if passed.peers and passed.peers <= absent.keys() and passed.at - max(absent.values()) >= passed.unknown_after:
+    if is_gone(passed):
         note = "no Alertmanager knows it any more, and nobody told its end"
         if latest.memory.suppressed:
-            note += "; it was suppressed by " + ", ".join(sorted({*chain(*latest.memory.suppressed.values())}))
+            note += "; suppressed by " + ", ".join(sorted({*chain(*latest.memory.suppressed.values())}))
         return [Step(end(latest, UNKNOWN, passed.at), False, FIRING, UNKNOWN, note)]
-    if passed.at - latest.last_seen_at >= passed.stale_after:
+    heard_at = max(latest.last_seen_at, passed.known_at or latest.last_seen_at)
+    if passed.at - heard_at >= passed.stale_after:
         return [Step(end(latest, STALE, passed.at), False, FIRING, STALE, "nothing was heard of it any more")]
     return []
+
+
+def is_gone(passed: Tick) -> bool:
+    if passed.absent_since is None or passed.absent_until is None:
+        return False
+    return passed.absent_until - passed.absent_since >= passed.unknown_after
 
 
 def end(latest: Episode, state: str, at: datetime) -> Episode:

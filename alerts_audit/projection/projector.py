@@ -9,25 +9,20 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
 from psycopg import errors
 
-from alerts_audit.projection import gaps, machine, tables
+from alerts_audit.projection import gaps, tables
 from alerts_audit.projection.batch import (
     LONGEST_ERROR,
     Arrival,
     Batch,
-    Cause,
-    hashes,
-    read_observation,
-    read_tick,
-    understand,
 )
-from alerts_audit.projection.settings import patience
 from alerts_audit.projection.tables import Connection
 from alerts_audit.projection.telling import tell
+from alerts_audit.projection.using import now, use_deliveries, use_observation, use_tick
 from fintech.connection import hung_up, open_connection
 
 logger = logging.getLogger("alerts_audit.projection")
@@ -89,8 +84,8 @@ class Projector:
         return self._use(self._until_nothing_is_left)
 
     def tick(self) -> int:
-        """Look for episodes of which nothing was heard for too long; an input if there are any."""
-        return self._use(lambda connection: in_turn(connection, use_tick))
+        """Look for episodes of which nothing was heard for too long: 1 if there are any, which is an input."""
+        return self._use(lambda connection: in_turn(connection, tick))
 
     def is_anything_pending(self) -> bool:
         return self._use(lambda connection: connection.execute(ANYTHING, prepare=True).fetchone()) == (True,)
@@ -138,6 +133,11 @@ def is_poison(error: Exception) -> bool:
     return isinstance(error, POISON) or not isinstance(error, psycopg.Error)
 
 
+def reason_of(error: Exception) -> str:
+    """For the envelope of what is set aside. PostgreSQL's further lines may quote the row."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:LONGEST_ERROR]
+
+
 def in_turn(connection: Connection, use: Callable[[Connection], "Batch | None"]) -> int:
     """`use` in a transaction of the one projector, and its log lines after the commit; how many inputs it used."""
     with connection.transaction():
@@ -158,13 +158,11 @@ def use_pending(connection: Connection, most: int) -> Batch | None:
     if not arrivals:
         return None
     batch = begin(connection)
+    numbered = number(connection, batch, arrivals)
     if arrivals[0].kind == "observation":
-        number(connection, batch, arrivals)
-        use_observation(connection, batch, batch.numbers.input, arrivals[0])
+        use_observation(connection, batch, *numbered[0])
     else:
-        first = batch.numbers.input + 1
-        number(connection, batch, arrivals)
-        use_deliveries(connection, batch, first, arrivals)
+        use_deliveries(connection, batch, numbered)
         gaps.look_after(connection, batch)
     tables.write(connection, batch)
     return batch
@@ -179,7 +177,7 @@ def use_one(connection: Connection) -> Batch | None:
         if not is_poison(error):
             raise
         logger.exception("alert_quarantined")
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:LONGEST_ERROR]
+        reason = reason_of(error)
     arrivals = take(connection, 1)
     batch = begin(connection)
     number(connection, batch, arrivals)
@@ -203,69 +201,39 @@ def begin(connection: Connection) -> Batch:
     return Batch(tables.last_numbers(connection, row[0]))
 
 
-def number(connection: Connection, batch: Batch, arrivals: Sequence[Arrival]) -> None:
-    """Each the next number, and it is pending no more."""
-    rows = []
-    for arrival in arrivals:
-        batch.numbers.input += 1
-        rows.append(
-            {
-                "number": batch.numbers.input,
-                "kind": arrival.kind,
-                f"{arrival.kind}_id": arrival.ref,
-                "at": arrival.at,
-                "context": {"cluster": arrival.cluster},
-            }
-        )
-    batch.inputs = len(rows)
+def number(connection: Connection, batch: Batch, arrivals: Sequence[Arrival]) -> list[tuple[int, Arrival]]:
+    """Each gets the next number, and is pending no more."""
+    first = batch.numbers.input + 1
+    rows = [
+        {
+            "number": number,
+            "kind": arrival.kind,
+            f"{arrival.kind}_id": arrival.ref,
+            "at": arrival.at,
+            "context": {"cluster": arrival.cluster},
+        }
+        for number, arrival in enumerate(arrivals, first)
+    ]
     connection.execute(INPUTS, [tables.encode(rows)], prepare=True)
     connection.execute(DONE, [arrivals[0].kind, [arrival.ref for arrival in arrivals]], prepare=True)
+    batch.inputs = len(rows)
+    batch.numbers.input += len(rows)
+    return list(enumerate(arrivals, first))
 
 
-# --- Using it: the same for a rebuild -----------------------------------------------------------------------------
-
-
-def use_deliveries(connection: Connection, batch: Batch, first: int, arrivals: Sequence[Arrival]) -> None:
-    """`first` is the number of the first; the others follow."""
-    contents = [understand(arrival) for arrival in arrivals]
-    tables.load(connection, batch, hashes(contents))
-    for place, (arrival, content) in enumerate(zip(arrivals, contents, strict=True)):
-        batch.use_delivery(first + place, arrival, content)
-
-
-def use_observation(connection: Connection, batch: Batch, input_number: int, arrival: Arrival) -> None:
-    """Of all alerts of one Alertmanager: what it knows, and which open episodes it knows nothing of."""
-    seen = read_observation(arrival)
-    if seen is None:
-        return
-    tables.load_open(connection, batch, tables.OF_CLUSTER, arrival.cluster)
-    tables.load(connection, batch, seen)
-    cause = Cause(input_number, arrival.at, "observation", arrival)
-    nothing = machine.Seen(arrival.source, arrival.at, False)
-    for known in list(batch.known.values()):
-        batch.see(cause, known, seen.get(known.sha256, nothing))
-
-
-def use_tick(connection: Connection) -> Batch | None:
-    """An input only if it changes something."""
-    at, context = patience(connection)
+def tick(connection: Connection) -> Batch | None:
+    """An input only if it changes something. It keeps what it goes by, which is no evidence elsewhere."""
+    at = now(connection)
     batch = begin(connection)
     batch.numbers.input += 1
-    apply_tick(connection, batch, batch.numbers.input, at, context)
-    if not batch.changed:
+    context = use_tick(connection, batch, batch.numbers.input, at)
+    if context is None:
         return None
     row = {"number": batch.numbers.input, "kind": "tick", "at": at, "context": context}
     connection.execute(INPUTS, [tables.encode([row])], prepare=True)
     batch.inputs = 1
     tables.write(connection, batch)
     return batch
-
-
-def apply_tick(connection: Connection, batch: Batch, input_number: int, at: Any, context: dict[str, Any]) -> None:
-    cause = Cause(input_number, at, "tick")
-    stale = read_tick(at, context, "").stale_after
-    for known, cluster in tables.load_open(connection, batch, tables.IN_QUESTION, at - stale):
-        batch.tick(cause, known, read_tick(at, context, cluster))
 
 
 projector = Projector()

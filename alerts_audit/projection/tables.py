@@ -36,7 +36,7 @@ FROM alerts_audit_episode AS episode JOIN alerts_audit_identity AS identity ON i
 WHERE episode.state = 'firing'
 """  # noqa: S608 - columns of our own
 OF_CLUSTER = " AND identity.cluster = %s"
-IN_QUESTION = " AND (episode.last_seen_at <= %s OR episode.memory ? 'absent')"
+QUIET_SINCE = " AND episode.last_seen_at <= %s"
 
 LAST_NUMBERS = """
 SELECT coalesce((SELECT max(id) FROM alerts_audit_identity), 0),

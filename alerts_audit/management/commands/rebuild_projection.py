@@ -1,0 +1,31 @@
+"""`manage.py rebuild_projection`: replay all inputs, and make the projection what they say."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from alerts_audit.projection import diff_rebuild, rebuild
+
+
+class Command(BaseCommand):
+    help = "Replay all inputs in their order, and make envelopes, identities, episodes and transitions what they say."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="Say what differs, and change nothing.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        found = 0
+        for line in diff_rebuild(self.show) if options["dry_run"] else rebuild(self.show):
+            found += 1
+            self.stdout.write(line)
+        if not found:
+            self.stdout.write("The projection is what its inputs say.")
+        elif options["dry_run"]:
+            raise CommandError(f"{found} differences. Without --dry-run they are mended.")
+        else:
+            self.stdout.write(f"{found} differences were mended.")
+
+    def show(self, done: int, total: int) -> None:
+        """On a terminal, over the line before."""
+        if self.stderr.isatty():
+            self.stderr.write(f"\r{done:,} of {total:,} inputs", ending="\n" if done >= total else "")

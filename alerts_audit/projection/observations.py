@@ -1,0 +1,84 @@
+"""What each Alertmanager was seen to know: in one observation, and as of the last time it was asked.
+
+An answer is kept only when it differs from the one before, so the newest that is kept still holds at the last time
+when the source answered (`Poll.until`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+import msgspec
+
+from alerts_audit.projection.batch import Arrival
+from alerts_audit.projection.machine import Seen
+from alerts_audit.projection.reading import identify
+from alerts_audit.projection.tables import Connection
+
+POLLS = """
+SELECT source.cluster, source.name, poll.until, observation.observed_at, observation.body
+FROM alerts_audit_source AS source
+LEFT JOIN alerts_audit_poll AS poll ON poll.source = source.name AND poll.kind = 'alertmanager'
+LEFT JOIN LATERAL (
+    SELECT observed_at, body FROM alerts_audit_observation AS kept
+    WHERE kept.source = source.name AND kept.kind = 'alertmanager' ORDER BY kept.id DESC LIMIT 1
+) AS observation ON true
+WHERE source.is_active
+"""
+
+
+class Observed(msgspec.Struct):
+    """One alert that Alertmanager knew of."""
+
+    labels: dict[str, str]
+    starts_at: datetime | None = None
+    silenced_by: list[str] = []
+    inhibited_by: list[str] = []
+    muted_by: list[str] = []
+
+    def seen(self, arrival: Arrival) -> Seen:
+        kinds = {"silence": self.silenced_by, "alert": self.inhibited_by, "time interval": self.muted_by}
+        by = [f"{kind} {name}" for kind, names in kinds.items() for name in names]
+        return Seen(arrival.source, arrival.at, True, self.starts_at, by)
+
+
+class Observation(msgspec.Struct):
+    alerts: list[Observed]
+
+
+_observation = msgspec.json.Decoder(Observation)
+
+
+def read_observation(arrival: Arrival) -> dict[bytes, Seen]:
+    """What an Alertmanager knew, by identity."""
+    alerts = _observation.decode(arrival.body).alerts
+    return {identify(arrival.cluster, alert.labels): alert.seen(arrival) for alert in alerts}
+
+
+def observed_identities(cluster: str, body: bytes) -> Iterator[bytes]:
+    for alert in _observation.decode(body).alerts:
+        yield identify(cluster, alert.labels)
+
+
+@dataclass(frozen=True)
+class Poll:
+    """The newest answer of one source: since when it is the same, until when it was, and whom it names."""
+
+    changed_at: datetime
+    until: datetime
+    alerts: frozenset[bytes]
+
+
+def read_polls(connection: Connection) -> dict[str, dict[str, Poll | None]]:
+    """By cluster and source; None for a source that was never asked."""
+    found: dict[str, dict[str, Poll | None]] = {}
+    for cluster, source, until, changed_at, body in connection.execute(POLLS, prepare=True).fetchall():
+        asked = until is not None and body is not None
+        found.setdefault(cluster, {})[source] = Poll(changed_at, until, identities(cluster, body)) if asked else None
+    return found
+
+
+@lru_cache(maxsize=16)
+def identities(cluster: str, body: bytes) -> frozenset[bytes]:
+    return frozenset(observed_identities(cluster, body))

@@ -1,0 +1,164 @@
+"""The projection compared with a replay of its inputs, mended by one, or carried over into an archive.
+
+Only the last steps of a replay hold up the projector, so that nothing new comes in between.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from psycopg import IsolationLevel
+
+from alerts_audit.projection.projector import LOCK, connect
+from alerts_audit.projection.replay import TABLES, Progress, Replay, prepare
+from alerts_audit.projection.tables import Connection
+
+LONGEST_VALUE = 100
+
+DIFFERENCES = """
+SELECT {key} AS key, to_jsonb(stored) AS stored, to_jsonb(replayed) AS replayed
+FROM {stored} AS stored FULL JOIN pg_temp.alerts_audit_{table} AS replayed USING ({key})
+WHERE stored IS DISTINCT FROM replayed AND NOT (replayed.{key} IS NULL AND {before})
+ORDER BY 1
+"""
+SET_DIFFERING_ASIDE = """
+CREATE TEMP TABLE differing_{table} AS {differing};
+DELETE FROM {stored} WHERE {key} IN (SELECT key FROM differing_{table})
+"""
+PUT_RIGHT = """
+INSERT INTO {stored}
+SELECT * FROM pg_temp.alerts_audit_{table} WHERE {key} IN (SELECT key FROM differing_{table})
+"""
+FORGOTTEN = """
+SELECT '{kind}', row.id, row.{at} FROM alerts_audit_{kind} AS row
+WHERE NOT EXISTS (SELECT FROM alerts_audit_input WHERE {kind}_id = row.id)
+    AND NOT EXISTS (SELECT FROM alerts_audit_pending WHERE kind = '{kind}' AND ref = row.id)
+"""
+ALL_FORGOTTEN = " UNION ALL ".join(
+    FORGOTTEN.format(kind=kind, at=at) for kind, at in (("delivery", "received_at"), ("observation", "observed_at"))
+)
+REMEMBER = f"INSERT INTO alerts_audit_pending (kind, ref, at) {ALL_FORGOTTEN} ORDER BY 2 ON CONFLICT DO NOTHING"
+
+IDENTITIES = "SELECT to_jsonb(row) FROM alerts_audit_identity AS row ORDER BY id"
+LATEST_EPISODES = """
+SELECT to_jsonb(row) FROM (
+    SELECT DISTINCT ON (identity_id) * FROM alerts_audit_episode ORDER BY identity_id, id DESC
+) AS row ORDER BY id
+"""
+
+
+def diff_rebuild(progress: Progress | None = None) -> Iterator[str]:
+    """How the tables differ from a replay, one line each; nothing if they are as they must be."""
+    with replay(progress=progress) as made:
+        connection = made.connection
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        with connection.transaction():
+            connection.execute("SELECT 1")  # from here on this is what we see, whatever is projected meanwhile
+            connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+            yield from made.findings
+            for kind, ref, _ in connection.execute(ALL_FORGOTTEN):
+                yield f"{kind} {ref} was never used, and is not pending"
+            for table in TABLES:
+                yield from differences(made, table)
+
+
+def rebuild(progress: Progress | None = None) -> list[str]:
+    """Make the tables what a replay says, in one transaction; what was different."""
+    with replay(progress=progress) as made:
+        connection = made.connection
+        with connection.transaction():
+            found = [*made.findings, *(line for table in TABLES for line in differences(made, table))]
+            found += [f"{kind} {ref} was never used" for kind, ref, _ in connection.execute(ALL_FORGOTTEN)]
+            for mend in (SET_DIFFERING_ASIDE, PUT_RIGHT):
+                for table, key in TABLES.items():
+                    names = {"table": table, "key": key, "stored": stored(made, table)}
+                    connection.execute(mend.format(**names, differing=differing(made, table)))
+            connection.execute(REMEMBER)
+        return found
+
+
+def carried_state(last_input: int) -> dict[str, Any]:
+    """What a rebuild needs to begin after that input: identities, the latest episode of each, the last numbers."""
+    with replay(last_input) as made:
+        identities = rows_of(made.connection, IDENTITIES)
+        episodes = rows_of(made.connection, LATEST_EPISODES)
+        numbers = made.numbers
+    return {
+        "last_input": last_input,
+        "numbers": {
+            "identity": numbers.identity,
+            "episode": numbers.episode,
+            "transition": numbers.transition,
+        },
+        "identities": identities,
+        "episodes": episodes,
+    }
+
+
+@contextmanager
+def replay(until: int | None = None, progress: Progress | None = None) -> Iterator[Replay]:
+    """All inputs up to that number. Without one, up to the last, and the projector waits until the connection ends."""
+    connection = connect("projection-rebuild")
+    try:
+        connection.execute("SET statement_timeout = 0")
+        connection.execute("SET idle_in_transaction_session_timeout = 0")
+        made = prepare(connection, until)
+        if until is not None:
+            made.run(until, progress)
+        else:
+            made.run(last_number(made), progress)
+            connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+            made.run(last_number(made), progress)
+        yield made
+    finally:
+        connection.close()
+
+
+def last_number(made: Replay) -> int:
+    row = made.connection.execute("SELECT max(number) FROM alerts_audit_input").fetchone()
+    return max(made.carried.input, (row and row[0]) or 0)
+
+
+# --- Comparing -----------------------------------------------------------------------------------------------------
+
+
+def differences(made: Replay, table: str) -> Iterator[str]:
+    with made.connection.cursor(name=f"differences_{table}") as cursor:
+        for key, stored_row, replayed_row in cursor.execute(differing(made, table)):
+            yield describe(f"{table} {key}", stored_row, replayed_row)
+
+
+def describe(name: str, stored_row: Mapping[str, Any] | None, replayed_row: Mapping[str, Any] | None) -> str:
+    if stored_row is None:
+        return f"{name} is missing"
+    if replayed_row is None:
+        return f"{name} comes from no input"
+    changed = [
+        f"{column} is {shown(value)}, but its inputs say {shown(replayed_row[column])}"
+        for column, value in stored_row.items()
+        if value != replayed_row[column]
+    ]
+    return f"{name}: {'; '.join(changed)}"
+
+
+def shown(value: Any) -> str:
+    return repr(value) if len(repr(value)) <= LONGEST_VALUE else f"{repr(value)[:LONGEST_VALUE]}…"
+
+
+def differing(made: Replay, table: str) -> str:
+    return DIFFERENCES.format(table=table, stored=stored(made, table), key=TABLES[table], before=before(made, table))
+
+
+def stored(made: Replay, table: str) -> str:
+    return f"{made.schema}.alerts_audit_{table}"
+
+
+def before(made: Replay, table: str) -> str:
+    """SQL: whether a stored row is older than the newest archive, where the evidence for it is now."""
+    if table == "envelope":
+        return f"stored.input_number <= {made.carried.input}"
+    return f"stored.id <= {getattr(made.carried, table)}"
+
+
+def rows_of(connection: Connection, query: str) -> list[dict[str, Any]]:
+    return [row for (row,) in connection.execute(query)]

@@ -1,0 +1,184 @@
+"""The inputs replayed in their order, in temporary tables of the same names, through the very code that projects.
+
+Memory holds a few hundred inputs at a time. It begins where the newest archive ends.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from alerts_audit.projection.batch import Arrival, Batch, Numbers
+from alerts_audit.projection.projector import MOST_BYTES, is_poison, reason_of
+from alerts_audit.projection.tables import Connection, write
+from alerts_audit.projection.using import repeat_tick, use_deliveries, use_observation
+
+MOST_INPUTS = 500
+
+Progress = Callable[[int, int], Any]  # how many inputs are done, of how many
+
+# Each table's key, and what it is called; without most of its indexes the copy is written faster.
+TABLES = {"identity": "id", "envelope": "delivery_id", "episode": "id", "transition": "id"}
+COPIES = """
+CREATE TEMP TABLE alerts_audit_identity (LIKE {schema}.alerts_audit_identity, PRIMARY KEY (id), UNIQUE (sha256));
+CREATE TEMP TABLE alerts_audit_envelope (LIKE {schema}.alerts_audit_envelope, PRIMARY KEY (delivery_id));
+CREATE TEMP TABLE alerts_audit_episode (LIKE {schema}.alerts_audit_episode, PRIMARY KEY (id));
+CREATE INDEX ON alerts_audit_episode (identity_id, id DESC);
+CREATE UNIQUE INDEX ON alerts_audit_episode (identity_id) WHERE state = 'firing';
+CREATE TEMP TABLE alerts_audit_transition (LIKE {schema}.alerts_audit_transition, PRIMARY KEY (id))
+"""
+CARRIED = """
+INSERT INTO pg_temp.alerts_audit_identity SELECT row.* FROM {schema}.alerts_audit_archive,
+    jsonb_populate_recordset(NULL::pg_temp.alerts_audit_identity, carried->'identities') AS row WHERE id = {archive};
+INSERT INTO pg_temp.alerts_audit_episode SELECT row.* FROM {schema}.alerts_audit_archive,
+    jsonb_populate_recordset(NULL::pg_temp.alerts_audit_episode, carried->'episodes') AS row WHERE id = {archive}
+"""
+NEWEST_ARCHIVE = """
+SELECT id, last_input, carried->'numbers' FROM alerts_audit_archive WHERE last_input <= %s ORDER BY id DESC LIMIT 1
+"""
+READ = """
+WITH next AS (
+    SELECT * FROM alerts_audit_input WHERE number > %s AND number <= %s ORDER BY number LIMIT %s
+), measured AS (
+    SELECT next.*, sum(coalesce(octet_length(delivery.body), 0)) OVER (ORDER BY number) AS bytes
+    FROM next LEFT JOIN alerts_audit_delivery AS delivery ON delivery.id = next.delivery_id
+)
+SELECT measured.number, measured.kind, measured.at, measured.context, coalesce(delivery_id, observation_id),
+    coalesce(delivery.source, observation.source), coalesce(delivery.body, observation.body),
+    coalesce(delivery.size, octet_length(observation.body)), observation.kind
+FROM measured LEFT JOIN alerts_audit_delivery AS delivery ON delivery.id = measured.delivery_id
+    LEFT JOIN alerts_audit_observation AS observation ON observation.id = measured.observation_id
+WHERE measured.bytes <= %s OR measured.number = (SELECT min(number) FROM next)
+ORDER BY measured.number
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """An input with what it refers to. `arrival` is None for a tick, and where the evidence is missing."""
+
+    number: int
+    kind: str
+    at: Any
+    context: dict[str, Any]
+    arrival: Arrival | None
+
+
+@dataclass
+class Replay:
+    """The inputs up to some number, replayed in the temporary tables of this connection."""
+
+    connection: Connection
+    schema: str
+    numbers: Numbers
+    carried: Numbers
+    findings: list[str] = field(default_factory=list)
+    _written: int = 0
+    _analyzed: int = 1000
+
+    def run(self, until: int, progress: Progress | None = None) -> None:
+        total = until - self.carried.input
+        while self.numbers.input < until:
+            steps = self._read(until)
+            if not steps:
+                self.findings.append(f"input {until} is missing")
+                self.numbers.input = until
+            for group in groups(steps):
+                self._note_missing(group)
+                with self.connection.transaction():
+                    self._use(group)
+            self._keep_plans_good(len(steps))
+            if progress is not None:
+                progress(self.numbers.input - self.carried.input, total)
+
+    def _read(self, until: int) -> list[Step]:
+        values = [self.numbers.input, until, MOST_INPUTS, MOST_BYTES]
+        return [step_of(row) for row in self.connection.execute(READ, values, binary=True)]
+
+    def _note_missing(self, group: Sequence[Step]) -> None:
+        expected = self.numbers.input + 1
+        for step in group:
+            if step.number > expected:
+                self.findings.append(f"inputs {expected} to {step.number - 1} are missing")
+            if step.kind != "tick" and step.arrival is None:
+                self.findings.append(f"input {step.number}: what it refers to, a {step.kind}, is missing")
+            expected = step.number + 1
+
+    def _use(self, group: Sequence[Step]) -> None:
+        try:
+            with self.connection.transaction():
+                self._project(group)
+        except Exception as error:
+            if not is_poison(error):
+                raise
+            if len(group) == 1:
+                self._set_aside(group[0], reason_of(error))
+                return
+            for step in group:
+                self._use([step])
+
+    def _project(self, group: Sequence[Step]) -> None:
+        batch = self._batch()
+        first = group[0]
+        if first.kind == "tick":
+            repeat_tick(self.connection, batch, first.number, first.at, first.context)
+        elif first.kind == "observation" and first.arrival is not None:
+            use_observation(self.connection, batch, first.number, first.arrival)
+        elif first.kind == "delivery":
+            numbered = [(step.number, step.arrival) for step in group if step.arrival is not None]
+            use_deliveries(self.connection, batch, numbered)
+        write(self.connection, batch)
+        self.numbers = batch.numbers
+        self.numbers.input = group[-1].number
+
+    def _set_aside(self, step: Step, reason: str) -> None:
+        batch = self._batch()
+        if step.kind == "delivery" and step.arrival is not None:
+            batch.use_delivery(step.number, step.arrival, reason)
+            write(self.connection, batch)
+        self.numbers.input = step.number
+
+    def _batch(self) -> Batch:
+        """With numbers of its own: one that fails has given none."""
+        numbers = self.numbers
+        return Batch(Numbers(numbers.input, numbers.identity, numbers.episode, numbers.transition))
+
+    def _keep_plans_good(self, written: int) -> None:
+        """Nobody else analyzes a temporary table."""
+        self._written += written
+        if self._written >= self._analyzed:
+            self._analyzed *= 4
+            for table in TABLES:
+                self.connection.execute(f"ANALYZE pg_temp.alerts_audit_{table}")
+
+
+def step_of(row: Sequence[Any]) -> Step:
+    number, kind, at, context, ref, source, body, size, observes = row
+    arrival = None
+    if source is not None:
+        arrival = Arrival(kind, ref, at, source, context.get("cluster", "main"), bytes(body), size, observes)
+    return Step(number, kind, at, context, arrival)
+
+
+def groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
+    """Deliveries that follow each other go together; an observation or a tick goes alone."""
+    group: list[Step] = []
+    for step in steps:
+        if group and (step.kind != "delivery" or group[0].kind != "delivery"):
+            yield group
+            group = []
+        group.append(step)
+    if group:
+        yield group
+
+
+def prepare(connection: Connection, until: int | None) -> Replay:
+    """Empty copies, or what the newest archive up to there carried over."""
+    schema, archive = connection.execute("SELECT current_schema()").fetchone(), None
+    assert schema is not None
+    archive = connection.execute(NEWEST_ARCHIVE, [2**62 if until is None else until]).fetchone()
+    connection.execute(COPIES.format(schema=schema[0]))
+    if archive is None:
+        return Replay(connection, schema[0], Numbers(0, 0, 0, 0), Numbers(0, 0, 0, 0))
+    key, last, numbers = archive
+    connection.execute(CARRIED.format(schema=schema[0], archive=int(key)))
+    return Replay(connection, schema[0], Numbers(last, **numbers), Numbers(last, **numbers))

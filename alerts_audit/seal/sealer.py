@@ -28,7 +28,7 @@ from alerts_audit.seal.canonical import KINDS, Kind
 from alerts_audit.seal.keys import SealError, public_keys, signing_key
 from alerts_audit.seal.merkle import Frontier
 from alerts_audit.seal.notes import SigningKey, checkpoint_note
-from alerts_audit.seal.standalone import Invalid, Note
+from alerts_audit.seal.standalone import Invalid, Note, PublicKey
 
 logger = logging.getLogger("alerts_audit.seal")
 
@@ -91,9 +91,7 @@ def check_before(last: Checkpoint | None) -> SigningKey:
     try:
         note = Note.parse(last.note)
         signer = signing_key(last=note)
-        if note.next_key is not None and note.next_key != signer.public:
-            raise Invalid(f"it hands over to key {note.next_key.id.hex()}, and ours is {signer.public.id.hex()}")
-        note.signer([signer.public, *public_keys()])  # after a loss, a new key goes on from one of the trust root
+        check_successor(note, signer.public)
         if (note.size, note.root) != (last.size, Frontier(last.size, last.frontier).root()):
             raise Invalid("it is not what its row says")
     except Invalid as error:
@@ -101,6 +99,16 @@ def check_before(last: Checkpoint | None) -> SigningKey:
     if Leaf.objects.filter(number__gte=last.size).exists():
         raise SealError(f"There are leaves above the {last.size} that are signed: run verify_audit.")
     return signer
+
+
+def check_successor(note: Note, ours: PublicKey) -> None:
+    """Whether our key may go on after this checkpoint. Raises Invalid."""
+    if note.next_key is not None and note.next_key != ours:
+        raise Invalid(f"it hands over to key {note.next_key.id.hex()}, and ours is {ours.id.hex()}")
+    # After a loss, a new key of the trust root goes on from another one.
+    trusted = public_keys()
+    if note.signer([ours, *trusted]) != ours and note.next_key is None and ours not in trusted:
+        raise Invalid(f"our key {ours.id.hex()} has not signed it, and is not in the trust root")
 
 
 def settled_horizon() -> dict[str, int]:

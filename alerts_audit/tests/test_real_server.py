@@ -142,8 +142,73 @@ def test_a_body_of_16_mib_is_stored(platform):
     assert Delivery.objects.get(pk=reply.body["id"]).size == LIMIT
 
 
-def test_the_host_that_alertmanager_calls_us_by_does_not_matter(platform):
-    reply = platform.request("POST", "/alert", b"{}", headers={**AUTHORIZATION, "Host": "app:5000"})
+STORED_ALL_THE_SAME = [
+    "Content-Type: \xff\xfe",
+    "Content-Type: application/json; charset=nonsense",
+    "Content-Type: multipart/form-data",
+    "Content-Type: application/x-www-form-urlencoded; boundary=",
+    "Content-Encoding: " + "gzip, " * 1000,
+    "Cookie: sessionid=\xff; csrftoken=;;;=",
+    "X-Request-ID: {}%00'\"<script>",
+    "X-Forwarded-Proto: https",
+    "X-HTTP-Method-Override: DELETE",
+    "traceparent: 00-zz-zz-zz",
+    "Expect: 100-continue",
+    "Accept: text/html;q=x",
+    "Range: bytes=0-",
+    "If-None-Match: *",
+]
+NO_HTTP = [
+    "Content-Length: -1",
+    "Content-Length: abc",
+    "Content-Length: 2, 3",
+    "Content-Length: 99999999999999999999999",
+    "Transfer-Encoding: gzip",
+    "Transfer-Encoding: chunked, chunked",
+    "Expect: nonsense",
+    "No colon",
+    "Sp ace: x",
+    "Null: \0",
+    "Long: " + "x" * 9000,
+    "\r\n".join(f"Many-{number}: x" for number in range(200)),
+]
+
+
+def post_with(platform: Platform, header: str, body: bytes = b"{}") -> tuple[int, dict[str, Any]]:
+    own = {} if "Length" in header or "Transfer" in header else {"Content-Length": len(body)}
+    lines = [*(f"{name}: {value}" for name, value in own.items()), header, "", ""]
+    with connect(platform) as connection:
+        connection.sendall(HEAD + "\r\n".join(lines).encode("latin-1") + body)
+        connection.shutdown(socket.SHUT_WR)
+        return answer(connection)
+
+
+@pytest.mark.parametrize("header", STORED_ALL_THE_SAME)
+def test_an_absurd_header_does_not_matter(platform, header):
+    status, stored = post_with(platform, header)
+
+    assert (status, set(stored)) == (200, {"id", "sha256"})
+
+
+@pytest.mark.parametrize("header", NO_HTTP)
+def test_what_is_no_http_is_refused_and_never_an_error_of_ours(platform, header):
+    status, problem = post_with(platform, header)
+
+    assert 400 <= status <= 431 or status in (501, 503), problem
+    assert status != 429
+    assert platform.request("POST", "/alert", b"{}", headers=AUTHORIZATION).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "PROPFIND"])
+def test_any_other_method_is_405_at_once(platform, method):
+    reply = platform.request(method, "/alert", headers=AUTHORIZATION)
+
+    assert (reply.status, reply.headers["Allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("host", ["app:5000", "../../etc", "a_b", "é", ""])
+def test_the_host_that_alertmanager_calls_us_by_does_not_matter(platform, host):
+    reply = platform.request("POST", "/alert", b"{}", headers={**AUTHORIZATION, "Host": host})
 
     assert reply.status == 200
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 from django.db import connection
 
 from alerts_audit import payload
@@ -24,7 +25,7 @@ PROJECTION = timedelta(seconds=5)
 
 # By the projection's numbers, which are dense: nothing that is committed late is passed over.
 NEW_BEATS = """
-SELECT envelope.input_number, delivery.id, delivery.source, delivery.received_at, envelope.alertnames
+SELECT delivery.id, delivery.source, delivery.received_at, envelope.alertnames::text
 FROM alerts_audit_envelope AS envelope JOIN alerts_audit_delivery AS delivery ON delivery.id = envelope.delivery_id
 WHERE envelope.input_number > %s AND envelope.input_number <= %s AND envelope.status = 'firing'
     AND (envelope.alertnames ?| %s OR jsonb_array_length(envelope.alertnames) >= %s)
@@ -68,26 +69,25 @@ def newest_beats(sources: Iterable[Source]) -> dict[str, datetime]:
         cursor.execute("SELECT coalesce(max(input_number), 0) FROM alerts_audit_envelope")
         (newest,) = cursor.fetchone()
     state: dict[str, Any] = poll.state if poll else {"upto": max(0, newest - AT_ONCE), "beats": {}}
-    beats = {name: datetime.fromisoformat(beat) for name, beat in state["beats"].items()}
-    upto = state["upto"]
+    beats, upto = dict(state["beats"]), state["upto"]  # source -> alert and time: another alert is another heartbeat
     while upto < newest:
         begin, upto = upto, min(newest, upto + AT_ONCE)
         for source, received_at in beats_between(begin, upto, names):
-            beats[source] = max(beats.get(source, received_at), received_at)
-    state = {"upto": upto, "beats": {name: beat.isoformat() for name, beat in beats.items()}}
+            beats[source] = [names[source], received_at.isoformat()]
+    state = {"upto": upto, "beats": beats}
     if poll is None or state != poll.state:
         Poll.objects.update_or_create(source="", kind=KIND, defaults={"until": datetime.now(UTC), "state": state})
-    return beats
+    return {source: datetime.fromisoformat(beat) for source, (name, beat) in beats.items() if names.get(source) == name}
 
 
 def beats_between(begin: int, upto: int, names: dict[str, str]) -> list[tuple[str, datetime]]:
-    """The source and the time of each delivery in this range that holds its source's heartbeat."""
+    """The source and the time of each delivery in this range that holds its source's heartbeat, in order."""
     with connection.cursor() as cursor:
         cursor.execute(NEW_BEATS, [begin, upto, sorted(set(names.values())), MOST_NAMES])
         rows = cursor.fetchall()
     found = []
-    for _, delivery_id, source, received_at, alertnames in rows:
-        wanted = names.get(source)
+    for delivery_id, source, received_at, content in rows:
+        wanted, alertnames = names.get(source), orjson.loads(content)
         if wanted in alertnames or (len(alertnames) >= MOST_NAMES and is_inside(delivery_id, wanted)):
             found.append((source, received_at))
     return found

@@ -7,7 +7,7 @@ from observability.tests.lab import Lab, running_lab
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Half a minute of traffic under real monitoring; made once, for all tests that ask for it."""
     if not (prometheus_command("", "", "") and alertmanager_command("", "", "")):
         pytest.skip("Prometheus and Alertmanager are not both installed")

@@ -7,8 +7,6 @@ their answers stay the same however long the tests take.
 """
 
 import itertools
-import json
-import os
 import secrets
 import shutil
 import threading
@@ -25,17 +23,19 @@ from urllib.parse import urlencode
 from django.conf import settings
 
 from alerts_audit.tests.payloads import alertmanager_body
-from fintech.testing import Platform, answers, free_port, request, running
-from loadtests.tests.simulator import running_gateway
+from fintech.testing import answers, free_port, request, running
 from observability.render import HERE, alertmanager_command, prometheus_command, render
-from payments.keys import create_api_key
-from payments.models import ApiKey, Merchant
+from payments.tests.own_platform import OwnPlatform, own_platform
 
 # The shortest windows of rules and panels, 5 minutes, become ten seconds.
 SPEED = 30
 TRAFFIC_SECONDS = 25
 # Queries look at this much of the traffic's end.
 LOOK_BACK_SECONDS = 8
+
+# The trail's worker at the speed of the rest; the database is thrown away.
+QUICK = {"AUDIT_SEAL_SECONDS": "2", "AUDIT_VERIFY_SECONDS": "5", "ALERT_POLL_SECONDS": "1"}
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 # The last three digits choose the simulator's outcome (docs/gateway.md).
 AMOUNTS = (10_00, 25_50, 7_77, 19_99, 12_901, 31_902, 19_911, 15_912, 21_913, 18_922)
@@ -81,10 +81,8 @@ def ask(prometheus: int, path: str, **parameters: object) -> Any:
 class Traffic:
     """What merchants, strangers and Alertmanager send, in turns, until the block ends."""
 
-    def __init__(self, platform: Platform) -> None:
-        self._platform = platform
-        merchant = Merchant.objects.create(name=secrets.token_hex(8), country="DE")
-        self._api_key = create_api_key(merchant=merchant, name="lab", scopes=ApiKey.Scope.values)[1]
+    def __init__(self, own: OwnPlatform) -> None:
+        self._platform, self._api_key = own.platform, own.api_key
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=[turn]) for turn in range(3)]
 
@@ -150,52 +148,43 @@ def running_lab(directory: Path) -> Iterator[Lab]:
 
 def start_platform(stack: ExitStack, monitoring: ExitStack, directory: Path, prometheus: int) -> frozenset[str]:
     """Everything, until `stack` ends; Prometheus until `monitoring` does. The jobs that are scraped."""
-    gateway = stack.enter_context(running_gateway(directory))
-    platform = stack.enter_context(Platform(directory, gateway=gateway, workers=2))
-    exporters = {job: port for job in EXPORTERS if (port := start_exporter(stack, job, directory))}
-    ports = {"alertmanager": free_port(), "prometheus": prometheus, **exporters}
-    write_configuration(directory, platform, ports)
-    folder, address = directory / "monitoring", "127.0.0.1:{}".format
-    first = alertmanager_command(folder, directory / "alertmanager", address(ports["alertmanager"]))
-    second = prometheus_command(folder, directory / "prometheus", address(prometheus), speed=SPEED)
-    assert first
-    assert second
-    ready = partial(answers, ports["alertmanager"], "/-/ready")
-    stack.enter_context(running(first, log=directory / "alertmanager.log", ready=ready))
-    ready = partial(answers, prometheus, "/-/ready")
-    monitoring.enter_context(running(second, log=directory / "prometheus.log", ready=ready))
-    stack.enter_context(Traffic(platform))
-    return frozenset(["web", "worker", *ports, *(["probe"] if "blackbox" in ports else [])])
-
-
-def write_configuration(directory: Path, platform: Platform, ports: dict[str, int]) -> None:
-    """The committed configuration with this lab's addresses; jobs that nothing listens for scrape nothing."""
+    alertmanager, address = free_port(), "127.0.0.1:{}".format
+    peers = {"ALERTMANAGER_URL": f"http://{address(alertmanager)}", "PROMETHEUS_URL": f"http://{address(prometheus)}"}
+    own = stack.enter_context(own_platform(directory, postgres=FAST, workers=2, env={**QUICK, **peers}))
+    database = own.server.url("postgres", "fintech")
+    exporters = {job: port for job in EXPORTERS if (port := start_exporter(stack, job, directory, database))}
     (directory / "alert_token").write_text(settings.ALERT_TOKEN)
+    folder = directory / "monitoring"
     render(
-        directory / "monitoring",
-        web_target=f"127.0.0.1:{platform.metrics_port}",
-        worker_target=f"127.0.0.1:{platform.worker_port}",
-        alertmanager_target=f"127.0.0.1:{ports['alertmanager']}",
-        webhook_url=f"{platform.url}/alert",
+        folder,
+        web_target=address(own.platform.metrics_port),
+        worker_target=address(own.platform.worker_port),
+        alertmanager_target=address(alertmanager),
+        webhook_url=f"{own.platform.url}/alert",
         token_file=directory / "alert_token",
+        other_targets={job: address(port) for job, port in {"prometheus": prometheus, **exporters}.items()},
+        probes={"web": f"{own.platform.url}/ready"},
         interval_seconds=1,
         speed=SPEED,
     )
-    targets: dict[str, Any] = {job: {"targets": [f"127.0.0.1:{port}"]} for job, port in ports.items()}
-    if "blackbox" in ports:
-        asked = {"__param_module": "http_200", "__blackbox": f"127.0.0.1:{ports['blackbox']}", "tier": "service"}
-        targets["probe"] = {"targets": [f"{platform.url}/ready"], "labels": asked}
-    for job, target in targets.items():
-        (directory / "monitoring" / "targets" / f"{job}.yml").write_text(json.dumps([target]))
+    first = alertmanager_command(folder, directory / "alertmanager", address(alertmanager))
+    second = prometheus_command(folder, directory / "prometheus", address(prometheus), speed=SPEED)
+    assert first
+    assert second
+    ready = partial(answers, alertmanager, "/-/ready")
+    stack.enter_context(running(first, log=directory / "alertmanager.log", ready=ready))
+    ready = partial(answers, prometheus, "/-/ready")
+    monitoring.enter_context(running(second, log=directory / "prometheus.log", ready=ready))
+    stack.enter_context(Traffic(own))
+    return frozenset(["web", "worker", *exporters, *(["probe"] if "blackbox" in exporters else [])])
 
 
-def start_exporter(stack: ExitStack, job: str, directory: Path) -> int | None:
+def start_exporter(stack: ExitStack, job: str, directory: Path, database: str) -> int | None:
     """Its port, or nothing when it is not installed."""
     if shutil.which(EXPORTERS[job][0]) is None:
         return None
     port = free_port()
     command = [*EXPORTERS[job], f"--web.listen-address=127.0.0.1:{port}"]
-    env = {"DATA_SOURCE_NAME": os.environ["DATABASE_URL"]}
     ready = partial(answers, port, "/metrics")
-    stack.enter_context(running(command, env, log=directory / f"{job}.log", ready=ready))
+    stack.enter_context(running(command, {"DATA_SOURCE_NAME": database}, log=directory / f"{job}.log", ready=ready))
     return port

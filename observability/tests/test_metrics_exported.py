@@ -137,6 +137,12 @@ def test_no_rule_fails_and_every_target_answers(lab: Lab):
     assert [target for target in lab.targets if target["health"] != "up"] == []
 
 
+def test_the_books_agree_and_the_trail_is_whole(lab: Lab):
+    assert set(lab.values("kpi_drift")) == {0}
+    assert set(lab.values("audit_verification_findings")) == {0}
+    assert min(lab.values("audit_tree_size")) > 0
+
+
 # --- Panels ------------------------------------------------------------------------------------------------
 
 

@@ -30,13 +30,14 @@ def record_delivery(
     `size` and `sha256` are of the whole where `body` is only its beginning. Raises psycopg.Error if it is not certain
     that it is stored.
     """
-    is_part = size is not None and size > len(body)
+    size = len(body) if size is None else size
+    is_part = size > len(body)
     kept_sha256 = hashlib.sha256(body).digest() if is_part or sha256 is None else None
     delivery = Delivery(
         source=source,
         body=body,
         sha256=sha256 or kept_sha256,
-        size=size if is_part else len(body),
+        size=size,
         kept_sha256=kept_sha256 if is_part else None,
         content_type=storable(content_type),
         content_encoding=storable(content_encoding),
@@ -59,7 +60,7 @@ def storable(header: str | None) -> str | None:
 def tell_of(delivery: Delivery) -> None:
     """In counters and in the log. The body is decoded once, and only as far as this needs it."""
     metrics.DELIVERIES.labels(delivery.source, "stored" if delivery.complete else "partial").inc()
-    content = payload.read(delivery.body)
+    content = payload.read(bytes(delivery.body))
     if content is not None:
         statuses = content.statuses()
         for status in metrics.STATUSES:

@@ -220,7 +220,9 @@ def test_a_malformed_trace_is_overlooked(header):
 
 
 def test_alerts_are_counted_by_their_own_status_once_they_are_stored():
-    mixed = [{"status": status, "labels": {}} for status in ("firing", "resolved", "resolved", "invented")]
+    mixed: list[dict[str, Any]] = [
+        {"status": status, "labels": {}} for status in ("firing", "resolved", "resolved", "invented")
+    ]
     before = alerts("firing"), alerts("resolved")
     post(alertmanager_body(alerts=mixed))
     post(b"{")

@@ -1,6 +1,7 @@
 """`manage.py alert_source`: who may send alerts, and with which tokens."""
 
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,11 @@ class Command(BaseCommand):
         revoke.add_argument("prefix", help="the token's beginning, such as src_0a1b2c3d")
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
-        run = {"add": self.add, "list": self.list, "rotate": self.rotate, "revoke": self.revoke}[action]
-        run(**{name: options[name] for name in ("name", "cluster", "token_file", "prefix") if name in options})
+        actions: dict[str, Callable[..., None]]
+        actions = {"add": self.add, "list": self.list, "rotate": self.rotate, "revoke": self.revoke}
+        actions[action](
+            **{name: options[name] for name in ("name", "cluster", "token_file", "prefix") if name in options}
+        )
 
     def add(self, *, name: str, cluster: str, token_file: Path | None) -> None:
         try:

@@ -14,10 +14,7 @@ replay.py        all inputs again, in temporary tables
 rebuild.py       what differs, mending it, what an archive carries over
 """
 
-from alerts_audit.projection.projector import projector
+from alerts_audit.projection.projector import project_pending, tick
 from alerts_audit.projection.rebuild import carried_state, diff_rebuild, rebuild
-
-project_pending = projector.project_pending
-tick = projector.tick
 
 __all__ = ["carried_state", "diff_rebuild", "project_pending", "rebuild", "tick"]

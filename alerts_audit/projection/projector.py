@@ -85,7 +85,7 @@ class Projector:
 
     def tick(self) -> int:
         """Look for episodes of which nothing was heard for too long: 1 if there are any, which is an input."""
-        return self._use(lambda connection: in_turn(connection, tick))
+        return self._use(lambda connection: in_turn(connection, let_time_pass))
 
     def is_anything_pending(self) -> bool:
         return self._use(lambda connection: connection.execute(ANYTHING, prepare=True).fetchone()) == (True,)
@@ -221,7 +221,7 @@ def number(connection: Connection, batch: Batch, arrivals: Sequence[Arrival]) ->
     return list(enumerate(arrivals, first))
 
 
-def tick(connection: Connection) -> Batch | None:
+def let_time_pass(connection: Connection) -> Batch | None:
     """An input only if it changes something. It keeps what it goes by, which is no evidence elsewhere."""
     at = now(connection)
     batch = begin(connection)
@@ -236,4 +236,7 @@ def tick(connection: Connection) -> Batch | None:
     return batch
 
 
-projector = Projector()
+_projector = Projector()
+project_pending = _projector.project_pending
+is_anything_pending = _projector.is_anything_pending
+tick = _projector.tick

@@ -12,7 +12,7 @@ import threading
 
 from django.db import connection
 
-from alerts_audit.projection.projector import projector
+from alerts_audit.projection.projector import is_anything_pending, project_pending
 from fintech.problems import DATABASE_AWAY
 
 logger = logging.getLogger("alerts_audit.projection")
@@ -47,9 +47,9 @@ class Prompter:
 
     def _project(self) -> None:
         try:
-            if not projector.project_pending() and projector.is_anything_pending():
+            if not project_pending() and is_anything_pending():
                 self._wanted.wait(PAUSE_SECONDS)
-                projector.project_pending()
+                project_pending()
         except DATABASE_AWAY as error:
             logger.warning("projection_postponed", extra={"error": str(error)[:200]})
         except Exception:

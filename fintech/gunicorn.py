@@ -6,7 +6,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from prometheus_client import Gauge
 
-from fintech import env, metrics
+from fintech import env, metrics, tracing
 
 try:
     from fintech import settings  # a wrong setting stops the start here, with one sentence
@@ -14,6 +14,7 @@ try:
     host, port = env.address("BIND", "127.0.0.1:5000")
     workers = env.integer("WEB_CONCURRENCY", 3, least=1, most=256)
     threads = env.integer("WEB_THREADS", 32, least=1, most=1024)
+    tracing.Options.read()
 except ImproperlyConfigured as error:
     sys.exit(f"error: {error}")
 
@@ -57,6 +58,11 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     from fintech.wsgi import warm_up
 
+    tracing.start("app")
     warm_up()
     # Beside transactions_in_progress it says how near the limit is.
     Gauge("web_threads", "Requests that can be worked on at once.", multiprocess_mode="livesum").set(threads)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    tracing.stop()

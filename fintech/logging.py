@@ -17,13 +17,13 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 from uuid_utils import uuid7
 
+from fintech import tracing
 from fintech.cards import mask_card_numbers
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _SECRETS = re.compile(r"((?:fk|src|tr)_[0-9a-z]{8})_[\w-]+|(Bearer) [^\s\"]+")
 
 # In a JSON text: from there to the end of the error's own message.
@@ -88,8 +88,18 @@ def accept_request_id(header: str | None) -> str:
     return str(uuid7())
 
 
+# Asked every few seconds by programs: nobody looks for their traces.
+PROBED = frozenset(["/health", "/ready", "/metrics"])
+
+
+def caller_of(request: HttpRequest) -> str | None:
+    """The caller's trace, where we make none ourselves."""
+    parent = tracing.parse(request.META.get("HTTP_TRACEPARENT"))
+    return parent[0] if parent else None
+
+
 class RequestLogMiddleware:
-    """Gives each request an id, returns it, and logs the request once it is answered."""
+    """Gives each request an id and a trace, returns the id, and logs the request once it is answered."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -98,8 +108,8 @@ class RequestLogMiddleware:
         start = time.perf_counter()
         identifier = accept_request_id(request.META.get("HTTP_X_REQUEST_ID"))
         request_id.set(identifier)
-        parent = _TRACEPARENT.fullmatch(request.META.get("HTTP_TRACEPARENT", ""))
-        trace_id.set(parent[1] if parent else None)
+        trace = tracing.begin(request.META.get("HTTP_TRACEPARENT")) if request.path not in PROBED else None
+        trace_id.set(trace.trace_id if trace else caller_of(request))
         request.log_fields = {}  # type: ignore[attr-defined]
         response = self.get_response(request)
         response["X-Request-ID"] = identifier
@@ -107,18 +117,26 @@ class RequestLogMiddleware:
             response.setdefault("Content-Length", str(len(response.content)))
             if request.method == "HEAD":
                 response.content = b""
-        match = request.resolver_match
+        method = request.method if request.method in _METHODS else "other"
+        # The route, not the path: a path is whatever the client wrote.
+        route = request.resolver_match.route if request.resolver_match else None
         logger.info(
             "request",
             extra={
-                "method": request.method if request.method in _METHODS else "other",
-                # The route, not the path: a path is whatever the client wrote.
-                "route": match.route if match else None,
+                "method": method,
+                "route": route,
                 "status_code": response.status_code,
                 "duration_ms": round((time.perf_counter() - start) * 1000, 2),
                 **request.log_fields,  # type: ignore[attr-defined]
             },
         )
+        attributes: tracing.Attributes = {
+            "http.request.method": method,
+            "http.route": route or "unknown",
+            "http.response.status_code": response.status_code,
+            "request.id": identifier,
+        }
+        tracing.finish(trace, f"{method} {route or 'unknown'}", attributes, failed=response.status_code >= 500)
         return response
 
 

@@ -23,6 +23,7 @@ import urllib3
 from django.conf import settings
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
+from fintech import tracing
 from fintech.problems import Away
 from payments import metrics
 from payments.breaker import CircuitBreaker
@@ -121,14 +122,19 @@ class Gateway:
         if not self._breaker.allows():
             metrics.OUTCOME["unavailable"].inc()
             return Answer("unavailable", "circuit_open")
-        answer = self._attempt(operation, path, key, body, deadline)
+        with tracing.step(f"gateway {operation}", {"peer.service": "gateway"}, kind="client") as call:
+            answer = self._attempt(operation, path, key, body, deadline, call=call)
+            failed = answer.outcome in ("timeout", "error", "unavailable")
+            call.note({"gateway.outcome": answer.outcome}, failed=failed)
         if answer.outcome in ("timeout", "unavailable"):
             self._breaker.failed()
         else:
             self._breaker.succeeded()
         return answer
 
-    def _attempt(self, operation: str, path: str, key: UUID, body: dict[str, Any], deadline: float) -> Answer:
+    def _attempt(
+        self, operation: str, path: str, key: UUID, body: dict[str, Any], deadline: float, *, call: tracing.AnyStep
+    ) -> Answer:
         start = time.monotonic()
         timeout = max(0.01, min(settings.GATEWAY_TIMEOUT_SECONDS, deadline - start))
         try:
@@ -136,11 +142,18 @@ class Gateway:
                 "POST",
                 self._url + path,
                 body=msgspec.json.encode(body),  # it holds the request's own structures
-                headers={**self._headers, "Content-Type": "application/json", "Idempotency-Key": str(key)},
+                headers={
+                    **self._headers,
+                    **call.headers,
+                    "Content-Type": "application/json",
+                    "Idempotency-Key": str(key),
+                },
                 timeout=urllib3.Timeout(connect=min(1.0, timeout), read=timeout),
             )
             status_code, content = response.status, _content(response.data)
             answer = read_answer(status_code, content)
+            if span := tracing.parse(response.headers.get("traceresponse")):
+                call.note({"gateway.span_id": f"{span[1]:016x}"})
         except (NewConnectionError, ConnectTimeoutError) as error:
             status_code, content = None, type(error).__name__
             answer = Answer("unavailable", "not_reached")

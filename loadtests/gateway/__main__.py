@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from fintech import tracing
 from fintech.env import SettingError, text
 from loadtests.gateway.app import Gateway
 from loadtests.gateway.profile import WrongProfile
@@ -54,6 +55,7 @@ def main() -> None:
         tokens = {"token": text("GATEWAY_TOKEN"), "control_token": text("GATEWAY_CONTROL_TOKEN")}
         store = Store(options.data)
         gateway = Gateway(store, **tokens, log=log)
+        tracing.start("gateway")
     except (SettingError, StoreError, WrongProfile) as error:
         sys.exit(f"error: {error}")
     try:
@@ -62,6 +64,7 @@ def main() -> None:
         sys.exit(f"error: The gateway cannot listen on {options.host}:{options.port}: {error}.")
     finally:
         store.close()
+        tracing.stop()
 
 
 if __name__ == "__main__":

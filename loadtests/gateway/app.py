@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from fintech import tracing
 from loadtests.gateway.orders import BadOrder, Order, check_key, read_object, read_order
 from loadtests.gateway.outcomes import APPROVE, Behaviour, Does, Reply
 from loadtests.gateway.profile import Faults, Profile, WrongProfile
@@ -50,6 +51,28 @@ def drop_connection(request: web.Request) -> web.Response:
     return web.Response()  # aiohttp wants one, finds the connection closed and sends nothing
 
 
+def traced(handler: Handler) -> Handler:
+    """Goes on with the caller's trace, and says so in the answer."""
+
+    async def answer_in_trace(request: web.Request) -> web.Response:
+        trace = tracing.begin(request.headers.get("traceparent"))
+        response = await handler(request)
+        dropped = request.transport is None or request.transport.is_closing()
+        route = request.match_info.route.resource
+        attributes: tracing.Attributes = {
+            "http.request.method": request.method,
+            "http.route": route.canonical if route else "unknown",
+            "http.response.status_code": response.status,
+        }
+        name = f"{request.method} {attributes['http.route']}"
+        tracing.finish(trace, name, attributes, failed=dropped or response.status >= 500)
+        if trace is not None:
+            response.headers["traceresponse"] = trace.traceresponse
+        return response
+
+    return answer_in_trace
+
+
 class Gateway:
     def __init__(self, store: Store, *, token: str, control_token: str, log: Callable[..., None]) -> None:
         self.store = store
@@ -81,7 +104,7 @@ class Gateway:
         """Lets in who holds the token, and turns what can go wrong inside into an answer."""
         expected = self._control_bearer if control else self._bearer
 
-        async def guarded(request: web.Request) -> web.Response:
+        async def answer_or_refuse(request: web.Request) -> web.Response:
             given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
             if not hmac.compare_digest(given, expected):
                 return problem(401, "error", "unauthorized")
@@ -95,7 +118,7 @@ class Gateway:
                 # No promise: what this key did before cannot be read.
                 return problem(503, "unavailable", "storage_unavailable")
 
-        return guarded
+        return traced(answer_or_refuse)
 
     # Charges and refunds
 

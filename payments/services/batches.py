@@ -11,6 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
+from fintech import tracing
 from fintech.problems import DATABASE_AWAY, Problem, database_away
 from payments import metrics
 from payments.fraud import count_verdict
@@ -100,7 +101,8 @@ def create_batch(*, principal: Principal, items: Sequence[BatchItem | Problem]) 
 def _store(principal: Principal, pendings: list[Pending]) -> list[Pending]:
     """T1. The payments that are new; the others lost their key to an earlier request, or to an earlier item."""
     lease = settings.BATCH_DEADLINE_SECONDS + settings.LEASE_SECONDS
-    times = writer.store([stored_row(pending, principal, lease) for pending in pendings])
+    with tracing.step("T1", tracing.DATABASE, kind="client"):
+        times = writer.store([stored_row(pending, principal, lease) for pending in pendings])
     for pending in pendings:
         pending.created_at = times.get(pending.id)
     stored = [pending for pending in pendings if pending.created_at is not None]
@@ -121,7 +123,8 @@ def _charge_and_settle(principal: Principal, stored: list[Pending], deadline: fl
             to_charge.append(pending)
     connection.close()  # the gateway may take seconds
     run = _Run(to_charge, principal)
-    wait([_threads.submit(run.work) for _ in range(run.size)], timeout=max(0.0, deadline - time.monotonic()))
+    with tracing.step("gateway charges"):
+        wait([_threads.submit(run.work) for _ in range(run.size)], timeout=max(0.0, deadline - time.monotonic()))
     untried = run.close()
     for payment in settle_payments(principal, run.answered):
         replies[payment.id] = first_reply(payment, location_of(payment.id))

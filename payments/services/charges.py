@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connection
 from uuid_utils.compat import uuid7
 
+from fintech import tracing
 from fintech.logging import request_id
 from fintech.problems import DATABASE_AWAY
 from payments import metrics
@@ -90,8 +91,10 @@ def create_payment(*, principal: Principal, key: str, body: PaymentInput) -> Rep
     Raises Problem for what the client did, and a database error only before anything was charged.
     """
     with metrics.IN_PROGRESS.track_inprogress():
-        pending = Pending.of(principal, key, body)
-        stored = writer.store([stored_row(pending, principal, settings.LEASE_SECONDS)])
+        with tracing.step("fraud"):
+            pending = Pending.of(principal, key, body)
+        with tracing.step("T1", tracing.DATABASE, kind="client"):
+            stored = writer.store([stored_row(pending, principal, settings.LEASE_SECONDS)])
         if pending.id not in stored:
             return replay_payment(principal.merchant_id, key, body)
         metrics.RESULT["new"].inc()
@@ -130,16 +133,20 @@ def settle_payments(principal: Principal, answered: Sequence[tuple[Pending, Answ
     unknown = [
         unknown_row(pending.id, pending.lease_token, answer) for pending, answer in answered if not answer.is_known
     ]
+    if unknown or any(row["status"] == "failed" for row in known):
+        tracing.keep()
     settled: dict[UUID, datetime] = {}
     try:
-        if known:
-            settled = writer.settle(known)
-        if unknown:
-            writer.mark_unknown(unknown)
+        with tracing.step("T2", tracing.DATABASE, kind="client"):
+            if known:
+                settled = writer.settle(known)
+            if unknown:
+                writer.mark_unknown(unknown)
     except Exception as error:
         trace = None if isinstance(error, psycopg.Error) else error
         extra = {"payments": len(answered), "error": type(error).__name__}
         logger.warning("settle_failed", exc_info=trace, extra=extra)
+        tracing.keep()
     stored = _find([pending.id for pending, answer in answered if answer.is_known and pending.id not in settled])
     return [
         _show_settled(pending, answer, settled.get(pending.id), stored.get(pending.id)) for pending, answer in answered

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.db.transaction import atomic, on_commit
 from uuid_utils.compat import uuid7
 
+from fintech import tracing
 from fintech.logging import request_id
 from fintech.problems import DATABASE_AWAY, Problem
 from payments import metrics
@@ -45,7 +46,8 @@ def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: Ref
     Raises Problem: 404 no such transaction, 409 it did not succeed, 422 more than is left.
     """
     try:
-        reserved = _reserve(merchant_id, transaction_id, key, body, actor)
+        with tracing.step("reserve", tracing.DATABASE, kind="client"):
+            reserved = _reserve(merchant_id, transaction_id, key, body, actor)
     except _KeyTaken:
         return replay_refund(merchant_id, key, transaction_id, body)
     metrics.RESULT["new"].inc()
@@ -55,12 +57,15 @@ def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: Ref
         refund.id, charge=transaction_id, amount=refund.amount, currency=refund.transaction.currency
     )
     try:
-        refund = settle_refund(refund.id, reserved.lease_token, answer, actor=actor)
+        with tracing.step("settle", tracing.DATABASE, kind="client"):
+            refund = settle_refund(refund.id, reserved.lease_token, answer, actor=actor)
     except Exception as error:  # no 5xx any more: the money may have moved, and the resolver clears it up
         trace = None if isinstance(error, DATABASE_AWAY) else error
         extra = {"refund": str(refund.id), "error": type(error).__name__}
         logger.warning("settle_failed", exc_info=trace, extra=extra)
         refund.status = Refund.Status.UNKNOWN
+    if refund.status in (Refund.Status.FAILED, Refund.Status.UNKNOWN):
+        tracing.keep()
     return first_reply(show_refund(refund), location_of(transaction_id) + "/refunds", answer.seconds)
 
 

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 
+from fintech import tracing
 from payments.gateway import Answer, gateway
 from payments.models import Event, Transaction, Unresolved
 from payments.services.charges import fee_of, settled_row
@@ -64,7 +65,8 @@ def resolve_due(threads: ThreadPoolExecutor) -> int:
 
 def _resolve_in_thread(lease: Lease) -> None:
     try:
-        resolve_one(lease)
+        with tracing.task("resolve", {"attempt": lease.attempts}):
+            resolve_one(lease)
     finally:
         connection.close()  # this thread's own, which no request ends
 

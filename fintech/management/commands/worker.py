@@ -8,7 +8,7 @@ from wsgiref.simple_server import WSGIServer
 from django.core.management.base import BaseCommand, CommandError
 from prometheus_client import REGISTRY, disable_created_metrics, generate_latest
 
-from fintech import env, metrics, metrics_server
+from fintech import env, metrics, metrics_server, tracing
 from fintech.jobs import Worker
 
 
@@ -20,6 +20,7 @@ class Command(BaseCommand):
             metrics.claim("worker", shared=False)
             address = env.address("WORKER_METRICS_BIND", "127.0.0.1:9465")
             server = metrics_server.listen(address, lambda: generate_latest(REGISTRY))
+            tracing.start("worker")
         except (env.SettingError, OSError) as error:
             raise CommandError(f"the worker cannot start: {error}") from None
         disable_created_metrics()  # the web's merged metrics have no such series either
@@ -28,6 +29,7 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: worker.stop.set())
         threading.Thread(target=serve_metrics, args=[server, worker], daemon=True).start()
         worker.run()
+        tracing.stop()
 
 
 def serve_metrics(server: WSGIServer, worker: Worker) -> None:

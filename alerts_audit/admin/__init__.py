@@ -5,8 +5,9 @@ deliveries   what was sent
 gaps         what never arrived
 seal         checkpoints, verifications, archives
 people       who looked at it, what was said, access tokens
+sources      who may send
 """
 
-from alerts_audit.admin import deliveries, episodes, gaps, people, seal
+from alerts_audit.admin import deliveries, episodes, gaps, people, seal, sources
 
-__all__ = ["deliveries", "episodes", "gaps", "people", "seal"]
+__all__ = ["deliveries", "episodes", "gaps", "people", "seal", "sources"]

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from alerts_audit import payload
-from alerts_audit.admin.recorded import RecordedAdmin
+from alerts_audit.admin.recorded import ProvableAdmin
 from alerts_audit.models import READABLE_IN_LISTS, Delivery, DeliveryQuerySet, Envelope, Source
 from fintech.changelists import start_of_page
 from fintech.display import show_badge, show_time
@@ -64,7 +64,7 @@ class SourceFilter(ChoiceFilter):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(RecordedAdmin):
+class DeliveryAdmin(ProvableAdmin):
     list_display = ["received", "status", "alerts", "receiver", "source", "size", "id"]
     list_select_related = ["envelope"]
     list_filter = [ReadFilter, SourceFilter]

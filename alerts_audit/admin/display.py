@@ -29,14 +29,12 @@ REVIEW_TITLES = {
 
 
 def show_duration(length: timedelta) -> str:
-    """Two units, such as 2 d 3 h, 10 min 5 s."""
+    """Two units, such as 2 d 3 h, 10 min 5 s; the second only if it is not 0."""
     seconds = int(length.total_seconds())
-    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
+    units = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
+    while len(units) > 1 and not units[0][0]:
+        del units[0]
+    return " ".join(f"{number} {unit}" for number, unit in units[:2] if number or len(units) == 1)
 
 
 def shorten(text: str, longest: int = LONGEST_SHOWN) -> str:

@@ -31,7 +31,7 @@ from alerts_audit.lists import Criteria, page_of_episodes, query_of
 from alerts_audit.models import Episode
 from alerts_audit.reviews.services import ReviewError, acknowledge_many, review
 from fintech.changelists import KeysetChangeList
-from fintech.display import page_of, show_badge, show_code, show_time
+from fintech.display import page_of, show_badge, show_code, show_time, show_whole
 from fintech.filters import ChoiceFilter
 
 PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
@@ -316,7 +316,7 @@ class EpisodeAdmin(RecordedAdmin):
 
     @display(description="Duration")
     def duration_shown(self, episode: Episode) -> str:
-        return show_duration(duration(episode))
+        return show_whole(show_duration(duration(episode)))
 
     @display(description="Acknowledged by")
     def acknowledged_by(self, episode: Episode) -> str:

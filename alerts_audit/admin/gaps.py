@@ -8,10 +8,10 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from alerts_audit.admin.display import shorten, show_duration, show_labels
-from alerts_audit.admin.recorded import RecordedAdmin
+from alerts_audit.admin.recorded import ProvableAdmin
 from alerts_audit.models import Delivery, Gap
 from fintech.changelists import KeysetChangeList
-from fintech.display import link_to, show_badge, show_json, show_time
+from fintech.display import link_to, show_badge, show_json, show_time, show_whole
 from fintech.filters import ChoiceFilter
 
 MOST_OPEN = 200
@@ -49,7 +49,7 @@ class GapChangeList(KeysetChangeList):
 
 
 @admin.register(Gap)
-class GapAdmin(RecordedAdmin):
+class GapAdmin(ProvableAdmin):
     list_display = ["state_shown", "reason_shown", "about", "source", "began", "ended", "length"]
     list_display_links = ["about"]
     list_filter = [StateFilter, ReasonFilter]
@@ -103,7 +103,7 @@ class GapAdmin(RecordedAdmin):
     @display(description="Length")
     def length(self, gap: Gap) -> str | None:
         closing = closing_of(gap)
-        return show_duration(closing.until - gap.since) if closing and closing.until else None
+        return show_whole(show_duration(closing.until - gap.since)) if closing and closing.until else None
 
     @display(description="Noticed (UTC)")
     def noticed(self, gap: Gap) -> str:

@@ -13,7 +13,7 @@ from unfold.decorators import action, display
 
 from alerts_audit.access import issue_token, revoke_token
 from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, shorten, show_link
-from alerts_audit.admin.recorded import RecordedAdmin
+from alerts_audit.admin.recorded import ProvableAdmin, RecordedAdmin
 from alerts_audit.models import AccessToken, Episode, Review, View
 from fintech.changelists import KeptAdmin
 from fintech.display import link_to, page_of, show_badge, show_code, show_time
@@ -37,7 +37,7 @@ class ViewAdmin(RecordedAdmin):
 
 
 @admin.register(Review)
-class ReviewAdmin(RecordedAdmin):
+class ReviewAdmin(ProvableAdmin):
     list_display = ["said_at", "kind_shown", "author", "said", "episode"]
     list_display_links = ["said_at"]
     fields = [("said_at", "author"), "kind_shown", "said", "episode"]

@@ -74,6 +74,7 @@ def _transitions(detail: Detail) -> Iterator[Entry]:
             text=transition.note,
             delivery=delivery,
             delivery_link=page_of(Delivery, delivery.pk) if delivery else None,
+            proof_link=proof_of(Leaf.Kind.DELIVERY, delivery.pk) if delivery else None,
             seal=detail.seals[Leaf.Kind.DELIVERY, delivery.pk] if delivery else Sealed(),
         )
 
@@ -91,8 +92,13 @@ def _reviews(detail: Detail) -> Iterator[Entry]:
             by=review.author,
             text=review.text or None,
             link=web_address(review.text) if review.kind == Review.Kind.INCIDENT else None,
+            proof_link=proof_of(Leaf.Kind.REVIEW, review.pk),
             seal=detail.seals[Leaf.Kind.REVIEW, review.pk],
         )
+
+
+def proof_of(kind: str, ref: int) -> str:
+    return reverse(f"admin:alerts_audit_{kind}_proof", args=[ref])
 
 
 # --- Where to look further -----------------------------------------------------------------------------------

@@ -78,7 +78,9 @@ class Episode(models.Model):
 
     id = models.BigIntegerField(primary_key=True)  # dense, in the order in which episodes were opened
     key = models.UUIDField(unique=True, help_text="Made from the identity and the input that opened it.")
-    identity = models.ForeignKey(Identity, on_delete=models.DO_NOTHING, db_constraint=False, related_name="episodes")
+    identity = models.ForeignKey(
+        Identity, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="episodes"
+    )
     state = models.CharField(max_length=10, choices=State.choices)
     alertname = models.TextField()
     severity = models.TextField()

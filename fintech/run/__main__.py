@@ -116,6 +116,9 @@ class Run:
                 f" {self.layout.tools}, without root."
             )
         chosen += monitoring
+        for name, address in programs.monitoring_addresses(self.layout, monitoring).items():
+            if f"{name}_FILE" not in self.environment:
+                self.environment.setdefault(name, address)
         if self.with_load:
             chosen.append(programs.load_program(self.layout))
         return chosen

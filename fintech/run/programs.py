@@ -92,6 +92,12 @@ def monitoring_programs(layout: Layout, environment: Mapping[str, str]) -> list[
     return found
 
 
+def monitoring_addresses(layout: Layout, programs: list[Program]) -> dict[str, str]:
+    """Where the worker asks what fired: only what is started can answer."""
+    ports = {"alertmanager": layout.ports.alertmanager, "prometheus": layout.ports.prometheus}
+    return {f"{program.name.upper()}_URL": layout.url(ports[program.name]) for program in programs}
+
+
 def load_program(layout: Layout) -> Program:
     """Steady traffic; LOAD_USERS and LOAD_RATE are the locustfile's own settings."""
     locust = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--only-summary"]

@@ -114,6 +114,13 @@ def test_secrets_are_for_their_owner_alone(running, layout):
         assert path.read_text().strip() not in configuration
 
 
+@pytest.mark.skipif(not shutil.which("prometheus-alertmanager"), reason="Alertmanager is not installed")
+def test_the_worker_asks_what_fired(running, layout):
+    name = 'alert_poll_errors_total{kind="alertmanager",source="alertmanager"}'
+
+    wait_until(lambda: name in scrape(layout.ports.worker), 30, "the worker has asked Alertmanager")
+
+
 def test_a_payment_goes_through_and_is_counted(running, layout):
     reply = pay(layout, "first")
 

@@ -560,6 +560,7 @@ class Migration(migrations.Migration):
             name="identity",
             field=models.ForeignKey(
                 db_constraint=False,
+                db_index=False,
                 on_delete=django.db.models.deletion.DO_NOTHING,
                 related_name="episodes",
                 to="alerts_audit.identity",

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+
+import msgspec
 
 from alerts_audit.projection import machine, reading
 from alerts_audit.projection.reading import Reading, Unreadable, Word
@@ -33,27 +34,30 @@ class Arrival:
         return self.size > len(self.body)
 
 
-@dataclass(slots=True)
-class Record:
+class Record(msgspec.Struct, gc=False):
     """A row of the episodes."""
 
     id: int
-    key: UUID
+    key: str  # a UUID in hexadecimal
     identity_id: int
     episode: machine.Episode
     alertname: str
     severity: str
-    summary: str
-    annotations: dict[str, str]
-    generator_url: str
-    opened_input: int
     last_input: int
     deliveries: int
-    is_new: bool = True
+    opening: "Opening | None" = None  # of one that is new
 
 
-@dataclass(slots=True)
-class Known:
+class Opening(msgspec.Struct, gc=False):
+    """What an episode keeps of its first delivery. One that an observation opened again has none of it."""
+
+    input: int
+    summary: str = ""
+    annotations: dict[str, str] = {}
+    generator_url: str = ""
+
+
+class Known(msgspec.Struct, gc=False):
     """An identity and its latest episode."""
 
     id: int
@@ -73,24 +77,24 @@ class Numbers:
 
 @dataclass(slots=True)
 class Cause:
-    """The input that is being used, and what a log line tells of it."""
+    """The input that is being used, and what a log line tells of it. `openings` counts those of each identity."""
 
     number: int
     at: datetime
-    kind: str
     arrival: Arrival | None = None
     reading: Reading | None = None
     openings: dict[bytes, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Told:
-    """A transition, for the log."""
+class Told(msgspec.Struct, gc=False):
+    """A transition."""
 
+    id: int
     cause: Cause
     record: Record
     from_state: str | None
     to_state: str
+    note: str | None
 
 
 @dataclass
@@ -100,9 +104,8 @@ class Batch:
     numbers: Numbers
     known: dict[bytes, Known] = field(default_factory=dict)
     envelopes: list[dict[str, Any]] = field(default_factory=list)
-    identities: list[dict[str, Any]] = field(default_factory=list)
+    identities: list[tuple[int, str, Word]] = field(default_factory=list)
     changed: dict[int, Record] = field(default_factory=dict)
-    transitions: list[dict[str, Any]] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     used: list[tuple[Arrival, Reading | str]] = field(default_factory=list)
     inputs: int = 0
@@ -115,7 +118,7 @@ class Batch:
         if isinstance(content, str):
             self.envelopes.append(quarantined(number, arrival.ref, content))
             return
-        cause = Cause(number, arrival.at, "delivery", arrival, content)
+        cause = Cause(number, arrival.at, arrival, content)
         self.envelopes.append(envelope(number, arrival.ref, content))
         for word in content.words:
             known = self.known.get(word.identity) or self.introduce(word, arrival.cluster)
@@ -127,17 +130,7 @@ class Batch:
         """An identity that nobody has heard of before."""
         self.numbers.identity += 1
         known = self.known[word.identity] = Known(self.numbers.identity, word.identity)
-        self.identities.append(
-            {
-                "id": known.id,
-                "sha256": word.identity.hex(),
-                "cluster": cluster,
-                "labels": word.labels,
-                "alertname": word.alertname,
-                "severity": word.severity,
-                "fingerprint": word.fingerprint,
-            }
-        )
+        self.identities.append((known.id, cluster, word))
         return known
 
     # --- observations and ticks
@@ -165,21 +158,19 @@ class Batch:
 
     def open(self, cause: Cause, known: Known, episode: machine.Episode, word: Word | None) -> Record:
         self.numbers.episode += 1
-        before = known.latest
+        opening = Opening(cause.number)
+        if word is not None:
+            opening = Opening(cause.number, word.summary, word.annotations, word.generator_url)
         record = Record(
             id=self.numbers.episode,
             key=self.key(cause, known.sha256),
             identity_id=known.id,
             episode=episode,
-            # Without a delivery it is an observation that opens it again.
-            alertname=word.alertname if word else before.alertname if before else "",
-            severity=word.severity if word else before.severity if before else "",
-            summary=word.summary if word else before.summary if before else "",
-            annotations=word.annotations if word else before.annotations if before else {},
-            generator_url=word.generator_url if word else before.generator_url if before else "",
-            opened_input=cause.number,
+            alertname=word.alertname if word else known.latest.alertname if known.latest else "",
+            severity=word.severity if word else known.latest.severity if known.latest else "",
             last_input=cause.number,
             deliveries=1 if word else 0,
+            opening=opening,
         )
         self.changed[record.id] = record
         return record
@@ -195,34 +186,19 @@ class Batch:
         record.last_input = cause.number
         self.changed[record.id] = record
 
-    def key(self, cause: Cause, identity: bytes) -> UUID:
+    def key(self, cause: Cause, identity: bytes) -> str:
         """Of a new episode: from its identity and the input that opens it, so that a rebuild finds it again."""
         place = cause.openings.get(identity, 0)  # one delivery may open two, one after the other
         cause.openings[identity] = place + 1
-        digest = bytearray(hashlib.sha256(b"%b %d %d" % (identity, cause.number, place)).digest()[:16])
-        digest[6] = digest[6] & 0x0F | 0x80  # RFC 9562: version 8 is made in its owner's own way
-        digest[8] = digest[8] & 0x3F | 0x80
-        return UUID(bytes=bytes(digest))
+        digest = hashlib.sha256(b"%b %d %d" % (identity, cause.number, place)).hexdigest()
+        # RFC 9562, version 8: made in its owner's own way.
+        return f"{digest[:12]}8{digest[13:16]}{'89ab'[int(digest[16], 16) & 3]}{digest[17:32]}"
 
     def add_transition(self, cause: Cause, record: Record | None, step: machine.Step) -> None:
         assert record is not None
         assert step.to_state is not None
         self.numbers.transition += 1
-        arrival = cause.arrival
-        self.transitions.append(
-            {
-                "id": self.numbers.transition,
-                "episode_id": record.id,
-                "input_number": cause.number,
-                "from_state": step.from_state,
-                "to_state": step.to_state,
-                "at": cause.at,
-                "source": arrival.source if arrival else None,
-                "delivery_id": arrival.ref if arrival and cause.kind == "delivery" else None,
-                "note": step.note,
-            }
-        )
-        self.told.append(Told(cause, record, step.from_state, step.to_state))
+        self.told.append(Told(self.numbers.transition, cause, record, step.from_state, step.to_state, step.note))
 
 
 # --- Rows --------------------------------------------------------------------------------------------------------

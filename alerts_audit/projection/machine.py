@@ -10,7 +10,7 @@ source said before is remembered by source, and a peer that lags behind cannot u
 
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -38,7 +38,7 @@ LAGGING: Final = timedelta(minutes=10)
 AGAIN: Final = timedelta(seconds=20)
 
 
-class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+class Told(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What one source said of one episode."""
 
     fired: bool = False
@@ -47,7 +47,7 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     doubted_at: datetime | None = None  # it said "firing" after the end, and may only be lagging behind
 
 
-class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
+class Memory(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What later words are measured by. Kept with the episode, as JSON."""
 
     newest_start: datetime | None = None  # of those told of this episode
@@ -60,7 +60,7 @@ class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
     suppressed: dict[str, list[str]] = {}
 
 
-class Episode(msgspec.Struct, frozen=True):
+class Episode(msgspec.Struct, frozen=True, gc=False):
     state: str
     starts_at: datetime
     ends_at: datetime | None
@@ -74,7 +74,7 @@ class Episode(msgspec.Struct, frozen=True):
         return self.state == FIRING
 
 
-class Said(msgspec.Struct, frozen=True):
+class Said(msgspec.Struct, frozen=True, gc=False):
     """One alert of a delivery. Times that nobody can use are None."""
 
     source: str
@@ -84,7 +84,7 @@ class Said(msgspec.Struct, frozen=True):
     ends_at: datetime | None
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """What one Alertmanager knew of an identity when it was asked for all its alerts."""
 
     source: str
@@ -94,7 +94,7 @@ class Seen(msgspec.Struct, frozen=True):
     suppressed_by: list[str] = []
 
 
-class Tick(msgspec.Struct, frozen=True):
+class Tick(msgspec.Struct, frozen=True, gc=False):
     """Time has passed, and what Alertmanager was seen to know of this identity in the meantime."""
 
     at: datetime
@@ -107,13 +107,15 @@ class Tick(msgspec.Struct, frozen=True):
     absent_until: datetime | None = None
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True, gc=False):
     episode: Episode
     begins: bool = False
     from_state: str | None = None
     to_state: str | None = None  # None: the state is as it was
     note: str | None = None
 
+
+# gc=False on all of these: they never form a cycle, and thousands of them would wake the collector again and again.
 
 T = TypeVar("T")
 replace = msgspec.structs.replace

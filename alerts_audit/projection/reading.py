@@ -30,7 +30,7 @@ class Unreadable(ValueError):
     """It is no payload of Alertmanager's; the message says why, for people."""
 
 
-class Alert(msgspec.Struct, rename="camel"):
+class Alert(msgspec.Struct, rename="camel", gc=False):
     labels: dict[str, str]
     annotations: dict[str, str] = {}
     status: str = ""
@@ -51,7 +51,7 @@ class Webhook(msgspec.Struct, rename="camel"):
     truncated_alerts: int = 0
 
 
-class Word(msgspec.Struct, frozen=True):
+class Word(msgspec.Struct, frozen=True, gc=False):
     """One alert of a delivery: whose it is, and what it says."""
 
     identity: bytes

@@ -2,6 +2,7 @@
 
 import logging
 from typing import Any
+from uuid import UUID
 
 from alerts_audit.payload import LONGEST_TEXT
 from alerts_audit.projection.batch import Batch, Told
@@ -20,7 +21,7 @@ def log_fields(told: Told) -> dict[str, Any]:
         "kind": "transition",
         "alertname": record.alertname,
         "severity": record.severity,
-        "episode": str(record.key),
+        "episode": str(UUID(record.key)),
         "from_state": told.from_state,
         "to_state": told.to_state,
         "input": cause.number,

@@ -30,7 +30,7 @@ def use_observation(connection: Connection, batch: Batch, number: int, arrival: 
     seen = read_observation(arrival)
     tables.load_open(connection, batch, tables.OF_CLUSTER, arrival.cluster)
     tables.load(connection, batch, seen)
-    cause = Cause(number, arrival.at, "observation", arrival)
+    cause = Cause(number, arrival.at, arrival)
     nothing = machine.Seen(arrival.source, arrival.at, False)
     for known in list(batch.known.values()):
         batch.see(cause, known, seen.get(known.sha256, nothing))
@@ -73,7 +73,7 @@ def use_tick(connection: Connection, batch: Batch, number: int, at: datetime) ->
     if not quiet:
         return None
     polls = read_polls(connection)
-    cause = Cause(number, at, "tick")
+    cause = Cause(number, at)
     for known, cluster in quiet:
         facts = facts_of(known, polls.get(cluster, {}))
         if batch.tick(cause, known, context.tick(at, facts)):
@@ -85,7 +85,7 @@ def repeat_tick(connection: Connection, batch: Batch, number: int, at: datetime,
     """The same in a rebuild: by what it went by then."""
     context = msgspec.convert(kept, TickContext)
     tables.load(connection, batch, map(bytes.fromhex, context.facts))
-    cause = Cause(number, at, "tick")
+    cause = Cause(number, at)
     for name, facts in context.facts.items():
         if known := batch.known.get(bytes.fromhex(name)):
             batch.tick(cause, known, context.tick(at, facts))

@@ -1,10 +1,11 @@
-"""The one statement that keeps a delivery, over a connection of its own.
+"""The one statement that keeps a delivery, over connections of its own.
 
 Apart from the pool, an alert neither queues behind the admin's queries nor waits until a pool gives up on a database
 that is away, and no transaction of the caller's can take it back.
 """
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from fintech.connection import hung_up, open_connection
 
 # Together with the connection's own timeouts: the longest that a sender waits for its 503.
 WAIT_SECONDS = 3
+MOST_CONNECTIONS = 4
 
 FIELDS = (
     "source",
@@ -33,38 +35,38 @@ INSERT = (
 
 
 class Recorder:
-    """One a process; threads take turns."""
+    """One a process; its threads share a few connections, so that a large body does not hold up the small ones."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._connection: psycopg.Connection[Any] | None = None
+        self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._idle: list[psycopg.Connection[Any]] = []
 
     def insert(self, delivery: Delivery) -> None:
         """Commit it, and give it its id and its time. Raises psycopg.Error if that is not certain."""
-        if not self._lock.acquire(timeout=WAIT_SECONDS):
-            raise psycopg.OperationalError("the delivery before this one is still being stored")
+        if not self._places.acquire(timeout=WAIT_SECONDS):
+            raise psycopg.OperationalError("the deliveries before this one are still being stored")
         try:
-            values = {name: getattr(delivery, name) for name in FIELDS}
-            row = self._connected().execute(INSERT, values, prepare=True).fetchone()
-            assert row is not None
-            delivery.pk, delivery.received_at = row
-        except BaseException:
-            self._disconnect()
-            raise
+            connection = self._take_connection()
+            try:
+                values = {name: getattr(delivery, name) for name in FIELDS}
+                row = connection.execute(INSERT, values, prepare=True).fetchone()
+                assert row is not None
+                delivery.pk, delivery.received_at = row
+            except BaseException:
+                connection.close()
+                raise
+            self._idle.append(connection)
         finally:
-            self._lock.release()
+            self._places.release()
 
-    def _connected(self) -> psycopg.Connection[Any]:
-        if self._connection is not None and hung_up(self._connection):
-            self._disconnect()
-        if self._connection is None:
-            self._connection = open_connection("alerts")
-        return self._connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+    def _take_connection(self) -> psycopg.Connection[Any]:
+        with suppress(IndexError):  # none is idle
+            while True:
+                connection = self._idle.pop()
+                if not hung_up(connection):
+                    return connection
+                connection.close()
+        return open_connection("alerts")
 
 
 recorder = Recorder()

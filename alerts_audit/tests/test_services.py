@@ -1,5 +1,7 @@
 import hashlib
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -7,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from alerts_audit.models import Delivery
-from alerts_audit.recorder import recorder
+from alerts_audit.recorder import MOST_CONNECTIONS, recorder
 from alerts_audit.services import record_delivery
 from alerts_audit.tests.payloads import READABLE, UNREADABLE, alertmanager_body
 
@@ -49,10 +51,23 @@ def test_a_delivery_that_cannot_be_stored_leaves_the_way_free_for_the_next():
     assert record(b"{}").pk
 
 
-def test_who_waits_too_long_for_the_one_before_gives_up(monkeypatch):
+def test_who_waits_too_long_for_those_before_gives_up(monkeypatch):
     monkeypatch.setattr("alerts_audit.recorder.WAIT_SECONDS", 0.01)
-    with recorder._lock, pytest.raises(psycopg.OperationalError, match="still being stored"):
-        record(b"{}")
+    with ExitStack() as stack:
+        for _ in range(MOST_CONNECTIONS):
+            stack.enter_context(recorder._places)
+        with pytest.raises(psycopg.OperationalError, match="still being stored"):
+            record(b"{}")
+
+    assert record(b"{}").pk
+
+
+def test_many_at_once_share_a_few_connections():
+    with ThreadPoolExecutor(16) as threads:
+        deliveries = list(threads.map(lambda _: record(b"{}").pk, range(64)))
+
+    assert len(set(deliveries)) == 64
+    assert 1 <= len(recorder._idle) <= MOST_CONNECTIONS
 
 
 def test_the_time_is_the_databases():

@@ -53,10 +53,12 @@ EXPORTERS = {
 class Lab:
     """A Prometheus that holds half a minute of traffic, which ended at `until` (seconds since 1970).
 
-    `jobs` were scraped; `metrics` are the names of all series; `rules` and `targets` are as they were at the end.
+    `directory` has the programs' logs; `jobs` were scraped; `metrics` are the names of all series; `rules` and
+    `targets` are as they were at the end.
     """
 
     port: int
+    directory: Path
     until: float
     jobs: frozenset[str]
     metrics: frozenset[str]
@@ -137,6 +139,7 @@ def running_lab(directory: Path) -> Iterator[Lab]:
             time.sleep(TRAFFIC_SECONDS)
             lab = Lab(
                 port=prometheus,
+                directory=directory,
                 until=time.time(),
                 jobs=jobs,
                 metrics=frozenset(ask(prometheus, "label/__name__/values")),

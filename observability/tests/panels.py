@@ -27,6 +27,7 @@ EMPTY = {
     "application: Server errors by view": "the lab makes no answer with 5xx",
     "application: Errors by kind": "no statement fails in the lab",
     "infrastructure: Targets down": "everything is up",
+    "logs: Requests that failed": "the lab makes no answer with 5xx",
 }
 
 
@@ -70,8 +71,9 @@ class Panel:
     @property
     def has_data(self) -> bool:
         """Whether the tests see it show something."""
-        in_prometheus = self.source == "prometheus"
-        return in_prometheus and not all(query.is_empty or query.is_foreign for query in self.queries)
+        if self.source == "loki":
+            return not all(query.is_empty for query in self.queries)
+        return not all(query.is_empty or query.is_foreign for query in self.queries)
 
 
 def panels_of(dashboard: str) -> Iterator[Panel]:

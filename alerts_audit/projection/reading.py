@@ -77,12 +77,8 @@ class Word(msgspec.Struct, frozen=True, gc=False):
 class Reading(msgspec.Struct, frozen=True):
     webhook: Webhook
     words: list[Word]
+    receiver: str
     repaired: str | None
-
-    @property
-    def receiver(self) -> str:
-        """As it is configured: Alertmanager sends it escaped, as a regular expression."""
-        return re.sub(r"\\([\\.+*?()|\[\]{}^$])", r"\1", self.webhook.receiver)
 
     @property
     def truncated(self) -> int:
@@ -110,7 +106,12 @@ def read(body: bytes, *, source: str, cluster: str, at: datetime) -> Reading:
         read_alert(alert, webhook.status, source=source, cluster=cluster, at=at, repairs=repairs)
         for alert in webhook.alerts
     ]
-    return Reading(webhook, words, "; ".join(sorted(repairs)) or None)
+    return Reading(webhook, words, unescape(webhook.receiver), "; ".join(sorted(repairs)) or None)
+
+
+def unescape(receiver: str) -> str:
+    """As it is configured: Alertmanager sends it escaped, as a regular expression."""
+    return re.sub(r"\\([\\.+*?()|\[\]{}^$])", r"\1", receiver)
 
 
 def decode(body: bytes, repairs: set[str]) -> Webhook:

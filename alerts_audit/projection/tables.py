@@ -30,7 +30,9 @@ FROM alerts_audit_identity AS identity
 LEFT JOIN LATERAL (
     SELECT * FROM alerts_audit_episode WHERE identity_id = identity.id ORDER BY id DESC LIMIT 1
 ) AS episode ON true
-WHERE identity.sha256 = ANY(%s)
+WHERE identity.sha256 IN (
+    SELECT substring(%(hashes)s FROM place * 32 + 1 FOR 32) FROM generate_series(0, %(count)s - 1) AS place
+)
 """  # noqa: S608 - columns of our own
 LOAD_OPEN = f"""
 SELECT {STATE}, identity.cluster
@@ -83,9 +85,10 @@ def last_numbers(connection: Connection, last_input: int) -> Numbers:
 
 def load(connection: Connection, batch: Batch, hashes: Iterable[bytes]) -> None:
     """The identities that are known already, each with its latest episode."""
-    wanted = list(set(hashes) - batch.known.keys())
-    if wanted:
-        for row in connection.execute(LOAD, [wanted], binary=True):
+    wanted = set(hashes) - batch.known.keys()
+    if wanted:  # one value instead of an array of thousands, which takes longer to make than to look up
+        values = {"hashes": b"".join(wanted), "count": len(wanted)}
+        for row in connection.execute(LOAD, values, prepare=True, binary=True):
             known = known_of(row)
             batch.known[known.sha256] = known
 

@@ -11,6 +11,8 @@ logger = logging.getLogger("alerts_audit")
 
 
 def tell(batch: Batch) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
     for told in batch.told:
         logger.info("alert_received", extra=log_fields(told))
 

@@ -72,9 +72,12 @@ def test_every_dashboard_is_in_its_folder():
 def test_grafana_is_told_of_every_folder():
     document = yaml.safe_load((GRAFANA / "provisioning/dashboards/dashboards.yml").read_text())
 
+    compose = yaml.safe_load((HERE.parent / "docker-compose.yml").read_text())
+    base = compose["services"]["grafana"]["environment"]["GF_PATHS_PROVISIONING"].removesuffix("/provisioning")
+
     assert {provider["folderUid"] for provider in document["providers"]} == set(EXPECTED)
     for provider in document["providers"]:
-        assert provider["options"]["path"].endswith(f"/dashboards/{provider['folderUid']}")
+        assert provider["options"]["path"] == f"{base}/dashboards/{provider['folderUid']}"
         assert not provider["allowUiUpdates"]  # the next start would undo them
 
 
@@ -113,6 +116,22 @@ def test_grafana_knows_how_often_prometheus_scrapes():
     prometheus = yaml.safe_load((HERE / "prometheus/prometheus.yml").read_text())
 
     assert sources()["prometheus"]["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
+
+
+def test_the_data_sources_are_services_of_compose():
+    services = yaml.safe_load((HERE.parent / "docker-compose.yml").read_text())["services"]
+
+    for uid, source in sources().items():
+        assert source["url"].startswith(f"http://{uid}:")
+        assert uid in services
+
+
+def test_the_page_that_grafana_opens_with_is_there():
+    compose = yaml.safe_load((HERE.parent / "docker-compose.yml").read_text())
+    environment = compose["services"]["grafana"]["environment"]
+    home = environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+
+    assert (HERE / "grafana" / home.partition("/grafana/")[2]).is_file()
 
 
 def test_the_queries_of_the_link_from_traces_to_metrics_parse():

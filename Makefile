@@ -49,7 +49,7 @@ reconcile: environment ## Compare the ledger of `make run` with the gateway's re
 audit: environment ## Check the books of `make run` in themselves
 	@$(VENV)/python -m fintech.run.manage audit_ledger
 
-tools: environment ## Fetch Debian's Prometheus and Alertmanager into var/tools, without root
+tools: environment ## Fetch Debian's Prometheus, Alertmanager and exporters into var/tools, without root
 	@$(VENV)/python -m fintech.run.tools
 
 dashboards: environment-dev ## Write Grafana's dashboards from observability/dashboards/

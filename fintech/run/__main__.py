@@ -16,7 +16,7 @@ from pathlib import Path
 from fintech import env
 from fintech.env import SettingError
 from fintech.postgres import EmbeddedPostgres, PostgresError
-from fintech.run import RunError, checks, programs
+from fintech.run import RunError, checks, monitoring, programs
 from fintech.run.console import Console
 from fintech.run.kpis import OPENER, Kpis
 from fintech.run.layout import BASE_DIR, DATABASE, Layout, make_environment, read_ports
@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--base-port",
         default=os.environ.get("BASE_PORT", ""),
-        help="use six ports from this one on instead of 5000, 5001, 9464, 9465, 9090 and 9093",
+        help="use eight ports from this one on instead of 5000, 5001, 9464, 9465, 9090, 9093, 9100, 9115",
     )
     return parser.parse_args()
 
@@ -108,15 +108,11 @@ class Run:
     def _choose_programs(self) -> list[programs.Program]:
         chosen = [programs.postgres_program(self.postgres)] if self.postgres else []
         chosen += programs.service_programs(self.layout)
-        monitoring = programs.monitoring_programs(self.layout, self.environment)
-        missing = {"prometheus", "alertmanager"} - {program.name for program in monitoring}
-        if missing:
-            self.console.say(
-                f"Without {' and '.join(sorted(missing))}: not installed. `make tools` puts Debian's into"
-                f" {self.layout.tools}, without root."
-            )
-        chosen += monitoring
-        for name, address in programs.monitoring_addresses(self.layout, monitoring).items():
+        watching = monitoring.monitoring_programs(self.layout, self.environment)
+        if line := monitoring.missing(self.layout, watching):
+            self.console.say(line)
+        chosen += watching
+        for name, address in monitoring.monitoring_addresses(self.layout, watching).items():
             if f"{name}_FILE" not in self.environment:
                 self.environment.setdefault(name, address)
         if self.with_load:

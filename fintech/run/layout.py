@@ -33,11 +33,13 @@ class Ports:
     worker: int = 9465
     prometheus: int = 9090
     alertmanager: int = 9093
+    node_exporter: int = 9100
+    blackbox_exporter: int = 9115
 
     @classmethod
     def from_base(cls, base: int) -> "Ports":
-        """Six ports in a row, for a machine where the usual ones are taken."""
-        return cls(*range(base, base + 6))
+        """Eight ports in a row, for a machine where the usual ones are taken."""
+        return cls(*range(base, base + 8))
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,6 @@ def make_environment(layout: Layout, database: Mapping[str, str], environ: Mappi
 def read_ports(text: str) -> Ports:
     if not text:
         return Ports()
-    if not text.isdecimal() or not 1024 <= int(text) <= 65_530:
-        raise RunError(f"BASE_PORT={text} is wrong: use a number from 1024 to 65530.")
+    if not text.isdecimal() or not 1024 <= int(text) <= 65_528:
+        raise RunError(f"BASE_PORT={text} is wrong: use a number from 1024 to 65528.")
     return Ports.from_base(int(text))

@@ -3,14 +3,11 @@
 import os
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fintech.postgres import EmbeddedPostgres
 from fintech.run.layout import BASE_DIR, Layout
-from fintech.secret_files import write_secret
-from observability.render import alertmanager_command, prometheus_command, render
 
 
 @dataclass(frozen=True)
@@ -60,42 +57,6 @@ def service_programs(layout: Layout) -> list[Program]:
             stop_seconds=90,  # above gunicorn's graceful_timeout, whatever the deadlines: what is in hand is answered
         ),
     ]
-
-
-def monitoring_programs(layout: Layout, environment: Mapping[str, str]) -> list[Program]:
-    """Alertmanager and Prometheus, those that are found on PATH or under var/tools."""
-    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(layout.tools / "usr" / "bin")])
-    ports, configuration = layout.ports, layout.run / "observability"
-    if token_file := environment.get("ALERT_TOKEN_FILE"):
-        token_path = Path(token_file)
-    else:
-        token_path = layout.secrets / "alert_token"
-        write_secret(token_path, environment["ALERT_TOKEN"])
-    render(
-        configuration,
-        web_target=f"127.0.0.1:{ports.metrics}",
-        worker_target=f"127.0.0.1:{ports.worker}",
-        alertmanager_target=f"127.0.0.1:{ports.alertmanager}",
-        webhook_url=layout.url(ports.web, "/alert"),
-        token_file=token_path,
-    )
-    found = []
-    for name, make_command, port in (
-        ("alertmanager", alertmanager_command, ports.alertmanager),
-        ("prometheus", prometheus_command, ports.prometheus),
-    ):
-        command = make_command(configuration, layout.var / name, f"127.0.0.1:{port}")
-        if command is not None:
-            # The unpacked Alertmanager finds its default template beside itself (see fintech/run/tools.py).
-            ours = Path(command[0]).is_relative_to(layout.tools)
-            found.append(Program(name, command, directory=layout.tools if ours else BASE_DIR))
-    return found
-
-
-def monitoring_addresses(layout: Layout, programs: list[Program]) -> dict[str, str]:
-    """Where the worker asks what fired: only what is started can answer."""
-    ports = {"alertmanager": layout.ports.alertmanager, "prometheus": layout.ports.prometheus}
-    return {f"{program.name.upper()}_URL": layout.url(ports[program.name]) for program in programs}
 
 
 def load_program(layout: Layout) -> Program:

@@ -1,4 +1,4 @@
-"""`make tools`: Debian's Prometheus and Alertmanager under var/tools, without root and without installing them.
+"""`make tools`: Debian's Prometheus, Alertmanager and exporters under var/tools, without root or installing them.
 
 apt works on a state of its own there, so the system's is neither changed nor needed; dpkg only unpacks.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from fintech.run import RunError
 from fintech.run.layout import BASE_DIR
 
-PACKAGES = ("prometheus", "prometheus-alertmanager")
+PACKAGES = ("prometheus", "prometheus-alertmanager", "prometheus-node-exporter", "prometheus-blackbox-exporter")
 # Debian's Alertmanager reads its default template and its pages from the first path. The second has the same
 # length and is relative: started in the folder it was unpacked to, it finds them there.
 INSTALLED = b"/usr/share/prometheus/alertmanager"
@@ -23,7 +23,7 @@ UNPACKED = b"usr/share//prometheus/alertmanager"
 def fetch_tools(tools: Path) -> None:
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         raise RunError(
-            "make tools needs apt-get and dpkg (Debian, Ubuntu): install Prometheus and Alertmanager another way,"
+            "make tools needs apt-get and dpkg (Debian, Ubuntu): install Prometheus and the others another way,"
             " so that they are on PATH."
         )
     state = tools / "apt"
@@ -75,7 +75,7 @@ def main() -> int:
     if all(program.exists() for program in programs):
         sys.stdout.write(f"They are in {tools} already; remove that folder to fetch them again.\n")
         return 0
-    sys.stdout.write(f"Fetching {' and '.join(PACKAGES)} from Debian ...\n")
+    sys.stdout.write(f"Fetching {', '.join(PACKAGES)} from Debian ...\n")
     try:
         fetch_tools(tools)
     except (RunError, OSError) as error:

@@ -27,10 +27,10 @@ OURS = ("DATABASE_", "DJANGO_", "GATEWAY_", "METRICS_", "ALERT_", "RUNTIME_", "H
 
 
 def free_base_port() -> int:
-    """Six free ports in a row, below those that outgoing connections use."""
+    """Eight free ports in a row, below those that outgoing connections use."""
     while True:
         base = random.randrange(20_000, 32_000, 10)
-        if all(checks.is_free(base + offset) for offset in range(6)):
+        if all(checks.is_free(base + offset) for offset in range(8)):
             return base
 
 
@@ -130,12 +130,18 @@ def test_a_payment_goes_through_and_is_counted(running, layout):
 
 
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="Prometheus is not installed")
-def test_prometheus_scrapes_web_and_worker(running, layout):
+def test_prometheus_scrapes_whatever_runs(running, layout):
+    there = {"web", "worker", "prometheus"}
+    there |= {"alertmanager"} if shutil.which("prometheus-alertmanager") else set()
+    there |= {"node"} if shutil.which("prometheus-node-exporter") else set()
+    # The exporter itself, and the services that it asks.
+    there |= {"blackbox", "probe"} if shutil.which("prometheus-blackbox-exporter") else set()
+
     def jobs_that_are_up() -> set[str]:
         reply = request(layout.ports.prometheus, "GET", "/api/v1/query?query=up")
         return {row["metric"]["job"] for row in reply.body["data"]["result"] if row["value"][1] == "1"}
 
-    wait_until(lambda: jobs_that_are_up() >= {"web", "worker"}, 30, "Prometheus sees web and worker")
+    wait_until(lambda: jobs_that_are_up() == there, 30, f"Prometheus sees {', '.join(sorted(there))}")
 
 
 def test_a_second_run_is_refused_while_the_first_goes_on(running, layout):
@@ -207,4 +213,4 @@ def test_a_database_that_does_not_answer_is_a_sentence(layout):
 
 
 def test_a_wrong_base_port_is_a_sentence(layout):
-    assert "error: BASE_PORT=80 is wrong: use a number from 1024 to 65530." in refusal(layout, BASE_PORT="80")
+    assert "error: BASE_PORT=80 is wrong: use a number from 1024 to 65528." in refusal(layout, BASE_PORT="80")

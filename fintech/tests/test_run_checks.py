@@ -4,6 +4,7 @@ import io
 import os
 import socket
 import stat
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from fintech.run import RunError, checks
 from fintech.run.__main__ import Run
 from fintech.run.console import Console
 from fintech.run.layout import LONGEST_SOCKET_PATH, MARK, Layout, Ports, make_environment, read_ports
-from fintech.run.programs import monitoring_programs
+from fintech.run.monitoring import missing, monitoring_programs
 from fintech.run.tools import INSTALLED, UNPACKED, make_relative
 from fintech.secret_files import ensure_secret, read_secret, write_secret
 
@@ -62,7 +63,7 @@ def test_a_wrong_base_port_is_refused(text):
 
 def test_ports_follow_the_base():
     assert read_ports("") == Ports()
-    assert read_ports("6000") == Ports(6000, 6001, 6002, 6003, 6004, 6005)
+    assert read_ports("6000") == Ports(6000, 6001, 6002, 6003, 6004, 6005, 6006, 6007)
 
 
 def test_what_the_caller_set_is_kept_and_no_secret_is_in_the_environment(layout):
@@ -128,9 +129,23 @@ def test_what_is_missing_is_said_with_the_way_to_get_it(layout, monkeypatch):
 
     assert names == ["gateway", "metrics", "worker", "web", "load"]
     assert screen.getvalue() == (
-        "Without alertmanager and prometheus: not installed. `make tools` puts Debian's into"
-        f" {layout.tools}, without root.\n"
+        "Without alertmanager, blackbox_exporter, node_exporter and prometheus: not installed. `make tools` puts"
+        f" Debian's into {layout.tools}, without root.\n"
     )
+
+
+def test_an_exporter_whose_port_is_taken_is_left_out_and_named(layout, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    program = layout.tools / "usr" / "bin" / "prometheus-node-exporter"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        crowded = Layout(layout.var, replace(layout.ports, node_exporter=listener.getsockname()[1]))
+
+        assert monitoring_programs(crowded, {"ALERT_TOKEN": "given"}) == []
+        assert f"Without node_exporter: its port {crowded.ports.node_exporter} is taken." in (
+            missing(crowded, []) or ""
+        )
 
 
 def test_unpacked_tools_run_where_their_files_are(layout, monkeypatch):

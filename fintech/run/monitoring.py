@@ -1,0 +1,98 @@
+"""What watches, with the rules and routes of Compose: those programs that are found on PATH or under var/tools."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from fintech.run.checks import is_free
+from fintech.run.layout import BASE_DIR, Layout
+from fintech.run.programs import Program
+from fintech.secret_files import write_secret
+from observability.render import alertmanager_command, prometheus_command, render
+
+# In order of start; the names are those of `Ports`.
+NAMES = ("node_exporter", "blackbox_exporter", "alertmanager", "prometheus")
+# Without them less is seen, and nothing else is missing: a taken port leaves them out.
+EXPORTERS = ("node_exporter", "blackbox_exporter")
+
+
+def monitoring_programs(layout: Layout, environment: Mapping[str, str]) -> list[Program]:
+    """Writes their configuration, too: for those that are there."""
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(layout.tools / "usr" / "bin")])
+    commands = find_commands(layout)
+    write_configuration(layout, environment, commands)
+    return [
+        # The unpacked Alertmanager finds its default template beside itself (see fintech/run/tools.py).
+        Program(name, command, directory=layout.tools if is_unpacked(command, layout) else BASE_DIR)
+        for name, command in commands.items()
+    ]
+
+
+def is_unpacked(command: list[str], layout: Layout) -> bool:
+    return Path(command[0]).is_relative_to(layout.tools)
+
+
+def find_commands(layout: Layout) -> dict[str, list[str]]:
+    """By name, those that are installed and whose port is not taken by another node exporter, say."""
+    configuration = layout.run / "observability"
+    address = {name: f"127.0.0.1:{getattr(layout.ports, name)}" for name in NAMES}
+    listen = {name: f"--web.listen-address={address[name]}" for name in EXPORTERS}
+    blackbox_file = f"--config.file={configuration / 'blackbox.yml'}"
+    commands = {
+        "node_exporter": exporter_command("node-exporter", listen["node_exporter"]),
+        "blackbox_exporter": exporter_command("blackbox-exporter", listen["blackbox_exporter"], blackbox_file),
+        "alertmanager": alertmanager_command(configuration, layout.var / "alertmanager", address["alertmanager"]),
+        "prometheus": prometheus_command(configuration, layout.var / "prometheus", address["prometheus"]),
+    }
+    return {
+        name: command
+        for name, command in commands.items()
+        if command is not None and (name not in EXPORTERS or is_free(getattr(layout.ports, name)))
+    }
+
+
+def exporter_command(name: str, *options: str) -> list[str] | None:
+    """Debian puts `prometheus-` before the names, upstream writes them with an underscore. None: not installed."""
+    program = shutil.which(f"prometheus-{name}") or shutil.which(name.replace("-", "_"))
+    return None if program is None else [program, *options, "--log.level=warn"]
+
+
+def write_configuration(layout: Layout, environment: Mapping[str, str], commands: Mapping[str, list[str]]) -> None:
+    ports = layout.ports
+    if token_file := environment.get("ALERT_TOKEN_FILE"):
+        token_path = Path(token_file)
+    else:
+        token_path = layout.secrets / "alert_token"
+        write_secret(token_path, environment["ALERT_TOKEN"])
+    jobs = {"node": "node_exporter", "blackbox": "blackbox_exporter", "prometheus": "prometheus"}
+    render(
+        layout.run / "observability",
+        web_target=f"127.0.0.1:{ports.metrics}",
+        worker_target=f"127.0.0.1:{ports.worker}",
+        alertmanager_target=f"127.0.0.1:{ports.alertmanager}",
+        webhook_url=layout.url(ports.web, "/alert"),
+        token_file=token_path,
+        other_targets={job: f"127.0.0.1:{getattr(ports, name)}" for job, name in jobs.items() if name in commands},
+        probes={"web": layout.url(ports.web, "/ready"), "gateway": layout.url(ports.gateway, "/health")},
+    )
+
+
+def missing(layout: Layout, programs: list[Program]) -> str | None:
+    """One line about those that do not run, with what to do."""
+    running = {program.name for program in programs}
+    names = sorted(name for name in NAMES if name not in running)
+    taken = [name for name in names if name in EXPORTERS and not is_free(getattr(layout.ports, name))]
+    absent = [name for name in names if name not in taken]
+    parts = [f"Without {name}: its port {getattr(layout.ports, name)} is taken." for name in taken]
+    if absent:
+        listed = " and ".join([", ".join(absent[:-1]), absent[-1]] if len(absent) > 1 else absent)
+        parts.append(f"Without {listed}: not installed. `make tools` puts Debian's into {layout.tools}, without root.")
+    return " ".join(parts) or None
+
+
+def monitoring_addresses(layout: Layout, programs: list[Program]) -> dict[str, str]:
+    """Where the worker asks what fired: only what is started can answer."""
+    ports = {"alertmanager": layout.ports.alertmanager, "prometheus": layout.ports.prometheus}
+    names = [program.name for program in programs if program.name in ports]
+    return {f"{name.upper()}_URL": layout.url(ports[name]) for name in names}

@@ -1,6 +1,7 @@
 """Asking Alertmanager and Prometheus. Every call is bounded in time and size; `PollError` says what was wrong."""
 
 import re
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,6 +17,7 @@ from fintech.problems import Away
 
 # 10,000 alerts with long annotations are about 20 MB.
 LARGEST_ANSWER = 64 * 1024 * 1024
+LONGEST_ANSWER_SECONDS = 30
 FAILED = "alertmanager_notifications_failed_total"
 
 http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=2, read=10), retries=False, maxsize=2)
@@ -29,19 +31,34 @@ def fetch(base_url: str, path: str) -> bytes:
     """The content of `base_url` and `path`. Raises PollError."""
     url = base_url.rstrip("/") + path
     place = url.partition("?")[0]
+    if not url.startswith(("http://", "https://")):
+        raise PollError(f"{place} is no address such as http://alertmanager:9093")
     try:
         response = http.request("GET", url, preload_content=False)
         try:
-            content = response.read(LARGEST_ANSWER + 1, decode_content=True)
+            content = read_within_limits(response)
         finally:
-            response.release_conn()
-    except (urllib3.exceptions.HTTPError, ValueError) as error:  # ValueError: an address that is none
+            response.close()
+    except (urllib3.exceptions.HTTPError, TimeoutError) as error:
         raise PollError(f"{place} does not answer: {type(error).__name__}") from error
     if response.status != 200:
         raise PollError(f"{place} answered {response.status}")
     if len(content) > LARGEST_ANSWER:
         raise PollError(f"{place} answered with more than {LARGEST_ANSWER} bytes")
     return content
+
+
+def read_within_limits(response: urllib3.BaseHTTPResponse) -> bytes:
+    """All of it, or a little more than is allowed. Raises TimeoutError if it drips for too long."""
+    deadline = time.monotonic() + LONGEST_ANSWER_SECONDS
+    content = bytearray()
+    for part in response.stream(1024 * 1024):
+        content += part
+        if len(content) > LARGEST_ANSWER:
+            break
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return bytes(content)
 
 
 def fetch_json(base_url: str, path: str) -> Any:

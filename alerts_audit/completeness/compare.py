@@ -52,6 +52,17 @@ SELECT wanted.number FROM jsonb_to_recordset(%(wanted)s::jsonb) AS wanted(
         AND episode.starts_at <= wanted.last AND (episode.closed_at IS NULL OR episode.closed_at >= wanted.first)
 )
 """
+# A gap's subject is the alert's and its start; this finds it by the index, whatever the start.
+RECORDED = """
+SELECT wanted.number FROM jsonb_to_recordset(%(wanted)s::jsonb) AS wanted(
+    number int, subject text, first timestamptz, last timestamptz
+) WHERE EXISTS (
+    SELECT FROM alerts_audit_gap AS gap
+    WHERE gap.reason = ANY(%(reasons)s) AND gap.closes_id IS NULL AND gap.subject >= wanted.subject
+        AND gap.subject < wanted.subject || chr(1114111) AND starts_with(gap.subject, wanted.subject)
+        AND gap.since <= wanted.last AND (gap.details ->> 'last_seen')::timestamptz >= wanted.first
+)
+"""
 
 
 class Comparison:
@@ -184,6 +195,7 @@ def arrived(cluster: str, stretches: Iterable[tuple[Mapping[str, str], bool, dat
 def open_missed(watched: Watched, missed: list[Sighting], truncated: bool) -> None:
     """A gap for each, unless there is one about this stretch already, open or closed."""
     reason = Gap.Reason.TRUNCATED if truncated else Gap.Reason.OUTAGE
+    known = recorded(watched.cluster, missed)
     openings = [
         gaps.Opening(
             subject=f"{alert_subject(watched.cluster, sighting.labels)} {sighting.since:%Y-%m-%dT%H:%M:%SZ}",
@@ -199,8 +211,8 @@ def open_missed(watched: Watched, missed: list[Sighting], truncated: bool) -> No
             },
             observation_id=sighting.observation_id,
         )
-        for sighting in missed
-        if not is_recorded(watched.cluster, sighting)
+        for number, sighting in enumerate(missed)
+        if number not in known
     ]
     for gap in gaps.open_gaps(reason, openings):
         logger.error("alert_never_arrived", extra={"gap": gap.pk, "reason": reason, "labels": gap.labels})
@@ -210,14 +222,19 @@ def alert_subject(cluster: str, labels: Mapping[str, str]) -> str:
     return gaps.bounded(f"{cluster} {key_of(labels).decode()}", gaps.LONGEST_SUBJECT - 30)
 
 
-def is_recorded(cluster: str, sighting: Sighting) -> bool:
-    """A peer saw the same, or a worker before us opened it, and somebody may have closed it since."""
-    alike = Gap.objects.filter(
-        reason__in=NEVER_ARRIVED, closes=None, subject__startswith=alert_subject(cluster, sighting.labels)
-    )
-    return any(
-        gap.since <= sighting.last and sighting.first <= last_seen(gap) + SKEW for gap in alike.order_by("-pk")[:20]
-    )
+def recorded(cluster: str, sightings: list[Sighting]) -> set[int]:
+    """Those that a peer saw as well, or a worker before us opened a gap for, which somebody may have closed since."""
+    found: set[int] = set()
+    for start in range(0, len(sightings), AT_ONCE):
+        wanted = [
+            {"number": number, "subject": alert_subject(cluster, sighting.labels)}
+            | {"first": sighting.first - SKEW, "last": sighting.last}
+            for number, sighting in enumerate(sightings[start : start + AT_ONCE], start)
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(RECORDED, {"reasons": [*map(str, NEVER_ARRIVED)], "wanted": orjson.dumps(wanted).decode()})
+            found.update(number for (number,) in cursor.fetchall())
+    return found
 
 
 def last_seen(gap: Gap) -> datetime:

@@ -1,0 +1,170 @@
+"""Asking Alertmanager and Prometheus: whatever they answer, it is an answer or a PollError."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from alerts_audit.completeness import clients
+from alerts_audit.completeness.clients import Alertmanager, PollError, Prometheus, failed_notifications, seconds_of
+from alerts_audit.tests.completeness.servers import fake_server
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+ALERT = {
+    "labels": {"alertname": "A"},
+    "startsAt": "2026-11-22T11:00:00.000Z",
+    "endsAt": "2026-11-22T12:00:00.000Z",
+    "updatedAt": "2026-11-22T11:59:00.000Z",
+    "fingerprint": "f",
+    "status": {"state": "active", "silencedBy": [], "inhibitedBy": []},
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [
+        (500, b"no"),
+        (404, []),
+        (301, b""),
+        (200, b"<html>"),
+        (200, b""),
+        (200, {"a": 1}),
+        (200, [1]),
+        (200, [{"labels": {"a": "b"}}]),
+        (200, [{**ALERT, "labels": {"a": 1}}]),
+    ],
+)
+def test_an_answer_that_is_none_is_a_poll_error(status, content):
+    with fake_server(lambda path: (status, content)) as server, pytest.raises(PollError):
+        Alertmanager(server.url).alerts()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "no address", "http://[", ""])
+def test_an_address_that_nobody_answers_is_a_poll_error(url):
+    with pytest.raises(PollError):
+        Alertmanager(url).alerts()
+
+
+def test_an_answer_without_end_is_a_poll_error(monkeypatch):
+    monkeypatch.setattr(clients, "LARGEST_ANSWER", 1000)
+    with fake_server(lambda path: (200, b" " * 2000)) as server, pytest.raises(PollError, match="more than 1000"):
+        Alertmanager(server.url).alerts()
+
+
+def test_what_changes_while_an_alert_goes_on_is_left_out():
+    with fake_server(lambda path: (200, [ALERT])) as server:
+        [alert] = Alertmanager(server.url).alerts()
+
+    assert alert == {
+        "labels": {"alertname": "A"},
+        "starts_at": "2026-11-22T11:00:00.000Z",
+        "fingerprint": "f",
+        "state": "active",
+        "silenced_by": [],
+        "inhibited_by": [],
+    }
+    assert "silenced=true&inhibited=true&active=true&unprocessed=true" in server.asked[0].path
+
+
+def test_the_order_of_the_answer_means_nothing():
+    alerts = [{**ALERT, "labels": {"alertname": name}} for name in "BCA"]
+    with fake_server(lambda path: (200, alerts)) as server:
+        first = Alertmanager(server.url).alerts()
+        alerts.reverse()
+        assert Alertmanager(server.url).alerts() == first
+
+
+def test_a_time_interval_mutes_as_a_silence_does():
+    status = {"state": "suppressed", "silencedBy": [], "inhibitedBy": [], "mutedBy": ["nights"]}
+    with fake_server(lambda path: (200, [{**ALERT, "status": status}])) as server:
+        assert Alertmanager(server.url).alerts()[0]["muted_by"] == ["nights"]
+
+
+@pytest.mark.parametrize(("status", "content"), [(404, b""), (200, b"x"), (200, [])])
+def test_a_silence_that_cannot_be_read_is_at_least_its_id(status, content):
+    with fake_server(lambda path: (status, content)) as server:
+        assert Alertmanager(server.url).silence("s-1") == {"id": "s-1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('alertmanager_notifications_failed_total{integration="webhook"} 3', {"webhook": 3}),
+        (
+            'alertmanager_notifications_failed_total{integration="webhook",reason="clientError"} 2\n'
+            'alertmanager_notifications_failed_total{integration="webhook",reason="serverError"} 1',
+            {"webhook clientError": 2, "webhook serverError": 1},
+        ),
+        ("up 1", {}),
+    ],
+)
+def test_failed_notifications_are_read_with_and_without_a_reason(text, expected):
+    assert failed_notifications(f"# TYPE alertmanager_notifications_failed_total counter\n{text}\n") == expected
+
+
+# --- Prometheus --------------------------------------------------------------------------------------------
+
+
+def answers(configuration: str, *series: dict[str, Any]) -> Any:
+    def answer(path: str) -> tuple[int, Any]:
+        if path == "/api/v1/status/config":
+            return 200, {"data": {"yaml": configuration}}
+        return 200, {"data": {"result": list(series)}}
+
+    return answer
+
+
+FIRING = {
+    "metric": {"__name__": "ALERTS", "alertstate": "firing", "alertname": "A", "zone": "own"},
+    "values": [[1763812800, "1"], [1763812815.5, "1"]],
+}
+EXTERNAL = "global: {external_labels: {region: north, zone: outer}}\n"
+
+
+def labels_with(configuration: str) -> dict[str, str]:
+    with fake_server(answers(configuration, FIRING)) as server:
+        [series] = Prometheus(server.url).firing(NOW, NOW + timedelta(seconds=15))
+    return series.labels
+
+
+def test_external_labels_are_added_where_the_alert_has_none():
+    assert labels_with(EXTERNAL) == {"alertname": "A", "zone": "own", "region": "north"}
+
+
+def test_without_a_configuration_the_labels_are_the_alerts_own():
+    assert labels_with("") == {"alertname": "A", "zone": "own"}
+
+
+def test_labels_that_are_dropped_on_the_way_are_dropped_here():
+    relabelling = "alerting: {alert_relabel_configs: [{action: labeldrop, regex: zo.e}]}"
+
+    assert labels_with(EXTERNAL + relabelling) == {"alertname": "A", "region": "north"}
+
+
+def test_external_labels_are_left_out_where_relabelling_may_change_them():
+    relabelling = "alerting: {alert_relabel_configs: [{action: replace, target_label: region, replacement: x}]}"
+
+    assert labels_with(EXTERNAL + relabelling) == {"alertname": "A", "zone": "own"}
+
+
+def test_the_range_is_asked_for_as_raw_samples():
+    with fake_server(answers("", FIRING)) as server:
+        [series] = Prometheus(server.url).firing(NOW, NOW + timedelta(seconds=75))
+
+    assert [sample.timestamp() for sample in series.samples] == [1763812800, 1763812815.5]
+    assert "%5B75s%5D" in server.asked[0].path
+    assert f"time={(NOW + timedelta(seconds=75)).timestamp():.3f}" in server.asked[0].path
+
+
+@pytest.mark.parametrize("content", [{"data": {"yaml": "a: [b"}}, {"data": 1}, {}, b"x"])
+def test_a_configuration_that_cannot_be_read_is_a_poll_error(content):
+    with fake_server(lambda path: (200, content)) as server, pytest.raises(PollError):
+        _ = Prometheus(server.url).evaluation_seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("15s", 15), ("1m30s", 90), ("200ms", 0.2), ("1d", 86_400), ("1h", 3600), ("0s", 0)]
+)
+def test_durations_are_read_as_prometheus_writes_them(text, seconds):
+    assert seconds_of(text) == pytest.approx(seconds)

@@ -1,6 +1,7 @@
 """How times, states, links and raw data look on the admin's pages."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ def show_whole(text: str) -> SafeString:
     return format_html('<span class="whole">{}</span>', text)
 
 
+@lru_cache(maxsize=1000)  # a list shows the same few words on each of its rows, and a template costs a millisecond
 def show_badge(text: str, colour: str) -> SafeString:
     return render_to_string("unfold/helpers/label.html", {"text": text, "type": colour})
 

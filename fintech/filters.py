@@ -6,10 +6,24 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import DropdownFilter
+from unfold.contrib.filters.forms import DropdownForm
+from unfold.widgets import UnfoldAdminSelectWidget
+
+
+class QuickSelect(UnfoldAdminSelectWidget):
+    """Unfold's, without a template for each option: there may be hundreds."""
+
+    template_name = "fintech/select.html"
+
+
+class QuickDropdownForm(DropdownForm):
+    widget = QuickSelect(attrs=DropdownForm.widget.attrs)
 
 
 class ChoiceFilter(DropdownFilter):
     """One field with one of a few words."""
+
+    form_class = QuickDropdownForm
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()

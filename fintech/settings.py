@@ -65,6 +65,7 @@ API_MIDDLEWARE = [
 
 ROOT_URLCONF = "fintech.urls"
 WSGI_APPLICATION = "fintech.wsgi.application"
+FORM_RENDERER = "fintech.forms.Renderer"
 # A redirect turns Alertmanager's POST into a GET, and the alert is lost.
 APPEND_SLASH = False
 
@@ -353,6 +354,8 @@ UNFOLD = {
                     _page("Gaps", "report", "alerts_audit.gap"),
                     _page("Deliveries", "inbox", "alerts_audit.delivery"),
                     _page("Reviews", "rate_review", "alerts_audit.review"),
+                    _page("Sources", "sensors", "alerts_audit.source"),
+                    _page("Source tokens", "vpn_key", "alerts_audit.sourcetoken"),
                 ],
             },
             {

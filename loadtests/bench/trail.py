@@ -1,0 +1,267 @@
+"""The trail's pages at ten million episodes, through the real views. `make bench-trail`, or `--help`.
+
+The rows are made in SQL, in a database of their own: a year of alerts of 200,000 identities, two of five acknowledged,
+and the newest 20,000 all of them, so that who looks for one that is not has far to look. Then each page is asked for
+again and again; what counts is the whole answer, rendered. It fails if a page is over its bound.
+"""
+
+import argparse
+import os
+import resource
+import secrets
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fintech.postgres import EmbeddedPostgres
+
+IDENTITIES = 200_000
+FIRING = 2_000
+# Made in a throw-away database, so nothing waits for the disk.
+SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "8GB", "shared_buffers": "1GB"}
+LIST_BOUND, SEARCH_BOUND = 150, 100  # milliseconds
+
+IDENTITY = """
+INSERT INTO alerts_audit_identity (id, sha256, cluster, labels, alertname, severity, fingerprint)
+SELECT n, sha256(n::text::bytea), cluster, jsonb_build_object('alertname', alertname, 'severity', severity,
+    'instance', 'host-' || n % 20000 || ':9100', 'job', 'job-' || n % 40, 'team', 'team-' || n % 12, 'pod', 'pod-' || n),
+    alertname, severity, to_hex(n)
+FROM (
+    SELECT n, 'Alert' || lpad((120 * power(random(), 2))::int::text, 3, '0') AS alertname,
+        (ARRAY['critical', 'warning', 'warning', 'warning', 'info'])[1 + n % 5] AS severity,
+        (ARRAY['eu', 'us', 'asia'])[1 + n % 3] AS cluster
+    FROM generate_series(1, %(identities)s) AS n
+) AS made
+"""
+# Some identities fire far more often than others; the newest episodes, of one identity each, are firing.
+EPISODE = """
+INSERT INTO alerts_audit_episode (id, key, identity_id, state, alertname, severity, summary, annotations, generator_url,
+    starts_at, ends_at, opened_at, closed_at, last_seen_at, opened_input, last_input, deliveries, memory)
+SELECT n, gen_random_uuid(), identity.id, state, alertname, severity, 'More than 5 %% of what ' || alertname || ' counts.',
+    '{"summary": "More than 5 %% of it."}', 'http://prometheus:9090/graph?g0.expr=up', start,
+    CASE WHEN state = 'resolved' THEN start + length END, start,
+    CASE WHEN state <> 'firing' THEN start + length END, start + length, n, n, 2, '{}'
+FROM (
+    SELECT n, now() - (%(episodes)s - n) * interval '365 days' / %(episodes)s AS start,
+        make_interval(secs => 30 + 3000 * random()) AS length,
+        CASE WHEN n > %(episodes)s - %(firing)s THEN 'firing' WHEN random() < 0.975 THEN 'resolved'
+            ELSE (ARRAY['superseded', 'stale', 'unknown'])[1 + n %% 3] END AS state,
+        CASE WHEN n > %(episodes)s - %(firing)s THEN n - %(episodes)s + %(firing)s
+            ELSE 1 + floor(%(identities)s * power(random(), 3)) END::bigint AS identity
+    FROM generate_series(%(first)s, %(last)s) AS n OFFSET 0
+) AS made JOIN alerts_audit_identity AS identity ON identity.id = made.identity
+"""
+REVIEW = """
+INSERT INTO alerts_audit_review (episode_key, kind, text, author, author_id, at)
+SELECT key, kind, 'Known.', 'maria', 1, opened_at + make_interval(secs => 600 * random())
+FROM (
+    SELECT key, opened_at, CASE WHEN state = 'resolved' AND random() < 0.05 THEN 'noise' ELSE 'acknowledge' END AS kind
+    FROM alerts_audit_episode WHERE id > %(episodes)s - 20000 OR random() < 0.4
+) AS made
+"""
+NEWEST = """
+INSERT INTO alerts_audit_review (episode_key, kind, text, author, author_id, at)
+SELECT key, 'acknowledge', '', 'maria', 1, now() FROM alerts_audit_episode WHERE id > %(episodes)s - 20000
+ON CONFLICT DO NOTHING
+"""
+LEAF = """
+INSERT INTO alerts_audit_leaf (number, kind, ref, hash)
+SELECT n, 'input', n, sha256(n::text::bytea) FROM generate_series(%(episodes)s - 1000000, %(episodes)s - 100) AS n
+WHERE n >= 0
+"""
+CHECKPOINT = """
+INSERT INTO alerts_audit_checkpoint (size, root, at, key_id, note, frontier, settled)
+SELECT %(episodes)s - 99, sha256(''), now(), '00000000', 'none', '{}', '{}'
+"""
+TRANSITION = """
+INSERT INTO alerts_audit_transition (id, episode_id, input_number, to_state, at)
+SELECT id, id, opened_input, 'firing', opened_at FROM alerts_audit_episode WHERE id > %(episodes)s - 100000
+"""
+TABLES = ["identity", "episode", "review", "leaf", "transition"]
+CHUNK = 1_000_000
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def database(directory: Path) -> Iterator[bool]:
+    """PostgreSQL in `directory`, for this process's settings; whether it has rows already."""
+    server = EmbeddedPostgres(directory / "postgres", settings=SETTINGS)
+    server.start()
+    try:
+        server.ensure_database("fintech")
+        tokens = ("DJANGO_SECRET_KEY", "GATEWAY_TOKEN", "METRICS_TOKEN", "ALERT_TOKEN")
+        os.environ.update({name: secrets.token_urlsafe(40) for name in tokens})
+        os.environ.update(server.urls("fintech"), HTTPS="False", LOG_LEVEL="ERROR", ALLOWED_HOSTS="testserver")
+        os.environ.update(AUDIT_DIR=str(directory / "audit"), RUNTIME_DIR=str(directory / "runtime"))
+        os.environ["DJANGO_SETTINGS_MODULE"] = "fintech.settings"
+        import django
+        from django.core.management import call_command
+
+        django.setup()
+        call_command("migrate", verbosity=0)
+        yield (directory / "filled").exists()
+    finally:
+        server.stop("fast")
+
+
+def fill(directory: Path, episodes: int) -> None:
+    from django.db import connections
+
+    values = {"episodes": episodes, "identities": IDENTITIES, "firing": FIRING}
+    start = time.monotonic()
+    with connections["owner"].cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0; SET maintenance_work_mem = '1GB'; SET synchronous_commit = off")
+        indexes = drop_indexes(cursor, "alerts_audit_episode")
+        cursor.execute(IDENTITY.replace("%(identities)s", str(IDENTITIES)))
+        for first in range(1, episodes + 1, CHUNK):
+            cursor.execute(EPISODE, {**values, "first": first, "last": min(first + CHUNK - 1, episodes)})
+            say(f"{min(first + CHUNK - 1, episodes):,} episodes, {time.monotonic() - start:.0f} s")
+        for index in indexes:
+            cursor.execute(index)
+        say(f"indexes, {time.monotonic() - start:.0f} s")
+        indexes = drop_indexes(cursor, "alerts_audit_review", keep="review_acknowledged_once")
+        for statement in (REVIEW, NEWEST, LEAF, CHECKPOINT, TRANSITION):
+            cursor.execute(statement, values)
+        for index in indexes:
+            cursor.execute(index)
+        for table in TABLES:
+            cursor.execute(f"VACUUM ANALYZE alerts_audit_{table}")
+    say(f"filled in {time.monotonic() - start:.0f} s")
+    (directory / "filled").touch()
+
+
+def drop_indexes(cursor: Any, table: str, keep: str = "") -> list[str]:
+    """Making them afterwards takes a fraction of the time. The statements that make them."""
+    cursor.execute(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s AND indexname <> %s AND indexname NOT IN"
+        " (SELECT conname FROM pg_constraint)",
+        [table, keep],
+    )
+    found = cursor.fetchall()
+    for name, _ in found:
+        cursor.execute(f'DROP INDEX "{name}"')
+    return [definition for _, definition in found]
+
+
+def pages(episodes: int) -> list[tuple[str, str, int]]:
+    """What is asked for, its address in the admin, and its bound in milliseconds."""
+    from alerts_audit.models import Episode
+
+    middle = Episode.objects.get(pk=episodes // 2)
+    lists = {
+        "newest": "",
+        "five million deep": f"before={episodes // 2}",
+        "state: firing": "state=firing",
+        "state: stale": "state=stale",
+        "state: stale, five million deep": f"state=stale&before={episodes // 2}",
+        "severity: critical": "severity=critical",
+        "alert, frequent": "alertname=Alert001",
+        "alert, rare": "alertname=Alert120",
+        "firing and critical": "state=firing&severity=critical",
+        "stale and critical": "state=stale&severity=critical",
+        "not acknowledged (the newest 20,000 all are)": "acknowledged=false",
+        "firing and not acknowledged": "state=firing&acknowledged=false",
+        "acknowledged": "acknowledged=true",
+        "marked as noise": "noise=true",
+        "of the last 24 hours": "opened=24h",
+        "of the last 30 days, critical, not noise": "opened=30d&severity=critical&noise=false",
+    }
+    searches = {
+        "search: alert": "q=Alert077",
+        "search: label, 10 identities": "q=instance=host-77:9100",
+        "search: label, one identity": f"q=pod=pod-{IDENTITIES - 5}",
+        "search: label, a twelfth of all": "q=team=team-3",
+        "search: two labels": "q=team=team-3,job=job-27",
+        "search: label that nobody has": "q=team=none",
+        "search: key": f"q={middle.key}",
+    }
+    return [(name, query, LIST_BOUND) for name, query in lists.items()] + [
+        (name, query, SEARCH_BOUND) for name, query in searches.items()
+    ]
+
+
+def measure(ask: Callable[[], Any], rounds: int) -> tuple[float, float]:
+    """Median and slowest answer in milliseconds, once everything was touched."""
+    ask()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        ask()
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times), max(times)
+
+
+def run(episodes: int, rounds: int) -> bool:
+    """Whether every page was within its bound."""
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    user, _ = User.objects.get_or_create(username="bench", defaults={"is_superuser": True, "is_staff": True})
+    client = Client()
+    client.force_login(user)
+
+    def get(address: str) -> Callable[[], Any]:
+        def ask() -> Any:
+            reply = client.get(address)
+            assert reply.status_code == 200, (address, reply.status_code)
+            return reply
+
+        return ask
+
+    is_within = True
+    print("| page | median ms | slowest ms |\n|---|---|---|")
+    for name, query, bound in pages(episodes):
+        median, slowest = measure(get(f"/admin/alerts_audit/episode/?{query}"), rounds)
+        is_within &= median <= bound
+        over = "" if median <= bound else f", over {bound}"
+        print(f"| {name} | {median:.0f}{over} | {slowest:.0f} |", flush=True)
+    others = {
+        "one alert": f"/admin/alerts_audit/episode/{episodes - 50}/change/",
+        "statistics, 7 days": "/admin/alerts_audit/episode/statistics/?days=7",
+        "statistics, 30 days": "/admin/alerts_audit/episode/statistics/?days=30",
+        "API, newest 50": "/v1/alerts/episodes",
+        "API, 200 firing and critical": "/v1/alerts/episodes?limit=200&state=firing&severity=critical",
+        "API, label": "/v1/alerts/episodes?label=instance=host-77:9100",
+    }
+    for name, address in others.items():
+        median, slowest = measure(get(address), rounds)
+        print(f"| {name} | {median:.0f} | {slowest:.0f} |", flush=True)
+    export(client)
+    return is_within
+
+
+def export(client: Any) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    reply = client.get("/v1/alerts/episodes/export?format=csv&state=stale")
+    rows = sum(part.count(b"\n") for part in reply.streaming_content) - 1
+    seconds = time.perf_counter() - start
+    more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"\nCopy of {rows:,} episodes as CSV: {rows / seconds:,.0f} a second, {more:.0f} MiB more memory.")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--episodes", type=int, default=10_000_000)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--keep", type=Path, help="keep the database in this folder, and use it again")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fintech-trail-") as place:
+        directory = options.keep or Path(place)
+        directory.mkdir(parents=True, exist_ok=True)
+        with database(directory) as is_filled:
+            if not is_filled:
+                fill(directory, options.episodes)
+            return 0 if run(options.episodes, options.rounds) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,7 +14,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prove bench bench-alerts lint format reconcile audit tools dashboards requirements secrets clean python environment environment-dev
+.PHONY: help run test prove bench bench-alerts bench-trail lint format reconcile audit tools dashboards requirements secrets clean python environment environment-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ bench: environment-dev ## Measure payments a second beside the yardsticks
 
 bench-alerts: environment-dev ## Measure the alert trail, from the webhook to the episode
 	$(VENV)/python -m loadtests.bench.alerts
+
+bench-trail: environment-dev ## Measure the trail's pages at ten million episodes (takes minutes and 10 GB)
+	$(VENV)/python -m loadtests.bench.trail
 
 lint: environment-dev ## Check style, format and types
 	$(VENV)/ruff check .

@@ -28,8 +28,8 @@ LIST_BOUND, SEARCH_BOUND = 150, 100  # milliseconds
 
 IDENTITY = """
 INSERT INTO alerts_audit_identity (id, sha256, cluster, labels, alertname, severity, fingerprint)
-SELECT n, sha256(n::text::bytea), cluster, jsonb_build_object('alertname', alertname, 'severity', severity,
-    'instance', 'host-' || n % 20000 || ':9100', 'job', 'job-' || n % 40, 'team', 'team-' || n % 12, 'pod', 'pod-' || n),
+SELECT n, sha256(n::text::bytea), cluster, jsonb_build_object('alertname', alertname, 'severity', severity, 'job',
+    'job-' || n % 40, 'instance', 'host-' || n % 20000 || ':9100', 'team', 'team-' || n % 12, 'pod', 'pod-' || n),
     alertname, severity, to_hex(n)
 FROM (
     SELECT n, 'Alert' || lpad((120 * power(random(), 2))::int::text, 3, '0') AS alertname,
@@ -42,7 +42,7 @@ FROM (
 EPISODE = """
 INSERT INTO alerts_audit_episode (id, key, identity_id, state, alertname, severity, summary, annotations, generator_url,
     starts_at, ends_at, opened_at, closed_at, last_seen_at, opened_input, last_input, deliveries, memory)
-SELECT n, gen_random_uuid(), identity.id, state, alertname, severity, 'More than 5 %% of what ' || alertname || ' counts.',
+SELECT n, gen_random_uuid(), identity.id, state, alertname, severity, 'More than 5 %% of it: ' || alertname,
     '{"summary": "More than 5 %% of it."}', 'http://prometheus:9090/graph?g0.expr=up', start,
     CASE WHEN state = 'resolved' THEN start + length END, start,
     CASE WHEN state <> 'firing' THEN start + length END, start + length, n, n, 2, '{}'

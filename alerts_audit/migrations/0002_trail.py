@@ -50,6 +50,12 @@ class Migration(migrations.Migration):
                 ("file_name", models.TextField()),
                 ("file_sha256", models.BinaryField()),
                 ("carried", models.JSONField()),
+                (
+                    "kept",
+                    models.JSONField(
+                        default=list, help_text="Number and hash of the leaves below its end that stay here."
+                    ),
+                ),
                 ("by", models.TextField()),
                 ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],

@@ -66,7 +66,10 @@ class Checkpoint(models.Model):
 
 
 class Archive(models.Model):
-    """A sealed range that was exported, verified and dropped. `carried` is where a rebuild begins from then on."""
+    """A sealed range that was exported, verified and dropped; a signed checkpoint says so (alerts_audit/seal/archive/).
+
+    `carried` is where a rebuild of the projection begins from then on.
+    """
 
     first_leaf = models.BigIntegerField()
     end_leaf = models.BigIntegerField(help_text="The first leaf that is not in it: the size of a checkpoint.")
@@ -74,6 +77,7 @@ class Archive(models.Model):
     file_name = models.TextField()
     file_sha256 = models.BinaryField()
     carried = models.JSONField()
+    kept = models.JSONField(default=list, help_text="Number and hash of the leaves below its end that stay here.")
     by = models.TextField()
     at = models.DateTimeField(db_default=Now())
 

@@ -84,8 +84,8 @@ _KINDS = [
     Kind(
         Leaf.Kind.ARCHIVE.value,
         Archive._meta.db_table,
-        "id first_leaf end_leaf last_input file_name file_sha256 carried by at",
-        json=frozenset({"carried"}),
+        "id first_leaf end_leaf last_input file_name file_sha256 carried kept by at",
+        json=frozenset({"carried", "kept"}),
     ),
 ]
 KINDS = {kind.name: kind for kind in _KINDS}

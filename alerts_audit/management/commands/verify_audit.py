@@ -25,6 +25,13 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.add_argument("--since", type=moment, help="only what was sealed since this time (ISO 8601, UTC)")
         parser.add_argument("--checkpoints", type=Path, help="a copy of the checkpoint file that you kept")
+        parser.add_argument(
+            "--archive",
+            type=Path,
+            action="append",
+            default=[],
+            help="an archive's file, to verify it too; repeatable",
+        )
         parser.add_argument("--key", type=Path, help="the public keys that you trust (AUDIT_DIR/public_keys)")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -33,6 +40,7 @@ class Command(BaseCommand):
                 since=options["since"],
                 checkpoint_file=options["checkpoints"],
                 key_file=options["key"],
+                archives=options["archive"],
                 progress=Ticker(),
             )
         except (Invalid, SealError, OSError, *DATABASE_AWAY) as error:

@@ -1,7 +1,17 @@
 """What a superuser changes behind our back is named, row by row; what nobody touched is not."""
 
-import pytest
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import pytest
+from django.db import connection
+
+from alerts_audit.seal.anchor import Entry
+from alerts_audit.seal.canonical import KINDS
+from alerts_audit.seal.notes import SigningKey, checkpoint_note, new_key
+from alerts_audit.seal.standalone import Invalid, Note
+from alerts_audit.seal.verify import checkpoints
 from alerts_audit.tests.seal.trails import Trail
 
 KEYS = {"delivery": "id", "observation": "id", "input": "number", "review": "id", "gap": "id", "view": "id"}
@@ -22,7 +32,7 @@ CASES = {
         [("body_changed", "delivery 2")],
     ),
     "a body with its hash": (
-        ["UPDATE alerts_audit_delivery SET body = 'other   ', sha256 = sha256('other   ') WHERE id = 2"],
+        ["UPDATE alerts_audit_delivery SET body = 'other', sha256 = sha256('other'), size = 5 WHERE id = 2"],
         [("row_changed", "delivery 2")],
     ),
     "a delivery deleted": (
@@ -34,18 +44,18 @@ CASES = {
             "DELETE FROM alerts_audit_delivery WHERE id = 3",
             "DELETE FROM alerts_audit_leaf WHERE kind = 'delivery' AND ref = 3",
         ],
-        [("leaf_missing", "leaf 10")],
+        [("leaf_missing", "leaf 9")],
     ),
     "bodies of two deliveries swapped": (
         [
-            "UPDATE alerts_audit_delivery SET body = 'body 0 a' WHERE id = 2",
-            "UPDATE alerts_audit_delivery SET body = 'body 0 b' WHERE id = 1",
+            "UPDATE alerts_audit_delivery SET body = other.body FROM alerts_audit_delivery AS other"
+            " WHERE (alerts_audit_delivery.id, other.id) IN ((1, 3), (3, 1))",
         ],
         [
             ("body_changed", "delivery 1"),
-            ("body_changed", "delivery 2"),
+            ("body_changed", "delivery 3"),
             ("body_swapped", "delivery 1"),
-            ("body_swapped", "delivery 2"),
+            ("body_swapped", "delivery 3"),
         ],
     ),
     "two deliveries swapped": (
@@ -90,7 +100,7 @@ CASES = {
     ),
     "an input's number": (
         ["UPDATE alerts_audit_input SET number = 99 WHERE number = 4"],
-        [("row_missing", "input 4"), ("row_unsealed", "input 99")],
+        [("row_missing", "input 4")],
     ),
     "an observation": (
         ["UPDATE alerts_audit_observation SET body = '[]' WHERE id = 1"],
@@ -106,7 +116,7 @@ CASES = {
     ),
     "a leaf slipped in": (
         ["INSERT INTO alerts_audit_leaf (number, kind, ref, hash) VALUES (99, 'view', 77, sha256(''))"],
-        [("leaf_unsigned", "leaves from 31 on")],
+        [("leaf_unsigned", "leaves from 28 on")],
     ),
     "the tail cut": (
         CUT_TAIL,
@@ -148,3 +158,169 @@ def test_tampering_is_named(trail: Trail, statements, expected):
     trail.tamper(*statements)
 
     assert trail.found() == expected
+
+
+PROJECTION = {
+    "an episode's state": "UPDATE alerts_audit_episode SET state = 'unknown' WHERE id = 1",
+    "an episode removed": "DELETE FROM alerts_audit_episode WHERE id = 2",
+    "a transition removed": "DELETE FROM alerts_audit_transition WHERE id = 2",
+    "an identity's labels": "UPDATE alerts_audit_identity SET labels = '{}' WHERE id = 1",
+    "an input's time": "UPDATE alerts_audit_input SET at = at + interval '1 hour' WHERE number = 4",
+}
+
+
+@pytest.mark.parametrize("statement", PROJECTION.values(), ids=PROJECTION)
+def test_a_changed_projection_is_named(trail: Trail, statement):
+    trail.tamper(statement)
+
+    assert "projection" in {finding.code for finding in trail.verify().findings}
+
+
+def test_a_swapped_body_is_told_by_its_owner(trail: Trail):
+    trail.tamper(*CASES["bodies of two deliveries swapped"][0])
+
+    assert "delivery 1: it has the body of delivery 3" in [str(finding) for finding in trail.verify().findings]
+
+
+def test_a_row_changed_along_with_its_leaf_is_narrowed_down_to_what_was_signed_together(trail: Trail):
+    trail.tamper("UPDATE alerts_audit_review SET text = 'never seen' WHERE id = 2")
+    with trail.used(), connection.cursor() as cursor:
+        kind = KINDS["review"]
+        cursor.execute(f"SELECT {kind.select} FROM {kind.table} WHERE id = 2")
+        forged = kind.hash(cursor.fetchone())
+    trail.tamper("UPDATE alerts_audit_leaf SET hash = %s WHERE kind = 'review' AND ref = 2", values=(forged,))
+
+    assert trail.found() == [("root_differs", "leaves 9 to 18")]
+
+
+# --- Checkpoints that were forged ----------------------------------------------------------------------------------
+
+
+def forge(trail: Trail, key: SigningKey, *, size: int, root: bytes) -> None:
+    """In place of checkpoint 2, in the table alone."""
+    [(at,)] = trail.query("SELECT at FROM alerts_audit_checkpoint WHERE id = 2")
+    note = checkpoint_note(key, size, root, at)
+    trail.tamper(
+        "UPDATE alerts_audit_checkpoint SET note = %s, size = %s, root = %s WHERE id = 2", values=(note, size, root)
+    )
+
+
+def test_a_checkpoint_by_another_key_is_named(trail: Trail):
+    forge(trail, new_key(Note.parse(trail.query("SELECT note FROM alerts_audit_checkpoint")[0][0]).origin),
+          size=19, root=bytes(32))  # fmt: skip
+
+    assert trail.found() == [
+        ("checkpoint_signature", "checkpoint 2"),
+        ("checkpoint_differs", "checkpoint 2 of the file"),
+    ]
+
+
+def test_a_checkpoint_with_another_root_by_the_right_key_is_named(trail: Trail):
+    forge(trail, SigningKey.parse((trail.directory / "signing_key").read_text()), size=19, root=bytes(32))
+
+    assert trail.found() == [
+        ("checkpoint_row", "checkpoint 2"),
+        ("root_differs", "leaves 9 to 18"),
+        ("checkpoint_differs", "checkpoint 2 of the file"),
+    ]
+
+
+def test_a_checkpoint_with_another_root_in_the_file_is_named(trail: Trail):
+    key = SigningKey.parse((trail.directory / "signing_key").read_text())
+    lines = trail.checkpoints.read_bytes().splitlines(keepends=True)
+    entry = Entry.parse(lines[1])
+    note = checkpoint_note(key, 19, bytes(32), datetime.now(UTC))
+    trail.checkpoints.write_bytes(b"".join([lines[0], Entry(entry.id, note, entry.written_at).line(), *lines[2:]]))
+
+    assert trail.found() == [
+        ("checkpoint_differs", "checkpoint 2 of the file"),
+        ("root_differs", "checkpoint 2 of the file"),
+    ]
+
+
+# --- The file outside ----------------------------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_said(trail: Trail):
+    trail.checkpoints.unlink()
+
+    assert [code for code, _ in trail.found()] == ["file_missing"]
+
+
+def test_a_file_cut_at_its_end_is_said(trail: Trail, monkeypatch):
+    monkeypatch.setattr(checkpoints, "GRACE", timedelta(0))
+    lines = trail.checkpoints.read_bytes().splitlines(keepends=True)
+    trail.checkpoints.write_bytes(b"".join(lines[:2]))
+
+    assert trail.found() == [("file_lacks", "checkpoints 3 to 4")]
+
+
+def test_a_file_that_lacks_a_line_is_said(trail: Trail):
+    lines = trail.checkpoints.read_bytes().splitlines(keepends=True)
+    trail.checkpoints.write_bytes(b"".join([*lines[:1], *lines[2:]]))
+
+    assert trail.found() == [("file_lacks", "checkpoint 2")]
+
+
+def test_lines_in_another_order_are_said(trail: Trail):
+    lines = trail.checkpoints.read_bytes().splitlines(keepends=True)
+    trail.checkpoints.write_bytes(b"".join([lines[0], lines[2], lines[1], lines[3]]))
+
+    assert trail.found() == [("file_lacks", "checkpoint 2"), ("file_order", "line 3 of the checkpoint file")]
+
+
+def test_a_line_that_is_no_checkpoint_is_said(trail: Trail):
+    lines = trail.checkpoints.read_bytes().splitlines(keepends=True)
+    trail.checkpoints.write_bytes(b"".join([lines[0], b"rubbish\n", *lines[1:]]))
+
+    assert trail.found() == [("file_line", "line 2 of the checkpoint file")]
+
+
+def test_a_torn_line_before_the_whole_one_is_no_finding(trail: Trail):
+    lines = trail.checkpoints.read_bytes().splitlines(keepends=True)
+    trail.checkpoints.write_bytes(b"".join([*lines[:3], lines[3][:50], b"\n", lines[3]]))
+
+    assert trail.found() == []
+
+
+def test_checkpoints_that_came_into_the_file_later_are_told(trail: Trail, monkeypatch):
+    trail.checkpoints.unlink()
+    monkeypatch.setattr(checkpoints, "GRACE", timedelta(0))
+    trail.seal()
+
+    report = trail.verify()
+
+    assert report.ok
+    assert "5 checkpoints came into the file more than" in report.remarks[0]
+
+
+def test_a_copy_of_the_file_finds_what_the_file_at_hand_no_longer_tells(trail: Trail, tmp_path):
+    copy = shutil.copy(trail.checkpoints, tmp_path / "copy")
+    trail.tamper(*CUT_TAIL)
+    lines = trail.checkpoints.read_bytes().splitlines(keepends=True)
+    trail.checkpoints.write_bytes(lines[0])
+
+    assert trail.found() == []  # who holds the database and every anchor can cut the tail
+    assert [code for code, _ in trail.found(checkpoint_file=Path(copy))] == ["checkpoint_missing"] * 3
+
+
+def test_nothing_is_believed_without_a_trust_root(trail: Trail):
+    (trail.directory / "public_keys").unlink()
+
+    with pytest.raises(Invalid, match="no trust root"):
+        trail.verify()
+
+
+def test_another_trust_root_believes_nothing(trail: Trail, tmp_path):
+    other = tmp_path / "keys"
+    other.write_text(f"{new_key().public}\n")
+
+    assert {code for code, _ in trail.found(key_file=other)} == {"checkpoint_signature"}
+
+
+def test_a_window_finds_what_is_in_it_and_not_what_is_before(trail: Trail):
+    [(second,)] = trail.query("SELECT at FROM alerts_audit_checkpoint WHERE id = 2")
+    trail.tamper("UPDATE alerts_audit_review SET text = 'never' WHERE id IN (1, 3)")
+
+    assert trail.found(since=second) == [("row_changed", "review 3")]
+    assert trail.found() == [("row_changed", "review 1"), ("row_changed", "review 3")]

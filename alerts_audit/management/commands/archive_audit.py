@@ -1,0 +1,49 @@
+"""`manage.py archive_audit --before DATE`: retention."""
+
+import getpass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from alerts_audit.management.commands.verify_audit import Ticker, moment
+from alerts_audit.seal.archive.archive import ArchiveError, archive
+from alerts_audit.seal.keys import SealError
+from alerts_audit.seal.standalone import Invalid
+from fintech.problems import DATABASE_AWAY
+
+
+class Command(BaseCommand):
+    help = (
+        "Export what was sealed before a date with its proofs, verify the export, then drop it from the database."
+        " Needs DATABASE_OWNER_URL. May be repeated after an interruption. docs/audit.md says what stays."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--before", type=moment, required=True, help="what was sealed before then (ISO 8601, UTC)")
+        parser.add_argument("--out", type=Path, help="the folder of archives (default: AUDIT_DIR/archives)")
+        parser.add_argument("--by", default=getpass.getuser(), help="who does it (default: the system's user)")
+        parser.add_argument("--dry-run", action="store_true", help="verify the range and say what would be done")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        directory = options["out"] or Path(settings.AUDIT_DIR) / "archives"
+        try:
+            done = archive(
+                before=options["before"],
+                directory=directory,
+                by=options["by"],
+                progress=Ticker(),
+                dry_run=options["dry_run"],
+            )
+        except (ArchiveError, Invalid, SealError, OSError) as error:
+            raise CommandError(str(error)) from None
+        except DATABASE_AWAY as error:
+            raise CommandError(f"The database refuses or does not answer: {error}", returncode=2) from None
+        if done is None:
+            self.stdout.write("There is nothing to archive.")
+        elif done.archive is None:
+            self.stdout.write(f"Would archive leaves {done.first} to {done.end - 1}; {done.stays} of them would stay.")
+        else:
+            self.stdout.write(f"Archived leaves {done.first} to {done.end - 1} in {directory / done.archive.file_name};"
+                              f" {done.stays} of them stay. Keep that file: it is the evidence now.")  # fmt: skip

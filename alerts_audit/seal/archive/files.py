@@ -1,0 +1,133 @@
+"""An archive's file: gzip, a JSON object a line.
+
+    {"format": "alert-trail-archive/1", "first": 0, "end": 1000, "frontier": [...]}    the tree before it
+    {"number": 0, "leaf": {"leaf": "delivery", ...}, "body": "<base64>"}               a row, as it was hashed
+    {"checkpoint": 7, "note": "..."}                                                   signed when the log was so long
+    {"end": 1000}
+
+With the frontier, its rows lead to the root of each of its checkpoints; the last one is of `end` leaves. Rows with a
+number below `first` were kept by an earlier archive, and go with this one.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from alerts_audit.seal.merkle import Frontier
+from alerts_audit.seal.rotation import Trust
+from alerts_audit.seal.standalone import Invalid, Note, check_body, encode, leaf_hash
+
+FORMAT = "alert-trail-archive/1"
+
+Row = tuple[int, dict[str, Any], bytes | None]  # leaf number, document, body
+
+
+def write(path: Path, *, first: int, end: int, frontier: Frontier, lines: Iterable[dict[str, Any]]) -> None:
+    """Whole and durable, or not at all."""
+    draft = path.with_name(f"{path.name}.part")
+    header = {"format": FORMAT, "first": first, "end": end, "frontier": [one.hex() for one in frontier.hashes]}
+    with draft.open("wb") as raw:
+        with gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=6) as file:
+            for line in chain([header], lines, [{"end": end}]):
+                file.write(encode(line) + b"\n")
+        raw.flush()
+        os.fsync(raw.fileno())
+    draft.chmod(0o400)
+    os.replace(draft, path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def row_line(number: int, document: dict[str, Any], body: bytes | None) -> dict[str, Any]:
+    line = {"number": number, "leaf": document}
+    return line if body is None else {**line, "body": base64.b64encode(body).decode()}
+
+
+def file_sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """Its lines, the first and the last included. Raises Invalid if it is no whole archive."""
+    last: dict[str, Any] = {}
+    try:
+        with gzip.open(path, "rb") as file:
+            for number, text in enumerate(file):
+                last = json.loads(text)
+                if number == 0 and last.get("format") != FORMAT:
+                    raise Invalid(f"{path} is no archive")
+                yield last
+    except (OSError, EOFError, ValueError) as error:
+        raise Invalid(f"{path} cannot be read to its end: {error}") from None
+    if set(last) != {"end"}:
+        raise Invalid(f"{path} has no end")
+
+
+@dataclass
+class Checked:
+    """What a file was found to hold."""
+
+    first: int
+    end: int
+    rows: int
+    root: bytes
+    frontier: Frontier
+
+
+def check(path: Path, *, frontier: Frontier, trust: Trust, on_row: Callable[[Row], None] = lambda row: None) -> Checked:
+    """Read it all: every body against its row, the rows against the root of every checkpoint, those against `trust`.
+
+    `frontier`: of the tree before it. Raises Invalid at the first thing that does not hold.
+    """
+    tree, rows, signed = frontier.copy(), 0, -1
+    header: dict[str, Any] = {}
+    for line in read(path):
+        if "format" in line:
+            header = line
+            if (line["first"], line["frontier"]) != (tree.size, [one.hex() for one in tree.hashes]):
+                raise Invalid(f"{path} begins with leaf {line['first']}, or after another history")
+        elif "leaf" in line:
+            rows += 1
+            on_row(_check_row(path, line, tree))
+        elif "checkpoint" in line:
+            signed = _check_note(path, line, tree, trust)
+    if not tree.size == header["end"] == signed:
+        raise Invalid(f"{path} ends with {tree.size} leaves, and tells of {header['end']}; {signed} are signed")
+    return Checked(header["first"], tree.size, rows, tree.root(), tree)
+
+
+def _check_row(path: Path, line: dict[str, Any], tree: Frontier) -> Row:
+    number, document = line["number"], line["leaf"]
+    if number >= tree.size:
+        if number != tree.size:
+            raise Invalid(f"{path} lacks leaf {tree.size}")
+        tree.append(leaf_hash(encode(document)))
+    body = base64.b64decode(line["body"]) if "body" in line else None
+    if body is not None:
+        try:
+            check_body(document, body)
+        except Invalid as error:
+            raise Invalid(f"{path}, leaf {number}: {error}") from None
+    return number, document, body
+
+
+def _check_note(path: Path, line: dict[str, Any], tree: Frontier, trust: Trust) -> int:
+    note = Note.parse(line["note"])
+    try:
+        trust.check(note)
+    except Invalid as error:
+        raise Invalid(f"{path}, checkpoint {line['checkpoint']}: {error}") from None
+    if (note.size, note.root) != (tree.size, tree.root()):
+        raise Invalid(f"{path}: its rows do not lead to the root that checkpoint {line['checkpoint']} signed")
+    return note.size

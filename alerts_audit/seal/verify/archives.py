@@ -1,0 +1,87 @@
+"""What was archived: that a signed checkpoint says so, that what was kept is still there, and the files, if given."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from alerts_audit.models import Archive, Checkpoint, Leaf
+from alerts_audit.seal.archive import files
+from alerts_audit.seal.merkle import Frontier
+from alerts_audit.seal.rotation import Trust
+from alerts_audit.seal.standalone import Invalid, PublicKey
+from alerts_audit.seal.verify.leaves import LeafCheck
+from alerts_audit.seal.verify.report import Report, plural
+
+CHUNK = 1000
+
+
+def statement(archive: Archive) -> str:
+    """What the checkpoint says before anything is dropped: nobody without the key can make rows go unnoticed."""
+    return f"archive {archive.first_leaf} {archive.end_leaf} {bytes(archive.file_sha256).hex()}"
+
+
+def is_signed(archive: Archive) -> bool:
+    """Whether a checkpoint says it. Its signature is checked along with all others."""
+    return Checkpoint.objects.filter(size__gte=archive.end_leaf, note__contains=f"\n{statement(archive)}\n").exists()
+
+
+def check_archives(report: Report, roots: Sequence[PublicKey], paths: Sequence[Path]) -> Checkpoint | None:
+    """Where what is left begins: the checkpoint at the end of the newest archive, or None."""
+    archives = list(Archive.objects.order_by("id").defer("carried"))
+    signed = [archive for archive in archives if is_signed(archive)]
+    for archive in archives:
+        if archive not in signed:
+            report.find("archive_unsigned", f"archive {archive.pk}", "no checkpoint says so: it was slipped in, or"
+                        " interrupted (then run archive_audit again)")  # fmt: skip
+    if not signed:
+        return None
+    base = Checkpoint.objects.filter(size=signed[-1].end_leaf).order_by("id").first()
+    if base is None:
+        report.find("checkpoint_missing", f"archive {signed[-1].pk}", "the checkpoint at its end is gone")
+        return None
+    _check_kept(report, signed[-1])
+    _check_files(report, signed, list(roots), paths, base)
+    return base
+
+
+def _check_kept(report: Report, archive: Archive) -> None:
+    """The leaves that the archive says stay here are those, and their rows are what was sealed."""
+    checker = LeafCheck(report, Frontier(), archive.end_leaf)
+    for place in range(0, len(archive.kept), CHUNK):
+        expected = {number: bytes.fromhex(digest) for number, digest in archive.kept[place : place + CHUNK]}
+        found = Leaf.objects.filter(number__in=list(expected)).order_by("number")
+        leaves = [(leaf.number, leaf.kind, leaf.ref, bytes(leaf.hash)) for leaf in found]
+        for number in expected.keys() - {leaf[0] for leaf in leaves}:
+            report.find("leaf_missing", f"leaf {number}", f"archive {archive.pk} has kept it here, and it is gone")
+        for number, _, _, digest in leaves:
+            if digest != expected[number]:
+                report.find("leaf_changed", f"leaf {number}", f"it is not the one that archive {archive.pk} has kept")
+        checker.check_rows(leaves)
+    others = Leaf.objects.filter(number__lt=archive.end_leaf).exclude(number__in=[number for number, _ in archive.kept])
+    if left := others.count():
+        report.remarks.append(f"{left} leaves of archive {archive.pk} are still there: run archive_audit again.")
+
+
+def _check_files(
+    report: Report, archives: list[Archive], roots: list[PublicKey], paths: Sequence[Path], base: Checkpoint
+) -> None:
+    if not paths:
+        names = ", ".join(archive.file_name for archive in archives)
+        archived = plural("leaf", 0, base.size - 1)
+        report.remarks.append(f"Archived, and not looked at without --archive: {archived} ({names}).")
+        return
+    by_hash = {files.file_sha256(path): path for path in paths}
+    frontier, trust = Frontier(), Trust(roots)
+    for archive in archives:
+        path = by_hash.get(bytes(archive.file_sha256))
+        if path is None:
+            report.find("archive_file", f"archive {archive.pk}", f"none of the files given is its {archive.file_name}")
+            return
+        try:
+            checked = files.check(path, frontier=frontier, trust=trust)
+        except Invalid as error:
+            report.find("archive_file", f"archive {archive.pk}", f"{error}")
+            return
+        report.counts["rows in archives"] += checked.rows
+        frontier = checked.frontier
+    if frontier.root() != bytes(base.root):
+        report.find("archive_file", f"archive {archives[-1].pk}", f"it does not end where checkpoint {base.pk} begins")

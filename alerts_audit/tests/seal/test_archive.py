@@ -1,0 +1,300 @@
+"""A sealed range goes into a file, whole and proven, and what is left still proves itself."""
+
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from alerts_audit.models import Archive, Delivery, Gap, Input, Leaf, Observation, Review, View
+from alerts_audit.seal.archive import archive as steps
+from alerts_audit.seal.archive.archive import ArchiveError, Result, archive
+from alerts_audit.seal.keys import SealError
+from alerts_audit.seal.sealer import seal
+from alerts_audit.seal.standalone import Invalid
+from alerts_audit.tests.payloads import alertmanager_body
+from alerts_audit.tests.seal.trails import Trail, make_delivery, project
+
+
+def run(trail: Trail, *, checkpoint: int = 2, dry_run: bool = False) -> Result | None:
+    """Up to that checkpoint."""
+    [(before,)] = trail.query("SELECT min(at) FROM alerts_audit_checkpoint WHERE id > %s", checkpoint)
+    with trail.used():
+        return archive(
+            before=before or datetime.now(UTC),
+            directory=trail.directory / "archives",
+            by="ann",
+            progress=lambda *_: None,
+            dry_run=dry_run,
+        )
+
+
+def files(trail: Trail) -> list[Path]:
+    return sorted((trail.directory / "archives").glob("*.gz"))
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
+def test_the_range_is_gone_and_what_is_left_is_right(trail: Trail):
+    done = run(trail)
+
+    assert (done.first, done.end) == (0, 19)
+    with trail.used():
+        assert list(Delivery.objects.order_by("id").values_list("pk", flat=True)) == [5, 6]
+        assert (Observation.objects.count(), View.objects.count()) == (1, 1)
+        assert Input.objects.order_by("number").first().number == 7
+    report = trail.verify()
+    assert report.findings == []
+    assert report.remarks == [
+        "Archived, and not looked at without --archive: leaves 0 to 18 (alert-trail-0-18.jsonl.gz)."
+    ]
+
+
+def test_reviews_and_open_gaps_stay_with_their_leaves(trail: Trail):
+    run(trail)
+
+    with trail.used():
+        assert Review.objects.count() == 3
+        assert sorted(Gap.objects.values_list("pk", flat=True)) == [1, 4]  # 2 is closed by 3
+        assert sorted(Leaf.objects.filter(number__lt=19).values_list("kind", "ref")) == [
+            ("gap", 1),
+            ("review", 1),
+            ("review", 2),
+        ]
+
+
+def test_the_file_holds_every_row_and_every_checkpoint(trail: Trail):
+    bodies = dict(trail.query("SELECT encode(sha256, 'hex'), body FROM alerts_audit_delivery WHERE id < 5"))
+    run(trail)
+
+    held = lines(files(trail)[0])
+
+    assert [line["number"] for line in held if "number" in line] == list(range(19))
+    assert [line["checkpoint"] for line in held if "checkpoint" in line] == [1, 2]
+    assert {line["leaf"]["row"]["sha256"] for line in held if line.get("leaf", {}).get("leaf") == "delivery"} == set(
+        bodies
+    )
+
+
+def test_verification_goes_through_the_file_if_it_is_given(trail: Trail):
+    run(trail)
+
+    report = trail.verify(archives=files(trail))
+
+    assert (report.findings, report.remarks) == ([], [])
+    assert report.counts["rows in archives"] == 19
+
+
+def test_the_next_archive_goes_on_and_takes_what_the_first_had_to_keep(trail: Trail):
+    run(trail)
+    with trail.used():
+        gap = Gap.objects.get(pk=1)
+        Gap.objects.create(closes=gap, reason=gap.reason, subject=gap.subject, since=gap.since, until=gap.since)
+        seal()
+
+    done = run(trail, checkpoint=100)
+
+    assert done.first == 19
+    with trail.used():
+        assert list(Gap.objects.values_list("pk", flat=True)) == [4]
+    report = trail.verify(archives=files(trail))
+    assert (report.findings, report.remarks) == ([], [])
+
+
+def test_what_comes_later_is_projected_sealed_and_verified_as_ever(trail: Trail):
+    run(trail)
+    with trail.used():
+        make_delivery(alertmanager_body("Alert0"))
+        project()
+        seal()
+
+    assert trail.found() == []
+    assert trail.verify().ok
+
+
+def test_a_delivery_that_was_not_projected_by_then_stays(new_trail: Trail):
+    with new_trail.used():
+        make_delivery(alertmanager_body("Early"))
+        project()
+        late = make_delivery(alertmanager_body("Late"))
+        seal()
+        project()
+        seal()
+    run(new_trail, checkpoint=1)
+
+    with new_trail.used():
+        assert list(Delivery.objects.values_list("pk", flat=True)) == [late.pk]
+    assert new_trail.verify().ok
+
+
+def test_a_dry_run_changes_nothing(trail: Trail):
+    before = trail.query("SELECT count(*) FROM alerts_audit_leaf")
+
+    done = run(trail, dry_run=True)
+
+    assert (done.first, done.end, done.archive) == (0, 19, None)
+    assert trail.query("SELECT count(*) FROM alerts_audit_leaf") == before
+    assert files(trail) == []
+
+
+def test_there_may_be_nothing_to_archive(trail: Trail):
+    run(trail)
+
+    assert run(trail) is None
+    assert run(trail, checkpoint=1) is None
+
+
+@pytest.mark.parametrize("step", ["_export", "carried_state", "_finish_one", "seal", "drop"])
+def test_an_interrupted_run_is_taken_up_by_the_next(trail: Trail, monkeypatch, step):
+    with monkeypatch.context() as crash:
+        crash.setattr(steps, step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(trail)
+    assert trail.query("SELECT count(*) FROM alerts_audit_delivery") == [(6,)]
+
+    run(trail)
+
+    assert trail.query("SELECT count(*) FROM alerts_audit_delivery") == [(2,)]
+    assert trail.query("SELECT count(*) FROM alerts_audit_archive") == [(1,)]
+    assert trail.verify(archives=files(trail)).findings == []
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_run_interrupted_while_it_drops_is_taken_up(trail: Trail, monkeypatch):
+    from alerts_audit.seal.archive import drop
+
+    change, calls = drop.change, []
+
+    def dies_at_the_third(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        change(*arguments)
+
+    with monkeypatch.context() as crash:
+        crash.setattr(drop, "change", dies_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            run(trail)
+    half = trail.verify()
+    assert half.findings == []
+    assert "still there" in " ".join(half.remarks)
+
+    run(trail)
+
+    report = trail.verify(archives=files(trail))
+    assert (report.findings, report.remarks) == ([], [])
+
+
+def test_triggers_protect_what_is_left(trail: Trail):
+    run(trail)
+
+    [(enabled,)] = trail.query("SELECT bool_and(tgenabled = 'O') FROM pg_trigger WHERE tgname = 'append_only'")
+    assert enabled
+
+
+# --- What it refuses, and what is found ----------------------------------------------------------------------------
+
+
+def test_nothing_is_archived_that_was_tampered_with(trail: Trail):
+    trail.tamper("UPDATE alerts_audit_view SET what = 'nothing' WHERE id = 1")
+
+    with pytest.raises(ArchiveError, match="view 1"):
+        run(trail)
+
+    assert trail.query("SELECT count(*) FROM alerts_audit_delivery") == [(6,)]
+
+
+def test_nothing_is_dropped_without_the_file(trail: Trail, monkeypatch):
+    with monkeypatch.context() as crash:
+        crash.setattr(steps, "_finish_one", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(trail)
+    files(trail)[0].unlink()
+
+    with pytest.raises(ArchiveError, match="bring it back"):
+        run(trail)
+
+    assert trail.query("SELECT count(*) FROM alerts_audit_delivery") == [(6,)]
+
+
+def test_nothing_is_dropped_without_a_signature(trail: Trail):
+    (trail.directory / "signing_key").unlink()
+
+    with pytest.raises(SealError):
+        run(trail)
+
+    assert trail.query("SELECT count(*) FROM alerts_audit_delivery") == [(6,)]
+
+
+def test_an_archive_that_was_slipped_in_covers_up_nothing(trail: Trail):
+    with trail.used():
+        Archive.objects.create(
+            first_leaf=0, end_leaf=19, last_input=0, file_name="x", file_sha256=bytes(32), carried={}, by="eve"
+        )
+        seal()
+    trail.tamper("DELETE FROM alerts_audit_leaf WHERE number < 9")
+
+    found = trail.found()
+
+    assert ("archive_unsigned", "archive 1") in found
+    assert ("leaf_missing", "leaves 0 to 8") in found
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("UPDATE alerts_audit_review SET text = 'never' WHERE id = 1", ("row_changed", "review 1")),
+        ("DELETE FROM alerts_audit_review WHERE id = 1", ("row_missing", "review 1")),
+        ("DELETE FROM alerts_audit_leaf WHERE kind = 'review' AND ref = 1", ("leaf_missing", "leaf 6")),
+        ("UPDATE alerts_audit_leaf SET hash = sha256('') WHERE kind = 'gap' AND ref = 1", ("leaf_changed", "leaf 7")),
+        ("UPDATE alerts_audit_archive SET end_leaf = 9", ("archive_unsigned", "archive 1")),
+        ("DELETE FROM alerts_audit_checkpoint WHERE size = 19", ("checkpoint_missing", "archive 1")),
+    ],
+)
+def test_tampering_with_what_was_kept_is_named(trail: Trail, statement, expected):
+    run(trail)
+    trail.tamper(statement)
+
+    assert expected in trail.found()
+
+
+def rewrite(path: Path, change) -> None:
+    path.chmod(0o600)
+    path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes()))))
+
+
+def test_another_file_is_not_taken_for_the_archive(trail: Trail):
+    run(trail)
+    rewrite(files(trail)[0], lambda content: content.replace(b"Alert1", b"Alert9"))
+
+    assert trail.found(archives=files(trail)) == [("archive_file", "archive 1")]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda content: content.replace(b'"user":"ann"', b'"user":"bob"', 1), "do not lead to the root"),
+        (lambda content: content.replace(b'"body":"ey', b'"body":"ez', 1), "SHA-256"),
+        (lambda content: b"".join(content.splitlines(keepends=True)[:-1]), "has no end"),
+        (lambda content: content.replace(b'{"leaf":', b'{"x":', 1), "lacks leaf|do not lead"),
+        (lambda content: b"{}\n", "no archive"),
+        (lambda content: content[:-40], "cannot be read"),
+    ],
+)
+def test_a_changed_file_is_refused(trail: Trail, change, said):
+    from alerts_audit.seal.archive.files import check
+    from alerts_audit.seal.keys import public_keys
+    from alerts_audit.seal.merkle import Frontier
+    from alerts_audit.seal.rotation import Trust
+
+    run(trail)
+    rewrite(files(trail)[0], change)
+
+    with trail.used(), pytest.raises(Invalid, match=said):
+        check(files(trail)[0], frontier=Frontier(), trust=Trust(public_keys()))

@@ -131,6 +131,11 @@ class Trail:
         assert found is not None
         return found[0] < len(deliveries)
 
+    def sealed(self) -> int:
+        row = self._connection.execute("SELECT count(*) FROM alerts_audit_leaf WHERE kind = 'delivery'").fetchone()
+        assert row is not None
+        return row[0]
+
     def rest(self) -> None:
         """Nothing of the round before is left to be projected."""
         pending = "SELECT count(*) FROM alerts_audit_pending"
@@ -184,22 +189,28 @@ class Bench:
         return {f"{name}, answered (1/s)": 1000 / answered, f"{name}, projected (1/s)": 1000 / projected}
 
     def sealing(self) -> dict[str, float]:
-        return {SEALED: self._flood(seal_seconds=1)}
+        rate, sealed = self._flood(seal_seconds=1)
+        assert sealed > rate * self.seconds / 2, "the sealer did not keep up"
+        return {SEALED: rate}
 
     def not_sealing(self) -> dict[str, float]:
-        return {UNSEALED: self._flood(seal_seconds=3600)}
+        rate, sealed = self._flood(seal_seconds=3600)
+        assert sealed == 0, "somebody sealed"
+        return {UNSEALED: rate}
 
-    def _flood(self, *, seal_seconds: int) -> float:
-        """Deliveries a second over eight connections while a worker with all of its jobs runs."""
+    def _flood(self, *, seal_seconds: int) -> tuple[float, int]:
+        """Deliveries a second over eight connections while a worker with all of its jobs runs; how many it sealed."""
 
         def make() -> bytes:
             content = body(1)
             return head_of(content) + content
 
         with running_worker(self.world, seal_seconds):
+            before = self.trail.sealed()
             result = run_load(self.world.ports["ours"], make, clients=8, seconds=self.seconds)
+            sealed = self.trail.sealed() - before
         assert not result.errors
-        return result.rate
+        return result.rate, sealed
 
 
 @contextmanager

@@ -47,7 +47,7 @@ SELECT n, gen_random_uuid(), identity.id, state, alertname, severity, 'More than
     CASE WHEN state = 'resolved' THEN start + length END, start,
     CASE WHEN state <> 'firing' THEN start + length END, start + length, n, n, 2, '{}'
 FROM (
-    SELECT n, now() - (%(episodes)s - n) * interval '365 days' / %(episodes)s AS start,
+    SELECT n, now() - interval '365 days' * ((%(episodes)s - n)::float8 / %(episodes)s) AS start,
         make_interval(secs => 30 + 3000 * random()) AS length,
         CASE WHEN n > %(episodes)s - %(firing)s THEN 'firing' WHEN random() < 0.975 THEN 'resolved'
             ELSE (ARRAY['superseded', 'stale', 'unknown'])[1 + n %% 3] END AS state,

@@ -1,0 +1,26 @@
+from collections.abc import Iterator
+
+import pytest
+
+from alerts_audit.tests.projection.trail import Trail, own_database
+
+
+@pytest.fixture(scope="package")
+def database(django_db_setup: None, django_db_blocker) -> Iterator[str]:
+    """Migrated, and only of these tests: the projector and a rebuild look at all inputs there are. Its name."""
+    with django_db_blocker.unblock():
+        yield own_database("projection")
+
+
+@pytest.fixture
+def trail(database: str, tmp_path) -> Iterator[Trail]:
+    """A cluster that nobody else has, in that database."""
+    with Trail(database).used(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def empty_trail(django_db_blocker, tmp_path) -> Iterator[Trail]:
+    """The same in a database where nothing else is, for tests that tamper."""
+    with django_db_blocker.unblock(), Trail(own_database()).used(tmp_path) as made:
+        yield made

@@ -1,5 +1,6 @@
 """One set of files for Compose and for one machine."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,7 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from observability.render import HERE, alertmanager_command, faster, prometheus_command, render, replace_value
+from observability.render import (
+    HERE,
+    Telegram,
+    alertmanager_command,
+    faster,
+    prometheus_command,
+    render,
+    replace_value,
+    with_telegram,
+)
 
 ADDRESSES: dict[str, Any] = {
     "web_target": "127.0.0.1:19464",
@@ -58,10 +68,86 @@ def test_the_addresses_are_where_the_programs_read_them(tmp_path):
 
     for job in ("web", "worker", "alertmanager"):
         assert load(tmp_path / "targets" / f"{job}.yml") == [{"targets": [ADDRESSES[f"{job}_target"]]}]
-    [receiver] = load(tmp_path / "alertmanager.yml")["receivers"]
-    [webhook] = receiver["webhook_configs"]
+    [webhook] = load(tmp_path / "alertmanager.yml")["receivers"][0]["webhook_configs"]
     assert webhook["url"] == ADDRESSES["webhook_url"]
     assert Path(webhook["http_config"]["authorization"]["credentials_file"]).is_absolute()
+
+
+def test_a_job_without_a_target_is_silent(tmp_path):
+    render(tmp_path, **ADDRESSES, probes={"web": "http://127.0.0.1:15000/ready"})
+
+    in_compose = {path.name for path in (HERE / "prometheus/targets").glob("*.yml")}
+    assert {path.name for path in (tmp_path / "targets").glob("*.yml")} == in_compose
+    for job in ("node", "grafana", "probe", "prometheus"):
+        assert load(tmp_path / "targets" / f"{job}.yml") == []
+
+
+def test_probes_go_through_the_blackbox_exporter_that_is_there(tmp_path):
+    render(
+        tmp_path,
+        **ADDRESSES,
+        other_targets={"blackbox": "127.0.0.1:19115", "node": "127.0.0.1:19100"},
+        probes={"web": "http://127.0.0.1:15000/ready"},
+    )
+
+    [group] = load(tmp_path / "targets/probe.yml")
+    assert group["targets"] == ["http://127.0.0.1:15000/ready"]
+    # Nothing but addresses differs from Compose.
+    [in_compose, *_] = load(HERE / "prometheus/targets/probe.yml")
+    assert group["labels"] == {**in_compose["labels"], "__blackbox": "127.0.0.1:19115"}
+    assert load(tmp_path / "targets/node.yml") == [{"targets": ["127.0.0.1:19100"]}]
+
+
+def test_a_job_that_prometheus_does_not_have_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no job nodes"):
+        render(tmp_path, **ADDRESSES, other_targets={"nodes": "127.0.0.1:19100"})
+
+
+def test_every_job_has_a_file_of_targets_in_compose():
+    jobs = {job["job_name"] for job in load(HERE / "prometheus/prometheus.yml")["scrape_configs"]}
+
+    assert {path.stem for path in (HERE / "prometheus/targets").glob("*.yml")} == jobs
+
+
+# --- Telegram ----------------------------------------------------------------------------------------------------
+
+
+def test_without_a_bot_people_have_receivers_that_send_nothing(tmp_path):
+    render(tmp_path, **ADDRESSES)
+
+    assert load(tmp_path / "alertmanager.yml")["receivers"][1:] == [{"name": "page"}, {"name": "ticket"}]
+
+
+def test_with_a_bot_a_page_has_a_sound_and_a_ticket_has_none(tmp_path):
+    render(tmp_path, **ADDRESSES, telegram=Telegram(chat_id=-100, bot_token="1:a'b", api_url="http://127.0.0.1:1"))
+
+    page, ticket = (
+        receiver["telegram_configs"][0] for receiver in load(tmp_path / "alertmanager.yml")["receivers"][1:]
+    )
+    assert (page["bot_token"], page["chat_id"], page["api_url"]) == ("1:a'b", -100, "http://127.0.0.1:1")
+    assert (page["disable_notifications"], ticket["disable_notifications"]) == (False, True)
+    assert {**page, "disable_notifications": True} == ticket
+
+
+def test_nobody_else_may_read_the_file_that_holds_the_bots_token(tmp_path):
+    render(tmp_path, **ADDRESSES, telegram=Telegram(chat_id=1, bot_token="1:a"))
+
+    assert (tmp_path / "alertmanager.yml").stat().st_mode & 0o077 == 0
+
+
+def test_a_token_may_stay_in_a_file_of_its_own_for_alertmanagers_that_read_it():
+    text = (HERE / "alertmanager/alertmanager.yml").read_text()
+    telegram = Telegram(chat_id=1, bot_token_file="/run/secrets/bot")
+
+    [_, page, _] = yaml.safe_load(with_telegram(text, telegram))["receivers"]
+    assert page["telegram_configs"][0]["bot_token_file"] == "/run/secrets/bot"
+    assert "bot_token" not in page["telegram_configs"][0]
+
+
+@pytest.mark.parametrize("tokens", [{}, {"bot_token": "1:a", "bot_token_file": "/run/secrets/bot"}])
+def test_a_bot_has_one_token(tokens):
+    with pytest.raises(ValueError, match="either bot_token or bot_token_file"):
+        Telegram(chat_id=1, **tokens)
 
 
 def test_rendering_again_follows_a_changed_address(tmp_path):
@@ -75,7 +161,8 @@ def test_rendering_again_follows_a_changed_address(tmp_path):
 def test_what_was_rendered_is_accepted_by_the_programs(tmp_path, speed):
     if not (shutil.which("promtool") and shutil.which("amtool")):
         pytest.skip("promtool and amtool are not installed")
-    render(tmp_path, **ADDRESSES, interval_seconds=0.5, speed=speed)
+    bot = Telegram(chat_id=-100, bot_token="1:a")
+    render(tmp_path, **ADDRESSES, interval_seconds=0.5, speed=speed, telegram=bot)
 
     subprocess.run(["promtool", "check", "config", tmp_path / "prometheus.yml"], check=True)
     subprocess.run(["amtool", "check-config", tmp_path / "alertmanager.yml"], check=True)
@@ -87,7 +174,21 @@ def test_speed_divides_durations_and_nothing_else():
     assert faster(text, 30) == (
         "a:rate5m > 30 / 300 # [10000ms]\nfor: 4000ms\nkeep_firing_for: 3000ms\ngroup_wait: 333ms\nlabels: {job: 5m}\n"
     )
+    assert faster("interval: 1m\na[1h:1m] offset 1d", 60) == "interval: 1000ms\na[60000ms:1000ms] offset 1440000ms"
     assert faster(text, 1) == text
+
+
+def test_speed_divides_ages_which_say_that_they_are_seconds():
+    assert faster("age > 300 # seconds\nratio > 300\n", 60) == "age > 5 # seconds\nratio > 300\n"
+    assert faster("time() - sealed > 90 # seconds", 60) == "time() - sealed > 1.5 # seconds"
+
+
+def test_every_age_in_the_rules_says_so():
+    """A number that is compared with seconds, but not marked, would stay as it is in tests and drills."""
+    for file in (HERE / "prometheus/rules").glob("*.yml"):
+        for line in file.read_text().splitlines():
+            if re.search(r"_seconds(:max)? > \d{2}|time\(\) - \w+ > \d", line):
+                assert line.endswith("# seconds"), line
 
 
 def test_a_program_that_is_not_installed_has_no_command(tmp_path, monkeypatch):

@@ -27,10 +27,12 @@ CREATE UNIQUE INDEX ON alerts_audit_episode (identity_id) WHERE state = 'firing'
 CREATE TEMP TABLE alerts_audit_transition (LIKE {schema}.alerts_audit_transition, PRIMARY KEY (id))
 """
 CARRIED = """
-INSERT INTO pg_temp.alerts_audit_identity SELECT row.* FROM {schema}.alerts_audit_archive,
-    jsonb_populate_recordset(NULL::pg_temp.alerts_audit_identity, carried->'identities') AS row WHERE id = {archive};
-INSERT INTO pg_temp.alerts_audit_episode SELECT row.* FROM {schema}.alerts_audit_archive,
-    jsonb_populate_recordset(NULL::pg_temp.alerts_audit_episode, carried->'episodes') AS row WHERE id = {archive}
+INSERT INTO pg_temp.alerts_audit_identity SELECT row.* FROM {schema}.alerts_audit_archive AS archive,
+    jsonb_populate_recordset(NULL::pg_temp.alerts_audit_identity, carried->'identities') AS row
+    WHERE archive.id = {archive};
+INSERT INTO pg_temp.alerts_audit_episode SELECT row.* FROM {schema}.alerts_audit_archive AS archive,
+    jsonb_populate_recordset(NULL::pg_temp.alerts_audit_episode, carried->'episodes') AS row
+    WHERE archive.id = {archive}
 """
 NEWEST_ARCHIVE = """
 SELECT id, last_input, carried->'numbers' FROM alerts_audit_archive WHERE last_input <= %s ORDER BY id DESC LIMIT 1

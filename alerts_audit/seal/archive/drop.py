@@ -10,12 +10,14 @@ from functools import partial
 
 from django.db import OperationalError, connections, transaction
 from django.db.backends.utils import CursorWrapper
+from django.db.models import Q
 from psycopg.errors import LockNotAvailable
 
 from alerts_audit.models import Archive, Checkpoint, Leaf
 from alerts_audit.seal.archive.ranges import checkpoint_of, chunks
 from alerts_audit.seal.canonical import KINDS, Kind
 from alerts_audit.seal.standalone import NEXT_KEY
+from alerts_audit.seal.verify.archives import ARCHIVE
 from alerts_audit.seal.verify.leaves import body_groups, read_rows
 from alerts_audit.seal.verify.report import Progress
 
@@ -46,8 +48,9 @@ def drop(archive: Archive, progress: Progress) -> int:
 
 
 def _drop_checkpoints(last: Checkpoint) -> None:
-    """All before `last` but those that change keys, which the chain of trust needs."""
-    old = Checkpoint.objects.filter(pk__lt=last.pk).exclude(note__contains=f"\n{NEXT_KEY}").order_by("id")
+    """All before `last` but those that change keys, which the chain of trust needs, or tell of an archive."""
+    telling = Q(note__contains=f"\n{NEXT_KEY}") | Q(note__contains=f"\n{ARCHIVE}")
+    old = Checkpoint.objects.filter(pk__lt=last.pk).exclude(telling).order_by("id")
     numbers = list(old.values_list("pk", flat=True))
     for place in range(0, len(numbers), ROWS):
         some = numbers[place : place + ROWS]

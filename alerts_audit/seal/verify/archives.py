@@ -11,12 +11,13 @@ from alerts_audit.seal.standalone import Invalid, PublicKey
 from alerts_audit.seal.verify.leaves import LeafCheck
 from alerts_audit.seal.verify.report import Report, plural
 
+ARCHIVE = "archive "  # a checkpoint's extension line
 CHUNK = 1000
 
 
 def statement(archive: Archive) -> str:
     """What the checkpoint says before anything is dropped: nobody without the key can make rows go unnoticed."""
-    return f"archive {archive.first_leaf} {archive.end_leaf} {bytes(archive.file_sha256).hex()}"
+    return f"{ARCHIVE}{archive.first_leaf} {archive.end_leaf} {bytes(archive.file_sha256).hex()}"
 
 
 def is_signed(archive: Archive) -> bool:

@@ -78,6 +78,9 @@ class GapAdmin(ProvableAdmin):
         """Those that were opened; each with the row that closed it."""
         return Gap.objects.filter(closes=None).select_related("closed_by", "still_open")
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GapChangeList]:
+        return GapChangeList
+
     @display(description="State")
     def state_shown(self, gap: Gap) -> str:
         return show_badge("open", "danger") if is_open(gap) else show_badge("closed", "success")

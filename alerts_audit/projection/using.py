@@ -84,11 +84,12 @@ def use_tick(connection: Connection, batch: Batch, number: int, at: datetime) ->
 def repeat_tick(connection: Connection, batch: Batch, number: int, at: datetime, kept: dict[str, Any]) -> None:
     """The same in a rebuild: by what it went by then."""
     context = msgspec.convert(kept, TickContext)
-    tables.load(connection, batch, map(bytes.fromhex, context.facts))
+    facts = {bytes.fromhex(name): facts for name, facts in context.facts.items()}
+    tables.load(connection, batch, facts)
     cause = Cause(number, at)
-    for name, facts in context.facts.items():
-        if known := batch.known.get(bytes.fromhex(name)):
-            batch.tick(cause, known, context.tick(at, facts))
+    # In the order of the tick itself; JSON in PostgreSQL keeps none.
+    for known in sorted(batch.known.values(), key=lambda known: known.latest.id if known.latest else 0):
+        batch.tick(cause, known, context.tick(at, facts[known.sha256]))
 
 
 def facts_of(known: Known, polls: Mapping[str, Poll | None]) -> Facts:

@@ -20,7 +20,7 @@ def trail(database: str, tmp_path) -> Iterator[Trail]:
 
 
 @pytest.fixture
-def empty_trail(django_db_blocker, tmp_path) -> Iterator[Trail]:
-    """The same in a database where nothing else is, for tests that tamper."""
+def lone_trail(django_db_blocker, tmp_path) -> Iterator[Trail]:
+    """The same in a database where nothing else is."""
     with django_db_blocker.unblock(), Trail(own_database()).used(tmp_path) as made:
         yield made

@@ -68,8 +68,9 @@ def at_a_glance() -> Section:
             ),
             stat(
                 "Open gaps",
-                "Known holes of the trail: alerts that fired and never arrived, and times without a heartbeat.",
-                query("sum(audit_gaps_open)", "gaps"),
+                "Known holes of the trail: alerts that fired and never arrived, times without a heartbeat. Not counted:"
+                " inhibited and silenced ones, which somebody decided not to send.",
+                query('sum(audit_gaps_open{reason!~"inhibited|silenced"})', "gaps"),
                 unit="short",
                 thresholds=above(1, 5),
             ),
@@ -101,6 +102,13 @@ def firing() -> Section:
                 query("sum by (severity) (alert_episodes_open)", "{{severity}}"),
                 unit="short",
                 stacked=True,
+            ),
+            graph(
+                "Handed to Alertmanager",
+                "Alerts a second that Prometheus sent, and those it had to drop.",
+                query("sum(rate(prometheus_notifications_sent_total[$__rate_interval]))", "sent"),
+                query("sum(rate(prometheus_notifications_dropped_total[$__rate_interval]))", "dropped"),
+                unit=PER_SECOND,
             ),
         ],
     )

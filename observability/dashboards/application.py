@@ -92,6 +92,13 @@ def web() -> Section:
         "Web (gunicorn)",
         [
             graph(
+                "Asked from outside",
+                "Whether the web and the gateway answer a health check as a customer would ask: 1 is yes.",
+                query('min by (service) (probe_success{tier="service"})', "{{service}}"),
+                unit="short",
+                thresholds=below(1, 0.5),
+            ),
+            graph(
                 "Answers by status",
                 "Answers a second.",
                 query(f"sum by (status) (rate({RESPONSES}{{{HERE}}}[$__rate_interval]))", "{{status}}"),
@@ -194,6 +201,22 @@ def database() -> Section:
                 query(f"sum by (type) (rate(django_db_errors_total{{{HERE}}}[$__rate_interval]))", "{{type}}"),
                 unit=PER_SECOND,
                 thresholds=above(0.01, 1),
+            ),
+        ],
+        [
+            graph(
+                "The database answers",
+                "Whether PostgreSQL answers its exporter: 1 is yes.",
+                query("min(pg_up)", "up"),
+                unit="short",
+                thresholds=below(1, 0.5),
+            ),
+            graph(
+                "Connections to the database",
+                "Share of what it allows (max_connections). Above 80 % an alert fires.",
+                query("sum(pg_stat_activity_count) / max(pg_settings_max_connections)", "in use"),
+                unit="percentunit",
+                thresholds=above(0.6, 0.8),
             ),
         ],
     )

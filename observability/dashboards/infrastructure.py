@@ -54,9 +54,16 @@ def targets() -> Section:
             graph(
                 "Probes from outside",
                 "Whether pages answer as they should: 1 is yes.",
-                query("min by (instance, job) (probe_success)", "{{job}} {{instance}}"),
+                query("min by (service, instance) (probe_success)", "{{service}} {{instance}}"),
                 unit="short",
                 thresholds=below(1, 0.5),
+            ),
+            graph(
+                "Certificates",
+                "Time until the certificate of each probed address ends.",
+                query("min by (instance) (probe_ssl_earliest_cert_expiry) - time()", "{{instance}}"),
+                unit="s",
+                thresholds=below(14 * 86400, 3 * 86400),
             ),
         ],
     )
@@ -301,10 +308,16 @@ def prometheus() -> Section:
             ),
             graph(
                 "Trouble",
-                "A minute: rules that failed, notifications that were dropped, samples that came out of order.",
+                "A minute: rules that failed, notifications dropped, samples out of order, failures of the storage.",
                 query("sum(rate(prometheus_rule_evaluation_failures_total[5m])) * 60", "rules failed"),
                 query("sum(rate(prometheus_notifications_dropped_total[5m])) * 60", "notifications dropped"),
                 query("sum(rate(prometheus_target_scrapes_sample_out_of_order_total[5m])) * 60", "out of order"),
+                query(
+                    "(sum(rate(prometheus_tsdb_compactions_failed_total[5m]))"
+                    " + sum(rate(prometheus_tsdb_wal_truncations_failed_total[5m]))"
+                    " + sum(rate(prometheus_tsdb_checkpoint_creations_failed_total[5m]))) * 60",
+                    "storage failed",
+                ),
                 unit="suffix: /min",
                 thresholds=above(0.01, 1),
             ),

@@ -27,6 +27,7 @@ EMPTY = {
     "application: Server errors by view": "the lab makes no answer with 5xx",
     "application: Errors by kind": "no statement fails in the lab",
     "infrastructure: Targets down": "everything is up",
+    "infrastructure: Certificates": "nothing in the lab speaks TLS",
     "logs: Requests that failed": "the lab makes no answer with 5xx",
 }
 

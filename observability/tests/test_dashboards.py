@@ -25,6 +25,7 @@ from observability.tests.panels import (
     panels_of,
     variables_in,
 )
+from observability.tests.test_rules import ALERTS, RECORDED, metrics_in
 
 each_dashboard = pytest.mark.parametrize("uid", DASHBOARDS)
 each_panel = pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.name)
@@ -253,6 +254,33 @@ def test_a_query_of_logs_begins_with_containers_and_labels_nothing_by_what_varie
         selectors = re.findall(r"\{(.*?)\}", text)
         assert [re.match(r'container=~?"fintech', selector) is not None for selector in selectors] == [True]
         assert text.count("(") == text.count(")")
+
+
+def test_what_is_listed_as_rightly_empty_is_there():
+    assert set(EMPTY) <= {panel.name for panel in PANELS} | {query.name for panel in PANELS for query in panel.queries}
+
+
+# --- Alerts ------------------------------------------------------------------------------------------------
+
+
+def read_by(expression: str) -> set[str]:
+    """The metrics that a query reads, those behind recorded series included."""
+    names = metrics_in(expression)
+    recorded = names & set(RECORDED)
+    return names.union(*(read_by(RECORDED[name]["expr"]) for name in recorded))
+
+
+def shown_by(uid: str) -> set[str]:
+    queries = [item for panel in panels_of(uid) if panel.source == "prometheus" for item in panel.queries]
+    return set().union(*(read_by(asked(item.expression)) for item in queries))
+
+
+@pytest.mark.parametrize("name", [name for name in ALERTS if name != "Watchdog"])
+def test_the_dashboard_that_an_alert_leads_to_shows_what_it_fired_for(name):
+    uid = ALERTS[name]["annotations"]["dashboard_url"].rpartition("/d/")[2]
+
+    assert uid in DASHBOARDS
+    assert read_by(ALERTS[name]["expr"]) & shown_by(uid)
 
 
 # --- The kit -----------------------------------------------------------------------------------------------

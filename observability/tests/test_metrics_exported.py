@@ -10,7 +10,7 @@ import yaml
 
 from observability.render import HERE
 from observability.tests.lab import EXPORTERS, Lab
-from observability.tests.panels import DASHBOARDS, EMPTY, FOREIGN, FOREIGN_NAMES, GRAFANA, IN_PROMETHEUS, asked
+from observability.tests.panels import DASHBOARDS, FOREIGN, FOREIGN_NAMES, GRAFANA, IN_PROMETHEUS, asked
 from observability.tests.test_rules import ALERTS, ALL_RULES, RECORDED, metrics_in
 
 ROOT = HERE.parent
@@ -158,9 +158,3 @@ def test_a_query_of_a_dashboard_returns_data(lab: Lab, query):
         assert not values, "take it out of the list of what is rightly empty"
     else:
         assert values
-
-
-def test_what_is_listed_as_rightly_empty_is_there():
-    known = {query.panel for query in QUERIES} | {query.name for query in QUERIES}
-
-    assert set(EMPTY) <= known

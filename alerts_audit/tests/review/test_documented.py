@@ -1,0 +1,45 @@
+"""docs/alert-review.md names every path, filter and error code of the trail's API, and no other."""
+
+import re
+from pathlib import Path
+
+from alerts_audit import urls
+from alerts_audit.groups import GROUPS
+from alerts_audit.lists import PARAMETERS
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCUMENT = (ROOT / "docs" / "alert-review.md").read_text(encoding="utf-8")
+CODE = [
+    *(ROOT / "alerts_audit" / name for name in ("access.py", "episodes_api.py", "reviews/services.py")),
+    ROOT / "fintech" / "lists.py",
+    ROOT / "fintech" / "rest.py",
+]
+# Of every REST view (fintech/problems.py).
+COMMON = {"database_unavailable", "body_too_large"}
+
+
+def test_every_path_is_documented_and_no_other():
+    paths = {"/" + str(pattern.pattern) for pattern in urls.urlpatterns if str(pattern.pattern) != "alert"}
+    documented = set(re.findall(r"`(?:GET|POST) (/v1/alerts[^`? ]*)", DOCUMENT))
+
+    assert {path.replace("<str:key>", "{key}") for path in paths} == documented
+
+
+def test_every_filter_is_documented_and_no_other():
+    table = DOCUMENT[DOCUMENT.index("| filter | finds |") : DOCUMENT.index("An episode:")]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:] if "|" in line]
+
+    assert {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)} == set(PARAMETERS)
+
+
+def test_every_error_code_is_documented_and_no_other():
+    calls = re.compile(r"(?:Problem|refused)\(\s*(?:\d{3},\s*)?\"([a-z_]+)\"|code(?:, param)? = (?:\d{3}, )?\"([a-z_]+)\"")
+    found = {first or second for path in CODE for first, second in calls.findall(path.read_text(encoding="utf-8"))}
+    table = DOCUMENT[DOCUMENT.index("| status | codes |") : DOCUMENT.index("## Copies")]
+
+    assert set(re.findall(r"`([a-z_]+)`", table)) == (found | COMMON) - {"invalid_review"}
+
+
+def test_every_group_is_documented():
+    for name in GROUPS:
+        assert f"| `{name}` |" in DOCUMENT

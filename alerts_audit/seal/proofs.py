@@ -1,10 +1,12 @@
 """Proofs that one row of evidence is in the sealed log, for `standalone.py` to check."""
 
+from pathlib import Path
 from typing import Any
 
 from django.db import connection
 
 from alerts_audit.models import Checkpoint, Leaf
+from alerts_audit.seal.archive import files
 from alerts_audit.seal.canonical import KINDS
 from alerts_audit.seal.merkle import Frontier, inclusion_proof, known_nodes
 from alerts_audit.seal.standalone import PROOF_FORMAT, Invalid, encode, leaf_hash, root_from_path
@@ -34,13 +36,7 @@ def prove(kind_name: str, ref: int, *, size: int | None = None) -> dict[str, Any
     path = _path(leaf.number, checkpoint)
     if root_from_path(leaf.number, checkpoint.size, leaf_hash(encode(document)), path) != bytes(checkpoint.root):
         raise NoProof(f"{kind_name.capitalize()} {ref} does not lead to the root that was signed: run verify_audit.")
-    return {
-        "format": PROOF_FORMAT,
-        "leaf": document,
-        "index": leaf.number,
-        "path": [node.hex() for node in path],
-        "checkpoint": checkpoint.note,
-    }
+    return _document((leaf.number, document), path, checkpoint.note)
 
 
 def _path(index: int, checkpoint: Checkpoint) -> list[bytes]:
@@ -53,6 +49,44 @@ def _path(index: int, checkpoint: Checkpoint) -> list[bytes]:
         return inclusion_proof(index, checkpoint.size, known_nodes(frontier, hashes))
     except Invalid as error:
         raise NoProof(f"The log is not whole ({error}): run verify_audit.") from None
+
+
+def prove_from_archive(path: Path, kind_name: str, ref: int) -> dict[str, Any]:
+    """The same from an archive's file, in the first of its checkpoints that covers the row. Raises NoProof, Invalid."""
+    frontier = Frontier()
+    leaves: list[bytes] = []
+    found: tuple[int, dict[str, Any]] | None = None
+    key = KINDS[kind_name].key
+    for line in files.read(path):
+        if "format" in line:
+            frontier = Frontier(line["first"], [bytes.fromhex(one) for one in line["frontier"]])
+        elif "leaf" in line:
+            number, document = line["number"], line["leaf"]
+            if document["leaf"] == kind_name and document["row"][key] == ref:
+                found = number, document
+            if number >= frontier.size + len(leaves):
+                leaves.append(leaf_hash(encode(document)))
+        elif "checkpoint" in line:
+            if found is not None and found[0] >= frontier.size:
+                return _document(found, inclusion_proof(
+                    found[0], frontier.size + len(leaves), known_nodes(frontier, leaves)), line["note"])  # fmt: skip
+            frontier.extend(leaves)
+            leaves = []
+    if found is not None:
+        raise NoProof(
+            f"{kind_name.capitalize()} {ref} was kept by an earlier archive: its proof is in that one's file."
+        )
+    raise NoProof(f"{kind_name.capitalize()} {ref} is not in {path}.")
+
+
+def _document(found: tuple[int, dict[str, Any]], path: list[bytes], note: str) -> dict[str, Any]:
+    return {
+        "format": PROOF_FORMAT,
+        "leaf": found[1],
+        "index": found[0],
+        "path": [node.hex() for node in path],
+        "checkpoint": note,
+    }
 
 
 def _why_not(kind_name: str, ref: int, there: bool, leaf: Leaf | None) -> str:

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from alerts_audit.seal import standalone
 from alerts_audit.seal.keys import public_keys_file
-from alerts_audit.seal.proofs import NoProof, prove
+from alerts_audit.seal.proofs import NoProof, prove, prove_from_archive
 from fintech.problems import DATABASE_AWAY
 
 
@@ -21,14 +21,20 @@ class Command(BaseCommand):
         parser.add_argument("--out", type=Path, help="the file to write (default: standard output)")
         parser.add_argument("--size", type=int, help="in the checkpoint of so many leaves, such as one that you kept")
 
+        parser.add_argument("--archive", type=Path, help="the file of the archive that it is in")
+
     def handle(self, *args: Any, id: int, out: Path | None, **options: Any) -> None:
         try:
-            proof = json.dumps(prove("delivery", id, size=options["size"]), indent=2, ensure_ascii=False)
+            if options["archive"] is not None:
+                found = prove_from_archive(options["archive"], "delivery", id)
+            else:
+                found = prove("delivery", id, size=options["size"])
+            proof = json.dumps(found, indent=2, ensure_ascii=False)
             if out is None:
                 self.stdout.write(proof)
             else:
                 out.write_text(f"{proof}\n", encoding="utf-8")
-        except (NoProof, OSError) as error:
+        except (NoProof, standalone.Invalid, OSError) as error:
             raise CommandError(str(error)) from None
         except DATABASE_AWAY as error:
             raise CommandError(f"The database does not answer: {error}", returncode=2) from None

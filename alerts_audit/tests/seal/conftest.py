@@ -38,4 +38,4 @@ def trail(sealed: Trail, tmp_path: Path) -> Trail:
 @pytest.fixture
 def new_trail(pristine: Trail, tmp_path: Path) -> Trail:
     """An empty one."""
-    return pristine.copy(tmp_path / "audit")
+    return pristine.copy(tmp_path / "new")

@@ -76,7 +76,7 @@ def test_more_rows_than_a_turn_takes_are_sealed_in_turns(trail: Trail, monkeypat
 def test_a_row_that_is_committed_late_is_sealed_by_the_next_run(trail: Trail, monkeypatch):
     monkeypatch.setattr(sealer, "WRITERS_SECONDS", 0)
     with psycopg.connect(trail.server.url("app", trail.name)) as slow, trail.used():
-        (early,) = slow.execute(INSERT_VIEW).fetchone()
+        [(early,)] = slow.execute(INSERT_VIEW).fetchall()
         later = View.objects.create(user="ann", user_id=1, what="later")
         seal()
         assert later.pk > early
@@ -93,7 +93,7 @@ def test_a_row_that_is_committed_late_is_sealed_by_the_next_run(trail: Trail, mo
 def test_a_row_that_stays_open_over_many_runs_is_sealed_in_the_end(trail: Trail, monkeypatch):
     monkeypatch.setattr(sealer, "WRITERS_SECONDS", 0)
     with psycopg.connect(trail.server.url("app", trail.name)) as slow, trail.used():
-        (early,) = slow.execute(INSERT_VIEW).fetchone()
+        [(early,)] = slow.execute(INSERT_VIEW).fetchall()
         for _ in range(3):
             View.objects.create(user="ann", user_id=1, what="later")
             assert seal().settled["view"] < early
@@ -106,7 +106,7 @@ def test_a_row_that_stays_open_over_many_runs_is_sealed_in_the_end(trail: Trail,
 
 def test_a_run_waits_a_moment_for_who_is_writing(trail: Trail):
     with psycopg.connect(trail.server.url("app", trail.name)) as slow, trail.used():
-        (early,) = slow.execute(INSERT_VIEW).fetchone()
+        [(early,)] = slow.execute(INSERT_VIEW).fetchall()
         View.objects.create(user="ann", user_id=1, what="later")
         threading.Timer(0.1, slow.commit).start()
 
@@ -116,7 +116,7 @@ def test_a_run_waits_a_moment_for_who_is_writing(trail: Trail):
 
 def test_an_id_that_was_rolled_back_holds_up_nothing(trail: Trail):
     with psycopg.connect(trail.server.url("app", trail.name)) as slow, trail.used():
-        (lost,) = slow.execute(INSERT_VIEW).fetchone()
+        [(lost,)] = slow.execute(INSERT_VIEW).fetchall()
         slow.rollback()
         later = View.objects.create(user="ann", user_id=1, what="later")
 

@@ -1,0 +1,223 @@
+"""One delivery's proof is checked by one file, without Django and without the database."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from alerts_audit.models import Delivery, Leaf
+from alerts_audit.seal import standalone
+from alerts_audit.seal.archive.archive import archive
+from alerts_audit.seal.canonical import KINDS
+from alerts_audit.seal.proofs import NoProof, prove
+from alerts_audit.seal.rotation import rotate
+from alerts_audit.seal.sealer import seal
+from alerts_audit.tests.payloads import alertmanager_body
+from alerts_audit.tests.seal.trails import Trail, make_delivery
+
+
+def check(directory: Path, *arguments: object) -> tuple[int, str]:
+    """The exit code of the one file, copied somewhere and run by a Python that knows nothing of the project."""
+    program = shutil.copy(standalone.__file__, directory / "verifier.py")
+    environment = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-P", program, *map(str, arguments)],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def proof(trail: Trail, tmp_path) -> Path:
+    """Of delivery 3."""
+    file = tmp_path / "proof.json"
+    with trail.used():
+        call_command("prove_delivery", "3", out=file)
+    return file
+
+
+def test_a_proof_convinces_a_stranger(trail: Trail, proof, tmp_path):
+    body = tmp_path / "body"
+    body.write_bytes(alertmanager_body("Alert1"))
+
+    code, said = check(
+        tmp_path, proof, "--key", trail.directory / "public_keys", "--checkpoint", trail.checkpoints, "--body", body
+    )
+
+    assert (code, said.startswith("TRUE: delivery 3 is leaf 9;")) == (0, True)
+    assert "byte for byte" in said
+
+
+def test_the_checkpoint_inside_will_do(trail: Trail, proof, tmp_path):
+    assert check(tmp_path, proof, "--key", trail.directory / "public_keys")[0] == 0
+
+
+def test_it_runs_as_a_module_too(trail: Trail, proof):
+    command = [sys.executable, "-m", "alerts_audit.seal.standalone", str(proof), "--key"]
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+
+    done = subprocess.run(
+        [*command, str(trail.directory / "public_keys")], env=environment, check=False, capture_output=True
+    )
+
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_row_of_every_kind_can_be_proven(trail: Trail, kind):
+    with trail.used():
+        keys = standalone.read_keys((trail.directory / "public_keys").read_text())
+        for leaf in Leaf.objects.filter(kind=kind):
+            found = standalone.Proof.parse(json.dumps(prove(kind, leaf.ref)))
+
+            assert found.index == leaf.number
+            assert found.check(keys)
+
+
+def test_a_proof_in_a_later_checkpoint_is_made_if_asked_for(trail: Trail, tmp_path):
+    kept = tmp_path / "kept"
+    kept.write_text(trail.query("SELECT note FROM alerts_audit_checkpoint WHERE id = 4")[0][0])
+    file = tmp_path / "proof.json"
+    with trail.used():
+        call_command("prove_delivery", "3", out=file, size=28)
+
+    assert check(tmp_path, file, "--key", trail.directory / "public_keys", "--checkpoint", kept)[0] == 0
+
+
+def test_a_proof_after_a_rotation_needs_the_file_that_tells_of_it(trail: Trail, tmp_path):
+    file, root = tmp_path / "proof.json", trail.directory / "public_keys"
+    with trail.used():
+        rotate()
+        delivery = make_delivery()
+        seal()
+        call_command("prove_delivery", str(delivery.pk), out=file)
+
+    assert check(tmp_path, file, "--key", root)[0] == 1
+    assert check(tmp_path, file, "--key", root, "--checkpoint", trail.checkpoints)[0] == 0
+
+
+CHANGES = {
+    "the row": (lambda proof: proof["leaf"]["row"].update(source="eve"), "does not lead"),
+    "the number": (lambda proof: proof.update(index=10), "does not lead"),
+    "a number that cannot be": (lambda proof: proof.update(index=99), "cannot be among"),
+    "the path": (lambda proof: proof["path"].reverse(), "does not lead"),
+    "a shorter path": (lambda proof: proof["path"].pop(), "too short|does not lead"),
+    "the checkpoint": (lambda proof: proof.update(checkpoint=proof["checkpoint"].replace("time 2", "time 3")), "false"),
+    "another format": (lambda proof: proof.update(format="x"), "format"),
+    "nothing": (lambda proof: proof.clear(), "no proof"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), CHANGES.values(), ids=CHANGES)
+def test_a_changed_proof_convinces_nobody(trail: Trail, proof, change, said):
+    content = json.loads(proof.read_text())
+    change(content)
+    keys = standalone.read_keys((trail.directory / "public_keys").read_text())
+
+    with pytest.raises(standalone.Invalid, match=said):
+        standalone.Proof.parse(json.dumps(content)).check(keys)
+
+
+def test_another_body_convinces_nobody(trail: Trail, proof, tmp_path):
+    body = tmp_path / "body"
+    body.write_bytes(alertmanager_body("Alert2"))
+
+    code, said = check(tmp_path, proof, "--key", trail.directory / "public_keys", "--body", body)
+
+    assert (code, "the body's SHA-256 is" in said) == (1, True)
+
+
+def test_another_key_convinces_nobody(proof, new_trail: Trail, tmp_path):
+    new_trail.seal()
+
+    code, said = check(tmp_path, proof, "--key", new_trail.directory / "public_keys")
+
+    assert (code, "no key that is trusted" in said) == (1, True)
+
+
+def test_a_checkpoint_of_another_history_convinces_nobody(trail: Trail, proof, tmp_path):
+    from datetime import UTC, datetime
+
+    from alerts_audit.seal.notes import SigningKey, checkpoint_note
+
+    key = SigningKey.parse((trail.directory / "signing_key").read_text())
+    kept = tmp_path / "kept"
+    kept.write_text(checkpoint_note(key, 19, bytes(32), datetime.now(UTC)))
+
+    code, said = check(tmp_path, proof, "--key", trail.directory / "public_keys", "--checkpoint", kept)
+
+    assert (code, "two histories" in said) == (1, True)
+
+
+def test_a_checkpoint_of_another_size_asks_for_another_proof(trail: Trail, proof, tmp_path):
+    kept = tmp_path / "kept"
+    kept.write_text(trail.query("SELECT note FROM alerts_audit_checkpoint WHERE id = 4")[0][0])
+
+    code, said = check(tmp_path, proof, "--key", trail.directory / "public_keys", "--checkpoint", kept)
+
+    assert (code, "ask for a proof of that size" in said) == (1, True)
+
+
+def test_a_file_that_is_not_there_is_not_a_lie(trail: Trail, proof, tmp_path):
+    assert check(tmp_path, proof, "--key", tmp_path / "none")[0] == 2
+
+
+# --- Where there is no proof ---------------------------------------------------------------------------------------
+
+
+def test_a_delivery_that_is_not_sealed_has_none(trail: Trail):
+    with trail.used(), pytest.raises(NoProof, match="not sealed yet"):
+        prove("delivery", make_delivery().pk)
+
+
+def test_a_delivery_that_never_was_has_none(trail: Trail):
+    with trail.used(), pytest.raises(CommandError, match="no delivery 999 here"):
+        call_command("prove_delivery", "999", stdout=StringIO())
+
+
+def test_a_delivery_that_was_changed_has_none(trail: Trail):
+    trail.tamper("UPDATE alerts_audit_delivery SET source = 'eve' WHERE id = 3")
+
+    with trail.used(), pytest.raises(NoProof, match="run verify_audit"):
+        prove("delivery", 3)
+
+
+def test_a_delivery_that_was_removed_has_none(trail: Trail):
+    trail.tamper("DELETE FROM alerts_audit_delivery WHERE id = 3")
+
+    with trail.used(), pytest.raises(NoProof, match="sealed as leaf 9, and gone"):
+        prove("delivery", 3)
+
+
+def test_there_is_no_proof_in_a_checkpoint_that_does_not_cover_it(trail: Trail):
+    with trail.used(), pytest.raises(NoProof, match="no checkpoint of 9 leaves that covers leaf 9"):
+        prove("delivery", 3, size=9)
+
+
+def test_an_archived_delivery_is_proven_from_its_file(trail: Trail, tmp_path):
+    [(before,)] = trail.query("SELECT at FROM alerts_audit_checkpoint WHERE id = 3")
+    file = tmp_path / "proof.json"
+    with trail.used():
+        done = archive(before=before, directory=tmp_path, by="ann", progress=lambda *_: None)
+        assert not Delivery.objects.filter(pk=3).exists()
+        call_command("prove_delivery", "3", out=file, archive=tmp_path / done.archive.file_name)
+
+    assert check(tmp_path, file, "--key", trail.directory / "public_keys", "--checkpoint", trail.checkpoints)[0] == 0
+
+
+def test_a_delivery_that_is_not_in_the_file_is_not_proven_from_it(trail: Trail, tmp_path):
+    [(before,)] = trail.query("SELECT at FROM alerts_audit_checkpoint WHERE id = 3")
+    with trail.used():
+        done = archive(before=before, directory=tmp_path, by="ann", progress=lambda *_: None)
+        with pytest.raises(CommandError, match="is not in"):
+            call_command("prove_delivery", "6", archive=tmp_path / done.archive.file_name, stdout=StringIO())

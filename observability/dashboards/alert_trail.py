@@ -83,8 +83,8 @@ def firing() -> Section:
         "What fires",
         [
             listing(
-                "Alerts firing now",
-                "As Prometheus sees them. The runbook of an alert is observability/runbooks/<alert>.md.",
+                "Alerts firing and pending",
+                "As Prometheus sees them now; pending ones are about to fire. Runbooks: observability/runbooks/.",
                 query('sum by (alertname, severity, instance, alertstate) (ALERTS{alertname!="Watchdog"})', "alerts"),
                 unit="short",
                 decimals=0,
@@ -96,6 +96,8 @@ def firing() -> Section:
                 unit="short",
                 stacked=True,
             ),
+        ],
+        [
             graph(
                 "Open episodes by severity",
                 "What the trail holds as firing.",

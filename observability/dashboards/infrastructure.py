@@ -51,6 +51,8 @@ def targets() -> Section:
                 unit="short",
                 thresholds=above(1),
             ),
+        ],
+        [
             graph(
                 "Probes from outside",
                 "Whether pages answer as they should: 1 is yes.",

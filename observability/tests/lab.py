@@ -179,7 +179,8 @@ def start_platform(stack: ExitStack, monitoring: ExitStack, directory: Path, pro
     ready = partial(answers, prometheus, "/-/ready")
     monitoring.enter_context(running(second, log=directory / "prometheus.log", ready=ready))
     stack.enter_context(Traffic(own))
-    return frozenset(["web", "worker", *exporters, *(["probe"] if "blackbox" in exporters else [])])
+    always = ["web", "worker", "alertmanager", "prometheus"]
+    return frozenset([*always, *exporters, *(["probe"] if "blackbox" in exporters else [])])
 
 
 def start_exporter(stack: ExitStack, job: str, directory: Path, database: str) -> int | None:

@@ -129,12 +129,13 @@ def test_a_recorded_series_is_there(lab: Lab, name: str):
     assert name in lab.metrics
 
 
-def test_no_rule_fails_and_every_target_answers(lab: Lab):
+def test_no_rule_fails_and_every_job_answers(lab: Lab):
     rules = [rule for group in lab.rules for rule in group["rules"]]
 
     assert {rule["name"] for rule in rules} == {*RECORDED, *ALERTS}
     assert [rule["name"] for rule in rules if rule.get("lastError")] == []
-    assert [target for target in lab.targets if target["health"] != "up"] == []
+    assert {target["labels"]["job"] for target in lab.targets} == lab.jobs
+    assert [job for job in lab.jobs if 1 not in lab.values(f'up{{job="{job}"}}')] == []
 
 
 def test_the_books_agree_and_the_trail_is_whole(lab: Lab):

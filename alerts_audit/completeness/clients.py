@@ -185,9 +185,14 @@ class Prometheus:
         """How often it evaluates rules: firing alerts have a sample each time."""
         return seconds_of(str(self._configuration.get("global", {}).get("evaluation_interval", "1m")))
 
+    @property
+    def knows_all_labels(self) -> bool:
+        """Whether what is done to the labels on their way can be followed."""
+        return all(step.get("action") == "labeldrop" for step in self._relabelling)
+
     @cached_property
     def _external(self) -> dict[str, str]:
-        if any(step.get("action") != "labeldrop" for step in self._relabelling):
+        if not self.knows_all_labels:
             return {}
         labels = self._configuration.get("global", {}).get("external_labels") or {}
         return {str(name): str(value) for name, value in labels.items()}

@@ -31,27 +31,44 @@ logger = logging.getLogger("alerts_audit")
 SKEW = timedelta(seconds=5)
 # What is not yet projected may be what we miss.
 PROJECTION_SECONDS = timedelta(seconds=5)
-# An alert that never arrived cannot still arrive after this long.
-LATEST_ARRIVAL = timedelta(days=1)
 AT_ONCE = 500
+INEXACT_AT_ONCE = 50
 
 NEVER_ARRIVED = (Gap.Reason.OUTAGE, Gap.Reason.TRUNCATED)
 HELD_BACK = (Gap.Reason.SILENCED, Gap.Reason.INHIBITED)
 
 # An episode covers a stretch if it began before the stretch was over, and had not ended before it began.
-ARRIVED = """
-SELECT wanted.number FROM jsonb_to_recordset(%(wanted)s::jsonb) AS wanted(
-    number int, sha256 text, labels jsonb, exact boolean, first timestamptz, last timestamptz
-) WHERE EXISTS (
+COVERS = """episode.starts_at <= wanted.last + %(skew)s
+    AND (episode.closed_at IS NULL OR episode.closed_at >= wanted.first - %(skew)s)"""
+ALIKE = f"""EXISTS (
     SELECT FROM alerts_audit_identity AS identity
     JOIN alerts_audit_episode AS episode ON episode.identity_id = identity.id
-    WHERE (
-            wanted.exact AND identity.sha256 = decode(wanted.sha256, 'hex')
-            OR NOT wanted.exact AND identity.cluster = %(cluster)s AND identity.labels @> wanted.labels
-        )
-        AND episode.starts_at <= wanted.last AND (episode.closed_at IS NULL OR episode.closed_at >= wanted.first)
+    WHERE identity.sha256 = decode(wanted.identity, 'hex') AND {COVERS}
+)"""
+ARRIVED = f"""
+SELECT number FROM jsonb_to_recordset(%(wanted)s::jsonb) AS wanted(
+    number int, identity text, first timestamptz, last timestamptz
+) WHERE {ALIKE}
+"""  # noqa: S608 - texts of our own, here and below
+ARRIVED_LATE = f"""
+SELECT subject, reason FROM (
+    SELECT gap.subject, gap.reason, gap.details ->> 'identity' AS identity,
+        (gap.details ->> 'first_seen')::timestamptz AS first, (gap.details ->> 'last_seen')::timestamptz AS last
+    FROM alerts_audit_opengap AS listed JOIN alerts_audit_gap AS gap ON gap.id = listed.gap_id
+    WHERE listed.reason = ANY(%(reasons)s) AND gap.details ->> 'cluster' = %(cluster)s AND gap.details ? 'last_seen'
+) AS wanted WHERE {ALIKE}
+"""  # noqa: S608
+# Of labels that may lack some. First the identities, since PostgreSQL would rather read them all than use the index.
+CONTAINED = f"""
+WITH alike AS MATERIALIZED (
+    SELECT id FROM alerts_audit_identity WHERE cluster = %(cluster)s AND labels @> %(labels)s::jsonb
+), wanted AS (
+    SELECT %(first)s::timestamptz AS first, %(last)s::timestamptz AS last
 )
-"""
+SELECT EXISTS (
+    SELECT FROM wanted, alike JOIN alerts_audit_episode AS episode ON episode.identity_id = alike.id WHERE {COVERS}
+)
+"""  # noqa: S608
 # A gap's subject is the alert's and its start; this finds it by the index, whatever the start.
 RECORDED = """
 SELECT wanted.number FROM jsonb_to_recordset(%(wanted)s::jsonb) AS wanted(
@@ -112,6 +129,7 @@ class Comparison:
                 part.begin,
                 part.end,
                 [(series.labels, series.samples) for series in part.firing],
+                exact=part.exact,
                 pause=timedelta(seconds=2 * part.evaluation_seconds + 1),
                 observation_id=part.observation_id,
             )
@@ -124,7 +142,7 @@ class Comparison:
             for sightings in (self._alertmanager.get(watched.name), self._prometheus.get(watched.name)):
                 if sightings is None:
                     continue
-                overdue = sightings.overdue(now - grace())
+                overdue = in_hand(sightings.overdue(now - grace()))
                 missed = [sighting for sighting in missing(cluster, overdue) if not self._is_known(members, sighting)]
                 open_missed(watched, missed, is_truncated(members))
                 for sighting in overdue:
@@ -136,10 +154,16 @@ class Comparison:
 
     def _is_known(self, members: list[Watched], sighting: Sighting) -> bool:
         """Whether Prometheus only told of what an Alertmanager was seen to hold, whose own sighting counts."""
-        if sighting.exact:
+        if sighting.seen_by == Observation.Kind.ALERTMANAGER:
             return False
         held = [self._alertmanager[watched.name] for watched in members if watched.name in self._alertmanager]
         return any(sightings.knew(sighting.labels, sighting.first - SKEW) for sightings in held)
+
+
+def in_hand(overdue: list[Sighting]) -> list[Sighting]:
+    """Those of this turn: looking for a part of the labels takes a statement for each, so some wait for the next."""
+    inexact = [sighting for sighting in overdue if not sighting.exact]
+    return [sighting for sighting in overdue if sighting.exact] + inexact[:INEXACT_AT_ONCE]
 
 
 def grace() -> timedelta:
@@ -174,22 +198,25 @@ def missing(cluster: str, sightings: list[Sighting]) -> list[Sighting]:
     found = []
     for start in range(0, len(sightings), AT_ONCE):
         part = sightings[start : start + AT_ONCE]
-        stretches = [(sighting.labels, sighting.exact, sighting.first, sighting.last) for sighting in part]
-        there = arrived(cluster, stretches)
-        found += [sighting for number, sighting in enumerate(part) if number not in there]
-    return found
+        wanted = [
+            {"number": number, "identity": identify(cluster, sighting.labels).hex()}
+            | {"first": sighting.first, "last": sighting.last}
+            for number, sighting in enumerate(part)
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(ARRIVED, {"skew": SKEW, "wanted": orjson.dumps(wanted).decode()})
+            arrived = {number for (number,) in cursor.fetchall()}
+        found += [sighting for number, sighting in enumerate(part) if number not in arrived]
+    return [sighting for sighting in found if sighting.exact or not is_contained(cluster, sighting)]
 
 
-def arrived(cluster: str, stretches: Iterable[tuple[Mapping[str, str], bool, datetime, datetime]]) -> set[int]:
-    """Which of these (labels, whether they are all, first seen, last seen) are in an episode of the trail."""
-    wanted = [
-        {"number": number, "sha256": identify(cluster, dict(labels)).hex(), "labels": labels, "exact": exact}
-        | {"first": first - SKEW, "last": last + SKEW}
-        for number, (labels, exact, first, last) in enumerate(stretches)
-    ]
+def is_contained(cluster: str, sighting: Sighting) -> bool:
+    """Whether an alert arrived that has these labels and others."""
+    labels = orjson.dumps(sighting.labels).decode()
+    values = {"cluster": cluster, "labels": labels, "first": sighting.first, "last": sighting.last, "skew": SKEW}
     with connection.cursor() as cursor:
-        cursor.execute(ARRIVED, {"cluster": cluster, "wanted": orjson.dumps(wanted).decode()})
-        return {number for (number,) in cursor.fetchall()}
+        cursor.execute(CONTAINED, values)
+        return cursor.fetchone()[0]
 
 
 def open_missed(watched: Watched, missed: list[Sighting], truncated: bool) -> None:
@@ -204,7 +231,8 @@ def open_missed(watched: Watched, missed: list[Sighting], truncated: bool) -> No
             labels=sighting.labels,
             details={
                 "cluster": watched.cluster,
-                "seen_by": "alertmanager" if sighting.exact else "prometheus",
+                "identity": identify(watched.cluster, sighting.labels).hex(),
+                "seen_by": sighting.seen_by,
                 "first_seen": sighting.first.isoformat(),
                 "last_seen": sighting.last.isoformat(),
                 "ended": sighting.ended,
@@ -237,10 +265,6 @@ def recorded(cluster: str, sightings: list[Sighting]) -> set[int]:
     return found
 
 
-def last_seen(gap: Gap) -> datetime:
-    return datetime.fromisoformat(gap.details["last_seen"])
-
-
 def is_truncated(members: list[Watched]) -> bool:
     """Whether one of them says that it leaves alerts out: then that is why."""
     names = [watched.name for watched in members]
@@ -250,24 +274,14 @@ def is_truncated(members: list[Watched]) -> bool:
 
 def close_arrived(cluster: str) -> None:
     """What came late closes its gap."""
-    recent = datetime.now(UTC) - LATEST_ARRIVAL
+    with connection.cursor() as cursor:
+        values = {"cluster": cluster, "reasons": [*map(str, NEVER_ARRIVED)], "skew": SKEW}
+        cursor.execute(ARRIVED_LATE, values)
+        late = cursor.fetchall()
+    now = datetime.now(UTC)
     for reason in NEVER_ARRIVED:
-        waiting = [
-            gap
-            for gap in Gap.objects.open().filter(reason=reason, at__gt=recent, subject__startswith=f"{cluster} ")
-            if "last_seen" in gap.details
-        ]
-        for start in range(0, len(waiting), AT_ONCE):
-            part = waiting[start : start + AT_ONCE]
-            there = arrived(cluster, [stretch(gap) for gap in part])
-            now = datetime.now(UTC)
-            closings = [gaps.Closing(part[number].subject, now, {"how": "arrived late"}) for number in there]
-            gaps.close_gaps(reason, closings)
-
-
-def stretch(gap: Gap) -> tuple[Mapping[str, str], bool, datetime, datetime]:
-    first = datetime.fromisoformat(gap.details["first_seen"])
-    return gap.labels or {}, gap.details["seen_by"] == "alertmanager", first, last_seen(gap)
+        found = [subject for subject, of_reason in late if of_reason == reason]
+        gaps.close_gaps(reason, [gaps.Closing(subject, now, {"how": "arrived late"}) for subject in found])
 
 
 # --- What is held back ---------------------------------------------------------------------------------------

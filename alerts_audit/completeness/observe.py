@@ -48,12 +48,16 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Range:
-    """What a Prometheus saw firing in a range; the same alert has a sample every `evaluation_seconds`."""
+    """What a Prometheus saw firing in a range; the same alert has a sample every `evaluation_seconds`.
+
+    `exact`: the labels are those of the webhook; otherwise they may lack some.
+    """
 
     begin: datetime
     end: datetime
     firing: list[Firing]
     evaluation_seconds: float
+    exact: bool
     observation_id: int
 
 
@@ -92,11 +96,11 @@ def ask_prometheus(watched: Watched, *, again: timedelta = timedelta()) -> list[
         upto = min(end, begin + LONGEST_RANGE)
         with counted(watched, Observation.Kind.PROMETHEUS):
             firing = prometheus.firing(begin - OVERLAP, upto)
-            seconds = prometheus.evaluation_seconds
+            seconds, exact = prometheus.evaluation_seconds, prometheus.knows_all_labels
         alerts = sorted({canonical(series.labels) for series in firing})
         body = {"alerts": [{"labels": orjson.loads(labels)} for labels in alerts]}
         observation = keep(watched, Observation.Kind.PROMETHEUS, body, until=upto)
-        ranges.append(Range(begin - OVERLAP, upto, firing, seconds, observation.pk))
+        ranges.append(Range(begin - OVERLAP, upto, firing, seconds, exact, observation.pk))
         if upto == end:
             return ranges
         begin = upto

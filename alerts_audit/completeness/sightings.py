@@ -24,7 +24,8 @@ class Sighting:
     first: datetime
     last: datetime
     observation_id: int
-    exact: bool
+    seen_by: str
+    exact: bool = True
     ended: bool = False
     settled: bool = False
 
@@ -77,7 +78,7 @@ class AlertmanagerSightings(Sightings):
                 sighting = None
             if sighting is None:
                 since = min(starts_at, at)
-                self._present[key] = Sighting(labels, since, at, at, observation_id, exact=True)
+                self._present[key] = Sighting(labels, since, at, at, observation_id, "alertmanager")
             else:
                 sighting.last = at
         for key in self._present.keys() - present:
@@ -108,26 +109,28 @@ class PrometheusSightings(Sightings):
         *,
         pause: timedelta,
         observation_id: int,
+        exact: bool = True,
     ) -> None:
         """Samples of the range, in order of time; an alert without one for longer than `pause` has ended."""
         for labels, samples in firing:
             key = key_of(labels)
             for sample in samples:
                 if sample > self._upto.get(key, begin - pause):
-                    self._add(key, labels, sample, pause, observation_id)
+                    new = Sighting(labels, sample, sample, sample, observation_id, "prometheus", exact)
+                    self._add(key, new, pause)
         for key, sighting in list(self._present.items()):
             if sighting.last < end - pause:
                 self._end(key)
         self._upto = {key: sample for key, sample in self._upto.items() if sample >= begin}
 
-    def _add(self, key: bytes, labels: dict[str, str], sample: datetime, pause: timedelta, observation_id: int) -> None:
-        self._upto[key] = sample
+    def _add(self, key: bytes, new: Sighting, pause: timedelta) -> None:
+        self._upto[key] = new.last
         sighting = self._present.get(key)
-        if sighting is not None and sample - sighting.last <= pause:
-            sighting.last = sample
+        if sighting is not None and new.last - sighting.last <= pause:
+            sighting.last = new.last
             return
         self._end(key)
-        self._present[key] = Sighting(labels, sample, sample, sample, observation_id, exact=False)
+        self._present[key] = new
 
 
 def key_of(labels: Mapping[str, str]) -> bytes:

@@ -110,6 +110,7 @@ def replay(until: int | None = None, progress: Progress | None = None) -> Iterat
             connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
             made.run(last_number(made), progress)
         yield made
+        connection.execute("SELECT pg_advisory_unlock_all()")  # at once; a closed session may linger
     finally:
         connection.close()
 

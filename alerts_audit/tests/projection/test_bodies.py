@@ -132,13 +132,13 @@ def test_the_order_of_labels_means_nothing(trail):
     assert [episode.deliveries for episode in trail.episodes()] == [2]
 
 
-def test_the_same_labels_in_another_cluster_are_another_alert(trail, tmp_path):
+def test_the_same_labels_in_another_cluster_are_another_alert(trail):
+    other = trail.another()
     trail.fires(0)
-    with Trail(trail.database).used(tmp_path) as other:
-        other.deliver(trail.document(trail.alert()))
-        trail.project()
+    other.deliver(trail.document(trail.alert()))
+    trail.project()
 
-        assert len(other.story()) == len(trail.story()) == 1
+    assert len(other.story()) == len(trail.story()) == 1
 
 
 def test_alerts_with_one_fingerprint_are_told_apart(trail):

@@ -61,24 +61,30 @@ def urls(database: str) -> dict[str, str]:
 
 
 class Trail:
-    """`zero` is minute 0; the database's clock, which ticks go by, is `age` minutes on."""
+    """`zero` is minute 0; the database's clock, which ticks go by, is at minute 600."""
 
-    def __init__(self, database: str, *, age: float = 600) -> None:
+    def __init__(self, database: str, projector: Projector | None = None) -> None:
         self.database = database
         self.cluster = f"c-{secrets.token_hex(6)}"
         self.alertname = f"Alert-{self.cluster}"
-        self.projector = Projector()
-        self.set_age(age)
+        self.projector = projector or Projector()
+        self.zero = datetime.now(UTC) - timedelta(minutes=600)
 
-    def set_age(self, minutes: float) -> None:
-        self.zero = datetime.now(UTC) - timedelta(minutes=minutes)
+    def another(self) -> Self:
+        """A cluster beside this one, while this one is used."""
+        other = type(self)(self.database, self.projector)
+        other.add_sources()
+        return other
+
+    def add_sources(self) -> None:
+        for peer in "ab":
+            Source.objects.create(name=self.source(peer), cluster=self.cluster)
 
     @contextmanager
     def used(self, audit_dir: Path) -> Iterator[Self]:
         with on_database(urls(self.database), audit_dir):
             try:
-                for peer in "ab":
-                    Source.objects.create(name=self.source(peer), cluster=self.cluster)
+                self.add_sources()
                 yield self
             finally:
                 self.projector.disconnect()

@@ -10,6 +10,7 @@ import random
 import secrets
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,21 +29,24 @@ SENDERS = 6
 KILLS = 40 if IN_FULL else 4
 
 
-@pytest.fixture
-def server(open_tmp: Path) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(open_tmp / "postgres")
-    server.start()
-    server.ensure_database("fintech")
-    yield server
-    server.stop("immediate")
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedPostgres]:
+    # Not below a test's directory: the server's account could not pass through it.
+    with tempfile.TemporaryDirectory(prefix="fintech-own-") as place:
+        server = EmbeddedPostgres(Path(place) / "postgres")
+        server.start()
+        server.ensure_database("fintech")
+        yield server
+        server.stop("immediate")
 
 
-@pytest.fixture
-def platform(server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Platform]:
-    env = server.urls("fintech") | {"AUDIT_DIR": str(tmp_path / "audit")}
+@pytest.fixture(scope="module")
+def platform(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    directory = tmp_path_factory.mktemp("platform")
+    env = server.urls("fintech") | {"AUDIT_DIR": str(directory / "audit")}
     migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
     subprocess.run(migrate, cwd=BASE_DIR, env=os.environ | env, check=True)
-    with Platform(tmp_path, workers=2, worker=False, env=env) as platform:
+    with Platform(directory, workers=2, worker=False, env=env) as platform:
         yield platform
 
 

@@ -48,8 +48,11 @@ def push(port: int, log: Path, *, container: str, service: str) -> None:
     for line in log.read_text().splitlines():
         level = json.loads(line).get("level", "unknown").lower() if line.startswith("{") else "unknown"
         streams.setdefault(level, []).append([str(time.time_ns()), line])
-    labels = {"container": container, "service": service}
-    body = {"streams": [{"stream": {**labels, "level": level}, "values": lines} for level, lines in streams.items()]}
+
+    def stream(level: str) -> dict[str, str]:
+        return {"container": container, "service": service, "level": level}
+
+    body = {"streams": [{"stream": stream(level), "values": lines} for level, lines in streams.items()]}
     assert request(port, "POST", "/loki/api/v1/push", body).status == 204
 
 

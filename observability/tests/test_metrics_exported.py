@@ -21,8 +21,6 @@ SUFFIXES = "total|seconds|sum|count|bucket|bytes|info|drift"
 METRIC = re.compile(rf"(?<![\w./-])[a-z][a-z0-9]*(?:_[a-z0-9]+)*_(?:{SUFFIXES})(?![\w./-])")
 # What tells a query from other code: a function, a label, a comparison with a number, the colons of a recorded name.
 QUERY = re.compile(r"\b(sum|avg|min|max|count|topk|rate|increase|delta|changes|time)\b.*\(|=~?\"|[=!<>] \d|(kpi|slo):")
-# They look like metrics: a field of the gateway simulator's fault profile, and an argument of `render`.
-NO_METRICS = {"hold_seconds", "interval_seconds"}
 
 # Metrics that only something special brings about, and that rules or panels wait for. A test fails as soon as one of
 # them is there in ordinary traffic.
@@ -37,6 +35,10 @@ ONLY_AFTER = {
 PREFIXES = {"node_": "node", "pg_": "postgres", "probe_": "blackbox"}
 
 QUERIES = [query for panel in IN_PROMETHEUS for query in panel.queries]
+READ = {rule.get("record") or rule["alert"]: metrics_in(rule["expr"]) for rule in ALL_RULES}
+READ |= {query.name: metrics_in(asked(query.expression)) for query in QUERIES}
+# With these words metrics begin; what else ends like one is a field or an argument.
+FIRST_WORDS = {name.partition("_")[0] for names in READ.values() for name in names}
 
 
 def code_in(document: Path) -> Iterator[str]:
@@ -52,17 +54,16 @@ def named_in(document: Path) -> set[str]:
     """Metrics of its queries, and what else looks like a metric in its code."""
     found: set[str] = set()
     for code in code_in(document):
-        found.update(METRIC.findall(code))
+        found.update(name for name in METRIC.findall(code) if name.partition("_")[0] in FIRST_WORDS)
         if QUERY.search(code):
             with suppress(ValueError, AssertionError):  # no PromQL, or labels without a metric
                 found |= metrics_in(code)
-    return found - NO_METRICS
+    return found
 
 
 def named_anywhere() -> dict[str, set[str]]:
     """Place -> the metrics that it names."""
-    places = {rule.get("record") or rule["alert"]: metrics_in(rule["expr"]) for rule in ALL_RULES}
-    places |= {query.name: metrics_in(asked(query.expression)) for query in QUERIES}
+    places = dict(READ)
     for uid, dashboard in DASHBOARDS.items():
         places[f"{uid}: variables"] = {
             re.match(r"label_values\((\w+)", variable["query"]["query"])[1]  # type: ignore[index]

@@ -1,0 +1,236 @@
+"""Who is told of which alert, and which alert silences which: amtool's own answer, and the real Alertmanager's."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fintech.testing import answers, free_port, request, running, wait_until
+from observability.render import HERE, alertmanager_command, render
+from observability.tests.test_rules import ALERTS, ALL_RULES, run
+
+# An alert's severity -> who gets it.
+RECEIVERS = {"none": "audit", "warning": "ticket,audit", "critical": "page,audit"}
+TOPICS = {rule["labels"]["topic"] for rule in ALL_RULES if "topic" in rule.get("labels", {})}
+CONFIGURATION = yaml.safe_load((HERE / "alertmanager/alertmanager.yml").read_text())
+
+
+def labels_of(name: str, **more: str) -> dict[str, str]:
+    return {"alertname": name, **ALERTS[name]["labels"], **more}
+
+
+# --- Routes ------------------------------------------------------------------------------------------------------
+
+
+def test_alertmanager_accepts_its_configuration():
+    run("amtool", "check-config", "alertmanager.yml", cwd=HERE / "alertmanager")
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_goes_to_the_trail_and_to_people_by_its_severity(name):
+    labels = labels_of(name)
+    words = [f"{label}={value}" for label, value in labels.items()]
+    expected = f"--verify.receivers={RECEIVERS[labels['severity']]}"
+
+    run(
+        "amtool",
+        "config",
+        "routes",
+        "test",
+        "--config.file=alertmanager.yml",
+        expected,
+        *words,
+        cwd=HERE / "alertmanager",
+    )
+
+
+@pytest.mark.parametrize("labels", [["alertname=Stranger"], ["alertname=Stranger", "severity=page"]])
+def test_an_alert_of_somebody_else_goes_to_the_trail(labels):
+    command = ["amtool", "config", "routes", "test", "--config.file=alertmanager.yml", "--verify.receivers=audit"]
+    run(*command, *labels, cwd=HERE / "alertmanager")
+
+
+def test_the_trail_gets_everything_and_what_is_resolved():
+    [webhook] = CONFIGURATION["receivers"][0]["webhook_configs"]
+
+    assert CONFIGURATION["route"]["receiver"] == "audit"
+    assert CONFIGURATION["route"]["routes"][-1] == {"receiver": "audit"}  # without a condition
+    assert webhook["send_resolved"] is True
+    assert webhook["max_alerts"] == 0
+    assert webhook["http_config"]["follow_redirects"] is False
+
+
+def test_nothing_is_muted():
+    assert "mute_time" not in (HERE / "alertmanager/alertmanager.yml").read_text().split("templates:")[1]
+
+
+# --- Inhibition --------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Alertmanager:
+    port: int
+
+    @contextmanager
+    def firing(self, *alerts: dict[str, str]) -> Iterator[None]:
+        """These alerts, while the block runs: then they are resolved, and silence nothing any more."""
+        try:
+            self._post(alerts)
+            yield
+        finally:
+            self._post(alerts, endsAt=datetime.now(UTC).isoformat())
+
+    def _post(self, alerts: Iterable[dict[str, str]], **more: str) -> None:
+        assert (
+            request(self.port, "POST", "/api/v2/alerts", [{"labels": labels, **more} for labels in alerts]).status
+            == 200
+        )
+
+    def states(self, case: str) -> dict[str, str]:
+        """Alert -> `active`, or what suppresses it, of the alerts that carry this label `case`."""
+        alerts: list[dict[str, Any]] = request(self.port, "GET", f'/api/v2/alerts?filter=case%3D"{case}"').body
+        return {
+            alert["labels"]["alertname"]: "inhibited" if alert["status"]["inhibitedBy"] else alert["status"]["state"]
+            for alert in alerts
+        }
+
+
+@pytest.fixture(scope="module")
+def alertmanager(tmp_path_factory) -> Iterator[Alertmanager]:
+    directory: Path = tmp_path_factory.mktemp("alertmanager")
+    (directory / "token").write_text("none")
+    render(
+        directory,
+        web_target="127.0.0.1:1",
+        worker_target="127.0.0.1:1",
+        alertmanager_target="127.0.0.1:1",
+        webhook_url="http://127.0.0.1:1/alert",
+        token_file=directory / "token",
+    )
+    port = free_port()
+    command = alertmanager_command(directory, directory / "data", f"127.0.0.1:{port}")
+    if command is None:
+        pytest.skip("Alertmanager is not installed")
+    with running(command, log=directory / "log", ready=partial(answers, port, "/-/ready")):
+        yield Alertmanager(port)
+
+
+AVAILABILITY = {"slo": "payment-availability", "topic": "availability"}
+WEB, GATEWAY = {"service": "web", "instance": "web"}, {"service": "gateway", "instance": "gateway"}
+DISK = {"instance": "node:9100", "mountpoint": "/"}
+
+# (what fires, what it silences, what it must leave alone); each alert by name and further labels.
+INHIBITION: list[
+    tuple[tuple[str, dict[str, str]], list[tuple[str, dict[str, str]]], list[tuple[str, dict[str, str]]]]
+] = [
+    (
+        ("PaymentErrorRatioHigh", {}),
+        [("GatewayErrorRatioHigh", {}), ("ErrorBudgetBurnFast", AVAILABILITY), ("ErrorBudgetBurnSlow", AVAILABILITY)],
+        [("RequestErrorRatioHigh", {}), ("DeclineRatioHigh", {}), ("KpiDrift", {}), ("UnresolvedTransactionOld", {})],
+    ),
+    (("ErrorBudgetBurnFast", AVAILABILITY), [("ErrorBudgetBurnSlow", AVAILABILITY)], [("DeclineRatioHigh", {})]),
+    (
+        ("PaymentsStopped", {}),
+        [("TransactionRateDrop", {}), ("RevenueDrop", {"currency": "EUR"})],
+        [("PaymentErrorRatioHigh", {})],
+    ),
+    (("TransactionRateDrop", {}), [("RevenueDrop", {"currency": "EUR"})], [("DeclineRatioHigh", {})]),
+    (
+        ("GatewayTimeoutRatioHigh", {}),
+        [("PaymentLatencyHigh", {}), ("PaymentsSaturated", {}), ("UnresolvedTransactionsMany", {})],
+        [("UnresolvedTransactionOld", {}), ("DeclineRatioHigh", {})],
+    ),
+    (
+        ("DatabaseDown", {"instance": "db"}),
+        [
+            ("ServiceDown", WEB),
+            ("RequestErrorRatioHigh", {}),
+            ("PaymentsStopped", {}),
+            ("WorkerJobFailing", {"exported_job": "resolve"}),
+            ("NotificationsFailing", {"integration": "webhook"}),
+            ("AuditSealStale", {}),
+            ("MetricMissing", {"metric": "kpi_drift"}),
+            ("DatabaseConnectionsHigh", {"instance": "db"}),
+        ],
+        [
+            ("DiskSpaceCritical", DISK),
+            ("KpiDrift", {}),
+            ("AuditBroken", {"topic": "books"}),
+            ("WebhookUnauthorized", {}),
+        ],
+    ),
+    (
+        ("ServiceDown", WEB),
+        [("PaymentsStopped", {}), ("NotificationsFailing", {"integration": "webhook"}), ("HeartbeatMissing", {})],
+        [("KpiDrift", {}), ("UnresolvedTransactionOld", {}), ("DiskSpaceCritical", DISK)],
+    ),
+    (
+        ("ServiceDown", GATEWAY),
+        [
+            ("PaymentErrorRatioHigh", {}),
+            ("UnresolvedTransactionOld", {}),
+            ("MetricMissing", {"metric": "gateway_drift"}),
+        ],
+        [("NotificationsFailing", {}), ("KpiDrift", {})],
+    ),
+    (
+        ("TargetDown", {"job": "web", "instance": "metrics:9464"}),
+        [("MetricMissing", {"metric": "transactions_total"}), ("WorkerJobFailing", {"exported_job": "drift"})],
+        [("UnresolvedTransactionOld", {}), ("PaymentErrorRatioHigh", {}), ("AuditBroken", {})],
+    ),
+    (
+        ("TargetDown", {"job": "worker", "instance": "worker:9465"}),
+        [("UnresolvedTransactionOld", {}), ("AuditSealStale", {}), ("GatewayDrift", {"currency": "EUR"})],
+        [("PaymentErrorRatioHigh", {}), ("PaymentsStopped", {})],
+    ),
+    (
+        ("TargetDown", {"job": "alertmanager", "instance": "alertmanager:9093"}),
+        [("HeartbeatMissing", {}), ("AlertsDropped", {})],
+        [("PaymentErrorRatioHigh", {}), ("KpiDrift", {})],
+    ),
+    (("ExporterDown", {"job": "loki"}), [("ProbeFailing", {"service": "loki"})], [("DiskSpaceLow", DISK)]),
+    (("DiskSpaceCritical", DISK), [("DiskSpaceLow", DISK)], [("MemoryLow", {"instance": "node:9100"})]),
+]
+
+
+@pytest.mark.parametrize(("source", "silenced", "left"), INHIBITION, ids=[case[0][0] for case in INHIBITION])
+def test_a_cause_silences_its_symptoms_and_nothing_else(alertmanager, request, source, silenced, left):
+    case = request.node.name
+    alerts = [labels_of(name, **{"case": case, **more}) for name, more in [source, *silenced, *left]]
+    names = {
+        **dict.fromkeys([name for name, _ in [source, *left]], "active"),
+        **dict.fromkeys([name for name, _ in silenced], "inhibited"),
+    }
+
+    with alertmanager.firing(*alerts):
+        wait_until(lambda: alertmanager.states(case) == names, 10, f"{names}")
+
+
+def test_another_disk_of_the_machine_is_not_silenced(alertmanager):
+    other = {**DISK, "mountpoint": "/data"}
+    alerts = (labels_of("DiskSpaceCritical", case="disks", **DISK), labels_of("DiskSpaceLow", case="disks", **other))
+
+    with alertmanager.firing(*alerts):
+        wait_until(lambda: len(alertmanager.states("disks")) == 2)
+        assert alertmanager.states("disks")["DiskSpaceLow"] == "active"
+
+
+def test_every_rule_of_inhibition_speaks_of_alerts_and_topics_that_exist():
+    matchers = [
+        matcher
+        for rule in CONFIGURATION["inhibit_rules"]
+        for matcher in [*rule["source_matchers"], *rule["target_matchers"]]
+    ]
+    for matcher in matchers:
+        label, _, value = matcher.partition(" ")
+        words = value.lstrip("=!~ ").strip('"').split("|")
+        if label == "topic":
+            assert set(words) <= TOPICS
+        if label == "alertname" and ".*" not in value:
+            assert set(words) <= set(ALERTS)

@@ -13,6 +13,7 @@ here, so that no two panels lie on each other.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from string import ascii_uppercase
 from typing import Any
 
 from grafana_foundation_sdk.builders import common, heatmap, logs, loki, prometheus, table, timeseries
@@ -107,7 +108,7 @@ def ratio(part: str, whole: str) -> str:
 
 def targets(queries: Sequence[Query], *, instant: bool = False) -> list[Any]:
     made = []
-    for letter, item in zip("ABCDEFGHIJ", queries, strict=False):
+    for letter, item in zip(ascii_uppercase, queries, strict=False):
         target = prometheus.Dataquery().ref_id(letter).datasource(PROMETHEUS).expr(item.expression)
         target = target.legend_format(item.legend).exemplar(item.exemplars)
         made.append(target.instant() if instant else target.range())
@@ -246,7 +247,7 @@ def listing(
     made = [target.format(PromQueryFormat.TABLE) for target in targets(queries, instant=True)]
     builder.datasource(PROMETHEUS).targets(made).filterable(True)
     hidden = dict.fromkeys(["Time", "__name__"] if show_job else ["Time", "__name__", "job"], True)
-    names = {f"Value #{letter}": item.legend for letter, item in zip("ABCDEFGHIJ", queries, strict=False)}
+    names = {f"Value #{letter}": item.legend for letter, item in zip(ascii_uppercase, queries, strict=False)}
     if len(queries) == 1:
         names = {"Value": queries[0].legend}
     builder.with_transformation(DataTransformerConfig("merge", options={}))
@@ -269,7 +270,7 @@ def log_graph(title: str, description: str, *queries: Query, unit: str, stacked:
     panel = graph(title, description, unit=unit, stacked=stacked)
     made = [
         loki.Dataquery().ref_id(letter).datasource(LOKI).expr(item.expression).legend_format(item.legend)
-        for letter, item in zip("ABCDEFGHIJ", queries, strict=False)
+        for letter, item in zip(ascii_uppercase, queries, strict=False)
     ]
     panel.builder.datasource(LOKI).targets([target.query_type("range") for target in made])
     return panel

@@ -107,6 +107,7 @@ class Comparison:
             if snapshots:
                 record_held_back(cluster, snapshots)
             self._judge(cluster, members)
+        close_unwatched(clusters)
         if errors:
             raise PollError("; ".join(errors))
 
@@ -346,3 +347,11 @@ def close_held_back(cluster: str, reason: str, held: Iterable[str], there: set[s
         if subject not in still
     ]
     gaps.close_gaps(reason, closings)
+
+
+def close_unwatched(clusters: Iterable[str]) -> None:
+    """Of a cluster that is not asked any more nobody can say what it holds back."""
+    listed = Gap.objects.open().filter(reason__in=HELD_BACK).exclude(details__cluster__in=list(clusters))
+    for reason, subject in listed.values_list("reason", "subject"):
+        details = {"how": "its source is not asked any more"}
+        gaps.close_gap(reason=reason, subject=subject, until=datetime.now(UTC), details=details)

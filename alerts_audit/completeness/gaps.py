@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -52,6 +52,10 @@ SELECT gap.id, gap.reason, gap.subject, gap.source, gap.labels, gap.since, great
 FROM closed JOIN alerts_audit_gap AS gap ON gap.id = closed.gap_id JOIN wanted USING (subject) ORDER BY gap.id
 RETURNING id
 """
+
+
+class NotOpen(LookupError):
+    """There is no such gap, or it is closed already."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,21 @@ def open_gaps(reason: str, openings: Sequence[Opening]) -> list[Gap]:
 def close_gaps(reason: str, closings: Sequence[Closing]) -> list[Gap]:
     """In one statement; the rows that close those that were open."""
     return _write(CLOSE, reason, closings)
+
+
+def close_by_hand(*, gap_id: int, by: str, note: str) -> Gap:
+    """A person has looked at it and says so: the only end of a gap about an alert that never arrived.
+
+    If its cause goes on, the worker opens another one. Raises NotOpen, and ValueError without a name and a note.
+    """
+    if not by.strip() or not note.strip():
+        raise ValueError("Say who closes it, and why.")
+    gap = Gap.objects.open().filter(pk=gap_id).first()
+    details = {"how": "closed by a person", "by": by, "note": note}
+    row = gap and close_gap(reason=gap.reason, subject=gap.subject, until=datetime.now(UTC), details=details)
+    if row is None:
+        raise NotOpen(f"There is no open gap {gap_id}.")
+    return row
 
 
 def differences() -> list[str]:

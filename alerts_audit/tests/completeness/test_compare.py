@@ -284,6 +284,16 @@ def test_from_inhibited_to_silenced_is_one_gap_after_the_other(cluster):
     assert cluster.names("silenced") == ["A"]
 
 
+def test_of_a_source_that_is_not_asked_any_more_nothing_is_held_back(cluster):
+    cluster.hold("A", state="suppressed", silencedBy=["s-1"])
+    cluster.turn()
+    [gap] = cluster.gaps("silenced")
+    Source.objects.filter(name=cluster.name).update(is_active=False)
+    cluster.turn()
+
+    assert Gap.objects.get(closes=gap).details == {"how": "its source is not asked any more"}
+
+
 # --- Evidence, and its growth --------------------------------------------------------------------------------
 
 

@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.db import connection
 
 from alerts_audit.completeness.gaps import Opening, bounded, close_gap, close_gaps, differences, open_gap, open_gaps
@@ -137,6 +139,39 @@ def test_of_many_who_open_and_close_it_at_once_one_does(subject):
     assert len(at_once(lambda: closed(subject))) == 1
 
     assert Gap.objects.filter(subject=subject).count() == 2
+
+
+def test_a_person_closes_a_gap_with_a_name_and_a_reason(subject, capsys):
+    gap = opened(subject)
+    assert gap
+
+    call_command("close_gap", str(gap.pk), "--by", "ann", "--note", "the disk was full; nobody missed it")
+
+    details = Gap.objects.get(closes=gap).details
+    assert details == {
+        "how": "closed by a person",
+        "by": "ann",
+        "note": "the disk was full; nobody missed it",
+    }
+    assert f"Gap {gap.pk} (outage) is closed." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("by", "note"), [("", "why"), ("ann", " ")])
+def test_nobody_closes_a_gap_without_a_name_and_a_reason(subject, by, note):
+    gap = opened(subject)
+    assert gap
+    with pytest.raises(CommandError, match="Say who"):
+        call_command("close_gap", str(gap.pk), "--by", by, "--note", note)
+
+    assert Gap.objects.open().filter(pk=gap.pk).exists()
+
+
+def test_a_gap_that_is_closed_cannot_be_closed_by_hand(subject):
+    gap = opened(subject)
+    closed(subject)
+    assert gap
+    with pytest.raises(CommandError, match=f"no open gap {gap.pk}"):
+        call_command("close_gap", str(gap.pk), "--by", "ann", "--note", "why")
 
 
 def test_a_list_of_open_gaps_that_was_tampered_with_is_noticed(subject):

@@ -65,19 +65,18 @@ def show_statistics(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def bars_of(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """A bar for each day, also for those without an alert, in a picture of 1000 by 140."""
-    alerts = {row["day"]: row["alerts"] for row in found["by_day"]}
-    days = [found["from"].date() + timedelta(days=number) for number in range(found["days"] + 1)]
-    most, step = max(alerts.values(), default=1), 1000 / len(days)
+    """A bar for each day, in a picture of 1000 by 140."""
+    days = found["by_day"]
+    most, step = max(row["alerts"] for row in days) or 1, 1000 / len(days)
     return [
         {
             "x": round(number * step, 1),
-            "y": round(140 - 140 * alerts.get(day, 0) / most, 1),
+            "y": round(140 - 140 * row["alerts"] / most, 1),
             "width": round(step * 0.8, 1),
-            "height": round(140 * alerts.get(day, 0) / most, 1),
-            "title": f"{day}: {alerts.get(day, 0):,}",
+            "height": round(140 * row["alerts"] / most, 1),
+            "title": f"{row['day']}: {row['alerts']:,}",
         }
-        for number, day in enumerate(days)
+        for number, row in enumerate(days)
     ]
 
 

@@ -109,6 +109,25 @@ def test_a_body_in_chunks_is_stored(platform):
     assert bytes(Delivery.objects.get(pk=stored["id"]).body) == b"{}\n"
 
 
+def test_ten_thousand_alerts_are_more_than_djangos_own_limit_and_are_answered_in_time(platform):
+    alerts = [
+        {
+            "status": "firing",
+            "labels": {"alertname": "TenThousand", "instance": f"host-{number}:9100", "run": secrets.token_hex(8)},
+            "annotations": {"summary": "x" * 480},
+            "startsAt": "2026-11-22T13:40:00Z",
+        }
+        for number in range(10_000)
+    ]
+    body = alertmanager_body(alerts=alerts)
+    assert len(body) > 6_000_000 > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    start = time.monotonic()
+    reply = platform.request("POST", "/alert", body, headers=AUTHORIZATION)
+
+    assert time.monotonic() - start < 3
+    assert Delivery.objects.get(pk=reply.body["id"]).size == len(body)
+
+
 def test_what_was_stored_is_projected_at_once_though_no_worker_runs(platform):
     name = f"Prompt{secrets.token_hex(4)}"
     reply = platform.request("POST", "/alert", alertmanager_body(name), headers=AUTHORIZATION)

@@ -14,7 +14,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prove bench bench-alerts bench-trail lint format reconcile audit tools dashboards requirements secrets clean python environment environment-dev
+.PHONY: help run test prove bench bench-audit verify bench-alerts bench-trail lint format reconcile audit tools dashboards requirements secrets clean python environment environment-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,9 +37,13 @@ bench-alerts: environment-dev ## Measure the alert trail, from the webhook to th
 bench-trail: environment-dev ## Measure the trail's pages at ten million episodes (takes minutes and 10 GB)
 	$(VENV)/python -m loadtests.bench.trail
 
+bench-audit: environment-dev ## Measure sealing beside inserts, and the verification of a million leaves
+	$(VENV)/python -m loadtests.bench.audit
+
 lint: environment-dev ## Check style, format and types
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
+	$(VENV)/yamllint --strict docker-compose.yml observability
 	$(TYPE_CHECK) .
 
 format: environment-dev ## Bring the code into the project's format
@@ -51,6 +55,9 @@ reconcile: environment ## Compare the ledger of `make run` with the gateway's re
 
 audit: environment ## Check the books of `make run` in themselves
 	@$(VENV)/python -m fintech.run.manage audit_ledger
+
+verify: environment ## Verify the alert trail of `make run` against its seal
+	@$(VENV)/python -m fintech.run.manage verify_audit
 
 tools: environment ## Fetch Debian's Prometheus, Alertmanager and exporters into var/tools, without root
 	@$(VENV)/python -m fintech.run.tools

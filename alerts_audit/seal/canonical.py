@@ -11,6 +11,7 @@ The bytes are JSON (`standalone.encode`) of {"leaf": kind, "version": 1, "row": 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +32,7 @@ class Kind:
     json: frozenset[str] = frozenset()
     body: str | None = None
 
-    @property
+    @cached_property
     def columns(self) -> list[str]:
         return self.fields.split()
 
@@ -92,11 +93,16 @@ KINDS = {kind.name: kind for kind in _KINDS}
 
 
 def plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return utc_text(value)
-    if isinstance(value, (bytes, memoryview)):
-        return bytes(value).hex()
-    return str(value) if isinstance(value, UUID) else value
+    match value:
+        case None | str() | int():
+            return value
+        case datetime():
+            return utc_text(value)
+        case bytes() | memoryview():
+            return value.hex()
+        case UUID():
+            return str(value)
+    raise TypeError(f"{type(value).__name__} has no form")
 
 
 def utc_text(time: datetime) -> str:

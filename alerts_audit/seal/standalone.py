@@ -33,6 +33,9 @@ KEY_ID_SIZE = 4
 NEXT_KEY = "next-key "  # a checkpoint's extension line: the key that signs from then on
 
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 class Invalid(Exception):
     """What does not hold, in one sentence."""
 
@@ -42,7 +45,7 @@ class Invalid(Exception):
 
 def encode(document: Any) -> bytes:
     """A row of evidence as bytes: JSON with sorted keys, no spaces, in UTF-8."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _JSON.encode(document).encode()
 
 
 def leaf_hash(content: bytes) -> bytes:

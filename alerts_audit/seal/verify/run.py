@@ -9,6 +9,7 @@ from pathlib import Path
 
 from django.db import connection
 
+from alerts_audit.completeness.gaps import differences
 from alerts_audit.models import Checkpoint, Input, Leaf, Verification
 from alerts_audit.projection.rebuild import diff_rebuild
 from alerts_audit.seal.anchor import CheckpointFile
@@ -42,6 +43,8 @@ def verify(
     report = Report(progress) if progress else Report()
     with long_statements(), audit_lock(shared=True):
         _verify(report, Sources(CheckpointFile(checkpoint_file), key_file, archives), since)
+        if since is None:
+            _check_open_gaps(report)
         if projection and since is None:
             _check_projection(report)
         report.seconds = time.monotonic() - began
@@ -83,6 +86,12 @@ def _verify(report: Report, outside: Sources, since: datetime | None) -> None:
     checkpoints = CheckpointCheck(report, trust, outside.checkpoints, base, last, now)
     LeafCheck(report, frontier, last.size).check(checkpoints.claims())
     check_rows_have_leaves(report, window, last, now)
+
+
+def _check_open_gaps(report: Report) -> None:
+    """That the short list of open gaps, which metrics and pages read, is what the gaps themselves say."""
+    for difference in differences():
+        report.find("gap_list", "the list of open gaps", difference)
 
 
 def _check_projection(report: Report) -> None:

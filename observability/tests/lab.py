@@ -65,6 +65,10 @@ class Lab:
     rules: list[dict[str, Any]]
     targets: list[dict[str, Any]]
 
+    def label_values(self, series: str, label: str) -> list[str]:
+        """What Grafana offers for a variable that is `label_values(series, label)`."""
+        return ask(self.port, f"label/{label}/values", **{"match[]": series})
+
     def values(self, expression: str) -> list[float]:
         """The numbers that a panel would show of the traffic's end; what is not a number is left out."""
         span = {"start": self.until - LOOK_BACK_SECONDS, "end": self.until, "step": 1}

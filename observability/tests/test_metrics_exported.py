@@ -34,6 +34,14 @@ ONLY_AFTER = {
 # Where a metric comes from, if its exporter must be installed for it.
 PREFIXES = {"node_": "node", "pg_": "postgres", "probe_": "blackbox"}
 
+# What the choices at the top of a dashboard are made of, and the marks on its graphs.
+VARIABLES = sorted(
+    re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"]).groups()  # type: ignore[union-attr]
+    for dashboard in DASHBOARDS.values()
+    for variable in dashboard["templating"]["list"]
+)
+MARKS = sorted({mark["expr"] for dashboard in DASHBOARDS.values() for mark in dashboard["annotations"]["list"]})
+
 QUERIES = [query for panel in IN_PROMETHEUS for query in panel.queries]
 READ = {rule.get("record") or rule["alert"]: metrics_in(rule["expr"]) for rule in ALL_RULES}
 READ |= {query.name: metrics_in(asked(query.expression)) for query in QUERIES}
@@ -64,11 +72,7 @@ def named_in(document: Path) -> set[str]:
 def named_anywhere() -> dict[str, set[str]]:
     """Place -> the metrics that it names."""
     places = dict(READ)
-    for uid, dashboard in DASHBOARDS.items():
-        places[f"{uid}: variables"] = {
-            re.match(r"label_values\((\w+)", variable["query"]["query"])[1]  # type: ignore[index]
-            for variable in dashboard["templating"]["list"]
-        }
+    places |= {f"a variable: {series}": metrics_in(series) for series, _ in VARIABLES}
     places |= {document.name: named_in(document) for document in DOCUMENTS}
     sources = yaml.safe_load((GRAFANA / "provisioning/datasources/datasources.yml").read_text())["datasources"]
     for source in sources:
@@ -160,3 +164,16 @@ def test_a_query_of_a_dashboard_returns_data(lab: Lab, query):
         assert not values, "take it out of the list of what is rightly empty"
     else:
         assert values
+
+
+@pytest.mark.parametrize(("series", "label"), VARIABLES)
+def test_a_variable_offers_something_to_choose(lab: Lab, series: str, label: str):
+    for name in metrics_in(series):
+        skip_without_exporter(name, lab)
+
+    assert lab.label_values(series, label)
+
+
+@pytest.mark.parametrize("expression", MARKS)
+def test_alerts_are_marked(lab: Lab, expression: str):
+    assert lab.values(expression)

@@ -1,11 +1,13 @@
 """docker-compose.yml and Dockerfile keep what docs/compose.md promises."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from graphlib import TopologicalSorter
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -131,6 +133,25 @@ def test_a_final_image_runs_as_nobody_special_and_holds_no_tools(target):
     assert any(line.startswith("HEALTHCHECK") and 'CMD ["python"' in line for line in instructions)
     copied = {line.split()[1] for line in instructions if line.startswith("COPY")}
     assert copied == {f"--from={target}-build"}
+
+
+@pytest.mark.parametrize("stage", stages())
+def test_each_stage_follows_the_usual_rules(stage):
+    """What hadolint looks for, as far as it applies: DL3002 to DL3020, DL3025, DL3059, DL4006."""
+    _, instructions = stages()[stage]
+    for line in instructions:
+        word, _, rest = line.partition(" ")
+        assert word in {"ENV", "WORKDIR", "COPY", "RUN", "USER", "EXPOSE", "HEALTHCHECK", "CMD"}, (
+            "none that is deprecated"
+        )
+        assert word != "WORKDIR" or rest.startswith("/")
+        assert word != "CMD" or rest.startswith("["), "a shell would not pass signals on"
+        assert word != "USER" or rest.partition(":")[0] not in ("0", "root")
+        if word == "RUN":
+            assert not re.search(r"\b(sudo|cd|curl|wget|apt|apt-get)\b|\|", rest)
+            assert rest.count("pip install") == 0 or "--requirement" in rest
+    runs = [line.partition(" ")[0] for line in instructions]
+    assert ("RUN", "RUN") not in pairwise(runs), "one layer for what belongs together"
 
 
 def test_packages_are_installed_by_hash_and_never_compiled():
@@ -405,11 +426,20 @@ def test_the_file_follows_the_specification_of_compose():
     subprocess.run([*command, BASE_DIR / "docker-compose.yml"], check=True)
 
 
-def test_compose_itself_accepts_the_file():
-    docker = shutil.which("docker")
-    found = docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False)
-    if not found or found.returncode != 0:
-        pytest.skip("docker compose is not installed; the specification's schema was checked instead")
+def compose() -> list[str]:
+    """Compose as a plugin of docker, or by itself."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        found = shutil.which(command[0])
+        if found and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0:
+            return command
+    pytest.skip("docker compose is not installed; the specification's schema was checked instead")
 
-    file = BASE_DIR / "docker-compose.yml"
-    subprocess.run(["docker", "compose", "--file", file, "config", "--quiet"], check=True)
+
+@pytest.mark.parametrize("profiles", ["", "traces", "traces,containers"])
+def test_compose_itself_accepts_the_file(profiles):
+    command = [*compose(), "--file", BASE_DIR / "docker-compose.yml", "config", "--services"]
+    chosen = {"COMPOSE_PROFILES": profiles}
+    result = subprocess.run(command, env=os.environ | chosen, capture_output=True, text=True, check=True)
+
+    left_out = {job for profile, jobs in OPTIONAL_JOBS.items() if profile not in profiles for job in jobs}
+    assert set(result.stdout.split()) == SERVICES.keys() - left_out

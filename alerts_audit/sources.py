@@ -148,6 +148,12 @@ def issue_token(source: Source) -> tuple[SourceToken, str]:
     return source.tokens.create(place=free[0], prefix=prefix, sha256=digest), secret
 
 
+def valid_tokens(source: Source) -> list[str]:
+    """How people know them: the setting's name, and the beginnings of the others. Reads the prefetched `tokens`."""
+    own = ["ALERT_TOKEN"] if source.name == DEFAULT_SOURCE else []
+    return own + [str(token) for token in source.tokens.all() if token.revoked_at is None]
+
+
 def revoke_token(token: SourceToken) -> bool:
     """From now on refused; whether it was valid until now."""
     return bool(SourceToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=Now()))

@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 from unfold.decorators import action, display
 
 from alerts_audit.models import Source, SourceToken
-from alerts_audit.sources import PLACES, issue_token, revoke_token
+from alerts_audit.sources import PLACES, issue_token, revoke_token, valid_tokens
 from fintech.changelists import KeptAdmin
 from fintech.display import page_of, show_badge, show_code, show_time
 
@@ -36,7 +36,7 @@ def show_once(model_admin: Any, request: HttpRequest, token: SourceToken, secret
 class SourceAdmin(KeptAdmin):
     """A new source comes with its first token."""
 
-    list_display = ["name", "cluster", "state", "valid_tokens", "alertmanager_url", "prometheus_url"]
+    list_display = ["name", "cluster", "state", "tokens", "alertmanager_url", "prometheus_url"]
     list_per_page = 50
     search_fields = ["name"]
     fields = [
@@ -50,10 +50,10 @@ class SourceAdmin(KeptAdmin):
         return Source.objects.prefetch_related("tokens")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
-        return ["name", "cluster", "valid_tokens"] if obj else []
+        return ["name", "cluster", "tokens"] if obj else []
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
-        return [*self.fields, "valid_tokens"] if obj else list(self.fields)
+        return [*self.fields, "tokens"] if obj else list(self.fields)
 
     @sensitive_variables("secret")
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
@@ -66,9 +66,8 @@ class SourceAdmin(KeptAdmin):
         return show_badge(word, COLOURS[word])
 
     @display(description="Valid tokens")
-    def valid_tokens(self, source: Source) -> str:
-        valid = [str(token) for token in source.tokens.all() if token.revoked_at is None]
-        return show_code(", ".join(valid)) if valid else "-"
+    def tokens(self, source: Source) -> str:
+        return show_code(", ".join(valid_tokens(source)) or "-")
 
 
 class SourceTokenForm(ModelForm):

@@ -63,6 +63,11 @@ def test_it_rotates_and_revokes(name):
     assert new[12:] not in row
 
 
+def test_it_names_the_token_that_is_a_setting():
+    [row] = [line for line in run("list").splitlines() if line.startswith("alertmanager ")]
+    assert "ALERT_TOKEN" in row
+
+
 def test_it_lists_a_source_that_is_inactive(name):
     run("add", name)
     Source.objects.filter(name=name).update(is_active=False)

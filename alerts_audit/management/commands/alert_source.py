@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from alerts_audit.models import Source, SourceToken
-from alerts_audit.sources import TooManyTokens, add_source, issue_token, revoke_token
+from alerts_audit.sources import TooManyTokens, add_source, issue_token, revoke_token, valid_tokens
 from fintech.secret_files import write_secret
 
 
@@ -48,9 +48,9 @@ class Command(BaseCommand):
 
     def list(self) -> None:
         for source in Source.objects.prefetch_related("tokens"):
-            valid = [str(token) for token in source.tokens.all() if token.revoked_at is None]
             state = "active" if source.is_active else "inactive"
-            self.stdout.write(f"{source.name:24} {source.cluster:16} {state:9} {', '.join(valid) or '-'}")
+            tokens = ", ".join(valid_tokens(source)) or "-"
+            self.stdout.write(f"{source.name:24} {source.cluster:16} {state:9} {tokens}")
 
     def rotate(self, *, name: str, token_file: Path | None) -> None:
         source = Source.objects.filter(name=name).first()

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from observability.dashboards.__main__ import FILES, rendered
+from observability.dashboards.documented import REVENUE
 from observability.dashboards.kit import WIDTH, graph, query, row
 from observability.render import HERE
 from observability.tests.panels import (
@@ -34,6 +35,8 @@ EXPECTED = {
     "business": {"finance-overview", "payments", "slo"},
     "operations": {"alert-trail", "application", "infrastructure", "logs"},
 }
+# Their labels have a currency.
+MONEY = {"transaction_amount_sum", "transaction_amount_count", "ledger_amount_total", "kpi:revenue:per_minute5m"}
 # Kinds of panel that show numbers, and so have thresholds.
 NUMBERS = ("stat", "timeseries", "table")
 
@@ -246,6 +249,24 @@ def test_a_rate_is_taken_over_a_window_that_fits_the_zoom_or_over_minutes(panel:
     windows = set(re.findall(r"\[(.*?)\]", " ".join(item.expression for item in panel.queries)))
 
     assert windows <= {"$__rate_interval", "$__range", "1m", "5m", "1h"}
+
+
+def sums_in(node: Any) -> list[Any]:
+    """Every `sum` of a query, outermost first."""
+    children = [getattr(node, name, None) for name in ("expr", "lhs", "rhs", "param")] + getattr(node, "args", [])
+    inner = [found for child in children if child is not None for found in sums_in(child)]
+    return [node, *inner] if isinstance(node, promql_parser.AggregateExpr) and str(node.op) == "sum" else inner
+
+
+@pytest.mark.parametrize("panel", IN_PROMETHEUS, ids=lambda panel: panel.name)
+def test_different_currencies_are_never_added(panel: Panel):
+    for item in panel.queries:
+        if item.expression == REVENUE:
+            continue  # documented for one currency, and its panel says so
+        for added in sums_in(promql_parser.parse(asked(item.expression))):
+            if metrics_in(added.prettify()) & MONEY:
+                assert added.modifier
+                assert "currency" in added.modifier.labels
 
 
 @pytest.mark.parametrize("panel", IN_LOKI, ids=lambda panel: panel.name)

@@ -240,3 +240,4 @@ _projector = Projector()
 project_pending = _projector.project_pending
 is_anything_pending = _projector.is_anything_pending
 tick = _projector.tick
+disconnect = _projector.disconnect

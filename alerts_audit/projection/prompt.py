@@ -43,9 +43,10 @@ class Prompter:
         while True:
             self._wanted.wait()
             self._wanted.clear()
-            self._project()
+            self.project()
 
-    def _project(self) -> None:
+    def project(self) -> None:
+        """Whatever goes wrong is the worker's to do again."""
         try:
             if not project_pending() and is_anything_pending():
                 self._wanted.wait(PAUSE_SECONDS)

@@ -217,7 +217,8 @@ class Onlooker(logging.Handler):
 
     def __init__(self, cluster: str) -> None:
         super().__init__()
-        self.cluster, self.seen = cluster, []
+        self.cluster = cluster
+        self.seen: list[int] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         with open_connection("onlooker") as connection:
@@ -241,21 +242,17 @@ def test_nothing_is_told_before_it_is_committed(trail):
 
 
 def truncated(trail) -> OpenGap | None:
-    opened = Gap.objects.filter(source=trail.source("a"), reason="truncated", closes=None).last()
-    return OpenGap.objects.filter(gap=opened).first()
+    opened = Gap.objects.filter(source=trail.source("a"), reason="truncated", closes=None)
+    return OpenGap.objects.filter(gap__in=opened).first()
 
 
 def test_alerts_that_alertmanager_left_out_open_one_gap(trail):
-    trail.deliver(trail.document(trail.alert(), truncatedAlerts=7))
+    first = trail.deliver(trail.document(trail.alert(), truncatedAlerts=7))
     trail.deliver(trail.document(trail.alert(), truncatedAlerts=9), minute=1)
     trail.project()
 
     (gap,) = Gap.objects.filter(source=trail.source("a"))
-    assert (gap.reason, gap.details["left_out"], gap.delivery_id) == (
-        "truncated",
-        7,
-        Delivery.objects.get(pk=gap.delivery_id).pk,
-    )
+    assert (gap.reason, gap.details["left_out"], gap.delivery_id) == ("truncated", 7, first)
     assert truncated(trail)
 
 

@@ -131,16 +131,16 @@ class Trail:
         }
 
     def deliver(self, body: bytes | dict[str, Any], minute: float = 0, peer: str = "a", size: int | None = None) -> int:
+        """`size` is that of the whole, where this is a part of it."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         digest = hashlib.sha256(content).digest()
-        is_part = size is not None and size > len(content)
         delivery = Delivery.objects.create(
             received_at=self.zero + timedelta(minutes=minute),
             source=self.source(peer),
             body=content,
             sha256=digest,
-            size=size if is_part else len(content),
-            kept_sha256=digest if is_part else None,
+            size=size or len(content),
+            kept_sha256=digest if size else None,
         )
         return delivery.pk
 

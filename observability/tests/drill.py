@@ -1,0 +1,172 @@
+"""The whole platform under monitoring whose time runs faster, for faults: what do they bring to the alert trail?
+
+with running_drill(tmp_path) as drill:
+    drill.gateway.profile(error_ratio=0.3)
+    wait_until(lambda: "PaymentErrorRatioHigh" in drill.fired(since=began))
+"""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from django.conf import settings
+
+from fintech.testing import answers, free_port, running, wait_until
+from loadtests import traffic
+from loadtests.tests.simulator import Simulator
+from observability.render import alertmanager_command, prometheus_command, render
+from observability.tests.lab import EXPORTERS, FAST, ask, start_exporter
+from payments.tests.own_platform import OwnPlatform, own_platform
+
+# A minute becomes three seconds, and `[5m]` becomes 15.
+SPEED = 20
+MINUTE = 60 / SPEED  # seconds of ours
+# What is no duration in a rule, but has to keep up with them: deadlines of the gateway, seals, verifications.
+QUICK = {
+    "GATEWAY_TIMEOUT_SECONDS": "2",
+    "GATEWAY_DEADLINE_SECONDS": "3",
+    "LEASE_SECONDS": "5",
+    "AUDIT_SEAL_SECONDS": "2",
+    "AUDIT_VERIFY_SECONDS": "5",
+}
+ALWAYS = "Watchdog"
+
+
+class Traffic:
+    """What the steady load of `make run` sends, about twenty payments a second, from merchants who do not give up.
+
+    `changes` are written over each payment's body.
+    """
+
+    def __init__(self, own: OwnPlatform) -> None:
+        self.changes: dict[str, Any] = {}
+        self._own, self._stopped = own, threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=[Random(seed)]) for seed in range(4)]
+
+    def _run(self, random: Random) -> None:
+        while not self._stopped.wait(0.2):
+            body = {**traffic.new_payment(random).body, **self.changes}
+            with suppress(OSError, http.client.HTTPException):
+                path, key = "/v1/transactions", str(uuid4())
+                self._own.platform.request("POST", path, body, api_key=self._own.api_key, key=key, timeout=5)
+
+    def __enter__(self) -> "Traffic":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@dataclass
+class Drill:
+    """`prometheus` is its port; `jobs` are the exporters that are installed."""
+
+    own: OwnPlatform
+    traffic: Traffic
+    prometheus: int
+    jobs: frozenset[str]
+
+    @property
+    def gateway(self) -> Simulator:
+        return self.own.gateway
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """What Prometheus says: pending and firing ones."""
+        return ask(self.prometheus, "alerts")["alerts"]
+
+    def execute(self, *statements: str) -> None:
+        """As a superuser, in one session."""
+        with psycopg.connect(self.own.server.url("postgres", "fintech"), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def wait_until_calm(self) -> None:
+        """Everything has been measured once, the heartbeat has arrived, and nothing else fires or is about to."""
+
+        def calm() -> bool:
+            names = {alert["labels"]["alertname"] for alert in self.alerts()}
+            return names == {ALWAYS} and ALWAYS in self.received("firing", since=0)
+
+        wait_until(calm, 60, "calm before the drill", interval=0.2)
+
+    def fired(self, *, since: float) -> set[str]:
+        """Alerts that the trail received as firing, and that began then or later. The heartbeat is none of them."""
+        return self.received("firing", since=since) - {ALWAYS}
+
+    def resolved(self, *, since: float) -> set[str]:
+        return self.received("resolved", since=since)
+
+    def received(self, status: str, *, since: float) -> set[str]:
+        """Nothing while the database is away."""
+        try:
+            bodies = self.own.query("SELECT body FROM alerts_audit_delivery ORDER BY id")
+        except psycopg.OperationalError:
+            return set()
+        return {
+            alert["labels"]["alertname"]
+            for (body,) in bodies
+            for alert in alerts_in(bytes(body))
+            if alert["status"] == status and began(alert) >= since
+        }
+
+
+def alerts_in(body: bytes) -> list[dict[str, Any]]:
+    """None of what cannot be read, which is a fault of a drill."""
+    try:
+        return json.loads(body)["alerts"]
+    except (ValueError, KeyError):
+        return []
+
+
+def began(alert: dict[str, Any]) -> float:
+    """Seconds since 1970."""
+    return datetime.fromisoformat(alert["startsAt"]).astimezone(UTC).timestamp()
+
+
+@contextmanager
+def running_drill(directory: Path) -> Iterator[Drill]:
+    prometheus, alertmanager, address = free_port(), free_port(), "127.0.0.1:{}".format
+    with ExitStack() as stack:
+        own = stack.enter_context(own_platform(directory, postgres=FAST, workers=2, env=QUICK))
+        database = own.server.url("postgres", "fintech")
+        # The machine's own disks and memory are not what is drilled.
+        wanted = [job for job in EXPORTERS if job != "node"]
+        exporters = {job: port for job in wanted if (port := start_exporter(stack, job, directory, database))}
+        (directory / "alert_token").write_text(settings.ALERT_TOKEN)
+        folder = directory / "monitoring"
+        render(
+            folder,
+            web_target=address(own.platform.metrics_port),
+            worker_target=address(own.platform.worker_port),
+            alertmanager_target=address(alertmanager),
+            webhook_url=f"{own.platform.url}/alert",
+            token_file=directory / "alert_token",
+            other_targets={job: address(port) for job, port in {"prometheus": prometheus, **exporters}.items()},
+            probes={"web": f"{own.platform.url}/ready", "gateway": f"{own.gateway.url}/health"},
+            interval_seconds=1,
+            speed=SPEED,
+        )
+        commands = {
+            alertmanager: alertmanager_command(folder, directory / "alertmanager", address(alertmanager)),
+            prometheus: prometheus_command(folder, directory / "prometheus", address(prometheus), speed=SPEED),
+        }
+        for port, command in commands.items():
+            assert command
+            ready = partial(answers, port, "/-/ready")
+            stack.enter_context(running(command, log=directory / f"{Path(command[0]).name}.log", ready=ready))
+        sent = stack.enter_context(Traffic(own))
+        yield Drill(own, sent, prometheus, frozenset(exporters))

@@ -1,0 +1,198 @@
+"""In ordinary traffic nothing fires; a fault brings its own alert to the trail, and no other.
+
+Here: ordinary traffic and two faults. `make prove`: each fault on a platform of its own, until it is over again.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+
+from fintech.testing import IN_FULL, request, wait_until
+from observability.render import alertmanager_command, prometheus_command
+from observability.tests.drill import ALWAYS, MINUTE, Drill, running_drill
+
+pytestmark = pytest.mark.skipif(
+    not (prometheus_command("", "", "") and alertmanager_command("", "", "")),
+    reason="Prometheus and Alertmanager are not both installed",
+)
+
+
+@pytest.fixture(scope="module")
+def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
+    with running_drill(tmp_path_factory.mktemp("drill")) as drill:
+        drill.wait_until_calm()
+        yield drill
+
+
+def assert_quiet(drill: Drill, *, minutes: float) -> None:
+    """For so long, in the rules' time, nothing but the heartbeat fires, and nothing is pending for over a minute."""
+    end = time.monotonic() + minutes * MINUTE
+    while time.monotonic() < end:
+        for alert in drill.alerts():
+            name, since = alert["labels"]["alertname"], datetime.fromisoformat(alert["activeAt"])
+            if alert["state"] == "firing":
+                assert name == ALWAYS, alert
+            # Half a second between two looks, and one between two evaluations.
+            assert name == ALWAYS or (datetime.now(UTC) - since).total_seconds() < MINUTE + 1.5, alert
+        time.sleep(0.5)
+
+
+def post_as_stranger(drill: Drill) -> None:
+    headers = {"Authorization": f"Bearer {secrets.token_urlsafe()}"}
+    assert drill.own.platform.request("POST", "/alert", {}, headers=headers).status == 401
+
+
+# --- In ordinary traffic, and two faults ---------------------------------------------------------------------------
+
+
+def test_in_ten_minutes_of_ordinary_traffic_nothing_fires_but_the_heartbeat(drill):
+    began = time.time()
+
+    assert_quiet(drill, minutes=10)
+
+    assert drill.fired(since=began) == set()
+
+
+def test_a_stranger_at_the_webhook_is_noticed_and_nothing_else_is(drill):
+    began = time.time()
+    post_as_stranger(drill)
+
+    wait_until(lambda: drill.fired(since=began), 20, "an alert arrives")
+    assert drill.fired(since=began) == {"WebhookUnauthorized"}
+
+
+def test_a_worker_that_is_killed_is_noticed_and_its_symptoms_are_not(drill):
+    assert drill.own.platform.worker is not None
+    began = time.time()
+    drill.own.platform.worker.kill()
+
+    wait_until(lambda: drill.fired(since=began), 20, "an alert arrives")
+    assert drill.fired(since=began) == {"TargetDown"}
+    drill.own.platform.start()
+
+
+# --- Every fault, in full ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`begin` causes it, `end` ends it; `alert` is all that may arrive, or nothing.
+
+    It lasts for `minutes` of the rules' time, so that what only seems to be silent has the time to fire. `needs` are
+    exporters.
+    """
+
+    name: str
+    alert: str | None
+    begin: Callable[[Drill], object]
+    end: Callable[[Drill], object]
+    minutes: float = 8
+    needs: tuple[str, ...] = ()
+    resolves: bool = True
+
+
+def profile(**changes: float) -> Callable[[Drill], object]:
+    return lambda drill: drill.gateway.profile(**changes)
+
+
+def stop_worker(drill: Drill) -> None:
+    assert drill.own.platform.worker is not None
+    drill.own.platform.worker.kill()
+
+
+def restart(drill: Drill) -> None:
+    drill.own.platform.start()
+
+
+def kill_gateway(drill: Drill) -> None:
+    drill.gateway.kill()
+
+
+def tamper(drill: Drill) -> None:
+    """As a superuser who switches the triggers off: one byte more in the first delivery."""
+    statement = (
+        "UPDATE alerts_audit_delivery SET body = body || '\\x20' WHERE id = (SELECT min(id) FROM alerts_audit_delivery)"
+    )
+    drill.execute("SET session_replication_role = replica", statement)
+
+
+def count_one_too_many(drill: Drill) -> None:
+    drill.execute("UPDATE payments_kpirollup SET count = count + 1 WHERE kind = 'succeeded'")
+
+
+def post_garbage(drill: Drill) -> None:
+    headers = {"Authorization": f"Bearer {os.environ['ALERT_TOKEN']}"}
+    assert request(drill.own.platform.port, "POST", "/alert", b"not JSON", headers=headers).status == 200
+
+
+def nothing(drill: Drill) -> None:
+    """It happened, and cannot be taken back."""
+
+
+FAULTS = [
+    Fault("gateway errors", "PaymentErrorRatioHigh", profile(error_ratio=0.3), profile(error_ratio=0)),
+    Fault("gateway unavailable", "PaymentErrorRatioHigh", profile(unavailable_ratio=0.5), profile(unavailable_ratio=0)),
+    Fault("lost replies", "GatewayTimeoutRatioHigh", profile(lose_reply_ratio=0.3), profile(lose_reply_ratio=0), 12),
+    Fault("time-outs", "PaymentErrorRatioHigh", profile(timeout_ratio=0.3), profile(timeout_ratio=0), 14),
+    Fault("slow gateway", "PaymentLatencyHigh", profile(latency_ms=1500), profile(latency_ms=0), 18),
+    Fault("declines", "DeclineRatioHigh", profile(decline_ratio=0.5), profile(decline_ratio=0), 12),
+    Fault(
+        "fraud",
+        "FraudRatioHigh",
+        lambda drill: drill.traffic.changes.update(payment_method={"type": "card", "token": "tok_fraud"}),
+        lambda drill: drill.traffic.changes.clear(),
+        12,
+    ),
+    Fault("a stranger", "WebhookUnauthorized", post_as_stranger, nothing),
+    Fault("the worker is killed", "TargetDown", stop_worker, restart),
+    Fault("the exporter is killed", "TargetDown", lambda drill: drill.own.platform.metrics.kill(), restart),
+    Fault("a web process is killed", None, lambda drill: drill.own.platform.kill_one_worker(), nothing),
+    Fault("the web is killed", "ServiceDown", lambda drill: drill.own.platform.web.kill(), restart, 5, ("blackbox",)),
+    Fault("the gateway is killed", "ServiceDown", kill_gateway, lambda drill: drill.gateway.start(), 8, ("blackbox",)),
+    Fault(
+        "the database is stopped",
+        "DatabaseDown",
+        lambda drill: drill.own.server.stop("immediate"),
+        lambda drill: drill.own.server.start(),
+        5,
+        ("postgres", "blackbox"),
+    ),
+    Fault("counters differ from rows", "KpiDrift", count_one_too_many, nothing, resolves=False),
+    Fault(
+        "the gateway holds foreign money",
+        "GatewayDrift",
+        lambda drill: drill.gateway.post_charge("not-ours", 500),
+        nothing,
+        minutes=12,
+        resolves=False,
+    ),
+    Fault("a delivery is tampered with", "AuditBroken", tamper, nothing, resolves=False),
+    Fault("a delivery that nobody can read", "DeliveriesQuarantined", post_garbage, nothing, resolves=False),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not IN_FULL, reason="a minute and a half each: `make prove`")
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_brings_its_own_alert_and_no_other(tmp_path, fault):
+    with running_drill(tmp_path) as drill:
+        if not set(fault.needs) <= drill.jobs:
+            pytest.skip(f"needs the exporters {', '.join(fault.needs)}")
+        drill.wait_until_calm()
+        expected = {fault.alert} if fault.alert else set()
+        began = time.time()
+
+        fault.begin(drill)
+        time.sleep(fault.minutes * MINUTE)
+        fault.end(drill)
+
+        wait_until(lambda: drill.fired(since=began) >= expected, 30, f"{expected} arrives")
+        if fault.resolves:
+            # Longest: what was true for 5 minutes is remembered for 5, and goes on for 7.
+            wait_until(lambda: drill.resolved(since=began) >= expected, 20 * MINUTE, f"{expected} is over")
+        assert drill.fired(since=began) == expected

@@ -15,6 +15,7 @@ from django.conf import settings
 
 from alerts_audit.body import LIMIT, STALL_SECONDS
 from alerts_audit.models import Delivery, Episode
+from alerts_audit.sources import add_source, revoke_token
 from alerts_audit.tests.payloads import alertmanager_body
 from fintech.testing import Platform, wait_until
 
@@ -98,6 +99,19 @@ def test_a_stranger_is_answered_before_the_body_is_read(platform):
         status, problem = answer(connection)
 
     assert (status, problem["code"]) == (401, "alert_unauthorized")
+
+
+def test_a_new_token_works_within_a_second_and_a_revoked_one_for_five_at_most(platform):
+    source, token, secret = add_source(name=f"am-{secrets.token_hex(4)}")
+
+    def status() -> int:
+        bearer = {"Authorization": f"Bearer {secret}"}
+        return platform.request("POST", "/alert", b"{}", headers=bearer).status
+
+    wait_until(lambda: status() == 200, timeout=1, what="the token works")
+    assert Delivery.objects.filter(source=source.name).exists()
+    revoke_token(token)
+    wait_until(lambda: status() == 401, timeout=5, what="the token is refused")
 
 
 def test_a_body_in_chunks_is_stored(platform):

@@ -18,8 +18,8 @@ import pytest
 
 from fintech.testing import IN_FULL, answers, free_port, request, running, wait_until
 from loadtests.tests.test_locust import load, result
+from observability.dashboards.documented import PROMQL
 from observability.render import prometheus_command, render
-from observability.tests.test_alert_trail import DOCUMENTED
 from payments.currencies import to_major
 from payments.tests.own_platform import OwnPlatform, own_platform
 from payments.tests.test_kpi_truth import check_at_rest, files, kill_and_await, warm
@@ -84,7 +84,7 @@ def test_ten_minutes_of_load_and_kills_as_prometheus_sees_them(own, tmp_path, ca
     with prometheus_around(own, tmp_path) as prometheus:
         with load(own.platform.url, API_KEY=own.api_key, LOAD_USERS="20", LOAD_RATE="2") as locust:
             kills, files_before = kill_for(own, MINUTES * 60)
-            said = {query: prometheus.number(query) for query in DOCUMENTED}
+            said = {query: prometheus.number(query) for query in PROMQL}
             rows = rows_of_the_windows(own)
             clients = [row for row in result(locust) if (row["method"], row["name"]) == ("POST", "/v1/transactions")]
         own.settled(within=60)

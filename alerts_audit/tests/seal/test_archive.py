@@ -14,7 +14,7 @@ from alerts_audit.seal.keys import SealError
 from alerts_audit.seal.sealer import seal
 from alerts_audit.seal.standalone import Invalid
 from alerts_audit.tests.payloads import alertmanager_body
-from alerts_audit.tests.seal.trails import Trail, make_delivery, project
+from alerts_audit.tests.seal.trails import Trail, end_gap, make_delivery, project
 
 
 def run(trail: Trail, *, checkpoint: int = 2, dry_run: bool = False) -> Result | None:
@@ -91,8 +91,7 @@ def test_verification_goes_through_the_file_if_it_is_given(trail: Trail):
 def test_the_next_archive_goes_on_and_takes_what_the_first_had_to_keep(trail: Trail):
     run(trail)
     with trail.used():
-        gap = Gap.objects.get(pk=1)
-        Gap.objects.create(closes=gap, reason=gap.reason, subject=gap.subject, since=gap.since, until=gap.since)
+        end_gap(Gap.objects.get(pk=1))
         seal()
 
     done = run(trail, checkpoint=100)

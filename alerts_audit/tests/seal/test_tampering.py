@@ -80,11 +80,15 @@ CASES = {
     ),
     "a gap removed": (
         ["DELETE FROM alerts_audit_gap WHERE id = 1"],
-        [("row_missing", "gap 1")],
+        [("row_missing", "gap 1"), ("gap_list", "the list of open gaps")],
     ),
     "a gap's closing removed": (
         ["DELETE FROM alerts_audit_gap WHERE closes_id IS NOT NULL"],
-        [("row_missing", "gap 3")],
+        [("row_missing", "gap 3"), ("gap_list", "the list of open gaps")],
+    ),
+    "an open gap taken off the list": (
+        ["DELETE FROM alerts_audit_opengap"],
+        [("gap_list", "the list of open gaps")] * 2,
     ),
     "a gap's labels": (
         ["UPDATE alerts_audit_gap SET labels = '{}' WHERE id = 1"],

@@ -23,6 +23,7 @@ from django.test import override_settings
 from django.utils.module_loading import import_string
 from psycopg import sql
 
+from alerts_audit.completeness.gaps import close_gap, open_gap
 from alerts_audit.models import Delivery, Gap, Observation, Review, View
 from alerts_audit.projection.projector import Projector
 from alerts_audit.seal.sealer import seal
@@ -121,9 +122,14 @@ def make_delivery(body: bytes = b"{}") -> Delivery:
 
 
 def make_gap() -> Gap:
-    return Gap.objects.create(
-        reason="outage", subject=secrets.token_hex(8), labels={"alertname": "A"}, since=MOMENT, details={"n": 1.50}
-    )
+    labels, details = {"alertname": "A"}, {"share": 1.50}
+    gap = open_gap(reason="outage", subject=secrets.token_hex(8), since=MOMENT, labels=labels, details=details)
+    assert gap is not None
+    return gap
+
+
+def end_gap(gap: Gap) -> None:
+    close_gap(reason=gap.reason, subject=gap.subject, until=MOMENT)
 
 
 def observe() -> Observation:
@@ -150,7 +156,7 @@ def fill() -> None:
         Review.objects.create(episode_key=uuid.uuid4(), kind="comment", text="seen", author="ann", author_id=1)
         gap = make_gap()
         if number == 1:
-            Gap.objects.create(closes=gap, reason=gap.reason, subject=gap.subject, since=gap.since, until=MOMENT)
+            end_gap(gap)
         View.objects.create(user="ann", user_id=1, what="episode", key=str(number))
         seal()
     seal()

@@ -79,9 +79,9 @@ def requests() -> Section:
         "Requests",
         [
             log_lines(
-                "Requests that failed",
-                "Answers with 5xx, newest first.",
-                f'{WEB} | json status="status" | status =~ "5.."',
+                "Requests that were refused or failed",
+                "Answers with 4xx and 5xx, newest first.",
+                f'{WEB} | json status="status_code" | status =~ "4..|5.."',
             ),
         ],
         [

@@ -39,6 +39,8 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 # The last three digits choose the simulator's outcome (docs/gateway.md).
 AMOUNTS = (10_00, 25_50, 7_77, 19_99, 12_901, 31_902, 19_911, 15_912, 21_913, 18_922)
+# A stranger who traces its requests; the id is W3C's example.
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CURRENCIES = ("EUR", "EUR", "USD", "GBP", "JPY", "KWD")
 
 # Job -> command of an exporter, without its address; the programs' names are Debian's.
@@ -127,7 +129,7 @@ class Traffic:
         self._post(f"/v1/transactions/{payment['id']}/refunds", {"amount": 1}, secrets.token_hex(8))
         item = {"idempotency_key": secrets.token_hex(8), "amount": 10_00, "currency": "EUR"}
         self._post("/v1/transactions/batch", {"items": [item]})
-        self._platform.request("GET", "/v1/transactions")
+        self._platform.request("GET", "/v1/transactions", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-00"})
         self._platform.request("GET", "/v1/transactions?limit=5", api_key=self._api_key)
         headers = {"Authorization": f"Bearer {settings.ALERT_TOKEN}"}
         self._platform.request("POST", "/alert", alertmanager_body("Lab"), headers=headers)

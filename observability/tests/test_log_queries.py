@@ -4,6 +4,7 @@ Loki is no package of Debian: where it is not installed, `test_dashboards.py` st
 """
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -15,11 +16,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import yaml
 
 from fintech.testing import answers, free_port, request, running, wait_until
 from observability.render import HERE
-from observability.tests.lab import Lab
-from observability.tests.panels import IN_LOKI
+from observability.tests.lab import TRACE, Lab
+from observability.tests.panels import GRAFANA, IN_LOKI
 
 QUERIES = [query for panel in IN_LOKI for query in panel.queries]
 
@@ -71,6 +73,14 @@ def loki(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         push(port, lab.directory / "worker.log", container="fintech-worker-1", service="worker")
         wait_until(partial(found, port, '{service="worker"}'), 10, "the lines can be found")
         yield port
+
+
+def test_the_link_to_the_trace_finds_its_id_in_what_was_logged(lab: Lab):
+    document = yaml.safe_load((GRAFANA / "provisioning/datasources/datasources.yml").read_text())
+    source = next(source for source in document["datasources"] if source["uid"] == "loki")
+    [field] = source["jsonData"]["derivedFields"]
+
+    assert TRACE in re.findall(field["matcherRegex"], (lab.directory / "web.log").read_text())
 
 
 @pytest.mark.skipif(not is_installed(), reason="Loki is not installed")

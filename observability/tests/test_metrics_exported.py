@@ -10,7 +10,7 @@ import yaml
 
 from observability.render import HERE
 from observability.tests.lab import EXPORTERS, Lab
-from observability.tests.panels import DASHBOARDS, FOREIGN, FOREIGN_NAMES, GRAFANA, IN_PROMETHEUS, asked
+from observability.tests.panels import DASHBOARDS, FOREIGN, FOREIGN_NAMES, GRAFANA, IN_PROMETHEUS, TWINS, asked
 from observability.tests.test_rules import ALERTS, ALL_RULES, RECORDED, metrics_in
 
 ROOT = HERE.parent
@@ -164,6 +164,15 @@ def test_a_query_of_a_dashboard_returns_data(lab: Lab, query):
         assert not values, "take it out of the list of what is rightly empty"
     else:
         assert values
+
+
+@pytest.mark.parametrize("panel", TWINS)
+def test_what_is_rightly_empty_is_not_so_by_mistake(lab: Lab, panel: str):
+    [query] = [query for query in QUERIES if query.panel == panel]
+    assert query.is_empty
+    assert TWINS[panel][0] in query.expression
+
+    assert lab.values(asked(query.expression.replace(*TWINS[panel])))
 
 
 @pytest.mark.parametrize(("series", "label"), VARIABLES)

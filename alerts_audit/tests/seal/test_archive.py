@@ -10,7 +10,10 @@ import pytest
 from alerts_audit.models import Archive, Delivery, Gap, Input, Leaf, Observation, Review, View
 from alerts_audit.seal.archive import archive as steps
 from alerts_audit.seal.archive.archive import ArchiveError, Result, archive
-from alerts_audit.seal.keys import SealError
+from alerts_audit.seal.archive.files import check
+from alerts_audit.seal.keys import SealError, public_keys
+from alerts_audit.seal.merkle import Frontier
+from alerts_audit.seal.rotation import Trust
 from alerts_audit.seal.sealer import seal
 from alerts_audit.seal.standalone import Invalid
 from alerts_audit.tests.payloads import alertmanager_body
@@ -38,25 +41,29 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
 
 
-def test_the_range_is_gone_and_what_is_left_is_right(trail: Trail):
+@pytest.fixture(scope="module")
+def archived(sealed: Trail, tmp_path_factory) -> Trail:
+    """With an archive of its first two checkpoints; for reading, and for copies."""
+    trail = sealed.copy(tmp_path_factory.mktemp("archived") / "audit")
     done = run(trail)
-
     assert (done.first, done.end) == (0, 19)
-    with trail.used():
+    return trail
+
+
+def test_the_range_is_gone_and_what_is_left_is_right(archived: Trail):
+    with archived.used():
         assert list(Delivery.objects.order_by("id").values_list("pk", flat=True)) == [5, 6]
         assert (Observation.objects.count(), View.objects.count()) == (1, 1)
         assert Input.objects.order_by("number").first().number == 7
-    report = trail.verify()
+    report = archived.verify()
     assert report.findings == []
     assert report.remarks == [
         "Archived, and not looked at without --archive: leaves 0 to 18 (alert-trail-0-18.jsonl.gz)."
     ]
 
 
-def test_reviews_and_open_gaps_stay_with_their_leaves(trail: Trail):
-    run(trail)
-
-    with trail.used():
+def test_reviews_and_open_gaps_stay_with_their_leaves(archived: Trail):
+    with archived.used():
         assert Review.objects.count() == 3
         assert sorted(Gap.objects.values_list("pk", flat=True)) == [1, 4]  # 2 is closed by 3
         assert sorted(Leaf.objects.filter(number__lt=19).values_list("kind", "ref")) == [
@@ -66,23 +73,19 @@ def test_reviews_and_open_gaps_stay_with_their_leaves(trail: Trail):
         ]
 
 
-def test_the_file_holds_every_row_and_every_checkpoint(trail: Trail):
-    bodies = dict(trail.query("SELECT encode(sha256, 'hex'), body FROM alerts_audit_delivery WHERE id < 5"))
-    run(trail)
+def test_the_file_holds_every_row_and_every_checkpoint(archived: Trail, sealed: Trail):
+    hashes = sealed.query("SELECT encode(sha256, 'hex') FROM alerts_audit_delivery WHERE id < 5 ORDER BY id")
 
-    held = lines(files(trail)[0])
+    held = lines(files(archived)[0])
 
     assert [line["number"] for line in held if "number" in line] == list(range(19))
     assert [line["checkpoint"] for line in held if "checkpoint" in line] == [1, 2]
-    assert {line["leaf"]["row"]["sha256"] for line in held if line.get("leaf", {}).get("leaf") == "delivery"} == set(
-        bodies
-    )
+    rows = [line["leaf"]["row"] for line in held if "body" in line and line["leaf"]["leaf"] == "delivery"]
+    assert [(row["sha256"],) for row in rows] == hashes
 
 
-def test_verification_goes_through_the_file_if_it_is_given(trail: Trail):
-    run(trail)
-
-    report = trail.verify(archives=files(trail))
+def test_verification_goes_through_the_file_if_it_is_given(archived: Trail):
+    report = archived.verify(archives=files(archived))
 
     assert (report.findings, report.remarks) == ([], [])
     assert report.counts["rows in archives"] == 19
@@ -190,10 +193,8 @@ def test_a_run_interrupted_while_it_drops_is_taken_up(trail: Trail, monkeypatch)
     assert (report.findings, report.remarks) == ([], [])
 
 
-def test_triggers_protect_what_is_left(trail: Trail):
-    run(trail)
-
-    [(enabled,)] = trail.query("SELECT bool_and(tgenabled = 'O') FROM pg_trigger WHERE tgname = 'append_only'")
+def test_triggers_protect_what_is_left(archived: Trail):
+    [(enabled,)] = archived.query("SELECT bool_and(tgenabled = 'O') FROM pg_trigger WHERE tgname = 'append_only'")
     assert enabled
 
 
@@ -256,23 +257,24 @@ def test_an_archive_that_was_slipped_in_covers_up_nothing(trail: Trail):
         ("DELETE FROM alerts_audit_checkpoint WHERE size = 19", ("checkpoint_missing", "archive 1")),
     ],
 )
-def test_tampering_with_what_was_kept_is_named(trail: Trail, statement, expected):
-    run(trail)
+def test_tampering_with_what_was_kept_is_named(archived: Trail, tmp_path, statement, expected):
+    trail = archived.copy(tmp_path / "audit")
     trail.tamper(statement)
 
     assert expected in trail.found()
 
 
-def rewrite(path: Path, change) -> None:
-    path.chmod(0o600)
-    path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes()))))
+def rewrite(path: Path, change, directory: Path) -> Path:
+    """A changed copy."""
+    copy = directory / path.name
+    copy.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes()))))
+    return copy
 
 
-def test_another_file_is_not_taken_for_the_archive(trail: Trail):
-    run(trail)
-    rewrite(files(trail)[0], lambda content: content.replace(b"Alert1", b"Alert9"))
+def test_another_file_is_not_taken_for_the_archive(archived: Trail, tmp_path):
+    other = rewrite(files(archived)[0], lambda content: content.replace(b"Alert1", b"Alert9"), tmp_path)
 
-    assert trail.found(archives=files(trail)) == [("archive_file", "archive 1")]
+    assert archived.found(archives=[other]) == [("archive_file", "archive 1")]
 
 
 @pytest.mark.parametrize(
@@ -281,19 +283,16 @@ def test_another_file_is_not_taken_for_the_archive(trail: Trail):
         (lambda content: content.replace(b'"user":"ann"', b'"user":"bob"', 1), "do not lead to the root"),
         (lambda content: content.replace(b'"body":"ey', b'"body":"ez', 1), "SHA-256"),
         (lambda content: b"".join(content.splitlines(keepends=True)[:-1]), "has no end"),
-        (lambda content: content.replace(b'{"leaf":', b'{"x":', 1), "lacks leaf|do not lead"),
+        (lambda content: b"".join([*content.splitlines(keepends=True)[:3], b'{"end":19}']), "ends with 2 leaves"),
+        (lambda content: content.replace(b'"number":7', b'"number":8', 1), "lacks leaf 7"),
         (lambda content: b"{}\n", "no archive"),
-        (lambda content: content[:-40], "cannot be read"),
+        (lambda content: content[:-5], "cannot be read"),
     ],
 )
-def test_a_changed_file_is_refused(trail: Trail, change, said):
-    from alerts_audit.seal.archive.files import check
-    from alerts_audit.seal.keys import public_keys
-    from alerts_audit.seal.merkle import Frontier
-    from alerts_audit.seal.rotation import Trust
+def test_a_changed_file_is_refused(archived: Trail, tmp_path, change, said):
+    changed = rewrite(files(archived)[0], change, tmp_path)
+    with archived.used():
+        trust = Trust(public_keys())
 
-    run(trail)
-    rewrite(files(trail)[0], change)
-
-    with trail.used(), pytest.raises(Invalid, match=said):
-        check(files(trail)[0], frontier=Frontier(), trust=Trust(public_keys()))
+    with pytest.raises(Invalid, match=said):
+        check(changed, frontier=Frontier(), trust=trust)

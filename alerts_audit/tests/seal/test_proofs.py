@@ -38,45 +38,45 @@ def check(directory: Path, *arguments: object) -> tuple[int, str]:
 
 
 @pytest.fixture
-def proof(trail: Trail, tmp_path) -> Path:
+def proof(sealed: Trail, tmp_path) -> Path:
     """Of delivery 3."""
     file = tmp_path / "proof.json"
-    with trail.used():
+    with sealed.used():
         call_command("prove_delivery", "3", out=file)
     return file
 
 
-def test_a_proof_convinces_a_stranger(trail: Trail, proof, tmp_path):
+def test_a_proof_convinces_a_stranger(sealed: Trail, proof, tmp_path):
     body = tmp_path / "body"
     body.write_bytes(alertmanager_body("Alert1"))
 
     code, said = check(
-        tmp_path, proof, "--key", trail.directory / "public_keys", "--checkpoint", trail.checkpoints, "--body", body
+        tmp_path, proof, "--key", sealed.directory / "public_keys", "--checkpoint", sealed.checkpoints, "--body", body
     )
 
     assert (code, said.startswith("TRUE: delivery 3 is leaf 9;")) == (0, True)
     assert "byte for byte" in said
 
 
-def test_the_checkpoint_inside_will_do(trail: Trail, proof, tmp_path):
-    assert check(tmp_path, proof, "--key", trail.directory / "public_keys")[0] == 0
+def test_the_checkpoint_inside_will_do(sealed: Trail, proof, tmp_path):
+    assert check(tmp_path, proof, "--key", sealed.directory / "public_keys")[0] == 0
 
 
-def test_it_runs_as_a_module_too(trail: Trail, proof):
+def test_it_runs_as_a_module_too(sealed: Trail, proof):
     command = [sys.executable, "-m", "alerts_audit.seal.standalone", str(proof), "--key"]
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
 
     done = subprocess.run(
-        [*command, str(trail.directory / "public_keys")], env=environment, check=False, capture_output=True
+        [*command, str(sealed.directory / "public_keys")], env=environment, check=False, capture_output=True
     )
 
     assert done.returncode == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_row_of_every_kind_can_be_proven(trail: Trail, kind):
-    with trail.used():
-        keys = standalone.read_keys((trail.directory / "public_keys").read_text())
+def test_every_row_of_every_kind_can_be_proven(sealed: Trail, kind):
+    with sealed.used():
+        keys = standalone.read_keys((sealed.directory / "public_keys").read_text())
         for leaf in Leaf.objects.filter(kind=kind):
             found = standalone.Proof.parse(json.dumps(prove(kind, leaf.ref)))
 
@@ -84,14 +84,14 @@ def test_every_row_of_every_kind_can_be_proven(trail: Trail, kind):
             assert found.check(keys)
 
 
-def test_a_proof_in_a_later_checkpoint_is_made_if_asked_for(trail: Trail, tmp_path):
+def test_a_proof_in_a_later_checkpoint_is_made_if_asked_for(sealed: Trail, tmp_path):
     kept = tmp_path / "kept"
-    kept.write_text(trail.query("SELECT note FROM alerts_audit_checkpoint WHERE id = 4")[0][0])
+    kept.write_text(sealed.query("SELECT note FROM alerts_audit_checkpoint WHERE id = 4")[0][0])
     file = tmp_path / "proof.json"
-    with trail.used():
+    with sealed.used():
         call_command("prove_delivery", "3", out=file, size=28)
 
-    assert check(tmp_path, file, "--key", trail.directory / "public_keys", "--checkpoint", kept)[0] == 0
+    assert check(tmp_path, file, "--key", sealed.directory / "public_keys", "--checkpoint", kept)[0] == 0
 
 
 def test_a_proof_after_a_rotation_needs_the_file_that_tells_of_it(trail: Trail, tmp_path):
@@ -119,20 +119,20 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("change", "said"), CHANGES.values(), ids=CHANGES)
-def test_a_changed_proof_convinces_nobody(trail: Trail, proof, change, said):
+def test_a_changed_proof_convinces_nobody(sealed: Trail, proof, change, said):
     content = json.loads(proof.read_text())
     change(content)
-    keys = standalone.read_keys((trail.directory / "public_keys").read_text())
+    keys = standalone.read_keys((sealed.directory / "public_keys").read_text())
 
     with pytest.raises(standalone.Invalid, match=said):
         standalone.Proof.parse(json.dumps(content)).check(keys)
 
 
-def test_another_body_convinces_nobody(trail: Trail, proof, tmp_path):
+def test_another_body_convinces_nobody(sealed: Trail, proof, tmp_path):
     body = tmp_path / "body"
     body.write_bytes(alertmanager_body("Alert2"))
 
-    code, said = check(tmp_path, proof, "--key", trail.directory / "public_keys", "--body", body)
+    code, said = check(tmp_path, proof, "--key", sealed.directory / "public_keys", "--body", body)
 
     assert (code, "the body's SHA-256 is" in said) == (1, True)
 
@@ -145,30 +145,30 @@ def test_another_key_convinces_nobody(proof, new_trail: Trail, tmp_path):
     assert (code, "no key that is trusted" in said) == (1, True)
 
 
-def test_a_checkpoint_of_another_history_convinces_nobody(trail: Trail, proof, tmp_path):
+def test_a_checkpoint_of_another_history_convinces_nobody(sealed: Trail, proof, tmp_path):
     from datetime import UTC, datetime
 
     from alerts_audit.seal.notes import SigningKey, checkpoint_note
 
-    key = SigningKey.parse((trail.directory / "signing_key").read_text())
+    key = SigningKey.parse((sealed.directory / "signing_key").read_text())
     kept = tmp_path / "kept"
     kept.write_text(checkpoint_note(key, 19, bytes(32), datetime.now(UTC)))
 
-    code, said = check(tmp_path, proof, "--key", trail.directory / "public_keys", "--checkpoint", kept)
+    code, said = check(tmp_path, proof, "--key", sealed.directory / "public_keys", "--checkpoint", kept)
 
     assert (code, "two histories" in said) == (1, True)
 
 
-def test_a_checkpoint_of_another_size_asks_for_another_proof(trail: Trail, proof, tmp_path):
+def test_a_checkpoint_of_another_size_asks_for_another_proof(sealed: Trail, proof, tmp_path):
     kept = tmp_path / "kept"
-    kept.write_text(trail.query("SELECT note FROM alerts_audit_checkpoint WHERE id = 4")[0][0])
+    kept.write_text(sealed.query("SELECT note FROM alerts_audit_checkpoint WHERE id = 4")[0][0])
 
-    code, said = check(tmp_path, proof, "--key", trail.directory / "public_keys", "--checkpoint", kept)
+    code, said = check(tmp_path, proof, "--key", sealed.directory / "public_keys", "--checkpoint", kept)
 
     assert (code, "ask for a proof of that size" in said) == (1, True)
 
 
-def test_a_file_that_is_not_there_is_not_a_lie(trail: Trail, proof, tmp_path):
+def test_a_file_that_is_not_there_is_not_a_lie(sealed: Trail, proof, tmp_path):
     assert check(tmp_path, proof, "--key", tmp_path / "none")[0] == 2
 
 
@@ -180,8 +180,8 @@ def test_a_delivery_that_is_not_sealed_has_none(trail: Trail):
         prove("delivery", make_delivery().pk)
 
 
-def test_a_delivery_that_never_was_has_none(trail: Trail):
-    with trail.used(), pytest.raises(CommandError, match="no delivery 999 here"):
+def test_a_delivery_that_never_was_has_none(sealed: Trail):
+    with sealed.used(), pytest.raises(CommandError, match="no delivery 999 here"):
         call_command("prove_delivery", "999", stdout=StringIO())
 
 
@@ -199,8 +199,8 @@ def test_a_delivery_that_was_removed_has_none(trail: Trail):
         prove("delivery", 3)
 
 
-def test_there_is_no_proof_in_a_checkpoint_that_does_not_cover_it(trail: Trail):
-    with trail.used(), pytest.raises(NoProof, match="no checkpoint of 9 leaves that covers leaf 9"):
+def test_there_is_no_proof_in_a_checkpoint_that_does_not_cover_it(sealed: Trail):
+    with sealed.used(), pytest.raises(NoProof, match="no checkpoint of 9 leaves that covers leaf 9"):
         prove("delivery", 3, size=9)
 
 

@@ -1,0 +1,175 @@
+"""`verify_audit` says what it covered and what is wrong, for people and for machines, and the worker runs it."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from alerts_audit.management.commands.verify_audit import moment
+from alerts_audit.models import Verification
+from alerts_audit.seal.sealer import seal
+from alerts_audit.seal.verify import job, report, verify
+from alerts_audit.seal.verify.job import verify_regularly
+from alerts_audit.tests.seal.trails import Trail, make_gap
+
+SPOIL = "UPDATE alerts_audit_review SET text = 'never seen' WHERE id = 1"
+
+
+def run(trail: Trail, *arguments: str) -> tuple[int, str]:
+    """The exit code, and what it printed."""
+    out = StringIO()
+    with trail.used():
+        try:
+            call_command("verify_audit", *arguments, stdout=out)
+        except CommandError as error:
+            return error.returncode, f"{out.getvalue()}{error}"
+    return 0, out.getvalue()
+
+
+def test_a_clean_trail_is_told_with_what_was_covered(trail: Trail):
+    code, said = run(trail)
+
+    assert code == 0
+    for line in ("of a log of 28 leaves (everything)", "  leaves: 28", "  checkpoints: 4", "  rows: review: 3"):
+        assert line in said
+    assert "  checkpoints in the file: 4" in said
+    assert "  inputs replayed: 9" in said
+    assert said.rstrip().endswith("Nothing is wrong.")
+
+
+def test_a_finding_is_told_in_a_sentence_that_names_the_row(trail: Trail):
+    trail.tamper(SPOIL)
+
+    code, said = run(trail)
+
+    assert code == 1
+    assert "WRONG review 1: it is not what was sealed as leaf 6\n" in said
+    assert said.endswith("1 findings.")
+
+
+def test_machines_get_json(trail: Trail):
+    trail.tamper(SPOIL)
+
+    code, said = run(trail, "--json")
+    document = json.JSONDecoder().raw_decode(said)[0]
+
+    assert (code, document["ok"], document["tree_size"]) == (1, False, 28)
+    assert document["findings"] == [
+        {"code": "row_changed", "subject": "review 1", "detail": "it is not what was sealed as leaf 6"}
+    ]
+    assert document["covered"]["leaves"] == 28
+
+
+def test_a_window_says_where_it_begins(trail: Trail):
+    [(at,)] = trail.query("SELECT at FROM alerts_audit_checkpoint WHERE id = 3")
+
+    code, said = run(trail, "--since", at.isoformat())
+
+    assert code == 0
+    assert "since checkpoint 3 of 20" in said
+
+
+def test_what_could_not_be_looked_at_exits_with_two(trail: Trail):
+    (trail.directory / "public_keys").unlink()
+
+    code, said = run(trail)
+
+    assert (code, said[:21]) == (2, "Nothing was verified:")
+
+
+def test_an_archive_that_is_not_there_exits_with_two(trail: Trail, tmp_path):
+    with trail.used():
+        from alerts_audit.seal.archive.archive import archive
+
+        archive(before=timezone.now(), directory=tmp_path, by="ann", progress=lambda *_: None)
+
+    assert run(trail, "--archive", str(tmp_path / "none"))[0] == 2
+
+
+def test_nothing_sealed_is_no_finding(new_trail: Trail):
+    code, said = run(new_trail)
+
+    assert code == 0
+    assert "Nothing was sealed yet." in said
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-11-22", "2026-11-22T00:00:00", "2026-11-22T00:00:00Z", "2026-11-22T01:00+01:00"]
+)
+def test_a_moment_without_a_zone_is_utc(text):
+    assert moment(text).isoformat() in ("2026-11-22T00:00:00+00:00", "2026-11-22T01:00:00+01:00")
+
+
+def test_each_run_is_kept(trail: Trail):
+    trail.tamper(SPOIL)
+    with trail.used():
+        verify()
+        kept = Verification.objects.latest("id")
+
+        assert (kept.ok, kept.tree_size, kept.covered["leaves"]) == (False, 28, 28)
+        assert kept.findings[0]["subject"] == "review 1"
+        assert kept.seconds > 0
+
+
+def test_very_many_findings_are_counted(trail: Trail, monkeypatch):
+    monkeypatch.setattr(report, "MOST_FINDINGS", 3)
+    trail.tamper("UPDATE alerts_audit_delivery SET source = 'eve'")
+
+    found = trail.verify(projection=False).documents()
+
+    assert len(found) == 4
+    assert found[-1]["detail"] == "and 3 more"
+
+
+def test_progress_is_told(trail: Trail):
+    told = []
+
+    trail.verify(progress=lambda what, done, total: told.append(what))
+
+    assert {"leaves", "rows without a leaf: delivery"} <= set(told)
+
+
+# --- The worker's turns --------------------------------------------------------------------------------------------
+
+
+def windows(trail: Trail) -> list[str]:
+    return [
+        window for (window,) in trail.query("SELECT covered ->> 'window' FROM alerts_audit_verification ORDER BY id")
+    ]
+
+
+def test_the_first_turn_verifies_everything_and_the_next_what_is_new(trail: Trail, settings):
+    settings.AUDIT_VERIFY_SECONDS = 0
+    with trail.used():
+        verify_regularly()
+        make_gap()
+        seal()
+        verify_regularly()
+
+    first, second = windows(trail)
+    assert first == "everything"
+    assert second.startswith("since checkpoint 5 of")
+
+
+def test_after_a_day_everything_is_verified_again(trail: Trail, monkeypatch):
+    with trail.used():
+        verify_regularly()
+        monkeypatch.setattr(job, "FULL_EVERY", timedelta(0))
+        verify_regularly()
+
+    assert windows(trail) == ["everything", "everything"]
+
+
+def test_a_finding_stays_until_all_is_right_again(trail: Trail, caplog):
+    trail.tamper(SPOIL)
+    with trail.used():
+        for _ in range(2):
+            assert not verify_regularly().ok
+    trail.tamper("UPDATE alerts_audit_review SET text = 'seen' WHERE id = 1")
+    with trail.used():
+        assert verify_regularly().ok
+
+    assert [record.subject for record in caplog.records if record.getMessage() == "audit_finding"] == ["review 1"] * 2

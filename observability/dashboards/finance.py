@@ -6,6 +6,7 @@ from observability.dashboards.documented import AVERAGE_LATENCY, ERROR_RATIO, P9
 from observability.dashboards.kit import (
     CURRENCY,
     PER_SECOND,
+    Panel,
     Section,
     above,
     apart_from_zero,
@@ -83,7 +84,29 @@ def at_a_glance() -> Section:
                 mappings=words(_0=("Yes", "green")),
             ),
         ],
+        revenue(),
     )
+
+
+def revenue() -> list[Panel]:
+    return [
+        stat(
+            "Revenue per minute, now",
+            "Amounts of succeeded payments in whole units of each currency, in the mean of five minutes.",
+            query('kpi:revenue:per_minute5m{currency=~"$currency"}', "{{currency}}"),
+            unit="short",
+            money=True,
+        ),
+        stat(
+            "Revenue in the time shown",
+            "Amounts of succeeded payments between the left and the right edge of this page.",
+            query(
+                'sum by (currency) (increase(transaction_amount_sum{currency=~"$currency"}[$__range]))', "{{currency}}"
+            ),
+            unit="short",
+            money=True,
+        ),
+    ]
 
 
 def money() -> Section:
@@ -103,18 +126,6 @@ def money() -> Section:
                 query(
                     'kpi:revenue:per_minute5m{currency=~"$currency"} / 60'
                     ' / (kpi:sales:rate5m{currency=~"$currency"} > 0)',
-                    "{{currency}}",
-                ),
-                unit="short",
-                money=True,
-            ),
-        ],
-        [
-            stat(
-                "Revenue in the time shown",
-                "Amounts of succeeded payments between the left and the right edge of this page.",
-                query(
-                    'sum by (currency) (increase(transaction_amount_sum{currency=~"$currency"}[$__range]))',
                     "{{currency}}",
                 ),
                 unit="short",

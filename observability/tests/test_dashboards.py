@@ -12,7 +12,7 @@ import yaml
 
 from observability.dashboards.__main__ import FILES, rendered
 from observability.dashboards.documented import REVENUE
-from observability.dashboards.kit import WIDTH, graph, query, row
+from observability.dashboards.kit import WIDTH
 from observability.render import HERE
 from observability.tests.panels import (
     DASHBOARDS,
@@ -83,6 +83,14 @@ def test_grafana_is_told_of_every_folder():
     for provider in document["providers"]:
         assert provider["options"]["path"] == f"{base}/dashboards/{provider['folderUid']}"
         assert not provider["allowUiUpdates"]  # the next start would undo them
+
+
+def test_make_dashboards_writes_them():
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    result = subprocess.run(["make", "-n", "dashboards"], cwd=HERE.parent, capture_output=True, text=True, check=False)
+
+    assert "-m observability.dashboards" in result.stdout, result.stderr
 
 
 # --- Data sources ------------------------------------------------------------------------------------------
@@ -302,29 +310,6 @@ def test_the_dashboard_that_an_alert_leads_to_shows_what_it_fired_for(name):
 
     assert uid in DASHBOARDS
     assert read_by(ALERTS[name]["expr"]) & shown_by(uid)
-
-
-# --- The kit -----------------------------------------------------------------------------------------------
-
-
-def test_a_line_whose_panels_cannot_share_the_width_is_refused():
-    panel = graph("T", "D.", query("up"), unit="short")
-
-    with pytest.raises(ValueError, match="5 panels"):
-        row("Five", [panel] * 5)
-
-
-def test_a_line_without_panels_is_refused():
-    with pytest.raises(ValueError, match="0 panels"):
-        row("None", [])
-
-
-def test_make_dashboards_writes_them():
-    if shutil.which("make") is None:
-        pytest.skip("make is not installed")
-    result = subprocess.run(["make", "-n", "dashboards"], cwd=HERE.parent, capture_output=True, text=True, check=False)
-
-    assert "-m observability.dashboards" in result.stdout, result.stderr
 
 
 # --- The documentation -------------------------------------------------------------------------------------

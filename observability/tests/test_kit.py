@@ -1,0 +1,102 @@
+"""What the dashboards are made of says in JSON what its call says."""
+
+import json
+from typing import Any
+
+import promql_parser
+import pytest
+from django.conf import settings
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from observability.dashboards.kit import (
+    MONEY,
+    Panel,
+    above,
+    apart_from_zero,
+    below,
+    graph,
+    listing,
+    log_graph,
+    query,
+    ratio,
+    row,
+    stat,
+    words,
+)
+
+UP = query("up", "{{job}}")
+
+
+def in_json(panel: Panel) -> dict[str, Any]:
+    return json.loads(json.dumps(panel.builder.build(), cls=JSONEncoder))
+
+
+def steps(panel: Panel) -> list[tuple[float | None, str]]:
+    return [(step["value"], step["color"]) for step in in_json(panel)["fieldConfig"]["defaults"]["thresholds"]["steps"]]
+
+
+@pytest.mark.parametrize("count", [0, 5, 7, 9, 25])
+def test_a_line_whose_panels_cannot_share_the_width_is_refused(count):
+    with pytest.raises(ValueError, match=f"{count} panels"):
+        row("Row", [stat("Title", "Description.", UP, unit="short")] * count)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "expected"),
+    [
+        (above(0.01, 0.05), [(None, "green"), (0.01, "orange"), (0.05, "red")]),
+        (above(0.3), [(None, "green"), (0.3, "red")]),
+        (below(0.8, 0.6), [(None, "red"), (0.6, "orange"), (0.8, "green")]),
+        (apart_from_zero(), [(None, "red"), (0, "green"), (1e-9, "red")]),
+        (None, [(None, "blue")]),
+    ],
+)
+def test_colors_begin_below_and_change_at_each_threshold(thresholds, expected):
+    assert steps(graph("Title", "Description.", UP, unit="short", thresholds=thresholds)) == expected
+
+
+def test_every_currency_of_the_platform_has_a_unit():
+    panel = in_json(graph("Title", "Description.", UP, unit="short", money=True))
+
+    assert set(MONEY) == set(settings.KPI_CURRENCIES)
+    assert {item["matcher"]["options"] for item in panel["fieldConfig"]["overrides"]} == set(MONEY)
+
+
+def test_a_query_is_one_line_and_keeps_its_legend():
+    [target] = in_json(graph("Title", "Description.", query("sum(\n  up\n)", "{{job}}"), unit="short"))["targets"]
+
+    assert target["expr"] == "sum( up )"
+    assert target["legendFormat"] == "{{job}}"
+    assert target["range"]
+    assert not target["instant"]
+
+
+def test_a_share_of_nothing_is_no_division_by_zero():
+    share = ratio("sum(a)", "sum(b)")
+
+    promql_parser.parse(share)
+    assert share == "sum(a) / clamp_min(sum(b), 1e-9)"
+
+
+@pytest.mark.parametrize(
+    ("queries", "columns"), [([UP], {"Value": "{{job}}"}), ([UP, UP], {"Value #A": "{{job}}", "Value #B": "{{job}}"})]
+)
+def test_a_table_calls_its_columns_after_its_queries(queries, columns):
+    panel = in_json(listing("Title", "Description.", *queries, unit="short"))
+
+    assert panel["transformations"][1]["options"]["renameByName"] == columns
+    assert all(target["instant"] and target["format"] == "table" for target in panel["targets"])
+
+
+def test_a_number_can_be_a_word():
+    panel = in_json(stat("Title", "Description.", UP, unit="short", mappings=words(_0=("Yes", "green"))))
+
+    [mapping] = panel["fieldConfig"]["defaults"]["mappings"]
+    assert mapping["options"]["0"] == {"text": "Yes", "color": "green"}
+
+
+def test_numbers_made_of_logs_are_asked_of_loki():
+    panel = in_json(log_graph("Title", "Description.", query('{container="x"}'), unit="short"))
+
+    assert panel["datasource"]["uid"] == "loki"
+    assert {target["datasource"]["uid"] for target in panel["targets"]} == {"loki"}

@@ -142,7 +142,7 @@ def public_keys() -> list[str]:
     """The trust root of this log, oldest first; empty before the first checkpoint, or where the file is not."""
     try:
         return [str(key) for key in keys.public_keys()]
-    except Invalid:
+    except (Invalid, OSError):
         return []
 
 

@@ -22,7 +22,7 @@ from alerts_audit.models import Episode, Identity, Review
 from fintech import lists
 from fintech.lists import invalid, read_time
 
-WINDOW = 10_000
+WINDOW = 5_000
 # More identities than this are no selection: their episodes are found faster among the newest.
 MOST_IDENTITIES = 1000
 MOST_LABELS = 10

@@ -295,6 +295,15 @@ def test_checkpoints_are_listed(api):
     assert {"note", "public_key", "data", "next"} <= api.get("checkpoints").json().keys()
 
 
+@pytest.mark.parametrize("place", ["{tmp}/none", "{tmp}/file/below"])
+def test_where_the_key_is_out_of_reach_the_checkpoints_can_still_be_read(api, settings, tmp_path, place):
+    (tmp_path / "file").touch()
+    settings.AUDIT_DIR = place.format(tmp=tmp_path)
+    shown = api.get("checkpoints").json()
+
+    assert (shown["public_key"], shown["public_keys"]) == (None, [])
+
+
 def test_reading_is_recorded_once_for_each_request(api):
     alert = name()
     episode = make_episode(make_identity(alert))

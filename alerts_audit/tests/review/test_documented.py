@@ -33,7 +33,9 @@ def test_every_filter_is_documented_and_no_other():
 
 
 def test_every_error_code_is_documented_and_no_other():
-    calls = re.compile(r"(?:Problem|refused)\(\s*(?:\d{3},\s*)?\"([a-z_]+)\"|code(?:, param)? = (?:\d{3}, )?\"([a-z_]+)\"")
+    calls = re.compile(
+        r"(?:Problem|refused)\(\s*(?:\d{3},\s*)?\"([a-z_]+)\"|code(?:, param)? = (?:\d{3}, )?\"([a-z_]+)\""
+    )
     found = {first or second for path in CODE for first, second in calls.findall(path.read_text(encoding="utf-8"))}
     table = DOCUMENT[DOCUMENT.index("| status | codes |") : DOCUMENT.index("## Copies")]
 

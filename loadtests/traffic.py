@@ -22,8 +22,9 @@ WEIGHTS = (45, 25, 15, 10, 5)
 COUNTRIES = ("DE", "FR", "GB", "US", "JP", "KW", "NL", "ES", "BR", "IN")
 CUSTOMERS = 2_000
 
-# The last three digits of an amount that asks for trouble, and the share of payments that does.
-SHARES = {901: 0.02, 902: 0.01, 903: 0.005, 904: 0.005, 911: 0.002, 922: 0.002}
+# The last three digits of an amount that asks for trouble, and the share of payments that does. Those that fail (911)
+# spend half of the error budget of 0.1 %: ordinary traffic meets its objective.
+SHARES = {901: 0.02, 902: 0.01, 903: 0.005, 904: 0.005, 911: 0.0005, 922: 0.002}
 NEVER_CHARGED = (901, 902, 903, 904, 911)
 
 

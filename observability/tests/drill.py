@@ -7,6 +7,7 @@ with running_drill(tmp_path) as drill:
 
 import http.client
 import json
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -40,6 +41,10 @@ QUICK = {
     "AUDIT_VERIFY_SECONDS": "5",
 }
 ALWAYS = "Watchdog"
+
+
+def is_installed() -> bool:
+    return bool(prometheus_command("", "", "") and alertmanager_command("", "", ""))
 
 
 class Traffic:
@@ -122,6 +127,11 @@ class Drill:
             for alert in alerts_in(bytes(body))
             if alert["status"] == status and began(alert) >= since
         }
+
+
+def post_as_stranger(drill: Drill) -> None:
+    headers = {"Authorization": f"Bearer {secrets.token_urlsafe()}"}
+    assert drill.own.platform.request("POST", "/alert", {}, headers=headers).status == 401
 
 
 def alerts_in(body: bytes) -> list[dict[str, Any]]:

@@ -1,12 +1,15 @@
-"""One alert from a real fault to the admin: gateway, gunicorn, Prometheus, Alertmanager and PostgreSQL are real."""
+"""Ordinary traffic is quiet; then alerts go from real faults to the trail, one of them as far as the admin.
+
+Gateway, gunicorn, Prometheus, Alertmanager and PostgreSQL are real.
+"""
 
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.cookiejar import CookieJar
 from math import isnan
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, build_opener
@@ -15,17 +18,29 @@ import pytest
 
 from fintech.testing import wait_until
 from observability.dashboards.documented import PROMQL
-from observability.render import alertmanager_command, prometheus_command
-from observability.tests.drill import Drill, alerts_in, running_drill
+from observability.tests.drill import (
+    ALWAYS,
+    MINUTE,
+    Drill,
+    alerts_in,
+    is_installed,
+    post_as_stranger,
+    running_drill,
+)
 from observability.tests.lab import ask
 
-pytestmark = pytest.mark.skipif(
-    not (prometheus_command("", "", "") and alertmanager_command("", "", "")),
-    reason="Prometheus and Alertmanager are not both installed",
-)
+pytestmark = pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed")
 
 NAME = "PaymentErrorRatioHigh"
 FAILED = 19_11  # minor units; the gateway simulator fails whatever ends in 911
+
+
+@pytest.fixture(scope="module")
+def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
+    """One for all tests here, in their order: a test that breaks something mends it."""
+    with running_drill(tmp_path_factory.mktemp("drill")) as drill:
+        drill.wait_until_calm()
+        yield drill
 
 
 class Delivery(NamedTuple):
@@ -47,21 +62,52 @@ def the_first(drill: Drill, status: str) -> Delivery | None:
     return next((each for each in deliveries(drill) if each.alerts.get(NAME) == status), None)
 
 
-def test_an_alert_goes_from_failed_payments_to_the_admin_and_resolves(tmp_path):
-    with running_drill(tmp_path) as drill:
-        drill.wait_until_calm()
-        began = time.time()
-        drill.traffic.changes["amount"] = FAILED
-        firing = wait_until(lambda: the_first(drill, "firing"), 30, "the alert is stored")
-        assert_documented_queries_have_values(drill.prometheus)
+def test_in_ten_minutes_of_ordinary_traffic_nothing_fires_but_the_heartbeat(drill):
+    """In the rules' time; and nothing is pending for over a minute."""
+    began, end = time.time(), time.monotonic() + 10 * MINUTE
+    while time.monotonic() < end:
+        for alert in drill.alerts():
+            if alert["labels"]["alertname"] != ALWAYS:
+                pending = datetime.now(UTC) - datetime.fromisoformat(alert["activeAt"])
+                assert alert["state"] == "pending"
+                # Half a second between two looks, and one between two evaluations.
+                assert pending.total_seconds() < MINUTE + 1.5, alert
+        time.sleep(0.5)
 
-        drill.traffic.changes.clear()
-        resolved = wait_until(lambda: the_first(drill, "resolved"), 60, "the alert is resolved")
+    assert drill.fired(since=began) == set()
 
-        assert firing.id < resolved.id
-        assert drill.fired(since=began) == {NAME}
-        assert_admin_shows(drill, tmp_path, firing, resolved)
-        assert_each_delivery_is_logged_once(drill)
+
+def test_an_alert_goes_from_failed_payments_to_the_admin_and_resolves(drill):
+    began = time.time()
+    drill.traffic.changes["amount"] = FAILED
+    firing = wait_until(lambda: the_first(drill, "firing"), 30, "the alert is stored")
+    assert_documented_queries_have_values(drill.prometheus)
+
+    drill.traffic.changes.clear()
+    resolved = wait_until(lambda: the_first(drill, "resolved"), 60, "the alert is resolved")
+
+    assert firing.id < resolved.id
+    assert drill.fired(since=began) == {NAME}
+    assert_admin_shows(drill, firing, resolved)
+    assert_each_delivery_is_logged_once(drill)
+
+
+def test_a_stranger_at_the_webhook_is_noticed_and_nothing_else_is(drill):
+    began = time.time()
+    post_as_stranger(drill)
+
+    wait_until(lambda: drill.fired(since=began), 20, "an alert arrives")
+    assert drill.fired(since=began) == {"WebhookUnauthorized"}
+
+
+def test_a_worker_that_is_killed_is_noticed_and_its_symptoms_are_not(drill):
+    assert drill.own.platform.worker is not None
+    began = time.time()
+    drill.own.platform.worker.kill()
+
+    wait_until(lambda: drill.fired(since=began), 20, "an alert arrives")
+    assert drill.fired(since=began) == {"TargetDown"}
+    drill.own.platform.start()
 
 
 def assert_documented_queries_have_values(prometheus: int) -> None:
@@ -85,8 +131,8 @@ def logged_in(drill: Drill, password: str) -> Callable[[str], str]:
     return fetch
 
 
-def assert_admin_shows(drill: Drill, directory: Path, *stored: Delivery) -> None:
-    fetch = logged_in(drill, (directory / "admin_password").read_text().strip())
+def assert_admin_shows(drill: Drill, *stored: Delivery) -> None:
+    fetch = logged_in(drill, (drill.own.platform.directory / "admin_password").read_text().strip())
     assert NAME in fetch("alerts_audit/delivery/")
     for delivery in stored:
         page = fetch(f"alerts_audit/delivery/{delivery.id}/change/")

@@ -1,82 +1,18 @@
-"""In ordinary traffic nothing fires; a fault brings its own alert to the trail, and no other.
+"""A fault brings its own alert to the trail, and no other.
 
-Here: ordinary traffic and two faults. `make prove`: each fault on a platform of its own, until it is over again.
+Each on a platform of its own, until it is over again, by `make prove`; three of them by `make test`, in
+test_alert_trail.py.
 """
 
 import os
-import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import pytest
 
 from fintech.testing import IN_FULL, request, wait_until
-from observability.render import alertmanager_command, prometheus_command
-from observability.tests.drill import ALWAYS, MINUTE, Drill, running_drill
-
-pytestmark = pytest.mark.skipif(
-    not (prometheus_command("", "", "") and alertmanager_command("", "", "")),
-    reason="Prometheus and Alertmanager are not both installed",
-)
-
-
-@pytest.fixture(scope="module")
-def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
-    with running_drill(tmp_path_factory.mktemp("drill")) as drill:
-        drill.wait_until_calm()
-        yield drill
-
-
-def assert_quiet(drill: Drill, *, minutes: float) -> None:
-    """For so long, in the rules' time, nothing but the heartbeat fires, and nothing is pending for over a minute."""
-    end = time.monotonic() + minutes * MINUTE
-    while time.monotonic() < end:
-        for alert in drill.alerts():
-            name, since = alert["labels"]["alertname"], datetime.fromisoformat(alert["activeAt"])
-            if alert["state"] == "firing":
-                assert name == ALWAYS, alert
-            # Half a second between two looks, and one between two evaluations.
-            assert name == ALWAYS or (datetime.now(UTC) - since).total_seconds() < MINUTE + 1.5, alert
-        time.sleep(0.5)
-
-
-def post_as_stranger(drill: Drill) -> None:
-    headers = {"Authorization": f"Bearer {secrets.token_urlsafe()}"}
-    assert drill.own.platform.request("POST", "/alert", {}, headers=headers).status == 401
-
-
-# --- In ordinary traffic, and two faults ---------------------------------------------------------------------------
-
-
-def test_in_ten_minutes_of_ordinary_traffic_nothing_fires_but_the_heartbeat(drill):
-    began = time.time()
-
-    assert_quiet(drill, minutes=10)
-
-    assert drill.fired(since=began) == set()
-
-
-def test_a_stranger_at_the_webhook_is_noticed_and_nothing_else_is(drill):
-    began = time.time()
-    post_as_stranger(drill)
-
-    wait_until(lambda: drill.fired(since=began), 20, "an alert arrives")
-    assert drill.fired(since=began) == {"WebhookUnauthorized"}
-
-
-def test_a_worker_that_is_killed_is_noticed_and_its_symptoms_are_not(drill):
-    assert drill.own.platform.worker is not None
-    began = time.time()
-    drill.own.platform.worker.kill()
-
-    wait_until(lambda: drill.fired(since=began), 20, "an alert arrives")
-    assert drill.fired(since=began) == {"TargetDown"}
-    drill.own.platform.start()
-
-
-# --- Every fault, in full ----------------------------------------------------------------------------------------
+from observability.tests.drill import MINUTE, Drill, is_installed, post_as_stranger, running_drill
 
 
 @dataclass(frozen=True)
@@ -177,6 +113,7 @@ FAULTS = [
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed")
 @pytest.mark.skipif(not IN_FULL, reason="a minute and a half each: `make prove`")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_brings_its_own_alert_and_no_other(tmp_path, fault):

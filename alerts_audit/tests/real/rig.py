@@ -16,6 +16,7 @@ from typing import Any
 
 from alerts_audit.models import Delivery, Episode, Gap, Observation, Pending, Poll, Source
 from alerts_audit.sources import add_source
+from alerts_audit.tests.completeness.servers import FakeServer
 from fintech.testing import Platform, Program, answers, free_port, request, wait_until
 
 ALERTMANAGER = shutil.which("alertmanager") or shutil.which("prometheus-alertmanager")
@@ -52,10 +53,14 @@ class Alertmanager:
     def __init__(self, program: Program, port: int, cluster_port: int, token: str, configuration: Path) -> None:
         self.program, self.port, self.cluster_port = program, port, cluster_port
         self.token, self.configuration = token, configuration
+        self.fired_at = datetime.now(UTC)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.program.start(ready=partial(answers, self.port, "/-/ready"))
 
     def post(self, path: str, body: Any) -> Any:
         reply = request(self.port, "POST", path, body)
@@ -64,7 +69,7 @@ class Alertmanager:
 
     def fire(self, *alerts: dict[str, str], minutes: float = 60) -> None:
         """As Prometheus would say it: each ends by itself unless it is repeated."""
-        now = datetime.now(UTC)
+        now = self.fired_at = datetime.now(UTC)
         ends_at = (now + timedelta(minutes=minutes)).isoformat()
         content = [
             {"labels": labels, "startsAt": now.isoformat(), "endsAt": ends_at, "annotations": {"summary": "A test."}}
@@ -208,8 +213,8 @@ class Scene:
             ],
             log=folder / "log",
         )
-        program.start(ready=partial(answers, port, "/-/ready"))
         peer = Alertmanager(program, port, cluster_port, secret, configuration)
+        peer.start()
         source.alertmanager_url = peer.url
         source.save()
         self.sources.append(source)
@@ -225,6 +230,9 @@ class Scene:
         source.prometheus_url = prometheus.url
         source.save()
         return prometheus
+
+    def expect_heartbeat(self, *, seconds: int) -> None:
+        Source.objects.filter(name__in=self.names()).update(heartbeat_seconds=seconds)
 
     def give_token(self, peer: Alertmanager) -> None:
         """The right one, in place of whatever it has."""
@@ -250,6 +258,11 @@ class Scene:
     def polls(self) -> set[str]:
         """What the worker has asked of the first source."""
         return set(Poll.objects.filter(source=self.names()[0]).values_list("kind", flat=True))
+
+    def messages(self, bot: FakeServer) -> list[str]:
+        """What people were told of these sources."""
+        texts = [asked.body["text"] for asked in bot.asked]
+        return [text for text in texts if self.cluster in text]
 
     def senders(self) -> set[str]:
         return set(Delivery.objects.filter(source__in=self.names()).values_list("source", flat=True))
@@ -293,11 +306,13 @@ class Scene:
         wait_until(lambda: not self.open_gaps(reason), timeout, f"no gap {reason} is open", interval=0.1)
 
     def assert_complete(self) -> None:
-        """Everything was judged since, and nothing is missing."""
-        begin = datetime.now(UTC)
-        grace = float(QUICK["ALERT_GRACE_SECONDS"])
-        wait_until(lambda: datetime.now(UTC) > begin + timedelta(seconds=grace + 1), grace + 5, "the grace is over")
-        wait_until(lambda: not Pending.objects.filter(kind="delivery", at__lt=begin).exists(), 10, "it is projected")
+        """All that fired was judged by now, and nothing is missing."""
+        over = max(peer.fired_at for peer in self.peers) + timedelta(seconds=float(QUICK["ALERT_GRACE_SECONDS"]))
+        wait_until(lambda: datetime.now(UTC) > over, 10, "the grace is over")
+        now = datetime.now(UTC)
+        polls = Poll.objects.filter(source__in=self.names(), kind="alertmanager", until__gt=now)
+        wait_until(polls.exists, 10, "the worker has asked again")
+        wait_until(lambda: not Pending.objects.filter(kind="delivery", at__lt=now).exists(), 10, "it is projected")
         assert self.open_gaps() == []
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from alerts_audit.models import Gap
+from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.real.rig import ALERTMANAGER, QUICK, Scene, scene
 from fintech.testing import Platform, wait_until
 
@@ -14,8 +15,16 @@ pytestmark = pytest.mark.skipif(not ALERTMANAGER, reason="Alertmanager is not in
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory) -> Iterator[Platform]:
-    with Platform(tmp_path_factory.mktemp("platform"), workers=2, env=QUICK) as platform:
+def bot() -> Iterator[FakeServer]:
+    """Telegram's Bot API."""
+    with fake_server(lambda path: (200, {"ok": True})) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory, bot: FakeServer) -> Iterator[Platform]:
+    telegram = {"AM_TELEGRAM_BOT_TOKEN": "1:x", "AM_TELEGRAM_CHAT_ID": "7", "TELEGRAM_API_URL": bot.url}
+    with Platform(tmp_path_factory.mktemp("platform"), workers=2, env=QUICK | telegram) as platform:
         yield platform
 
 
@@ -79,7 +88,7 @@ def test_two_peers_that_each_send_it_make_one_episode(trail):
     first.fire(one)
     second.fire(one)
     wait_until(lambda: trail.senders() == set(trail.names()), 10, "both have sent")
-    assert trail.states() == ["firing"]
+    trail.wait_for_states(["firing"])
 
     first.resolve(one)
     second.resolve(one)
@@ -178,6 +187,26 @@ def test_five_thousand_alerts_of_one_group_arrive(trail):
     wait_until(lambda: trail.count_of_state(name, "resolved") == 5000, 20, "all are resolved", interval=0.2)
     assert trail.count_of_state(name, "firing") == 0
     trail.assert_complete()
+
+
+def test_people_are_told_when_the_heartbeat_stops_and_when_it_is_back(trail, platform, bot):
+    peer = trail.add_peer(repeat_interval="500ms")
+    trail.expect_heartbeat(seconds=2)
+    peer.fire(alert("Watchdog"))
+    name = f'alert_heartbeat_age_seconds{{source="{trail.names()[0]}"}}'
+    wait_until(lambda: name in platform.scrape(platform.worker_port), 10, "the heartbeat is seen")
+
+    peer.program.kill()
+    gap = trail.wait_for_gap("heartbeat")
+    told = wait_until(lambda: trail.messages(bot), 15, "people are told")
+    assert [f"{gap.since:%H:%M:%S} UTC" in told[0], "MAY BE LOST" in told[0]] == [True, True]
+    assert platform.scrape(platform.worker_port)[name] > 2
+
+    peer.start()
+    peer.fire(alert("Watchdog"))
+    trail.wait_for_no_gap("heartbeat")
+    wait_until(lambda: len(trail.messages(bot)) == 2, 15, "people are told")
+    assert "is back" in trail.messages(bot)[1]
 
 
 def test_a_wrong_token_is_a_gap_on_both_sides_until_it_is_right(trail):

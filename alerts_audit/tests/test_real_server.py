@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import secrets
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -13,11 +14,11 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from alerts_audit.body import LIMIT, STALL_SECONDS
+from alerts_audit.body import DEADLINE_SECONDS, LIMIT, STALL_SECONDS
 from alerts_audit.models import Delivery, Episode
 from alerts_audit.sources import add_source, revoke_token
 from alerts_audit.tests.payloads import alertmanager_body
-from fintech.testing import Platform, wait_until
+from fintech.testing import IN_FULL, Platform, wait_until
 
 AUTHORIZATION = {"Authorization": f"Bearer {settings.ALERT_TOKEN}"}
 HEAD = f"POST /alert HTTP/1.1\r\nHost: alerts\r\nAuthorization: Bearer {settings.ALERT_TOKEN}\r\n".encode()
@@ -48,6 +49,20 @@ def test_a_sender_that_stalls_is_told_to_send_again(platform):
 
     assert (status, problem["code"]) == (503, "alert_incomplete")
     assert time.monotonic() - start < STALL_SECONDS + 5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not IN_FULL, reason="it takes as long as the deadline")
+def test_a_sender_that_drips_is_told_to_send_again_at_the_deadline(platform):
+    start = time.monotonic()
+    with connect(platform) as connection:
+        connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n")
+        while not select.select([connection], [], [], 0.5)[0]:
+            connection.sendall(b"x")
+        status, problem = answer(connection)
+
+    assert (status, problem["code"]) == (503, "alert_incomplete")
+    assert DEADLINE_SECONDS <= time.monotonic() - start < DEADLINE_SECONDS + 5
 
 
 def test_a_sender_that_leaves_early_stores_nothing_and_breaks_nothing(platform):

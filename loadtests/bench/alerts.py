@@ -250,10 +250,11 @@ def run_rounds(bench: Bench, rounds: int, only: str) -> dict[str, list[float]]:
         "not sealing": bench.not_sealing,
         "sealing": bench.sealing,
     }
-    chosen = {name: turn for name, turn in turns.items() if any(word in name for word in only.split(","))}
+    chosen = [turn for name, turn in turns.items() if any(word in name for word in only.split(","))]
     found: dict[str, list[float]] = {}
     for number in range(-1, rounds):  # the first warms up
-        for turn in chosen.values():
+        chosen.reverse()  # nobody always comes first, or always after the same
+        for turn in chosen:
             bench.trail.rest()
             for name, value in turn().items():
                 print(f"round {number + 1}/{rounds}  {name:64}{value:10.1f}", flush=True)

@@ -26,9 +26,8 @@ class SealError(Exception):
 
 
 def audit_dir() -> Path:
-    directory = Path(settings.AUDIT_DIR)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return directory
+    """Made by whoever first writes there."""
+    return Path(settings.AUDIT_DIR)
 
 
 def signing_key_file() -> Path:
@@ -109,6 +108,7 @@ def trust(key: PublicKey) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """One process of this host at a time."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

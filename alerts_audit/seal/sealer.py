@@ -23,7 +23,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from alerts_audit.models import Checkpoint, Leaf
-from alerts_audit.seal.anchor import CheckpointFile, Entry
+from alerts_audit.seal.anchor import CheckpointFile
 from alerts_audit.seal.canonical import KINDS, Kind
 from alerts_audit.seal.keys import SealError, public_keys, signing_key
 from alerts_audit.seal.merkle import Frontier
@@ -36,6 +36,8 @@ SEAL_LOCK = 0x616C6572742D736C  # "alert-sl", for pg_try_advisory_lock
 LOCK_SECONDS = 30
 # Rows of one commit: a fifth of a second.
 CHUNK = 10_000
+# Checkpoints that are written into the file at once.
+PAGE = 1000
 # How long a run waits for those who are writing; if they take longer, it settles nothing this time.
 WRITERS_SECONDS = 1.0
 
@@ -216,12 +218,15 @@ def insert_leaves(first: int, found: Sequence[tuple[str, int, bytes]]) -> None:
         )
 
 
-def publish() -> list[Entry]:
-    """Bring the checkpoint file up to the database; each checkpoint that is written there is a line of the log too."""
+def publish() -> None:
+    """Bring the checkpoint file up to the database; what is new there is a line of the log each."""
     file = CheckpointFile()
     last = file.last()
     missing = Checkpoint.objects.filter(pk__gt=last.id if last else 0).order_by("id").values_list("id", "note")
-    written = file.append(missing.iterator())
-    for entry in written:
-        logger.info("audit_checkpoint", extra={"checkpoint_id": entry.id, "note": entry.note})
-    return written
+    while written := file.append(missing[:PAGE]):
+        if len(written) == PAGE:  # the file was lost: the log has had its lines
+            logger.warning("audit_checkpoints_rewritten", extra={"first": written[0].id, "last": written[-1].id})
+        else:
+            for entry in written:
+                logger.info("audit_checkpoint", extra={"checkpoint_id": entry.id, "note": entry.note})
+        missing = missing.filter(pk__gt=written[-1].id)

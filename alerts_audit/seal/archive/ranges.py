@@ -11,6 +11,7 @@ from alerts_audit.models import Archive, Checkpoint, Gap, Input, Leaf
 from alerts_audit.seal.archive import files
 from alerts_audit.seal.canonical import KINDS, Kind
 from alerts_audit.seal.merkle import Frontier
+from alerts_audit.seal.verify.checkpoints import in_pages
 from alerts_audit.seal.verify.leaves import body_groups, read_bodies, read_rows
 
 CHUNK = 2000  # leaves
@@ -85,8 +86,8 @@ class Range:
             note = next(notes, None)
 
     def _notes(self) -> Iterator[tuple[int, int, str]]:
-        found = Checkpoint.objects.filter(pk__gt=self.base.pk if self.base else 0, pk__lte=self.last.pk).order_by("id")
-        yield from found.values_list("id", "size", "note").iterator()
+        for row in in_pages(Checkpoint.objects.filter(pk__gt=self.base.pk if self.base else 0, pk__lte=self.last.pk)):
+            yield row.pk, row.size, row.note
 
 
 def chunks(first: int, end: int) -> Iterator[tuple[int, int]]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db.models import QuerySet
+
 from alerts_audit.models import Checkpoint
 from alerts_audit.seal.anchor import CheckpointFile, Entry
 from alerts_audit.seal.canonical import utc_text
@@ -17,6 +19,7 @@ from alerts_audit.seal.verify.report import Report, plural
 
 # A checkpoint this young may still be on its way into the file.
 GRACE = timedelta(minutes=5)
+PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,8 @@ class CheckpointCheck:
 
     def _rows(self) -> Iterator[Checkpoint]:
         first = self.base.pk if self.base else 0
-        wanted = Checkpoint.objects.filter(pk__gte=first, pk__lte=self.last.pk).order_by("id")
         size = -1
-        for row in wanted.iterator(chunk_size=1000):
+        for row in in_pages(Checkpoint.objects.filter(pk__gte=first, pk__lte=self.last.pk)):
             if row.size < size:
                 self.report.find(
                     "checkpoint_order", f"checkpoint {row.pk}", f"it has {row.size} leaves, fewer than before"
@@ -174,3 +176,11 @@ class CheckpointCheck:
                 " the log"
             )  # fmt: skip
         rows.clear()
+
+
+def in_pages(rows: QuerySet[Checkpoint]) -> Iterator[Checkpoint]:
+    """By id, a bounded number in memory."""
+    page = list(rows.order_by("id")[:PAGE])
+    while page:
+        yield from page
+        page = list(rows.filter(pk__gt=page[-1].pk).order_by("id")[:PAGE])

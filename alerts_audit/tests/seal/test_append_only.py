@@ -1,12 +1,15 @@
 """No table of evidence can be changed, by the application or by a slip of the owner; none is forgotten."""
 
+from typing import Any
+
 import pytest
 from django.apps import apps
 from django.db import IntegrityError, ProgrammingError, connections
 
 from alerts_audit.seal.canonical import KINDS
 
-EVIDENCE = [f"alerts_audit_{name}" for name in apps.get_app_config("alerts_audit").evidence_models]
+CONFIG: Any = apps.get_app_config("alerts_audit")
+EVIDENCE = [f"alerts_audit_{name}" for name in CONFIG.evidence_models]
 CHANGES = ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {}", "TRUNCATE {} CASCADE"]
 
 

@@ -195,8 +195,22 @@ def interrupted() -> None:
 
 
 def test_publishing_again_writes_nothing(trail: Trail):
+    before = trail.checkpoints.read_bytes()
     with trail.used():
-        assert publish() == []
+        publish()
+
+    assert trail.checkpoints.read_bytes() == before
+
+
+def test_a_lost_file_is_written_again_page_by_page(trail: Trail, monkeypatch, caplog):
+    monkeypatch.setattr(sealer, "PAGE", 3)
+    before = [json.loads(line)["note"] for line in trail.checkpoints.read_text().splitlines()]
+    trail.checkpoints.unlink()
+    with trail.used():
+        publish()
+
+    assert [json.loads(line)["note"] for line in trail.checkpoints.read_text().splitlines()] == before
+    assert [record.last for record in caplog.records if record.getMessage() == "audit_checkpoints_rewritten"] == [3]
 
 
 # --- What it refuses -----------------------------------------------------------------------------------------------

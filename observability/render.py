@@ -62,21 +62,7 @@ def render(
     scrapes.
     """
     out = Path(out_dir)
-    (out / "rules").mkdir(parents=True, exist_ok=True)
-    (out / "targets").mkdir(exist_ok=True)
-    prometheus = (HERE / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
-    interval = f"{round(interval_seconds * 1000)}ms"
-    timeout = f"{round(interval_seconds * 800)}ms"
-    for name, value in (
-        ("scrape_interval", interval),
-        ("scrape_timeout", timeout),
-        ("evaluation_interval", interval),
-    ):
-        prometheus = replace_value(prometheus, name, value)
-    (out / "prometheus.yml").write_text(prometheus, encoding="utf-8")
-
-    for rules in (HERE / "prometheus" / "rules").glob("*.yml"):
-        (out / "rules" / rules.name).write_text(faster(rules.read_text(encoding="utf-8"), speed), "utf-8")
+    write_prometheus(out, interval_seconds=interval_seconds, speed=speed)
     shutil.copy(HERE / "blackbox" / "blackbox.yml", out / "blackbox.yml")
     targets = {"web": web_target, "worker": worker_target, "alertmanager": alertmanager_target, **(other_targets or {})}
     write_targets(out / "targets", targets, probes or {})
@@ -85,8 +71,26 @@ def render(
     )
 
 
+def write_prometheus(out: Path, *, interval_seconds: float, speed: float) -> None:
+    """prometheus.yml and the rules."""
+    (out / "rules").mkdir(parents=True, exist_ok=True)
+    text = (HERE / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+    interval = f"{round(interval_seconds * 1000)}ms"
+    timeout = f"{round(interval_seconds * 800)}ms"
+    for name, value in (
+        ("scrape_interval", interval),
+        ("scrape_timeout", timeout),
+        ("evaluation_interval", interval),
+    ):
+        text = replace_value(text, name, value)
+    (out / "prometheus.yml").write_text(text, encoding="utf-8")
+    for rules in (HERE / "prometheus" / "rules").glob("*.yml"):
+        (out / "rules" / rules.name).write_text(faster(rules.read_text(encoding="utf-8"), speed), "utf-8")
+
+
 def write_targets(folder: Path, targets: Mapping[str, str], probes: Mapping[str, str]) -> None:
     """One file for each job that has one in Compose; without a target it holds an empty list."""
+    folder.mkdir(exist_ok=True)
     jobs = {path.stem for path in (HERE / "prometheus" / "targets").glob("*.yml")}
     if unknown := targets.keys() - jobs:
         raise ValueError(f"prometheus.yml has no job {', '.join(sorted(unknown))}")

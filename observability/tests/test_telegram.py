@@ -250,7 +250,7 @@ def test_a_ticket_makes_no_sound(alertmanager, bot_api):
 
 def test_people_are_told_when_it_is_over(alertmanager, bot_api):
     mark = secrets.token_hex(4)
-    changes = {"annotations": {"summary": f"Not one payment {mark}."}}
+    changes: dict[str, Any] = {"annotations": {"summary": f"Not one payment {mark}."}}
     post(alertmanager, alert("PaymentsStopped", topic=mark, **changes))
     message_about(bot_api, mark)
     post(alertmanager, alert("PaymentsStopped", topic=mark, ends=True, **changes))

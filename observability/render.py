@@ -16,7 +16,8 @@ HERE = Path(__file__).resolve().parent
 MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 # A range selector's `[5m]` or `[1h:1m]`, an `offset 1d`, and the settings whose value is a duration.
 DURATION = re.compile(
-    r"(\[|(?<=[smhd]):|\boffset |\b(?:for|keep_firing_for|interval|group_wait|group_interval|repeat_interval): )(\d+)(ms|[smhd])\b"
+    r"(\[|(?<=[smhd]):|\boffset |\b(?:for|keep_firing_for|interval|group_wait|group_interval|repeat_interval): )"
+    r"(\d+)(ms|[smhd])\b"
 )
 # `> 300 # seconds`: PromQL has no durations that are numbers, so rules mark an age with a comment.
 AGE = re.compile(r"\b(\d+)( # seconds)$", re.MULTILINE)

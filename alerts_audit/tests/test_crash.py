@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -44,30 +44,44 @@ def server() -> Iterator[EmbeddedPostgres]:
 def platform(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     directory = tmp_path_factory.mktemp("platform")
     env = server.urls("fintech") | {"AUDIT_DIR": str(directory / "audit")}
-    migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
-    subprocess.run(migrate, cwd=BASE_DIR, env=os.environ | env, check=True)
+    manage(env, "migrate", "--verbosity=0")
     with Platform(directory, workers=2, worker=False, env=env) as platform:
         yield platform
+
+
+@pytest.fixture(scope="module")
+def tokens(platform: Platform) -> list[str]:
+    """The one that is a setting, and one that is known to the database alone."""
+    return [settings.ALERT_TOKEN, manage(platform.env, "alert_source", "add", "alertmanager-b").strip()]
+
+
+def manage(env: Mapping[str, str], *words: str) -> str:
+    command = [sys.executable, "manage.py", *words]
+    return subprocess.run(
+        command, cwd=BASE_DIR, env={**os.environ, **env}, check=True, text=True, stdout=subprocess.PIPE
+    ).stdout
 
 
 class Senders:
     """Alertmanagers that send all the time. `acknowledged`: the ids they were given, and the hash of what they sent."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, tokens: list[str]) -> None:
         self._platform, self._stop = platform, threading.Event()
         self.acknowledged: dict[int, str] = {}
         self.statuses: set[int] = set()
-        self._threads = [threading.Thread(target=self._send) for _ in range(SENDERS)]
+        self._threads = [
+            threading.Thread(target=self._send, args=[token]) for token in tokens for _ in range(SENDERS // 2)
+        ]
 
-    def _send(self) -> None:
+    def _send(self, token: str) -> None:
         while not self._stop.is_set():
             body = alertmanager_body(secrets.token_hex(8) * random.choice([1, 1, 1, 20_000]))
-            while not self._stop.is_set() and not self._deliver(body):
+            while not self._stop.is_set() and not self._deliver(body, token):
                 self._stop.wait(0.05)
 
-    def _deliver(self, body: bytes) -> bool:
+    def _deliver(self, body: bytes, token: str) -> bool:
         with suppress(OSError, HTTPException):  # no answer
-            bearer = {"Authorization": f"Bearer {settings.ALERT_TOKEN}"}
+            bearer = {"Authorization": f"Bearer {token}"}
             reply = self._platform.request("POST", "/alert", body, headers=bearer, timeout=10)
             self.statuses.add(reply.status)
             if reply.status == 200:
@@ -102,8 +116,8 @@ def lost(senders: Senders, server: EmbeddedPostgres) -> dict[int, str]:
 
 
 @pytest.mark.slow
-def test_killing_web_processes_loses_no_delivery_that_was_answered(platform, server):
-    with Senders(platform) as senders:
+def test_killing_web_processes_loses_no_delivery_that_was_answered(platform, server, tokens):
+    with Senders(platform, tokens) as senders:
         for kill in range(KILLS):
             senders.wait_for_more()
             if kill % 4 == 3:  # all of them and the master at once
@@ -118,8 +132,8 @@ def test_killing_web_processes_loses_no_delivery_that_was_answered(platform, ser
 
 
 @pytest.mark.slow
-def test_a_crash_of_the_database_loses_no_delivery_that_was_answered(platform, server):
-    with Senders(platform) as senders:
+def test_a_crash_of_the_database_loses_no_delivery_that_was_answered(platform, server, tokens):
+    with Senders(platform, tokens) as senders:
         for _ in range(KILLS // 4):
             senders.wait_for_more()
             server.stop("immediate")

@@ -13,6 +13,8 @@ from alerts_audit.models import Gap, OpenGap
 
 # An index entry must stay below 2,704 bytes, and a label has no limit.
 LONGEST_SUBJECT = 500
+# Rows of one statement: well within statement_timeout.
+AT_ONCE = 2000
 
 # The unique constraint decides who opens it; whoever comes second writes nothing. In the order of the subjects, so that
 # two who open the same ones never wait for each other in a circle.
@@ -113,12 +115,12 @@ def close_gap(
 
 
 def open_gaps(reason: str, openings: Sequence[Opening]) -> list[Gap]:
-    """In one statement; those that were not open yet."""
+    """A few statements for any number; those that were not open yet."""
     return _write(OPEN, reason, openings)
 
 
 def close_gaps(reason: str, closings: Sequence[Closing]) -> list[Gap]:
-    """In one statement; the rows that close those that were open."""
+    """The same for closing; the rows that close those that were open."""
     return _write(CLOSE, reason, closings)
 
 
@@ -148,13 +150,13 @@ def differences() -> list[str]:
 
 
 def _write(statement: str, reason: str, rows: Sequence[Opening] | Sequence[Closing]) -> list[Gap]:
-    if not rows:
-        return []
-    content = orjson.dumps([_row(row) for row in rows]).decode()
-    with connection.cursor() as cursor:
-        cursor.execute(statement, {"reason": Gap.Reason(reason), "gaps": content})
-        keys = [key for (key,) in cursor.fetchall()]
-    return list(Gap.objects.filter(pk__in=keys).order_by("pk"))
+    keys: list[int] = []
+    for start in range(0, len(rows), AT_ONCE):
+        content = orjson.dumps([_row(row) for row in rows[start : start + AT_ONCE]]).decode()
+        with connection.cursor() as cursor:
+            cursor.execute(statement, {"reason": Gap.Reason(reason), "gaps": content})
+            keys += [key for (key,) in cursor.fetchall()]
+    return list(Gap.objects.filter(pk__in=keys).order_by("pk")) if keys else []
 
 
 def _row(row: Opening | Closing) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """What should have arrived, and did not.
 
-observe.py    asks Alertmanager and Prometheus, and keeps what they say as evidence
-compare.py    finds the alerts that fired and never arrived, and those that were held back
+clients.py    asking Alertmanager and Prometheus
+observe.py    keeping what they say as evidence
+sightings.py  which alerts were seen, from when to when
+compare.py    those that fired and never arrived
+held_back.py  those that are silenced or inhibited
 refusals.py   notifications that failed, and callers refused at our door
 heartbeat.py  the alert that always fires
 telegram.py   tells people directly, since Prometheus can't report its own death

@@ -1,8 +1,7 @@
 """What fired, beside what arrived.
 
 An alert that could have been sent and did not arrive within ALERT_GRACE_SECONDS is a gap, which closes if it arrives
-late. One whose whole life fell into an outage never will: its gap stays open until a person closes it. What
-Alertmanager holds back (silenced, inhibited) is a gap for as long as it does.
+late. One whose whole life fell into an outage never will: its gap stays open until a person closes it.
 
 Alertmanager's word counts; Prometheus's ALERTS tell of what Alertmanager was not seen to hold, such as an alert that
 came and went between two polls, or while Alertmanager was away.
@@ -10,18 +9,17 @@ came and went between two polls, or while Alertmanager was away.
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import orjson
 from django.conf import settings
 from django.db import connection
 
 from alerts_audit.completeness import gaps
-from alerts_audit.completeness.clients import Alertmanager, PollError
+from alerts_audit.completeness.clients import PollError
+from alerts_audit.completeness.held_back import close_unwatched, record_held_back
 from alerts_audit.completeness.observe import Snapshot, Watched, ask_alertmanager, ask_prometheus, watched_sources
-from alerts_audit.completeness.sightings import AlertmanagerSightings, PrometheusSightings, Sighting, key_of
+from alerts_audit.completeness.sightings import AlertmanagerSightings, PrometheusSightings, Sighting
 from alerts_audit.models import Gap, Observation, Pending, Poll
 from alerts_audit.projection.reading import identify
 
@@ -35,7 +33,6 @@ AT_ONCE = 500
 INEXACT_AT_ONCE = 50
 
 NEVER_ARRIVED = (Gap.Reason.OUTAGE, Gap.Reason.TRUNCATED)
-HELD_BACK = (Gap.Reason.SILENCED, Gap.Reason.INHIBITED)
 
 # An episode covers a stretch if it began before the stretch was over, and had not ended before it began.
 COVERS = """episode.starts_at <= wanted.last + %(skew)s
@@ -226,7 +223,7 @@ def open_missed(watched: Watched, missed: list[Sighting], truncated: bool) -> No
     known = recorded(watched.cluster, missed)
     openings = [
         gaps.Opening(
-            subject=f"{alert_subject(watched.cluster, sighting.labels)} {sighting.since:%Y-%m-%dT%H:%M:%SZ}",
+            subject=f"{gaps.alert_subject(watched.cluster, sighting.labels)} {sighting.since:%Y-%m-%dT%H:%M:%SZ}",
             since=sighting.since,
             source=watched.name,
             labels=sighting.labels,
@@ -247,16 +244,12 @@ def open_missed(watched: Watched, missed: list[Sighting], truncated: bool) -> No
         logger.error("alert_never_arrived", extra={"gap": gap.pk, "reason": reason, "labels": gap.labels})
 
 
-def alert_subject(cluster: str, labels: Mapping[str, str]) -> str:
-    return gaps.bounded(f"{cluster} {key_of(labels).decode()}", gaps.LONGEST_SUBJECT - 30)
-
-
 def recorded(cluster: str, sightings: list[Sighting]) -> set[int]:
     """Those that a peer saw as well, or a worker before us opened a gap for, which somebody may have closed since."""
     found: set[int] = set()
     for start in range(0, len(sightings), AT_ONCE):
         wanted = [
-            {"number": number, "subject": alert_subject(cluster, sighting.labels)}
+            {"number": number, "subject": gaps.alert_subject(cluster, sighting.labels)}
             | {"first": sighting.first - SKEW, "last": sighting.last}
             for number, sighting in enumerate(sightings[start : start + AT_ONCE], start)
         ]
@@ -283,75 +276,3 @@ def close_arrived(cluster: str) -> None:
     for reason in NEVER_ARRIVED:
         found = [subject for subject, of_reason in late if of_reason == reason]
         gaps.close_gaps(reason, [gaps.Closing(subject, now, {"how": "arrived late"}) for subject in found])
-
-
-# --- What is held back ---------------------------------------------------------------------------------------
-
-
-def record_held_back(cluster: str, snapshots: list[tuple[Watched, Snapshot]]) -> None:
-    """Gaps of what any peer says it holds back; those of what none does any more are closed."""
-    held: dict[str, dict[str, gaps.Opening]] = {reason: {} for reason in HELD_BACK}
-    there = set()
-    for watched, snapshot in snapshots:
-        by_fingerprint = {alert["fingerprint"]: alert["labels"] for alert in snapshot.alerts}
-        for alert in snapshot.alerts:
-            subject = alert_subject(cluster, alert["labels"])
-            there.add(subject)
-            if alert["state"] == "suppressed":
-                held[Gap.Reason.INHIBITED if alert["inhibited_by"] else Gap.Reason.SILENCED][subject] = gaps.Opening(
-                    subject=subject,
-                    since=snapshot.at,
-                    source=watched.name,
-                    labels=alert["labels"],
-                    details={"cluster": cluster, **why(alert, by_fingerprint)},
-                    observation_id=snapshot.observation_id,
-                )
-    alertmanager = snapshots[0][0].alertmanager
-    assert alertmanager is not None
-    for reason, openings in held.items():
-        open_held_back(alertmanager, reason, openings)
-        close_held_back(cluster, reason, openings.keys(), there)
-
-
-def why(alert: Mapping[str, Any], by_fingerprint: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """By what it is held back: ids of silences, time intervals, and the alerts that inhibit it."""
-    found: dict[str, Any] = {"starts_at": alert["starts_at"]}
-    if alert["silenced_by"]:
-        found["silenced_by"] = [{"id": key} for key in alert["silenced_by"]]
-    if alert.get("muted_by"):
-        found["muted_by"] = alert["muted_by"]
-    if alert["inhibited_by"]:
-        found["inhibited_by"] = [by_fingerprint.get(key, {"fingerprint": key}) for key in alert["inhibited_by"]]
-    return found
-
-
-def open_held_back(alertmanager: Alertmanager, reason: str, openings: dict[str, gaps.Opening]) -> None:
-    """With who made the silences, which is asked only for what is new."""
-    listed = Gap.objects.open().filter(reason=reason, subject__in=list(openings)).values_list("subject", flat=True)
-    new = [openings[subject] for subject in openings.keys() - set(listed)]
-    keys = {silence["id"] for opening in new for silence in opening.details.get("silenced_by", [])}
-    silences = {key: alertmanager.silence(key) for key in sorted(keys)}
-    for opening in new:
-        for silence in opening.details.get("silenced_by", []):
-            silence.update(silences[silence["id"]])
-    gaps.open_gaps(reason, new)
-
-
-def close_held_back(cluster: str, reason: str, held: Iterable[str], there: set[str]) -> None:
-    still = set(held)
-    now = datetime.now(UTC)
-    listed = Gap.objects.open().filter(reason=reason, subject__startswith=f"{cluster} ")
-    closings = [
-        gaps.Closing(subject, now, {"how": "held back no more" if subject in there else "the alert ended"})
-        for subject in listed.values_list("subject", flat=True)
-        if subject not in still
-    ]
-    gaps.close_gaps(reason, closings)
-
-
-def close_unwatched(clusters: Iterable[str]) -> None:
-    """Of a cluster that is not asked any more nobody can say what it holds back."""
-    listed = Gap.objects.open().filter(reason__in=HELD_BACK).exclude(details__cluster__in=list(clusters))
-    for reason, subject in listed.values_list("reason", "subject"):
-        details = {"how": "its source is not asked any more"}
-        gaps.close_gap(reason=reason, subject=subject, until=datetime.now(UTC), details=details)

@@ -171,6 +171,13 @@ def bounded(subject: str, longest: int = LONGEST_SUBJECT) -> str:
     return f"{plain[: longest - 65]} {hashlib.sha256(subject.encode()).hexdigest()}"
 
 
+def alert_subject(cluster: str, labels: Mapping[str, str]) -> str:
+    """The subject of a gap about an alert; there is room for its start."""
+    return bounded(
+        f"{cluster} {orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS).decode()}", LONGEST_SUBJECT - 30
+    )
+
+
 def _storable(value: Any) -> Any:
     """Without NUL, which PostgreSQL's text and jsonb refuse, and which a label may hold."""
     if isinstance(value, str):

@@ -30,6 +30,12 @@ class AlertsAuditConfig(AppConfig):
         post_migrate.connect(ensure_groups, sender=self)
         post_migrate.connect(ensure_default_source, sender=self)
 
+    def dashboard(self, request: Any) -> Any:
+        """See fintech/dashboard.py."""
+        from alerts_audit.admin.dashboard import alerts_now
+
+        return alerts_now(request)
+
     def worker_jobs(self, worker: Any) -> Any:
         """See fintech/jobs.py."""
         from alerts_audit.worker import jobs

@@ -328,7 +328,7 @@ UNFOLD = {
     "SITE_SYMBOL": "account_balance",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("payments/icon.svg")}],
     "STYLES": [lambda request: static("payments/admin.css"), lambda request: static("alerts_audit/admin.css")],
-    "DASHBOARD_CALLBACK": "payments.admin.dashboard.add_payments",
+    "DASHBOARD_CALLBACK": "fintech.dashboard.add_sections",
     "SIDEBAR": {
         "show_search": False,
         "navigation": [

@@ -16,6 +16,12 @@ class PaymentsConfig(AppConfig):
 
         post_migrate.connect(ensure_groups, sender=self)
 
+    def dashboard(self, request: Any) -> Any:
+        """See fintech/dashboard.py."""
+        from payments.admin.dashboard import payments_now
+
+        return payments_now(request)
+
     def worker_jobs(self, worker: Any) -> Any:
         """See fintech/jobs.py."""
         from payments.worker import jobs

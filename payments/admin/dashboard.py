@@ -13,14 +13,14 @@ from payments.models import Transaction
 NEWEST = 10
 
 
-def add_payments(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Unfold's hook: the context of the first page."""
+def payments_now(request: HttpRequest) -> dict[str, Any] | None:
+    """The section's template and its context; None for those who may not look."""
     if not request.user.has_perm("payments.view_transaction"):
-        return context
+        return None
     number, oldest = unresolved()
     payments = Transaction.objects.select_related("merchant").order_by("-pk")[:NEWEST]
     return {
-        **context,
+        "template": "payments/newest.html",
         "unresolved": number,
         "unresolved_oldest": round(oldest),
         "payments": [

@@ -424,5 +424,5 @@ def test_the_first_page_shows_what_is_in_hand(root, merchant):
 
     assert str(payment.pk) in page
     assert "not settled" in page
-    assert len(queries) <= 5
+    assert len(queries) <= 10
     assert str(payment.pk) not in sign_in("view_refund").get("/admin/").text

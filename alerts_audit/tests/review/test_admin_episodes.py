@@ -348,6 +348,19 @@ def test_statistics_have_a_page(client):
         assert "Mean to acknowledge" in client.get(f"{LIST}statistics/?days={days}").text
 
 
+def test_the_first_page_says_what_is_to_be_done(client, person):
+    identity = make_identity(name())
+    episode = make_episode(identity, state="firing")
+    page = client.get("/admin/").text
+
+    assert "of them critical" in page
+    assert "nobody has acknowledged" in page
+    assert "No alert is known to be missing." in page or "open gap" in page
+    acknowledge(episode_key=episode.key, author=person)
+    assert client.get("/admin/").status_code == 200
+    assert "alerts-now" not in sign_in(make_user()).get("/admin/").text
+
+
 def test_a_delivery_that_is_looked_at_or_downloaded_is_recorded(client, person):
     delivery = Delivery.objects.create(source="alertmanager", body=b"{}", size=2, sha256=b"x" * 32)
     client.get(f"/admin/alerts_audit/delivery/{delivery.pk}/change/")

@@ -122,14 +122,15 @@ def decode(body: bytes, repairs: set[str]) -> Webhook:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
             pass
     try:
-        content = json.loads(body)
+        return Repairer(repairs).webhook(json.loads(body))
+    except Unreadable:
+        raise
     except UnicodeDecodeError:
         raise Unreadable("it is not UTF-8") from None
     except RecursionError:
         raise Unreadable("it is nested too deeply") from None
     except ValueError:  # its message differs between versions of Python, and a rebuild must find the same
         raise Unreadable("it is not JSON") from None
-    return Repairer(repairs).webhook(content)
 
 
 def read_alert(alert: Alert, group_status: str, *, source: str, cluster: str, at: datetime, repairs: set[str]) -> Word:

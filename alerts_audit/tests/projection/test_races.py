@@ -2,6 +2,7 @@
 
 import os
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -9,10 +10,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from django.db import connections
 
 from alerts_audit.models import Envelope, Input, Pending
 from alerts_audit.tests.projection.trail import Trail, urls
-from fintech.testing import IN_FULL, Program, wait_until
+from alerts_audit.tests.seal.trails import on_database
+from fintech.postgres import EmbeddedPostgres
+from fintech.testing import BASE_DIR, IN_FULL, Program, wait_until
 
 # Projects without a pause, as several processes of the platform may.
 PROJECTOR = """
@@ -86,3 +90,30 @@ def test_projectors_that_are_killed_leave_nothing_out_and_use_nothing_twice(stor
 
     assert everything_is_projected()
     assert Envelope.objects.count() == Input.objects.filter(kind="delivery").count() == told * 44
+
+
+def test_a_power_cut_takes_back_no_delivery(open_tmp, tmp_path, django_db_blocker):
+    server = EmbeddedPostgres(open_tmp / "postgres")
+    server.start()
+    try:
+        server.ensure_database("fintech")
+        command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+        subprocess.run(command, cwd=BASE_DIR, env={**os.environ, **server.urls("fintech")}, check=True)
+        with django_db_blocker.unblock(), on_database(server.urls("fintech"), tmp_path):
+            story = Trail("fintech")
+            story.add_sources()
+            for _ in range(3):
+                tell(story, 20)
+                story.project()
+                story.projector.disconnect()
+                server.stop("immediate")  # as after a power cut: only what is in the log on disk comes back
+                server.start()
+                connections.close_all()
+            story.project()
+
+            assert Envelope.objects.count() == Input.objects.filter(kind="delivery").count() == 3 * 22
+            assert story.inputs_are_dense()
+            assert story.differences() == []
+            story.projector.disconnect()
+    finally:
+        server.stop("immediate")

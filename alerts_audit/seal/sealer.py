@@ -192,14 +192,14 @@ class Run:
 
 
 def unsealed(kind: Kind, *, above: int, limit: int) -> list[tuple[Any, ...]]:
-    """Rows without a leaf, by their key."""
+    """Rows without a leaf, by their key. Both sides begin at `above`, so that old ones are never read."""
     if limit == 0:
         return []
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {kind.select} FROM {kind.table} AS evidence WHERE {kind.key} > %(above)s"  # noqa: S608
             f" AND NOT EXISTS (SELECT 1 FROM {Leaf._meta.db_table} AS leaf"
-            f" WHERE leaf.kind = %(kind)s AND leaf.ref = evidence.{kind.key})"
+            f" WHERE leaf.kind = %(kind)s AND leaf.ref = evidence.{kind.key} AND leaf.ref > %(above)s)"
             f" ORDER BY {kind.key} LIMIT %(limit)s",
             {"kind": kind.name, "above": above, "limit": limit},
         )

@@ -3,6 +3,7 @@
 from django.conf import settings
 from prometheus_client import REGISTRY
 
+from alerts_audit import metrics
 from alerts_audit.completeness import telegram
 from alerts_audit.completeness.compare import Comparison
 from alerts_audit.completeness.heartbeat import Heartbeats
@@ -15,6 +16,8 @@ from fintech.jobs import Job, Worker
 
 
 def jobs(worker: Worker) -> list[Job]:
+    for counter in (metrics.DELIVERIES, metrics.ALERTS):
+        REGISTRY.unregister(counter)  # the web's alone: here they would be a second, empty series
     comparison, heartbeats = Comparison(), Heartbeats()
     trail = TrailCollector(worker.leader, heartbeats.ages)
     REGISTRY.register(trail)

@@ -97,8 +97,8 @@ def unsealed(kind: Any, above: int) -> int:
         cursor.execute(
             f"SELECT count(*) FROM (SELECT FROM {kind.table} AS evidence WHERE {kind.key} > %s"  # noqa: S608
             " AND NOT EXISTS (SELECT FROM alerts_audit_leaf AS leaf"
-            f" WHERE leaf.kind = %s AND leaf.ref = evidence.{kind.key}) LIMIT {MOST}) AS bounded",
-            [above, kind.name],
+            f" WHERE leaf.kind = %s AND leaf.ref = evidence.{kind.key} AND leaf.ref > %s) LIMIT {MOST}) AS bounded",
+            [above, kind.name, above],
         )
         return cursor.fetchone()[0]
 

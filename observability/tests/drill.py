@@ -26,7 +26,7 @@ from fintech.testing import answers, free_port, running, wait_until
 from loadtests import traffic
 from loadtests.tests.simulator import Simulator
 from observability.render import alertmanager_command, prometheus_command, render
-from observability.tests.lab import EXPORTERS, FAST, ask, start_exporter
+from observability.tests.lab import EXPORTERS, ask, start_exporter
 from payments.tests.own_platform import OwnPlatform, own_platform
 
 # A minute becomes three seconds, and `[5m]` becomes 15.
@@ -151,7 +151,8 @@ def began(alert: dict[str, Any]) -> float:
 def running_drill(directory: Path) -> Iterator[Drill]:
     prometheus, alertmanager, address = free_port(), free_port(), "127.0.0.1:{}".format
     with ExitStack() as stack:
-        own = stack.enter_context(own_platform(directory, postgres=FAST, workers=2, env=QUICK))
+        # As durable as in production: what a stopped database forgets would be a difference to the gateway's books.
+        own = stack.enter_context(own_platform(directory, postgres={}, workers=2, env=QUICK))
         database = own.server.url("postgres", "fintech")
         # The machine's own disks and memory are not what is drilled.
         wanted = [job for job in EXPORTERS if job != "node"]

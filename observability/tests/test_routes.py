@@ -157,6 +157,8 @@ INHIBITION: list[
             ("AuditSealStale", {}),
             ("MetricMissing", {"metric": "kpi_drift"}),
             ("DatabaseConnectionsHigh", {"instance": "db"}),
+            ("ExporterDown", {"instance": "db", "job": "postgres"}),
+            ("TargetFlapping", {"instance": "db", "job": "postgres"}),
         ],
         [
             ("DiskSpaceCritical", DISK),

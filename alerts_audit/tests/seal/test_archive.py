@@ -2,10 +2,15 @@
 
 import gzip
 import json
-from datetime import UTC, datetime
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
+import psycopg
 import pytest
+from django.core.management import CommandError, call_command
 
 from alerts_audit.models import Archive, Delivery, Gap, Input, Leaf, Observation, Review, View
 from alerts_audit.seal.archive import archive as steps
@@ -296,3 +301,59 @@ def test_a_changed_file_is_refused(archived: Trail, tmp_path, change, said):
 
     with pytest.raises(Invalid, match=said):
         check(changed, frontier=Frontier(), trust=trust)
+
+
+# --- The command ---------------------------------------------------------------------------------------------------
+
+
+def command(trail: Trail, *arguments: str) -> str:
+    out = StringIO()
+    with trail.used():
+        call_command("archive_audit", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_the_command_says_what_it_did_and_where_the_evidence_is_now(trail: Trail):
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+
+    assert "Would archive leaves 0 to 27" in command(trail, "--before", tomorrow.isoformat(), "--dry-run")
+    said = command(trail, "--before", tomorrow.isoformat(), "--by", "ann")
+
+    assert f"Archived leaves 0 to 27 in {files(trail)[0]}; " in said
+    assert trail.query("SELECT by FROM alerts_audit_archive") == [("ann",)]
+    assert trail.verify(archives=files(trail)).findings == []
+
+
+def test_the_command_says_that_there_is_nothing(trail: Trail):
+    assert command(trail, "--before", "2020-01-01") == "There is nothing to archive.\n"
+
+
+def test_the_command_says_why_it_does_nothing(trail: Trail):
+    trail.tamper("DELETE FROM alerts_audit_view WHERE id = 1")
+
+    with pytest.raises(CommandError, match="view 1"):
+        command(trail, "--before", "2100-01-01")
+
+
+def test_deliveries_are_stored_while_rows_are_dropped(trail: Trail):
+    """The longest wait is bounded: half a second of it is the lock's, the rest a busy machine's."""
+    longest, stop = [0.0], threading.Event()
+
+    def deliver() -> None:
+        with psycopg.connect(trail.server.url("app", trail.name), autocommit=True) as connection:
+            while not stop.is_set():
+                began = time.monotonic()
+                connection.execute(
+                    "INSERT INTO alerts_audit_delivery (source, body, sha256, size) VALUES ('s', '', sha256(''), 0)"
+                )
+                longest[0] = max(longest[0], time.monotonic() - began)
+
+    thread = threading.Thread(target=deliver)
+    thread.start()
+    try:
+        run(trail)
+    finally:
+        stop.set()
+        thread.join()
+
+    assert 0 < longest[0] < 3

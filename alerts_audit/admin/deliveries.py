@@ -78,6 +78,7 @@ class DeliveryAdmin(ProvableAdmin):
         "content_encoding",
         "size",
         "hash",
+        "seal",
         "request_id",
         "trace_id",
         "content",

@@ -69,6 +69,7 @@ class GapAdmin(ProvableAdmin):
                     "delivery",
                     "details_shown",
                     "outcome",
+                    "seal",
                 ]
             },
         )

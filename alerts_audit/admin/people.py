@@ -40,7 +40,7 @@ class ViewAdmin(RecordedAdmin):
 class ReviewAdmin(ProvableAdmin):
     list_display = ["said_at", "kind_shown", "author", "said", "episode"]
     list_display_links = ["said_at"]
-    fields = [("said_at", "author"), "kind_shown", "said", "episode"]
+    fields = [("said_at", "author"), "kind_shown", "said", "episode", "seal"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Review]:
         """With the episode that has the key now."""

@@ -5,13 +5,19 @@ from typing import Any
 import orjson
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from unfold.decorators import display
 
+from alerts_audit.admin.display import SEAL_COLOURS
+from alerts_audit.detail import seals_of_rows
+from alerts_audit.models import Leaf
 from alerts_audit.reviews.viewing import record_view
 from alerts_audit.seal.proofs import NoProof, prove
 from fintech.changelists import ReadOnlyAdmin
-from fintech.display import page_of
+from fintech.display import page_of, show_badge, show_time
 
 
 class RecordedAdmin(ReadOnlyAdmin):
@@ -41,6 +47,17 @@ class ProvableAdmin(RecordedAdmin):
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.download_proof)
         return [path("<int:pk>/proof", view, name=f"alerts_audit_{self.opts.model_name}_proof"), *super().get_urls()]
+
+    @display(description="Seal")
+    def seal(self, row: Model) -> str:
+        kind = str(self.opts.model_name)
+        sealed = seals_of_rows({Leaf.Kind(kind): [row.pk]})[kind, row.pk]
+        if sealed.checkpoint is None:
+            return "It waits for its seal." if sealed.leaf is None else f"leaf {sealed.leaf}"
+        address = reverse(f"admin:alerts_audit_{kind}_proof", args=[row.pk])
+        text = '{} leaf {}, sealed at {} UTC; <a class="link" href="{}">inclusion proof</a>'
+        badge, at = show_badge("sealed", SEAL_COLOURS["sealed"]), show_time(sealed.checkpoint.at)
+        return format_html(text, badge, sealed.leaf, at, address)
 
     def download_proof(self, request: HttpRequest, pk: int) -> HttpResponse:
         """The inclusion proof, for the standalone verifier; a message if there is none."""

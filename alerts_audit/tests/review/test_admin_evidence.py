@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from alerts_audit.access import person_of
-from alerts_audit.models import AccessToken, Checkpoint, Delivery, Envelope, Gap, OpenGap, Verification, View
+from alerts_audit.models import AccessToken, Checkpoint, Delivery, Envelope, Gap, Leaf, OpenGap, Verification, View
 from alerts_audit.reviews.services import link_incident
 from alerts_audit.tests.review.people import NOON, make_episode, make_user, sign_in
 from fintech.problems import Problem
@@ -98,6 +98,19 @@ def test_what_is_not_sealed_has_no_proof_but_a_reason(client):
     page = client.get(f"{ADMIN}delivery/{delivery.pk}/proof", follow=True).text
 
     assert "is not sealed yet" in page
+
+
+def test_each_row_of_the_log_says_whether_it_is_sealed(client):
+    delivery = Delivery.objects.create(source="alertmanager", body=b"{}", size=2, sha256=b"x" * 32)
+    page = f"{ADMIN}delivery/{delivery.pk}/change/"
+    assert "It waits for its seal." in client.get(page).text
+
+    Leaf.objects.create(number=10**15, kind="delivery", ref=delivery.pk, hash=b"h" * 32)
+    Checkpoint.objects.create(
+        size=10**15 + 1, root=b"r" * 32, at=timezone.now(), key_id="abcd", note="note", frontier=[]
+    )
+    assert f"leaf {10**15}, sealed at" in client.get(page).text
+    assert f"{ADMIN}delivery/{delivery.pk}/proof" in client.get(page).text
 
 
 @pytest.mark.parametrize("subject", ["delivery", "review", "gap"])

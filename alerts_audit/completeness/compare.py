@@ -155,7 +155,7 @@ class Comparison:
         if sighting.seen_by == Observation.Kind.ALERTMANAGER:
             return False
         held = [self._alertmanager[watched.name] for watched in members if watched.name in self._alertmanager]
-        return any(sightings.knew(sighting.labels, sighting.first - SKEW) for sightings in held)
+        return any(sightings.knew(sighting.labels, sighting.first - SKEW, exact=sighting.exact) for sightings in held)
 
 
 def in_hand(overdue: list[Sighting]) -> list[Sighting]:

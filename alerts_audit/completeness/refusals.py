@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from alerts_audit.completeness import gaps
 from alerts_audit.completeness.clients import PollError, Prometheus, fetch
 from alerts_audit.completeness.observe import Watched, counted, keep, watched_sources
-from alerts_audit.models import Delivery, Gap, Observation, Poll
+from alerts_audit.models import Delivery, Gap, Observation, Poll, Source
 
 DOOR = "POST /alert"
 # Among this many newest deliveries must be one of a source that delivers again.
@@ -48,9 +48,8 @@ def note_failed(watched: Watched, failed: Mapping[str, float]) -> None:
     before = Poll.objects.filter(source=watched.name, kind=kind).first()
     new = rises(before.state["failed"], failed) if before else {}
     with atomic():
-        since = quiet_since(before, now, bool(new))
-        state = {"failed": failed, "rose_at": since.isoformat()}
-        observation = keep(watched, kind, {"failed": failed}, until=now, state=state)
+        last = last_rise(before, now, bool(new))
+        observation = keep(watched, kind, {"failed": failed}, until=now, state={"failed": failed, **last})
         if new:
             assert before is not None
             gaps.open_gap(
@@ -61,11 +60,11 @@ def note_failed(watched: Watched, failed: Mapping[str, float]) -> None:
                 details={"cluster": watched.cluster, "failed": new},
                 observation_id=observation.pk,
             )
-        elif is_quiet(since, now) and delivers_again(watched, since):
+        elif is_quiet(last, now) and delivers_again(watched, moment(last["rose_after"])):
             gaps.close_gap(
                 reason=Gap.Reason.NOTIFICATIONS,
                 subject=watched.name,
-                until=since,
+                until=moment(last["rose_before"]),
                 details={"failed": failed},
                 observation_id=observation.pk,
             )
@@ -79,14 +78,15 @@ def count_refused() -> None:
     before = Poll.objects.filter(source="", kind=kind).first()
     new = rises(before.state["failed"], refused) if before else {}
     with atomic():
-        since = quiet_since(before, now, bool(new))
-        state = {"failed": refused, "rose_at": since.isoformat()}
-        Poll.objects.update_or_create(source="", kind=kind, defaults={"until": now, "state": state})
+        last = last_rise(before, now, bool(new))
+        Poll.objects.update_or_create(
+            source="", kind=kind, defaults={"until": now, "state": {"failed": refused, **last}}
+        )
         if new:
             assert before is not None
             gaps.open_gap(reason=kind, subject=DOOR, since=before.until, details=new)
-        elif is_quiet(since, now):
-            gaps.close_gap(reason=kind, subject=DOOR, until=since, details=refused)
+        elif is_quiet(last, now):
+            gaps.close_gap(reason=kind, subject=DOOR, until=moment(last["rose_before"]), details=refused)
 
 
 def refused_at_the_door(text: str) -> float:
@@ -104,17 +104,25 @@ def rises(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, fl
     return {name: change for name, change in changes.items() if change > 0}
 
 
-def quiet_since(before: Poll | None, now: datetime, rose: bool) -> datetime:
-    """When the counters last rose, as far as we know."""
-    if rose or before is None:
-        return now
-    return datetime.fromisoformat(before.state["rose_at"])
+def last_rise(before: Poll | None, now: datetime, rose: bool) -> dict[str, str]:
+    """Between which times the counters last rose, as far as we know."""
+    if before is None:
+        return {"rose_after": now.isoformat(), "rose_before": now.isoformat()}
+    if rose:
+        return {"rose_after": before.until.isoformat(), "rose_before": now.isoformat()}
+    return {name: before.state[name] for name in ("rose_after", "rose_before")}
 
 
-def is_quiet(since: datetime, now: datetime) -> bool:
-    return now - since >= timedelta(seconds=settings.ALERT_QUIET_SECONDS)
+def is_quiet(last: Mapping[str, str], now: datetime) -> bool:
+    return now - moment(last["rose_before"]) >= timedelta(seconds=settings.ALERT_QUIET_SECONDS)
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def delivers_again(watched: Watched, since: datetime) -> bool:
+    """Whether it or one of its peers does: they send an alert once between them."""
+    peers = {watched.name, *Source.objects.filter(cluster=watched.cluster).values_list("name", flat=True)}
     newest = Delivery.objects.order_by("-pk").values_list("source", "received_at")[:RECENT]
-    return any(source == watched.name and received_at > since for source, received_at in newest)
+    return any(source in peers and received_at > since for source, received_at in newest)

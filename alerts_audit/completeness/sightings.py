@@ -84,11 +84,11 @@ class AlertmanagerSightings(Sightings):
         for key in self._present.keys() - present:
             self._end(key)
 
-    def knew(self, labels: Mapping[str, str], since: datetime) -> bool:
-        """Whether Alertmanager had an alert with at least these labels at that time or later."""
-        exact = self._known.get(key_of(labels))
-        if exact is not None:
-            return exact[1] >= since
+    def knew(self, labels: Mapping[str, str], since: datetime, *, exact: bool = False) -> bool:
+        """Whether Alertmanager had an alert with these labels, or with more, at that time or later."""
+        same = self._known.get(key_of(labels))
+        if same is not None or exact:
+            return same is not None and same[1] >= since
         wanted = labels.items()
         return any(at >= since and wanted <= other.items() for other, at in self._known.values())
 

@@ -92,6 +92,15 @@ def test_it_closes_when_deliveries_arrive_again(watched, quiet_at_once):
     assert closing.details == {"failed": {"webhook": 1}}
 
 
+def test_a_delivery_that_came_before_we_noticed_the_failure_counts(watched, quiet_at_once):
+    note_failed(watched, {"webhook": 0})
+    record_delivery(source=watched.name, body=alertmanager_body("A"))
+    note_failed(watched, {"webhook": 1})  # it had failed, and was tried again, since we last asked
+    note_failed(watched, {"webhook": 1})
+
+    assert len(gaps_of(watched)) == 2
+
+
 def test_numbers_that_stay_the_same_add_no_row(watched):
     for _ in range(5):
         note_failed(watched, {"webhook": 0})

@@ -102,6 +102,8 @@ def test_it_is_known_by_a_part_of_its_labels_from_when_it_was_last_seen():
     polls = Polls((0, [alert(state="suppressed")]), (15, []))
 
     assert polls.knew({"alertname": "A"}, at(0))
+    assert not polls.knew({"alertname": "A"}, at(0), exact=True)
+    assert polls.knew(LABELS, at(0), exact=True)
     assert polls.knew(LABELS, at(-5))
     assert not polls.knew(LABELS, at(1))
     assert not polls.knew({"alertname": "B"}, at(0))

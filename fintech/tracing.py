@@ -10,6 +10,7 @@ Attributes say what happened, never to whom: no card, no customer, no amount, no
 Sources: W3C Trace Context (`traceparent`; `traceresponse` of its second level), OpenTelemetry's semantic conventions.
 """
 
+import logging
 import random
 import re
 import time
@@ -35,7 +36,7 @@ EXAMPLE = "http://127.0.0.1:4318"
 Attributes = Mapping[str, str | float | bool]
 NO_ATTRIBUTES: Attributes = MappingProxyType({})
 # Of a step that waits for the database.
-DATABASE: Attributes = {"db.system.name": "postgresql", "db.namespace": "fintech"}
+DATABASE: Attributes = {"db.system.name": "postgresql", "db.namespace": "fintech", "peer.service": "postgresql"}
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-([0-9a-f]{2})")
 
@@ -212,6 +213,8 @@ class Exporter:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+        # What fails for good is told, not each attempt: while the collector is away there is one every few seconds.
+        logging.getLogger("opentelemetry").setLevel(logging.ERROR)
         self.ratio = options.ratio
         self.slow_nanoseconds = options.slow_seconds * 1e9
         self._resource = Resource.create({"service.name": service, "service.namespace": "fintech"})

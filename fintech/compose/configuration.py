@@ -10,12 +10,10 @@ from collections.abc import Set
 from pathlib import Path
 
 from fintech import env
-from fintech.secret_files import read_secret
 from observability import render
 
 SOURCE = Path(render.__file__).parent
 TARGET = Path("/configuration")
-ALERTMANAGER_SECRETS = Path("/run/alertmanager")
 # Where Alertmanager itself finds the token.
 BOT_TOKEN_FILE = "/run/secrets/telegram_bot_token"  # noqa: S105 - a path
 
@@ -24,10 +22,10 @@ FOLDERS = ("prometheus", "alertmanager", "grafana", "loki", "tempo", "alloy", "b
 OPTIONAL_JOBS = {"traces": ("tempo",), "containers": ("cadvisor",)}
 
 
-def read_telegram(secrets: Path) -> render.Telegram | None:
-    """None where no bot was given."""
-    token, chat = (read_secret(secrets / name) for name in ("telegram_bot_token", "telegram_chat_id"))
-    return render.Telegram(chat_id=int(chat), bot_token_file=BOT_TOKEN_FILE) if token and chat else None
+def read_telegram() -> render.Telegram | None:
+    """None where no bot was given. The token itself is Alertmanager's alone to read."""
+    chat = env.text("AM_TELEGRAM_CHAT_ID", "")
+    return render.Telegram(chat_id=int(chat), bot_token_file=BOT_TOKEN_FILE) if chat else None
 
 
 def contents(profiles: Set[str], telegram: render.Telegram | None) -> dict[Path, bytes]:
@@ -68,7 +66,7 @@ def main() -> None:
     os.umask(0o022)
     try:
         profiles = set(env.words("COMPOSE_PROFILES", ""))
-        write(TARGET, contents(profiles, read_telegram(ALERTMANAGER_SECRETS)))
+        write(TARGET, contents(profiles, read_telegram()))
     except (OSError, env.SettingError) as error:
         sys.exit(f"error: the configuration cannot be written: {error}")
     sys.stdout.write("The configuration of the monitoring is ready.\n")

@@ -69,13 +69,14 @@ CONSUMERS = (
     Consumer("app", OURS, ("django_secret_key", "database_url", "gateway_token", "metrics_token", "alert_token")),
     Consumer("worker", OURS, ("django_secret_key", "database_url", "gateway_token", *TELEGRAM)),
     Consumer("gateway", OURS, ("gateway_token", "gateway_control_token")),
+    Consumer("configuration", OURS, ("telegram_chat_id",)),
     Consumer("alertmanager", NOBODY, ("alert_token", *TELEGRAM)),
     Consumer("grafana", GRAFANA, ("grafana_admin_password",)),
     Consumer("postgres-exporter", NOBODY, ("monitor_password",)),
 )
 # `migrate` writes the administrator's password and the API key to the first, and the load's copy to the second; the
-# worker makes the key that signs the alert trail, when the trail begins.
-WRITERS = (Writer("accounts", OURS), Writer("loadgen", OURS), Writer("configuration", OURS), Writer("audit", OURS))
+# worker makes the key that signs the alert trail, when the trail begins; `etc` is what `configuration` writes.
+WRITERS = (Writer("accounts", OURS), Writer("loadgen", OURS), Writer("audit", OURS), Writer("etc", OURS))
 
 
 def read_telegram() -> dict[str, str]:

@@ -53,24 +53,22 @@ def test_each_folder_is_there():
     assert {path.partition("/")[0] for path in files()} == set(configuration.FOLDERS)
 
 
-def test_without_a_bot_nobody_is_told_by_telegram(tmp_path):
-    write_secret(tmp_path / "telegram_bot_token", "")
+def test_without_a_bot_nobody_is_told_by_telegram(monkeypatch, tmp_path):
     write_secret(tmp_path / "telegram_chat_id", "")
+    monkeypatch.setenv("AM_TELEGRAM_CHAT_ID_FILE", str(tmp_path / "telegram_chat_id"))
 
-    assert configuration.read_telegram(tmp_path) is None
+    assert configuration.read_telegram() is None
     assert b"telegram_configs" not in files()[str(ALERTMANAGER)]
 
 
-def test_with_a_bot_people_are_told_and_its_token_stays_in_its_file(tmp_path):
-    write_secret(tmp_path / "telegram_bot_token", "123:secret")
-    write_secret(tmp_path / "telegram_chat_id", "-100123")
+def test_with_a_bot_people_are_told_and_its_token_stays_in_its_file(monkeypatch):
+    monkeypatch.setenv("AM_TELEGRAM_CHAT_ID", "-100123")
 
-    content = files(telegram=configuration.read_telegram(tmp_path))[str(ALERTMANAGER)]
+    content = files(telegram=configuration.read_telegram())[str(ALERTMANAGER)]
 
     receivers = {receiver["name"]: receiver for receiver in yaml.safe_load(content)["receivers"]}
     [telegram] = receivers["page"]["telegram_configs"]
     assert (telegram["chat_id"], telegram["bot_token_file"]) == (-100123, "/run/secrets/telegram_bot_token")
-    assert b"123:secret" not in content
 
 
 def test_everyone_may_read_and_what_is_gone_goes(tmp_path):

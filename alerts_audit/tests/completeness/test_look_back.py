@@ -1,0 +1,140 @@
+"""Prometheus's memory: asked in steps from where the last answer ended, and compared by the labels that can be told."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.conf import settings
+
+from alerts_audit.completeness.clients import PollError
+from alerts_audit.completeness.compare import Comparison
+from alerts_audit.completeness.observe import Watched, ask_prometheus
+from alerts_audit.models import Gap, Observation, Poll, Source
+from alerts_audit.projection import project_pending
+from alerts_audit.services import record_delivery
+from alerts_audit.tests.completeness.servers import FakeServer, fake_server
+from alerts_audit.tests.payloads import alertmanager_body
+
+RELABELLED = "alerting: {alert_relabel_configs: [{action: replace, target_label: region, replacement: x}]}"
+KIND = Observation.Kind.PROMETHEUS
+
+
+class Memory:
+    """A source whose Prometheus saw these alerts fire just now."""
+
+    def __init__(self, server: FakeServer) -> None:
+        self.name = f"memory-{secrets.token_hex(4)}"
+        self.server, self.configuration, self.firing = server, "", list[dict[str, str]]()
+        server.answer = self.answer
+        self.watched = Watched(self.name, self.name, None, server.url)
+        Source.objects.create(name=self.name, cluster=self.name, prometheus_url=server.url)
+
+    def answer(self, path: str) -> tuple[int, Any]:
+        if path == "/api/v1/status/config":
+            return 200, {"data": {"yaml": self.configuration}}
+        samples = [[time.time() - 1, "1"], [time.time(), "1"]]
+        return 200, {"data": {"result": [{"metric": labels, "values": samples} for labels in self.firing]}}
+
+    def away_for(self, **period: float) -> datetime:
+        """When it was last asked."""
+        until = datetime.now(UTC) - timedelta(**period)
+        Poll.objects.update_or_create(source=self.name, kind=KIND, defaults={"until": until})
+        return until
+
+    def ranges(self) -> list[tuple[float, float]]:
+        """Begin and end of what was asked, in seconds since 1970."""
+        found = []
+        for asked in self.server.asked:
+            if "query" in (query := parse_qs(urlsplit(asked.path).query)) and "ALERTS" in query["query"][0]:
+                end = float(query["time"][0])
+                found.append((end - float(query["query"][0].partition("[")[2].removesuffix("s]")), end))
+        return found
+
+    def missed(self) -> list[dict[str, str] | None]:
+        return [gap.labels for gap in Gap.objects.open().filter(source=self.name, reason="outage").order_by("pk")]
+
+
+@pytest.fixture
+def memory(monkeypatch) -> Iterator[Memory]:
+    monkeypatch.setattr(settings, "ALERT_GRACE_SECONDS", 0)
+    with fake_server(lambda path: (200, {})) as server:
+        yield (found := Memory(server))
+    Source.objects.filter(name=found.name).update(is_active=False)
+
+
+def test_the_first_question_is_about_now(memory):
+    ask_prometheus(memory.watched)
+
+    [(begin, end)] = memory.ranges()
+    assert end == pytest.approx(time.time(), abs=5)
+    assert end - begin == pytest.approx(60, abs=1)  # the overlap
+
+
+def test_the_next_one_goes_on_from_there_with_an_overlap(memory):
+    until = memory.away_for(seconds=15)
+    ask_prometheus(memory.watched)
+
+    [(begin, _)] = memory.ranges()
+    assert begin == pytest.approx(until.timestamp() - 60, abs=2)
+
+
+def test_a_long_absence_is_made_up_for_in_steps_without_a_hole(memory):
+    until = memory.away_for(minutes=35)
+    ask_prometheus(memory.watched)
+
+    ranges = memory.ranges()
+    assert len(ranges) == 4
+    assert ranges[0][0] == pytest.approx(until.timestamp() - 60, abs=2)
+    assert all(begin <= end for (begin, _), (_, end) in zip(ranges[1:], ranges[:-1], strict=True))
+
+
+def test_nobody_looks_back_further_than_a_day(memory):
+    memory.away_for(days=30)
+    ask_prometheus(memory.watched)
+
+    assert memory.ranges()[0][0] == pytest.approx(time.time() - 86_400 - 60, abs=10)
+
+
+def test_what_it_did_not_answer_is_asked_again(memory):
+    until = memory.away_for(minutes=5)
+    memory.server.answer = lambda path: (503, b"")
+    with pytest.raises(PollError):
+        ask_prometheus(memory.watched)
+
+    assert Poll.objects.get(source=memory.name, kind=KIND).until == until
+
+
+def test_labels_that_cannot_all_be_told_are_found_in_an_alert_that_has_more(memory):
+    memory.configuration = RELABELLED
+    known, unknown = f"Known{secrets.token_hex(4)}", f"Unknown{secrets.token_hex(4)}"
+    record_delivery(source=memory.name, body=alertmanager_body(known))  # it has a severity as well
+    project_pending()
+    memory.firing = [{"alertname": known}, {"alertname": unknown}]
+
+    Comparison().turn()
+
+    assert memory.missed() == [{"alertname": unknown}]
+
+
+def test_labels_that_are_all_there_must_be_the_same(memory):
+    name = f"Known{secrets.token_hex(4)}"
+    record_delivery(source=memory.name, body=alertmanager_body(name))
+    project_pending()
+    memory.firing = [{"alertname": name}, {"alertname": name, "severity": "critical"}]
+
+    Comparison().turn()
+
+    assert memory.missed() == [{"alertname": name}]
+
+
+def test_peers_that_share_a_prometheus_miss_an_alert_once(memory):
+    Source.objects.create(name=f"{memory.name}-b", cluster=memory.name, prometheus_url=memory.server.url)
+    memory.firing = [{"alertname": f"Shared{secrets.token_hex(4)}"}]
+    Comparison().turn()
+    Source.objects.filter(cluster=memory.name).update(is_active=False)
+
+    assert Gap.objects.filter(details__cluster=memory.name).count() == 1

@@ -136,6 +136,14 @@ class Trail:
         assert row is not None
         return row[0]
 
+    def settle(self) -> int:
+        """A worker that starts may seal what the turn before left. How many are sealed, once that is done."""
+        before = -1
+        while (sealed := self.sealed()) != before:
+            before = sealed
+            time.sleep(3)
+        return sealed
+
     def rest(self) -> None:
         """Nothing of the round before is left to be projected."""
         pending = "SELECT count(*) FROM alerts_audit_pending"
@@ -206,7 +214,7 @@ class Bench:
             return head_of(content) + content
 
         with running_worker(self.world, seal_seconds):
-            before = self.trail.sealed()
+            before = self.trail.settle()
             result = run_load(self.world.ports["ours"], make, clients=8, seconds=self.seconds)
             sealed = self.trail.sealed() - before
         assert not result.errors
@@ -224,7 +232,6 @@ def running_worker(world: World, seal_seconds: int) -> Iterator[None]:
     program = Program([PYTHON, "manage.py", "worker"], log=world.directory / "worker.log", env=env)
     program.start(ready=lambda: answers(port, "/metrics"))
     try:
-        time.sleep(2)  # its first turn of every job is not what is measured
         yield
     finally:
         program.stop()

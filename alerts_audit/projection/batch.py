@@ -52,7 +52,7 @@ class Record(msgspec.Struct, gc=False):
 
 
 class Opening(msgspec.Struct, gc=False):
-    """What an episode keeps of its first delivery. One that an observation opened again has none of it."""
+    """What an episode keeps of its first delivery; one that an observation opened again has that of the one before."""
 
     input: int
     summary: str = ""
@@ -180,8 +180,6 @@ class Batch:
 
     def change(self, cause: Cause, record: Record | None, step: machine.Step, word: Word | None) -> None:
         assert record is not None, "only a new episode comes out of nothing"
-        if word is None and step.episode == record.episode:
-            return
         record.episode = step.episode
         tells_of_it = word is not None and step.to_state != machine.SUPERSEDED
         if tells_of_it and record.last_input != cause.number:  # once, though it may be twice in one delivery

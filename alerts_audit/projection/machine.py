@@ -277,6 +277,7 @@ def see(latest: Episode, seen: Seen) -> list[Step]:
 
 
 def see_open(latest: Episode, seen: Seen) -> list[Step]:
+    """What is as it was changes nothing: thousands may fire for days, and be seen again whenever another one begins."""
     memory = latest.memory
     if not seen.known:
         if seen.at <= latest.last_seen_at or seen.source in memory.absent:
@@ -289,7 +290,7 @@ def see_open(latest: Episode, seen: Seen) -> list[Step]:
         others = without(memory.suppressed, seen.source)
         suppressed = {**others, seen.source: seen.suppressed_by} if seen.suppressed_by else others
         memory = replace(memory, suppressed=suppressed)
-    return [Step(replace(latest, memory=memory, last_seen_at=clock(latest, seen.at)))]
+    return [] if memory is latest.memory else [Step(replace(latest, memory=memory))]
 
 
 # --- What time does ------------------------------------------------------------------------------------------

@@ -40,6 +40,10 @@ FROM alerts_audit_episode AS episode JOIN alerts_audit_identity AS identity ON i
 WHERE episode.state = 'firing'
 """  # noqa: S608 - columns of our own
 OF_CLUSTER = " AND identity.cluster = %s"
+LATEST_TEXTS = """
+SELECT DISTINCT ON (identity_id) identity_id, summary, annotations, generator_url
+FROM alerts_audit_episode WHERE identity_id = ANY(%s) ORDER BY identity_id, id DESC
+"""
 QUIET_SINCE = " AND episode.last_seen_at <= %s"
 
 LAST_NUMBERS = """
@@ -102,6 +106,14 @@ def load_open(connection: Connection, batch: Batch, condition: str, *values: Any
         known = known_of(row)
         found.append((batch.known.setdefault(known.sha256, known), row[-1]))
     return found
+
+
+def inherit(connection: Connection, batch: Batch) -> None:
+    """For episodes that no delivery opened: the texts of the one before, which is stored."""
+    opened = {record.identity_id: record.opening for record in batch.changed.values() if record.opening is not None}
+    if opened:
+        for identity_id, *texts in connection.execute(LATEST_TEXTS, [list(opened)]):
+            opened[identity_id].summary, opened[identity_id].annotations, opened[identity_id].generator_url = texts
 
 
 def known_of(row: Sequence[Any]) -> Known:

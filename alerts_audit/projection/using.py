@@ -34,6 +34,7 @@ def use_observation(connection: Connection, batch: Batch, number: int, arrival: 
     nothing = machine.Seen(arrival.source, arrival.at, False)
     for known in list(batch.known.values()):
         batch.see(cause, known, seen.get(known.sha256, nothing))
+    tables.inherit(connection, batch)
 
 
 # --- Ticks -------------------------------------------------------------------------------------------------------

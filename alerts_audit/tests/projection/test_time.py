@@ -1,5 +1,7 @@
 """What is seen at Alertmanager, and what is heard of no more."""
 
+from datetime import timedelta
+
 import pytest
 from django.test import override_settings
 
@@ -228,6 +230,30 @@ def test_the_end_of_an_unknown_episode_may_be_told_late(trail):
     trail.project()
 
     assert trail.story() == [("resolved", 0.0, 540.0, ["firing", "unknown", "resolved"])]
+
+
+def test_an_episode_that_an_observation_opens_again_has_the_texts_of_the_one_before(trail):
+    trail.fires(0)
+    trail.ends(6)
+    trail.fires(6.2, peer="b")
+    trail.sees(7, "b", known=True)
+    trail.project()
+
+    first, second = trail.episodes()
+    assert (second.summary, second.annotations) == (first.summary, first.annotations)
+    assert (second.deliveries, second.opened_at) == (0, trail.zero + timedelta(minutes=7))
+    assert trail.differences() == []
+
+
+def test_seeing_it_again_and_again_writes_nothing(trail):
+    trail.fires(0)
+    trail.project()
+    before = trail.episodes()[0]
+    trail.sees(1, known=True)
+    trail.sees(2, known=True)
+    trail.project()
+
+    assert trail.episodes()[0].last_input == before.last_input
 
 
 def test_an_observation_of_another_kind_changes_nothing(trail):

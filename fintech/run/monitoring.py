@@ -5,11 +5,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from fintech import env
 from fintech.run.checks import is_free
 from fintech.run.layout import BASE_DIR, Layout
 from fintech.run.programs import Program
 from fintech.secret_files import write_secret
-from observability.render import alertmanager_command, prometheus_command, render
+from observability.render import Telegram, alertmanager_command, prometheus_command, render
 
 # In order of start; the names are those of `Ports`.
 NAMES = ("node_exporter", "blackbox_exporter", "alertmanager", "prometheus")
@@ -75,7 +76,18 @@ def write_configuration(layout: Layout, environment: Mapping[str, str], commands
         token_file=token_path,
         other_targets={job: f"127.0.0.1:{getattr(ports, name)}" for job, name in jobs.items() if name in commands},
         probes={"web": layout.url(ports.web, "/ready"), "gateway": layout.url(ports.gateway, "/health")},
+        telegram=read_telegram(),
     )
+
+
+def read_telegram() -> Telegram | None:
+    """Where Alertmanager tells people, if they have said where."""
+    token, chat = env.text("AM_TELEGRAM_BOT_TOKEN", ""), env.text("AM_TELEGRAM_CHAT_ID", "")
+    if not token or not chat:
+        return None
+    if not chat.removeprefix("-").isdigit():
+        raise env.SettingError("AM_TELEGRAM_CHAT_ID is wrong: use the chat's number, such as -1001234567890.")
+    return Telegram(chat_id=int(chat), bot_token=token, api_url=env.url("TELEGRAM_API_URL", "https://api.telegram.org"))
 
 
 def missing(layout: Layout, programs: list[Program]) -> str | None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from fintech.env import SettingError
 from fintech.run import RunError, checks
 from fintech.run.__main__ import Run
 from fintech.run.console import Console
@@ -116,6 +117,25 @@ def test_tools_that_are_not_installed_are_left_out(layout, monkeypatch):
 
     assert monitoring_programs(layout, {"ALERT_TOKEN": "given"}) == []
     assert read_secret(layout.secrets / "alert_token") == "given"
+
+
+def test_people_are_told_where_they_said_they_are(layout, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("AM_TELEGRAM_BOT_TOKEN", "123:abc")
+    monkeypatch.setenv("AM_TELEGRAM_CHAT_ID", "-1001")
+    monitoring_programs(layout, {"ALERT_TOKEN": "given"})
+
+    written = (layout.run / "observability" / "alertmanager.yml").read_text()
+    assert written.count("chat_id: -1001") == written.count('bot_token: "123:abc"') == 2
+
+
+def test_a_chat_that_is_no_number_stops_the_start(layout, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("AM_TELEGRAM_BOT_TOKEN", "123:abc")
+    monkeypatch.setenv("AM_TELEGRAM_CHAT_ID", "@shop")
+
+    with pytest.raises(SettingError, match="AM_TELEGRAM_CHAT_ID is wrong"):
+        monitoring_programs(layout, {"ALERT_TOKEN": "given"})
 
 
 def test_what_is_missing_is_said_with_the_way_to_get_it(layout, monkeypatch):

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import connection
 
-from alerts_audit.models import Checkpoint, Leaf
+from alerts_audit.models import Archive, Checkpoint, Leaf
 from alerts_audit.seal.archive import files
 from alerts_audit.seal.canonical import KINDS
 from alerts_audit.seal.merkle import Frontier, inclusion_proof, known_nodes
@@ -48,6 +48,10 @@ def _path(index: int, checkpoint: Checkpoint) -> list[bytes]:
     try:
         return inclusion_proof(index, checkpoint.size, known_nodes(frontier, hashes))
     except Invalid as error:
+        if Archive.objects.filter(end_leaf__gt=index).exists():
+            raise NoProof(
+                f"Leaf {index} was archived along with its neighbours: name its archive (--archive FILE)."
+            ) from None
         raise NoProof(f"The log is not whole ({error}): run verify_audit.") from None
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from django.db import ProgrammingError
+
 from alerts_audit.models import Archive, Leaf
 from alerts_audit.projection.rebuild import carried_state
 from alerts_audit.seal.anchor import CheckpointFile
 from alerts_audit.seal.archive import files
-from alerts_audit.seal.archive.drop import drop
+from alerts_audit.seal.archive.drop import LEAVES, change, drop
 from alerts_audit.seal.archive.ranges import Range, find_range
 from alerts_audit.seal.keys import public_keys
 from alerts_audit.seal.rotation import Trust
@@ -45,6 +47,7 @@ def archive(*, before: datetime, directory: Path, by: str, progress: Progress, d
     """
     with long_statements(), audit_lock(shared=False):
         if not dry_run:
+            _check_owner()
             _finish(directory, progress)
         gone = find_range(before)
         if gone is None:
@@ -67,6 +70,14 @@ def archive(*, before: datetime, directory: Path, by: str, progress: Progress, d
         )
         _finish_one(made, directory, progress)
         return Result(gone.first, gone.end, len(stays), made)
+
+
+def _check_owner() -> None:
+    """Before anything is written down: whether we shall be able to drop at all."""
+    try:
+        change([LEAVES], lambda cursor: None)
+    except ProgrammingError as error:
+        raise ArchiveError(f"DATABASE_OWNER_URL must lead to the owner of the schema: {error}") from None
 
 
 def _verify(gone: Range, progress: Progress) -> None:

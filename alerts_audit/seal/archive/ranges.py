@@ -11,6 +11,7 @@ from alerts_audit.models import Archive, Checkpoint, Gap, Input, Leaf
 from alerts_audit.seal.archive import files
 from alerts_audit.seal.canonical import KINDS, Kind
 from alerts_audit.seal.merkle import Frontier
+from alerts_audit.seal.standalone import Invalid
 from alerts_audit.seal.verify.checkpoints import in_pages
 from alerts_audit.seal.verify.leaves import body_groups, read_bodies, read_rows
 
@@ -144,5 +145,8 @@ def find_range(before: datetime) -> Range | None:
 
 
 def checkpoint_of(archive: Archive) -> Checkpoint:
-    """The one where the archive ends, and what is left begins."""
-    return Checkpoint.objects.filter(size=archive.end_leaf).order_by("id")[0]
+    """The one where the archive ends, and what is left begins. Raises Invalid if it is gone."""
+    found = Checkpoint.objects.filter(size=archive.end_leaf).order_by("id").first()
+    if found is None:
+        raise Invalid(f"the checkpoint at the end of {archive} is gone: run verify_audit")
+    return found

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 
 from alerts_audit.models import Archive, Delivery, Gap, Input, Leaf, Observation, Review, View
 from alerts_audit.seal.archive import archive as steps
@@ -226,6 +227,23 @@ def test_nothing_is_dropped_without_the_file(trail: Trail, monkeypatch):
         run(trail)
 
     assert trail.query("SELECT count(*) FROM alerts_audit_delivery") == [(6,)]
+
+
+def test_nothing_is_begun_by_who_is_not_the_owner(trail: Trail):
+    with trail.used():
+        connections["owner"] = connections["default"]
+        with pytest.raises(ArchiveError, match="must be owner of table"):
+            archive(before=datetime.now(UTC), directory=trail.directory, by="eve", progress=lambda *_: None)
+
+    assert trail.query("SELECT count(*) FROM alerts_audit_archive") == [(0,)]
+
+
+def test_nothing_goes_on_after_an_archive_whose_end_is_gone(trail: Trail):
+    run(trail)
+    trail.tamper("DELETE FROM alerts_audit_checkpoint WHERE size = 19")
+
+    with pytest.raises(Invalid, match="is gone: run verify_audit"):
+        run(trail, checkpoint=100)
 
 
 def test_nothing_is_dropped_without_a_signature(trail: Trail):

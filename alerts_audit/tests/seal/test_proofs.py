@@ -15,7 +15,8 @@ from alerts_audit.models import Delivery, Leaf
 from alerts_audit.seal import standalone
 from alerts_audit.seal.archive.archive import archive
 from alerts_audit.seal.canonical import KINDS
-from alerts_audit.seal.proofs import NoProof, prove
+from alerts_audit.seal.keys import public_keys
+from alerts_audit.seal.proofs import NoProof, prove, prove_from_archive
 from alerts_audit.seal.rotation import rotate
 from alerts_audit.seal.sealer import seal
 from alerts_audit.tests.payloads import alertmanager_body
@@ -221,3 +222,14 @@ def test_a_delivery_that_is_not_in_the_file_is_not_proven_from_it(trail: Trail, 
         done = archive(before=before, directory=tmp_path, by="ann", progress=lambda *_: None)
         with pytest.raises(CommandError, match="is not in"):
             call_command("prove_delivery", "6", archive=tmp_path / done.archive.file_name, stdout=StringIO())
+
+
+def test_a_row_that_an_archive_kept_is_proven_from_its_file(trail: Trail, tmp_path):
+    [(before,)] = trail.query("SELECT at FROM alerts_audit_checkpoint WHERE id = 3")
+    with trail.used():
+        done = archive(before=before, directory=tmp_path, by="ann", progress=lambda *_: None)
+        with pytest.raises(NoProof, match="name its archive"):
+            prove("review", 1)
+        found = prove_from_archive(tmp_path / done.archive.file_name, "review", 1)
+
+        assert standalone.Proof.parse(json.dumps(found)).check(public_keys())

@@ -4,6 +4,7 @@ import os
 import random
 import sys
 import time
+from functools import partial
 
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.tests.seal.trails import Trail, make_delivery
@@ -30,7 +31,7 @@ def test_a_worker_that_is_killed_again_and_again_seals_everything_once(new_trail
             with new_trail.used():
                 for _ in range(5):
                     make_delivery(alertmanager_body("Killed"))
-            wait_until(lambda seen=seen: count(new_trail, "checkpoint") > seen, 60, "it has sealed")
+            wait_until(partial(has_more_checkpoints, new_trail, seen), 60, "it has sealed")
             time.sleep(random.random())
             worker.kill()
         worker.start()
@@ -52,6 +53,10 @@ def test_a_worker_that_is_killed_again_and_again_seals_everything_once(new_trail
 
 def count(trail: Trail, table: str) -> int:
     return int(trail.query(f"SELECT count(*) FROM alerts_audit_{table}")[0][0])
+
+
+def has_more_checkpoints(trail: Trail, than: int) -> bool:
+    return count(trail, "checkpoint") > than
 
 
 def sealed_all(trail: Trail) -> bool:

@@ -76,6 +76,7 @@ secrets: ## How to read the passwords and keys that Compose made
 	@echo "Grafana, user admin:   docker compose exec grafana cat /run/secrets/grafana_admin_password"
 	@echo "metrics on port 5000:  docker compose exec app cat /run/secrets/metrics_token"
 	@echo "alert webhook:         docker compose exec app cat /run/secrets/alert_token"
+	@echo "alert trail's keys:    docker compose exec worker cat /var/lib/fintech/audit/public_keys (public; keep a copy elsewhere)"
 	@echo "gateway's faults:      docker compose exec gateway cat /run/secrets/gateway_control_token"
 
 clean: ## Remove caches and the virtual environment; data under var/ stays

@@ -1,9 +1,10 @@
 """Projecting at once in the web's processes, after a delivery is committed and answered.
 
-Payments do not feel it. A process has one thread for this, which sleeps on an event until a delivery comes; of all
-processes one works at a time, and the others give up after one question to the database. It uses a connection of its
-own, none of the pool's. What it does in Python comes to some 15 microseconds an alert, in between it waits for
-PostgreSQL and holds nothing. What fails here is left to the worker, which looks every second.
+It is cheap for the payments beside it. A process has one thread for this, which sleeps until a delivery comes; of all
+processes one works at a time, and the others give up after two questions to the database. It uses a connection of its
+own, none of the pool's. It needs some 30 microseconds of Python an alert, and a log line for each transition; while
+PostgreSQL does its part of about the same length, it holds nothing. What fails here is left to the worker, which looks
+every second.
 """
 
 import logging

@@ -34,9 +34,9 @@ SPEED = 20
 MINUTE = 60 / SPEED  # seconds of ours
 # What is no duration in a rule, but has to keep up with them: deadlines of the gateway, seals, verifications.
 QUICK = {
-    "GATEWAY_TIMEOUT_SECONDS": "2",
-    "GATEWAY_DEADLINE_SECONDS": "3",
-    "LEASE_SECONDS": "5",
+    "GATEWAY_TIMEOUT_SECONDS": "1.7",
+    "GATEWAY_DEADLINE_SECONDS": "1.8",
+    "LEASE_SECONDS": "2.5",
     "AUDIT_SEAL_SECONDS": "2",
     "AUDIT_VERIFY_SECONDS": "5",
 }

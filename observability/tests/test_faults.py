@@ -50,15 +50,15 @@ def kill_gateway(drill: Drill) -> None:
 
 
 def tamper(drill: Drill) -> None:
-    """As a superuser who switches the triggers off: one byte more in the first delivery."""
-    statement = (
-        "UPDATE alerts_audit_delivery SET body = body || '\\x20' WHERE id = (SELECT min(id) FROM alerts_audit_delivery)"
-    )
+    """As a superuser who switches the triggers off: the first byte of the first delivery."""
+    statement = "UPDATE alerts_audit_delivery SET body = set_byte(body, 0, 32) WHERE id = 1"
     drill.execute("SET session_replication_role = replica", statement)
 
 
 def count_one_too_many(drill: Drill) -> None:
-    drill.execute("UPDATE payments_kpirollup SET count = count + 1 WHERE kind = 'succeeded'")
+    """In the totals of the rows, as soon as the worker has folded the first ones into them."""
+    statement = "UPDATE payments_kpirollup SET count = count + 1 WHERE kind = 'succeeded' RETURNING id"
+    wait_until(lambda: drill.own.query(statement), 45, "there are totals", interval=0.5)
 
 
 def post_garbage(drill: Drill) -> None:
@@ -75,7 +75,7 @@ FAULTS = [
     Fault("gateway unavailable", "PaymentErrorRatioHigh", profile(unavailable_ratio=0.5), profile(unavailable_ratio=0)),
     Fault("lost replies", "GatewayTimeoutRatioHigh", profile(lose_reply_ratio=0.3), profile(lose_reply_ratio=0), 12),
     Fault("time-outs", "PaymentErrorRatioHigh", profile(timeout_ratio=0.3), profile(timeout_ratio=0), 14),
-    Fault("slow gateway", "PaymentLatencyHigh", profile(latency_ms=1500), profile(latency_ms=0), 18),
+    Fault("slow gateway", "PaymentLatencyHigh", profile(latency_ms=1250), profile(latency_ms=0), 18),
     Fault("declines", "DeclineRatioHigh", profile(decline_ratio=0.5), profile(decline_ratio=0), 12),
     Fault(
         "fraud",

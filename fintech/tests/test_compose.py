@@ -442,3 +442,13 @@ def test_compose_itself_accepts_the_file(profiles):
 
     left_out = {job for profile, jobs in OPTIONAL_JOBS.items() if profile not in profiles for job in jobs}
     assert set(result.stdout.split()) == SERVICES.keys() - left_out
+
+
+def test_make_secrets_names_each_secret_that_a_person_needs():
+    recipe = (BASE_DIR / "Makefile").read_text()
+    for command in re.findall(r"docker compose (?:exec|run --rm --no-deps) (\S+) cat (\S+)", recipe):
+        service, path = command[0], command[1].rstrip('"')
+        folder = path.rpartition("/")[0]
+        assert folder in {mount for mount, _ in mounts(service).values()}, path
+    for path in ("admin_password", "api_key", "grafana_admin_password", "metrics_token", "alert_token", "public_keys"):
+        assert re.search(rf"/{path}\b", recipe)

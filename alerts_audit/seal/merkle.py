@@ -111,28 +111,3 @@ def consistency_proof(first: int, second: int, known: Nodes) -> list[bytes]:
     if start:  # else the old root itself is where the proof begins
         path.append(range_root(start, end, known))
     return path[::-1]
-
-
-def check_consistency(first: int, second: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]) -> None:
-    """RFC 9162, section 2.1.4.2. Raises Invalid if the second tree does not begin with the first."""
-    if first == second and not path and old_root == new_root:
-        return
-    if not 0 < first < second or not path:
-        raise Invalid(f"this is no proof from {first} to {second} leaves")
-    nodes = list(path) if first & (first - 1) else [old_root, *path]
-    number, last = first - 1, second - 1
-    while number % 2:
-        number, last = number >> 1, last >> 1
-    old = new = nodes[0]
-    for node in nodes[1:]:
-        if last == 0:
-            raise Invalid("the proof is too long")
-        if number % 2 or number == last:
-            old, new = node_hash(node, old), node_hash(node, new)
-            while number % 2 == 0 and number:
-                number, last = number >> 1, last >> 1
-        else:
-            new = node_hash(new, node)
-        number, last = number >> 1, last >> 1
-    if last or old != old_root or new != new_root:
-        raise Invalid(f"the log of {second} leaves does not begin with that of {first}")

@@ -8,7 +8,7 @@ from django.db import connection
 from alerts_audit.models import Archive, Checkpoint, Leaf
 from alerts_audit.seal.archive import files
 from alerts_audit.seal.canonical import KINDS
-from alerts_audit.seal.merkle import Frontier, inclusion_proof, known_nodes
+from alerts_audit.seal.merkle import Frontier, consistency_proof, inclusion_proof, known_nodes
 from alerts_audit.seal.standalone import PROOF_FORMAT, Invalid, encode, leaf_hash, root_from_path
 
 
@@ -19,7 +19,8 @@ class NoProof(Exception):
 def prove(kind_name: str, ref: int, *, size: int | None = None) -> dict[str, Any]:
     """The proof of a row, as JSON has it, in the first checkpoint that covers it.
 
-    `size`: in the checkpoint of so many leaves instead, which takes reading the leaves in between. Raises NoProof.
+    `size`: for whoever keeps the checkpoint of so many leaves: in that one, or, if it is older than the row, with a
+    proof that the log has grown from it. That takes reading the leaves in between. Raises NoProof.
     """
     kind = KINDS[kind_name]
     with connection.cursor() as cursor:
@@ -29,24 +30,39 @@ def prove(kind_name: str, ref: int, *, size: int | None = None) -> dict[str, Any
     if row is None or leaf is None:
         raise NoProof(_why_not(kind_name, ref, row is not None, leaf))
     document = kind.document(row)
-    covering = Checkpoint.objects.filter(size__gt=leaf.number) if size is None else Checkpoint.objects.filter(size=size)
-    checkpoint = covering.order_by("size", "id").first()
-    if checkpoint is None or checkpoint.size <= leaf.number:
-        raise NoProof(f"There is no checkpoint of {size} leaves that covers leaf {leaf.number}.")
+    kept = Checkpoint.objects.filter(size=size).order_by("id").first() if size is not None else None
+    if size is not None and kept is None:
+        raise NoProof(f"There is no checkpoint of {size} leaves.")
+    checkpoint = kept if kept is not None and kept.size > leaf.number else _covering(leaf.number)
     path = _path(leaf.number, checkpoint)
     if root_from_path(leaf.number, checkpoint.size, leaf_hash(encode(document)), path) != bytes(checkpoint.root):
         raise NoProof(f"{kind_name.capitalize()} {ref} does not lead to the root that was signed: run verify_audit.")
-    return _document((leaf.number, document), path, checkpoint.note)
+    proof = _document((leaf.number, document), path, checkpoint.note)
+    if kept is not None and kept.pk != checkpoint.pk and kept.size:
+        nodes = known_nodes(Frontier(kept.size, kept.frontier), _hashes(kept.size, checkpoint.size))
+        growth = consistency_proof(kept.size, checkpoint.size, nodes)
+        proof |= {"grown_from": kept.size, "growth": [node.hex() for node in growth]}
+    return proof
+
+
+def _covering(number: int) -> Checkpoint:
+    found = Checkpoint.objects.filter(size__gt=number).order_by("size", "id").first()
+    if found is None:
+        raise NoProof(f"No checkpoint covers leaf {number}: run verify_audit.")
+    return found
+
+
+def _hashes(first: int, end: int) -> list[bytes]:
+    leaves = Leaf.objects.filter(number__gte=first, number__lt=end).order_by("number")
+    return [bytes(one) for one in leaves.values_list("hash", flat=True)]
 
 
 def _path(index: int, checkpoint: Checkpoint) -> list[bytes]:
     """From the frontier of the checkpoint before the leaf, and the leaves after that."""
     before = Checkpoint.objects.filter(size__lte=index).order_by("-size", "id").first()
     frontier = Frontier(before.size, before.frontier) if before else Frontier()
-    leaves = Leaf.objects.filter(number__gte=frontier.size, number__lt=checkpoint.size).order_by("number")
-    hashes = [bytes(one) for one in leaves.values_list("hash", flat=True)]
     try:
-        return inclusion_proof(index, checkpoint.size, known_nodes(frontier, hashes))
+        return inclusion_proof(index, checkpoint.size, known_nodes(frontier, _hashes(frontier.size, checkpoint.size)))
     except Invalid as error:
         if Archive.objects.filter(end_leaf__gt=index).exists():
             raise NoProof(

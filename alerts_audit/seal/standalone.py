@@ -76,6 +76,31 @@ def root_from_path(index: int, size: int, leaf: bytes, path: Sequence[bytes]) ->
     return found
 
 
+def check_consistency(first: int, second: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]) -> None:
+    """RFC 9162, section 2.1.4.2. Raises Invalid if the second tree does not begin with the first."""
+    if first == second and not path and old_root == new_root:
+        return
+    if not 0 < first < second or not path:
+        raise Invalid(f"this is no proof from {first} to {second} leaves")
+    nodes = list(path) if first & (first - 1) else [old_root, *path]
+    number, last = first - 1, second - 1
+    while number % 2:
+        number, last = number >> 1, last >> 1
+    old = new = nodes[0]
+    for node in nodes[1:]:
+        if last == 0:
+            raise Invalid("the proof is too long")
+        if number % 2 or number == last:
+            old, new = node_hash(node, old), node_hash(node, new)
+            while number % 2 == 0 and number:
+                number, last = number >> 1, last >> 1
+        else:
+            new = node_hash(new, node)
+        number, last = number >> 1, last >> 1
+    if last or old != old_root or new != new_root:
+        raise Invalid(f"the log of {second} leaves does not begin with that of {first}")
+
+
 # --- Keys and notes --------------------------------------------------------------------------------------------
 
 
@@ -194,10 +219,14 @@ def read_notes(text: str) -> Iterator[Note]:
 
 @dataclass(frozen=True)
 class Proof:
+    """`growth` leads from the checkpoint of `grown_from` leaves to `note`, where that is asked for."""
+
     leaf: dict[str, Any]
     index: int
     path: tuple[bytes, ...]
     note: Note
+    grown_from: int = 0
+    growth: tuple[bytes, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "Proof":
@@ -206,7 +235,9 @@ class Proof:
             if found["format"] != PROOF_FORMAT:
                 raise Invalid(f"the proof's format is {found['format']!r}, not {PROOF_FORMAT!r}")
             path = tuple(bytes.fromhex(node) for node in found["path"])
-            return cls(found["leaf"], int(found["index"]), path, Note.parse(found["checkpoint"]))
+            growth = tuple(bytes.fromhex(node) for node in found.get("growth", ()))
+            note = Note.parse(found["checkpoint"])
+            return cls(found["leaf"], int(found["index"]), path, note, int(found.get("grown_from", 0)), growth)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Invalid("this is no proof") from None
 
@@ -219,16 +250,22 @@ class Proof:
         signer = self.note.signer(trusted).id.hex()
         if not kept:
             return f"it is in the log of {self.note.size} leaves that key {signer} signed"
-        same = [note for note in kept if note.size == self.note.size]
-        if not same:
+        said = f"it is in the log of {self.note.size} leaves that key {signer} signed"
+        if same := [note for note in kept if note.size == self.note.size]:
+            for note in same:
+                note.signer(trusted)
+                if note.root != root:
+                    raise Invalid("the checkpoint you kept has another root: somebody signed two histories")
+            return f"{said}, as in the checkpoint you kept"
+        older = [note for note in kept if note.size == self.grown_from > 0]
+        if not older:
             sizes = f"{kept[0].size} to {kept[-1].size}" if len(kept) > 1 else str(kept[0].size)
-            raise Invalid(f"the checkpoint you kept is of {sizes} leaves, the proof of {self.note.size}: ask for"
-                          " a proof of that size")  # fmt: skip
-        for note in same:
+            raise Invalid(f"the checkpoint you kept is of {sizes} leaves, the proof of {self.note.size}: ask for a proof"
+                          " of that size")  # fmt: skip
+        for note in older:
             note.signer(trusted)
-            if note.root != root:
-                raise Invalid("the checkpoint you kept has another root: somebody signed two histories")
-        return f"it is in the log of {self.note.size} leaves that key {signer} signed, as in the checkpoint you kept"
+            check_consistency(note.size, self.note.size, note.root, root, self.growth)
+        return f"{said}, which begins with the {self.grown_from} leaves of the checkpoint you kept"
 
 
 def trusted_keys(keys: Iterable[PublicKey], notes: Iterable[Note]) -> list[PublicKey]:

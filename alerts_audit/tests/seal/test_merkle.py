@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from alerts_audit.seal.merkle import (
     EMPTY_ROOT,
     Frontier,
-    check_consistency,
     consistency_proof,
     inclusion_proof,
     known_nodes,
 )
-from alerts_audit.seal.standalone import Invalid, leaf_hash, node_hash, root_from_path
+from alerts_audit.seal.standalone import Invalid, check_consistency, leaf_hash, node_hash, root_from_path
 
 # The leaves and roots that the reference implementations of Certificate Transparency are tested with.
 VECTORS = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]

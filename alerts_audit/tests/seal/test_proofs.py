@@ -107,6 +107,28 @@ def test_a_proof_after_a_rotation_needs_the_file_that_tells_of_it(trail: Trail, 
     assert check(tmp_path, file, "--key", root, "--checkpoint", trail.checkpoints)[0] == 0
 
 
+def test_an_older_checkpoint_is_shown_to_be_the_beginning_of_the_log(sealed: Trail, tmp_path):
+    kept, file = tmp_path / "kept", tmp_path / "proof.json"
+    kept.write_text(sealed.query("SELECT note FROM alerts_audit_checkpoint WHERE id = 1")[0][0])
+    with sealed.used():
+        call_command("prove_delivery", "5", out=file, size=9)
+
+    code, said = check(tmp_path, file, "--key", sealed.directory / "public_keys", "--checkpoint", kept)
+
+    assert (code, "begins with the 9 leaves of the checkpoint you kept" in said) == (0, True)
+
+
+def test_a_history_that_does_not_begin_with_an_older_checkpoint_convinces_nobody(sealed: Trail, tmp_path):
+    with sealed.used():
+        found = prove("delivery", 5, size=9)
+        keys = public_keys()
+    old = standalone.Note.parse(sealed.query("SELECT note FROM alerts_audit_checkpoint WHERE id = 1")[0][0])
+    found["growth"][0] = bytes(32).hex()
+
+    with pytest.raises(standalone.Invalid, match="does not begin with that of 9"):
+        standalone.Proof.parse(json.dumps(found)).check(keys, [old])
+
+
 CHANGES = {
     "the row": (lambda proof: proof["leaf"]["row"].update(source="eve"), "does not lead"),
     "the number": (lambda proof: proof.update(index=10), "does not lead"),
@@ -200,9 +222,9 @@ def test_a_delivery_that_was_removed_has_none(trail: Trail):
         prove("delivery", 3)
 
 
-def test_there_is_no_proof_in_a_checkpoint_that_does_not_cover_it(sealed: Trail):
-    with sealed.used(), pytest.raises(NoProof, match="no checkpoint of 9 leaves that covers leaf 9"):
-        prove("delivery", 3, size=9)
+def test_there_is_no_proof_for_a_checkpoint_that_never_was(sealed: Trail):
+    with sealed.used(), pytest.raises(NoProof, match="no checkpoint of 5 leaves"):
+        prove("delivery", 3, size=5)
 
 
 def test_an_archived_delivery_is_proven_from_its_file(trail: Trail, tmp_path):

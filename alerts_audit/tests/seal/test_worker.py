@@ -6,13 +6,16 @@ import sys
 import time
 from functools import partial
 
+import pytest
+
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.tests.seal.trails import Trail, make_delivery
-from fintech.testing import Program, answers, free_port, scrape, wait_until
+from fintech.testing import IN_FULL, Program, answers, free_port, scrape, wait_until
 
-KILLS = 3
+KILLS = 10 if IN_FULL else 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_again_and_again_seals_everything_once(new_trail: Trail, tmp_path):
     port = free_port()
     environment = {

@@ -88,8 +88,9 @@ def prove_from_archive(path: Path, kind_name: str, ref: int) -> dict[str, Any]:
                 leaves.append(leaf_hash(encode(document)))
         elif "checkpoint" in line:
             if found is not None and found[0] >= frontier.size:
-                return _document(found, inclusion_proof(
-                    found[0], frontier.size + len(leaves), known_nodes(frontier, leaves)), line["note"])  # fmt: skip
+                nodes = known_nodes(frontier, leaves)
+                path_up = inclusion_proof(found[0], frontier.size + len(leaves), nodes)
+                return _document(found, path_up, line["note"])
             frontier.extend(leaves)
             leaves = []
     if found is not None:

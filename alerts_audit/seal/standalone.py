@@ -260,8 +260,10 @@ class Proof:
         older = [note for note in kept if note.size == self.grown_from > 0]
         if not older:
             sizes = f"{kept[0].size} to {kept[-1].size}" if len(kept) > 1 else str(kept[0].size)
-            raise Invalid(f"the checkpoint you kept is of {sizes} leaves, the proof of {self.note.size}: ask for a proof"
-                          " of that size")  # fmt: skip
+            raise Invalid(
+                f"the checkpoint you kept is of {sizes} leaves, the proof of {self.note.size}:"
+                " ask for a proof of that size"
+            )
         for note in older:
             note.signer(trusted)
             check_consistency(note.size, self.note.size, note.root, root, self.growth)

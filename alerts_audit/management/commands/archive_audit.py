@@ -45,5 +45,7 @@ class Command(BaseCommand):
         elif done.archive is None:
             self.stdout.write(f"Would archive leaves {done.first} to {done.end - 1}; {done.stays} of them would stay.")
         else:
-            self.stdout.write(f"Archived leaves {done.first} to {done.end - 1} in {directory / done.archive.file_name};"
-                              f" {done.stays} of them stay. Keep that file: it is the evidence now.")  # fmt: skip
+            self.stdout.write(
+                f"Archived leaves {done.first} to {done.end - 1} in {directory / done.archive.file_name};"
+                f" {done.stays} of them stay. Keep that file: it is the evidence now."
+            )

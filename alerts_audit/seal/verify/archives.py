@@ -31,8 +31,8 @@ def check_archives(report: Report, roots: Sequence[PublicKey], paths: Sequence[P
     signed = [archive for archive in archives if is_signed(archive)]
     for archive in archives:
         if archive not in signed:
-            report.find("archive_unsigned", f"archive {archive.pk}", "no checkpoint says so: it was slipped in, or"
-                        " interrupted (then run archive_audit again)")  # fmt: skip
+            why = "no checkpoint says so: it was slipped in, or interrupted (then run archive_audit again)"
+            report.find("archive_unsigned", f"archive {archive.pk}", why)
     if not signed:
         return None
     base = Checkpoint.objects.filter(size=signed[-1].end_leaf).order_by("id").first()

@@ -171,10 +171,8 @@ class CheckpointCheck:
         """Checkpoints of the table that the file passed over; `rows` is emptied."""
         if rows and self.report.counts["checkpoints in the file"]:
             subject = plural("checkpoint", rows[0].pk, rows[-1].pk)
-            self.report.find(
-                "file_lacks", subject, "the checkpoint file does not have it: from there on nothing outside vouches for"
-                " the log"
-            )  # fmt: skip
+            what = "not in the checkpoint file: from there on nothing outside vouches for the log"
+            self.report.find("file_lacks", subject, what)
         rows.clear()
 
 

@@ -23,6 +23,7 @@ CUT_TAIL = [
         f" (SELECT ref FROM alerts_audit_leaf WHERE kind = '{table}')"
         for table, key in KEYS.items()
     ),
+    "DELETE FROM alerts_audit_opengap WHERE gap_id NOT IN (SELECT id FROM alerts_audit_gap)",
 ]
 
 # What was done, the statements, and (code, subject) of every finding.
@@ -133,7 +134,7 @@ CASES = {
     "all of it emptied": (
         [
             "TRUNCATE alerts_audit_checkpoint, alerts_audit_leaf, alerts_audit_delivery, alerts_audit_observation,"
-            " alerts_audit_input, alerts_audit_review, alerts_audit_gap, alerts_audit_view"
+            " alerts_audit_input, alerts_audit_review, alerts_audit_gap, alerts_audit_view, alerts_audit_opengap"
         ],
         [("checkpoint_missing", "checkpoint 4 of the file")],
     ),
@@ -210,8 +211,8 @@ def forge(trail: Trail, key: SigningKey, *, size: int, root: bytes) -> None:
 
 
 def test_a_checkpoint_by_another_key_is_named(trail: Trail):
-    forge(trail, new_key(Note.parse(trail.query("SELECT note FROM alerts_audit_checkpoint")[0][0]).origin),
-          size=19, root=bytes(32))  # fmt: skip
+    origin = Note.parse(trail.query("SELECT note FROM alerts_audit_checkpoint")[0][0]).origin
+    forge(trail, new_key(origin), size=19, root=bytes(32))
 
     assert trail.found() == [
         ("checkpoint_signature", "checkpoint 2"),

@@ -105,7 +105,7 @@ def unsealed(kind: Any, above: int) -> int:
 
 def count_transitions() -> dict[str, int]:
     """All there ever were, by the state they led to. How far they are counted is kept: a restart counts none again."""
-    key = {"source": "", "kind": "transitions"}
+    key: dict[str, Any] = {"source": "", "kind": "transitions"}
     poll = Poll.objects.filter(**key).first()
     state: dict[str, Any] = poll.state if poll else {"upto": 0, "counts": {}}
     with connection.cursor() as cursor:

@@ -10,6 +10,7 @@ came and went between two polls, or while Alertmanager was away.
 import logging
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 from django.conf import settings
@@ -201,8 +202,9 @@ def missing(cluster: str, sightings: list[Sighting]) -> list[Sighting]:
             | {"first": sighting.first, "last": sighting.last}
             for number, sighting in enumerate(part)
         ]
+        values: dict[str, Any] = {"skew": SKEW, "wanted": orjson.dumps(wanted).decode()}
         with connection.cursor() as cursor:
-            cursor.execute(ARRIVED, {"skew": SKEW, "wanted": orjson.dumps(wanted).decode()})
+            cursor.execute(ARRIVED, values)
             arrived = {number for (number,) in cursor.fetchall()}
         found += [sighting for number, sighting in enumerate(part) if number not in arrived]
     return [sighting for sighting in found if sighting.exact or not is_contained(cluster, sighting)]
@@ -211,7 +213,8 @@ def missing(cluster: str, sightings: list[Sighting]) -> list[Sighting]:
 def is_contained(cluster: str, sighting: Sighting) -> bool:
     """Whether an alert arrived that has these labels and others."""
     labels = orjson.dumps(sighting.labels).decode()
-    values = {"cluster": cluster, "labels": labels, "first": sighting.first, "last": sighting.last, "skew": SKEW}
+    times = {"first": sighting.first, "last": sighting.last, "skew": SKEW}
+    values: dict[str, Any] = {"cluster": cluster, "labels": labels, **times}
     with connection.cursor() as cursor:
         cursor.execute(CONTAINED, values)
         return cursor.fetchone()[0]
@@ -268,8 +271,8 @@ def is_truncated(members: list[Watched]) -> bool:
 
 def close_arrived(cluster: str) -> None:
     """What came late closes its gap."""
+    values: dict[str, Any] = {"cluster": cluster, "reasons": [*map(str, NEVER_ARRIVED)], "skew": SKEW}
     with connection.cursor() as cursor:
-        values = {"cluster": cluster, "reasons": [*map(str, NEVER_ARRIVED)], "skew": SKEW}
         cursor.execute(ARRIVED_LATE, values)
         late = cursor.fetchall()
     now = datetime.now(UTC)

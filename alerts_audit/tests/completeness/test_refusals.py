@@ -60,6 +60,7 @@ def test_a_rise_opens_one_gap_with_its_counts(watched):
 
     [gap] = gaps_of(watched)
     assert (gap.reason, gap.source, gap.details["failed"]) == ("notifications", watched.name, {"webhook": 2})
+    assert gap.observation_id is not None
     observation = Observation.objects.get(pk=gap.observation_id)
     assert b'"failed":{"webhook":2}' in bytes(observation.body)
 

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -223,8 +224,12 @@ def test_a_wrong_token_is_a_gap_on_both_sides_until_it_is_right(trail):
 
     trail.wait_for_states(["firing"])
     for gap in (failed, refused):
-        wait_until(lambda gap=gap: Gap.objects.filter(closes=gap).exists(), 10, f"{gap.reason} is closed")
+        wait_until(partial(is_closed, gap), 10, f"{gap.reason} is closed")
     trail.assert_complete()
+
+
+def is_closed(gap: Gap) -> bool:
+    return Gap.objects.filter(closes=gap).exists()
 
 
 def refused_gap() -> Gap | None:

@@ -16,13 +16,16 @@ FULL_EVERY = timedelta(days=1)
 
 
 def verify_regularly() -> Report:
-    """Everything, if that was not found right within a day; else what was sealed since the last two turns.
+    """What was sealed since the last two turns; but everything if the newest verification found something wrong, or
+    if everything was not found right within a day.
 
     So a finding stays in the newest verification, and in its metric, until all is right again.
     """
     now = timezone.now()
-    recent = Verification.objects.filter(at__gt=now - FULL_EVERY, covered__window=EVERYTHING).order_by("-id").first()
-    since = now - 2 * timedelta(seconds=settings.AUDIT_VERIFY_SECONDS) if recent is not None and recent.ok else None
+    newest = Verification.objects.order_by("-id").first()
+    whole = Verification.objects.filter(at__gt=now - FULL_EVERY, covered__window=EVERYTHING).order_by("-id").first()
+    a_window_will_do = newest is not None and newest.ok and whole is not None and whole.ok
+    since = now - 2 * timedelta(seconds=settings.AUDIT_VERIFY_SECONDS) if a_window_will_do else None
     report = verify(since=since)
     for finding in report.findings:
         logger.error(

@@ -163,6 +163,18 @@ def test_after_a_day_everything_is_verified_again(trail: Trail, monkeypatch):
     assert windows(trail) == ["everything", "everything"]
 
 
+def test_a_finding_of_a_window_stays_when_the_window_has_moved_on(trail: Trail, settings):
+    with trail.used():
+        assert verify_regularly().ok
+    trail.tamper(SPOIL)
+    with trail.used():
+        assert not verify_regularly().ok
+        settings.AUDIT_VERIFY_SECONDS = 0
+        assert not verify_regularly().ok
+
+    assert windows(trail)[-1] == "everything"
+
+
 def test_a_finding_stays_until_all_is_right_again(trail: Trail, caplog):
     trail.tamper(SPOIL)
     with trail.used():

@@ -117,7 +117,7 @@ class Scraper:
 def is_counter(job: str, name: str) -> bool:
     if job == "worker":
         return name.startswith(("transactions_total", "transaction_amount", "unknown_outcomes_total"))
-    return "in_progress" not in name
+    return not name.startswith(("transactions_in_progress", "web_threads"))  # gauges of those who live
 
 
 def warm(own: OwnPlatform) -> int:

@@ -23,7 +23,7 @@ from fintech.testing import Program, Reply, answers, request, scrape, wait_until
 READY_SECONDS = 120
 PAYMENT = {"amount": 1250, "currency": "EUR", "payment_method": {"type": "card", "token": "tok_visa", "country": "DE"}}
 # What the tests' own environment has and a person's has not.
-OURS = ("DATABASE_", "DJANGO_", "GATEWAY_", "METRICS_", "ALERT_", "RUNTIME_", "HTTPS")
+OURS = ("DATABASE_", "DJANGO_", "GATEWAY_", "METRICS_", "ALERT_", "AUDIT_", "RUNTIME_", "HTTPS")
 
 
 def free_base_port() -> int:

@@ -118,6 +118,7 @@ def test_a_delivery_is_pending_then_projected_then_sealed():
 
 
 def test_a_delivery_that_nobody_can_read_is_counted():
+    project_pending()
     before = read_trail().quarantined
     deliver(b"no payload")
     project_pending()

@@ -9,8 +9,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from alerts_audit.management.commands.verify_audit import moment
-from alerts_audit.models import Verification
-from alerts_audit.seal.sealer import seal
+from alerts_audit.models import Leaf, Verification
 from alerts_audit.seal.verify import job, report, verify
 from alerts_audit.seal.verify.job import verify_regularly
 from alerts_audit.tests.seal.trails import Trail, make_gap
@@ -146,12 +145,21 @@ def test_the_first_turn_verifies_everything_and_the_next_what_is_new(trail: Trai
     with trail.used():
         verify_regularly()
         make_gap()
-        seal()
         verify_regularly()
 
     first, second = windows(trail)
     assert first == "everything"
-    assert second.startswith("since checkpoint 5 of")
+    assert second.startswith("since checkpoint ")
+
+
+def test_what_waits_for_its_leaf_after_an_outage_is_sealed_before_it_is_verified(trail: Trail):
+    old = "UPDATE alerts_audit_gap SET at = now() - interval '1 hour' WHERE id = %s"
+    with trail.used():
+        gap = make_gap()
+        trail.tamper(old, values=(gap.pk,))
+
+        assert verify_regularly().ok
+        assert Leaf.objects.filter(kind="gap", ref=gap.pk).exists()
 
 
 def test_after_a_day_everything_is_verified_again(trail: Trail, monkeypatch):
@@ -169,7 +177,8 @@ def test_a_finding_of_a_window_stays_when_the_window_has_moved_on(trail: Trail, 
     trail.tamper(SPOIL)
     with trail.used():
         assert not verify_regularly().ok
-        settings.AUDIT_VERIFY_SECONDS = 0
+    settings.AUDIT_VERIFY_SECONDS = 0
+    with trail.used():
         assert not verify_regularly().ok
 
     assert windows(trail)[-1] == "everything"

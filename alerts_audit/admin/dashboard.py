@@ -16,21 +16,19 @@ def alerts_now(request: HttpRequest) -> dict[str, Any] | None:
     """The section's template and its context; None for those who may not look."""
     if not may(request.user, "view_episode"):
         return None
-    firing = list(
-        Episode.objects.filter(state=Episode.State.FIRING)
-        .exclude(severity__in=["", "none"])  # the heartbeat, which always fires
-        .order_by("-id")
-        .values_list("key", "severity")[:MOST_COUNTED]
-    )
-    keys = [key for key, _ in firing]
+    firing = Episode.objects.filter(state=Episode.State.FIRING).order_by("-id")
+    critical = firing.filter(severity="critical")[:MOST_COUNTED].count()
+    # Without the heartbeat, which always fires.
+    keys = list(firing.exclude(severity__in=["", "none"]).values_list("key", flat=True)[:MOST_COUNTED])
     answered = Review.objects.filter(episode_key__in=keys, kind=Review.Kind.ACKNOWLEDGE).count() if keys else 0
     verification = Verification.objects.first()
     return {
         "template": "alerts_audit/now.html",
-        "firing": len(firing),
-        "firing_more": len(firing) == MOST_COUNTED,
-        "critical": sum(severity == "critical" for _, severity in firing),
-        "unanswered": len(firing) - answered,
+        "firing": len(keys),
+        "firing_more": len(keys) == MOST_COUNTED,
+        "critical": critical,
+        "critical_more": critical == MOST_COUNTED,
+        "unanswered": len(keys) - answered,
         "open_gaps": Gap.objects.open().count(),
         "verification": verification,
         "verified_at": show_time(verification.at) if verification else None,

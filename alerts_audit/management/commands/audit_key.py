@@ -33,6 +33,6 @@ class Command(BaseCommand):
         last = Checkpoint.objects.order_by("-id").first()
         trust.replay(before=last.pk + 1 if last else 0)
         self.stdout.write(f"The trust root, {keys.public_keys_file()}:")
-        self.stdout.writelines(f"  {key}" for key in roots)
+        self.stdout.write("\n".join(f"  {key}" for key in roots))
         self.stdout.write("The key that signs now:")
-        self.stdout.writelines(f"  {key}" for key in trust.active[-1:])
+        self.stdout.write(f"  {trust.active[-1]}")

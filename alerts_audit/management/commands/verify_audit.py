@@ -47,7 +47,9 @@ class Command(BaseCommand):
             raise CommandError(f"Nothing was verified: {error}", returncode=2) from None
         self.stdout.write(as_json(report) if options["json"] else as_text(report))
         if not report.ok:
-            raise CommandError(f"The trail is not what was sealed: {len(report.documents())} findings.")
+            first, count = report.findings[0], report.found.total()
+            findings = "1 finding" if count == 1 else f"{count:,} findings"
+            raise CommandError(f"The trail is not what was sealed: {findings}. The first: {first}.")
 
 
 def moment(text: str) -> datetime:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 EVERYTHING = "everything"
-MOST_FINDINGS = 1000  # that are kept one by one; the rest is counted
+# Of each code, that are kept one by one; the rest is counted. One changed byte can make thousands of rows differ that
+# follow from it, and shall not bury what did it.
+MOST_FINDINGS = 50
 
 # What is being done, how far it is, and of how much.
 Progress = Callable[[str, int, int], None]
@@ -30,7 +32,7 @@ class Report:
 
     progress: Progress = lambda what, done, total: None
     findings: list[Finding] = field(default_factory=list)
-    more: int = 0
+    found: Counter[str] = field(default_factory=Counter)  # by code, all of them
     remarks: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     window: str = EVERYTHING
@@ -38,10 +40,9 @@ class Report:
     seconds: float = 0.0
 
     def find(self, code: str, subject: str, detail: str) -> None:
-        if len(self.findings) < MOST_FINDINGS:
+        self.found[code] += 1
+        if self.found[code] <= MOST_FINDINGS:
             self.findings.append(Finding(code, subject, detail))
-        else:
-            self.more += 1
 
     @property
     def ok(self) -> bool:
@@ -51,10 +52,11 @@ class Report:
         return {"window": self.window, **dict(sorted(self.counts.items())), "remarks": self.remarks}
 
     def documents(self) -> list[dict[str, str]]:
-        """The findings as JSON has them; the last one counts what is left out."""
+        """The findings as JSON has them; the last ones count what is left out."""
         found = [vars(finding) for finding in self.findings]
-        if self.more:
-            found.append({"code": "more", "subject": "findings", "detail": f"and {self.more} more"})
+        for code, count in self.found.items():
+            if count > MOST_FINDINGS:
+                found.append({"code": "more", "subject": code, "detail": f"and {count - MOST_FINDINGS:,} more"})
         return found
 
 

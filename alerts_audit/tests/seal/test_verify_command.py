@@ -46,7 +46,9 @@ def test_a_finding_is_told_in_a_sentence_that_names_the_row(trail: Trail):
 
     assert code == 1
     assert "WRONG review 1: it is not what was sealed as leaf 6\n" in said
-    assert said.endswith("1 findings.")
+    assert said.endswith(
+        "The trail is not what was sealed: 1 finding. The first: review 1: it is not what was sealed as leaf 6."
+    )
 
 
 def test_machines_get_json(trail: Trail):

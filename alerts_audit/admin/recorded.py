@@ -55,7 +55,7 @@ class ProvableAdmin(RecordedAdmin):
         if sealed.checkpoint is None:
             return "It waits for its seal." if sealed.leaf is None else f"leaf {sealed.leaf}"
         address = reverse(f"admin:alerts_audit_{kind}_proof", args=[row.pk])
-        text = '{} leaf {}, sealed at {} UTC; <a class="link" href="{}">inclusion proof</a>'
+        text = '{} leaf {}, sealed by {} UTC; <a class="link" href="{}">inclusion proof</a>'
         badge, at = show_badge("sealed", SEAL_COLOURS["sealed"]), show_time(sealed.checkpoint.at)
         return format_html(text, badge, sealed.leaf, at, address)
 

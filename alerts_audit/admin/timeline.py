@@ -71,12 +71,19 @@ def _transitions(detail: Detail) -> Iterator[Entry]:
             title=_title(transition),
             colour=STATE_COLOURS.get(transition.to_state, "default"),
             by=transition.source,
-            text=transition.note,
+            text=transition.note or _absent(transition, delivery),
             delivery=delivery,
             delivery_link=page_of(Delivery, delivery.pk) if delivery else None,
             proof_link=proof_of(Leaf.Kind.DELIVERY, delivery.pk) if delivery else None,
             seal=detail.seals[Leaf.Kind.DELIVERY, delivery.pk] if delivery else Sealed(),
         )
+
+
+def _absent(transition: Transition, delivery: Delivery | None) -> str | None:
+    """Of a delivery that told of it, and is no longer here."""
+    if delivery is not None or transition.delivery_id is None:
+        return None
+    return f"delivery {transition.delivery_id}, archived"
 
 
 def _title(transition: Transition) -> str:

@@ -234,6 +234,16 @@ def tell_story(episode):
         )
 
 
+def test_a_delivery_that_was_archived_is_named(client):
+    episode = make_episode(make_identity(name()))
+    gone = 10**16 + episode.pk
+    Transition.objects.create(
+        id=gone, episode=episode, input_number=1, to_state="firing", at=episode.starts_at, delivery_id=gone
+    )
+
+    assert f"delivery {gone}, archived" in client.get(page_of(episode)).text
+
+
 def test_the_page_tells_the_whole_story(client, person):
     episode = make_episode(make_identity(name(), instance="web-1"))
     tell_story(episode)

@@ -109,7 +109,7 @@ def test_each_row_of_the_log_says_whether_it_is_sealed(client):
     Checkpoint.objects.create(
         size=10**15 + 1, root=b"r" * 32, at=timezone.now(), key_id="abcd", note="note", frontier=[]
     )
-    assert f"leaf {10**15}, sealed at" in client.get(page).text
+    assert f"leaf {10**15}, sealed by" in client.get(page).text
     assert f"{ADMIN}delivery/{delivery.pk}/proof" in client.get(page).text
 
 

@@ -5,8 +5,8 @@ import logging
 from typing import Any
 
 from alerts_audit import metrics, payload
-from alerts_audit.completeness.gaps import open_gap
-from alerts_audit.models import Delivery, Gap
+from alerts_audit.completeness.gaps import open_cut_off
+from alerts_audit.models import Delivery
 from alerts_audit.recorder import recorder
 
 logger = logging.getLogger("alerts_audit")
@@ -67,7 +67,13 @@ def tell_of(delivery: Delivery) -> None:
             metrics.ALERTS.labels(status).inc(statuses[status])
     logger.info("alert_received", extra=log_fields(delivery, content))
     if not delivery.complete:
-        open_truncation_gap(delivery)
+        open_cut_off(
+            delivery_id=delivery.pk,
+            source=delivery.source,
+            since=delivery.received_at,
+            size=delivery.size,
+            kept=len(delivery.body),
+        )
 
 
 def log_fields(delivery: Delivery, content: payload.Payload | None) -> dict[str, Any]:
@@ -90,15 +96,3 @@ def log_fields(delivery: Delivery, content: payload.Payload | None) -> dict[str,
             "severities": content.severities(),
         }
     return fields
-
-
-def open_truncation_gap(delivery: Delivery) -> None:
-    """Nobody can tell what the part that was cut off said. The projector makes sure of it, should it fail here."""
-    open_gap(
-        reason=Gap.Reason.TRUNCATED,
-        subject=f"delivery {delivery.pk}",
-        since=delivery.received_at,
-        source=delivery.source,
-        details={"size": delivery.size, "kept": len(delivery.body)},
-        delivery_id=delivery.pk,
-    )

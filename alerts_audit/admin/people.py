@@ -4,19 +4,17 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Model, OuterRef, QuerySet, Subquery
-from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpRequest
 from django.utils import timezone
-from django.views.decorators.debug import sensitive_variables
 from unfold.decorators import action, display
 
 from alerts_audit.access import issue_token, revoke_token
 from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, shorten, show_link
 from alerts_audit.admin.recorded import ProvableAdmin, RecordedAdmin
 from alerts_audit.models import AccessToken, Episode, Review, View
-from fintech.changelists import KeptAdmin
-from fintech.display import link_to, page_of, show_badge, show_code, show_time
+from fintech.display import link_to, show_badge, show_code, show_time
+from fintech.shown_once import ShownOnceAdmin
 
 TOKEN_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger", "inactive user": "warning"}
 
@@ -82,9 +80,11 @@ class AccessTokenForm(forms.ModelForm):
 
 
 @admin.register(AccessToken)
-class AccessTokenAdmin(KeptAdmin):
-    """Made for a person, shown once, revoked. Nothing else about a token can be changed."""
+class AccessTokenAdmin(ShownOnceAdmin):
+    """Made for a person."""
 
+    issue = staticmethod(issue_token)
+    created_template = "alerts_audit/token_created.html"
     form = AccessTokenForm
     list_display = ["name", "user", "start", "state", "created", "expires"]
     list_select_related = ["user"]
@@ -96,34 +96,8 @@ class AccessTokenAdmin(KeptAdmin):
     add_fieldsets = [(None, {"fields": ["user", "name", "expires_at"]})]
     fields = [("name", "user"), ("start", "state"), ("created", "expires")]
 
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Revoking is all the change there is."""
-        return self.has_view_permission(request) and request.user.has_perm("alerts_audit.change_accesstoken")
-
-    @sensitive_variables("secret")
-    def save_form(self, request: HttpRequest, form: Any, change: bool) -> AccessToken:
-        form.save(commit=False)  # what Django expects of a form; the row is made by its one home
-        row, secret = issue_token(**form.cleaned_data)
-        row.secret = secret  # type: ignore[attr-defined] # for this one response
-        return row
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """It is saved already."""
-
-    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """The page that shows the token. No redirect: it would have to wait for it somewhere, such as a session."""
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"Access token for {obj.user}",
-            "opts": self.opts,
-            "original": obj,
-            "secret": obj.secret,
-            "page_link": page_of(AccessToken, obj.pk),
-        }
-        return TemplateResponse(request, "alerts_audit/token_created.html", context)
+    def title_of(self, obj: AccessToken) -> str:
+        return f"Access token for {obj.user}"
 
     @action(description="Revoke", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[AccessToken]) -> None:

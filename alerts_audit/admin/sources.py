@@ -7,7 +7,6 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.views.decorators.debug import sensitive_variables
 from unfold.decorators import action, display
 
@@ -15,21 +14,14 @@ from alerts_audit.models import Source, SourceToken
 from alerts_audit.sources import PLACES, issue_token, revoke_token, valid_tokens
 from fintech.changelists import KeptAdmin
 from fintech.display import page_of, show_badge, show_code, show_time
+from fintech.shown_once import ShownOnceAdmin, show_once
 
+CREATED_TEMPLATE = "alerts_audit/source_token_created.html"
 COLOURS = {"active": "success", "inactive": "warning", "valid": "success", "revoked": "danger"}
 
 
-def show_once(model_admin: Any, request: HttpRequest, token: SourceToken, secret: str, *, back_to: str) -> HttpResponse:
-    """The page that shows the token. No redirect: it would have to wait for it somewhere, such as a session."""
-    context = {
-        **model_admin.admin_site.each_context(request),
-        "title": f"Token for {token.source}",
-        "opts": model_admin.opts,
-        "original": token.source,
-        "secret": secret,
-        "page_link": back_to,
-    }
-    return TemplateResponse(request, "alerts_audit/source_token_created.html", context)
+def title_of(token: SourceToken) -> str:
+    return f"Token for {token.source}"
 
 
 @admin.register(Source)
@@ -58,7 +50,15 @@ class SourceAdmin(KeptAdmin):
     @sensitive_variables("secret")
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         token, secret = issue_token(obj)
-        return show_once(self, request, token, secret, back_to=page_of(Source, obj.pk))
+        return show_once(
+            self,
+            request,
+            CREATED_TEMPLATE,
+            title=title_of(token),
+            original=obj,
+            secret=secret,
+            back_to=page_of(Source, obj.pk),
+        )
 
     @display(description="State")
     def state(self, source: Source) -> str:
@@ -83,9 +83,11 @@ class SourceTokenForm(ModelForm):
 
 
 @admin.register(SourceToken)
-class SourceTokenAdmin(KeptAdmin):
-    """Made for a source, shown once, revoked. Nothing else about a token can be changed."""
+class SourceTokenAdmin(ShownOnceAdmin):
+    """Made for a source."""
 
+    issue = staticmethod(issue_token)
+    created_template = CREATED_TEMPLATE
     form = SourceTokenForm
     list_display = ["start", "source", "state", "created", "revoked"]
     list_select_related = ["source"]
@@ -96,25 +98,11 @@ class SourceTokenAdmin(KeptAdmin):
     add_fieldsets = [(None, {"fields": ["source"]})]
     fields = [("start", "source"), "state", ("created", "revoked")]
 
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
+    def title_of(self, obj: SourceToken) -> str:
+        return title_of(obj)
 
-    def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Revoking is all the change there is."""
-        return self.has_view_permission(request) and request.user.has_perm("alerts_audit.change_sourcetoken")
-
-    @sensitive_variables("secret")
-    def save_form(self, request: HttpRequest, form: Any, change: bool) -> SourceToken:
-        form.save(commit=False)  # what Django expects of a form; the row is made by its one home
-        row, secret = issue_token(form.cleaned_data["source"])
-        row.secret = secret  # type: ignore[attr-defined] # for this one response
-        return row
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """It is saved already."""
-
-    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        return show_once(self, request, obj, obj.secret, back_to=page_of(SourceToken, obj.pk))
+    def subject_of(self, obj: SourceToken) -> Source:
+        return obj.source
 
     @action(description="Revoke", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[SourceToken]) -> None:

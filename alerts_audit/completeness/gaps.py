@@ -100,6 +100,18 @@ def open_gap(
     return next(iter(open_gaps(reason, [opening])), None)
 
 
+def open_cut_off(*, delivery_id: int, source: str, since: datetime, size: int, kept: int) -> Gap | None:
+    """A delivery of `size` bytes was kept in part: nobody can tell what the rest said."""
+    return open_gap(
+        reason=Gap.Reason.TRUNCATED,
+        subject=f"delivery {delivery_id}",
+        since=since,
+        source=source,
+        details={"size": size, "kept": kept},
+        delivery_id=delivery_id,
+    )
+
+
 def close_gap(
     *,
     reason: str,

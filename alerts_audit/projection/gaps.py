@@ -2,7 +2,7 @@
 
 import hashlib
 
-from alerts_audit.completeness.gaps import close_gap, open_gap
+from alerts_audit.completeness.gaps import close_gap, open_cut_off, open_gap
 from alerts_audit.models import Gap
 from alerts_audit.projection.batch import Arrival, Batch
 from alerts_audit.projection.reading import Reading
@@ -27,7 +27,14 @@ def look_after(connection: Connection, batch: Batch) -> None:
             close_gap(reason=Gap.Reason.TRUNCATED, subject=subject, until=arrival.at, delivery_id=arrival.ref)
     for arrival, _ in batch.used:
         if arrival.is_part:
-            open_cut_off(arrival)
+            # The webhook opens it too; here it is made sure of.
+            open_cut_off(
+                delivery_id=arrival.ref,
+                source=arrival.source,
+                since=arrival.at,
+                size=arrival.size,
+                kept=len(arrival.body),
+            )
 
 
 def group(arrival: Arrival, content: Reading) -> str:
@@ -48,17 +55,5 @@ def open_left_out(arrival: Arrival, content: Reading, subject: str) -> None:
             "receiver": content.receiver[:LONGEST_DETAIL],
             "group_key": content.webhook.group_key[:LONGEST_DETAIL],
         },
-        delivery_id=arrival.ref,
-    )
-
-
-def open_cut_off(arrival: Arrival) -> None:
-    """The webhook opens it too; here it is made sure of."""
-    open_gap(
-        reason=Gap.Reason.TRUNCATED,
-        subject=f"delivery {arrival.ref}",
-        since=arrival.at,
-        source=arrival.source,
-        details={"size": arrival.size, "kept": len(arrival.body)},
         delivery_id=arrival.ref,
     )

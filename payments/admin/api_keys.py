@@ -5,17 +5,16 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.views.decorators.debug import sensitive_variables
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from fintech.changelists import KeptAdmin
 from fintech.display import page_of, show_badge, show_code, show_time
+from fintech.shown_once import ShownOnceAdmin
 from payments.keys import create_api_key, revoke_api_key
 from payments.models import ApiKey
 
@@ -41,7 +40,9 @@ class ApiKeyForm(forms.ModelForm):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(KeptAdmin):
+class ApiKeyAdmin(ShownOnceAdmin):
+    issue = staticmethod(create_api_key)
+    created_template = "payments/api_key_created.html"
     form = ApiKeyForm
     list_display = ["name", "merchant", "start", "state", "scopes_in_words", "created", "expires"]
     list_select_related = ["merchant"]
@@ -55,13 +56,6 @@ class ApiKeyAdmin(KeptAdmin):
     add_fieldsets = [(None, {"fields": ["merchant", "name", "scopes", "expires_at"]})]
     fields = [("merchant", "name"), ("start", "state"), "scopes_in_words", ("created", "expires"), "revoked"]
 
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Revoking is all the change there is."""
-        return self.has_view_permission(request) and request.user.has_perm("payments.change_apikey")
-
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.revoke_view)
         return [path("<int:pk>/revoke/", view, name="payments_apikey_revoke"), *super().get_urls()]
@@ -74,27 +68,8 @@ class ApiKeyAdmin(KeptAdmin):
         buttons = {"show_save_and_continue": False, "show_save_and_add_another": False}
         return super().add_view(request, form_url, {**(extra_context or {}), **buttons})
 
-    @sensitive_variables("secret")
-    def save_form(self, request: HttpRequest, form: Any, change: bool) -> ApiKey:
-        form.save(commit=False)  # what Django expects of a form; the row is made by its one home
-        row, secret = create_api_key(**form.cleaned_data)
-        row.secret = secret  # type: ignore[attr-defined] # for this one response
-        return row
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """It is saved already."""
-
-    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """The page that shows the key. No redirect: the key would have to wait for it somewhere, such as a session."""
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"API key for {obj.merchant}",
-            "opts": self.opts,
-            "original": obj,
-            "secret": obj.secret,
-            "page_link": page_of(ApiKey, obj.pk),
-        }
-        return TemplateResponse(request, "payments/api_key_created.html", context)
+    def title_of(self, obj: ApiKey) -> str:
+        return f"API key for {obj.merchant}"
 
     # --- Revoking ------------------------------------------------------------------------------------------
 

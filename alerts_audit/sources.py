@@ -24,8 +24,9 @@ from alerts_audit.models import Source, SourceToken
 from alerts_audit.models.sources import DEFAULT_SOURCE
 
 CACHE_SECONDS = 3.0
-# A token that is not among them may be new, and shall work at once: then they are read this often at most.
-UNKNOWN_SECONDS = 0.5
+# A token that is not among them may be new, and shall work at once: Alertmanager does not repeat after a 401 before its
+# group's next interval. Then they are read this often at most, whatever strangers do.
+UNKNOWN_SECONDS = 0.05
 # Who asks this soon after the database failed is told so at once: waiting one after the other would take minutes.
 FAILED_SECONDS = 0.5
 

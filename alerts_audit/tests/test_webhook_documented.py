@@ -54,4 +54,4 @@ def test_the_numbers_are_those_of_the_code():
     assert body.LIMIT == 16 * 2**20
     assert f"stall for {body.STALL_SECONDS} seconds, and take {body.DEADLINE_SECONDS} seconds" in WEBHOOK
     assert CACHE_SECONDS < 5
-    assert UNKNOWN_SECONDS == 0.5
+    assert UNKNOWN_SECONDS == 0.05

@@ -313,7 +313,8 @@ class Scene:
         polls = Poll.objects.filter(source__in=self.names(), kind="alertmanager", until__gt=now)
         wait_until(polls.exists, 10, "the worker has asked again")
         wait_until(lambda: not Pending.objects.filter(kind="delivery", at__lt=now).exists(), 10, "it is projected")
-        assert self.open_gaps() == []
+        missing = [(gap.reason, gap.subject, gap.details) for gap in self.open_gaps()]
+        assert not missing, missing
 
 
 @contextmanager

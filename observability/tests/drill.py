@@ -32,6 +32,7 @@ from payments.tests.own_platform import OwnPlatform, own_platform
 # A minute becomes three seconds, and `[5m]` becomes 15.
 SPEED = 20
 MINUTE = 60 / SPEED  # seconds of ours
+SCRAPE = 1
 # What is no duration in a rule, but has to keep up with them: deadlines of the gateway, seals, verifications.
 QUICK = {
     "GATEWAY_TIMEOUT_SECONDS": "1.7",
@@ -110,20 +111,22 @@ class Drill:
 
     def fired(self, *, since: float) -> set[str]:
         """Alerts that the trail received as firing, and that began then or later. The heartbeat is none of them."""
-        return self.received("firing", since=since) - {ALWAYS}
+        return self.received("firing", since=since).keys() - {ALWAYS}
 
     def resolved(self, *, since: float) -> set[str]:
-        return self.received("resolved", since=since)
+        return set(self.received("resolved", since=since))
 
-    def received(self, status: str, *, since: float) -> set[str]:
-        """Nothing while the database is away."""
+    def received(self, status: str, *, since: float) -> dict[str, float]:
+        """When each first arrived, in seconds since 1970. Nothing while the database is away."""
         try:
-            bodies = self.own.query("SELECT body FROM alerts_audit_delivery ORDER BY id")
+            rows = self.own.query(
+                "SELECT body, extract(epoch FROM received_at) FROM alerts_audit_delivery ORDER BY id DESC"
+            )
         except psycopg.OperationalError:
-            return set()
+            return {}
         return {
-            alert["labels"]["alertname"]
-            for (body,) in bodies
+            alert["labels"]["alertname"]: float(at)
+            for body, at in rows
             for alert in alerts_in(bytes(body))
             if alert["status"] == status and began(alert) >= since
         }
@@ -168,7 +171,7 @@ def running_drill(directory: Path) -> Iterator[Drill]:
             token_file=directory / "alert_token",
             other_targets={job: address(port) for job, port in {"prometheus": prometheus, **exporters}.items()},
             probes={"web": f"{own.platform.url}/ready", "gateway": f"{own.gateway.url}/health"},
-            interval_seconds=1,
+            interval_seconds=SCRAPE,
             speed=SPEED,
         )
         commands = {

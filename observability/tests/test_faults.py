@@ -6,13 +6,14 @@ test_alert_trail.py.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from fintech.testing import IN_FULL, request, wait_until
-from observability.tests.drill import MINUTE, Drill, is_installed, post_as_stranger, running_drill
+from observability.tests.drill import MINUTE, SCRAPE, SPEED, Drill, is_installed, post_as_stranger, running_drill
+from observability.tests.scorecard import DOCUMENT, Score, document
 
 
 @dataclass(frozen=True)
@@ -112,11 +113,28 @@ FAULTS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def scores() -> Iterator[list[Score]]:
+    """Those of the faults that passed; written down if all of them did."""
+    scores: list[Score] = []
+    yield scores
+    if len(scores) == len(FAULTS):
+        DOCUMENT.write_text(document(scores, speed=SPEED, scrape_seconds=SCRAPE * SPEED))
+
+
+def score(fault: Fault, drill: Drill, *, began: float, ended: float) -> Score:
+    def after(status: str, start: float) -> float | None:
+        at = drill.received(status, since=began).get(fault.alert or "")
+        return None if at is None else max(0.0, at - start) * SPEED
+
+    return Score(fault.name, fault.alert, after("firing", began), after("resolved", ended))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed")
 @pytest.mark.skipif(not IN_FULL, reason="a minute and a half each: `make prove`")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_brings_its_own_alert_and_no_other(tmp_path, fault):
+def test_a_fault_brings_its_own_alert_and_no_other(tmp_path, scores, fault):
     with running_drill(tmp_path) as drill:
         if not set(fault.needs) <= drill.jobs:
             pytest.skip(f"needs the exporters {', '.join(fault.needs)}")
@@ -127,9 +145,11 @@ def test_a_fault_brings_its_own_alert_and_no_other(tmp_path, fault):
         fault.begin(drill)
         time.sleep(fault.minutes * MINUTE)
         fault.end(drill)
+        ended = time.time()
 
         wait_until(lambda: drill.fired(since=began) >= expected, 30, f"{expected} arrives")
         if fault.resolves:
             # Longest: what was true for 5 minutes is remembered for 5, and goes on for 7.
             wait_until(lambda: drill.resolved(since=began) >= expected, 20 * MINUTE, f"{expected} is over")
         assert drill.fired(since=began) == expected
+        scores.append(score(fault, drill, began=began, ended=ended))

@@ -6,6 +6,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$python && break; done)
 VENV := .venv/bin
 PYTEST := env -u DJANGO_SETTINGS_MODULE $(VENV)/python -m pytest
+# Bytecode is kept, whatever the environment says: without it each of our processes takes three seconds more to start.
+export PYTHONDONTWRITEBYTECODE :=
 # mypy's plugin loads Django's settings; these values only have to be there.
 TYPE_CHECK := env DJANGO_SECRET_KEY=none DATABASE_URL=postgresql:///none GATEWAY_TOKEN=none METRICS_TOKEN=none \
 	ALERT_TOKEN=none $(VENV)/mypy
@@ -23,7 +25,7 @@ run: environment ## Run everything on this machine until Ctrl-C (NO_LOAD=1, LOAD
 	@exec $(VENV)/python -m fintech.run
 
 test: environment-dev ## Run all tests
-	$(PYTEST)
+	$(PYTEST) --durations=25 --durations-min=1
 
 prove: environment-dev ## Run the slow proofs in full
 	PROVE=1 $(PYTEST) -m slow --timeout 3600

@@ -63,6 +63,7 @@ except PostgresError as error:
 for name, value in environment(DIRECTORY, SERVER).items():
     os.environ.pop(f"{name}_FILE", None)  # a developer's own settings have no place here
     os.environ[name] = value
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each process that a test starts would compile everything anew
 
 import django  # noqa: E402 (settings read the environment that was made above)
 from django.core.management import call_command  # noqa: E402

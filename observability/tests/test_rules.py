@@ -103,7 +103,7 @@ def copy_with_its_rules(test: Path, folder: Path) -> Path:
         for group in document["groups"]:
             group["rules"] = [rule for rule in group["rules"] if names & {rule.get("alert"), rule.get("record")}]
         (folder / test.stem / "tests" / name).write_text(yaml.safe_dump(document))
-    return shutil.copy(test, folder / test.stem / "tests")
+    return Path(shutil.copy(test, folder / test.stem / "tests"))
 
 
 @pytest.mark.slow

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from alerts_audit.episodes import Told, tell
-from alerts_audit.models import Checkpoint, Delivery, Episode, Leaf, Review, Transition
-from alerts_audit.presenters import show_episode, show_review, show_transition
+from alerts_audit.models import Archive, Checkpoint, Delivery, Envelope, Episode, Leaf, Review, Transition
+from alerts_audit.presenters import show_archive, show_episode, show_review, show_transition
 
 # Of each kind, the newest. An alert that flaps for weeks has more.
 MOST_SHOWN = 200
@@ -22,20 +22,27 @@ class Sealed:
 
 @dataclass
 class Detail:
-    """`seals` has the leaves by kind and key of a row: ("delivery", 7)."""
+    """Of the deliveries that changed its state those that are here, the archives of others, and what is in neither.
+
+    `seals` has the leaves by kind and key of a row: ("delivery", 7).
+    """
 
     told: Told
     transitions: list[Transition]
     deliveries: list[Delivery]
+    archived: dict[int, Archive]
+    missing: list[int]
     reviews: list[Review]
     seals: dict[tuple[str, int], Sealed]
 
 
 def detail_of(episode: Episode) -> Detail:
-    """Oldest first. Deliveries are those that changed its state, without their bodies."""
+    """Oldest first, and deliveries without their bodies."""
     transitions = newest(Transition.objects.filter(episode=episode))
     told_by = {transition.delivery_id for transition in transitions if transition.delivery_id is not None}
     deliveries = list(Delivery.objects.filter(pk__in=told_by).defer("body").order_by("id"))
+    gone = told_by - {delivery.pk for delivery in deliveries}
+    archived = archives_of(gone)
     reviews = newest(Review.objects.filter(episode_key=episode.key))
     seals = seals_of_rows(
         {
@@ -44,7 +51,20 @@ def detail_of(episode: Episode) -> Detail:
             Leaf.Kind.REVIEW: {review.pk for review in reviews},
         }
     )
-    return Detail(tell([episode])[0], transitions, deliveries, reviews, seals)
+    missing = sorted(gone - archived.keys())
+    return Detail(tell([episode])[0], transitions, deliveries, archived, missing, reviews, seals)
+
+
+def archives_of(deliveries: Collection[int]) -> dict[int, Archive]:
+    """Where those deliveries are that were archived: with the input that each of them was, which its envelope names."""
+    inputs = Envelope.objects.filter(pk__in=deliveries).values_list("pk", "input_number")
+    archives = list(Archive.objects.defer("carried", "kept").order_by("id")) if inputs else []
+    found: dict[int, Archive] = {}
+    for delivery, number in sorted(inputs):
+        archive = next((archive for archive in archives if number <= archive.last_input), None)
+        if archive is not None:
+            found[delivery] = archive
+    return found
 
 
 def newest(rows: Any) -> list[Any]:
@@ -87,6 +107,10 @@ def show_detail(episode: Episode) -> dict[str, Any]:
             }
             for delivery in detail.deliveries
         ],
+        "archived_deliveries": [
+            {"id": delivery, "archive": show_archive(archive)} for delivery, archive in detail.archived.items()
+        ],
+        "missing_deliveries": detail.missing,
         "reviews": [
             {**show_review(review), **show_seal(detail.seals[Leaf.Kind.REVIEW, review.pk])} for review in detail.reviews
         ],

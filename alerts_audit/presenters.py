@@ -3,7 +3,7 @@
 from typing import Any
 
 from alerts_audit.episodes import Told, duration
-from alerts_audit.models import Checkpoint, Gap, Review, Transition
+from alerts_audit.models import Archive, Checkpoint, Gap, Review, Transition
 
 
 def show_episode(told: Told) -> dict[str, Any]:
@@ -77,4 +77,15 @@ def show_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "at": checkpoint.at,
         "key_id": checkpoint.key_id,
         "note": checkpoint.note,
+    }
+
+
+def show_archive(archive: Archive) -> dict[str, Any]:
+    return {
+        "id": archive.pk,
+        "file_name": archive.file_name,
+        "sha256": bytes(archive.file_sha256).hex(),
+        "first_leaf": archive.first_leaf,
+        "last_leaf": archive.end_leaf - 1,
+        "at": archive.at,
     }

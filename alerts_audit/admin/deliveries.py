@@ -1,6 +1,8 @@
 """Deliveries: what was sent, byte for byte; those that nobody could read say why."""
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -8,6 +10,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -15,7 +18,8 @@ from unfold.decorators import display
 
 from alerts_audit import payload
 from alerts_audit.admin.recorded import ProvableAdmin
-from alerts_audit.models import READABLE_IN_LISTS, Delivery, DeliveryQuerySet, Envelope, Source
+from alerts_audit.detail import archives_of
+from alerts_audit.models import READABLE_IN_LISTS, Archive, Delivery, DeliveryQuerySet, Envelope, Source
 from fintech.changelists import start_of_page
 from fintech.display import show_badge, show_time
 from fintech.filters import ChoiceFilter
@@ -76,14 +80,14 @@ class DeliveryAdmin(ProvableAdmin):
         "error",
         "content_type",
         "content_encoding",
-        "size",
+        ("size", "kept"),
         "hash",
         "seal",
         "request_id",
         "trace_id",
         "content",
     ]
-    readonly_fields = ["received", "hash", "content"]
+    readonly_fields = ["received", "kept", "hash", "content"]
 
     def get_queryset(self, request: HttpRequest) -> DeliveryQuerySet:
         """The list does without the bodies; a single delivery brings its own when it is asked for."""
@@ -99,13 +103,34 @@ class DeliveryAdmin(ProvableAdmin):
             raise PermissionDenied
         delivery = Delivery.objects.filter(pk=pk).first()
         if delivery is None:
-            raise Http404
+            return self.archived_page(request, pk, status=410)
         self.record(request, "delivery body", pk)
+        name = f"delivery-{pk}" if delivery.complete else f"delivery-{pk}-first-part"
         return HttpResponse(
             delivery.body,
             content_type="application/octet-stream",
-            headers={"Content-Disposition": f'attachment; filename="delivery-{pk}"'},
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
+        """Where Django comes to when the delivery is not here."""
+        with suppress(Http404, ValueError):
+            return self.archived_page(request, int(object_id), status=200)
+        return super()._get_obj_does_not_exist_redirect(request, opts, object_id)
+
+    def archived_page(self, request: HttpRequest, pk: int, *, status: int) -> HttpResponse:
+        """What is still known of a delivery that was archived. Raises Http404 if it was not."""
+        archive = archives_of([pk]).get(pk)
+        if archive is None:
+            raise Http404
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Delivery {pk}",
+            "delivery": pk,
+            "file_name": archive.file_name,
+            "facts": list(facts_of(Envelope.objects.get(pk=pk), archive)),
+        }
+        return TemplateResponse(request, "alerts_audit/delivery_archived.html", context, status=status)
 
     @display(description="Received (UTC)")
     def received(self, delivery: Delivery) -> str:
@@ -123,13 +148,28 @@ class DeliveryAdmin(ProvableAdmin):
 
     def alerts(self, delivery: Delivery) -> str | None:
         content = small_payload(delivery)
-        return f"{', '.join(content.alert_names())} ({len(content.alerts)})" if content else None
+        if content is not None:
+            return show_alerts(content.alert_names(), len(content.alerts))
+        envelope = envelope_of(delivery)
+        if envelope is not None and envelope.error is None:
+            return show_alerts(payload.few(envelope.alertnames), envelope.alerts)
+        if not delivery.complete:
+            return "not counted: only the first part of it was kept"
+        return "not counted: too large to read for a list" if delivery.size > READABLE_IN_LISTS else None
 
     def receiver(self, delivery: Delivery) -> str | None:
-        content = small_payload(delivery)
-        return content.receiver[: payload.LONGEST_TEXT] if content else None
+        content, envelope = small_payload(delivery), envelope_of(delivery)
+        told = content or envelope
+        return (told.receiver or "")[: payload.LONGEST_TEXT] or None if told else None
 
-    @display(description="SHA-256")
+    @display(description="Kept")
+    def kept(self, delivery: Delivery) -> str:
+        if delivery.kept_sha256 is None:
+            return "all of it"
+        text = 'its beginning, {} bytes with the SHA-256 <span class="code">{}</span>'
+        return format_html(text, f"{len(delivery.body):,}", bytes(delivery.kept_sha256).hex())
+
+    @display(description="SHA-256 of all that was sent")
     def hash(self, delivery: Delivery) -> str:
         return bytes(delivery.sha256).hex()
 
@@ -137,9 +177,11 @@ class DeliveryAdmin(ProvableAdmin):
     def content(self, delivery: Delivery) -> SafeString:
         text = readable(bytes(delivery.body))
         note = " The first part of it:" if len(text) > LONGEST_SHOWN else ""
+        download = "Download it as it came" if delivery.complete else "Download the first part, which alone was kept"
         return format_html(
-            '<p><a class="link" href="{}">Download it as it came</a>.{}</p><pre class="raw">{}</pre>',
+            '<p><a class="link" href="{}">{}</a>.{}</p><pre class="raw">{}</pre>',
             reverse("admin:alerts_audit_delivery_body", args=[delivery.pk]),
+            download,
             note,
             text[:LONGEST_SHOWN],
         )
@@ -150,13 +192,32 @@ def envelope_of(delivery: Delivery) -> Envelope | None:
     return getattr(delivery, "envelope", None)
 
 
+def show_alerts(names: list[str], number: int) -> str:
+    return f"{', '.join(names)} ({number})"
+
+
+def facts_of(envelope: Envelope, archive: Archive) -> Iterator[tuple[str, str]]:
+    """What the projection and the archive's row remember, each with its name."""
+    if envelope.error is not None:
+        yield "Why it is quarantined", envelope.error
+    else:
+        yield "Status", envelope.status or "-"
+        yield "Alerts", show_alerts(payload.few(envelope.alertnames), envelope.alerts)
+        yield "Receiver", envelope.receiver or "-"
+    yield "Archive", archive.file_name
+    yield "SHA-256 of the file", bytes(archive.file_sha256).hex()
+    yield "Leaves in it", f"{archive.first_leaf:,} to {archive.end_leaf - 1:,}"
+    yield "Archived (UTC)", show_time(archive.at)
+    yield "By", archive.by
+
+
 def status_of(delivery: Delivery) -> str:
     envelope = envelope_of(delivery)
     if envelope is not None and envelope.error is not None:
         return "quarantined"
-    content = small_payload(delivery)
-    if content is not None:
-        return content.status[: payload.LONGEST_TEXT]
+    told = small_payload(delivery) or envelope
+    if told is not None:
+        return (told.status or "")[: payload.LONGEST_TEXT]
     return "large" if delivery.size > READABLE_IN_LISTS else "unreadable"
 
 

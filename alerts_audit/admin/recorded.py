@@ -11,7 +11,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from alerts_audit.admin.display import SEAL_COLOURS
+from alerts_audit.admin.display import SEAL_COLOURS, shorten
 from alerts_audit.detail import seals_of_rows
 from alerts_audit.models import Leaf
 from alerts_audit.reviews.viewing import record_view
@@ -58,6 +58,12 @@ class ProvableAdmin(RecordedAdmin):
         text = '{} leaf {}, sealed by {} UTC; <a class="link" href="{}">inclusion proof</a>'
         badge, at = show_badge("sealed", SEAL_COLOURS["sealed"]), show_time(sealed.checkpoint.at)
         return format_html(text, badge, sealed.leaf, at, address)
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
+        """Django would add "Perhaps it was deleted?": nothing is."""
+        text = f"There is no {opts.verbose_name} {shorten(object_id, 20)} here. If it was archived, its archive has it."
+        self.message_user(request, text, messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:index"))
 
     def download_proof(self, request: HttpRequest, pk: int) -> HttpResponse:
         """The inclusion proof, for the standalone verifier; a message if there is none."""

@@ -25,7 +25,10 @@ LOGS = '{container="fintech_flask"}'
 
 @dataclass
 class Entry:
-    """`by` is a person or a source, `delivery` what told of it, `seal` the leaf of the delivery or the review."""
+    """`by` is a person or a source, `delivery` what told of it, `seal` the leaf of the delivery or the review.
+
+    `gone`: where a delivery is that is no longer here; then there is just its number.
+    """
 
     at: datetime
     title: str
@@ -34,6 +37,8 @@ class Entry:
     text: str | None = None
     link: str | None = None
     delivery: Delivery | None = None
+    delivery_id: int | None = None
+    gone: str | None = None
     delivery_link: str | None = None
     proof_link: str | None = None
     seal: Sealed = field(default_factory=Sealed)
@@ -65,25 +70,27 @@ def story_of(episode: Episode) -> dict[str, Any]:
 def _transitions(detail: Detail) -> Iterator[Entry]:
     deliveries = {delivery.pk: delivery for delivery in detail.deliveries}
     for transition in detail.transitions:
-        delivery = deliveries.get(transition.delivery_id or 0)
+        number = transition.delivery_id
+        delivery = deliveries.get(number or 0)
         yield Entry(
             at=transition.at,
             title=_title(transition),
             colour=STATE_COLOURS.get(transition.to_state, "default"),
             by=transition.source,
-            text=transition.note or _absent(transition, delivery),
+            text=transition.note,
             delivery=delivery,
-            delivery_link=page_of(Delivery, delivery.pk) if delivery else None,
+            delivery_id=number,
+            gone=_gone(detail, number),
+            delivery_link=page_of(Delivery, number) if number is not None and number not in detail.missing else None,
             proof_link=proof_of(Leaf.Kind.DELIVERY, delivery.pk) if delivery else None,
             seal=detail.seals[Leaf.Kind.DELIVERY, delivery.pk] if delivery else Sealed(),
         )
 
 
-def _absent(transition: Transition, delivery: Delivery | None) -> str | None:
-    """Of a delivery that told of it, and is no longer here."""
-    if delivery is not None or transition.delivery_id is None:
-        return None
-    return f"delivery {transition.delivery_id}, archived"
+def _gone(detail: Detail, delivery: int | None) -> str | None:
+    if delivery in detail.archived:
+        return f"archived: {detail.archived[delivery].file_name}"
+    return "is not here, and in no archive: run verify_audit" if delivery in detail.missing else None
 
 
 def _title(transition: Transition) -> str:

@@ -10,15 +10,15 @@ from django.test.utils import CaptureQueriesContext
 
 from alerts_audit.admin.deliveries import DeliveryAdmin
 from alerts_audit.apps import AlertsAuditConfig
-from alerts_audit.models import READABLE_IN_LISTS, Delivery
+from alerts_audit.models import READABLE_IN_LISTS, Delivery, Envelope
 from alerts_audit.services import record_delivery
 from alerts_audit.tests.payloads import UNREADABLE, alertmanager_body
 
 LIST = "/admin/alerts_audit/delivery/"
 
 
-def record(body: bytes) -> Delivery:
-    return record_delivery(source="alertmanager", body=body, content_type=None, content_encoding=None, request_id=None)
+def record(body: bytes, *, size: int | None = None) -> Delivery:
+    return record_delivery(source="alertmanager", body=body, size=size)
 
 
 def sign_in(*, superuser: bool = False, permissions: tuple[str, ...] = ()) -> Client:
@@ -84,6 +84,30 @@ def test_the_list_neither_counts_the_table_nor_loads_large_bodies(admin):
     statements = [query["sql"] for query in queries if "alerts_audit_delivery" in query["sql"]]
     assert not [sql for sql in statements if "COUNT(" in sql]
     assert not [sql for sql in statements if '"alerts_audit_delivery"."body",' in sql]
+
+
+def test_a_large_delivery_is_not_counted_until_it_is_projected(admin):
+    large = record(alertmanager_body("x" * READABLE_IN_LISTS))
+    assert "not counted: too large to read for a list" in admin.get(LIST).text
+
+    values = {"status": "resolved", "receiver": "night-shift", "alerts": 5_000, "alertnames": ["TargetDown"]}
+    Envelope.objects.create(delivery=large, input_number=10**15 + large.pk, **values)
+    page = admin.get(LIST).text
+    for word in ("TargetDown (5000)", "night-shift", "resolved"):
+        assert word in page
+
+
+def test_a_delivery_that_was_kept_in_part_says_so_wherever_it_is_offered(admin):
+    part = record(b"{", size=20_000_000)
+    assert "not counted: only the first part of it was kept" in admin.get(LIST).text
+
+    page = admin.get(f"{LIST}{part.pk}/change/").text
+    assert "Download the first part, which alone was kept" in page
+    assert "Download it as it came" not in page
+    assert "its beginning, 1 bytes" in page
+    assert bytes(part.kept_sha256).hex() in page
+    disposition = admin.get(f"{LIST}{part.pk}/body")["Content-Disposition"]
+    assert disposition == f'attachment; filename="delivery-{part.pk}-first-part"'
 
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)

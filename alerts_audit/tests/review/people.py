@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from alerts_audit.access import issue_token
-from alerts_audit.models import Episode, Identity
+from alerts_audit.models import Archive, Envelope, Episode, Identity, Transition
 
 _numbers = itertools.count(10**15)
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -88,3 +88,29 @@ def make_episode(identity: Identity | None = None, *, state: str = "resolved", *
         **fields,
     }
     return Episode.objects.create(id=number, identity=identity, state=state, starts_at=start, **values)
+
+
+def archived_delivery(**fields: Any) -> int:
+    """The number of a delivery that is no longer here: the archive of leaves 0 to 9 has it, and its envelope stays."""
+    number = next(_numbers)
+    values = {"receiver": "audit", "status": "firing", "alerts": 2, "alertnames": ["TargetDown"], **fields}
+    Envelope.objects.create(delivery_id=number, input_number=number, **values)
+    Archive.objects.create(
+        first_leaf=0,
+        end_leaf=10,
+        last_input=number,
+        file_name="alert-trail-0-9.jsonl.gz",
+        file_sha256=b"a" * 32,
+        carried={},
+        by="ann",
+    )
+    return number
+
+
+def told_by(episode: Episode, delivery: int) -> int:
+    """That delivery began the episode."""
+    number = next(_numbers)
+    Transition.objects.create(
+        id=number, episode=episode, input_number=number, to_state="firing", at=episode.starts_at, delivery_id=delivery
+    )
+    return delivery

@@ -13,11 +13,21 @@ from alerts_audit.models import Delivery, Review, Transition, View
 from alerts_audit.reviews.services import acknowledge, comment, mark_as_noise
 from alerts_audit.services import record_delivery
 from alerts_audit.tests.payloads import alertmanager_body
-from alerts_audit.tests.review.people import NOON, make_episode, make_identity, make_user, responder, sign_in
+from alerts_audit.tests.review.people import (
+    NOON,
+    archived_delivery,
+    make_episode,
+    make_identity,
+    make_user,
+    responder,
+    sign_in,
+    told_by,
+)
 
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/alerts_audit/episode/"
+DELIVERIES = "/admin/alerts_audit/delivery/"
 SUBJECTS = ["episode", "delivery", "gap", "checkpoint", "verification", "archive", "view", "review"]
 
 
@@ -234,14 +244,22 @@ def tell_story(episode):
         )
 
 
-def test_a_delivery_that_was_archived_is_named(client):
-    episode = make_episode(make_identity(name()))
-    gone = 10**16 + episode.pk
-    Transition.objects.create(
-        id=gone, episode=episode, input_number=1, to_state="firing", at=episode.starts_at, delivery_id=gone
-    )
+def test_a_delivery_that_was_archived_is_named_with_its_archive(client):
+    episode, number = make_episode(make_identity(name())), archived_delivery()
+    told_by(episode, number)
+    page = client.get(page_of(episode)).text
 
-    assert f"delivery {gone}, archived" in client.get(page_of(episode)).text
+    assert f'href="{DELIVERIES}{number}/change/">delivery {number}</a>' in page
+    assert "archived: alert-trail-0-9.jsonl.gz" in page
+
+
+def test_a_delivery_that_is_in_no_archive_either_is_no_archived_one(client):
+    episode = make_episode(make_identity(name()))
+    gone = told_by(episode, 10**16 + episode.pk)
+    page = client.get(page_of(episode)).text
+
+    assert f"<span>delivery {gone}</span>" in page
+    assert "is not here, and in no archive: run verify_audit" in page
 
 
 def test_the_page_tells_the_whole_story(client, person):

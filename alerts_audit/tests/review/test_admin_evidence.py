@@ -12,7 +12,7 @@ from django.utils import timezone
 from alerts_audit.access import person_of
 from alerts_audit.models import AccessToken, Checkpoint, Delivery, Envelope, Gap, Leaf, OpenGap, Verification, View
 from alerts_audit.reviews.services import link_incident
-from alerts_audit.tests.review.people import NOON, make_episode, make_user, sign_in
+from alerts_audit.tests.review.people import NOON, archived_delivery, make_episode, make_user, sign_in
 from fintech.problems import Problem
 
 pytestmark = pytest.mark.django_db
@@ -131,6 +131,43 @@ def test_a_verification_says_what_is_wrong(client):
 
 
 # --- Deliveries, reviews, views ------------------------------------------------------------------------------
+
+
+def test_a_delivery_that_was_archived_has_a_page_that_says_where_it_is(client):
+    number = archived_delivery()
+    page = client.get(f"{ADMIN}delivery/{number}/change/")
+
+    assert page.status_code == 200
+    for word in ("alert-trail-0-9.jsonl.gz", (b"a" * 32).hex(), "0 to 9", "TargetDown (2)", "ann"):
+        assert word in page.text
+    assert f"prove_delivery {number} --archive alert-trail-0-9.jsonl.gz" in page.text
+    assert View.objects.filter(what="delivery", key=str(number)).exists()
+
+
+def test_the_body_of_a_delivery_that_was_archived_is_gone_and_its_page_says_where_it_is(client):
+    number = archived_delivery(error="It is no payload.", receiver=None, alerts=0)
+    body = client.get(f"{ADMIN}delivery/{number}/body")
+
+    assert body.status_code == 410
+    assert "alert-trail-0-9.jsonl.gz" in body.text
+    assert "It is no payload." in body.text
+    assert "alert-trail-0-9.jsonl.gz" in client.get(f"{ADMIN}delivery/{number}/proof", follow=True).text
+
+
+def test_an_archived_delivery_needs_the_permission_too():
+    number, stranger = archived_delivery(), sign_in(make_user())
+
+    for page in ("change/", "body", "proof"):
+        assert stranger.get(f"{ADMIN}delivery/{number}/{page}").status_code == 403
+
+
+@pytest.mark.parametrize("subject", ["delivery", "gap"])
+@pytest.mark.parametrize("key", [2**62, "x"])
+def test_what_is_not_here_is_never_said_to_be_deleted(client, subject, key):
+    page = client.get(f"{ADMIN}{subject}/{key}/change/", follow=True).text
+
+    assert f"There is no {subject} {key} here. If it was archived, its archive has it." in page
+    assert "deleted" not in page
 
 
 def test_quarantined_deliveries_can_be_found_with_their_reason(client):

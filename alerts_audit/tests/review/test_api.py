@@ -11,7 +11,17 @@ from django.utils import timezone
 from alerts_audit.access import issue_token, revoke_token
 from alerts_audit.models import AccessToken, Gap, Review, View
 from alerts_audit.reviews.services import acknowledge, mark_as_noise
-from alerts_audit.tests.review.people import NOON, Api, make_episode, make_identity, make_user, responder, sign_in
+from alerts_audit.tests.review.people import (
+    NOON,
+    Api,
+    archived_delivery,
+    make_episode,
+    make_identity,
+    make_user,
+    responder,
+    sign_in,
+    told_by,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -213,6 +223,25 @@ def test_a_wrong_parameter_is_named(api, query, code, param):
 def test_an_episode_that_does_not_exist_is_not_found(api, key):
     assert problem(api.get(f"episodes/{key}"))[:2] == (404, "not_found")
     assert problem(api.post(f"episodes/{key}/reviews", {"kind": "acknowledge"}))[:2] == (404, "not_found")
+
+
+def test_deliveries_that_were_archived_are_named_with_their_archive(api):
+    episode, number = make_episode(), archived_delivery()
+    told_by(episode, number)
+    shown = api.get(f"episodes/{episode.key}").json()
+
+    assert (shown["deliveries"], shown["missing_deliveries"]) == ([], [])
+    [archived] = shown["archived_deliveries"]
+    assert (archived["id"], archived["archive"]["file_name"]) == (number, "alert-trail-0-9.jsonl.gz")
+    assert (archived["archive"]["first_leaf"], archived["archive"]["last_leaf"]) == (0, 9)
+
+
+def test_a_delivery_that_is_in_no_archive_either_is_missing(api):
+    episode = make_episode()
+    gone = told_by(episode, 10**16 + episode.pk)
+    shown = api.get(f"episodes/{episode.key}").json()
+
+    assert (shown["archived_deliveries"], shown["missing_deliveries"]) == ([], [gone])
 
 
 def test_a_review_is_made_and_shown(api):

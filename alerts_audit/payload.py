@@ -1,10 +1,17 @@
-"""What the webhook itself understands of Alertmanager's payload, version 4: enough for its counters and its log line.
+"""Alertmanager's payload, version 4 and whatever comes after it: from a body to what it says.
 
-Only what is used is decoded; unknown keys and another `version` are no reason to refuse.
+The one place that decides whether a body can be read; the webhook's log line, the lists and the projection go by it.
+What PostgreSQL refuses or nobody can use (NUL, half a surrogate pair, a number for a string) is replaced, and said so;
+the bytes themselves are kept. What is no such payload at all is `Unreadable`.
 """
 
+import json
+import re
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -12,31 +19,39 @@ MOST_NAMES = 10
 LONGEST_TEXT = 200
 
 
-class Labels(msgspec.Struct):
-    alertname: str = ""
-    severity: str = ""
+class Unreadable(ValueError):
+    """It is no payload of Alertmanager's; the message says why, for people."""
 
 
-class Alert(msgspec.Struct):
-    labels: Labels
+class Alert(msgspec.Struct, rename="camel", gc=False):
+    labels: dict[str, str]
+    annotations: dict[str, str] = {}
     status: str = ""
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    generator_url: str = msgspec.field(default="", name="generatorURL")
+    fingerprint: str = ""
 
 
 class Payload(msgspec.Struct, rename="camel"):
-    receiver: str
-    status: str
     alerts: list[Alert]
+    receiver: str = ""
+    status: str = ""
+    version: str = ""
     group_key: str = ""
+    external_url: str = msgspec.field(default="", name="externalURL")
+    notification_reason: str = msgspec.field(default="", name="notification_reason")
+    truncated_alerts: int = 0
 
     def alert_names(self) -> list[str]:
-        return few(alert.labels.alertname for alert in self.alerts)
+        return few(alert.labels.get("alertname", "") for alert in self.alerts)
 
     def severities(self) -> list[str]:
-        return few(alert.labels.severity for alert in self.alerts if alert.labels.severity)
+        return few(severity for alert in self.alerts if (severity := alert.labels.get("severity")))
 
     def statuses(self) -> Counter[str]:
         """How many alerts are firing, how many resolved."""
-        return Counter(alert.status for alert in self.alerts)
+        return Counter(alert.status or self.status for alert in self.alerts)
 
 
 def few(words: Iterable[str]) -> list[str]:
@@ -50,6 +65,98 @@ _decoder = msgspec.json.Decoder(Payload)
 def read(body: bytes) -> Payload | None:
     """The payload, or None if the body is not one."""
     try:
-        return _decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return decode(body, set())
+    except Unreadable:
         return None
+
+
+def decode(body: bytes, repairs: set[str]) -> Payload:
+    """What was replaced is added to `repairs`. Raises Unreadable."""
+    try:
+        return _decode(body, repairs)
+    except RecursionError:
+        pass
+    # How deep is too deep hangs on how much of its stack the caller has used: a rebuild must come to the same end as
+    # the projector, so who fails begins again with an empty one.
+    try:
+        with ThreadPoolExecutor(1) as empty:
+            return empty.submit(_decode, body, repairs).result()
+    except RecursionError:
+        raise Unreadable("it is nested too deeply") from None
+
+
+def _decode(body: bytes, repairs: set[str]) -> Payload:
+    """The quick way for what is as it should be, the patient one for the rest."""
+    if b"\\u0000" not in body:
+        try:
+            return _decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError):
+            pass
+    try:
+        return Repairer(repairs).webhook(json.loads(body))
+    except Unreadable:
+        raise
+    except UnicodeDecodeError:
+        raise Unreadable("it is not UTF-8") from None
+    except ValueError:  # its message differs between versions of Python, and a rebuild must find the same
+        raise Unreadable("it is not JSON") from None
+
+
+class Repairer:
+    """Makes a payload of what is nearly one, and notes what it replaced."""
+
+    def __init__(self, repairs: set[str]) -> None:
+        self.repairs = repairs
+
+    def webhook(self, content: Any) -> Payload:
+        if not isinstance(content, dict):
+            raise Unreadable("it is JSON, but no object")
+        if not isinstance(content.get("alerts"), list):
+            raise Unreadable('it has no list of "alerts"')
+        texts = ("receiver", "status", "version", "groupKey", "externalURL", "notification_reason")
+        receiver, status, version, group_key, external_url, reason = (self.text(content.get(name)) for name in texts)
+        alerts = [self.alert(alert, place) for place, alert in enumerate(content["alerts"])]
+        truncated = content.get("truncatedAlerts", 0)
+        if type(truncated) is not int:
+            self.repairs.add("a number of truncated alerts that is none")
+            truncated = 0
+        return Payload(alerts, receiver, status, version, group_key, external_url, reason, truncated)
+
+    def alert(self, content: Any, place: int) -> Alert:
+        if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):
+            raise Unreadable(f"alert {place} has no labels")
+        annotations = content.get("annotations")
+        if annotations is not None and not isinstance(annotations, dict):
+            self.repairs.add("annotations that are no object")
+        return Alert(
+            self.texts(content["labels"]),
+            self.texts(annotations if isinstance(annotations, dict) else {}),
+            self.text(content.get("status")),
+            self.time(content.get("startsAt")),
+            self.time(content.get("endsAt")),
+            self.text(content.get("generatorURL")),
+            self.text(content.get("fingerprint")),
+        )
+
+    def texts(self, mapping: dict[str, Any]) -> dict[str, str]:
+        return {self.text(name): self.text(value) for name, value in mapping.items()}
+
+    def text(self, value: Any) -> str:
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            self.repairs.add("something else where a text was expected")
+            value = json.dumps(value, sort_keys=True)
+        if "\0" in value:
+            self.repairs.add("NUL")
+            value = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        if not value.isascii() and re.search("[\ud800-\udfff]", value):
+            self.repairs.add("half of a surrogate pair")
+            value = re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value)
+        return value
+
+    def time(self, value: Any) -> datetime | None:
+        try:
+            return msgspec.convert(value, datetime)
+        except (msgspec.ValidationError, OverflowError):
+            return None

@@ -60,7 +60,7 @@ def storable(header: str | None) -> str | None:
 def tell_of(delivery: Delivery) -> None:
     """In counters and in the log. The body is decoded once, and only as far as this needs it."""
     metrics.DELIVERIES.labels(delivery.source, "stored" if delivery.complete else "partial").inc()
-    content = payload.read(bytes(delivery.body))
+    content = payload.read(bytes(delivery.body)) if delivery.complete else None
     if content is not None:
         statuses = content.statuses()
         for status in metrics.STATUSES:

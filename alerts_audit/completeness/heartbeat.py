@@ -97,7 +97,7 @@ def is_inside(delivery_id: int, alertname: str | None) -> bool:
     """Among more names than an envelope lists."""
     body = Delivery.objects.values_list("body", flat=True).get(pk=delivery_id)
     content = payload.read(bytes(body))
-    return content is not None and any(alert.labels.alertname == alertname for alert in content.alerts)
+    return content is not None and any(alert.labels.get("alertname") == alertname for alert in content.alerts)
 
 
 def shared_beat(source: Source, sources: Iterable[Source], own: dict[str, datetime]) -> datetime | None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
+from alerts_audit.payload import Unreadable
 from alerts_audit.projection import machine, reading
-from alerts_audit.projection.reading import Reading, Unreadable, Word
+from alerts_audit.projection.reading import Reading, Word
 
 LONGEST_ERROR = 500
 

@@ -1,17 +1,15 @@
-"""Reading a delivery's body: Alertmanager's webhook, version 4 and whatever comes after it.
+"""A delivery as the projection understands it: whose each alert is, and what it says of it.
 
-What PostgreSQL refuses or nobody can use (NUL, half a surrogate pair, a number for a string, the year 9999) is
-replaced, and `repaired` says so; the bytes themselves are kept. What is no such payload at all is `Unreadable`.
+Times that nobody can use (the year 9999) count as not told, and `repaired` says so.
 """
 
 import hashlib
-import json
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import msgspec
 
+from alerts_audit.payload import Alert, Payload, decode
 from alerts_audit.projection.machine import Said
 
 MOST_NAMES = 20
@@ -24,31 +22,6 @@ LAST_YEAR = 2200
 AHEAD = timedelta(days=1)
 
 LARGEST_INTEGER = 2**31 - 1
-
-
-class Unreadable(ValueError):
-    """It is no payload of Alertmanager's; the message says why, for people."""
-
-
-class Alert(msgspec.Struct, rename="camel", gc=False):
-    labels: dict[str, str]
-    annotations: dict[str, str] = {}
-    status: str = ""
-    starts_at: datetime | None = None
-    ends_at: datetime | None = None
-    generator_url: str = msgspec.field(default="", name="generatorURL")
-    fingerprint: str = ""
-
-
-class Webhook(msgspec.Struct, rename="camel"):
-    alerts: list[Alert]
-    receiver: str = ""
-    status: str = ""
-    version: str = ""
-    group_key: str = ""
-    external_url: str = msgspec.field(default="", name="externalURL")
-    notification_reason: str = msgspec.field(default="", name="notification_reason")
-    truncated_alerts: int = 0
 
 
 class Word(msgspec.Struct, frozen=True, gc=False):
@@ -75,7 +48,7 @@ class Word(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    webhook: Webhook
+    webhook: Payload
     words: list[Word]
     receiver: str
     repaired: str | None
@@ -89,7 +62,6 @@ class Reading(msgspec.Struct, frozen=True):
         return sorted({word.alertname for word in self.words})[:MOST_NAMES]
 
 
-_decoder = msgspec.json.Decoder(Webhook)
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
@@ -112,25 +84,6 @@ def read(body: bytes, *, source: str, cluster: str, at: datetime) -> Reading:
 def unescape(receiver: str) -> str:
     """As it is configured: Alertmanager sends it escaped, as a regular expression."""
     return re.sub(r"\\([\\.+*?()|\[\]{}^$])", r"\1", receiver)
-
-
-def decode(body: bytes, repairs: set[str]) -> Webhook:
-    """The quick way for what is as it should be, the patient one for the rest."""
-    if b"\\u0000" not in body:
-        try:
-            return _decoder.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
-            pass
-    try:
-        return Repairer(repairs).webhook(json.loads(body))
-    except Unreadable:
-        raise
-    except UnicodeDecodeError:
-        raise Unreadable("it is not UTF-8") from None
-    except RecursionError:
-        raise Unreadable("it is nested too deeply") from None
-    except ValueError:  # its message differs between versions of Python, and a rebuild must find the same
-        raise Unreadable("it is not JSON") from None
 
 
 def read_alert(alert: Alert, group_status: str, *, source: str, cluster: str, at: datetime, repairs: set[str]) -> Word:
@@ -156,63 +109,3 @@ def usable(time: datetime | None, at: datetime) -> datetime | None:
         return None
     time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     return time if time <= at + AHEAD else None
-
-
-class Repairer:
-    """Makes a payload of what is nearly one, and notes what it replaced."""
-
-    def __init__(self, repairs: set[str]) -> None:
-        self.repairs = repairs
-
-    def webhook(self, content: Any) -> Webhook:
-        if not isinstance(content, dict):
-            raise Unreadable("it is JSON, but no object")
-        if not isinstance(content.get("alerts"), list):
-            raise Unreadable('it has no list of "alerts"')
-        texts = ("receiver", "status", "version", "groupKey", "externalURL", "notification_reason")
-        receiver, status, version, group_key, external_url, reason = (self.text(content.get(name)) for name in texts)
-        alerts = [self.alert(alert, place) for place, alert in enumerate(content["alerts"])]
-        truncated = content.get("truncatedAlerts", 0)
-        if type(truncated) is not int:
-            self.repairs.add("a number of truncated alerts that is none")
-            truncated = 0
-        return Webhook(alerts, receiver, status, version, group_key, external_url, reason, truncated)
-
-    def alert(self, content: Any, place: int) -> Alert:
-        if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):
-            raise Unreadable(f"alert {place} has no labels")
-        annotations = content.get("annotations")
-        if annotations is not None and not isinstance(annotations, dict):
-            self.repairs.add("annotations that are no object")
-        return Alert(
-            self.texts(content["labels"]),
-            self.texts(annotations if isinstance(annotations, dict) else {}),
-            self.text(content.get("status")),
-            self.time(content.get("startsAt")),
-            self.time(content.get("endsAt")),
-            self.text(content.get("generatorURL")),
-            self.text(content.get("fingerprint")),
-        )
-
-    def texts(self, mapping: dict[str, Any]) -> dict[str, str]:
-        return {self.text(name): self.text(value) for name, value in mapping.items()}
-
-    def text(self, value: Any) -> str:
-        if value is None:
-            return ""
-        if not isinstance(value, str):
-            self.repairs.add("something else where a text was expected")
-            value = json.dumps(value, sort_keys=True)
-        if "\0" in value:
-            self.repairs.add("NUL")
-            value = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-        if not value.isascii() and re.search("[\ud800-\udfff]", value):
-            self.repairs.add("half of a surrogate pair")
-            value = re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value)
-        return value
-
-    def time(self, value: Any) -> datetime | None:
-        try:
-            return msgspec.convert(value, datetime)
-        except (msgspec.ValidationError, OverflowError):
-            return None

@@ -40,7 +40,7 @@ UNREADABLE = {
     "an empty object": b"{}",
     "NUL and rubbish": b"\x00\xff\xfe\x00",
     "invalid UTF-8": alertmanager_body("Latin").replace(b"Latin", b"\xe9t\xe9"),
-    "half a surrogate": alertmanager_body("X").replace(b'"X"', b'"\\ud800"'),
+    "an annotation of invalid UTF-8": alertmanager_body("X").replace(b"More", b"\xe9t\xe9"),
     "deep nesting": b"[" * 100_000,
     "deep nesting where nobody looks": b'{"x":' + b'{"x":' * 50_000,
     "alerts of another type": alertmanager_body(alerts={"a": 1}),
@@ -53,4 +53,6 @@ READABLE = {
     "NUL in a label": alertmanager_body("a\0b"),
     "emoji": alertmanager_body("💳<script>"),
     "a label of 1 MB": alertmanager_body("x" * 1_000_000),
+    "half a surrogate": alertmanager_body("X").replace(b'"X"', b'"\\ud800"'),
+    "a label that is a number": alertmanager_body("X").replace(b'"critical"', b"7"),
 }

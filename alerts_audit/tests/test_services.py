@@ -119,3 +119,20 @@ def test_an_unreadable_delivery_is_logged_as_such(caplog):
     [line] = lines(caplog)
     assert line.getMessage() == "alert_received"
     assert line.__dict__["readable"] is False
+
+
+@pytest.mark.parametrize(("bodies", "readable"), [(UNREADABLE, False), (READABLE, True)])
+def test_the_log_calls_readable_what_the_projection_reads(caplog, bodies, readable):
+    caplog.set_level(logging.INFO, "alerts_audit")
+    for body in bodies.values():
+        record(body)
+
+    assert {line.__dict__["readable"] for line in lines(caplog)} == {readable}
+
+
+def test_the_beginning_of_a_delivery_is_not_taken_for_all_of_it(caplog):
+    caplog.set_level(logging.INFO, "alerts_audit")
+    record(alertmanager_body("X"), size=20_000_000)
+
+    [line] = lines(caplog)
+    assert line.__dict__["readable"] is False

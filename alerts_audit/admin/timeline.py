@@ -128,11 +128,10 @@ def links_of(episode: Episode) -> Iterator[dict[str, str]]:
         yield link("Runbook", runbook, "menu_book")
     if web_address(episode.generator_url):
         yield link("Prometheus query", episode.generator_url, "query_stats")
-    dashboard = web_address(notes.get("dashboard_url")) or web_address(notes.get("grafana_url"))
-    if dashboard or settings.GRAFANA_URL:
+    if settings.GRAFANA_URL:  # without one an annotation's address leads nowhere: it is shown as text, like the others
+        dashboard = web_address(notes.get("dashboard_url")) or web_address(notes.get("grafana_url"))
         address = dashboard or f"{settings.GRAFANA_URL}/d/alert-trail"
         yield link("Grafana", with_range(address, episode), "monitoring")
-    if settings.GRAFANA_URL:
         yield link("Logs of that minute", logs_address(episode.starts_at), "article")
 
 

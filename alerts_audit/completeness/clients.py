@@ -68,14 +68,14 @@ def fetch_json(base_url: str, path: str) -> Any:
         raise PollError(f"{base_url}{path.partition('?')[0]} did not answer with JSON") from error
 
 
-def failed_notifications(text: str) -> dict[str, float]:
+def failed_notifications(text: str) -> dict[str, int]:
     """From a scrape: integration and, where it is told, reason -> count."""
-    found: dict[str, float] = {}
+    found: dict[str, int] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == FAILED:
                 name = _failure(sample.labels)
-                found[name] = found.get(name, 0) + sample.value
+                found[name] = found.get(name, 0) + int(sample.value)
     return found
 
 
@@ -109,7 +109,7 @@ class Alertmanager:
         except (PollError, AttributeError):
             return {"id": key}
 
-    def failed(self) -> dict[str, float]:
+    def failed(self) -> dict[str, int]:
         return failed_notifications(fetch(self.url, "/metrics").decode(errors="replace"))
 
 
@@ -156,12 +156,12 @@ class Prometheus:
             for series in answer
         ]
 
-    def failed(self) -> dict[str, float]:
+    def failed(self) -> dict[str, int]:
         """Of all the Alertmanagers that it scrapes."""
-        found: dict[str, float] = {}
+        found: dict[str, int] = {}
         for series in self._query(FAILED, datetime.now(UTC)):
             name = f"{series['metric'].get('instance', '')} {_failure(series['metric'])}".strip()
-            found[name] = found.get(name, 0) + float(series["value"][1])
+            found[name] = found.get(name, 0) + int(float(series["value"][1]))
         return found
 
     def normalise(self, metric: dict[str, str]) -> dict[str, str]:

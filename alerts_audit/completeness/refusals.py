@@ -36,13 +36,13 @@ def count_failed_notifications() -> None:
         raise PollError("; ".join(errors))
 
 
-def ask_failed(watched: Watched) -> dict[str, float]:
+def ask_failed(watched: Watched) -> dict[str, int]:
     if watched.alertmanager is not None:
         return watched.alertmanager.failed()
     return Prometheus(watched.prometheus_url).failed()
 
 
-def note_failed(watched: Watched, failed: Mapping[str, float]) -> None:
+def note_failed(watched: Watched, failed: Mapping[str, int]) -> None:
     """Compare with what was counted the last time, and open or close the source's gap."""
     now, kind = datetime.now(UTC), Observation.Kind.NOTIFICATIONS
     before = Poll.objects.filter(source=watched.name, kind=kind).first()
@@ -89,18 +89,18 @@ def count_refused() -> None:
             gaps.close_gap(reason=kind, subject=DOOR, until=moment(last["rose_before"]), details=refused)
 
 
-def refused_at_the_door(text: str) -> float:
+def refused_at_the_door(text: str) -> int:
     return sum(
-        sample.value
+        int(sample.value)
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.name == "alert_deliveries_total" and sample.labels.get("outcome") == "unauthorized"
     )
 
 
-def rises(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
-    """By how much each counter rose; without those that did not."""
-    changes = {name: value - (old if (old := before.get(name, 0)) <= value else 0) for name, value in now.items()}
+def rises(before: Mapping[str, float], now: Mapping[str, int]) -> dict[str, int]:
+    """By how much each counter rose; without those that did not. A count that was kept long ago may be 5.0."""
+    changes = {name: value - (int(old) if (old := before.get(name, 0)) <= value else 0) for name, value in now.items()}
     return {name: change for name, change in changes.items() if change > 0}
 
 

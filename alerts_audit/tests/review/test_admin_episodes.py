@@ -172,6 +172,17 @@ def test_pages_go_on_below_a_number_and_end(client, monkeypatch):
     assert shown(second.text) == made[2:]
 
 
+def test_a_list_of_one_page_offers_no_other(client, monkeypatch):
+    monkeypatch.setattr("alerts_audit.admin.episodes.EpisodeAdmin.list_per_page", 2)
+    alert = name()
+    newest = [make_episode(make_identity(alert)) for _ in range(2)][1]
+    assert ">Older<" not in client.get(f"{LIST}?alertname={alert}").text
+
+    assert ">Newest<" in client.get(f"{LIST}?alertname={alert}&before={newest.pk}").text
+    make_episode(make_identity(alert))
+    assert ">Older<" in client.get(f"{LIST}?alertname={alert}").text
+
+
 def test_a_page_looks_at_a_bounded_part_and_says_so(client, person, monkeypatch):
     monkeypatch.setattr(lists, "WINDOW", 2)
     alert = name()
@@ -352,8 +363,13 @@ def test_links_lead_to_query_dashboard_logs_and_runbook():
     assert found["Logs of that minute"].startswith("http://grafana:3000/explore?")
 
 
-def test_without_grafana_there_are_no_links_to_it():
-    assert {link["title"] for link in links_of(make_episode())} == {"Prometheus query"}
+def test_without_grafana_there_are_no_links_to_it_and_its_address_is_text(client):
+    episode = make_episode(annotations={"dashboard_url": "http://127.0.0.1:3000/d/payments"})
+
+    assert {link["title"] for link in links_of(episode)} == {"Prometheus query"}
+    page = client.get(page_of(episode)).text
+    assert "http://127.0.0.1:3000/d/payments" in page
+    assert 'href="http://127.0.0.1:3000' not in page
 
 
 def test_the_runbook_can_be_read(client):

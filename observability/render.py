@@ -156,7 +156,7 @@ def prometheus_command(
         program,
         f"--config.file={Path(config_dir).resolve() / 'prometheus.yml'}",
         f"--storage.tsdb.path={Path(data_dir).resolve()}",
-        "--storage.tsdb.retention.time=15d",
+        "--storage.tsdb.retention.time=31d",  # a day more than the objectives look back
         f"--web.listen-address={address}",
         f"--rules.alert.resend-delay={round(60_000 / speed)}ms",
         "--log.level=warn",

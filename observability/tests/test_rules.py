@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from fintech.testing import IN_FULL
-from observability.render import HERE
+from observability.render import HERE, prometheus_command
 
 RULES, TESTS, RUNBOOKS = HERE / "prometheus/rules", HERE / "prometheus/tests", HERE / "runbooks"
 
@@ -193,6 +193,17 @@ def test_every_recorded_series_has_a_test_with_numbers():
     proved = {sample["expr"] for file in RECORDING for case in cases(file) for sample in case["promql_expr_test"]}
 
     assert [name for name in RECORDED if not any(name in expression for expression in proved)] == []
+
+
+def test_prometheus_keeps_all_that_a_rule_looks_back_on(tmp_path):
+    longest = max(int(days) for rule in ALL_RULES for days in re.findall(r"(?:\[|offset )(\d+)d\b", rule["expr"]))
+    compose = yaml.safe_load((HERE.parent / "docker-compose.yml").read_text())["services"]["prometheus"]["command"]
+    on_one_machine = prometheus_command(tmp_path, tmp_path, "127.0.0.1:0") or []
+
+    for command in (compose, on_one_machine):
+        kept = [int(days) for days in re.findall(r"--storage.tsdb.retention.time=(\d+)d\b", " ".join(command))]
+        assert all(days > longest for days in kept), f"{kept} days are kept, rules look back {longest}"
+        assert kept or not command
 
 
 def test_every_objective_has_its_three_series():

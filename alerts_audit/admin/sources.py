@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.debug import sensitive_variables
 from unfold.decorators import action, display
 
+from alerts_audit.completeness.observe import addresses_of
 from alerts_audit.models import Source, SourceToken
 from alerts_audit.sources import PLACES, issue_token, revoke_token, valid_tokens
 from fintech.changelists import KeptAdmin
@@ -28,7 +29,7 @@ def title_of(token: SourceToken) -> str:
 class SourceAdmin(KeptAdmin):
     """A new source comes with its first token."""
 
-    list_display = ["name", "cluster", "state", "tokens", "alertmanager_url", "prometheus_url"]
+    list_display = ["name", "cluster", "state", "tokens", "alertmanager", "prometheus"]
     list_per_page = 50
     search_fields = ["name"]
     fields = [
@@ -42,10 +43,10 @@ class SourceAdmin(KeptAdmin):
         return Source.objects.prefetch_related("tokens")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
-        return ["name", "cluster", "tokens"] if obj else []
+        return ["name", "cluster", "tokens", "alertmanager", "prometheus"] if obj else []
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
-        return [*self.fields, "tokens"] if obj else list(self.fields)
+        return [*self.fields, ("alertmanager", "prometheus"), "tokens"] if obj else list(self.fields)
 
     @sensitive_variables("secret")
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
@@ -65,9 +66,22 @@ class SourceAdmin(KeptAdmin):
         word = "active" if source.is_active else "inactive"
         return show_badge(word, COLOURS[word])
 
+    @display(description="Alertmanager asked")
+    def alertmanager(self, source: Source) -> str:
+        return show_address(addresses_of(source)[0], source.alertmanager_url, "ALERTMANAGER_URL")
+
+    @display(description="Prometheus asked")
+    def prometheus(self, source: Source) -> str:
+        return show_address(addresses_of(source)[1], source.prometheus_url, "PROMETHEUS_URL")
+
     @display(description="Valid tokens")
     def tokens(self, source: Source) -> str:
         return show_code(", ".join(valid_tokens(source)) or "-")
+
+
+def show_address(address: str, own: str, setting: str) -> str:
+    """The one in effect, and which setting it is from if it is not the row's own."""
+    return address if own or not address else f"{address} ({setting})"
 
 
 class SourceTokenForm(ModelForm):

@@ -62,18 +62,25 @@ class Range:
 
 
 def watched_sources() -> list[Watched]:
-    """The active ones, in the order of their names; settings say where the default source is, if its row does not."""
+    """The active ones, in the order of their names."""
     found = []
     for source in Source.objects.filter(is_active=True).order_by("name"):
-        default = source.name == DEFAULT_SOURCE
-        alertmanager = source.alertmanager_url or (settings.ALERTMANAGER_URL if default else "")
-        prometheus = source.prometheus_url or (settings.PROMETHEUS_URL if default else "")
+        alertmanager, prometheus = addresses_of(source)
         if alertmanager or prometheus:
             asked = Alertmanager(alertmanager) if alertmanager else None
             found.append(Watched(source.name, source.cluster, asked, prometheus))
             for kind in Observation.Kind.values:
                 POLL_ERRORS.labels(source.name, kind)
     return found
+
+
+def addresses_of(source: Source) -> tuple[str, str]:
+    """Its Alertmanager's and its Prometheus's; settings say where the default source's are, if its row does not."""
+    default = source.name == DEFAULT_SOURCE
+    return (
+        source.alertmanager_url or (settings.ALERTMANAGER_URL if default else ""),
+        source.prometheus_url or (settings.PROMETHEUS_URL if default else ""),
+    )
 
 
 def ask_alertmanager(watched: Watched, alertmanager: Alertmanager) -> Snapshot:

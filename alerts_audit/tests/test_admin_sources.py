@@ -96,6 +96,20 @@ def test_a_source_is_switched_off(root, source):
     assert "inactive" in root.get(SOURCES).text
 
 
+def test_the_addresses_in_effect_are_shown_with_the_setting_they_are_from(root, source, settings):
+    settings.ALERTMANAGER_URL, settings.PROMETHEUS_URL = "http://am.example:9093", "http://prom.example:9090"
+    Source.objects.filter(pk=source.pk).update(prometheus_url="http://own.example:9090")
+    default = Source.objects.get(name="alertmanager")
+
+    for page in (SOURCES, f"{SOURCES}{default.pk}/change/"):
+        assert "http://am.example:9093 (ALERTMANAGER_URL)" in root.get(page).text
+        assert "http://prom.example:9090 (PROMETHEUS_URL)" in root.get(page).text
+    page = root.get(f"{SOURCES}{source.pk}/change/").text
+    assert "http://own.example:9090" in page
+    assert "am.example" not in page
+    assert "_URL)" not in page
+
+
 def test_a_second_token_is_made_and_a_third_is_refused(root, source):
     second = secret_in(root.post(f"{TOKENS}add/", {"source": source.pk}).text)
     assert owner_of(second) == source.name

@@ -14,8 +14,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from email.message import Message
 from functools import partial
@@ -30,23 +32,62 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 IN_FULL = os.environ.get("PROVE") == "1"
 
 T = TypeVar("T")
+# Below those that outgoing connections are given: one of them could take a port before its server does.
+PORTS = range(10_000, 20_000)
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port that nothing listens on, and that was not given before."""
+    while True:
+        port = random.choice(PORTS)  # noqa: S311
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def wait_until(
-    condition: Callable[[], T | None], timeout: float = 10, what: str = "the condition", *, interval: float = 0.05
+    condition: Callable[[], T | None],
+    timeout: float = 10,
+    what: str | Callable[[], str] = "the condition",
+    *,
+    interval: float = 0.05,
 ) -> T:
-    """What `condition` answers once that is true; an AssertionError that says `what` is missing otherwise."""
+    """What `condition` answers once that is true; an AssertionError that says `what` is missing otherwise.
+
+    A `what` that is called says how it is at the end.
+    """
     deadline = time.monotonic() + timeout
     while not (answer := condition()):
-        assert time.monotonic() < deadline, f"after {timeout:g} s still not: {what}"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {timeout:g} s still not: {what() if callable(what) else what}")
         time.sleep(interval)
     return answer
+
+
+class Load:
+    """Functions that run while the block does, each in a thread of its own; they end soon after `stopped` is set.
+
+    What one of them raises, the block raises at its end.
+    """
+
+    def __init__(self, works: Iterable[Callable[[], None]]) -> None:
+        self.stopped = threading.Event()
+        self._works = list(works)
+        self._pool = ThreadPoolExecutor(len(self._works))
+        self._running: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        self._running = [self._pool.submit(work) for work in self._works]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self._pool.shutdown()
+        for work in self._running:
+            work.result()
 
 
 class Reply(NamedTuple):
@@ -123,7 +164,7 @@ class Program:
     def output(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
-    def start(self, *, ready: Callable[[], bool] | None = None, timeout: float = 30) -> None:
+    def start(self, *, ready: Callable[[], bool] | None = None, timeout: float = 60) -> None:
         """Start it, and wait until `ready`. If it ends before: AssertionError with its output."""
         assert not self.alive, f"{self.command} runs already"
         with self.log.open("ab") as log:
@@ -139,7 +180,7 @@ class Program:
         if ready is not None:
             self.wait_until_ready(ready, timeout=timeout)
 
-    def wait_until_ready(self, ready: Callable[[], bool], *, timeout: float = 30) -> None:
+    def wait_until_ready(self, ready: Callable[[], bool], *, timeout: float = 60) -> None:
         deadline = time.monotonic() + timeout
         while not ready():
             trouble = f"did not get ready in {timeout:g} s" if time.monotonic() > deadline else ""
@@ -176,7 +217,7 @@ def running(
     *,
     log: Path,
     ready: Callable[[], bool] | None = None,
-    timeout: float = 30,
+    timeout: float = 60,
 ) -> Iterator[Program]:
     """The program while the block runs; then SIGTERM, and SIGKILL for what is left of its group."""
     program = Program(command, log=log, env=env)
@@ -254,9 +295,10 @@ class Platform:
             program.wait_until_ready(partial(answers, port, path))
 
     def stop(self) -> None:
-        for program in (self.web, self.worker, self.metrics):
-            if program is not None and program.alive:
-                program.stop()
+        """All at once: each may have something to finish."""
+        programs = (self.web, self.worker, self.metrics)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(Program.stop, [program for program in programs if program is not None and program.alive]))
 
     def kill(self) -> None:
         for program in (self.web, self.worker, self.metrics):

@@ -5,12 +5,23 @@ import sys
 import psutil
 import pytest
 
-from fintech.testing import Program, answers, free_port, running, wait_until
+from fintech.testing import Load, Program, answers, free_port, running, wait_until
 
 
-def test_a_condition_that_never_comes_is_named():
+@pytest.mark.parametrize("what", ["the moon is up", lambda: "the moon is up"])
+def test_a_condition_that_never_comes_is_named(what):
     with pytest.raises(AssertionError, match=r"after 0\.1 s still not: the moon is up"):
-        wait_until(lambda: False, 0.1, "the moon is up")
+        wait_until(lambda: False, 0.1, what)
+
+
+def test_a_load_that_fails_fails_the_test():
+    with pytest.raises(ZeroDivisionError), Load([lambda: None, lambda: print(1 / 0)]) as load:
+        assert not load.stopped.is_set()
+    assert load.stopped.is_set()
+
+
+def test_no_port_is_given_twice():
+    assert len({free_port() for _ in range(100)}) == 100
 
 
 def test_a_program_that_ends_before_it_is_ready_shows_its_output(tmp_path):

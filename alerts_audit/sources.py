@@ -155,6 +155,14 @@ def valid_tokens(source: Source) -> list[str]:
     return own + [str(token) for token in source.tokens.all() if token.revoked_at is None]
 
 
+def heartbeat_alerts() -> list[str]:
+    """Alerts that always fire, so that their absence is noticed (Watchdog): nobody is called for one.
+
+    What people are told of how many alerts there are leaves them out.
+    """
+    return sorted(set(Source.objects.values_list("heartbeat_alert", flat=True)))
+
+
 def revoke_token(token: SourceToken) -> bool:
     """From now on refused; whether it was valid until now."""
     return bool(SourceToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=Now()))

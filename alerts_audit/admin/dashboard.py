@@ -1,27 +1,33 @@
 """What the admin begins with: alerts that fire, what is missing, and whether the log holds. A few cheap reads."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils import timezone
 
 from alerts_audit.access import may
 from alerts_audit.models import Episode, Gap, Review, Verification
+from alerts_audit.sources import heartbeat_alerts
 from fintech.display import show_time
 
 # Of what fires; beyond, the number is a lower bound.
 MOST_COUNTED = 1000
+# How long the alert AuditBroken fires after a finding, and when AuditUnverified begins to.
+FINDINGS_STAY = timedelta(days=1)
+VERIFIED_WITHIN = timedelta(hours=3)
 
 
 def alerts_now(request: HttpRequest) -> dict[str, Any] | None:
     """The section's template and its context; None for those who may not look."""
     if not may(request.user, "view_episode"):
         return None
-    firing = Episode.objects.filter(state=Episode.State.FIRING).order_by("-id")
+    heartbeats, all_firing = heartbeat_alerts(), Episode.objects.filter(state=Episode.State.FIRING)
+    firing = all_firing.exclude(alertname__in=heartbeats).order_by("-id")
+    beating = all_firing.filter(alertname__in=heartbeats).values_list("alertname", flat=True)
     critical = firing.filter(severity="critical")[:MOST_COUNTED].count()
-    # Without the heartbeat, which always fires.
-    keys = list(firing.exclude(severity__in=["", "none"]).values_list("key", flat=True)[:MOST_COUNTED])
+    keys = list(firing.values_list("key", flat=True)[:MOST_COUNTED])
     answered = Review.objects.filter(episode_key__in=keys, kind=Review.Kind.ACKNOWLEDGE).count() if keys else 0
-    verification = Verification.objects.first()
     return {
         "template": "alerts_audit/now.html",
         "firing": len(keys),
@@ -29,7 +35,20 @@ def alerts_now(request: HttpRequest) -> dict[str, Any] | None:
         "critical": critical,
         "critical_more": critical == MOST_COUNTED,
         "unanswered": len(keys) - answered,
+        "heartbeats": ", ".join(sorted(set(beating[:MOST_COUNTED]))),
         "open_gaps": Gap.objects.open().count(),
-        "verification": verification,
-        "verified_at": show_time(verification.at) if verification else None,
+        **verified(timezone.now()),
+    }
+
+
+def verified(now: datetime) -> dict[str, Any]:
+    """What the newest verification says, and whether an earlier one still worries."""
+    newest = Verification.objects.first()
+    broken = Verification.objects.filter(at__gt=now - FINDINGS_STAY).exclude(findings=[]).first()
+    return {
+        "verification": newest,
+        "verified_at": show_time(newest.at) if newest else None,
+        "is_old": newest is not None and newest.at < now - VERIFIED_WITHIN,
+        "broken": broken,
+        "broken_at": show_time(broken.at) if broken else None,
     }

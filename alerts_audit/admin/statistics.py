@@ -46,6 +46,7 @@ def show_statistics(found: dict[str, Any]) -> dict[str, Any]:
                 ("Noise", share(found["noise"], found["alerts"])),
             )
         ],
+        "not_counted": ", ".join(found["not_counted"]),
         "bars": bars_of(found),
         "first_day": found["from"].date(),
         "last_day": found["until"].date(),

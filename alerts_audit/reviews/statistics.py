@@ -7,6 +7,8 @@ from typing import Any
 
 from django.db import connection
 
+from alerts_audit.sources import heartbeat_alerts
+
 LONGEST_DAYS = 30
 TOP = 10
 
@@ -20,10 +22,12 @@ FROM (
 ) AS episode
 GROUP BY severity, alertname
 """
-# From the index alone.
+# From the index alone, but for the few that are to be left out.
 DAYS = """
 SELECT day::date, (SELECT count(*) FROM alerts_audit_episode
     WHERE opened_at >= greatest(day, %(since)s) AND opened_at < day + interval '1 day')
+- (SELECT count(*) FROM alerts_audit_episode WHERE alertname = ANY(%(heartbeats)s)
+    AND opened_at >= greatest(day, %(since)s) AND opened_at < day + interval '1 day')
 FROM generate_series(date_trunc('day', %(since)s, 'UTC'), now(), interval '1 day') AS day
 """
 # Reviews are later than what they are about. There is one acknowledgement of an episode at most.
@@ -67,18 +71,21 @@ def statistics(*, days: int) -> dict[str, Any]:
 
     MTTA is the mean time from when we first heard of an alert to its acknowledgement, of those that were acknowledged;
     MTTR the mean from start to end, of those that resolved. The noise share is of all alerts. Durations in seconds;
-    None where there is nothing to take the mean of.
+    None where there is nothing to take the mean of. Heartbeats are in none of it.
     """
     now = datetime.now(UTC)
-    since = now - timedelta(days=days)
-    total, by_severity, by_alert = _episodes(since)
-    acknowledged = {name: (number, seconds) for name, number, seconds in _rows(ACKNOWLEDGED, since)}
-    noise = dict(_rows(NOISE, since))
+    since, heartbeats = now - timedelta(days=days), heartbeat_alerts()
+    total, by_severity, by_alert = _episodes(since, heartbeats)
+    acknowledged = {
+        name: (number, seconds) for name, number, seconds in _rows(ACKNOWLEDGED, since) if name not in heartbeats
+    }
+    noise = {name: number for name, number in _rows(NOISE, since) if name not in heartbeats}
     answered, marked = sum(number for number, _ in acknowledged.values()), sum(noise.values())
     return {
         "from": since,
         "until": now,
         "days": days,
+        "not_counted": heartbeats,
         "alerts": total.alerts,
         "alerts_per_day": round(total.alerts / days, 2),
         "firing": total.firing,
@@ -87,7 +94,7 @@ def statistics(*, days: int) -> dict[str, Any]:
         "mttr_seconds": total.mttr_seconds,
         "noise": marked,
         "noise_share": marked / total.alerts if total.alerts else None,
-        "by_day": [{"day": day, "alerts": number} for day, number in _rows(DAYS, since)],
+        "by_day": [{"day": day, "alerts": number} for day, number in _rows(DAYS, since, heartbeats=heartbeats)],
         "by_severity": [
             {"severity": name, "alerts": part.alerts, "mttr_seconds": part.mttr_seconds}
             for name, part in _most_first(by_severity)
@@ -110,19 +117,21 @@ def _most_first(parts: dict[str, Sum]) -> list[tuple[str, Sum]]:
     return sorted(parts.items(), key=lambda item: (-item[1].alerts, item[0]))
 
 
-def _episodes(since: datetime) -> tuple[Sum, dict[str, Sum], dict[str, Sum]]:
+def _episodes(since: datetime, heartbeats: list[str]) -> tuple[Sum, dict[str, Sum], dict[str, Sum]]:
     """All, by severity, by alert."""
     total = Sum()
     by_severity: defaultdict[str, Sum] = defaultdict(Sum)
     by_alert: defaultdict[str, Sum] = defaultdict(Sum)
     for severity, alertname, *values in _rows(EPISODES, since):
+        if alertname in heartbeats:
+            continue
         part = Sum(*values)
         for whole in (total, by_severity[severity], by_alert[alertname]):
             whole.add(part)
     return total, by_severity, by_alert
 
 
-def _rows(statement: str, since: datetime) -> list[Any]:
+def _rows(statement: str, since: datetime, **values: Any) -> list[Any]:
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"since": since})
+        cursor.execute(statement, {"since": since, **values})
         return cursor.fetchall()

@@ -4,12 +4,15 @@ import secrets
 from datetime import timedelta
 
 import pytest
+from django.template.loader import render_to_string
 from django.test import override_settings
+from django.utils import timezone
 from django.utils.html import escape
 
 from alerts_audit import lists
+from alerts_audit.admin.dashboard import verified
 from alerts_audit.admin.timeline import links_of
-from alerts_audit.models import Delivery, Review, Transition, View
+from alerts_audit.models import Delivery, Episode, Review, Transition, Verification, View
 from alerts_audit.reviews.services import acknowledge, comment, mark_as_noise
 from alerts_audit.services import record_delivery
 from alerts_audit.tests.payloads import alertmanager_body
@@ -403,6 +406,44 @@ def test_the_first_page_says_what_is_to_be_done(client, person):
     acknowledge(episode_key=episode.key, author=person)
     assert client.get("/admin/").status_code == 200
     assert "alerts-now" not in sign_in(make_user()).get("/admin/").text
+
+
+def test_the_first_page_counts_all_that_fires_but_the_heartbeat(client):
+    Episode.objects.all().delete()
+    make_episode(make_identity("Watchdog", severity="none"), state="firing")
+    page = client.get("/admin/").text
+    assert "No alert is firing." in page
+    assert "Not counted: Watchdog, the heartbeat" in page
+
+    make_episode(make_identity(name(), severity=""), state="firing")  # nobody said how severe it is: it fires
+    assert "1 alert<" in client.get("/admin/").text
+    assert "Not counted: Watchdog" in client.get(f"{LIST}statistics/").text
+
+
+@pytest.mark.parametrize(
+    ("runs", "says"),
+    [
+        ([(0, [])], "nothing is wrong."),
+        ([(0, [{"what": "delivery 3"}])], "found something wrong"),
+        ([(2, [{"what": "delivery 3"}]), (0, [])], "AuditBroken fires"),
+        ([(25, [{"what": "delivery 3"}]), (0, [])], "nothing is wrong."),
+        ([(4, [])], "nothing was wrong then."),
+    ],
+    ids=["right", "wrong", "wrong today", "wrong yesterday", "old"],
+)
+def test_the_first_page_calls_the_trail_verified_when_no_alert_says_otherwise(runs, says):
+    now = timezone.now() + timedelta(days=36500)  # long after all other tests' verifications
+    for hours, findings in runs:
+        at = now - timedelta(hours=hours)
+        Verification.objects.create(at=at, seconds=1, tree_size=7, covered={}, findings=findings)
+    page = render_to_string("alerts_audit/now.html", verified(now))
+
+    assert says in page
+    assert (">verified<" in "".join(page.split())) == (says == "nothing is wrong.")
+
+
+def test_a_trail_that_was_never_verified_is_not_called_verified():
+    assert "The trail was never verified." in render_to_string("alerts_audit/now.html", {"verification": None})
 
 
 def test_a_delivery_that_is_looked_at_or_downloaded_is_recorded(client, person):

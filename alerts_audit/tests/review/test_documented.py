@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from alerts_audit import urls
+from alerts_audit.admin.dashboard import FINDINGS_STAY, VERIFIED_WITHIN
 from alerts_audit.groups import GROUPS
 from alerts_audit.lists import PARAMETERS
 
@@ -45,3 +46,10 @@ def test_every_error_code_is_documented_and_no_other():
 def test_every_group_is_documented():
     for name in GROUPS:
         assert f"| `{name}` |" in DOCUMENT
+
+
+def test_the_first_page_worries_for_as_long_as_the_alerts_do():
+    rules = (ROOT / "observability" / "prometheus" / "rules" / "truth.yml").read_text(encoding="utf-8")
+
+    assert f"max_over_time(audit_verification_findings[{FINDINGS_STAY.days}d]) > 0" in rules
+    assert f"audit_last_verification_timestamp_seconds > {VERIFIED_WITHIN.total_seconds():.0f}" in rules

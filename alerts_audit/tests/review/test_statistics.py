@@ -73,6 +73,19 @@ def test_alerts_are_counted_by_day_and_name():
     assert found["alerts_per_day"] == pytest.approx(3 / 7, abs=0.01)
 
 
+def test_a_heartbeat_is_no_alert_and_in_no_figure():
+    beat = make_episode(make_identity("Watchdog", severity="none"), state="firing", starts_at=ago(days=1))
+    Review.objects.create(episode_key=beat.key, kind="noise", text="x", author="m", author_id=1)
+    say(beat, "acknowledge", after=timedelta(minutes=1))
+    make_episode(make_identity("NoSeverity", severity=""), state="firing", starts_at=ago(days=1))
+    found = statistics(days=7)
+
+    assert (found["alerts"], found["firing"], found["acknowledged"], found["noise"]) == (1, 1, 0, 0)
+    assert sum(row["alerts"] for row in found["by_day"]) == 1
+    assert [row["alertname"] for row in found["top"]] == ["NoSeverity"]
+    assert "Watchdog" in found["not_counted"]
+
+
 def test_what_is_older_than_the_period_is_left_out():
     old = make_episode(starts_at=ago(days=8))
     say(old, "acknowledge", after=timedelta(days=2))

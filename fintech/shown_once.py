@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from django import forms
 from django.contrib.auth import get_permission_codename
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from fintech.changelists import KeptAdmin
@@ -26,6 +28,16 @@ def show_once(
         "page_link": back_to,
     }
     return TemplateResponse(request, template, context)
+
+
+class ExpiringForm(forms.ModelForm):
+    """Of a secret that may have an end, `expires_at`."""
+
+    def clean_expires_at(self) -> Any:
+        expires_at = self.cleaned_data["expires_at"]
+        if expires_at is not None and expires_at <= timezone.now():
+            raise forms.ValidationError("Use a time that is still to come, or none.")
+        return expires_at
 
 
 class ShownOnceAdmin(KeptAdmin):

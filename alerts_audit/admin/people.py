@@ -1,8 +1,5 @@
 """Who looked at the trail, what was said of it, and the tokens to read it without a browser."""
 
-from typing import Any
-
-from django import forms
 from django.contrib import admin, messages
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
@@ -14,7 +11,7 @@ from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, shorten, s
 from alerts_audit.admin.recorded import ProvableAdmin, RecordedAdmin
 from alerts_audit.models import AccessToken, Episode, Review, View
 from fintech.display import link_to, show_badge, show_code, show_time
-from fintech.shown_once import ShownOnceAdmin
+from fintech.shown_once import ExpiringForm, ShownOnceAdmin
 
 TOKEN_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger", "inactive user": "warning"}
 
@@ -67,16 +64,10 @@ class ReviewAdmin(ProvableAdmin):
         )
 
 
-class AccessTokenForm(forms.ModelForm):
+class AccessTokenForm(ExpiringForm):
     class Meta:
         model = AccessToken
         fields = ["user", "name", "expires_at"]
-
-    def clean_expires_at(self) -> Any:
-        expires_at = self.cleaned_data["expires_at"]
-        if expires_at is not None and expires_at <= timezone.now():
-            raise forms.ValidationError("Use a time that is still to come, or none.")
-        return expires_at
 
 
 @admin.register(AccessToken)

@@ -14,14 +14,14 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from fintech.display import page_of, show_badge, show_code, show_time
-from fintech.shown_once import ShownOnceAdmin
+from fintech.shown_once import ExpiringForm, ShownOnceAdmin
 from payments.keys import create_api_key, revoke_api_key
 from payments.models import ApiKey
 
 STATE_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger", "merchant inactive": "warning"}
 
 
-class ApiKeyForm(forms.ModelForm):
+class ApiKeyForm(ExpiringForm):
     scopes = forms.MultipleChoiceField(
         choices=ApiKey.Scope.choices,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
@@ -31,12 +31,6 @@ class ApiKeyForm(forms.ModelForm):
     class Meta:
         model = ApiKey
         fields = ["merchant", "name", "scopes", "expires_at"]
-
-    def clean_expires_at(self) -> Any:
-        expires_at = self.cleaned_data["expires_at"]
-        if expires_at is not None and expires_at <= timezone.now():
-            raise forms.ValidationError("Use a time that is still to come, or none.")
-        return expires_at
 
 
 @admin.register(ApiKey)

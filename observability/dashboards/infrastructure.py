@@ -108,7 +108,8 @@ def machine() -> Section:
             ),
             graph(
                 "Network",
-                "Bytes a second of all interfaces but loopback.",
+                "Bytes a second of all interfaces but loopback. With Compose cAdvisor tells them: the node exporter, in"
+                " a container, sees its own alone.",
                 query(
                     "sum by (instance) (rate(node_network_receive_bytes_total"
                     f'{{{HOST}, device!="lo"}}[$__rate_interval]))',
@@ -118,6 +119,14 @@ def machine() -> Section:
                     "sum by (instance) (rate(node_network_transmit_bytes_total"
                     f'{{{HOST}, device!="lo"}}[$__rate_interval]))',
                     "{{instance}} out",
+                ),
+                query(
+                    'sum(rate(container_network_receive_bytes_total{id="/", interface!="lo"}[1m]))',
+                    "machine in",
+                ),
+                query(
+                    'sum(rate(container_network_transmit_bytes_total{id="/", interface!="lo"}[1m]))',
+                    "machine out",
                 ),
                 unit="Bps",
             ),
@@ -186,9 +195,10 @@ def containers() -> Section:
             ),
             graph(
                 "Memory of the limit",
-                "Share of each container's limit; at 100 % the kernel ends it.",
+                "Share of each container's limit that the kernel cannot take back; at 100 % it ends the container.",
                 query(
-                    f"sum by (name) (container_memory_working_set_bytes{{{CONTAINER}}})"
+                    f"(sum by (name) (container_memory_working_set_bytes{{{CONTAINER}}})"
+                    f" - sum by (name) (container_memory_total_active_file_bytes{{{CONTAINER}}}))"
                     f" / (sum by (name) (container_spec_memory_limit_bytes{{{CONTAINER}}}) > 0)",
                     "{{name}}",
                 ),

@@ -1,17 +1,22 @@
-"""What never arrived, and why: open gaps first."""
+"""What never arrived, and why: open gaps first. Who reviews alerts may close one, and says why."""
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path
 from unfold.decorators import display
 
+from alerts_audit.access import may
 from alerts_audit.admin.display import shorten, show_duration, show_labels
 from alerts_audit.admin.recorded import ProvableAdmin
+from alerts_audit.completeness.gaps import NotOpen, close_by_hand
 from alerts_audit.models import Delivery, Gap
+from alerts_audit.reviews.services import ReviewError, said
 from fintech.changelists import KeysetChangeList
-from fintech.display import link_to, show_badge, show_json, show_time, show_whole
+from fintech.display import link_to, page_of, show_badge, show_json, show_time, show_whole
 from fintech.filters import ChoiceFilter
 
 MOST_OPEN = 200
@@ -55,6 +60,7 @@ class GapAdmin(ProvableAdmin):
     list_filter = [StateFilter, ReasonFilter]
     filter_parameters = frozenset(["state", "reason"])
     unindexed_filters = frozenset(["state"])
+    change_form_template = "alerts_audit/gap.html"
     fieldsets = [
         (
             None,
@@ -81,6 +87,36 @@ class GapAdmin(ProvableAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GapChangeList]:
         return GapChangeList
+
+    def has_close_permission(self, request: HttpRequest) -> bool:
+        return may(request.user, "view_gap", "review_episode")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.close_view)
+        return [path("<int:pk>/close/", view, name="alerts_audit_gap_close"), *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {**(extra_context or {}), "may_close": self.has_close_permission(request)}
+        return super().change_view(request, object_id, form_url, context)
+
+    def close_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        if not self.has_close_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.get_queryset(request).filter(pk=pk).exists():
+            raise Http404
+        try:
+            note = said(request.POST.get("note", ""), "Say what you found out about it.")
+            close_by_hand(gap_id=pk, by=request.user.get_username(), note=note)
+            self.message_user(request, "You closed it.", messages.SUCCESS)
+        except ReviewError as refusal:
+            self.message_user(request, str(refusal), messages.WARNING)
+        except NotOpen:
+            self.message_user(request, "It was closed already.", messages.WARNING)
+        return HttpResponseRedirect(page_of(Gap, pk))
 
     @display(description="State")
     def state_shown(self, gap: Gap) -> str:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from alerts_audit.access import person_of
 from alerts_audit.models import AccessToken, Checkpoint, Delivery, Envelope, Gap, Leaf, OpenGap, Verification, View
 from alerts_audit.reviews.services import link_incident
-from alerts_audit.tests.review.people import NOON, archived_delivery, make_episode, make_user, sign_in
+from alerts_audit.tests.review.people import NOON, archived_delivery, make_episode, make_user, responder, sign_in
 from fintech.problems import Problem
 
 pytestmark = pytest.mark.django_db
@@ -70,6 +70,70 @@ def test_a_gap_can_be_looked_at_and_runs_nothing(client):
 
     assert BAD not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+def close(person: Client, gap: Gap, **form: str):
+    return person.post(f"{ADMIN}gap/{gap.pk}/close/", form, follow=True)
+
+
+def test_a_responder_closes_a_gap_and_says_why():
+    person, gap = responder(), make_gap()
+    client = sign_in(person)
+    assert 'id="close"' in client.get(f"{ADMIN}gap/{gap.pk}/change/").text
+    page = close(client, gap, note="The gateway was being moved.").text
+
+    assert "You closed it." in page
+    closing = Gap.objects.get(closes=gap)
+    assert closing.details["by"] == person.username
+    assert closing.details["note"] == "The gateway was being moved."
+    assert timezone.now() - closing.at < timedelta(minutes=1)
+    assert not OpenGap.objects.filter(pk=gap.pk).exists()
+    assert 'id="close"' not in page
+    assert "The gateway was being moved." in page
+
+
+def test_who_may_only_look_cannot_close_a_gap(client):
+    gap = make_gap()
+
+    assert 'id="close"' not in client.get(f"{ADMIN}gap/{gap.pk}/change/").text
+    for person in (client, sign_in(make_user("review_episode")), sign_in(make_user())):
+        assert close(person, gap, note="I have seen it.").status_code == 403
+    assert OpenGap.objects.filter(pk=gap.pk).exists()
+
+
+@pytest.mark.parametrize(
+    ("note", "says"),
+    [
+        ("", "Say what you found out about it."),
+        (" \n", "Say what you found out about it."),
+        ("a\0b", "NUL"),
+        ("paid with 4242 4242 4242 4242", "looks like a card number"),
+        ("x" * 4001, "at most 4000 characters"),
+    ],
+)
+def test_a_gap_is_not_closed_without_a_note_that_can_be_kept(note, says):
+    gap = make_gap()
+    page = close(sign_in(responder()), gap, note=note)
+
+    assert says in page.text
+    assert OpenGap.objects.filter(pk=gap.pk).exists()
+
+
+def test_a_gap_is_closed_once():
+    gap = make_gap(closed=True)
+    page = close(sign_in(responder()), gap, note="I was too late.")
+
+    assert "It was closed already." in page.text
+    assert Gap.objects.filter(closes=gap).count() == 1
+
+
+def test_a_gap_is_never_closed_by_a_get_nor_without_a_token():
+    gap, person = make_gap(), responder()
+
+    assert sign_in(person).get(f"{ADMIN}gap/{gap.pk}/close/").status_code == 405
+    assert close(sign_in(person, enforce_csrf_checks=True), gap, note="Forged.").status_code == 403
+    assert sign_in(person).post(f"{ADMIN}gap/{2**62}/close/", {"note": "x"}).status_code == 404
+    assert OpenGap.objects.filter(pk=gap.pk).exists()
 
 
 # --- The signed log ----------------------------------------------------------------------------------------

@@ -1,9 +1,7 @@
 """The trail in the admin: readable, safe to look at, and out of reach of any change."""
 
-import secrets
-
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -13,6 +11,7 @@ from alerts_audit.apps import AlertsAuditConfig
 from alerts_audit.models import READABLE_IN_LISTS, Delivery, Envelope
 from alerts_audit.services import record_delivery
 from alerts_audit.tests.payloads import UNREADABLE, alertmanager_body
+from alerts_audit.tests.review.people import make_user, sign_in
 
 LIST = "/admin/alerts_audit/delivery/"
 
@@ -21,22 +20,14 @@ def record(body: bytes, *, size: int | None = None) -> Delivery:
     return record_delivery(source="alertmanager", body=body, size=size)
 
 
-def sign_in(*, superuser: bool = False, permissions: tuple[str, ...] = ()) -> Client:
-    user = User.objects.create(username=secrets.token_hex(8), is_staff=True, is_superuser=superuser)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def admin() -> Client:
-    return sign_in(superuser=True)
+    return sign_in(make_user(is_superuser=True))
 
 
 def test_a_person_without_the_permission_sees_nothing():
     delivery = record(b"{}")
-    client = sign_in()
+    client = sign_in(make_user())
 
     for path in (LIST, f"{LIST}{delivery.pk}/change/", f"{LIST}{delivery.pk}/body"):
         assert client.get(path).status_code == 403

@@ -4,27 +4,19 @@ import hashlib
 import secrets
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from alerts_audit.models import Source, SourceToken
 from alerts_audit.sources import Tokens, add_source, issue_token
+from alerts_audit.tests.review.people import make_user, sign_in
 
 SOURCES = "/admin/alerts_audit/source/"
 TOKENS = "/admin/alerts_audit/sourcetoken/"
 
 
-def sign_in(*permissions: str, superuser: bool = False) -> Client:
-    user = User.objects.create(username=secrets.token_hex(8), is_staff=True, is_superuser=superuser)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def root() -> Client:
-    return sign_in(superuser=True)
+    return sign_in(make_user(is_superuser=True))
 
 
 @pytest.fixture
@@ -47,7 +39,7 @@ def owner_of(secret: str) -> str | None:
 
 @pytest.mark.parametrize("permission", [(), ("view_source", "view_sourcetoken")])
 def test_without_the_permission_nobody_adds_a_source_or_a_token(permission, source):
-    client = sign_in(*permission)
+    client = sign_in(make_user(*permission))
 
     assert client.post(f"{SOURCES}add/", form("am-new")).status_code == 403
     assert client.post(f"{TOKENS}add/", {"source": source.pk}).status_code == 403
@@ -55,7 +47,7 @@ def test_without_the_permission_nobody_adds_a_source_or_a_token(permission, sour
 
 
 def test_who_may_only_look_cannot_revoke(source):
-    client = sign_in("view_sourcetoken")
+    client = sign_in(make_user("view_sourcetoken"))
     token = source.tokens.get()
 
     assert client.post(TOKENS, {"action": "revoke", "_selected_action": token.pk}).status_code == 403

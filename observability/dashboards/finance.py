@@ -15,7 +15,6 @@ from observability.dashboards.kit import (
     graph,
     heat,
     query,
-    ratio,
     row,
     stat,
     words,
@@ -33,7 +32,6 @@ def finance() -> Dashboard:
 
 
 def at_a_glance() -> Section:
-    of_all = "sum(rate(transactions_total[5m]))"
     return row(
         "Is the business well?",
         [
@@ -47,7 +45,7 @@ def at_a_glance() -> Section:
             stat(
                 "Payments that succeed",
                 "Of all payments of the past five minutes. Banks decline some: 85 to 95 % is usual.",
-                query(ratio('sum(rate(transactions_total{status="succeeded"}[5m]))', of_all), "succeeded"),
+                query("kpi:transaction_successes:ratio_rate5m", "succeeded"),
                 unit="percentunit",
                 thresholds=below(0.8, 0.6),
                 decimals=1,

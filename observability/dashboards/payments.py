@@ -183,7 +183,8 @@ def idempotency() -> Section:
             ),
             graph(
                 "Fraud scores",
-                "The median score, and what 95 % stay below.",
+                "The mean over all processes, the median, and what 95 % stay below.",
+                query("kpi:fraud_score:mean5m", "mean"),
                 *(
                     query(f"histogram_quantile({quantile}, sum by (le) (rate(fraud_score_bucket{{{WEB}}}[5m])))", name)
                     for quantile, name in ((0.5, "median"), (0.95, "95 %"))

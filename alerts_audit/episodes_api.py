@@ -21,8 +21,7 @@ from alerts_audit.reviews.exports import FORMATS
 from alerts_audit.reviews.services import ReviewError, UnknownEpisode, review
 from alerts_audit.reviews.statistics import LONGEST_DAYS, statistics
 from alerts_audit.reviews.viewing import record_view
-from alerts_audit.seal import keys
-from alerts_audit.seal.standalone import Invalid
+from alerts_audit.signers import signers_of, trust_root
 from fintech import lists
 from fintech.problems import Problem
 from fintech.rest import JsonView, json_answer, read_body
@@ -118,32 +117,24 @@ class StatisticsView(TrailView):
 
 
 class CheckpointsView(TrailView):
-    """`note` is the newest checkpoint, as it is published; `public_keys` is what to check the first one with."""
+    """`note` is the newest checkpoint, as it is published, and `public_key` the key that signed it."""
 
     def get(self, request: Request) -> HttpResponse:
         require(request.user, "view_checkpoint")
         lists.refuse_unknown(request._request.GET, {"cursor", "limit"})
         found, following = page_by_id(request._request, Checkpoint.objects.order_by("-id"))
         newest = Checkpoint.objects.first()
+        signers = signers_of([*([newest] if newest else []), *found])
         self.record(request, "checkpoints", request.META.get("QUERY_STRING", ""))
-        trusted = public_keys()
         return json_answer(
             {
                 "note": newest and newest.note,
-                "public_key": trusted[0] if trusted else None,
-                "public_keys": trusted,
-                "data": [show_checkpoint(checkpoint) for checkpoint in found],
+                "public_key": newest and signers[newest.pk],
+                "public_keys": [str(key) for key in trust_root()],
+                "data": [show_checkpoint(checkpoint, signers[checkpoint.pk]) for checkpoint in found],
                 "next": following,
             }
         )
-
-
-def public_keys() -> list[str]:
-    """The trust root of this log, oldest first; empty before the first checkpoint, or where the file is not."""
-    try:
-        return [str(key) for key in keys.public_keys()]
-    except (Invalid, OSError):
-        return []
 
 
 def read_key(text: str) -> UUID:

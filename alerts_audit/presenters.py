@@ -70,12 +70,13 @@ def show_gap(gap: Gap, closing: Gap | None) -> dict[str, Any]:
     }
 
 
-def show_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+def show_checkpoint(checkpoint: Checkpoint, signer: str | None) -> dict[str, Any]:
     return {
         "size": checkpoint.size,
         "root": bytes(checkpoint.root).hex(),
         "at": checkpoint.at,
         "key_id": checkpoint.key_id,
+        "public_key": signer,
         "note": checkpoint.note,
     }
 

@@ -8,8 +8,8 @@ from django.utils.html import format_html
 from unfold.decorators import display
 
 from alerts_audit.admin.recorded import RecordedAdmin
-from alerts_audit.episodes_api import public_keys
 from alerts_audit.models import Archive, Checkpoint, Verification
+from alerts_audit.signers import signers_of
 from fintech.display import show_badge, show_code, show_json, show_time, show_whole
 
 
@@ -17,7 +17,7 @@ from fintech.display import show_badge, show_code, show_json, show_time, show_wh
 class CheckpointAdmin(RecordedAdmin):
     list_display = ["leaves", "sealed_at", "root_shown", "key_id", "download"]
     list_display_links = ["leaves"]
-    fields = [("leaves", "sealed_at"), "root_shown", "note_shown", "download", "key_id", "trusted"]
+    fields = [("leaves", "sealed_at"), "root_shown", "note_shown", "download", "key_id", "signer"]
     list_defer = ["frontier", "note"]
 
     def get_urls(self) -> list[URLPattern]:
@@ -57,9 +57,9 @@ class CheckpointAdmin(RecordedAdmin):
         address = reverse("admin:alerts_audit_checkpoint_note", args=[checkpoint.pk])
         return format_html('<a class="link" href="{}">download</a>', address)
 
-    @display(description="Public keys to check it with")
-    def trusted(self, checkpoint: Checkpoint) -> str:
-        return format_html('<pre class="raw">{}</pre>', "\n".join(public_keys()) or "There is none on this machine.")
+    @display(description="Public key that signed it")
+    def signer(self, checkpoint: Checkpoint) -> str:
+        return show_code(signers_of([checkpoint])[checkpoint.pk] or "That cannot be told here.")
 
 
 @admin.register(Verification)

@@ -47,6 +47,7 @@ class Checkpoint(models.Model):
     root = models.BinaryField()
     at = models.DateTimeField()
     key_id = models.TextField(help_text="The first four bytes of the key's hash, in hexadecimal.")
+    public_key = models.TextField(null=True, help_text="The key itself; NULL in rows that are older than this column.")
     note = models.TextField()
     # The roots of the complete subtrees, largest first: the next root is made from these and the new leaves.
     frontier = ArrayField(models.BinaryField())

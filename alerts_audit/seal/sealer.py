@@ -185,6 +185,7 @@ class Run:
             root=root,
             at=at,
             key_id=self.signer.public.id.hex(),
+            public_key=str(self.signer.public),
             note=checkpoint_note(self.signer, size, root, at, extensions=extensions, next_key=next_key),
             frontier=self.frontier.hashes,
             settled=self.settled,

@@ -9,8 +9,10 @@ from django.test import Client
 from django.utils import timezone
 
 from alerts_audit.access import issue_token, revoke_token
-from alerts_audit.models import AccessToken, Gap, Review, View
+from alerts_audit.models import AccessToken, Checkpoint, Gap, Review, View
 from alerts_audit.reviews.services import acknowledge, mark_as_noise
+from alerts_audit.seal.notes import SigningKey, checkpoint_note, new_key
+from alerts_audit.seal.standalone import Note, PublicKey
 from alerts_audit.tests.review.people import (
     NOON,
     Api,
@@ -324,13 +326,52 @@ def test_checkpoints_are_listed(api):
     assert {"note", "public_key", "data", "next"} <= api.get("checkpoints").json().keys()
 
 
+def make_checkpoint(key: SigningKey, **fields: object) -> Checkpoint:
+    at = timezone.now()
+    return Checkpoint.objects.create(
+        size=7,
+        root=b"r" * 32,
+        at=at,
+        note=checkpoint_note(key, 7, b"r" * 32, at),
+        frontier=[],
+        **{"key_id": key.public.id.hex(), "public_key": str(key.public), **fields},
+    )
+
+
 @pytest.mark.parametrize("place", ["{tmp}/none", "{tmp}/file/below"])
-def test_where_the_key_is_out_of_reach_the_checkpoints_can_still_be_read(api, settings, tmp_path, place):
+def test_each_checkpoint_comes_with_the_key_that_signed_it_wherever_the_key_file_is(api, settings, tmp_path, place):
     (tmp_path / "file").touch()
     settings.AUDIT_DIR = place.format(tmp=tmp_path)
+    old, new = new_key(), new_key()
+    rows = [make_checkpoint(old), make_checkpoint(new)]
     shown = api.get("checkpoints").json()
 
-    assert (shown["public_key"], shown["public_keys"]) == (None, [])
+    assert shown["public_keys"] == []
+    assert (shown["note"], shown["public_key"]) == (rows[1].note, str(new.public))
+    found = {row["note"]: (row["key_id"], row["public_key"]) for row in shown["data"]}
+    assert found[rows[0].note] == (old.public.id.hex(), str(old.public))
+    Note.parse(shown["note"]).signer([PublicKey.parse(shown["public_key"])])
+
+
+def test_a_checkpoint_from_before_its_key_was_kept_gets_it_from_the_trust_root(api, settings, tmp_path):
+    settings.AUDIT_DIR, key = tmp_path, new_key()
+    make_checkpoint(key, public_key=None)
+    assert api.get("checkpoints").json()["public_key"] is None
+
+    (tmp_path / "public_keys").write_text(f"{key.public}\n")
+    shown = api.get("checkpoints").json()
+    assert (shown["public_key"], shown["public_keys"]) == (str(key.public), [str(key.public)])
+
+
+@pytest.mark.parametrize("named", ["another", "no key", ""])
+def test_a_key_that_did_not_sign_is_never_shown_for_one_that_did(api, settings, tmp_path, named):
+    settings.AUDIT_DIR = tmp_path
+    other = new_key()
+    text = str(other.public) if named == "another" else named
+    make_checkpoint(new_key(), public_key=text)
+    make_checkpoint(new_key(), public_key=text, key_id=other.public.id.hex())
+
+    assert [row["public_key"] for row in api.get("checkpoints", limit=2).json()["data"]] == [None, None]
 
 
 def test_reading_is_recorded_once_for_each_request(api):

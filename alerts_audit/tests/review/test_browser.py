@@ -176,4 +176,4 @@ def look_around(browser: Browser) -> None:
         assert page.locator("#changelist").count() == 1
     browser.open("/admin/alerts_audit/checkpoint/")
     browser.follow("#result_list tbody th a")
-    assert "Public keys" in page.content()
+    assert "Public key that signed it" in page.content()

@@ -1,0 +1,15 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("alerts_audit", "0004_pending")]
+
+    operations = [
+        migrations.AddField(
+            model_name="checkpoint",
+            name="public_key",
+            field=models.TextField(
+                help_text="The key itself; NULL in rows that are older than this column.", null=True
+            ),
+        ),
+    ]

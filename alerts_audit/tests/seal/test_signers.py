@@ -1,0 +1,25 @@
+"""Whose signature a checkpoint has can be told without the folder that the worker alone can read."""
+
+from alerts_audit.models import Checkpoint
+from alerts_audit.seal.rotation import rotate
+from alerts_audit.seal.sealer import seal
+from alerts_audit.seal.standalone import Note, PublicKey
+from alerts_audit.signers import signers_of
+from alerts_audit.tests.seal.trails import Trail
+
+
+def test_each_checkpoint_names_its_key_before_and_after_a_change_of_keys(new_trail: Trail, settings, tmp_path):
+    with new_trail.used():
+        seal()
+        new = rotate()
+        seal()
+        settings.AUDIT_DIR = tmp_path / "elsewhere"
+        rows = list(Checkpoint.objects.order_by("id"))
+        found = signers_of(rows)
+
+    keys = [PublicKey.parse(found[row.pk] or "") for row in rows]
+    assert [key.id.hex() for key in keys] == [row.key_id for row in rows]
+    assert keys[0] != new.public
+    assert keys[-1] == new.public
+    for row, key in zip(rows, keys, strict=True):
+        Note.parse(row.note).signer([key])

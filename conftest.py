@@ -16,10 +16,9 @@ import psutil
 import pytest
 
 from fintech.postgres import EmbeddedPostgres, PostgresError
+from fintech.testing_databases import FAST, TEMPLATE, copy_database
 
 PREFIX = "fintech-tests-"
-# Durability is proved on servers of its own; here speed counts.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
 
 def remove_leftovers() -> None:
@@ -34,7 +33,7 @@ def remove_leftovers() -> None:
 def start_postgres() -> tuple[Path, EmbeddedPostgres]:
     directory = Path(tempfile.gettempdir(), f"{PREFIX}{secrets.token_hex(4)}-{os.getpid()}")
     directory.mkdir(mode=0o700)
-    server = EmbeddedPostgres(directory / "postgres", settings=FAST)
+    server = EmbeddedPostgres(directory / "postgres", settings={**FAST, "max_connections": "200"})
     server.start()
     server.ensure_database("fintech")
     return directory, server
@@ -67,6 +66,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each process that a test star
 
 import django  # noqa: E402 (settings read the environment that was made above)
 from django.core.management import call_command  # noqa: E402
+from django.db import connections  # noqa: E402
 
 django.setup()  # the conftest files of the apps import models
 
@@ -81,6 +81,8 @@ def django_db_setup(django_test_environment: None, django_db_blocker) -> Iterato
     """The session's database is the one that the environment names, migrated by the real command."""
     with django_db_blocker.unblock():
         call_command("migrate", verbosity=0)
+        connections.close_all()
+        copy_database(TEMPLATE, "fintech")
         yield
 
 

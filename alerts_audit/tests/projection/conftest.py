@@ -2,7 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from alerts_audit.tests.projection.trail import Trail, own_database
+from alerts_audit.tests.projection.trail import Trail
+from fintech.testing_databases import own_database
 
 
 @pytest.fixture(scope="package")

@@ -2,7 +2,6 @@
 
 import os
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,8 +14,8 @@ from django.db import connections
 from alerts_audit.models import Envelope, Input, Pending
 from alerts_audit.tests.projection.trail import Trail, urls
 from alerts_audit.tests.seal.trails import on_database
-from fintech.postgres import EmbeddedPostgres
-from fintech.testing import BASE_DIR, IN_FULL, Program, wait_until
+from fintech.testing import IN_FULL, Program, wait_until
+from fintech.testing_databases import migrated_server
 
 # Projects without a pause, as several processes of the platform may.
 PROJECTOR = """
@@ -93,12 +92,9 @@ def test_projectors_that_are_killed_leave_nothing_out_and_use_nothing_twice(stor
 
 
 def test_a_power_cut_takes_back_no_delivery(open_tmp, tmp_path, django_db_blocker):
-    server = EmbeddedPostgres(open_tmp / "postgres")
+    server = migrated_server(open_tmp, {})
     server.start()
     try:
-        server.ensure_database("fintech")
-        command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
-        subprocess.run(command, cwd=BASE_DIR, env={**os.environ, **server.urls("fintech")}, check=True)
         with django_db_blocker.unblock(), on_database(server.urls("fintech"), tmp_path):
             story = Trail("fintech")
             story.add_sources()

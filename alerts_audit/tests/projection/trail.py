@@ -8,56 +8,31 @@ assert trail.story() == [...]
 
 import hashlib
 import json
-import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 import orjson
 import psycopg
-from psycopg import sql
 
 from alerts_audit.models import Delivery, Episode, Input, Observation, Poll, Source, Transition
 from alerts_audit.projection import diff_rebuild
 from alerts_audit.projection.projector import Projector
 from alerts_audit.tests.seal.trails import on_database
-from fintech.testing import BASE_DIR
+from fintech.testing_databases import session_server
 
 NEVER = "0001-01-01T00:00:00Z"
-TEMPLATE = "projection_template"
 
 
 def url(user: str, database: str) -> str:
-    """As DATABASE_URL, for another role and database of the session's server."""
-    return os.environ["DATABASE_URL"].replace("//app@/fintech?", f"//{user}@/{database}?")
-
-
-def own_database(name: str | None = None) -> str:
-    """A new database, migrated; its name."""
-    name = name or f"projection_{secrets.token_hex(4)}"
-    migrated_template()
-    with psycopg.connect(url("postgres", "postgres"), autocommit=True) as connection:
-        names = sql.Identifier(name), sql.Identifier(TEMPLATE)
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER owner").format(*names))
-    return name
-
-
-@cache
-def migrated_template() -> None:
-    with psycopg.connect(url("postgres", "postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} OWNER owner").format(sql.Identifier(TEMPLATE)))
-    command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
-    subprocess.run(command, cwd=BASE_DIR, env={**os.environ, **urls(TEMPLATE)}, check=True)
+    return session_server().url(user, database)
 
 
 def urls(database: str) -> dict[str, str]:
-    return {"DATABASE_URL": url("app", database), "DATABASE_OWNER_URL": url("owner", database)}
+    return session_server().urls(database)
 
 
 class Trail:

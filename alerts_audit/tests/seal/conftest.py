@@ -1,23 +1,15 @@
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from alerts_audit.tests.seal.trails import Trail, empty_trail, fill
+from alerts_audit.tests.seal.trails import Trail, fill
+from fintech.testing_databases import TEMPLATE
 
 
 @pytest.fixture(scope="session")
-def pristine() -> Iterator[Trail]:
+def pristine(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Trail:
     """Migrated, and empty."""
-    place = Path(tempfile.mkdtemp(prefix="fintech-seal-"))
-    place.chmod(0o755)
-    try:
-        with empty_trail(place) as trail:
-            yield trail
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    return Trail(TEMPLATE, tmp_path_factory.mktemp("seal") / "audit")
 
 
 @pytest.fixture(scope="session")

@@ -263,7 +263,7 @@ def test_nothing_is_signed_without_the_key(trail: Trail):
 
 def test_nothing_is_signed_with_a_strange_key(trail: Trail, new_trail: Trail):
     strange = new_trail.directory.with_name("strange")
-    with Trail(new_trail.server, new_trail.name, strange).used():
+    with Trail(new_trail.name, strange).used():
         seal()
     (trail.directory / "signing_key").write_bytes((strange / "signing_key").read_bytes())
 

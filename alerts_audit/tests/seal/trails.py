@@ -1,14 +1,11 @@
 """Small trails in databases of their own, which a test may tamper with as a superuser.
 
-One server and one sealed trail are made for all tests; each test gets a copy of the database and of AUDIT_DIR.
+One sealed trail is made for all tests; each test gets a copy of the database and of AUDIT_DIR.
 """
 
 import hashlib
-import os
 import secrets
 import shutil
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +18,6 @@ import psycopg
 from django.db import connections
 from django.test import override_settings
 from django.utils.module_loading import import_string
-from psycopg import sql
 
 from alerts_audit.completeness.gaps import close_gap, open_gap
 from alerts_audit.models import Delivery, Gap, Observation, Review, View
@@ -31,7 +27,7 @@ from alerts_audit.seal.verify import Report, verify
 from alerts_audit.tests.payloads import alertmanager_body
 from fintech.postgres import EmbeddedPostgres
 from fintech.settings import database
-from fintech.testing import BASE_DIR
+from fintech.testing_databases import copy_database, session_server
 
 MOMENT = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -55,9 +51,12 @@ def on_database(urls: Mapping[str, str], audit_dir: Path) -> Iterator[None]:
 
 @dataclass
 class Trail:
-    server: EmbeddedPostgres
     name: str
     directory: Path
+
+    @property
+    def server(self) -> EmbeddedPostgres:
+        return session_server()
 
     @property
     def checkpoints(self) -> Path:
@@ -94,26 +93,10 @@ class Trail:
     def copy(self, directory: Path) -> "Trail":
         """Of the database and the folder, to be spoilt."""
         name = f"trail_{secrets.token_hex(4)}"
-        with psycopg.connect(self.server.url("postgres", "postgres"), autocommit=True) as connection:
-            statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER owner")
-            connection.execute(statement.format(sql.Identifier(name), sql.Identifier(self.name)))
+        copy_database(name, self.name)
         if self.directory.exists():
             shutil.copytree(self.directory, directory)
-        return Trail(self.server, name, directory)
-
-
-@contextmanager
-def empty_trail(place: Path) -> Iterator[Trail]:
-    """On a server of its own, migrated."""
-    server = EmbeddedPostgres(place / "postgres", settings={"fsync": "off", "synchronous_commit": "off"})
-    try:
-        server.start()
-        server.ensure_database("trail")
-        command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
-        subprocess.run(command, cwd=BASE_DIR, env={**os.environ, **server.urls("trail")}, check=True)
-        yield Trail(server, "trail", place / "audit")
-    finally:
-        server.stop("immediate")
+        return Trail(name, directory)
 
 
 def make_delivery(body: bytes = b"{}") -> Delivery:

@@ -154,10 +154,18 @@ def close_by_hand(*, gap_id: int, by: str, note: str) -> Gap:
 def differences() -> list[str]:
     """How the small table of open gaps differs from the gaps themselves: nothing, unless somebody tampered."""
     closed = Gap.objects.filter(closes__isnull=False).values("closes")
-    truly_open = set(Gap.objects.filter(closes=None).exclude(pk__in=closed).values_list("pk", flat=True))
-    listed = set(OpenGap.objects.values_list("pk", flat=True))
-    return [f"gap {pk} is open, and not listed as open" for pk in sorted(truly_open - listed)] + [
-        f"gap {pk} is listed as open, and is not" for pk in sorted(listed - truly_open)
+    opened = Gap.objects.filter(closes=None).exclude(pk__in=closed).values_list("pk", "reason", "subject")
+    truly_open = {pk: (reason, subject) for pk, reason, subject in opened}
+    listed = {gap.pk: (gap.reason, gap.subject) for gap in OpenGap.objects.all()}
+    return [
+        *(f"gap {pk} is open, and not listed as open" for pk in sorted(truly_open.keys() - listed.keys())),
+        *(f"gap {pk} is listed as open, and is not" for pk in sorted(listed.keys() - truly_open.keys())),
+        # Under another name it could never be closed, or would keep another gap from being opened.
+        *(
+            f"gap {pk} is about {truly_open[pk]}, and listed under {listed[pk]}"
+            for pk in sorted(truly_open.keys() & listed.keys())
+            if truly_open[pk] != listed[pk]
+        ),
     ]
 
 

@@ -38,6 +38,20 @@ ALL_FORGOTTEN = " UNION ALL ".join(
     FORGOTTEN.format(kind=kind, at=at) for kind, at in (("delivery", "received_at"), ("observation", "observed_at"))
 )
 REMEMBER = f"INSERT INTO alerts_audit_pending (kind, ref, at) {ALL_FORGOTTEN} ORDER BY 2 ON CONFLICT DO NOTHING"
+# What is pending has a row, and no number yet.
+USED = """
+SELECT kind, ref FROM alerts_audit_pending AS pending
+WHERE EXISTS (SELECT FROM alerts_audit_input WHERE pending.kind = 'delivery' AND delivery_id = ref)
+    OR EXISTS (SELECT FROM alerts_audit_input WHERE pending.kind = 'observation' AND observation_id = ref)
+ORDER BY id
+"""
+GONE = """
+SELECT kind, ref FROM alerts_audit_pending AS pending
+WHERE NOT EXISTS (SELECT FROM alerts_audit_delivery WHERE pending.kind = 'delivery' AND id = ref)
+    AND NOT EXISTS (SELECT FROM alerts_audit_observation WHERE pending.kind = 'observation' AND id = ref)
+ORDER BY pending.id
+"""
+TAKE_OFF = "DELETE FROM alerts_audit_pending WHERE kind = %s AND ref = %s"
 
 IDENTITIES = "SELECT to_jsonb(row) FROM alerts_audit_identity AS row ORDER BY id"
 LATEST_EPISODES = """
@@ -58,6 +72,10 @@ def diff_rebuild(progress: Progress | None = None) -> Iterator[str]:
             yield from made.findings
             for kind, ref, _ in connection.execute(ALL_FORGOTTEN):
                 yield f"{kind} {ref} was never used, and is not pending"
+            for kind, ref in connection.execute(USED):
+                yield f"{kind} {ref} was used, and is pending again"
+            for kind, ref in connection.execute(GONE):
+                yield f"{kind} {ref} is pending, and gone"
             for table in TABLES:
                 yield from differences(made, table)
 
@@ -74,6 +92,9 @@ def rebuild(progress: Progress | None = None) -> list[str]:
                     names = {"table": table, "key": key, "stored": stored(made, table)}
                     connection.execute(mend.format(**names, differing=differing(made, table)))
             connection.execute(REMEMBER)
+            for kind, ref in connection.execute(USED).fetchall():
+                found.append(f"{kind} {ref} was used, and is pending again")
+                connection.execute(TAKE_OFF, [kind, ref])
         return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from alerts_audit.far_times import FAR_BINARY, TIMESTAMPTZ
 from alerts_audit.projection.batch import Arrival, Batch, Numbers
 from alerts_audit.projection.projector import MOST_BYTES, is_poison, reason_of
 from alerts_audit.projection.tables import Connection, write
@@ -94,7 +95,9 @@ class Replay:
 
     def _read(self, until: int) -> list[Step]:
         values = [self.numbers.input, until, MOST_INPUTS, MOST_BYTES]
-        return [step_of(row) for row in self.connection.execute(READ, values, binary=True)]
+        with self.connection.cursor(binary=True) as cursor:
+            cursor.adapters.register_loader(TIMESTAMPTZ, FAR_BINARY)
+            return [step_of(row) for row in cursor.execute(READ, values)]
 
     def _note_missing(self, group: Sequence[Step]) -> None:
         expected = self.numbers.input + 1

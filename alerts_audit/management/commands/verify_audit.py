@@ -35,6 +35,8 @@ class Command(BaseCommand):
         parser.add_argument("--key", type=Path, help="the public keys that you trust (AUDIT_DIR/public_keys)")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["since"] is not None and options["since"] > datetime.now(UTC):
+            raise CommandError("Nothing was verified: --since is in the future.", returncode=2)
         try:
             report = verify(
                 since=options["since"],
@@ -45,6 +47,8 @@ class Command(BaseCommand):
             )
         except (Invalid, SealError, OSError, *DATABASE_AWAY) as error:
             raise CommandError(f"Nothing was verified: {error}", returncode=2) from None
+        except Exception as error:  # 1 would say that something is wrong with the trail
+            raise CommandError(f"It could not be verified: {type(error).__name__}: {error}", returncode=2) from error
         self.stdout.write(as_json(report) if options["json"] else as_text(report))
         if not report.ok:
             first, count = report.findings[0], report.found.total()

@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
@@ -12,7 +12,7 @@ from alerts_audit.seal.archive import files
 from alerts_audit.seal.canonical import KINDS, Kind
 from alerts_audit.seal.merkle import Frontier
 from alerts_audit.seal.standalone import Invalid
-from alerts_audit.seal.verify.checkpoints import in_pages
+from alerts_audit.seal.verify.checkpoints import checkpoint_by, in_pages
 from alerts_audit.seal.verify.leaves import body_groups, read_bodies, read_rows
 
 CHUNK = 2000  # leaves
@@ -131,7 +131,7 @@ def find_range(before: datetime) -> Range | None:
     """What was sealed before that time and is not archived; None if there is nothing."""
     archived = Archive.objects.order_by("-id").first()
     base = checkpoint_of(archived) if archived else None
-    last = Checkpoint.objects.filter(at__lt=before).order_by("-id").first()
+    last = checkpoint_by(before - timedelta(microseconds=1))
     if last is None or last.size <= (base.size if base else 0):
         return None
     last = Checkpoint.objects.filter(size=last.size).order_by("id")[0]  # of those without news in between, the first

@@ -47,8 +47,9 @@ def check_archives(report: Report, roots: Sequence[PublicKey], paths: Sequence[P
 def _check_kept(report: Report, archive: Archive) -> None:
     """The leaves that the archive says stay here are those, and their rows are what was sealed."""
     checker = LeafCheck(report, Frontier(), archive.end_leaf)
-    for place in range(0, len(archive.kept), CHUNK):
-        expected = {number: bytes.fromhex(digest) for number, digest in archive.kept[place : place + CHUNK]}
+    kept = _kept(report, archive)
+    for place in range(0, len(kept), CHUNK):
+        expected = dict(kept[place : place + CHUNK])
         found = Leaf.objects.filter(number__in=list(expected)).order_by("number")
         leaves = [(leaf.number, leaf.kind, leaf.ref, bytes(leaf.hash)) for leaf in found]
         for number in expected.keys() - {leaf[0] for leaf in leaves}:
@@ -57,9 +58,17 @@ def _check_kept(report: Report, archive: Archive) -> None:
             if digest != expected[number]:
                 report.find("leaf_changed", f"leaf {number}", f"it is not the one that archive {archive.pk} has kept")
         checker.check_rows(leaves)
-    others = Leaf.objects.filter(number__lt=archive.end_leaf).exclude(number__in=[number for number, _ in archive.kept])
+    others = Leaf.objects.filter(number__lt=archive.end_leaf).exclude(number__in=[number for number, _ in kept])
     if left := others.count():
         report.remarks.append(f"{left} leaves of archive {archive.pk} are still there: run archive_audit again.")
+
+
+def _kept(report: Report, archive: Archive) -> list[tuple[int, bytes]]:
+    try:
+        return [(int(number), bytes.fromhex(digest)) for number, digest in archive.kept]
+    except (TypeError, ValueError):
+        report.find("row_changed", f"archive {archive.pk}", "what it says of the leaves that stay cannot be read")
+        return []
 
 
 def _check_files(

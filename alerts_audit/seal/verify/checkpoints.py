@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import QuerySet
+from django.db.models import Min, QuerySet
 
 from alerts_audit.models import Checkpoint
 from alerts_audit.seal.anchor import CheckpointFile, Entry
 from alerts_audit.seal.canonical import utc_text
 from alerts_audit.seal.merkle import Frontier
 from alerts_audit.seal.rotation import Trust
-from alerts_audit.seal.standalone import Invalid, Note
+from alerts_audit.seal.standalone import KEY_ID_SIZE, Invalid, Note
 from alerts_audit.seal.verify.report import Report, plural
+from alerts_audit.seal.verify.rows import settled_of
 
 # A checkpoint this young may still be on its way into the file.
 GRACE = timedelta(minutes=5)
@@ -42,7 +43,6 @@ class CheckpointCheck:
     base: Checkpoint | None
     last: Checkpoint
     now: datetime
-    archived_before: int = 0  # ids below this may be missing from the table: they went into an archive
 
     def claims(self) -> Iterator[Claim]:
         """In the order of their ids. What is wrong is reported on the way."""
@@ -87,7 +87,10 @@ class CheckpointCheck:
         try:
             frontier = Frontier(row.size, row.frontier)
             said = (note.size, note.root, f"time {utc_text(row.at)}" in note.extensions, frontier.root())
-            if said != (row.size, bytes(row.root), True, note.root):
+            signers = {data[:KEY_ID_SIZE].hex() for _, data in note.signatures}
+            if said != (row.size, bytes(row.root), True, note.root) or row.key_id not in signers:
+                raise Invalid
+            if row.settled != settled_of(row):
                 raise Invalid
         except Invalid:
             frontier = None
@@ -104,7 +107,7 @@ class CheckpointCheck:
             return
         if row is not None:
             self.report.find("checkpoint_differs", subject, "the database has another one of that number")
-        elif entry.id > self.archived_before:
+        else:
             what = f"the database has none of that number; it tells of {note.size} leaves"
             if note.size > self.last.size:
                 what += f", and there are {self.last.size}: the tail was cut"
@@ -174,6 +177,13 @@ class CheckpointCheck:
             what = "not in the checkpoint file: from there on nothing outside vouches for the log"
             self.report.find("file_lacks", subject, what)
         rows.clear()
+
+
+def checkpoint_by(moment: datetime) -> Checkpoint | None:
+    """The newest up to which everything was sealed by then. A clock that was set back makes it an older one."""
+    later = Checkpoint.objects.filter(at__gt=moment).aggregate(first=Min("id"))["first"]
+    before = Checkpoint.objects.filter(pk__lt=later) if later is not None else Checkpoint.objects.all()
+    return before.order_by("-id").first()
 
 
 def in_pages(rows: QuerySet[Checkpoint]) -> Iterator[Checkpoint]:

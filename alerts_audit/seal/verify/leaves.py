@@ -1,7 +1,7 @@
 """The rows against their leaves, and the leaves against the roots that were signed, in one walk over the log."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from django.db import connection
@@ -91,13 +91,19 @@ class LeafCheck:
 
     def check_rows(self, leaves: list[Row]) -> None:
         self.report.counts["leaves"] += len(leaves)
+        for number, name, ref, _ in leaves:
+            # Neither is in the leaf's hash: a leaf that names no table would let its row go unnoticed.
+            if name not in KINDS:
+                self.report.find(
+                    "leaf_changed", f"leaf {number}", f"it is of {name!r} {ref}, and there is no such kind"
+                )
         for kind in KINDS.values():
             of_kind = {ref: (number, digest) for number, name, ref, digest in leaves if name == kind.name}
             if of_kind:
                 self._check_kind(kind, of_kind)
 
     def _check_kind(self, kind: Kind, leaves: dict[int, tuple[int, bytes]]) -> None:
-        rows = read_rows(kind, list(leaves))
+        rows = read_rows(kind, list(leaves), self._say_twice)
         for ref, (number, digest) in leaves.items():
             subject = f"{kind.name} {ref}"
             row = rows.get(ref)
@@ -122,18 +128,28 @@ class LeafCheck:
                     self.report.find("body_changed", subject, "its body has another SHA-256 than its row")
                     self._found[found], self._expected[expected] = subject, subject
 
+    def _say_twice(self, kind: Kind, ref: int) -> None:
+        self.report.find("row_twice", f"{kind.name} {ref}", "there are several of that number")
+
     def _say_swapped(self) -> None:
         for digest, subject in self._found.items():
             if (owner := self._expected.get(digest)) is not None:
                 self.report.find("body_swapped", subject, f"it has the body of {owner}")
 
 
-def read_rows(kind: Kind, refs: list[int]) -> dict[int, tuple[Any, ...]]:
-    """By key: the columns, and the body's length where there is one."""
+def read_rows(
+    kind: Kind, refs: list[int], twice: Callable[[Kind, int], None] = lambda kind, ref: None
+) -> dict[int, tuple[Any, ...]]:
+    """By key: the columns, and the body's length where there is one. `twice` is told of a key that several have."""
     length = f", octet_length({kind.body})" if kind.body else ""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {kind.select}{length} FROM {kind.table} WHERE {kind.key} = ANY(%s)", [refs])  # noqa: S608
-        return {row[0]: row for row in cursor.fetchall()}
+        found: dict[int, tuple[Any, ...]] = {}
+        for row in cursor.fetchall():
+            if row[0] in found:
+                twice(kind, row[0])
+            found[row[0]] = row
+        return found
 
 
 def body_groups(sizes: dict[int, int]) -> Iterator[list[int]]:

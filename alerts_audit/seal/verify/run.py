@@ -1,6 +1,8 @@
 """The whole verification: `verify()`."""
 
+import logging
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,17 +12,23 @@ from pathlib import Path
 from django.db import connection
 
 from alerts_audit.completeness.gaps import differences
+from alerts_audit.far_times import far_times
 from alerts_audit.models import Checkpoint, Input, Leaf, Verification
 from alerts_audit.projection.rebuild import diff_rebuild
 from alerts_audit.seal.anchor import CheckpointFile
 from alerts_audit.seal.keys import public_keys
 from alerts_audit.seal.merkle import Frontier
 from alerts_audit.seal.rotation import Trust
+from alerts_audit.seal.standalone import Invalid
 from alerts_audit.seal.verify.archives import check_archives
-from alerts_audit.seal.verify.checkpoints import CheckpointCheck
+from alerts_audit.seal.verify.checkpoints import CheckpointCheck, checkpoint_by
+from alerts_audit.seal.verify.guards import check_guards
 from alerts_audit.seal.verify.leaves import LeafCheck
 from alerts_audit.seal.verify.report import Progress, Report
 from alerts_audit.seal.verify.rows import check_rows_have_leaves
+from fintech.problems import DATABASE_AWAY
+
+logger = logging.getLogger("alerts_audit.seal")
 
 AUDIT_LOCK = 0x616C6572742D6175  # "alert-au", for pg_advisory_lock
 
@@ -41,10 +49,13 @@ def verify(
     """
     began = time.monotonic()
     report = Report(progress) if progress else Report()
-    with long_statements(), audit_lock(shared=True):
+    with long_statements(), far_times(connection.connection), audit_lock(shared=True):
+        check_guards(report)
         _verify(report, Sources(CheckpointFile(checkpoint_file), key_file, archives), since)
         if since is None:
             _check_open_gaps(report)
+        else:
+            report.remarks.append("Neither the projection nor the list of open gaps was looked at: that has no window.")
         if projection and since is None:
             _check_projection(report)
         report.seconds = time.monotonic() - began
@@ -76,16 +87,32 @@ def _verify(report: Report, outside: Sources, since: datetime | None) -> None:
         report.find("leaf_unsigned", f"leaves from {last.size} on", "no checkpoint tells of them: they were added")
     trust = Trust(public_keys(outside.keys))
     archived = check_archives(report, trust.active, outside.archives)
-    window = Checkpoint.objects.filter(at__lte=since).order_by("-id").first() if since else None
-    base = max(filter(None, (archived, window)), key=lambda one: one.size, default=None)
+    window = checkpoint_by(since) if since else None
+    if since is not None:
+        report.window = "since the first checkpoint"
     if window is not None:
         report.window = f"since checkpoint {window.pk} of {window.at:%Y-%m-%d %H:%M:%S} UTC"
+    base, frontier = _beginning(report, [window, archived])
     if base is not None:
         trust.replay(before=base.pk)
-    frontier = Frontier(base.size, base.frontier) if base else Frontier()
-    checkpoints = CheckpointCheck(report, trust, outside.checkpoints, base, last, now)
-    LeafCheck(report, frontier, last.size).check(checkpoints.claims())
+    claims = CheckpointCheck(report, trust, outside.checkpoints, base, last, now).claims()
+    if frontier is None:
+        deque(claims, maxlen=0)
+    else:
+        LeafCheck(report, frontier, last.size).check(claims)
     check_rows_have_leaves(report, window, last, now)
+
+
+def _beginning(report: Report, candidates: Sequence[Checkpoint | None]) -> tuple[Checkpoint | None, Frontier | None]:
+    """The longest of these checkpoints that can be gone on from; no frontier where only what is archived led on."""
+    for base in sorted(filter(None, candidates), key=lambda one: one.size, reverse=True):
+        try:
+            return base, Frontier(base.size, base.frontier)
+        except Invalid as error:
+            what = f"the log cannot be gone on from it, since its row was changed ({error})"
+            report.find("checkpoint_row", f"checkpoint {base.pk}", what)
+    *_, archived = candidates
+    return archived, None if archived is not None else Frontier()
 
 
 def _check_open_gaps(report: Report) -> None:
@@ -95,9 +122,16 @@ def _check_open_gaps(report: Report) -> None:
 
 
 def _check_projection(report: Report) -> None:
-    """That it is what its inputs say."""
-    for difference in diff_rebuild(lambda done, total: report.progress("inputs, replayed", done, total)):
-        report.find("projection", "the projection", difference)
+    """That it is what its inputs say. What was done to them may leave nothing that could be replayed."""
+    try:
+        for difference in diff_rebuild(lambda done, total: report.progress("inputs, replayed", done, total)):
+            report.find("projection", "the projection", difference)
+    except DATABASE_AWAY:
+        raise
+    except Exception as error:
+        logger.exception("audit_replay_failed")
+        what = f"its inputs cannot be replayed ({type(error).__name__}: {error})".partition("\n")[0]
+        report.find("projection", "the projection", what)
     report.counts["inputs replayed"] = Input.objects.count()
 
 

@@ -146,6 +146,64 @@ CASES = {
         ["DELETE FROM alerts_audit_checkpoint WHERE id = 2"],
         [("checkpoint_missing", "checkpoint 2 of the file")],
     ),
+    "a review deleted, and its leaf made one of no table": (
+        [
+            "DELETE FROM alerts_audit_review WHERE id = 2",
+            "UPDATE alerts_audit_leaf SET kind = 'other' WHERE kind = 'review' AND ref = 2",
+        ],
+        [("leaf_changed", "leaf 15")],
+    ),
+    "a time that Python cannot hold": (
+        ["UPDATE alerts_audit_review SET at = 'infinity' WHERE id = 2"],
+        [("row_changed", "review 2")],
+    ),
+    "a row slipped in with such a time": (
+        ["INSERT INTO alerts_audit_view (\"user\", user_id, what, key, at) VALUES ('e', 1, 'x', '', 'infinity')"],
+        [("row_unsealed", "view 4")],
+    ),
+    "such a time in a checkpoint's row": (
+        ["UPDATE alerts_audit_checkpoint SET at = 'infinity' WHERE id = 2"],
+        [("checkpoint_row", "checkpoint 2")],
+    ),
+    "another key in a checkpoint's row": (
+        ["UPDATE alerts_audit_checkpoint SET key_id = '00000000' WHERE id = 2"],
+        [("checkpoint_row", "checkpoint 2")],
+    ),
+    "nonsense for what a checkpoint has settled": (
+        ["UPDATE alerts_audit_checkpoint SET settled = '[]' WHERE id = 4"],
+        [("checkpoint_row", "checkpoint 4")],
+    ),
+    "a review with a double": (
+        [
+            "ALTER TABLE alerts_audit_review DROP CONSTRAINT alerts_audit_review_pkey",
+            "INSERT INTO alerts_audit_review OVERRIDING SYSTEM VALUE SELECT * FROM alerts_audit_review WHERE id = 2",
+        ],
+        [("row_twice", "review 2")],
+    ),
+    "an open gap listed under another name": (
+        ["UPDATE alerts_audit_opengap SET subject = 'other' WHERE gap_id = 1"],
+        [("gap_list", "the list of open gaps")],
+    ),
+    "a trigger switched off": (
+        ["ALTER TABLE alerts_audit_gap DISABLE TRIGGER append_only"],
+        [("guard", "alerts_audit_gap")],
+    ),
+    "a trigger that refuses nothing": (
+        [
+            "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+            "CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON alerts_audit_view"
+            " FOR EACH STATEMENT EXECUTE FUNCTION nothing()",
+        ],
+        [("guard", "alerts_audit_view")],
+    ),
+    "deliveries kept from the projector": (
+        ["DROP TRIGGER remember_pending ON alerts_audit_delivery"],
+        [("guard", "alerts_audit_delivery")],
+    ),
+    "more rights for the application": (
+        ["GRANT UPDATE, DELETE ON alerts_audit_review TO app"],
+        [("guard", "alerts_audit_review")] * 2,
+    ),
 }
 
 
@@ -171,6 +229,10 @@ PROJECTION = {
     "a transition removed": "DELETE FROM alerts_audit_transition WHERE id = 2",
     "an identity's labels": "UPDATE alerts_audit_identity SET labels = '{}' WHERE id = 1",
     "an input's time": "UPDATE alerts_audit_input SET at = at + interval '1 hour' WHERE number = 4",
+    "an input's time is none": "UPDATE alerts_audit_input SET at = 'infinity' WHERE number = 4",
+    "an input that cannot be replayed": "UPDATE alerts_audit_input SET context = '[]' WHERE number = 4",
+    "a delivery lost before it was used": "INSERT INTO alerts_audit_pending VALUES (99, 'delivery', 99, now())",
+    "a delivery to be used twice": "INSERT INTO alerts_audit_pending VALUES (99, 'delivery', 1, now())",
 }
 
 
@@ -321,6 +383,22 @@ def test_another_trust_root_believes_nothing(trail: Trail, tmp_path):
     other.write_text(f"{new_key().public}\n")
 
     assert {code for code, _ in trail.found(key_file=other)} == {"checkpoint_signature"}
+
+
+def test_a_window_whose_beginning_was_spoilt_is_verified_from_before_that(trail: Trail):
+    [(third,)] = trail.query("SELECT at FROM alerts_audit_checkpoint WHERE id = 3")
+    trail.tamper("UPDATE alerts_audit_checkpoint SET frontier = '{}' WHERE id = 3")
+
+    assert trail.found(since=third) == [("checkpoint_row", "checkpoint 3")] * 2
+
+
+def test_after_the_clock_was_set_back_a_window_leaves_nothing_out(trail: Trail):
+    """Checkpoint 2 is of a later time than 3: what it sealed then is part of the window."""
+    [(third,)] = trail.query("SELECT at FROM alerts_audit_checkpoint WHERE id = 3")
+    trail.tamper("UPDATE alerts_audit_checkpoint SET at = at + interval '1 hour' WHERE id = 2")
+    trail.tamper("UPDATE alerts_audit_review SET text = 'never' WHERE id = 2")
+
+    assert ("row_changed", "review 2") in trail.found(since=third)
 
 
 def test_a_window_finds_what_is_in_it_and_not_what_is_before(trail: Trail):

@@ -73,12 +73,34 @@ def test_a_window_says_where_it_begins(trail: Trail):
     assert "since checkpoint 3 of 20" in said
 
 
+def test_a_window_from_before_the_first_checkpoint_is_not_everything(trail: Trail):
+    code, said = run(trail, "--since", "2020-01-01")
+
+    assert code == 0
+    assert "(since the first checkpoint)" in said
+    assert "inputs replayed" not in said
+    assert "Mind: Neither the projection nor the list of open gaps was looked at" in said
+
+
+def test_a_window_that_has_not_begun_is_refused(trail: Trail):
+    assert run(trail, "--since", "2100-01-01") == (2, "Nothing was verified: --since is in the future.")
+
+
 def test_what_could_not_be_looked_at_exits_with_two(trail: Trail):
     (trail.directory / "public_keys").unlink()
 
     code, said = run(trail)
 
     assert (code, said[:21]) == (2, "Nothing was verified:")
+
+
+def test_a_database_that_lacks_a_table_is_no_finding(trail: Trail):
+    trail.tamper("ALTER TABLE alerts_audit_review RENAME TO elsewhere")
+
+    code, said = run(trail)
+
+    assert code == 2
+    assert said.startswith("It could not be verified: ")
 
 
 def test_an_archive_that_is_not_there_exits_with_two(trail: Trail, tmp_path):

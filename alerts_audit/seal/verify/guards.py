@@ -1,0 +1,61 @@
+"""What keeps the evidence from being changed: the triggers that refuse it, and what our role may not do.
+
+That they are gone proves no change, and a change needs none of them gone by now; but until they are back anybody may.
+"""
+
+from typing import Any
+
+from django.db import connection
+
+from alerts_audit.models import Checkpoint, Leaf, Verification
+from alerts_audit.seal.canonical import KINDS
+from alerts_audit.seal.verify.report import Report
+from fintech.evidence import REFUSE_CHANGE
+
+TABLES = [*(kind.table for kind in KINDS.values()), *(one._meta.db_table for one in (Leaf, Checkpoint, Verification))]
+PENDING = [KINDS[name].table for name in ("delivery", "observation")]
+
+# Bits of tgtype: before (2), DELETE (8), UPDATE (16), TRUNCATE (32), for each statement; after (0), INSERT (4), for
+# each row (1). O and A: it fires in a session like ours.
+UNGUARDED = """
+SELECT wanted.name, wanted.trigger FROM unnest(%(tables)s::text[], %(triggers)s::text[], %(types)s::int[])
+    AS wanted(name, trigger, type)
+WHERE NOT EXISTS (
+    SELECT FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+    WHERE tgrelid = to_regclass(wanted.name) AND tgname = wanted.trigger AND tgtype = wanted.type
+        AND tgenabled IN ('O', 'A') AND tgqual IS NULL AND tgattr = ''
+        AND (wanted.trigger <> 'append_only' OR prosrc = %(refuses)s)
+)
+"""
+ALLOWED = """
+SELECT name, privilege
+FROM unnest(%(tables)s::text[]) AS name, unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
+WHERE has_table_privilege(name, privilege)
+"""
+IS_OWNER = "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass(%s)"
+
+
+def check_guards(report: Report) -> None:
+    triggers = [(table, "append_only", 2 + 8 + 16 + 32) for table in TABLES]
+    triggers += [(table, "remember_pending", 1 + 4) for table in PENDING]
+    names, words, types = (list(column) for column in zip(*triggers, strict=True))
+    values: dict[str, Any] = {
+        "tables": names,
+        "triggers": words,
+        "types": types,
+        "refuses": REFUSE_CHANGE.split("$$")[1],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(UNGUARDED, values)
+        for table, trigger in cursor.fetchall():
+            report.find("guard", table, f"its trigger {trigger} is gone, changed or switched off")
+        cursor.execute("SHOW session_replication_role")
+        if cursor.fetchone() != ("origin",):
+            report.find("guard", "the database", "session_replication_role is set, which switches all triggers off")
+        cursor.execute(IS_OWNER, [TABLES[0]])
+        if cursor.fetchone() == (True,):
+            report.remarks.append("The platform runs as the owner of its tables: only triggers keep it from changing.")
+            return
+        cursor.execute(ALLOWED, {"tables": TABLES})
+        for table, privilege in cursor.fetchall():
+            report.find("guard", table, f"the application's role may {privilege} it")

@@ -116,17 +116,18 @@ def test_a_stranger_is_answered_before_the_body_is_read(platform):
     assert (status, problem["code"]) == (401, "alert_unauthorized")
 
 
-def test_a_new_token_works_within_a_second_and_a_revoked_one_for_five_at_most(platform):
+def test_a_new_token_works_soon_and_a_revoked_one_soon_no_more(platform):
+    """How soon, test_sources.py says, where nothing else takes time."""
     source, token, secret = add_source(name=f"am-{secrets.token_hex(4)}")
 
     def status() -> int:
         bearer = {"Authorization": f"Bearer {secret}"}
         return platform.request("POST", "/alert", b"{}", headers=bearer).status
 
-    wait_until(lambda: status() == 200, timeout=1, what="the token works")
+    wait_until(lambda: status() == 200, what="the token works")
     assert Delivery.objects.filter(source=source.name).exists()
     revoke_token(token)
-    wait_until(lambda: status() == 401, timeout=5, what="the token is refused")
+    wait_until(lambda: status() == 401, what="the token is refused")
 
 
 def test_a_body_in_chunks_is_stored(platform):

@@ -75,9 +75,7 @@ def test_a_revoked_key_is_refused_by_all_workers_within_five_seconds(platform, m
         # Many at once, so that each worker has the key in its memory.
         assert {reply.status for reply in threads.map(ask, range(48))} == {200}
         revoke_api_key(key)
-        start = time.monotonic()
-        wait_until(lambda: {reply.status for reply in threads.map(ask, range(48))} == {401}, timeout=5)
-        time.sleep(max(0.0, start + 5 - time.monotonic()))
+        time.sleep(5)  # the promise: whoever asks later is refused
         replies = list(threads.map(ask, range(48)))
     for reply in replies:
         assert_refused(reply, 401, "revoked_api_key")

@@ -31,6 +31,10 @@ logger = logging.getLogger("alerts_audit.projection")
 LOCK = 0x616C65727473  # "alerts", for PostgreSQL's advisory locks
 MOST_DELIVERIES = 200
 MOST_BYTES = 4 * 1024 * 1024
+# Ten thousand alerts on a busy disk may take their time. A lock (VACUUM FULL, a migration) is waited for less long, so
+# that it is never taken for a delivery's own fault.
+STATEMENT_TIMEOUT = "60s"
+LOCK_TIMEOUT = "20s"
 
 # What is this delivery's own fault. Anything else of PostgreSQL's is a trouble that passes, or that stops everybody.
 POISON = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded, errors.QueryCanceled)
@@ -124,9 +128,9 @@ class Projector:
 
 def connect(application_name: str) -> Connection:
     connection = open_connection(application_name)
-    # Times in memories and answers have one form; and ten thousand alerts on a busy disk may take their time.
-    connection.execute("SET TIME ZONE 'UTC'")
-    connection.execute("SET statement_timeout = '60s'")
+    connection.execute("SET TIME ZONE 'UTC'")  # times in memories and answers have one form
+    connection.execute("SELECT set_config('statement_timeout', %s, false)", [STATEMENT_TIMEOUT])
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", [LOCK_TIMEOUT])
     # Nobody waits for the disk here. If a power cut takes the last transactions back, their deliveries are pending
     # again; and whatever was made durable after reading them, a seal or a review, has made them durable first.
     connection.execute("SET synchronous_commit = off")

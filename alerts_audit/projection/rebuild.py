@@ -122,6 +122,7 @@ def replay(until: int | None = None, progress: Progress | None = None) -> Iterat
     connection = connect("projection-rebuild")
     try:
         connection.execute("SET statement_timeout = 0")
+        connection.execute("SET lock_timeout = 0")
         connection.execute("SET idle_in_transaction_session_timeout = 0")
         made = prepare(connection, until)
         if until is not None:

@@ -10,6 +10,7 @@ import pytest
 from django.db import ProgrammingError
 
 from alerts_audit.models import Delivery, Envelope, Episode, Gap, Identity, Input, Observation, OpenGap, Pending
+from alerts_audit.projection import projector
 from alerts_audit.projection.projector import LOCK
 from alerts_audit.projection.reading import identify
 from alerts_audit.tests.projection.trail import url
@@ -158,6 +159,21 @@ def test_what_was_set_aside_is_projected_by_a_rebuild_once_it_can_be(lone_trail)
     assert Envelope.objects.get(pk=poisonous).error is None
     assert lone_trail.story() == [("firing", 0.0, None, ["firing"])]
     assert lone_trail.differences() == []
+
+
+def test_a_lock_that_somebody_holds_is_no_fault_of_the_delivery(lone_trail, monkeypatch):
+    """Such as a VACUUM FULL of the episodes."""
+    monkeypatch.setattr(projector, "STATEMENT_TIMEOUT", "2s")
+    monkeypatch.setattr(projector, "LOCK_TIMEOUT", "100ms")
+    lone_trail.fires(0)
+    with psycopg.connect(url("postgres", lone_trail.database)) as other:
+        other.execute("LOCK TABLE alerts_audit_episode")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            lone_trail.project()
+
+    assert not Envelope.objects.exists()
+    assert lone_trail.project() == 1
+    assert [state for state, *_ in lone_trail.story()] == ["firing"]
 
 
 @pytest.mark.parametrize("body", [b"{", b'{"alerts": [{"labels": 5}]}', b""])

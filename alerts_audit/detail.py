@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from alerts_audit import shapes
 from alerts_audit.episodes import Told, tell
 from alerts_audit.models import Archive, Checkpoint, Delivery, Envelope, Episode, Leaf, Review, Transition
 from alerts_audit.presenters import show_archive, show_episode, show_review, show_transition
@@ -90,7 +91,7 @@ def seals_of_rows(rows: dict[Leaf.Kind, Collection[int]]) -> dict[tuple[str, int
     return found
 
 
-def show_detail(episode: Episode) -> dict[str, Any]:
+def show_detail(episode: Episode) -> shapes.EpisodeDetail:
     """As the API shows it."""
     detail = detail_of(episode)
     return {
@@ -117,5 +118,5 @@ def show_detail(episode: Episode) -> dict[str, Any]:
     }
 
 
-def show_seal(sealed: Sealed) -> dict[str, Any]:
-    return {"leaf": sealed.leaf, "checkpoint_size": sealed.checkpoint and sealed.checkpoint.size}
+def show_seal(sealed: Sealed) -> shapes.Seal:
+    return {"leaf": sealed.leaf, "checkpoint_size": sealed.checkpoint.size if sealed.checkpoint else None}

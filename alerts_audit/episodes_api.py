@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
+from alerts_audit import openapi
 from alerts_audit.access import PersonAuthentication, require
 from alerts_audit.detail import show_detail
 from alerts_audit.episodes import tell
@@ -19,25 +20,23 @@ from alerts_audit.models import Checkpoint, Episode, Gap, Review
 from alerts_audit.presenters import show_checkpoint, show_episode, show_gap, show_review
 from alerts_audit.reviews.exports import FORMATS
 from alerts_audit.reviews.services import ReviewError, UnknownEpisode, review
-from alerts_audit.reviews.statistics import LONGEST_DAYS, statistics
+from alerts_audit.reviews.statistics import DEFAULT_DAYS, LONGEST_DAYS, statistics
 from alerts_audit.reviews.viewing import record_view
 from alerts_audit.signers import signers_of, trust_root
 from fintech import lists
 from fintech.problems import Problem
 from fintech.rest import JsonView, json_answer, read_body
 
-DEFAULT_DAYS = 7
-
 
 class TrailView(JsonView):
     authentication_classes = [PersonAuthentication]
-    schema = None  # /v1/schema is the merchants'; docs/alert-review.md describes this one
 
     def record(self, request: Request, what: str, key: object) -> None:
         record_view(user=request.user, what=what, key=key)  # type: ignore[arg-type] # a person, after authentication
 
 
 class EpisodesView(TrailView):
+    @openapi.LIST
     def get(self, request: Request) -> HttpResponse:
         require(request.user, "view_episode")
         rows, following = requested_page(request._request)
@@ -46,6 +45,7 @@ class EpisodesView(TrailView):
 
 
 class ExportView(TrailView):
+    @openapi.EXPORT
     def get(self, request: Request) -> HttpResponseBase:
         require(request.user, "view_episode", "export_trail")
         query = request._request.GET
@@ -62,6 +62,7 @@ class ExportView(TrailView):
 
 
 class EpisodeView(TrailView):
+    @openapi.RETRIEVE
     def get(self, request: Request, key: str) -> HttpResponse:
         require(request.user, "view_episode")
         episode = find_episode(key)
@@ -70,6 +71,7 @@ class EpisodeView(TrailView):
 
 
 class ReviewsView(TrailView):
+    @openapi.LIST_REVIEWS
     def get(self, request: Request, key: str) -> HttpResponse:
         require(request.user, "view_episode", "view_review")
         episode = find_episode(key)
@@ -77,6 +79,7 @@ class ReviewsView(TrailView):
         rows = Review.objects.filter(episode_key=episode.key).order_by("id")
         return json_answer({"data": [show_review(row) for row in rows], "next": None})
 
+    @openapi.REVIEW
     def post(self, request: Request, key: str) -> HttpResponse:
         require(request.user, "view_episode", "review_episode")
         kind, text = read_review(request._request)
@@ -88,6 +91,7 @@ class ReviewsView(TrailView):
 
 
 class GapsView(TrailView):
+    @openapi.LIST_GAPS
     def get(self, request: Request) -> HttpResponse:
         require(request.user, "view_gap")
         query = request._request.GET
@@ -105,6 +109,7 @@ class GapsView(TrailView):
 
 
 class StatisticsView(TrailView):
+    @openapi.STATISTICS
     def get(self, request: Request) -> HttpResponse:
         require(request.user, "view_episode")
         query = request._request.GET
@@ -119,6 +124,7 @@ class StatisticsView(TrailView):
 class CheckpointsView(TrailView):
     """`note` is the newest checkpoint, as it is published, and `public_key` the key that signed it."""
 
+    @openapi.LIST_CHECKPOINTS
     def get(self, request: Request) -> HttpResponse:
         require(request.user, "view_checkpoint")
         lists.refuse_unknown(request._request.GET, {"cursor", "limit"})
@@ -164,7 +170,8 @@ def read_review(request: HttpRequest) -> tuple[str, str]:
             raise Problem(422, "unknown_field", "There is no such field; there are kind and text.", param=name[:64])
     if "kind" not in body:
         raise Problem(422, "missing_field", "This field is required: kind.", param="kind")
-    kind, text = body["kind"], body.get("text") or ""
+    kind, text = body["kind"], body.get("text")
+    text = "" if text is None else text
     if kind not in Review.Kind.values:
         raise Problem(422, "invalid_value", f"Use one of {', '.join(Review.Kind.values)}.", param="kind")
     if not isinstance(text, str):

@@ -1,12 +1,11 @@
 """How the API and the copies show what the trail holds. Times are UTC, keys are episode keys."""
 
-from typing import Any
-
+from alerts_audit import shapes
 from alerts_audit.episodes import Told, duration
 from alerts_audit.models import Archive, Checkpoint, Gap, Review, Transition
 
 
-def show_episode(told: Told) -> dict[str, Any]:
+def show_episode(told: Told) -> shapes.Episode:
     """`severity`, `alertname` and `cluster` stand beside the labels for convenience."""
     episode = told.episode
     return {
@@ -26,13 +25,13 @@ def show_episode(told: Told) -> dict[str, Any]:
         "last_seen_at": episode.last_seen_at,
         "duration_seconds": round(duration(episode).total_seconds(), 3),
         "delivery_count": episode.deliveries,
-        "acknowledged": told.acknowledged and {"by": told.acknowledged.author, "at": told.acknowledged.at},
-        "noise": told.noise and {"by": told.noise.author, "at": told.noise.at, "reason": told.noise.text},
+        "acknowledged": {"by": told.acknowledged.author, "at": told.acknowledged.at} if told.acknowledged else None,
+        "noise": {"by": told.noise.author, "at": told.noise.at, "reason": told.noise.text} if told.noise else None,
         "seal": told.seal,
     }
 
 
-def show_review(review: Review) -> dict[str, Any]:
+def show_review(review: Review) -> shapes.Review:
     return {
         "id": review.pk,
         "kind": review.kind,
@@ -42,7 +41,7 @@ def show_review(review: Review) -> dict[str, Any]:
     }
 
 
-def show_transition(transition: Transition) -> dict[str, Any]:
+def show_transition(transition: Transition) -> shapes.Transition:
     return {
         "from": transition.from_state,
         "to": transition.to_state,
@@ -54,7 +53,7 @@ def show_transition(transition: Transition) -> dict[str, Any]:
     }
 
 
-def show_gap(gap: Gap, closing: Gap | None) -> dict[str, Any]:
+def show_gap(gap: Gap, closing: Gap | None) -> shapes.Gap:
     return {
         "id": gap.pk,
         "reason": gap.reason,
@@ -63,14 +62,14 @@ def show_gap(gap: Gap, closing: Gap | None) -> dict[str, Any]:
         "source": gap.source,
         "labels": gap.labels,
         "since": gap.since,
-        "until": closing and closing.until,
+        "until": closing.until if closing else None,
         "details": gap.details,
         "opened_at": gap.at,
-        "closed_at": closing and closing.at,
+        "closed_at": closing.at if closing else None,
     }
 
 
-def show_checkpoint(checkpoint: Checkpoint, signer: str | None) -> dict[str, Any]:
+def show_checkpoint(checkpoint: Checkpoint, signer: str | None) -> shapes.Checkpoint:
     return {
         "size": checkpoint.size,
         "root": bytes(checkpoint.root).hex(),
@@ -81,7 +80,7 @@ def show_checkpoint(checkpoint: Checkpoint, signer: str | None) -> dict[str, Any
     }
 
 
-def show_archive(archive: Archive) -> dict[str, Any]:
+def show_archive(archive: Archive) -> shapes.Archive:
     return {
         "id": archive.pk,
         "file_name": archive.file_name,

@@ -209,7 +209,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
-    "TITLE": "Payments API",
+    "TITLE": "Payments and alert trail",
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -218,7 +218,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",
-    "POSTPROCESSING_HOOKS": ["payments.openapi.add_shapes"],
+    "POSTPROCESSING_HOOKS": ["payments.openapi.add_shapes", "alerts_audit.openapi.add_shapes"],
 }
 
 # --- The gateway -------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from alerts_audit import shapes
 from alerts_audit.episodes import tell
 from alerts_audit.lists import Criteria, page_of_episodes
 from alerts_audit.presenters import show_episode
@@ -42,7 +43,7 @@ COLUMNS = [
 ]
 
 
-def episodes_of(criteria: Criteria) -> Iterator[dict[str, Any]]:
+def episodes_of(criteria: Criteria) -> Iterator[shapes.Episode]:
     """All of them, as the API shows them."""
     before: int | None = None
     while True:
@@ -73,14 +74,14 @@ def csv_lines(criteria: Criteria) -> Iterator[bytes]:
         yield writer.writerow(cells(episode))
 
 
-def cells(episode: dict[str, Any]) -> Iterable[str]:
-    acknowledged, noise = episode["acknowledged"] or {}, episode["noise"] or {}
-    flat = {
+def cells(episode: shapes.Episode) -> Iterable[str]:
+    acknowledged, noise = episode["acknowledged"], episode["noise"]
+    flat: dict[str, Any] = {
         **episode,
-        "acknowledged_by": acknowledged.get("by"),
-        "acknowledged_at": acknowledged.get("at"),
-        "noise_by": noise.get("by"),
-        "noise_reason": noise.get("reason"),
+        "acknowledged_by": acknowledged and acknowledged["by"],
+        "acknowledged_at": acknowledged and acknowledged["at"],
+        "noise_by": noise and noise["by"],
+        "noise_reason": noise and noise["reason"],
     }
     return [harmless(flat[name]) for name in COLUMNS]
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from django.db import connection
 
+from alerts_audit import shapes
 from alerts_audit.sources import heartbeat_alerts
 
-LONGEST_DAYS = 30
+DEFAULT_DAYS, LONGEST_DAYS = 7, 30
 TOP = 10
 
 # One pass over the period's episodes, without a sort, which PostgreSQL shares among its workers.
@@ -66,7 +67,7 @@ class Sum:
         return self.resolved_seconds / self.resolved if self.resolved else None
 
 
-def statistics(*, days: int) -> dict[str, Any]:
+def statistics(*, days: int) -> shapes.Statistics:
     """Of the episodes that were opened in the last `days` (1 to 30).
 
     MTTA is the mean time from when we first heard of an alert to its acknowledgement, of those that were acknowledged;

@@ -279,6 +279,7 @@ def test_a_second_acknowledgement_says_who_was_first(api):
         (b'{"kind": "delete"}', 422, "invalid_value"),
         (b'{"kind": ["comment"]}', 422, "invalid_value"),
         (b'{"kind": "comment", "text": 7}', 422, "invalid_value"),
+        (b'{"kind": "acknowledge", "text": false}', 422, "invalid_value"),
         (b'{"kind": "comment", "note": "x"}', 422, "unknown_field"),
         (b'{"kind": "comment"}', 422, "invalid_text"),
         (b'{"kind": "comment", "text": "a\\u0000b"}', 422, "invalid_text"),

@@ -19,7 +19,7 @@ def test_swagger_ui_shows_each_operation_and_can_call_one(client_key, browser: B
     browser.open("/v1/docs")
     browser.page.wait_for_selector(".opblock")
 
-    assert browser.page.locator(".opblock").count() == 7
+    assert browser.page.locator(".opblock").count() == 15
     browser.page.click("button.authorize")
     browser.page.fill("input[aria-label='auth-bearer-value']", client_key)
     browser.page.click("button.authorize.modal-btn")

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from fintech.jobs import Job, Leader, Worker
 from fintech.metrics import EpochCollector, slot
 from payments import kpis, metrics
+from payments.balance import Balance
 from payments.currencies import to_major
 from payments.gateway import gateway
 from payments.models import Transaction
@@ -32,10 +33,11 @@ class LedgerView:
     unresolved: tuple[int, float] = (0, 0.0)
     drift: kpis.Drift | None = None
     gateway_drift: dict[str, int] | None = None
+    imbalance: dict[str, int] | None = None
 
 
 class LedgerCollector(Collector):
-    """`ledger_*`, `unresolved_*`, `kpi_drift` and `gateway_drift`."""
+    """`ledger_*`, `unresolved_*`, and, while they are known, `kpi_drift`, `gateway_drift` and `ledger_imbalance`."""
 
     def __init__(self, view: LedgerView, leader: Leader) -> None:
         self._view, self._leader = view, leader
@@ -58,12 +60,20 @@ class LedgerCollector(Collector):
         if view.drift is not None:
             yield self._drift(view.drift)
         if view.gateway_drift is not None:
-            family = GaugeMetricFamily(
-                "gateway_drift", "Charged by the gateway minus the ledger, in minor units.", labels=["currency"]
+            yield self._by_currency(
+                "gateway_drift", "Charged by the gateway minus the ledger, in minor units.", view.gateway_drift
             )
-            for currency in sorted({*settings.KPI_CURRENCIES, *view.gateway_drift}):
-                family.add_metric([currency], view.gateway_drift.get(currency, 0))
-            yield family
+        if view.imbalance is not None:
+            yield self._by_currency(
+                "ledger_imbalance", "What the legs of the ledger sum to, in minor units.", view.imbalance
+            )
+
+    @staticmethod
+    def _by_currency(name: str, documentation: str, amounts: dict[str, int]) -> Metric:
+        family = GaugeMetricFamily(name, documentation, labels=["currency"])
+        for currency in sorted({*settings.KPI_CURRENCIES, *amounts}):
+            family.add_metric([currency], amounts.get(currency, 0))
+        return family
 
     @staticmethod
     def _drift(drift: kpis.Drift) -> Metric:
@@ -81,6 +91,7 @@ class LedgerJobs:
     def __init__(self) -> None:
         self.view = LedgerView()
         self.folder = kpis.Folder()
+        self.balance = Balance()
 
     def read_ledger(self) -> None:
         self.view.totals, self.view.unresolved = kpis.ledger_totals(), kpis.unresolved()
@@ -97,6 +108,13 @@ class LedgerJobs:
             self.view.gateway_drift = kpis.measure_gateway_drift(gateway())
         except Exception:
             self.view.gateway_drift = None
+            raise
+
+    def measure_balance(self) -> None:
+        try:
+            self.view.imbalance = self.balance.measure()
+        except Exception:
+            self.view.imbalance = None
             raise
 
     @staticmethod
@@ -122,6 +140,7 @@ def jobs(worker: Worker) -> list[Job]:
         Job("ledger", 2, ledger.read_ledger, leader=True),
         Job("drift", 5, ledger.measure_drift, leader=True),
         Job("gateway_drift", 10, ledger.measure_gateway_drift, leader=True),
+        Job("balance", 5, ledger.measure_balance, leader=True),
         Job("fold", 15, ledger.folder.fold, leader=True),
         Job("writer", 5, writer.warm_up),  # counters are right at start, and again after a lost connection
     ]

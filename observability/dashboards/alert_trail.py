@@ -51,6 +51,7 @@ def at_a_glance() -> Section:
                 unit="short",
                 thresholds=above(1),
                 mappings=words(_0=("None", "green")),
+                only_now=True,
             ),
             stat(
                 "Age of the last verification",

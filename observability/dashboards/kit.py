@@ -185,10 +185,14 @@ def stat(
     decimals: int | None = None,
     mappings: list[ValueMap] | None = None,
     money: bool = False,
+    only_now: bool = False,
 ) -> Panel:
-    """One big number a series, as it is now, with its course behind it."""
+    """One big number a series, as it is now, with its course behind it.
+
+    `only_now`: what is not known at this moment is no data, and not the last number that was known.
+    """
     builder = dress(stats.Panel(), title, description, unit=unit, thresholds=thresholds, decimals=decimals)
-    builder.datasource(PROMETHEUS).targets(targets(queries))
+    builder.datasource(PROMETHEUS).targets(targets(queries, instant=only_now))
     builder.color_mode(BigValueColorMode.VALUE).graph_mode(BigValueGraphMode.AREA)
     builder.color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
     builder.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))

@@ -155,7 +155,8 @@ class DeliveryAdmin(ProvableAdmin):
             return show_alerts(payload.few(envelope.alertnames), envelope.alerts)
         if not delivery.complete:
             return "not counted: only the first part of it was kept"
-        return "not counted: too large to read for a list" if delivery.size > READABLE_IN_LISTS else None
+        waits = envelope is None and delivery.size > READABLE_IN_LISTS
+        return "not counted: too large to read for a list" if waits else None
 
     def receiver(self, delivery: Delivery) -> str | None:
         content, envelope = small_payload(delivery), envelope_of(delivery)

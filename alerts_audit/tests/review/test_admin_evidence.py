@@ -226,12 +226,17 @@ def test_an_archived_delivery_needs_the_permission_too():
 
 
 @pytest.mark.parametrize("subject", ["delivery", "gap"])
-@pytest.mark.parametrize("key", [2**62, "x"])
+@pytest.mark.parametrize("key", [2**62, "x", 10**19])
 def test_what_is_not_here_is_never_said_to_be_deleted(client, subject, key):
     page = client.get(f"{ADMIN}{subject}/{key}/change/", follow=True).text
 
     assert f"There is no {subject} {key} here. If it was archived, its archive has it." in page
     assert "deleted" not in page
+
+
+@pytest.mark.parametrize("key", [2**62, 10**30, 0])
+def test_the_body_of_a_delivery_that_never_was_is_not_found(client, key):
+    assert client.get(f"{ADMIN}delivery/{key}/body").status_code == 404
 
 
 def test_quarantined_deliveries_can_be_found_with_their_reason(client):

@@ -199,7 +199,11 @@ class Prometheus:
 
     @cached_property
     def _drops(self) -> list[re.Pattern[str]]:
-        return [re.compile(step.get("regex", "")) for step in self._relabelling if step.get("action") == "labeldrop"]
+        words = [str(step.get("regex", "")) for step in self._relabelling if step.get("action") == "labeldrop"]
+        try:
+            return [re.compile(word) for word in words]
+        except re.error as error:  # Go's expressions are not all Python's
+            raise PollError(f"{self.url} drops labels in a way that cannot be followed: {error}") from error
 
     @property
     def _relabelling(self) -> list[dict[str, Any]]:

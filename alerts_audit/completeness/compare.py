@@ -122,9 +122,8 @@ class Comparison:
         if not watched.prometheus_url:
             return
         first_time = watched.name not in self._prometheus
-        sightings = self._prometheus.setdefault(watched.name, PrometheusSightings())
         for part in ask_prometheus(watched, again=grace() if first_time else timedelta()):
-            sightings.saw(
+            self._prometheus.setdefault(watched.name, PrometheusSightings()).saw(
                 part.begin,
                 part.end,
                 [(series.labels, series.samples) for series in part.firing],

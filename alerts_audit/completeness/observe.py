@@ -5,6 +5,7 @@ about 250 bytes an alert, which PostgreSQL compresses to a tenth.
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,9 +21,10 @@ from alerts_audit.models.sources import DEFAULT_SOURCE
 
 # Prometheus writes a rule's samples under the time at which it began to evaluate.
 OVERLAP = timedelta(seconds=60)
-# One query asks for no more than this; a worker that was away catches up in steps, and no further back than a day.
+# One query asks for no more than this; a worker that was away catches up in steps, as far back as Prometheus remembers
+# if nobody tells it otherwise.
 LONGEST_RANGE = timedelta(minutes=10)
-FURTHEST_BACK = timedelta(days=1)
+FURTHEST_BACK = timedelta(days=15)
 
 POLL_ERRORS = Counter("alert_poll_errors_total", "Questions to a source that it did not answer.", ["source", "kind"])
 
@@ -92,12 +94,14 @@ def ask_alertmanager(watched: Watched, alertmanager: Alertmanager) -> Snapshot:
     return Snapshot(at, alerts, observation.pk)
 
 
-def ask_prometheus(watched: Watched, *, again: timedelta = timedelta()) -> list[Range]:
-    """What fired since it was last asked, and the time `again` before that. Raises PollError."""
+def ask_prometheus(watched: Watched, *, again: timedelta = timedelta()) -> Iterator[Range]:
+    """What fired since it was last asked, and the time `again` before that, step by step. Raises PollError.
+
+    Each step is asked for once: whoever comes here uses it before asking for the next, which may fail.
+    """
     end = datetime.now(UTC)
     poll = Poll.objects.filter(source=watched.name, kind=Observation.Kind.PROMETHEUS).first()
     begin = max(poll.until - again, end - FURTHEST_BACK) if poll else end
-    ranges = []
     prometheus = Prometheus(watched.prometheus_url)
     while True:
         upto = min(end, begin + LONGEST_RANGE)
@@ -107,9 +111,9 @@ def ask_prometheus(watched: Watched, *, again: timedelta = timedelta()) -> list[
         alerts = sorted({canonical(series.labels) for series in firing})
         body = {"alerts": [{"labels": orjson.loads(labels)} for labels in alerts]}
         observation = keep(watched, Observation.Kind.PROMETHEUS, body, until=upto)
-        ranges.append(Range(begin - OVERLAP, upto, firing, seconds, exact, observation.pk))
+        yield Range(begin - OVERLAP, upto, firing, seconds, exact, observation.pk)
         if upto == end:
-            return ranges
+            return
         begin = upto
 
 

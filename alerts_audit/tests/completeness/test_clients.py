@@ -136,6 +136,11 @@ def test_without_a_configuration_the_labels_are_the_alerts_own():
     assert labels_with("") == {"alertname": "A", "zone": "own"}
 
 
+def test_an_expression_that_only_go_understands_is_said_and_costs_no_other_source_its_turn():
+    with pytest.raises(PollError, match="cannot be followed"):
+        labels_with("alerting: {alert_relabel_configs: [{action: labeldrop, regex: '\\pL+'}]}")
+
+
 def test_labels_that_are_dropped_on_the_way_are_dropped_here():
     relabelling = "alerting: {alert_relabel_configs: [{action: labeldrop, regex: zo.e}]}"
 

@@ -67,7 +67,7 @@ def memory(monkeypatch) -> Iterator[Memory]:
 
 
 def test_the_first_question_is_about_now(memory):
-    ask_prometheus(memory.watched)
+    list(ask_prometheus(memory.watched))
 
     [(begin, end)] = memory.ranges()
     assert end == pytest.approx(time.time(), abs=5)
@@ -76,7 +76,7 @@ def test_the_first_question_is_about_now(memory):
 
 def test_the_next_one_goes_on_from_there_with_an_overlap(memory):
     until = memory.away_for(seconds=15)
-    ask_prometheus(memory.watched)
+    list(ask_prometheus(memory.watched))
 
     [(begin, _)] = memory.ranges()
     assert begin == pytest.approx(until.timestamp() - 60, abs=2)
@@ -84,7 +84,7 @@ def test_the_next_one_goes_on_from_there_with_an_overlap(memory):
 
 def test_a_long_absence_is_made_up_for_in_steps_without_a_hole(memory):
     until = memory.away_for(minutes=35)
-    ask_prometheus(memory.watched)
+    list(ask_prometheus(memory.watched))
 
     ranges = memory.ranges()
     assert len(ranges) == 4
@@ -92,20 +92,53 @@ def test_a_long_absence_is_made_up_for_in_steps_without_a_hole(memory):
     assert all(begin <= end for (begin, _), (_, end) in zip(ranges[1:], ranges[:-1], strict=True))
 
 
-def test_nobody_looks_back_further_than_a_day(memory):
+def test_nobody_looks_back_further_than_prometheus_remembers(memory):
     memory.away_for(days=30)
-    ask_prometheus(memory.watched)
+    next(ask_prometheus(memory.watched))
 
-    assert memory.ranges()[0][0] == pytest.approx(time.time() - 86_400 - 60, abs=10)
+    assert memory.ranges()[0][0] == pytest.approx(time.time() - 15 * 86_400 - 60, abs=10)
+
+
+def test_a_new_worker_asks_for_what_the_one_before_may_not_have_judged_until_it_is_answered(memory, monkeypatch):
+    monkeypatch.setattr(settings, "ALERT_GRACE_SECONDS", 120)
+    until = memory.away_for(seconds=30)
+    memory.server.answer = lambda path: (503, b"")
+    comparison = Comparison()
+    with pytest.raises(PollError):
+        comparison.turn()
+    memory.server.answer = memory.answer
+    comparison.turn()
+
+    assert memory.ranges()[-1][0] == pytest.approx(until.timestamp() - 120 - 60, abs=2)
 
 
 def test_what_it_did_not_answer_is_asked_again(memory):
     until = memory.away_for(minutes=5)
     memory.server.answer = lambda path: (503, b"")
     with pytest.raises(PollError):
-        ask_prometheus(memory.watched)
+        list(ask_prometheus(memory.watched))
 
     assert Poll.objects.get(source=memory.name, kind=KIND).until == until
+
+
+def test_what_one_step_told_is_not_lost_when_the_next_one_fails(memory):
+    """It will not be asked again."""
+    name, fired = f"Early{secrets.token_hex(4)}", memory.away_for(minutes=35).timestamp() + 60
+    told = [[{"metric": {"alertname": name}, "values": [[fired, "1"]]}]]
+
+    def answer_once(path: str) -> tuple[int, Any]:
+        if path == "/api/v1/status/config":
+            return 200, {"data": {"yaml": ""}}
+        return (200, {"data": {"result": told.pop()}}) if told else (503, b"")
+
+    memory.server.answer = answer_once
+    comparison = Comparison()
+    with pytest.raises(PollError):
+        comparison.turn()
+    memory.server.answer = memory.answer
+    comparison.turn()
+
+    assert memory.missed() == [{"alertname": name}]
 
 
 def test_labels_that_cannot_all_be_told_are_found_in_an_alert_that_has_more(memory):

@@ -1,4 +1,4 @@
-"""Loki, Tempo and Alloy: their configuration keeps what docs/logs-and-traces.md promises.
+"""Loki, Grafana, Tempo and Alloy: their configuration keeps what docs/logs-and-traces.md promises.
 
 Their own programs check it where they are installed. Elsewhere `observability/checked.json` says what a file held when
 its program last accepted it, so a change that nobody checked does not pass.
@@ -78,6 +78,16 @@ def test_loki_writes_to_its_volume_only():
     paths += LOKI["common"]["storage"]["filesystem"].values()
     assert all(path == "/loki" or path.startswith("/loki/") for path in paths)
     assert "loki:/loki" in COMPOSE["loki"]["volumes"]
+
+
+# --- Grafana -------------------------------------------------------------------------------------------------
+
+
+def test_grafana_keeps_the_data_sources_that_its_image_brought():
+    sources = yaml.safe_load((FOLDER / "grafana/provisioning/datasources/datasources.yml").read_text())["datasources"]
+    environment = COMPOSE["grafana"]["environment"]
+    assert environment["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"  # it would replace them, where nothing can be written
+    assert not {source["type"] for source in sources} & set(environment["GF_PLUGINS_DISABLE_PLUGINS"].split(", "))
 
 
 # --- Tempo ---------------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def test_loki_writes_to_its_volume_only():
 def test_grafana_keeps_the_data_sources_that_its_image_brought():
     sources = yaml.safe_load((FOLDER / "grafana/provisioning/datasources/datasources.yml").read_text())["datasources"]
     environment = COMPOSE["grafana"]["environment"]
-    assert environment["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"  # it would replace them, where nothing can be written
+    assert environment["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"  # else it would try to renew them
     assert not {source["type"] for source in sources} & set(environment["GF_PLUGINS_DISABLE_PLUGINS"].split(", "))
 
 

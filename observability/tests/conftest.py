@@ -2,14 +2,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from observability.render import alertmanager_command, prometheus_command
 from observability.tests.lab import Lab, running_lab
+from observability.tests.monitoring import is_installed
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Half a minute of traffic under real monitoring; made once, for all tests that ask for it."""
-    if not (prometheus_command("", "", "") and alertmanager_command("", "", "")):
+    if not is_installed():
         pytest.skip("Prometheus and Alertmanager are not both installed")
     with running_lab(tmp_path_factory.mktemp("lab")) as lab:
         yield lab

@@ -8,7 +8,6 @@ with running_drill(tmp_path) as drill:
 import http.client
 import json
 import secrets
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,61 +19,45 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
-from django.conf import settings
 
-from fintech.testing import answers, free_port, running, wait_until
+from fintech.testing import Load, wait_until
 from loadtests import traffic
 from loadtests.tests.simulator import Simulator
-from observability.render import alertmanager_command, prometheus_command, render
-from observability.tests.lab import EXPORTERS, ask, start_exporter
+from observability.tests.monitoring import EXPORTERS, Monitoring, ask
 from payments.tests.own_platform import OwnPlatform, own_platform
 
 # A minute becomes three seconds, and `[5m]` becomes 15.
 SPEED = 20
 MINUTE = 60 / SPEED  # seconds of ours
-SCRAPE = 1
-# What is no duration in a rule, but has to keep up with them: deadlines of the gateway, seals, verifications.
+# What is no duration in a rule, but has to keep up with them: deadlines, questions to the monitoring, verifications.
 QUICK = {
     "GATEWAY_TIMEOUT_SECONDS": "1.7",
     "GATEWAY_DEADLINE_SECONDS": "1.8",
     "LEASE_SECONDS": "2.5",
+    "ALERT_POLL_SECONDS": "1",
     "AUDIT_SEAL_SECONDS": "2",
     "AUDIT_VERIFY_SECONDS": "5",
 }
 ALWAYS = "Watchdog"
 
 
-def is_installed() -> bool:
-    return bool(prometheus_command("", "", "") and alertmanager_command("", "", ""))
-
-
-class Traffic:
+class Traffic(Load):
     """What the steady load of `make run` sends, about twenty payments a second, from merchants who do not give up.
 
     `changes` are written over each payment's body.
     """
 
     def __init__(self, own: OwnPlatform) -> None:
+        super().__init__([partial(self._run, Random(seed)) for seed in range(4)])
         self.changes: dict[str, Any] = {}
-        self._own, self._stopped = own, threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=[Random(seed)]) for seed in range(4)]
+        self._own = own
 
     def _run(self, random: Random) -> None:
-        while not self._stopped.wait(0.2):
+        while not self.stopped.wait(0.2):
             body = {**traffic.new_payment(random).body, **self.changes}
             with suppress(OSError, http.client.HTTPException):
                 path, key = "/v1/transactions", str(uuid4())
                 self._own.platform.request("POST", path, body, api_key=self._own.api_key, key=key, timeout=5)
-
-    def __enter__(self) -> "Traffic":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join()
 
 
 @dataclass
@@ -152,35 +135,12 @@ def began(alert: dict[str, Any]) -> float:
 
 @contextmanager
 def running_drill(directory: Path) -> Iterator[Drill]:
-    prometheus, alertmanager, address = free_port(), free_port(), "127.0.0.1:{}".format
     with ExitStack() as stack:
         # As durable as in production: what a stopped database forgets would be a difference to the gateway's books.
         own = stack.enter_context(own_platform(directory, postgres={}, workers=2, env=QUICK))
-        database = own.server.url("postgres", "fintech")
+        monitoring = Monitoring(directory, SPEED)
         # The machine's own disks and memory are not what is drilled.
         wanted = [job for job in EXPORTERS if job != "node"]
-        exporters = {job: port for job in wanted if (port := start_exporter(stack, job, directory, database))}
-        (directory / "alert_token").write_text(settings.ALERT_TOKEN)
-        folder = directory / "monitoring"
-        render(
-            folder,
-            web_target=address(own.platform.metrics_port),
-            worker_target=address(own.platform.worker_port),
-            alertmanager_target=address(alertmanager),
-            webhook_url=f"{own.platform.url}/alert",
-            token_file=directory / "alert_token",
-            other_targets={job: address(port) for job, port in {"prometheus": prometheus, **exporters}.items()},
-            probes={"web": f"{own.platform.url}/ready", "gateway": f"{own.gateway.url}/health"},
-            interval_seconds=SCRAPE,
-            speed=SPEED,
-        )
-        commands = {
-            alertmanager: alertmanager_command(folder, directory / "alertmanager", address(alertmanager)),
-            prometheus: prometheus_command(folder, directory / "prometheus", address(prometheus), speed=SPEED),
-        }
-        for port, command in commands.items():
-            assert command
-            ready = partial(answers, port, "/-/ready")
-            stack.enter_context(running(command, log=directory / f"{Path(command[0]).name}.log", ready=ready))
+        exporters = monitoring.start(stack, own, wanted=wanted, keeps=stack)
         sent = stack.enter_context(Traffic(own))
-        yield Drill(own, sent, prometheus, frozenset(exporters))
+        yield Drill(own, sent, monitoring.prometheus, exporters)

@@ -23,11 +23,10 @@ from observability.tests.drill import (
     MINUTE,
     Drill,
     alerts_in,
-    is_installed,
     post_as_stranger,
     running_drill,
 )
-from observability.tests.lab import ask
+from observability.tests.monitoring import ask, is_installed
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed")
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import pytest
 
 from fintech.testing import IN_FULL, request, wait_until
-from observability.tests.drill import MINUTE, SCRAPE, SPEED, Drill, is_installed, post_as_stranger, running_drill
+from observability.tests.drill import MINUTE, SPEED, Drill, post_as_stranger, running_drill
+from observability.tests.monitoring import SCRAPE_SECONDS, is_installed
 from observability.tests.scorecard import DOCUMENT, Score, document
 
 
@@ -119,7 +120,7 @@ def scores() -> Iterator[list[Score]]:
     scores: list[Score] = []
     yield scores
     if len(scores) == len(FAULTS):
-        DOCUMENT.write_text(document(scores, speed=SPEED, scrape_seconds=SCRAPE * SPEED))
+        DOCUMENT.write_text(document(scores, speed=SPEED, scrape_seconds=SCRAPE_SECONDS * SPEED))
 
 
 def score(fault: Fault, drill: Drill, *, began: float, ended: float) -> Score:

@@ -165,7 +165,7 @@ def bot_api() -> Iterator[BotApi]:
 
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory, bot_api) -> Iterator[int]:
-    """The port of an Alertmanager whose people are in the fake's chat. A group waits for a third of a second."""
+    """The port of an Alertmanager whose people are in the fake's chat. A group waits for an instant."""
     directory: Path = tmp_path_factory.mktemp("telegram")
     (directory / "token").write_text("none")
     render(
@@ -176,7 +176,7 @@ def alertmanager(tmp_path_factory, bot_api) -> Iterator[int]:
         webhook_url="http://127.0.0.1:1/alert",
         token_file=directory / "token",
         telegram=Telegram(chat_id=CHAT, bot_token=TOKEN, api_url=f"http://127.0.0.1:{bot_api.port}"),
-        speed=30,
+        speed=150,
     )
     port = free_port()
     command = alertmanager_command(directory, directory / "data", f"127.0.0.1:{port}")

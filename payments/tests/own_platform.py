@@ -20,6 +20,7 @@ import psycopg
 
 from fintech.postgres import EmbeddedPostgres
 from fintech.testing import BASE_DIR, Platform, Reply, wait_until
+from fintech.testing_databases import migrated_server
 from loadtests.tests.simulator import Simulator, running_gateway
 from payments import kpis
 
@@ -103,16 +104,13 @@ def own_platform(
     """`postgres` are the server's settings; without any, it is as durable as in production."""
     # Not below the test's directory: the server's account could not pass through it.
     with tempfile.TemporaryDirectory(prefix="fintech-own-") as place, running_gateway(directory) as gateway:
-        server = EmbeddedPostgres(Path(place) / "postgres", settings=postgres)
+        server = migrated_server(Path(place), postgres)
         try:
             server.start()
-            server.ensure_database("fintech")
-            urls = {"DATABASE_URL": server.url("app", "fintech"), "DATABASE_OWNER_URL": server.url("owner", "fintech")}
-            own = {**urls, "AUDIT_DIR": str(directory / "audit"), **(env or {})}
+            own = {**server.urls("fintech"), "AUDIT_DIR": str(directory / "audit"), **(env or {})}
             platform = Platform(directory, gateway=gateway, workers=workers, env=own)
-            for command in (["migrate", "--verbosity=0"], ["bootstrap", f"--out={directory}"]):
-                code, printed = manage(platform.env, *command)
-                assert code == 0, printed
+            code, printed = manage(platform.env, "bootstrap", f"--out={directory}")
+            assert code == 0, printed
             with platform:
                 yield OwnPlatform(server, gateway, platform, (directory / "api_key").read_text().strip())
         finally:

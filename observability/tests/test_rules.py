@@ -182,6 +182,12 @@ def test_every_alert_is_seen_to_wait(name):
         assert any(not checks[0] and checks[-1] for checks in cases_by_kind(name)["fires"])
 
 
+def test_the_alert_on_the_database_outlasts_the_one_on_the_web_that_it_silences():
+    # The web is ready a little after the database: what it is silenced by must not be over first.
+    minutes = {name: int(ALERTS[name]["keep_firing_for"].removesuffix("m")) for name in ("DatabaseDown", "ServiceDown")}
+    assert minutes["DatabaseDown"] >= minutes["ServiceDown"] + 2
+
+
 def test_no_test_is_left_of_an_alert_that_is_gone():
     assert {file.stem for file in TESTS.glob("*.yml")} == {*ALERTS, *RECORDING}
 

@@ -11,6 +11,7 @@ gaps.py          what a delivery says that it left out
 telling.py       the log
 prompt.py        at once, in the web's processes
 replay.py        all inputs again, in temporary tables
+left.py          what archives leave here without its inputs
 rebuild.py       what differs, mending it, what an archive carries over
 """
 

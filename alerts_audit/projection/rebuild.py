@@ -3,17 +3,20 @@
 Only the last steps of a replay hold up the projector, so that nothing new comes in between.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from psycopg import IsolationLevel
 
+from alerts_audit.projection import left
 from alerts_audit.projection.projector import LOCK, connect
 from alerts_audit.projection.replay import TABLES, Progress, Replay, prepare
 from alerts_audit.projection.tables import Connection
 
 LONGEST_VALUE = 100
+# Where everything is gone, millions of lines would help nobody, and fill the memory.
+MOST_TOLD = 10_000
 
 DIFFERENCES = """
 SELECT {key} AS key, to_jsonb(stored) AS stored, to_jsonb(replayed) AS replayed
@@ -61,6 +64,10 @@ SELECT to_jsonb(row) FROM (
 """
 
 
+class Differs(Exception):
+    """The projection is not what its inputs say."""
+
+
 def diff_rebuild(progress: Progress | None = None) -> Iterator[str]:
     """How the tables differ from a replay, one line each; nothing if they are as they must be."""
     with replay(progress=progress) as made:
@@ -78,32 +85,53 @@ def diff_rebuild(progress: Progress | None = None) -> Iterator[str]:
                 yield f"{kind} {ref} is pending, and gone"
             for table in TABLES:
                 yield from differences(made, table)
+            yield from left.changed(connection, made.schema)
 
 
-def rebuild(progress: Progress | None = None) -> list[str]:
+class Mended(list[str]):
+    """A line for each difference, the first of each table; `total` counts all of them."""
+
+    total = 0
+
+    def note(self, lines: Iterable[str]) -> None:
+        for place, line in enumerate(lines):
+            self.total += 1
+            if place < MOST_TOLD:
+                self.append(line)
+
+
+def rebuild(progress: Progress | None = None) -> Mended:
     """Make the tables what a replay says, in one transaction; what was different."""
     with replay(progress=progress) as made:
         connection = made.connection
         with connection.transaction():
-            found = [*made.findings, *(line for table in TABLES for line in differences(made, table))]
-            found += [f"{kind} {ref} was never used" for kind, ref, _ in connection.execute(ALL_FORGOTTEN)]
+            found = Mended()
+            found.note(made.findings)
+            for table in TABLES:
+                found.note(differences(made, table))
+            found.note(f"{kind} {ref} was never used" for kind, ref, _ in connection.execute(ALL_FORGOTTEN))
             for mend in (SET_DIFFERING_ASIDE, PUT_RIGHT):
                 for table, key in TABLES.items():
                     names = {"table": table, "key": key, "stored": stored(made, table)}
                     connection.execute(mend.format(**names, differing=differing(made, table)))
             connection.execute(REMEMBER)
-            for kind, ref in connection.execute(USED).fetchall():
-                found.append(f"{kind} {ref} was used, and is pending again")
-                connection.execute(TAKE_OFF, [kind, ref])
+            used = connection.execute(USED).fetchall()
+            found.note(f"{kind} {ref} was used, and is pending again" for kind, ref in used)
+            for pending in used:
+                connection.execute(TAKE_OFF, pending)
         return found
 
 
 def carried_state(last_input: int) -> dict[str, Any]:
-    """What a rebuild needs to begin after that input: identities, the latest episode of each, the last numbers."""
+    """What a rebuild needs to begin after that input: identities, the latest episode of each, the last numbers.
+
+    And hashes of what stays here although its inputs go (left.py). Raises Differs if that is not what they say.
+    """
     with replay(last_input) as made:
         identities = rows_of(made.connection, IDENTITIES)
         episodes = rows_of(made.connection, LATEST_EPISODES)
         numbers = made.numbers
+        stays = hashes_of_what_stays(made, [episode["id"] for episode in episodes])
     return {
         "last_input": last_input,
         "numbers": {
@@ -113,7 +141,18 @@ def carried_state(last_input: int) -> dict[str, Any]:
         },
         "identities": identities,
         "episodes": episodes,
+        "left": stays,
     }
+
+
+def hashes_of_what_stays(made: Replay, go_on: list[int]) -> left.Hashes:
+    went_on = made.connection.execute("SELECT id FROM alerts_audit_episode WHERE id <= %s", [made.carried.episode])
+    span = left.Span(made.carried, made.numbers, [number for (number,) in went_on.fetchall()], go_on)
+    replayed = left.hashes(made.connection, "pg_temp.", span, left.COLUMNS)
+    found = left.hashes(made.connection, f"{made.schema}.", span, left.COLUMNS)
+    for line in [*made.findings, *left.differences(replayed, found)]:
+        raise Differs(f"the projection is not what its inputs say: {line}")
+    return replayed
 
 
 @contextmanager

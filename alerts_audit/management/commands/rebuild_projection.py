@@ -14,16 +14,28 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="Say what differs, and change nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = 0
-        for line in diff_rebuild(self.show) if options["dry_run"] else rebuild(self.show):
-            found += 1
-            self.stdout.write(line)
+        found = self.compare() if options["dry_run"] else self.mend()
         if not found:
             self.stdout.write("The projection is what its inputs say.")
         elif options["dry_run"]:
             raise CommandError(f"{found} differences. Without --dry-run they are mended.")
         else:
             self.stdout.write(f"{found} differences were mended.")
+
+    def compare(self) -> int:
+        found = 0
+        for line in diff_rebuild(self.show):
+            found += 1
+            self.stdout.write(line)
+        return found
+
+    def mend(self) -> int:
+        mended = rebuild(self.show)
+        for line in mended:
+            self.stdout.write(line)
+        if mended.total > len(mended):
+            self.stdout.write(f"and {mended.total - len(mended)} more")
+        return mended.total
 
     def show(self, done: int, total: int) -> None:
         """On a terminal, over the line before."""

@@ -7,11 +7,12 @@ checkpoint names its hash. After a crash, calling it again goes on where it ende
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from django.db import ProgrammingError
 
 from alerts_audit.models import Archive, Leaf
-from alerts_audit.projection.rebuild import carried_state
+from alerts_audit.projection.rebuild import Differs, carried_state
 from alerts_audit.seal.anchor import CheckpointFile
 from alerts_audit.seal.archive import files
 from alerts_audit.seal.archive.drop import LEAVES, change, drop
@@ -58,13 +59,14 @@ def archive(*, before: datetime, directory: Path, by: str, progress: Progress, d
             return Result(gone.first, gone.end, len(stays), None)
         path = directory / f"alert-trail-{gone.first}-{gone.end - 1}.jsonl.gz"
         _export(gone, path, {number for number, _ in stays}, progress)
+        carried = _carried(gone)
         made = Archive.objects.create(
             first_leaf=gone.first,
             end_leaf=gone.end,
             last_input=gone.last_input,
             file_name=path.name,
             file_sha256=files.file_sha256(path),
-            carried=carried_state(gone.last_input),
+            carried=carried,
             kept=stays,
             by=by,
         )
@@ -87,6 +89,13 @@ def _verify(gone: Range, progress: Progress) -> None:
     LeafCheck(report, gone.frontier, gone.end).check(checkpoints.claims())
     if not report.ok:
         raise ArchiveError(f"Nothing is archived, since something is wrong (run verify_audit): {report.findings[0]}.")
+
+
+def _carried(gone: Range) -> dict[str, Any]:
+    try:
+        return carried_state(gone.last_input)
+    except Differs as error:
+        raise ArchiveError(f"Nothing is archived, since {error}. Run verify_audit, and rebuild_projection.") from None
 
 
 def _trust(gone: Range) -> Trust:

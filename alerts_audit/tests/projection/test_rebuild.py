@@ -1,5 +1,6 @@
 """Whatever somebody did to the projection is named, and a rebuild mends it."""
 
+from importlib import import_module
 from io import StringIO
 
 import pytest
@@ -161,6 +162,17 @@ def test_the_command_says_what_it_mends(trail):
     trail.tamper("DELETE FROM alerts_audit_transition WHERE id = 2")
 
     assert run() == "transition 2 is missing\n1 differences were mended.\n"
+    assert trail.differences() == []
+
+
+def test_very_many_differences_are_counted(trail, monkeypatch):
+    monkeypatch.setattr(import_module("alerts_audit.projection.rebuild"), "MOST_TOLD", 1)
+    for table in ("transition", "episode"):
+        trail.tamper(f"DELETE FROM alerts_audit_{table}")
+
+    *lines, more, total = run().splitlines()
+    assert lines == ["episode 1 is missing", "transition 1 is missing"]
+    assert (more, total) == ("and 3 more", "5 differences were mended.")
     assert trail.differences() == []
 
 

@@ -287,6 +287,70 @@ def test_tampering_with_what_was_kept_is_named(archived: Trail, tmp_path, statem
     assert expected in trail.found()
 
 
+# --- The projection that stays though its inputs are gone -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE alerts_audit_episode SET starts_at = '2020-01-01' WHERE id = 1", "episodes among 0 to 999"),
+        ("DELETE FROM alerts_audit_episode WHERE id = 1", "episodes among 0 to 999"),
+        ("UPDATE alerts_audit_transition SET note = 'x' WHERE id = 2", "transitions among 0 to 999"),
+        ("DELETE FROM alerts_audit_envelope WHERE delivery_id = 2", "envelopes of deliveries among 0 to 999"),
+    ],
+)
+def test_tampering_with_what_an_archive_left_is_named(trail: Trail, statement, said):
+    again(trail)
+    run(trail, checkpoint=9)
+    assert trail.verify().findings == []
+
+    trail.tamper(statement)
+
+    assert [finding.detail for finding in trail.verify().findings] == [f"{said} are not what archive 1 has left here"]
+
+
+def again(trail: Trail) -> None:
+    """Alert 0 fires anew, so that its first episode is past, and can't be carried on."""
+    with trail.used():
+        make_delivery(alertmanager_body("Alert0").replace(b"13:40", b"15:40"))
+        project()
+        seal()
+
+
+def test_what_several_archives_left_is_told_apart(trail: Trail):
+    run(trail)
+    again(trail)
+    run(trail, checkpoint=9)
+    with trail.used():
+        assert Archive.objects.count() == 2
+        assert not Input.objects.exists()
+    assert trail.verify().findings == []
+
+    trail.tamper("UPDATE alerts_audit_episode SET summary = 'x' WHERE id = 1")
+
+    # Carried on by the first archive, it is past in the second one.
+    (found,) = trail.verify().findings
+    assert found.detail == "episodes among 0 to 999 are not what archive 2 has left here"
+
+
+def test_an_archive_from_before_that_was_kept_is_no_finding(trail: Trail):
+    run(trail)
+    trail.tamper("UPDATE alerts_audit_archive SET carried = carried - 'left'")
+
+    assert "projection" not in {finding.code for finding in trail.verify().findings}
+
+
+def test_nothing_is_archived_whose_projection_was_tampered_with(trail: Trail):
+    trail.tamper("UPDATE alerts_audit_transition SET note = 'x' WHERE id = 1")
+
+    with pytest.raises(ArchiveError, match="inputs say: transitions among 0 to 999"):
+        run(trail)
+
+    with trail.used():
+        assert not Archive.objects.exists()
+        assert Input.objects.filter(number=1).exists()
+
+
 def rewrite(path: Path, change, directory: Path) -> Path:
     """A changed copy."""
     copy = directory / path.name

@@ -126,6 +126,7 @@ class DeliveryAdmin(ProvableAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": f"Delivery {pk}",
+            "opts": self.opts,
             "delivery": pk,
             "file_name": archive.file_name,
             "facts": list(facts_of(Envelope.objects.get(pk=pk), archive)),
@@ -177,7 +178,7 @@ class DeliveryAdmin(ProvableAdmin):
     @display(description="Body")
     def content(self, delivery: Delivery) -> SafeString:
         text = readable(bytes(delivery.body))
-        note = " The first part of it:" if len(text) > LONGEST_SHOWN else ""
+        note = " Its beginning:" if len(text) > LONGEST_SHOWN else ""
         download = "Download it as it came" if delivery.complete else "Download the first part, which alone was kept"
         return format_html(
             '<p><a class="link" href="{}">{}</a>.{}</p><pre class="raw">{}</pre>',

@@ -46,7 +46,10 @@ class SourceAdmin(KeptAdmin):
         return ["name", "cluster", "tokens", "alertmanager", "prometheus"] if obj else []
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
-        return [*self.fields, ("alertmanager", "prometheus"), "tokens"] if obj else list(self.fields)
+        if obj is None:
+            return list(self.fields)
+        *first, heartbeat = self.fields
+        return [*first, ("alertmanager", "prometheus"), heartbeat, "tokens"]
 
     @sensitive_variables("secret")
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:

@@ -124,7 +124,7 @@ def test_a_long_body_is_shown_in_part(admin):
     delivery = record(alertmanager_body("x" * 400_000))
     page = admin.get(f"{LIST}{delivery.pk}/change/")
 
-    assert "The first part of it" in page.text
+    assert "Its beginning:" in page.text
     assert len(page.text) < 400_000
 
 

@@ -202,7 +202,14 @@ def test_a_delivery_that_was_archived_has_a_page_that_says_where_it_is(client):
     page = client.get(f"{ADMIN}delivery/{number}/change/")
 
     assert page.status_code == 200
-    for word in ("alert-trail-0-9.jsonl.gz", (b"a" * 32).hex(), "0 to 9", "TargetDown (2)", "ann"):
+    for word in (
+        f"Delivery {number} was archived",
+        "alert-trail-0-9.jsonl.gz",
+        (b"a" * 32).hex(),
+        "0 to 9",
+        "TargetDown (2)",
+        "ann",
+    ):
         assert word in page.text
     assert f"prove_delivery {number} --archive alert-trail-0-9.jsonl.gz" in page.text
     assert View.objects.filter(what="delivery", key=str(number)).exists()

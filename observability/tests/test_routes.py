@@ -197,6 +197,7 @@ INHIBITION: list[
         [("PaymentErrorRatioHigh", {}), ("KpiDrift", {})],
     ),
     (("ExporterDown", {"job": "loki"}), [("ProbeFailing", {"service": "loki"})], [("DiskSpaceLow", DISK)]),
+    (("ExporterDown", {"job": "node"}), [], [("ProbeFailing", {"service": "grafana"})]),
     (("MetricMissing", {"metric": "probe_success"}), [("ExporterDown", {"job": "blackbox"})], [("MemoryLow", {})]),
     (("DiskSpaceCritical", DISK), [("DiskSpaceLow", DISK)], [("MemoryLow", {"instance": "node:9100"})]),
 ]

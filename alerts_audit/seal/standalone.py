@@ -18,7 +18,7 @@ import binascii
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -202,16 +202,22 @@ def read_keys(text: str) -> list[PublicKey]:
     return keys
 
 
-def read_notes(text: str) -> Iterator[Note]:
-    """Of a file with one note, or of the file `checkpoints`: a JSON object with a `note` on each line."""
+def read_notes(text: str) -> list[Note]:
+    """Of a file with one note, or of the file `checkpoints`: a JSON object with a `note` on each line.
+
+    Raises Invalid if there is none: who asks for a comparison shall not go without.
+    """
     if not text.startswith("{"):
-        yield Note.parse(text)
-        return
+        return [Note.parse(text)]
+    found = []
     for line in text.splitlines():
         try:
-            yield Note.parse(json.loads(line)["note"])
+            found.append(Note.parse(json.loads(line)["note"]))
         except (ValueError, KeyError, TypeError):
             continue  # a line that a crash tore; the whole one follows it
+    if not found:
+        raise Invalid("there is no checkpoint in the file of those that you kept")
+    return found
 
 
 # --- A proof ---------------------------------------------------------------------------------------------------
@@ -237,8 +243,9 @@ class Proof:
             path = tuple(bytes.fromhex(node) for node in found["path"])
             growth = tuple(bytes.fromhex(node) for node in found.get("growth", ()))
             note = Note.parse(found["checkpoint"])
+            encode(found["leaf"])
             return cls(found["leaf"], int(found["index"]), path, note, int(found.get("grown_from", 0)), growth)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise Invalid("this is no proof") from None
 
     def check(self, keys: Iterable[PublicKey], kept: Sequence[Note] = ()) -> str:
@@ -307,7 +314,7 @@ def main() -> int:
         return 2
     try:
         proof = Proof.parse(texts[0])
-        said = [proof.check(read_keys(texts[1]), list(read_notes(kept_text)) if kept_text is not None else ())]
+        said = [proof.check(read_keys(texts[1]), read_notes(kept_text) if kept_text is not None else ())]
         if body is not None:
             said.append(check_body(proof.leaf, body))
     except Invalid as error:

@@ -137,6 +137,7 @@ CHANGES = {
     "a shorter path": (lambda proof: proof["path"].pop(), "too short|does not lead"),
     "the checkpoint": (lambda proof: proof.update(checkpoint=proof["checkpoint"].replace("time 2", "time 3")), "false"),
     "another format": (lambda proof: proof.update(format="x"), "format"),
+    "half a surrogate pair": (lambda proof: proof["leaf"]["row"].update(source="\ud800"), "no proof"),
     "nothing": (lambda proof: proof.clear(), "no proof"),
 }
 
@@ -189,6 +190,23 @@ def test_a_checkpoint_of_another_size_asks_for_another_proof(sealed: Trail, proo
     code, said = check(tmp_path, proof, "--key", sealed.directory / "public_keys", "--checkpoint", kept)
 
     assert (code, "ask for a proof of that size" in said) == (1, True)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"note": "none"}\n{"note": 1}', ""])
+def test_a_file_without_a_checkpoint_vouches_for_nothing(sealed: Trail, proof, tmp_path, content):
+    kept = tmp_path / "kept"
+    kept.write_text(content)
+
+    code, said = check(tmp_path, proof, "--key", sealed.directory / "public_keys", "--checkpoint", kept)
+
+    assert (code, "FALSE: " in said, "checkpoint" in said) == (1, True, True)
+
+
+def test_a_proof_that_is_nested_too_deeply_is_none(sealed: Trail, tmp_path):
+    bomb = tmp_path / "bomb"
+    bomb.write_text("[" * 100_000)
+
+    assert check(tmp_path, bomb, "--key", sealed.directory / "public_keys") == (1, "FALSE: this is no proof.\n")
 
 
 def test_a_file_that_is_not_there_is_not_a_lie(sealed: Trail, proof, tmp_path):

@@ -3,6 +3,7 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from observability.dashboards.kit import (
+    PER_MINUTE,
     PER_SECOND,
     Section,
     above,
@@ -89,6 +90,7 @@ def firing() -> Section:
                 query('sum by (alertname, severity, instance, alertstate) (ALERTS{alertname!="Watchdog"})', "alerts"),
                 unit="short",
                 decimals=0,
+                empty="None",
             ),
             graph(
                 "Alerts by severity",
@@ -189,7 +191,7 @@ def projection() -> Section:
                 "Transitions per minute",
                 "Changes of state of episodes.",
                 query("sum by (state) (rate(alert_transitions_total[5m])) * 60", "{{state}}"),
-                unit="suffix: /min",
+                unit=PER_MINUTE,
             ),
         ],
     )

@@ -3,6 +3,7 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from observability.dashboards.kit import (
+    PER_MINUTE,
     PER_SECOND,
     Section,
     above,
@@ -73,7 +74,7 @@ def at_a_glance() -> Section:
                 "Failed jobs per minute",
                 "Turns of the worker's background jobs that failed; each is tried again at its next turn.",
                 query(f"sum(rate(worker_job_errors_total{{{HERE}}}[5m])) * 60", "failed"),
-                unit="suffix: /min",
+                unit=PER_MINUTE,
                 thresholds=above(0.1, 5),
             ),
             stat(
@@ -154,6 +155,7 @@ def django() -> Section:
                 ),
                 unit=PER_SECOND,
                 thresholds=above(0.01, 1),
+                empty="None",
             ),
         ],
     )
@@ -201,6 +203,7 @@ def database() -> Section:
                 query(f"sum by (type) (rate(django_db_errors_total{{{HERE}}}[$__rate_interval]))", "{{type}}"),
                 unit=PER_SECOND,
                 thresholds=above(0.01, 1),
+                empty="None",
             ),
         ],
         [
@@ -239,7 +242,7 @@ def worker() -> Section:
                 "Processor",
                 "Cores that each worker uses.",
                 query(f'rate(process_cpu_seconds_total{{job="worker", {HERE}}}[$__rate_interval])', "{{instance}}"),
-                unit="suffix: cores",
+                unit="suffix:cores",
             ),
             graph(
                 "Memory",

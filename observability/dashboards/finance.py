@@ -114,7 +114,8 @@ def money() -> Section:
         [
             graph(
                 "Revenue per minute",
-                "Amounts of succeeded payments in whole units of each currency. Refunds are not taken off.",
+                "Amounts of succeeded payments in whole units of each currency, on an axis of powers of ten. Refunds"
+                " are not taken off.",
                 query('kpi:revenue:per_minute5m{currency=~"$currency"}', "{{currency}}"),
                 unit="short",
                 money=True,
@@ -130,6 +131,8 @@ def money() -> Section:
                 unit="short",
                 money=True,
             ),
+        ],
+        [
             stat(
                 "Revenue since the beginning",
                 "From the committed rows of the ledger, not from counters.",
@@ -167,6 +170,7 @@ def payments() -> Section:
                 query("kpi:transaction_failures:ratio_rate5m", "failed"),
                 unit="percentunit",
                 thresholds=above(0.01, 0.05),
+                axis=0.05,
             ),
             graph(
                 "Payments in progress",
@@ -288,13 +292,13 @@ def documented() -> Section:
             stat("Average latency", "Of each scraped process.", query(AVERAGE_LATENCY, "{{job}}"), unit="s"),
             stat("95th percentile of latency", "Of all processes together.", query(P95_LATENCY, "p95"), unit="s"),
             stat(
-                "Revenue per minute, one currency",
+                "Revenue a minute",
                 "True where there is one currency only.",
                 query(REVENUE, "revenue"),
                 unit="short",
             ),
             stat(
-                "Revenue per minute by currency",
+                "Revenue by currency",
                 "What to use where there are several.",
                 query("sum by (currency) (rate(transaction_amount_sum[5m])) * 60", "{{currency}}"),
                 unit="short",

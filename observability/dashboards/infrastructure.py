@@ -3,6 +3,7 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from observability.dashboards.kit import (
+    PER_MINUTE,
     PER_SECOND,
     Section,
     above,
@@ -15,11 +16,13 @@ from observability.dashboards.kit import (
     ratio,
     row,
     stat,
+    words,
 )
 
 HOST = 'instance=~"$instance"'
 DISK = f'{HOST}, fstype!~"tmpfs|ramfs|overlay|squashfs|iso9660", mountpoint!~"/(etc|proc|sys|run|dev)/.*"'
 CONTAINER = 'name!=""'
+NO_CADVISOR = "cAdvisor does not run"
 
 
 def infrastructure() -> Dashboard:
@@ -50,6 +53,7 @@ def targets() -> Section:
                 query("count by (job) (up == 0)", "{{job}}"),
                 unit="short",
                 thresholds=above(1),
+                empty="None",
             ),
         ],
         [
@@ -66,6 +70,7 @@ def targets() -> Section:
                 query("min by (instance) (probe_ssl_earliest_cert_expiry) - time()", "{{instance}}"),
                 unit="s",
                 thresholds=below(14 * 86400, 3 * 86400),
+                empty="No probed address has one",
             ),
         ],
     )
@@ -183,8 +188,9 @@ def containers() -> Section:
                     f"sum by (name) (rate(container_cpu_usage_seconds_total{{{CONTAINER}}}[1m]))",
                     "{{name}}",
                 ),
-                unit="suffix: cores",
+                unit="suffix:cores",
                 stacked=True,
+                empty=NO_CADVISOR,
             ),
             graph(
                 "Memory by container",
@@ -192,6 +198,7 @@ def containers() -> Section:
                 query(f"sum by (name) (container_memory_working_set_bytes{{{CONTAINER}}})", "{{name}}"),
                 unit="bytes",
                 stacked=True,
+                empty=NO_CADVISOR,
             ),
             graph(
                 "Memory of the limit",
@@ -204,6 +211,7 @@ def containers() -> Section:
                 ),
                 unit="percentunit",
                 thresholds=above(0.8, 0.95),
+                empty=NO_CADVISOR,
             ),
             graph(
                 "Restarts",
@@ -211,6 +219,7 @@ def containers() -> Section:
                 query(f"sum by (name) (changes(container_start_time_seconds{{{CONTAINER}}}[1h]))", "{{name}}"),
                 unit="short",
                 thresholds=above(1, 3),
+                empty=NO_CADVISOR,
             ),
         ],
     )
@@ -227,6 +236,7 @@ def postgres() -> Section:
                 query("min(pg_up)", "up"),
                 unit="short",
                 thresholds=below(1, 0.5),
+                mappings=words(_1=("up", "green"), _0=("down", "red")),
             ),
             graph(
                 "Transactions",
@@ -317,6 +327,7 @@ def prometheus() -> Section:
                 query("max by (rule_group) (prometheus_rule_group_last_duration_seconds)", "{{rule_group}}"),
                 unit="s",
                 thresholds=above(1, 4),
+                called=".*;(.*)",  # the label is the path of the file, then the name
             ),
             graph(
                 "Trouble",
@@ -330,7 +341,7 @@ def prometheus() -> Section:
                     " + sum(rate(prometheus_tsdb_checkpoint_creations_failed_total[5m]))) * 60",
                     "storage failed",
                 ),
-                unit="suffix: /min",
+                unit=PER_MINUTE,
                 thresholds=above(0.01, 1),
             ),
             graph(
@@ -362,7 +373,7 @@ def alertmanager() -> Section:
                     '{integration=~"webhook|telegram"}[5m])) * 60',
                     "{{integration}}",
                 ),
-                unit="suffix: /min",
+                unit=PER_MINUTE,
             ),
             graph(
                 "Duration of notifications",
@@ -382,6 +393,7 @@ def alertmanager() -> Section:
                 query("min(alertmanager_config_last_reload_successful)", "Alertmanager"),
                 unit="short",
                 thresholds=below(1, 0.5),
+                mappings=words(_1=("yes", "green"), _0=("no", "red")),
             ),
         ],
     )

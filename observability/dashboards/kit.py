@@ -35,6 +35,7 @@ from grafana_foundation_sdk.models.common import (
     LegendDisplayMode,
     LegendPlacement,
     LogsSortOrder,
+    ScaleDistribution,
     StackingMode,
     TooltipDisplayMode,
     VisibilityMode,
@@ -62,12 +63,29 @@ PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
 LOKI = DataSourceRef(type_val="loki", uid="loki")
 
 WIDTH = 24  # columns of Grafana's grid
-PER_SECOND = "suffix: /s"
+# Grafana puts the space before a suffix itself.
+PER_SECOND, PER_MINUTE = "suffix:/s", "suffix:/min"
 TAG = "fintech"
 
 GREEN, ORANGE, RED = "green", "orange", "red"
+# Label -> its value -> the color that a reader expects. A series that is called otherwise gets the palette's next one.
+COLORS = {
+    "status": {
+        "succeeded": GREEN,
+        "declined": "blue",
+        "blocked": "purple",
+        "failed": RED,
+        "firing": RED,
+        "resolved": GREEN,
+    },
+    "outcome": {"approved": GREEN, "declined": "blue", "error": RED, "timeout": ORANGE, "unavailable": "dark-red"},
+    "severity": {"critical": RED, "warning": ORANGE, "info": "blue", "none": "gray"},
+    "level": {"critical": "dark-red", "error": RED, "warning": ORANGE, "info": "blue"},
+}
+# Unit -> how far the axis goes at least: without it Grafana draws a line of zeros on an axis up to 100, or 10000 %.
+AXIS = {"percentunit": 0.01, "s": 0.01, "suffix:x": 1, PER_SECOND: 0.1, PER_MINUTE: 1, "short": 1}
 # ISO 4217 -> Grafana's unit. Others are written out: Grafana has no unit for them.
-MONEY = {"EUR": "currencyEUR", "USD": "currencyUSD", "GBP": "currencyGBP", "JPY": "currencyJPY", "KWD": "suffix: KWD"}
+MONEY = {"EUR": "currencyEUR", "USD": "currencyUSD", "GBP": "currencyGBP", "JPY": "currencyJPY", "KWD": "suffix:KWD"}
 
 
 @dataclass(frozen=True)
@@ -130,9 +148,12 @@ def below(warning: float, critical: float) -> list[Threshold]:
     return [Threshold(None, RED), Threshold(critical, ORANGE), Threshold(warning, GREEN)]
 
 
+NEXT_TO_ZERO = 1e-9
+
+
 def apart_from_zero() -> list[Threshold]:
     """Green at zero, red on both sides of it."""
-    return [Threshold(None, RED), Threshold(0, GREEN), Threshold(1e-9, RED)]
+    return [Threshold(None, RED), Threshold(0, GREEN), Threshold(NEXT_TO_ZERO, RED)]
 
 
 NEUTRAL = [Threshold(None, "blue")]
@@ -154,6 +175,7 @@ def dress(
     thresholds: Sequence[Threshold] | None,
     decimals: int | None,
     minimum: float | None = None,
+    empty: str | None = None,
 ) -> Any:
     """What every panel is told."""
     builder.title(title).description(description).unit(unit)
@@ -163,14 +185,24 @@ def dress(
         builder.decimals(decimals)
     if minimum is not None:
         builder.min(minimum)
+    if empty is not None:
+        builder.no_value(empty)
     return builder
 
 
 def in_currencies(builder: Any) -> Any:
-    """A series that is called after a currency gets that currency's unit."""
+    """A number that is called after a currency gets that currency's unit, and its course a height of its own."""
     for currency, unit in MONEY.items():
-        builder.override_by_name(currency, [DynamicConfigValue("unit", unit)])
+        builder.override_by_name(currency, [DynamicConfigValue("unit", unit), DynamicConfigValue("fieldMinMax", True)])
     return builder
+
+
+def in_expected_colors(builder: Any, queries: Sequence[Query]) -> None:
+    """For series that are called after a label's value alone."""
+    for label in [name for name in COLORS if f"{{{{{name}}}}}" in [item.legend for item in queries]]:
+        for value, color in COLORS[label].items():
+            fixed = {"mode": FieldColorModeId.FIXED.value, "fixedColor": color}
+            builder.override_by_name(value, [DynamicConfigValue("color", fixed)])
 
 
 # --- Panels ------------------------------------------------------------------------------------------------
@@ -209,23 +241,48 @@ def graph(
     thresholds: Sequence[Threshold] | None = None,
     decimals: int | None = None,
     minimum: float | None = 0,
+    axis: float | None = None,
     stacked: bool = False,
     money: bool = False,
+    empty: str | None = None,
+    called: str | None = None,
 ) -> Panel:
-    """Lines over time; `stacked` where the sum means something."""
-    looks: dict[str, Any] = {"unit": unit, "thresholds": thresholds, "decimals": decimals, "minimum": minimum}
-    builder = dress(timeseries.Panel(), title, description, **looks)
+    """Lines over time; `stacked` where the sum means something. The axis goes up to `axis` at least.
+
+    `money`: currencies on one axis of powers of ten, since an axis for each would leave no room for the lines.
+    `empty`: what to say where there is no series, if that is no fault. `called`: a regular expression whose group is
+    what to show of a series' name.
+    """
+    looks: dict[str, Any] = {"unit": unit, "thresholds": thresholds, "decimals": decimals}
+    builder = dress(timeseries.Panel(), title, description, **looks, minimum=None if money else minimum, empty=empty)
     builder.datasource(PROMETHEUS).targets(targets(queries))
-    builder.line_width(1).fill_opacity(25 if stacked else 8).show_points(VisibilityMode.NEVER)
+    # A stack has no lines: that of a series of zeros would lie on the one below it.
+    builder.line_width(0 if stacked else 1).fill_opacity(60 if stacked else 0 if money else 8)
+    builder.show_points(VisibilityMode.NEVER)
     if stacked:
         builder.stacking(common.StackingConfig().mode(StackingMode.NORMAL))
-    if thresholds:
+    if thresholds and thresholds[-1].value == NEXT_TO_ZERO:
+        builder.axis_centered_zero(True)  # a red line at zero would lie on what is well
+    elif thresholds:
         builder.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
-    builder.color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
-    legend = common.VizLegendOptions().show_legend(True).display_mode(LegendDisplayMode.TABLE)
-    builder.legend(legend.placement(LegendPlacement.BOTTOM).calcs(["mean", "lastNotNull", "max"]))
+    if money:
+        builder.scale_distribution(common.ScaleDistributionConfig().type(ScaleDistribution.LOG).log(10))
+    elif axis or unit in AXIS:
+        builder.axis_soft_max(axis or AXIS[unit])
+    builder.color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
+    in_expected_colors(builder, queries)
+    if called:
+        builder.with_transformation(
+            DataTransformerConfig("renameByRegex", options={"regex": called, "renamePattern": "$1"})
+        )
+    builder.legend(legend(LegendPlacement.BOTTOM))
     builder.tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
-    return Panel(in_currencies(builder) if money else builder, height=8)
+    return Panel(builder, height=9)
+
+
+def legend(placement: LegendPlacement) -> common.VizLegendOptions:
+    made = common.VizLegendOptions().show_legend(True).display_mode(LegendDisplayMode.TABLE)
+    return made.placement(placement).calcs(["mean", "lastNotNull", "max"])
 
 
 def heat(title: str, description: str, buckets: Query, *, unit: str) -> Panel:
@@ -234,7 +291,7 @@ def heat(title: str, description: str, buckets: Query, *, unit: str) -> Panel:
     [target] = targets([buckets])
     builder.targets([target.format(PromQueryFormat.HEATMAP)])
     builder.y_axis(heatmap.YAxisConfig().unit(unit)).filter_values(heatmap.FilterValueRange().le(1e-9))
-    return Panel(builder, height=8)
+    return Panel(builder, height=9)
 
 
 def listing(
@@ -245,9 +302,11 @@ def listing(
     thresholds: Sequence[Threshold] | None = None,
     decimals: int | None = None,
     show_job: bool = False,
+    empty: str | None = None,
 ) -> Panel:
     """A table: a row a series, a column a label and one a query, as it is now; `job` is Prometheus's own."""
-    builder = dress(table.Panel(), title, description, unit=unit, thresholds=thresholds, decimals=decimals)
+    looks: dict[str, Any] = {"unit": unit, "thresholds": thresholds, "decimals": decimals}
+    builder = dress(table.Panel(), title, description, **looks, empty=empty)
     made = [target.format(PromQueryFormat.TABLE) for target in targets(queries, instant=True)]
     builder.datasource(PROMETHEUS).targets(made).filterable(True)
     hidden = dict.fromkeys(["Time", "__name__"] if show_job else ["Time", "__name__", "job"], True)
@@ -258,7 +317,7 @@ def listing(
     builder.with_transformation(
         DataTransformerConfig("organize", options={"excludeByName": hidden, "renameByName": names})
     )
-    return Panel(builder, height=8)
+    return Panel(builder, height=9)
 
 
 def log_lines(title: str, description: str, expression: str) -> Panel:
@@ -377,6 +436,8 @@ def place(made: Dashboard, rows: Sequence[Section]) -> None:
                 number += 1
                 panel.builder.id(number)
                 panel.builder.grid_pos(GridPos(height, width, place_in_line * width, y))
+                if isinstance(panel.builder, timeseries.Panel) and width >= WIDTH // 2:
+                    panel.builder.legend(legend(LegendPlacement.RIGHT))  # there is room, and more lines fit
                 made.with_panel(panel.builder)
             y += height
 

@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from observability.dashboards.documented import ALERT_LOG
-from observability.dashboards.kit import PER_SECOND, Section, dashboard, log_graph, log_lines, query, row
+from observability.dashboards.kit import PER_MINUTE, PER_SECOND, Section, dashboard, log_graph, log_lines, query, row
 
 # Containers of this project; `container`, `service` and `level` are labels, all else is a field of the line.
 OURS = '{container=~"fintech.*"}'
@@ -48,7 +48,7 @@ def alerts() -> Section:
                 "Stored deliveries",
                 "Lines `alert_received` a minute: one for every stored delivery and for every change of an episode.",
                 query(f"sum(rate({ALERT_LOG} [$__interval])) * 60", "alert_received"),
-                unit="suffix: /min",
+                unit=PER_MINUTE,
             ),
         ],
         [

@@ -20,6 +20,7 @@ from observability.dashboards.kit import (
 WEB = 'instance=~"$instance"'
 RESPONSES = "django_http_responses_total_by_status_view_method_total"
 LATENCY = "django_http_requests_latency_seconds_by_view_method"
+NO_TEMPO = "Tempo does not run, or nothing was traced"
 
 
 def payments() -> Dashboard:
@@ -61,7 +62,8 @@ def endpoints() -> Section:
                 "Share of answers with 4xx: the client has to change something.",
                 query(
                     ratio(
-                        f'sum(rate({RESPONSES}{{{WEB}, status=~"4.."}}[5m]))', f"sum(rate({RESPONSES}{{{WEB}}}[5m]))"
+                        f'(sum(rate({RESPONSES}{{{WEB}, status=~"4.."}}[5m])) or vector(0))',
+                        f"sum(rate({RESPONSES}{{{WEB}}}[5m]))",
                     ),
                     "4xx",
                 ),
@@ -97,6 +99,7 @@ def by_endpoint() -> Section:
                     "{{status}} {{method}} {{view}}",
                 ),
                 unit=PER_SECOND,
+                empty="None",
             ),
             graph(
                 "Duration",
@@ -266,6 +269,7 @@ def traces() -> Section:
                     exemplars=True,
                 ),
                 unit="s",
+                empty=NO_TEMPO,
             ),
             graph(
                 "Calls between services",
@@ -275,6 +279,7 @@ def traces() -> Section:
                     "{{client}} to {{server}}",
                 ),
                 unit=PER_SECOND,
+                empty=NO_TEMPO,
             ),
         ],
     )

@@ -68,6 +68,7 @@ def promises() -> Section:
                 query("sum by (slo) (slo:error_budget_remaining:ratio30d)", "{{slo}}"),
                 unit="percentunit",
                 minimum=None,
+                axis=1,
                 thresholds=[Threshold(None, "red"), Threshold(0, "green")],
             ),
         ],
@@ -85,7 +86,7 @@ def objective(name: str) -> Section:
                 query(f"slo:burn_rate:5m{only}", "5 minutes"),
                 query(f"slo:burn_rate:30m{only}", "30 minutes"),
                 query(f"slo:burn_rate:1h{only}", "1 hour"),
-                unit="suffix: x",
+                unit="suffix:x",
                 thresholds=above(1, FAST),
             ),
             graph(
@@ -95,7 +96,7 @@ def objective(name: str) -> Section:
                 query(f"slo:burn_rate:6h{only}", "6 hours"),
                 query(f"slo:burn_rate:1d{only}", "1 day"),
                 query(f"slo:burn_rate:3d{only}", "3 days"),
-                unit="suffix: x",
+                unit="suffix:x",
                 thresholds=above(1, SLOW),
             ),
             graph(
@@ -121,6 +122,7 @@ def alerts() -> Section:
                     "{{alertstate}} {{alertname}} {{slo}}",
                 ),
                 unit="short",
+                empty="None",
             ),
         ],
     )

@@ -10,6 +10,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from observability.dashboards.kit import (
     MONEY,
+    PER_SECOND,
     Panel,
     above,
     apart_from_zero,
@@ -56,10 +57,52 @@ def test_colors_begin_below_and_change_at_each_threshold(thresholds, expected):
 
 
 def test_every_currency_of_the_platform_has_a_unit():
-    panel = in_json(graph("Title", "Description.", UP, unit="short", money=True))
+    panel = in_json(stat("Title", "Description.", UP, unit="short", money=True))
 
     assert set(MONEY) == set(settings.KPI_CURRENCIES)
     assert {item["matcher"]["options"] for item in panel["fieldConfig"]["overrides"]} == set(MONEY)
+
+
+def test_currencies_share_one_axis_on_which_large_and_small_are_seen():
+    panel = in_json(graph("Title", "Description.", UP, unit="short", money=True))["fieldConfig"]
+
+    assert panel["defaults"]["custom"]["scaleDistribution"] == {"type": "log", "log": 10}
+    assert "min" not in panel["defaults"]  # zero is on no axis of powers of ten
+    assert not any(item["id"] == "unit" for override in panel["overrides"] for item in override["properties"])
+
+
+@pytest.mark.parametrize(("unit", "top"), [("percentunit", 0.01), (PER_SECOND, 0.1), ("short", 1)])
+def test_a_line_of_zeros_gets_an_axis_of_its_unit(unit, top):
+    assert (
+        in_json(graph("Title", "Description.", UP, unit=unit))["fieldConfig"]["defaults"]["custom"]["axisSoftMax"]
+        == top
+    )
+
+
+@pytest.mark.parametrize(
+    ("legend", "value", "color"),
+    [("{{status}}", "failed", "red"), ("{{outcome}}", "approved", "green"), ("{{severity}}", "warning", "orange")],
+)
+def test_a_series_that_is_called_after_an_outcome_has_the_color_of_it(legend, value, color):
+    panel = in_json(graph("Title", "Description.", query("up", legend), unit="short"))
+
+    [properties] = [
+        item["properties"] for item in panel["fieldConfig"]["overrides"] if item["matcher"]["options"] == value
+    ]
+    assert properties == [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}]
+
+
+@pytest.mark.parametrize("legend", ["{{job}}", "{{status}} {{method}}", "status"])
+def test_other_series_get_the_colors_of_the_palette(legend):
+    assert not in_json(graph("Title", "Description.", query("up", legend), unit="short"))["fieldConfig"]["overrides"]
+
+
+def test_zero_is_no_threshold_that_is_drawn():
+    custom = in_json(graph("Title", "Description.", UP, unit="short", thresholds=apart_from_zero()))
+    custom = custom["fieldConfig"]["defaults"]["custom"]
+
+    assert custom["axisCenteredZero"]
+    assert "thresholdsStyle" not in custom
 
 
 def test_a_query_is_one_line_and_keeps_its_legend():

@@ -22,12 +22,13 @@ class Trust:
     def __init__(self, roots: list[PublicKey]) -> None:
         self.active = list(roots)
 
-    def check(self, note: Note) -> None:
-        """Raises Invalid. A checkpoint that hands over is signed by both keys, and the old one is done."""
+    def check(self, note: Note) -> PublicKey:
+        """Who signed it. A checkpoint that hands over is signed by both keys, and the old one is done. Raises Invalid."""
         signer = note.signer(self.active)
         if (following := note.next_key) is not None:
             note.signer([following])
             self.active = [key for key in self.active if key != signer] + [following]
+        return signer
 
     def replay(self, *, before: int) -> None:
         """The changes of keys in the checkpoints below this id."""

@@ -14,7 +14,7 @@ from alerts_audit.seal.anchor import CheckpointFile, Entry
 from alerts_audit.seal.canonical import utc_text
 from alerts_audit.seal.merkle import Frontier
 from alerts_audit.seal.rotation import Trust
-from alerts_audit.seal.standalone import KEY_ID_SIZE, Invalid, Note
+from alerts_audit.seal.standalone import Invalid, Note
 from alerts_audit.seal.verify.report import Report, plural
 from alerts_audit.seal.verify.rows import settled_of
 
@@ -79,7 +79,7 @@ class CheckpointCheck:
         subject = f"checkpoint {row.pk}"
         try:
             note = Note.parse(row.note)
-            self.trust.check(note)
+            signer = self.trust.check(note)
         except Invalid as error:
             self.report.find("checkpoint_signature", subject, f"{error}")
             return
@@ -87,10 +87,9 @@ class CheckpointCheck:
         try:
             frontier = Frontier(row.size, row.frontier)
             said = (note.size, note.root, f"time {utc_text(row.at)}" in note.extensions, frontier.root())
-            signers = {data[:KEY_ID_SIZE].hex() for _, data in note.signatures}
-            if said != (row.size, bytes(row.root), True, note.root) or row.key_id not in signers:
+            if said != (row.size, bytes(row.root), True, note.root) or row.settled != settled_of(row):
                 raise Invalid
-            if row.settled != settled_of(row):
+            if row.key_id != signer.id.hex() or row.public_key not in (None, str(signer)):
                 raise Invalid
         except Invalid:
             frontier = None

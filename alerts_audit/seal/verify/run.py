@@ -86,6 +86,10 @@ def _verify(report: Report, outside: Sources, since: datetime | None) -> None:
     if highest >= last.size:
         report.find("leaf_unsigned", f"leaves from {last.size} on", "no checkpoint tells of them: they were added")
     trust = Trust(public_keys(outside.keys))
+    if len(trust.active) > 1:
+        report.remarks.append(
+            f"The trust root has {len(trust.active)} keys, each of which may sign anything: compare it with your copy."
+        )
     archived = check_archives(report, trust.active, outside.archives)
     window = checkpoint_by(since) if since else None
     if since is not None:

@@ -169,6 +169,10 @@ CASES = {
         ["UPDATE alerts_audit_checkpoint SET key_id = '00000000' WHERE id = 2"],
         [("checkpoint_row", "checkpoint 2")],
     ),
+    "a key in a checkpoint's row that nobody trusts": (
+        ["UPDATE alerts_audit_checkpoint SET public_key = 'eve' WHERE id = 2"],
+        [("checkpoint_row", "checkpoint 2")],
+    ),
     "nonsense for what a checkpoint has settled": (
         ["UPDATE alerts_audit_checkpoint SET settled = '[]' WHERE id = 4"],
         [("checkpoint_row", "checkpoint 4")],

@@ -23,7 +23,7 @@ class Trust:
         self.active = list(roots)
 
     def check(self, note: Note) -> PublicKey:
-        """Who signed it. A checkpoint that hands over is signed by both keys, and the old one is done. Raises Invalid."""
+        """Who signed it; raises Invalid. One that hands over is signed by both keys, and the old one is done."""
         signer = note.signer(self.active)
         if (following := note.next_key) is not None:
             note.signer([following])

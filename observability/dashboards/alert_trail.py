@@ -142,7 +142,8 @@ def deliveries() -> Section:
                 "Notifications that Alertmanager sent",
                 "A second, by way. Compare the webhook's with what was stored.",
                 query(
-                    "sum by (integration) (rate(alertmanager_notifications_total[$__rate_interval]) > 0)",
+                    'sum by (integration) (rate(alertmanager_notifications_total{integration=~"webhook|telegram"}'
+                    "[$__rate_interval]))",
                     "{{integration}}",
                 ),
                 unit=PER_SECOND,
@@ -248,11 +249,12 @@ def completeness() -> Section:
                 "Since each background job last succeeded, and how often it failed.",
                 query(
                     "time() - max by (instance, exported_job) (worker_job_last_success_timestamp_seconds)",
-                    "seconds ago",
+                    "ago",
                 ),
                 query("sum by (instance, exported_job) (worker_job_errors_total)", "failures"),
                 unit="short",
                 decimals=0,
+                units={"ago": "s"},
             ),
         ],
     )

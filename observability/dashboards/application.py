@@ -242,7 +242,7 @@ def worker() -> Section:
                 "Processor",
                 "Cores that each worker uses.",
                 query(f'rate(process_cpu_seconds_total{{job="worker", {HERE}}}[$__rate_interval])', "{{instance}}"),
-                unit="suffix:cores",
+                unit="short",
             ),
             graph(
                 "Memory",
@@ -253,10 +253,11 @@ def worker() -> Section:
             listing(
                 "Processes",
                 "Since when each process runs, and how many files it has open.",
-                query(f'time() - process_start_time_seconds{{job="worker", {HERE}}}', "seconds up"),
+                query(f'time() - process_start_time_seconds{{job="worker", {HERE}}}', "up"),
                 query(f'process_open_fds{{job="worker", {HERE}}}', "open files"),
                 unit="short",
                 decimals=0,
+                units={"up": "s"},
             ),
         ],
     )

@@ -11,7 +11,7 @@ here, so that no two panels lie on each other.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any
@@ -83,7 +83,7 @@ COLORS = {
     "level": {"critical": "dark-red", "error": RED, "warning": ORANGE, "info": "blue"},
 }
 # Unit -> how far the axis goes at least: without it Grafana draws a line of zeros on an axis up to 100, or 10000 %.
-AXIS = {"percentunit": 0.01, "s": 0.01, "suffix:x": 1, PER_SECOND: 0.1, PER_MINUTE: 1, "short": 1}
+AXIS = {"percentunit": 0.01, "s": 0.01, "suffix:x": 1, "bytes": 2**20, PER_SECOND: 0.1, PER_MINUTE: 1, "short": 1}
 # ISO 4217 -> Grafana's unit. Others are written out: Grafana has no unit for them.
 MONEY = {"EUR": "currencyEUR", "USD": "currencyUSD", "GBP": "currencyGBP", "JPY": "currencyJPY", "KWD": "suffix:KWD"}
 
@@ -197,12 +197,19 @@ def in_currencies(builder: Any) -> Any:
     return builder
 
 
-def in_expected_colors(builder: Any, queries: Sequence[Query]) -> None:
-    """For series that are called after a label's value alone."""
+def color_lines(builder: Any, queries: Sequence[Query], thresholds: Sequence[Threshold] | None) -> None:
+    """By what a series is called after, if that is a label's value alone; thresholds are dashed lines."""
+    if thresholds and thresholds[-1].value == NEXT_TO_ZERO:
+        # A red line at zero would lie on what is well: the series itself becomes red.
+        builder.axis_soft_min(-1).color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
+        return
+    builder.color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
     for label in [name for name in COLORS if f"{{{{{name}}}}}" in [item.legend for item in queries]]:
         for value, color in COLORS[label].items():
             fixed = {"mode": FieldColorModeId.FIXED.value, "fixedColor": color}
             builder.override_by_name(value, [DynamicConfigValue("color", fixed)])
+    if thresholds:
+        builder.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
 
 
 # --- Panels ------------------------------------------------------------------------------------------------
@@ -261,16 +268,11 @@ def graph(
     builder.show_points(VisibilityMode.NEVER)
     if stacked:
         builder.stacking(common.StackingConfig().mode(StackingMode.NORMAL))
-    if thresholds and thresholds[-1].value == NEXT_TO_ZERO:
-        builder.axis_centered_zero(True)  # a red line at zero would lie on what is well
-    elif thresholds:
-        builder.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
+    color_lines(builder, queries, thresholds)
     if money:
         builder.scale_distribution(common.ScaleDistributionConfig().type(ScaleDistribution.LOG).log(10))
     elif axis or unit in AXIS:
         builder.axis_soft_max(axis or AXIS[unit])
-    builder.color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
-    in_expected_colors(builder, queries)
     if called:
         builder.with_transformation(
             DataTransformerConfig("renameByRegex", options={"regex": called, "renamePattern": "$1"})
@@ -303,12 +305,18 @@ def listing(
     decimals: int | None = None,
     show_job: bool = False,
     empty: str | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> Panel:
-    """A table: a row a series, a column a label and one a query, as it is now; `job` is Prometheus's own."""
+    """A table: a row a series, a column a label and one a query, as it is now; `job` is Prometheus's own.
+
+    `units`: of the columns that have another one than `unit`.
+    """
     looks: dict[str, Any] = {"unit": unit, "thresholds": thresholds, "decimals": decimals}
     builder = dress(table.Panel(), title, description, **looks, empty=empty)
     made = [target.format(PromQueryFormat.TABLE) for target in targets(queries, instant=True)]
-    builder.datasource(PROMETHEUS).targets(made).filterable(True)
+    builder.datasource(PROMETHEUS).targets(made).filterable(True).min_width(60)
+    for column, other in (units or {}).items():
+        builder.override_by_name(column, [DynamicConfigValue("unit", other)])
     hidden = dict.fromkeys(["Time", "__name__"] if show_job else ["Time", "__name__", "job"], True)
     names = {f"Value #{letter}": item.legend for letter, item in zip(ascii_uppercase, queries, strict=False)}
     if len(queries) == 1:

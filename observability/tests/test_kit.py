@@ -98,11 +98,20 @@ def test_other_series_get_the_colors_of_the_palette(legend):
 
 
 def test_zero_is_no_threshold_that_is_drawn():
-    custom = in_json(graph("Title", "Description.", UP, unit="short", thresholds=apart_from_zero()))
-    custom = custom["fieldConfig"]["defaults"]["custom"]
+    panel = in_json(graph("Title", "Description.", UP, unit="short", thresholds=apart_from_zero()))
 
-    assert custom["axisCenteredZero"]
-    assert "thresholdsStyle" not in custom
+    assert panel["fieldConfig"]["defaults"]["color"]["mode"] == "thresholds"  # the series itself tells
+    assert "thresholdsStyle" not in panel["fieldConfig"]["defaults"]["custom"]
+
+
+def test_a_column_can_have_a_unit_of_its_own():
+    panel = in_json(listing("Title", "Description.", query("up", "ago"), unit="short", units={"ago": "s"}))
+
+    [override] = panel["fieldConfig"]["overrides"]
+    assert override == {
+        "matcher": {"id": "byName", "options": "ago"},
+        "properties": [{"id": "unit", "value": "s"}],
+    }
 
 
 def test_a_query_is_one_line_and_keeps_its_legend():

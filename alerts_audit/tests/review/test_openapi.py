@@ -24,6 +24,8 @@ from alerts_audit.tests.review.people import (
     told_by,
 )
 
+pytestmark = pytest.mark.django_db
+
 METHODS = ("get", "post", "put", "patch", "delete")
 
 

@@ -1,7 +1,7 @@
 """Times that PostgreSQL holds and Python cannot, such as `infinity`: read as the last one that Python has.
 
-Nobody writes one but who wants to keep the evidence from being read. So it is read, and found not to be what was
-sealed.
+Nobody writes one but who wants to keep the evidence from being projected, sealed or verified: none of that may stop for
+a row that cannot be read.
 """
 
 from collections.abc import Iterator

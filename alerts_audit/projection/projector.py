@@ -15,6 +15,7 @@ import psycopg
 from django.db import Error as DjangoDatabaseError
 from psycopg import errors
 
+from alerts_audit.far_times import FAR_BINARY, TIMESTAMPTZ
 from alerts_audit.projection import gaps, tables
 from alerts_audit.projection.batch import (
     LONGEST_ERROR,
@@ -196,8 +197,9 @@ def use_one(connection: Connection) -> Batch | None:
 
 
 def take(connection: Connection, most: int) -> Sequence[Arrival]:
-    rows = connection.execute(TAKE, [most, MOST_BYTES], prepare=True, binary=True)
-    arrivals = [Arrival(*row) for row in rows]
+    with connection.cursor(binary=True) as cursor:
+        cursor.adapters.register_loader(TIMESTAMPTZ, FAR_BINARY)
+        arrivals = [Arrival(*row) for row in cursor.execute(TAKE, [most, MOST_BYTES], prepare=True)]
     if arrivals and arrivals[0].kind == "observation":
         return arrivals[:1]
     return list(takewhile(lambda arrival: arrival.kind == "delivery", arrivals))

@@ -8,13 +8,14 @@ import psycopg
 import pytest
 from django.db import connection
 
-from alerts_audit.models import Checkpoint, Leaf, View
+from alerts_audit.models import Checkpoint, Envelope, Leaf, View
 from alerts_audit.seal import sealer
 from alerts_audit.seal.anchor import CheckpointFile
 from alerts_audit.seal.keys import SealError, public_keys
 from alerts_audit.seal.sealer import SEAL_LOCK, publish, seal
 from alerts_audit.seal.standalone import Note
-from alerts_audit.tests.seal.trails import Trail, make_delivery, make_gap
+from alerts_audit.tests.payloads import alertmanager_body
+from alerts_audit.tests.seal.trails import Trail, make_delivery, make_gap, project
 from fintech.testing import wait_until
 
 INSERT_VIEW = "INSERT INTO alerts_audit_view (\"user\", user_id, what, key) VALUES ('ann', 1, 'late', '') RETURNING id"
@@ -131,6 +132,23 @@ def test_a_run_reads_only_what_is_new(trail: Trail):
         cursor.execute("SELECT max(id) FROM alerts_audit_delivery")
 
         assert settled["delivery"] == cursor.fetchone()[0]
+
+
+@pytest.mark.parametrize("time", ["infinity", "-infinity", "20000-01-01"])
+def test_a_row_of_an_impossible_time_keeps_no_other_from_being_sealed(trail: Trail, time):
+    """Whoever may insert may insert that; nobody may take it away again."""
+    with trail.used(), connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO alerts_audit_delivery (received_at, source, body, sha256, size) VALUES (%s, 'a', '', %s, 0)",
+            [time, bytes(32)],
+        )
+        after = make_delivery(alertmanager_body("After"))
+        project()
+        seal()
+
+        assert is_sealed("delivery", after.pk)
+        assert Envelope.objects.get(pk=after.pk).error is None
+    assert [finding.code for finding in trail.verify().findings] == ["body_changed"]  # its hash was made up
 
 
 def test_two_sealers_at_once_give_each_row_one_leaf(trail: Trail):

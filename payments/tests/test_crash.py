@@ -5,7 +5,6 @@ One web worker, so that it is clear which process to stop; short timeouts, so th
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import pytest
 from django.db import connection
 
 from fintech.connection import open_connection
-from fintech.testing import Platform, Reply, wait_until
+from fintech.testing import Load, Platform, Reply, wait_until
 from loadtests.tests.simulator import Simulator
 from payments.models import Event, Refund, Transaction, Unresolved
 from payments.tests.audit import audit, counters_equal_rows, settled
@@ -293,29 +292,22 @@ def test_the_worker_dies_while_it_settles(scene):
 
 
 def test_the_gateway_dies_and_comes_back(scene):
-    stop = threading.Event()
     answers: list[Reply] = []
 
     def shop() -> None:
-        while not stop.wait(0.02):
+        while not shops.stopped.wait(0.02):
             answers.append(scene.client.pay(1250))
 
     def flowing(since: int) -> bool:
         return sum(answer.body["status"] == "succeeded" for answer in answers[since:]) > 30
 
     scene.gateway.profile(latency_ms=20)
-    shops = [threading.Thread(target=shop) for _ in range(6)]
-    for each in shops:
-        each.start()
-    try:
+    shops = Load([shop] * 6)
+    with shops:
         wait_until(lambda: flowing(0), what="payments flow")
         scene.gateway.restart()
         since = len(answers)
         wait_until(lambda: flowing(since), timeout=20, what="payments flow again")
-    finally:
-        stop.set()
-        for each in shops:
-            each.join()
 
     assert {answer.status for answer in answers} <= {201, 202}
     scene.ends_right()

@@ -3,7 +3,6 @@
 The server has its production settings here: durability is what is tested.
 """
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from http.client import HTTPException
 import psutil
 import pytest
 
-from fintech.testing import Reply, wait_until
+from fintech.testing import Load, Reply, wait_until
 from payments.tests.own_platform import OwnPlatform, own_platform
 
 SHOPS = 8
@@ -27,38 +26,28 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPlatform]:
         yield running
 
 
-class Load:
-    """Shops that pay all the time, each payment with a key of its own; what they were told."""
+class Shops(Load):
+    """They pay all the time, each payment with a key of its own; what they were told."""
 
     def __init__(self, own: OwnPlatform) -> None:
-        self._own, self._stop = own, threading.Event()
+        super().__init__([self._shop] * SHOPS)
+        self._own = own
         self.answers: list[Reply] = []
-        self._threads = [threading.Thread(target=self._shop) for _ in range(SHOPS)]
 
     def _shop(self) -> None:
-        while not self._stop.is_set():
+        while not self.stopped.is_set():
             try:
                 self.answers.append(self._own.pay())
             except (OSError, HTTPException) as error:
                 self.answers.append(Reply(0, repr(error), Message()))
             if self.answers[-1].status != 201:
-                self._stop.wait(0.05)
+                self.stopped.wait(0.05)
 
     def flows(self, since: int = 0) -> bool:
         return sum(answer.status == 201 for answer in self.answers[since:]) >= 5 * SHOPS
 
     def has_more_than(self, number: int) -> bool:
         return len(self.answers) > number
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
 
 @contextmanager
@@ -92,38 +81,38 @@ def check(own: OwnPlatform, answers: list[Reply]) -> None:
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_postgresql_restarts_under_load(own, mode):
     with same_processes(own):
-        with Load(own) as load:
-            wait_until(load.flows, what="payments flow")
+        with Shops(own) as shops:
+            wait_until(shops.flows, what="payments flow")
             for _ in range(2):
                 own.server.restart(mode)
-                since = len(load.answers)
-                wait_until(partial(load.flows, since), timeout=10, what="payments flow again")
-        check(own, load.answers)
+                since = len(shops.answers)
+                wait_until(partial(shops.flows, since), timeout=10, what="payments flow again")
+        check(own, shops.answers)
 
 
 def test_a_long_outage_is_over_when_it_is_over(own):
     """A pool that pauses twice as long after each attempt would need seven seconds more here, and minutes elsewhere."""
     with same_processes(own):
-        with Load(own) as load:
-            wait_until(load.flows, what="payments flow")
+        with Shops(own) as shops:
+            wait_until(shops.flows, what="payments flow")
             own.server.stop("fast")
-            since = len(load.answers)
+            since = len(shops.answers)
             time.sleep(8)  # an outage is time that passes
-            assert {answer.status for answer in load.answers[since:]} <= {202, 503}
+            assert {answer.status for answer in shops.answers[since:]} <= {202, 503}
             own.server.start()
-            since = len(load.answers)
-            wait_until(lambda: load.flows(since), timeout=5, what="payments flow again")
-        check(own, load.answers)
+            since = len(shops.answers)
+            wait_until(lambda: shops.flows(since), timeout=6, what="payments flow again")
+        check(own, shops.answers)
 
 
 def test_sessions_that_are_cut_under_load_cost_no_payment(own):
     """As by an administrator, or a proxy: any moment of any statement."""
     cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'app'"
     with same_processes(own):
-        with Load(own) as load:
-            wait_until(load.flows, what="payments flow")
+        with Shops(own) as shops:
+            wait_until(shops.flows, what="payments flow")
             for _ in range(15):
-                since = len(load.answers)
+                since = len(shops.answers)
                 own.query(cut)
-                wait_until(partial(load.has_more_than, since + SHOPS), what="they go on")
-        check(own, load.answers)
+                wait_until(partial(shops.has_more_than, since + SHOPS), what="they go on")
+        check(own, shops.answers)

@@ -3,7 +3,6 @@
 import os
 import secrets
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,15 +11,15 @@ from random import Random
 
 import pytest
 
-from fintech.testing import IN_FULL, Reply, wait_until
+from fintech.testing import IN_FULL, Load, Reply, wait_until
+from fintech.testing_databases import FAST
 from payments.tests.own_platform import OwnPlatform, own_platform
 
 pytestmark = pytest.mark.slow
 
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 SHORT = {"GATEWAY_TIMEOUT_SECONDS": "1", "GATEWAY_DEADLINE_SECONDS": "2", "LEASE_SECONDS": "3"}
 SHOPS = 6
-KILLS = 100 if IN_FULL else 20
+KILLS = 100 if IN_FULL else 10
 
 # (amount in minor units, currency): approved, declined, failed, unknown at first, blocked as fraud.
 PAYMENTS = [
@@ -38,16 +37,16 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPlatform]:
         yield running
 
 
-class Shops:
+class Shops(Load):
     """They pay, refund and send batches, and try again with the same key until they have an answer."""
 
     def __init__(self, own: OwnPlatform) -> None:
-        self._own, self._stop = own, threading.Event()
+        super().__init__([partial(self._shop, Random(seed)) for seed in range(SHOPS)])
+        self._own = own
         self.answers: list[Reply] = []
-        self._threads = [threading.Thread(target=self._shop, args=[Random(seed)]) for seed in range(SHOPS)]
 
     def _shop(self, random: Random) -> None:
-        while not self._stop.is_set():
+        while not self.stopped.is_set():
             amount, currency = random.choice(PAYMENTS)
             paid = self._insist(partial(self._own.pay, amount, currency, key=secrets.token_hex(12)))
             if random.random() < 0.1 and paid.body["status"] == "succeeded":
@@ -67,31 +66,21 @@ class Shops:
             time.sleep(0.05)  # as its Retry-After asks, only sooner
         raise AssertionError("no answer")
 
-    def __enter__(self) -> "Shops":
-        for thread in self._threads:
-            thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-
-class Scraper:
+class Scraper(Load):
     """Reads the counters all the time: one that falls looks like a restart to Prometheus, which counts it all anew.
 
     The web's are kept in files, so none may ever fall; of the worker's, those that are set from the rows.
     """
 
     def __init__(self, own: OwnPlatform) -> None:
-        self._platform, self._stop = own.platform, threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        super().__init__([self._run])
+        self._platform = own.platform
         self.scrapes, self.fell = 0, list[str]()
 
     def _run(self) -> None:
         last: dict[str, dict[str, float]] = {"web": {}, "worker": {}}
-        while not self._stop.wait(0.2):
+        while not self.stopped.wait(0.2):
             for job, port in (("web", self._platform.metrics_port), ("worker", self._platform.worker_port)):
                 try:
                     samples = self._platform.scrape(port)
@@ -104,14 +93,6 @@ class Scraper:
                 before = last[job]
                 self.fell += [f"{job} {name}: {now}" for name, now in counted.items() if now < before.get(name, now)]
                 self.scrapes, last[job] = self.scrapes + 1, counted
-
-    def __enter__(self) -> "Scraper":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 def is_counter(job: str, name: str) -> bool:

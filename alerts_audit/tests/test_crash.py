@@ -11,9 +11,9 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from django.conf import settings
 
 from alerts_audit.tests.payloads import alertmanager_body
 from fintech.postgres import EmbeddedPostgres
-from fintech.testing import BASE_DIR, IN_FULL, Platform, wait_until
+from fintech.testing import BASE_DIR, IN_FULL, Load, Platform, wait_until
+from fintech.testing_databases import migrated_server
 
 SENDERS = 6
 KILLS = 40 if IN_FULL else 4
@@ -33,9 +34,8 @@ KILLS = 40 if IN_FULL else 4
 def server() -> Iterator[EmbeddedPostgres]:
     # Not below a test's directory: the server's account could not pass through it.
     with tempfile.TemporaryDirectory(prefix="fintech-own-") as place:
-        server = EmbeddedPostgres(Path(place) / "postgres")
+        server = migrated_server(Path(place), {})
         server.start()
-        server.ensure_database("fintech")
         yield server
         server.stop("immediate")
 
@@ -44,7 +44,6 @@ def server() -> Iterator[EmbeddedPostgres]:
 def platform(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     directory = tmp_path_factory.mktemp("platform")
     env = server.urls("fintech") | {"AUDIT_DIR": str(directory / "audit")}
-    manage(env, "migrate", "--verbosity=0")
     with Platform(directory, workers=2, worker=False, env=env) as platform:
         yield platform
 
@@ -62,22 +61,20 @@ def manage(env: Mapping[str, str], *words: str) -> str:
     ).stdout
 
 
-class Senders:
+class Senders(Load):
     """Alertmanagers that send all the time. `acknowledged`: the ids they were given, and the hash of what they sent."""
 
     def __init__(self, platform: Platform, tokens: list[str]) -> None:
-        self._platform, self._stop = platform, threading.Event()
+        super().__init__([partial(self._send, token) for token in tokens for _ in range(SENDERS // 2)])
+        self._platform = platform
         self.acknowledged: dict[int, str] = {}
         self.statuses: set[int] = set()
-        self._threads = [
-            threading.Thread(target=self._send, args=[token]) for token in tokens for _ in range(SENDERS // 2)
-        ]
 
     def _send(self, token: str) -> None:
-        while not self._stop.is_set():
+        while not self.stopped.is_set():
             body = alertmanager_body(secrets.token_hex(8) * random.choice([1, 1, 1, 20_000]))
-            while not self._stop.is_set() and not self._deliver(body, token):
-                self._stop.wait(0.05)
+            while not self.stopped.is_set() and not self._deliver(body, token):
+                self.stopped.wait(0.05)
 
     def _deliver(self, body: bytes, token: str) -> bool:
         with suppress(OSError, HTTPException):  # no answer
@@ -92,16 +89,6 @@ class Senders:
     def wait_for_more(self) -> None:
         enough = len(self.acknowledged) + 5 * SENDERS
         wait_until(lambda: len(self.acknowledged) >= enough, timeout=30, what="deliveries are acknowledged")
-
-    def __enter__(self) -> "Senders":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
 
 def stored(server: EmbeddedPostgres) -> dict[int, str]:

@@ -40,8 +40,8 @@ def at_a_glance() -> Section:
             ),
             stat(
                 "Open episodes",
-                "Alerts that the trail holds as firing.",
-                query("sum(alert_episodes_open)", "open"),
+                "Alerts that the trail holds as firing, the heartbeat not counted.",
+                query('sum(alert_episodes_open{severity!="none"})', "open"),
                 unit="short",
                 thresholds=above(5, 20),
             ),

@@ -243,6 +243,7 @@ def worker() -> Section:
                 "Cores that each worker uses.",
                 query(f'rate(process_cpu_seconds_total{{job="worker", {HERE}}}[$__rate_interval])', "{{instance}}"),
                 unit="short",
+                axis=0.1,
             ),
             graph(
                 "Memory",

@@ -203,7 +203,10 @@ def color_lines(builder: Any, queries: Sequence[Query], thresholds: Sequence[Thr
         # A red line at zero would lie on what is well: the series itself becomes red.
         builder.axis_soft_min(-1).color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
         return
-    builder.color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
+    # One series alone is green, orange or red as its last value is.
+    alone = thresholds and len(queries) == 1 and "{{" not in queries[0].legend
+    mode = FieldColorModeId.THRESHOLDS if alone else FieldColorModeId.PALETTE_CLASSIC
+    builder.color_scheme(FieldColor().mode(mode))
     for label in [name for name in COLORS if f"{{{{{name}}}}}" in [item.legend for item in queries]]:
         for value, color in COLORS[label].items():
             fixed = {"mode": FieldColorModeId.FIXED.value, "fixedColor": color}

@@ -97,6 +97,20 @@ def test_other_series_get_the_colors_of_the_palette(legend):
     assert not in_json(graph("Title", "Description.", query("up", legend), unit="short"))["fieldConfig"]["overrides"]
 
 
+@pytest.mark.parametrize(
+    ("queries", "mode"),
+    [
+        ([query("up", "one")], "thresholds"),
+        ([query("up", "{{job}}")], "palette-classic"),
+        ([query("up", "one"), query("up", "two")], "palette-classic"),
+    ],
+)
+def test_one_series_alone_has_the_color_of_its_last_value(queries, mode):
+    panel = in_json(graph("Title", "Description.", *queries, unit="short", thresholds=above(1, 2)))
+
+    assert panel["fieldConfig"]["defaults"]["color"]["mode"] == mode
+
+
 def test_zero_is_no_threshold_that_is_drawn():
     panel = in_json(graph("Title", "Description.", UP, unit="short", thresholds=apart_from_zero()))
 

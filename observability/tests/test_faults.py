@@ -63,6 +63,13 @@ def count_one_too_many(drill: Drill) -> None:
     wait_until(lambda: drill.own.query(statement), 45, "there are totals", interval=0.5)
 
 
+def post_half(drill: Drill) -> None:
+    """As a superuser who switches the triggers off: a fee that nobody was charged. It is no revenue."""
+    columns = "event_id, transaction_id, currency"
+    leg = f"INSERT INTO payments_ledgerleg ({columns}, account, amount) SELECT {columns}, 'fees', 1"
+    drill.execute("SET session_replication_role = replica", f"{leg} FROM payments_ledgerleg LIMIT 1")
+
+
 def post_garbage(drill: Drill) -> None:
     headers = {"Authorization": f"Bearer {os.environ['ALERT_TOKEN']}"}
     assert request(drill.own.platform.port, "POST", "/alert", b"not JSON", headers=headers).status == 200
@@ -109,6 +116,7 @@ FAULTS = [
         minutes=12,
         resolves=False,
     ),
+    Fault("half of a posting is added", "LedgerImbalance", post_half, nothing, resolves=False),
     Fault("a delivery is tampered with", "AuditBroken", tamper, nothing, resolves=False),
     Fault("a delivery that nobody can read", "DeliveriesQuarantined", post_garbage, nothing, resolves=False),
 ]

@@ -86,9 +86,8 @@ class Kpis:
         web = self.history[-1][1]
         if not self.worker:
             return [f"in progress {total(web, 'transactions_in_progress'):.0f}", "the worker does not answer"]
-        drift = sum(
-            abs(value) for name in ("kpi_drift", "gateway_drift") for value in self.worker.get(name, {}).values()
-        )
+        books = ("kpi_drift", "gateway_drift", "ledger_imbalance")
+        drift = sum(abs(value) for name in books for value in self.worker.get(name, {}).values())
         return [
             f"in progress {total(web, 'transactions_in_progress'):.0f}",
             f"unresolved {total(self.worker, 'unresolved_transactions'):.0f}",

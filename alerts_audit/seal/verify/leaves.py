@@ -1,19 +1,23 @@
 """The rows against their leaves, and the leaves against the roots that were signed, in one walk over the log."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
+from django.db.models import Max
 
-from alerts_audit.models import Leaf
+from alerts_audit.models import Checkpoint, Leaf
 from alerts_audit.seal.canonical import KINDS, Kind
 from alerts_audit.seal.merkle import Frontier
-from alerts_audit.seal.verify.checkpoints import Claim
+from alerts_audit.seal.verify.checkpoints import GRACE, Claim
 from alerts_audit.seal.verify.report import Report, plural
 
 CHUNK = 5000  # leaves
 BODY_BYTES = 32 * 1024 * 1024  # read at once
+MOST_NAMED = 5
 
 Row = tuple[int, str, int, bytes]  # number, kind, ref, hash
 
@@ -28,6 +32,8 @@ class LeafCheck:
         # SHA-256 of bodies that are not what their row says: which row they were found in, which row should have them.
         self._found: dict[bytes, str] = {}
         self._expected: dict[bytes, str] = {}
+        self._late_rows = 0  # that say they are older than a checkpoint which lacks them
+        self._late: list[str] = []  # the first of them
 
     def check(self, claims: Iterable[Claim]) -> None:
         leaves = self._leaves()
@@ -40,6 +46,7 @@ class LeafCheck:
         for leaf in leaves:
             self._take(leaf)
         self._say_swapped()
+        self._say_late()
 
     # --- The tree ------------------------------------------------------------------------------------------
 
@@ -97,12 +104,14 @@ class LeafCheck:
                 self.report.find(
                     "leaf_changed", f"leaf {number}", f"it is of {name!r} {ref}, and there is no such kind"
                 )
+        signed = signed_before([leaf[0] for leaf in leaves])
         for kind in KINDS.values():
             of_kind = {ref: (number, digest) for number, name, ref, digest in leaves if name == kind.name}
             if of_kind:
-                self._check_kind(kind, of_kind)
+                rows = self._check_kind(kind, of_kind)
+                self._note_late(kind, of_kind, rows, signed)
 
-    def _check_kind(self, kind: Kind, leaves: dict[int, tuple[int, bytes]]) -> None:
+    def _check_kind(self, kind: Kind, leaves: dict[int, tuple[int, bytes]]) -> dict[int, tuple[Any, ...]]:
         rows = read_rows(kind, list(leaves), self._say_twice)
         for ref, (number, digest) in leaves.items():
             subject = f"{kind.name} {ref}"
@@ -114,6 +123,33 @@ class LeafCheck:
         self.report.counts[f"rows: {kind.name}"] += len(rows)
         if kind.body:
             self._check_bodies(kind, rows)
+        return rows
+
+    def _note_late(
+        self,
+        kind: Kind,
+        leaves: dict[int, tuple[int, bytes]],
+        rows: dict[int, tuple[Any, ...]],
+        signed: Sequence[tuple[int, datetime]],
+    ) -> None:
+        """`signed`: sizes of checkpoints, and when they were signed last. An input has the time of what it uses."""
+        if kind.name == Leaf.Kind.INPUT or not signed:
+            return
+        column = kind.columns.index(kind.at)
+        for ref, (number, _) in leaves.items():
+            place = bisect_right(signed, number, key=lambda one: one[0]) - 1
+            if ref in rows and place >= 0 and rows[ref][column] < signed[place][1] - GRACE:
+                self._late_rows += 1
+                if len(self._late) < MOST_NAMED:
+                    self._late.append(f"{kind.name} {ref}")
+
+    def _say_late(self) -> None:
+        if self._late:
+            more = ", ..." if self._late_rows > len(self._late) else ""
+            self.report.remarks.append(
+                f"Rows that say they are more than {GRACE.seconds // 60} minutes older than a checkpoint that lacks them:"
+                f" {self._late_rows} ({', '.join(self._late)}{more}). They were added later, or the clock was set back."
+            )
 
     def _check_bodies(self, kind: Kind, rows: dict[int, tuple[Any, ...]]) -> None:
         columns = kind.columns
@@ -135,6 +171,16 @@ class LeafCheck:
         for digest, subject in self._found.items():
             if (owner := self._expected.get(digest)) is not None:
                 self.report.find("body_swapped", subject, f"it has the body of {owner}")
+
+
+def signed_before(numbers: Sequence[int]) -> list[tuple[int, datetime]]:
+    """The sizes of the checkpoints that are older than one of these leaves, rising, and when each was signed last."""
+    if not numbers:
+        return []
+    checkpoints = Checkpoint.objects.filter(size__lte=max(numbers))
+    newest = checkpoints.filter(size__lte=min(numbers)).aggregate(size=Max("size"))["size"] or 0
+    sizes = checkpoints.filter(size__gte=newest).order_by("size").values_list("size")
+    return list(sizes.annotate(at=Max("at")).values_list("size", "at"))
 
 
 def read_rows(

@@ -12,7 +12,7 @@ from alerts_audit.seal.canonical import KINDS
 from alerts_audit.seal.notes import SigningKey, checkpoint_note, new_key
 from alerts_audit.seal.standalone import Invalid, Note
 from alerts_audit.seal.verify import checkpoints
-from alerts_audit.tests.seal.trails import Trail
+from alerts_audit.tests.seal.trails import Trail, project
 
 KEYS = {"delivery": "id", "observation": "id", "input": "number", "review": "id", "gap": "id", "view": "id"}
 CUT_TAIL = [
@@ -387,6 +387,25 @@ def test_another_trust_root_believes_nothing(trail: Trail, tmp_path):
     other.write_text(f"{new_key().public}\n")
 
     assert {code for code, _ in trail.found(key_file=other)} == {"checkpoint_signature"}
+
+
+def test_a_row_that_was_given_an_earlier_time_before_it_was_sealed_is_told(trail: Trail):
+    """Whoever may insert may say of a row that it is old; the log says that it was not there."""
+    with trail.used(), connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO alerts_audit_delivery (received_at, source, body, sha256, size)"
+            " VALUES (now() - interval '1 day', 'seal', '{}', sha256('{}'), 2) RETURNING id"
+        )
+        (pk,) = cursor.fetchone()
+        project()
+    trail.seal()
+    report = trail.verify()
+
+    assert report.ok
+    assert report.remarks == [
+        "Rows that say they are more than 5 minutes older than a checkpoint that lacks them:"
+        f" 1 (delivery {pk}). They were added later, or the clock was set back."
+    ]
 
 
 def test_a_window_whose_beginning_was_spoilt_is_verified_from_before_that(trail: Trail):

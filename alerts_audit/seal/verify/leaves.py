@@ -145,10 +145,10 @@ class LeafCheck:
 
     def _say_late(self) -> None:
         if self._late:
-            more = ", ..." if self._late_rows > len(self._late) else ""
+            some = ", ".join(self._late) + (", ..." if self._late_rows > len(self._late) else "")
             self.report.remarks.append(
                 f"Rows that say they are more than {GRACE.seconds // 60} minutes older than a checkpoint that lacks"
-                f" them: {self._late_rows} ({', '.join(self._late)}{more}). They were added later, or the clock was set back."
+                f" them: {self._late_rows} ({some}). They were added later, or the clock was set back."
             )
 
     def _check_bodies(self, kind: Kind, rows: dict[int, tuple[Any, ...]]) -> None:

@@ -155,11 +155,11 @@ class Prometheus:
 
     def fire(self, name: str) -> None:
         self._set(name, 1)
-        wait_until(lambda: name in self.firing(), 10, "it fires")
+        wait_until(lambda: name in self.firing(), 30, "it fires")
 
     def resolve(self, name: str) -> None:
         self._set(name, 0)
-        wait_until(lambda: name not in self.firing(), 10, "it fires no more")
+        wait_until(lambda: name not in self.firing(), 30, "it fires no more")
 
     def firing(self) -> list[str]:
         found = request(self.port, "GET", "/api/v1/alerts").body["data"]["alerts"]
@@ -255,6 +255,10 @@ class Scene:
         bodies = Delivery.objects.filter(source__in=self.names()).order_by("pk").values_list("body", flat=True)
         return [json.loads(bytes(body)) for body in bodies]
 
+    def statuses(self) -> list[str]:
+        """Of the deliveries, oldest first."""
+        return [body["status"] for body in self.deliveries()]
+
     def polls(self) -> set[str]:
         """What the worker has asked of the first source."""
         return set(Poll.objects.filter(source=self.names()[0]).values_list("kind", flat=True))
@@ -296,16 +300,16 @@ class Scene:
     def closing_of(self, gap: Gap) -> Gap:
         return Gap.objects.get(closes=gap)
 
-    def wait_for_states(self, states: Sequence[str], *, name: str | None = None, timeout: float = 15) -> None:
+    def wait_for_states(self, states: Sequence[str], *, name: str | None = None, timeout: float = 30) -> None:
         def reached() -> bool:
             return self.states(name=name) == list(states)
 
         wait_until(reached, timeout, f"the episodes are {states}", interval=0.1)
 
-    def wait_for_gap(self, reason: str, *, timeout: float = 15) -> Gap:
+    def wait_for_gap(self, reason: str, *, timeout: float = 30) -> Gap:
         return wait_until(lambda: self.open_gaps(reason), timeout, f"a gap {reason} is open", interval=0.1)[0]
 
-    def wait_for_no_gap(self, reason: str, *, timeout: float = 15) -> None:
+    def wait_for_no_gap(self, reason: str, *, timeout: float = 30) -> None:
         wait_until(lambda: not self.open_gaps(reason), timeout, f"no gap {reason} is open", interval=0.1)
 
     def assert_complete(self) -> None:
@@ -314,12 +318,12 @@ class Scene:
         What came later than the grace is a gap until the next poll finds it there: one that stays is a loss.
         """
         over = max(peer.fired_at for peer in self.peers) + timedelta(seconds=float(QUICK["ALERT_GRACE_SECONDS"]))
-        wait_until(lambda: datetime.now(UTC) > over, 10, "the grace is over")
+        wait_until(lambda: datetime.now(UTC) > over, 30, "the grace is over")
         now = datetime.now(UTC)
         polls = Poll.objects.filter(source__in=self.names(), kind="alertmanager", until__gt=now)
-        wait_until(polls.exists, 10, "the worker has asked again")
-        wait_until(lambda: not Pending.objects.filter(kind="delivery", at__lt=now).exists(), 10, "it is projected")
-        wait_until(lambda: not self.open_gaps(), 10, lambda: f"no gap is open: {self.missing()}")
+        wait_until(polls.exists, 30, "the worker has asked again")
+        wait_until(lambda: not Pending.objects.filter(kind="delivery", at__lt=now).exists(), 30, "it is projected")
+        wait_until(lambda: not self.open_gaps(), 20, lambda: f"no gap is open: {self.missing()}")
 
 
 @contextmanager

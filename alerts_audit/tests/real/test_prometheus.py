@@ -41,7 +41,7 @@ def test_an_alert_of_prometheus_is_known_again_by_its_external_labels(trail):
 def test_what_fired_while_alertmanager_and_the_worker_were_away_is_found_afterwards(trail, platform):
     peer, name = trail.add_peer(), f"Real{secrets.token_hex(4)}"
     prometheus = trail.add_prometheus(peer)
-    wait_until(lambda: trail.polls() == {"alertmanager", "prometheus", "notifications"}, 10, "the worker has asked")
+    wait_until(lambda: trail.polls() == {"alertmanager", "prometheus", "notifications"}, 30, "the worker has asked")
     platform.worker.kill()
     peer.program.kill()
 
@@ -55,7 +55,7 @@ def test_what_fired_while_alertmanager_and_the_worker_were_away_is_found_afterwa
     assert gap.details["ended"]
     assert trail.episodes() == []
     source = f'source="{trail.names()[0]}"'
-    metrics = wait_until(lambda: metrics_of_the_leader(platform), 10, "the worker exports the trail")
+    metrics = wait_until(lambda: metrics_of_the_leader(platform), 30, "the worker exports the trail")
     assert metrics[f'alert_poll_errors_total{{kind="alertmanager",{source}}}'] > 0
     assert metrics[f'alert_poll_errors_total{{kind="prometheus",{source}}}'] == 0
 

@@ -180,10 +180,19 @@ class Prometheus:
             and not any(drop.fullmatch(name) for drop in self._drops)
         }
 
-    @property
+    @cached_property
     def evaluation_seconds(self) -> float:
-        """How often it evaluates rules: firing alerts have a sample each time."""
-        return seconds_of(str(self._configuration.get("global", {}).get("evaluation_interval", "1m")))
+        """How often it evaluates the alerts that it evaluates least often: what fires has a sample each time."""
+        usual = seconds_of(str(self._configuration.get("global", {}).get("evaluation_interval", "1m")))
+        return max([usual, *self._intervals()])
+
+    def _intervals(self) -> list[float]:
+        """Seconds, of the groups that hold alerts; nothing if it does not tell."""
+        try:
+            groups = fetch_json(self.url, "/api/v1/rules?type=alert")["data"]["groups"]
+            return [float(group["interval"]) for group in groups if group["rules"]]
+        except (PollError, KeyError, TypeError, ValueError):
+            return []
 
     @property
     def knows_all_labels(self) -> bool:

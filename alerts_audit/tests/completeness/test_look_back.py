@@ -141,6 +141,26 @@ def test_what_one_step_told_is_not_lost_when_the_next_one_fails(memory):
     assert memory.missed() == [{"alertname": name}]
 
 
+def test_an_alert_of_rules_that_are_evaluated_seldom_is_missed_once(memory):
+    """Between two of its samples lies more than the usual interval."""
+    until = memory.away_for(minutes=9).timestamp()
+    name = f"Seldom{secrets.token_hex(4)}"
+    samples = [[until + 120 * number, "1"] for number in range(4)]
+
+    def answer(path: str) -> tuple[int, Any]:
+        if path == "/api/v1/status/config":
+            return 200, {"data": {"yaml": "global: {evaluation_interval: 15s}"}}
+        if path.startswith("/api/v1/rules"):
+            groups = [{"interval": 15, "rules": [{}]}, {"interval": 120, "rules": [{}]}, {"interval": 900, "rules": []}]
+            return 200, {"data": {"groups": groups}}
+        return 200, {"data": {"result": [{"metric": {"alertname": name}, "values": samples}]}}
+
+    memory.server.answer = answer
+    Comparison().turn()
+
+    assert memory.missed() == [{"alertname": name}]
+
+
 def test_labels_that_cannot_all_be_told_are_found_in_an_alert_that_has_more(memory):
     memory.configuration = RELABELLED
     known, unknown = f"Known{secrets.token_hex(4)}", f"Unknown{secrets.token_hex(4)}"

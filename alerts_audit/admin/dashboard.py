@@ -14,7 +14,7 @@ from fintech.display import show_time
 # Of what fires; beyond, the number is a lower bound.
 MOST_COUNTED = 1000
 # How long the alert AuditBroken fires after a finding, and when AuditUnverified begins to.
-FINDINGS_STAY = timedelta(days=1)
+FINDINGS_STAY = timedelta(hours=2)
 VERIFIED_WITHIN = timedelta(hours=3)
 
 

@@ -118,7 +118,11 @@ def settled_horizon() -> dict[str, int]:
     """For each kind the id up to which every row is visible now; without those that somebody is still writing."""
     highest = {}
     for kind in KINDS.values():
-        highest[kind.name] = _scalar(f"SELECT coalesce(max({kind.key}), -1) FROM {kind.table}")  # noqa: S608
+        # No further than ids were given out: a row whose writer chose its id must not settle those that are to come.
+        highest[kind.name] = _scalar(
+            f"SELECT least(coalesce(max({kind.key}), -1), pg_sequence_last_value("  # noqa: S608
+            f"pg_get_serial_sequence('{kind.table}', '{kind.key}')::regclass)) FROM {kind.table}"
+        )
     # After the ids were read: whoever was given one of them by then holds its lock by then.
     writing = _writing()
     deadline = time.monotonic() + WRITERS_SECONDS

@@ -56,8 +56,8 @@ class LeafCheck:
             subject = plural("leaf", self.frontier.size, number - 1)
             self.report.find("leaf_missing", subject, "missing: numbers must be dense")
             self._broken = True
-            # The place is kept, so that what follows has its own number.
-            self.frontier.extend(b"" for _ in range(number - self.frontier.size))
+            # The place is kept, so that what follows has its own number; however far away it is.
+            self.frontier = Frontier(number, [b""] * number.bit_count())
         self.frontier.append(digest)
 
     def _compare(self, claim: Claim) -> None:
@@ -84,17 +84,19 @@ class LeafCheck:
 
     def _leaves(self) -> Iterator[Row]:
         """In order; their rows are checked on the way, chunk by chunk."""
-        for start in range(self.first, self.end, CHUNK):
+        start = self.first
+        while start < self.end:
             self.report.progress("leaves", start - self.first, self.end - self.first)
             with connection.cursor() as cursor:
                 cursor.execute(
                     f"SELECT number, kind, ref, hash FROM {Leaf._meta.db_table}"  # noqa: S608
-                    " WHERE number >= %s AND number < %s ORDER BY number",
-                    [start, min(start + CHUNK, self.end)],
+                    " WHERE number >= %s AND number < %s ORDER BY number LIMIT %s",
+                    [start, self.end, CHUNK],
                 )
                 leaves = [(number, kind, ref, bytes(digest)) for number, kind, ref, digest in cursor.fetchall()]
             self.check_rows(leaves)
             yield from leaves
+            start = leaves[-1][0] + 1 if leaves else self.end
 
     def check_rows(self, leaves: list[Row]) -> None:
         self.report.counts["leaves"] += len(leaves)

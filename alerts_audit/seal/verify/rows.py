@@ -8,7 +8,7 @@ from alerts_audit.models import Checkpoint, Leaf
 from alerts_audit.seal.canonical import KINDS, Kind
 from alerts_audit.seal.verify.report import Report
 
-SPAN = 100_000  # keys looked at in one statement
+SPAN = 100_000  # rows looked at in one statement
 # Younger rows may wait for the sealer; a row that claims a later time than now has no excuse either.
 GRACE = timedelta(minutes=5)
 
@@ -36,19 +36,24 @@ def settled_of(checkpoint: Checkpoint) -> dict[str, int]:
 def rows_without_leaf(report: Report, kind: Kind, above: int) -> list[tuple[int, datetime]]:
     found: list[tuple[int, datetime]] = []
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT min({kind.key}), max({kind.key}) FROM {kind.table} WHERE {kind.key} > %s", [above])  # noqa: S608
-        first, end = cursor.fetchone()
-        if first is None:
-            return found
-        for start in range(first, end + 1, SPAN):
-            report.progress(f"rows without a leaf: {kind.name}", start - first, end + 1 - first)
+        cursor.execute(f"SELECT max({kind.key}) FROM {kind.table} WHERE {kind.key} > %s", [above])  # noqa: S608
+        (highest,) = cursor.fetchone()
+        while highest is not None and above < highest:
+            report.progress(f"rows without a leaf: {kind.name}", max(0, above), highest)
+            cursor.execute(
+                f"SELECT max(key) FROM (SELECT {kind.key} AS key FROM {kind.table}"  # noqa: S608
+                f" WHERE {kind.key} > %s ORDER BY {kind.key} LIMIT {SPAN}) AS next",
+                [above],
+            )
+            (last,) = cursor.fetchone()
             cursor.execute(
                 f"SELECT {kind.key}, {kind.at} FROM {kind.table} AS evidence"  # noqa: S608
-                f" WHERE {kind.key} >= %(start)s AND {kind.key} < %(end)s"
+                f" WHERE {kind.key} > %(above)s AND {kind.key} <= %(last)s"
                 f" AND NOT EXISTS (SELECT 1 FROM {Leaf._meta.db_table} AS leaf WHERE leaf.kind = %(kind)s"
-                f" AND leaf.ref = evidence.{kind.key} AND leaf.ref >= %(start)s AND leaf.ref < %(end)s)"
+                f" AND leaf.ref = evidence.{kind.key} AND leaf.ref > %(above)s AND leaf.ref <= %(last)s)"
                 f" ORDER BY {kind.key} LIMIT 1000",
-                {"start": start, "end": start + SPAN, "kind": kind.name},
+                {"above": above, "last": last, "kind": kind.name},
             )
             found += cursor.fetchall()
+            above = last
     return found

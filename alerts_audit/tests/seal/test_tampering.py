@@ -173,6 +173,27 @@ CASES = {
         ["UPDATE alerts_audit_checkpoint SET public_key = 'eve' WHERE id = 2"],
         [("checkpoint_row", "checkpoint 2")],
     ),
+    "a log of very many leaves in a checkpoint's row": (
+        ["UPDATE alerts_audit_checkpoint SET size = 1000000000000000 WHERE id = 4"],
+        [("checkpoint_row", "checkpoint 4")],
+    ),
+    "a leaf far from the others": (
+        [
+            "UPDATE alerts_audit_checkpoint SET size = 1000000000000000 WHERE id = 4",
+            "UPDATE alerts_audit_leaf SET number = 1000000000000 WHERE number = 27",
+        ],
+        [
+            ("leaf_missing", "leaves 27 to 999999999999"),
+            ("checkpoint_row", "checkpoint 4"),
+        ],
+    ),
+    "a row far from the others": (
+        [
+            'INSERT INTO alerts_audit_view (id, "user", user_id, what, key, at)'
+            " VALUES (9000000000000000000, 'eve', 1, 'x', '', '2026-01-01')"
+        ],
+        [("row_unsealed", "view 9000000000000000000")],
+    ),
     "nonsense for what a checkpoint has settled": (
         ["UPDATE alerts_audit_checkpoint SET settled = '[]' WHERE id = 4"],
         [("checkpoint_row", "checkpoint 4")],

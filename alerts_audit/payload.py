@@ -11,12 +11,16 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 
 MOST_NAMES = 10
 LONGEST_TEXT = 200
+# Half of what the oldest Python that we support can bear. A limit of our own, since theirs differ: a rebuild must come
+# to the same end under the next one.
+DEEPEST = 500
 
 
 class Unreadable(ValueError):
@@ -60,6 +64,9 @@ def few(words: Iterable[str]) -> list[str]:
 
 
 _decoder = msgspec.json.Decoder(Payload)
+_NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
 
 
 def read(body: bytes) -> Payload | None:
@@ -72,17 +79,24 @@ def read(body: bytes) -> Payload | None:
 
 def decode(body: bytes, repairs: set[str]) -> Payload:
     """What was replaced is added to `repairs`. Raises Unreadable."""
+    if is_deeper(body, DEEPEST):
+        raise Unreadable("it is nested too deeply")
     try:
         return _decode(body, repairs)
-    except RecursionError:
-        pass
-    # How deep is too deep hangs on how much of its stack the caller has used: a rebuild must come to the same end as
-    # the projector, so who fails begins again with an empty one.
-    try:
+    except RecursionError:  # the caller is deep within a command: with a stack of its own there is room
         with ThreadPoolExecutor(1) as empty:
             return empty.submit(_decode, body, repairs).result()
-    except RecursionError:
-        raise Unreadable("it is nested too deeply") from None
+
+
+def is_deeper(body: bytes, most: int) -> bool:
+    """Whether more than `most` brackets are open at once, outside of texts."""
+    if body.count(b"[") + body.count(b"{") <= most:
+        return False
+    if b"\\" in body:
+        body = _ESCAPE.sub(b"", body)
+    # Most texts have no brackets, so two quotes are all that is left of them; without these the rest stays paired.
+    brackets = b"".join(body.translate(None, _NO_BRACKETS).replace(b'""', b"").split(b'"')[::2])
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > most
 
 
 def _decode(body: bytes, repairs: set[str]) -> Payload:

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from alerts_audit import payload
@@ -35,17 +37,41 @@ def test_what_lacks_a_receiver_is_a_payload_all_the_same():
     assert (content.receiver, content.statuses()) == ("", {"firing": 1})
 
 
-def test_whether_it_is_nested_too_deeply_does_not_hang_on_who_asks():
+def nested(depth: int, *, text: str = "") -> bytes:
+    """A payload with brackets that are open `depth` at once, and a text."""
+    return b'{"receiver": %b, "alerts": [], "x": %b%b}' % (
+        json.dumps(text).encode(),
+        b"[" * (depth - 1),
+        b"]" * (depth - 1),
+    )
+
+
+def test_what_is_nested_as_deeply_as_it_may_be_is_read_whoever_asks():
     """A rebuild asks from deep within a command, the projector from a thread of its own."""
 
-    def ask(further: int) -> list[bool]:
-        if further:
-            return ask(further - 1)
-        bodies = [b'{"alerts": [], "x": %b%b}' % (b"[" * depth, b"]" * depth) for depth in range(500, 1500, 10)]
-        return [payload.read(body) is not None for body in bodies]
+    def ask(further: int) -> payload.Payload | None:
+        return ask(further - 1) if further else payload.read(nested(payload.DEEPEST))
 
-    assert ask(0) == ask(300)
-    assert {True, False} == set(ask(0))
+    assert ask(0) is not None
+    assert ask(600) == ask(0)
+
+
+@pytest.mark.parametrize("depth", [payload.DEEPEST + 1, 100_000])
+def test_what_is_nested_deeper_is_refused_in_the_same_words_by_every_python(depth):
+    with pytest.raises(payload.Unreadable, match="nested too deeply"):
+        payload.decode(nested(depth), set())
+
+
+@pytest.mark.parametrize("text", ["[" * 2000, '\\"' + "{" * 2000, "\\" * 3 + '"[' * 2000])
+def test_brackets_in_a_text_are_not_nested(text):
+    content = payload.read(nested(3, text=text))
+
+    assert content is not None
+    assert content.receiver == text
+
+
+def test_brackets_after_texts_that_hold_quotes_are():
+    assert payload.read(nested(payload.DEEPEST + 1, text='"]' * 2000)) is None
 
 
 def test_an_alert_without_a_name_has_an_empty_one():

@@ -25,15 +25,15 @@ def alerts_now(request: HttpRequest) -> dict[str, Any] | None:
     heartbeats, all_firing = heartbeat_alerts(), Episode.objects.filter(state=Episode.State.FIRING)
     firing = all_firing.exclude(alertname__in=heartbeats).order_by("-id")
     beating = all_firing.filter(alertname__in=heartbeats).values_list("alertname", flat=True)
-    critical = firing.filter(severity="critical")[:MOST_COUNTED].count()
-    keys = list(firing.values_list("key", flat=True)[:MOST_COUNTED])
+    severities = dict(firing.values_list("key", "severity")[:MOST_COUNTED])
+    keys, critical = list(severities), list(severities.values()).count("critical")
     answered = Review.objects.filter(episode_key__in=keys, kind=Review.Kind.ACKNOWLEDGE).count() if keys else 0
     return {
         "template": "alerts_audit/now.html",
         "firing": len(keys),
         "firing_more": len(keys) == MOST_COUNTED,
         "critical": critical,
-        "critical_more": critical == MOST_COUNTED,
+        "critical_more": len(keys) == MOST_COUNTED,
         "unanswered": len(keys) - answered,
         "heartbeats": ", ".join(sorted(set(beating[:MOST_COUNTED]))),
         "open_gaps": Gap.objects.open().count(),

@@ -22,6 +22,9 @@ from fintech.logging import request_id
 
 logger = logging.getLogger("fintech.problems")
 
+# As RFC 9110 names them; Python does so since 3.13, and an answer does not depend on who runs us.
+TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
+
 # The database is away, or went away: psycopg's pool and our writer raise its errors, Django's connections wrap them.
 DATABASE_AWAY = (OperationalError, InterfaceError, PsycopgOperationalError, PsycopgInterfaceError)
 
@@ -54,7 +57,7 @@ class Problem(Exception):
     def body(self) -> dict[str, Any]:
         document = {
             "type": f"urn:problem:{self.code}",
-            "title": HTTPStatus(self.status).phrase,
+            "title": TITLES.get(self.status) or HTTPStatus(self.status).phrase,
             "status": self.status,
             "code": self.code,
             "detail": self.detail,

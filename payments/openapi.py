@@ -54,7 +54,7 @@ ANSWER_EXAMPLE = {
 }
 PROBLEM_EXAMPLE = {
     "type": "urn:problem:invalid_value",
-    "title": "Unprocessable Entity",
+    "title": "Unprocessable Content",
     "status": 422,
     "code": "invalid_value",
     "detail": "Expected int >= 1.",

@@ -65,7 +65,7 @@ def test_a_problem_names_its_parameter_and_the_request():
 
     assert body == {
         "type": "urn:problem:invalid_value",
-        "title": "Unprocessable Entity",
+        "title": "Unprocessable Content",
         "status": 422,
         "code": "invalid_value",
         "detail": "Wrong.",

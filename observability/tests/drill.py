@@ -77,6 +77,10 @@ class Drill:
         """What Prometheus says: pending and firing ones."""
         return ask(self.prometheus, "alerts")["alerts"]
 
+    def firing(self) -> set[str]:
+        """What Prometheus says, whether it is told or silenced."""
+        return {alert["labels"]["alertname"] for alert in self.alerts() if alert["state"] == "firing"}
+
     def execute(self, *statements: str) -> None:
         """As a superuser, in one session."""
         with psycopg.connect(self.own.server.url("postgres", "fintech"), autocommit=True) as connection:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from fintech.testing import IN_FULL, request, wait_until
-from observability.tests.drill import MINUTE, SPEED, Drill, post_as_stranger, running_drill
+from observability.tests.drill import ALWAYS, MINUTE, SPEED, Drill, post_as_stranger, running_drill
 from observability.tests.monitoring import SCRAPE_SECONDS, is_installed
 from observability.tests.scorecard import DOCUMENT, Score, document
 
@@ -160,5 +160,7 @@ def test_a_fault_brings_its_own_alert_and_no_other(tmp_path, scores, fault):
         if fault.resolves:
             # Longest: what was true for 5 minutes is remembered for 5, and goes on for 7.
             wait_until(lambda: drill.resolved(since=began) >= expected, 20 * MINUTE, f"{expected} is over")
+            # What it silenced and outlived it would be told now.
+            wait_until(lambda: drill.firing() == {ALWAYS}, 20 * MINUTE, "nothing fires any more")
         assert drill.fired(since=began) == expected
         scores.append(score(fault, drill, began=began, ended=ended))

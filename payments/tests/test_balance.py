@@ -18,8 +18,9 @@ SELECT event_id, transaction_id, account, currency, %s FROM payments_ledgerleg W
 
 
 @pytest.fixture
-def owner(monkeypatch) -> Iterator[None]:
-    """The schema's owner, who has taken the trigger away; it is all taken back."""
+def owner(shop, monkeypatch) -> Iterator[None]:
+    """The schema's owner, who has taken the trigger away; it is all taken back. Nobody can pay meanwhile."""
+    shop.pay(1250)
     opened = connections["owner"]
     monkeypatch.setattr(balance, "connection", opened)
     with atomic(using="owner"), opened.cursor() as cursor:
@@ -41,8 +42,7 @@ def test_postings_sum_to_zero_however_often_it_is_asked(shop):
 
 
 @pytest.mark.parametrize("amount", [1, -7])
-def test_a_leg_without_its_counterpart_is_what_the_currency_is_off_by(shop, owner, amount):
-    shop.pay(1250)
+def test_a_leg_without_its_counterpart_is_what_the_currency_is_off_by(owner, amount):
     ledger = Balance()
     assert ledger.measure() == {}
 
@@ -51,17 +51,15 @@ def test_a_leg_without_its_counterpart_is_what_the_currency_is_off_by(shop, owne
     assert ledger.measure() == {"EUR": amount}
 
 
-def test_two_errors_that_hide_each_other_in_one_sum_balance(shop, owner):
+def test_two_errors_that_hide_each_other_in_one_sum_balance(owner):
     """`audit_ledger` finds these: it looks at each posting."""
-    shop.pay(1250)
     add_leg(5)
     add_leg(-5)
 
     assert Balance().measure() == {}
 
 
-def test_what_an_error_did_stays_when_it_is_settled(shop, owner, monkeypatch):
-    shop.pay(1250)
+def test_what_an_error_did_stays_when_it_is_settled(owner, monkeypatch):
     add_leg(3)
     monkeypatch.setattr(Balance, "_has_ended", staticmethod(lambda cursor, witness: True))
     ledger = Balance()

@@ -118,10 +118,13 @@ def settled_horizon() -> dict[str, int]:
     """For each kind the id up to which every row is visible now; without those that somebody is still writing."""
     highest = {}
     for kind in KINDS.values():
-        # No further than ids were given out: a row whose writer chose its id must not settle those that are to come.
+        # No further than ids were given out: a row whose writer chose its id must not settle those that are to come. A
+        # sequence that gave none out yet has no last value; an input's number comes from none.
         highest[kind.name] = _scalar(
-            f"SELECT least(coalesce(max({kind.key}), -1), pg_sequence_last_value("  # noqa: S608
-            f"pg_get_serial_sequence('{kind.table}', '{kind.key}')::regclass)) FROM {kind.table}"
+            f"SELECT least(coalesce(max({kind.key}), -1), ("  # noqa: S608
+            "SELECT coalesce(pg_sequence_last_value(sequence::regclass), -1)"
+            f" FROM pg_get_serial_sequence('{kind.table}', '{kind.key}') AS sequence WHERE sequence IS NOT NULL"
+            f")) FROM {kind.table}"
         )
     # After the ids were read: whoever was given one of them by then holds its lock by then.
     writing = _writing()

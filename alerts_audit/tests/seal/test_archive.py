@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import connection, connections
 
 from alerts_audit.models import Archive, Delivery, Gap, Input, Leaf, Observation, Review, View
 from alerts_audit.seal.archive import archive as steps
@@ -121,6 +121,20 @@ def test_what_comes_later_is_projected_sealed_and_verified_as_ever(trail: Trail)
 
     assert trail.found() == []
     assert trail.verify().ok
+
+
+def test_a_row_of_an_impossible_time_goes_into_the_file_like_any_other(trail: Trail):
+    with trail.used(), connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO alerts_audit_view (\"user\", user_id, what, key, at) VALUES ('eve', 1, 'x', '', 'infinity')"
+        )
+        seal()
+
+    run(trail, checkpoint=9)
+
+    rows = [line["leaf"]["row"] for line in lines(files(trail)[0]) if "number" in line]
+    assert "9999-12-31T23:59:59.999999Z" in [row.get("at") for row in rows]
+    assert trail.verify(archives=files(trail)).findings == []
 
 
 def test_a_delivery_that_was_not_projected_by_then_stays(new_trail: Trail):
@@ -331,6 +345,18 @@ def test_what_several_archives_left_is_told_apart(trail: Trail):
     # Carried on by the first archive, it is past in the second one.
     (found,) = trail.verify().findings
     assert found.detail == "episodes among 0 to 999 are not what archive 2 has left here"
+
+
+def test_what_an_archive_calls_a_column_never_runs_as_sql(trail: Trail):
+    run(trail)
+    sql = """id" / (SELECT 0), row."id"""
+    change = "carried = jsonb_set(carried, '{left,transition,columns,0}', to_jsonb(%s::text))"
+    trail.tamper(f"UPDATE alerts_audit_archive SET {change}", values=(sql,))
+
+    told = [finding.detail for finding in trail.verify().findings]
+
+    assert "transitions among 0 to 999 are not what archive 1 has left here" in told
+    assert not [detail for detail in told if "cannot be replayed" in detail]
 
 
 def test_an_archive_from_before_that_was_kept_is_no_finding(trail: Trail):

@@ -163,6 +163,18 @@ def test_a_row_with_a_number_of_its_own_keeps_no_other_from_being_sealed(trail: 
     assert trail.found() == []
 
 
+def test_such_a_row_settles_nothing_in_a_table_that_gave_out_no_number_yet(new_trail: Trail):
+    with new_trail.used():
+        View.objects.create(id=9 * 10**18, user="eve", user_id=1, what="episode", key="")
+        seal()
+        after = View.objects.create(user="ann", user_id=1, what="episode", key="")
+        seal()
+
+        assert is_sealed("view", 9 * 10**18)
+        assert is_sealed("view", after.pk)
+    assert new_trail.found() == []
+
+
 def test_two_sealers_at_once_give_each_row_one_leaf(trail: Trail):
     def work() -> None:
         with trail.used():

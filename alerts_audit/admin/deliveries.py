@@ -103,7 +103,9 @@ class DeliveryAdmin(ProvableAdmin):
             raise PermissionDenied
         delivery = Delivery.objects.filter(pk=pk).first()
         if delivery is None:
-            return self.archived_page(request, pk, status=410)
+            page = self.archived_page(request, pk, status=410)
+            self.record(request, "delivery", pk)
+            return page
         self.record(request, "delivery body", pk)
         name = f"delivery-{pk}" if delivery.complete else f"delivery-{pk}-first-part"
         return HttpResponse(

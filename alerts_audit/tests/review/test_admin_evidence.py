@@ -222,6 +222,7 @@ def test_the_body_of_a_delivery_that_was_archived_is_gone_and_its_page_says_wher
     assert body.status_code == 410
     assert "alert-trail-0-9.jsonl.gz" in body.text
     assert "It is no payload." in body.text
+    assert View.objects.filter(what="delivery", key=str(number)).exists()
     assert "alert-trail-0-9.jsonl.gz" in client.get(f"{ADMIN}delivery/{number}/proof", follow=True).text
 
 

@@ -19,15 +19,15 @@ FULL_EVERY = timedelta(days=1)
 
 
 def verify_regularly() -> Report:
-    """What was sealed since the last two turns; but everything if the newest verification found something wrong, or
-    if everything was not found right within a day.
+    """What was sealed since the last two turns; but everything if everything was not found right within a day, or if
+    a verification since then found something wrong.
 
-    So a finding stays in the newest verification, and in its metric, until all is right again.
+    So a finding stays until all is right again, also if somebody verifies a part, which is, in between.
     """
     now = timezone.now()
-    newest = Verification.objects.order_by("-id").first()
     whole = Verification.objects.filter(at__gt=now - FULL_EVERY, covered__window=EVERYTHING).order_by("-id").first()
-    a_window_will_do = newest is not None and newest.ok and whole is not None and whole.ok
+    since_whole = Verification.objects.filter(id__gte=whole.pk) if whole else Verification.objects.none()
+    a_window_will_do = whole is not None and not since_whole.exclude(findings=[]).exists()
     with suppress(SealError):  # after an outage rows wait for their leaf; if they get none, the verification says so
         seal()
     since = now - 2 * timedelta(seconds=settings.AUDIT_VERIFY_SECONDS) if a_window_will_do else None

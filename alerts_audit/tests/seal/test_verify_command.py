@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from alerts_audit.management.commands.verify_audit import moment
 from alerts_audit.models import Leaf, Verification
+from alerts_audit.seal.sealer import seal
 from alerts_audit.seal.verify import job, report, verify
 from alerts_audit.seal.verify.job import verify_regularly
 from alerts_audit.tests.seal.trails import Trail, make_gap
@@ -203,6 +204,23 @@ def test_a_finding_of_a_window_stays_when_the_window_has_moved_on(trail: Trail, 
         assert not verify_regularly().ok
     settings.AUDIT_VERIFY_SECONDS = 0
     with trail.used():
+        assert not verify_regularly().ok
+
+    assert windows(trail)[-1] == "everything"
+
+
+def test_a_part_that_is_right_does_not_end_the_look_at_everything(trail: Trail, settings):
+    with trail.used():
+        assert verify_regularly().ok
+    trail.tamper(SPOIL)
+    with trail.used():
+        assert not verify_regularly().ok
+    settings.AUDIT_VERIFY_SECONDS = 0
+    with trail.used():
+        make_gap()
+        seal()
+        assert verify(since=timezone.now()).ok
+
         assert not verify_regularly().ok
 
     assert windows(trail)[-1] == "everything"

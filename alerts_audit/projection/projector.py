@@ -40,9 +40,16 @@ LOCK_TIMEOUT = "20s"
 # What is this delivery's own fault. Anything else of PostgreSQL's is a trouble that passes, or that stops everybody.
 POISON = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded, errors.QueryCanceled)
 
+# Without those whose row is gone, which would hold up what comes after them; `diff_rebuild` tells of them. No EXISTS:
+# for that PostgreSQL may read all of the other table first.
 TAKE = """
 WITH next AS (
-    SELECT id, kind, ref, at FROM alerts_audit_pending ORDER BY id LIMIT %s
+    SELECT id, kind, ref, at FROM alerts_audit_pending
+    WHERE CASE kind
+        WHEN 'delivery' THEN (SELECT true FROM alerts_audit_delivery WHERE id = ref LIMIT 1)
+        ELSE (SELECT true FROM alerts_audit_observation WHERE id = ref LIMIT 1)
+    END
+    ORDER BY id LIMIT %s
 ), measured AS (
     SELECT next.*, row_number() OVER earlier AS place,
         sum(coalesce(octet_length(delivery.body), 0)) OVER earlier AS bytes

@@ -177,6 +177,19 @@ def test_a_lock_that_somebody_holds_is_no_fault_of_the_delivery(lone_trail, monk
     assert [state for state, *_ in lone_trail.story()] == ["firing"]
 
 
+def test_what_is_pending_and_gone_holds_up_nothing(lone_trail):
+    """Somebody deleted its row: verify_audit tells of it, and what comes after it is projected."""
+    lone_trail.tamper(
+        "INSERT INTO alerts_audit_pending (kind, ref, at)"
+        " SELECT 'delivery', 1000000 + gone, now() FROM generate_series(1, 2 * %s) AS gone",
+        projector.MOST_DELIVERIES,
+    )
+    poisonous = poison(lone_trail)
+
+    assert lone_trail.project() == 2
+    assert "UniqueViolation" in (Envelope.objects.get(pk=poisonous).error or "")
+
+
 @pytest.mark.parametrize("body", [b"{", b'{"alerts": [{"labels": 5}]}', b""])
 def test_an_observation_that_nobody_can_read_is_used_up(trail, body):
     Observation.objects.create(

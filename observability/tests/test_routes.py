@@ -188,7 +188,12 @@ INHIBITION: list[
     ),
     (
         ("TargetDown", {"job": "worker", "instance": "worker:9465"}),
-        [("UnresolvedTransactionOld", {}), ("AuditSealStale", {}), ("GatewayDrift", {"currency": "EUR"})],
+        [
+            ("UnresolvedTransactionOld", {}),
+            ("AuditSealStale", {}),
+            ("GatewayDrift", {"currency": "EUR"}),
+            ("LedgerImbalance", {"currency": "EUR"}),
+        ],
         [("PaymentErrorRatioHigh", {}), ("PaymentsStopped", {})],
     ),
     (

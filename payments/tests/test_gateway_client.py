@@ -175,12 +175,12 @@ def test_it_is_tried_three_times_at_most(client, server):
 def test_it_is_not_tried_again_after_the_deadline(client, server, settings, monkeypatch):
     server.answers = [UNAVAILABLE]
     settings.GATEWAY_DEADLINE_SECONDS = 0.1
-    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 2)
 
     answer = charge(client)
 
     assert len(server.requests) == 1
-    assert answer.seconds < 0.2
+    assert answer.seconds < 1
 
 
 def test_a_gateway_that_is_not_there_did_not_charge():

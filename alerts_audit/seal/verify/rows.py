@@ -16,7 +16,7 @@ GRACE = timedelta(minutes=5)
 def check_rows_have_leaves(report: Report, base: Checkpoint | None, last: Checkpoint, now: datetime) -> None:
     for kind in KINDS.values():
         settled = settled_of(last).get(kind.name, -1)
-        first = settled_of(base).get(kind.name, -1) if base else -(2**63)
+        first = settled_of(base).get(kind.name, -1) + 1 if base else -(2**63)
         for ref, at in rows_without_leaf(report, kind, first):
             subject = f"{kind.name} {ref}"
             if ref <= settled:
@@ -33,27 +33,27 @@ def settled_of(checkpoint: Checkpoint) -> dict[str, int]:
     return found if isinstance(found, dict) and all(type(number) is int for number in found.values()) else {}
 
 
-def rows_without_leaf(report: Report, kind: Kind, above: int) -> list[tuple[int, datetime]]:
+def rows_without_leaf(report: Report, kind: Kind, first: int) -> list[tuple[int, datetime]]:
     found: list[tuple[int, datetime]] = []
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT max({kind.key}) FROM {kind.table} WHERE {kind.key} > %s", [above])  # noqa: S608
+        cursor.execute(f"SELECT max({kind.key}) FROM {kind.table} WHERE {kind.key} >= %s", [first])  # noqa: S608
         (highest,) = cursor.fetchone()
-        while highest is not None and above < highest:
-            report.progress(f"rows without a leaf: {kind.name}", max(0, above), highest)
+        while highest is not None and first <= highest:
+            report.progress(f"rows without a leaf: {kind.name}", max(0, first), highest)
             cursor.execute(
                 f"SELECT max(key) FROM (SELECT {kind.key} AS key FROM {kind.table}"  # noqa: S608
-                f" WHERE {kind.key} > %s ORDER BY {kind.key} LIMIT {SPAN}) AS next",
-                [above],
+                f" WHERE {kind.key} >= %s ORDER BY {kind.key} LIMIT {SPAN}) AS next",
+                [first],
             )
             (last,) = cursor.fetchone()
             cursor.execute(
                 f"SELECT {kind.key}, {kind.at} FROM {kind.table} AS evidence"  # noqa: S608
-                f" WHERE {kind.key} > %(above)s AND {kind.key} <= %(last)s"
+                f" WHERE {kind.key} >= %(first)s AND {kind.key} <= %(last)s"
                 f" AND NOT EXISTS (SELECT 1 FROM {Leaf._meta.db_table} AS leaf WHERE leaf.kind = %(kind)s"
-                f" AND leaf.ref = evidence.{kind.key} AND leaf.ref > %(above)s AND leaf.ref <= %(last)s)"
+                f" AND leaf.ref = evidence.{kind.key} AND leaf.ref >= %(first)s AND leaf.ref <= %(last)s)"
                 f" ORDER BY {kind.key} LIMIT 1000",
-                {"above": above, "last": last, "kind": kind.name},
+                {"first": first, "last": last, "kind": kind.name},
             )
             found += cursor.fetchall()
-            above = last
+            first = last + 1
     return found

@@ -194,6 +194,13 @@ CASES = {
         ],
         [("row_unsealed", "view 9000000000000000000")],
     ),
+    "a row with the lowest number there is": (
+        [
+            'INSERT INTO alerts_audit_view (id, "user", user_id, what, key, at)'
+            " VALUES (-9223372036854775808, 'eve', 1, 'x', '', '2026-01-01')"
+        ],
+        [("row_unsealed", "view -9223372036854775808")],
+    ),
     "nonsense for what a checkpoint has settled": (
         ["UPDATE alerts_audit_checkpoint SET settled = '[]' WHERE id = 4"],
         [("checkpoint_row", "checkpoint 4")],

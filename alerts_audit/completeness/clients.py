@@ -110,7 +110,11 @@ class Alertmanager:
             return {"id": key}
 
     def failed(self) -> dict[str, int]:
-        return failed_notifications(fetch(self.url, "/metrics").decode(errors="replace"))
+        text = fetch(self.url, "/metrics").decode(errors="replace")
+        try:
+            return failed_notifications(text)
+        except (ValueError, OverflowError) as error:  # no metrics, or a count that is NaN or infinite
+            raise PollError(f"{self.url}/metrics did not answer with counts") from error
 
 
 def _alert(item: dict[str, Any]) -> dict[str, Any]:

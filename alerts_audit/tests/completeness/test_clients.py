@@ -40,6 +40,14 @@ def test_an_answer_that_is_none_is_a_poll_error(status, content):
         Alertmanager(server.url).alerts()
 
 
+@pytest.mark.parametrize(
+    "content", [b"<html>\n", b"%b NaN\n" % clients.FAILED.encode(), b"%b +Inf\n" % clients.FAILED.encode()]
+)
+def test_metrics_that_count_nothing_are_a_poll_error_which_costs_no_other_source_its_turn(content):
+    with fake_server(lambda path: (200, content)) as server, pytest.raises(PollError, match="with counts"):
+        Alertmanager(server.url).failed()
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "no address", "http://[", ""])
 def test_an_address_that_nobody_answers_is_a_poll_error(url):
     with pytest.raises(PollError):

@@ -37,13 +37,15 @@ class Balance:
         None as long as there is more to catch up with than one statement sums.
         """
         with connection.cursor() as cursor:
-            if self._seen is not None and self._has_ended(cursor, self._seen[1]):
-                self._settle(cursor, self._seen[0])
             cursor.execute("SELECT coalesce(max(id), 0) FROM payments_ledgerleg")
             (newest,) = cursor.fetchone()
-            cursor.execute("SELECT pg_current_xact_id()::text")
-            (witness,) = cursor.fetchone()
-            self._seen = newest, witness
+            # A witness is kept until it has ended: there may always be a transaction that is older than the last turn.
+            if self._seen is None or self._has_ended(cursor, self._seen[1]):
+                if self._seen is not None:
+                    self._settle(cursor, self._seen[0])
+                cursor.execute("SELECT pg_current_xact_id()::text")
+                (witness,) = cursor.fetchone()
+                self._seen = newest, witness
             if newest - self._upto > LARGEST_SUM:
                 return None
             total = self._settled.copy()

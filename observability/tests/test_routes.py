@@ -169,8 +169,13 @@ INHIBITION: list[
     ),
     (
         ("ServiceDown", WEB),
-        [("PaymentsStopped", {}), ("NotificationsFailing", {"integration": "webhook"}), ("HeartbeatMissing", {})],
-        [("KpiDrift", {}), ("UnresolvedTransactionOld", {}), ("DiskSpaceCritical", DISK)],
+        [
+            ("PaymentsStopped", {}),
+            ("NotificationsFailing", {"integration": "webhook"}),
+            ("HeartbeatMissing", {}),
+            ("KpiDrift", {}),
+        ],
+        [("GatewayDrift", {}), ("UnresolvedTransactionOld", {}), ("DiskSpaceCritical", DISK)],
     ),
     (
         ("ServiceDown", GATEWAY),

@@ -150,6 +150,7 @@ INHIBITION: list[
         ("DatabaseDown", {"instance": "db"}),
         [
             ("ServiceDown", WEB),
+            ("KpiDrift", {}),  # by ServiceDown
             ("RequestErrorRatioHigh", {}),
             ("PaymentsStopped", {}),
             ("WorkerJobFailing", {"exported_job": "resolve"}),
@@ -162,8 +163,7 @@ INHIBITION: list[
         ],
         [
             ("DiskSpaceCritical", DISK),
-            ("KpiDrift", {}),
-            ("AuditBroken", {"topic": "books"}),
+            ("AuditBroken", {}),
             ("WebhookUnauthorized", {}),
         ],
     ),
@@ -173,9 +173,13 @@ INHIBITION: list[
             ("PaymentsStopped", {}),
             ("NotificationsFailing", {"integration": "webhook"}),
             ("HeartbeatMissing", {}),
-            ("KpiDrift", {}),
         ],
-        [("GatewayDrift", {}), ("UnresolvedTransactionOld", {}), ("DiskSpaceCritical", DISK)],
+        [("AuditBroken", {}), ("GatewayDrift", {}), ("UnresolvedTransactionOld", {}), ("DiskSpaceCritical", DISK)],
+    ),
+    (
+        ("AuditBroken", {}),
+        [("AuditUnverified", {})],
+        [("AuditSealStale", {}), ("KpiDrift", {})],
     ),
     (
         ("ServiceDown", GATEWAY),

@@ -14,7 +14,7 @@ import pytest
 from fintech.testing import IN_FULL, request, wait_until
 from observability.tests.drill import ALWAYS, MINUTE, SPEED, Drill, post_as_stranger, running_drill
 from observability.tests.monitoring import SCRAPE_SECONDS, is_installed
-from observability.tests.scorecard import DOCUMENT, Score, document
+from observability.tests.scorecard import DOCUMENT, Score, document, faults_in
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,10 @@ def score(fault: Fault, drill: Drill, *, began: float, ended: float) -> Score:
         return None if at is None else max(0.0, at - start) * SPEED
 
     return Score(fault.name, fault.alert, after("firing", began), after("resolved", ended))
+
+
+def test_the_scorecard_holds_the_faults_that_are_made():
+    assert faults_in(DOCUMENT.read_text()) == {fault.name: fault.alert for fault in FAULTS}
 
 
 @pytest.mark.slow

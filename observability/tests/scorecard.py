@@ -13,7 +13,8 @@ alert was over again. What arrived at `/alert` was the alert named here and no o
 *Told after*: from the fault's beginning until the trail had the alert. *Over after*: from its end until the trail had
 that it is resolved; an alert remembers what it looked at, and goes on for a while so that it does not flap. Both are in
 the rules' time, which ran {speed} times as fast as the clock; a scrape took {scrape} seconds of it, so they are not
-more exact than that.
+more exact than that. The trail needs the web and the database: an alert about one of these waits until it is back,
+while people are told at once.
 
 | fault | alert | told after | over after |
 |---|---|---|---|

@@ -90,8 +90,6 @@ def decode(body: bytes, repairs: set[str]) -> Payload:
 
 def is_deeper(body: bytes, most: int) -> bool:
     """Whether more than `most` brackets are open at once, outside of texts."""
-    if body.count(b"[") + body.count(b"{") <= most:
-        return False
     if b"\\" in body:
         body = _ESCAPE.sub(b"", body)
     # Most texts have no brackets, so two quotes are all that is left of them; without these the rest stays paired.

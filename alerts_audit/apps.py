@@ -1,6 +1,7 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 
 
@@ -24,9 +25,11 @@ class AlertsAuditConfig(AppConfig):
     kept_models = ("source", "sourcetoken")
 
     def ready(self) -> None:
+        from alerts_audit.far_times import read_far_times
         from alerts_audit.groups import ensure_groups
         from alerts_audit.sources import ensure_default_source
 
+        connection_created.connect(read_far_times)
         post_migrate.connect(ensure_groups, sender=self)
         post_migrate.connect(ensure_default_source, sender=self)
 

@@ -1,16 +1,16 @@
 """Times that PostgreSQL holds and Python cannot, such as `infinity`: read as the last one that Python has.
 
-Nobody writes one but who wants to keep the evidence from being projected, sealed or verified: none of that may stop for
-a row that cannot be read.
+Nobody writes one but who wants to keep the evidence from being projected, sealed, verified or looked at: none of that
+may stop for a row that cannot be read.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import DataError
-from psycopg.abc import AdaptContext, Buffer, Loader
+from psycopg.abc import Buffer, Loader
 from psycopg.pq import Format
 from psycopg.types.datetime import TimestamptzBinaryLoader
 
@@ -18,8 +18,11 @@ TIMESTAMPTZ = 1184  # its number in PostgreSQL's catalogue
 LAST = datetime.max.replace(tzinfo=UTC)
 
 
+@cache
 def far(loader: type[Loader]) -> type[Loader]:
     class Far(loader):  # type: ignore[valid-type, misc]
+        of = loader
+
         def load(self, data: Buffer) -> Any:
             try:
                 return super().load(data)
@@ -33,13 +36,9 @@ def far(loader: type[Loader]) -> type[Loader]:
 FAR_BINARY = far(TimestamptzBinaryLoader)
 
 
-@contextmanager
-def far_times(context: AdaptContext) -> Iterator[None]:
-    """In what this connection reads as text, Django's, for as long as it lasts."""
-    usual = context.adapters.get_loader(TIMESTAMPTZ, Format.TEXT)
-    assert usual is not None
-    context.adapters.register_loader(TIMESTAMPTZ, far(usual))
-    try:
-        yield
-    finally:
-        context.adapters.register_loader(TIMESTAMPTZ, usual)
+def read_far_times(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    """Receiver of `connection_created`: what Django reads as text. A pool hands the same connection out again."""
+    adapters = connection.connection.adapters
+    usual = adapters.get_loader(TIMESTAMPTZ, Format.TEXT)
+    if not hasattr(usual, "of"):
+        adapters.register_loader(TIMESTAMPTZ, far(usual))

@@ -13,12 +13,14 @@ from alerts_audit.sources import heartbeat_alerts
 DEFAULT_DAYS, LONGEST_DAYS = 7, 30
 TOP = 10
 
-# One pass over the period's episodes, without a sort, which PostgreSQL shares among its workers.
+# One pass over the period's episodes, without a sort, which PostgreSQL shares among its workers. An impossible time
+# (alerts_audit/far_times.py) has no duration.
 EPISODES = """
 SELECT severity, alertname, count(*), count(*) FILTER (WHERE state = 'resolved'),
     coalesce(sum(seconds) FILTER (WHERE state = 'resolved'), 0), sum(seconds), count(*) FILTER (WHERE state = 'firing')
 FROM (
-    SELECT severity, alertname, state, date_part('epoch', coalesce(ends_at, closed_at, now()) - starts_at) AS seconds
+    SELECT severity, alertname, state, CASE WHEN isfinite(starts_at) AND isfinite(coalesce(ends_at, closed_at, now()))
+        THEN date_part('epoch', coalesce(ends_at, closed_at, now()) - starts_at) ELSE 0 END AS seconds
     FROM alerts_audit_episode WHERE opened_at >= %(since)s
 ) AS episode
 GROUP BY severity, alertname
@@ -36,6 +38,7 @@ ACKNOWLEDGED = """
 SELECT episode.alertname, count(*), sum(date_part('epoch', review.at - episode.opened_at))
 FROM alerts_audit_review AS review JOIN alerts_audit_episode AS episode ON episode.key = review.episode_key
 WHERE review.kind = 'acknowledge' AND review.at >= %(since)s AND episode.opened_at >= %(since)s
+    AND isfinite(review.at) AND isfinite(episode.opened_at)
 GROUP BY episode.alertname
 """
 NOISE = """

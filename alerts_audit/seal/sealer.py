@@ -22,7 +22,6 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from alerts_audit.far_times import far_times
 from alerts_audit.models import Checkpoint, Leaf
 from alerts_audit.seal.anchor import CheckpointFile
 from alerts_audit.seal.canonical import KINDS, Kind
@@ -49,7 +48,7 @@ def seal(*, next_key: SigningKey | None = None, extensions: Sequence[str] = ()) 
     `next_key`: that checkpoint hands over to this key. `extensions`: lines that it says besides.
     Raises SealError if it may not go on.
     """
-    with seal_lock(), far_times(connection.connection):  # no row may keep the others from being sealed
+    with seal_lock():
         last = Checkpoint.objects.order_by("-id").first()
         signer = check_before(last)
         run = Run(signer, last, settled_horizon())

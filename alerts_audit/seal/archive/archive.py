@@ -9,9 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from django.db import ProgrammingError, connection
+from django.db import ProgrammingError
 
-from alerts_audit.far_times import far_times
 from alerts_audit.models import Archive, Leaf
 from alerts_audit.projection.rebuild import Differs, carried_state
 from alerts_audit.seal.anchor import CheckpointFile
@@ -47,7 +46,7 @@ def archive(*, before: datetime, directory: Path, by: str, progress: Progress, d
 
     Raises ArchiveError, Invalid or SealError; then nothing was dropped that is not in a verified file.
     """
-    with long_statements(), far_times(connection.connection), audit_lock(shared=False):
+    with long_statements(), audit_lock(shared=False):
         if not dry_run:
             _check_owner()
             _finish(directory, progress)

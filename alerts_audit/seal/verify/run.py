@@ -12,7 +12,6 @@ from pathlib import Path
 from django.db import connection
 
 from alerts_audit.completeness.gaps import differences
-from alerts_audit.far_times import far_times
 from alerts_audit.models import Checkpoint, Input, Leaf, Verification
 from alerts_audit.projection.rebuild import diff_rebuild
 from alerts_audit.seal.anchor import CheckpointFile
@@ -49,7 +48,7 @@ def verify(
     """
     began = time.monotonic()
     report = Report(progress) if progress else Report()
-    with long_statements(), far_times(connection.connection), audit_lock(shared=True):
+    with long_statements(), audit_lock(shared=True):
         check_guards(report)
         _verify(report, Sources(CheckpointFile(checkpoint_file), key_file, archives), since)
         if since is None:

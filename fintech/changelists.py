@@ -4,7 +4,8 @@ A table that grows without end is shown newest first by its key; a page starts b
 millionth row costs what the first does. Nothing is counted, and nobody can sort or filter by what has no index.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from django.contrib.admin import ShowFacets
@@ -13,8 +14,12 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
+from unfold.templatetags.unfold_list import result_headers
 from unfold.views import ChangeList
+
+from fintech.rows import draw_rows
 
 BEFORE = "before"
 
@@ -75,6 +80,13 @@ class KeysetChangeList(ChangeList):
         self.can_show_all = self.multi_page = self.show_full_result_count = False
         self.show_admin_actions = bool(self.result_list)
 
+    @cached_property
+    def headers(self) -> list[dict[str, Any]]:
+        return list(result_headers(self))
+
+    def rows(self) -> Iterator[SafeString]:
+        return draw_rows(self, [header["text"] for header in self.headers])
+
     @property
     def newest_link(self) -> str:
         return self.get_query_string()
@@ -122,6 +134,7 @@ class KeptAdmin(ModelAdmin):
 class ReadOnlyAdmin(KeptAdmin):
     """A large table to look at."""
 
+    change_list_template = "fintech/list.html"
     show_full_result_count = False
     sortable_by: Sequence[str] = ()
     list_per_page = 50

@@ -65,7 +65,6 @@ API_MIDDLEWARE = [
 
 ROOT_URLCONF = "fintech.urls"
 WSGI_APPLICATION = "fintech.wsgi.application"
-FORM_RENDERER = "fintech.forms.Renderer"
 # A redirect turns Alertmanager's POST into a GET, and the alert is lost.
 APPEND_SLASH = False
 

@@ -17,7 +17,7 @@ from alerts_audit import metrics
 from alerts_audit.body import BodyIncomplete, read_body
 from alerts_audit.models import Delivery
 from alerts_audit.projection.prompt import prompt
-from alerts_audit.services import record_delivery
+from alerts_audit.services import record_delivery, tell_of
 from alerts_audit.sources import find_source, visible_part
 from fintech.logging import request_id, trace_id
 from fintech.problems import problem
@@ -52,9 +52,24 @@ def receive_from(source: str, request: WSGIRequest) -> HttpResponse:
     except Exception:  # whatever it was: nothing is stored for certain, and the sender tries again
         logger.exception("alert_not_stored", extra={"source": source})
         return refuse("unavailable", 503, "The alert could not be stored. Send it again.", source)
-    wake_projector()
-    answer = {"id": delivery.pk, "sha256": delivery.sha256.hex()}
-    return JsonResponse(answer if delivery.complete else {**answer, "complete": False})
+    return Stored(delivery)
+
+
+class Stored(JsonResponse):
+    """The sender waits for no more than this; what a payload says is read once the answer has left."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        answer = {"id": delivery.pk, "sha256": delivery.sha256.hex()}
+        super().__init__(answer if delivery.complete else {**answer, "complete": False})
+        self._delivery = delivery
+
+    def close(self) -> None:
+        """By the server, after the last byte, or when the sender has hung up."""
+        if self.closed:
+            return
+        super().close()
+        tell_of(self._delivery)
+        wake_projector()
 
 
 def store(source: str, request: WSGIRequest) -> Delivery:

@@ -1,4 +1,4 @@
-"""Every write of the webhook: a delivery, and what follows from it."""
+"""Every write of the webhook: a delivery, and what is told of it."""
 
 import hashlib
 import logging
@@ -25,7 +25,7 @@ def record_delivery(
     size: int | None = None,
     sha256: bytes | None = None,
 ) -> Delivery:
-    """Keep what was sent, whatever it is; look inside only after it is committed.
+    """Keep what was sent, whatever it is, without a look inside.
 
     `size` and `sha256` are of the whole where `body` is only its beginning. Raises psycopg.Error if it is not certain
     that it is stored.
@@ -46,9 +46,9 @@ def record_delivery(
     )
     recorder.insert(delivery)
     try:
-        tell_of(delivery)
+        count(delivery)
     except Exception:  # what is stored is stored, and is answered so
-        logger.exception("alert_not_told", extra={"delivery_id": delivery.pk})
+        logger.exception("alert_not_counted", extra={"delivery_id": delivery.pk})
     return delivery
 
 
@@ -57,15 +57,8 @@ def storable(header: str | None) -> str | None:
     return header.replace("\0", "")[:LONGEST_HEADER] if header else None
 
 
-def tell_of(delivery: Delivery) -> None:
-    """In counters and in the log. The body is decoded once, and only as far as this needs it."""
+def count(delivery: Delivery) -> None:
     metrics.DELIVERIES.labels(delivery.source, "stored" if delivery.complete else "partial").inc()
-    content = payload.read(bytes(delivery.body)) if delivery.complete else None
-    if content is not None:
-        statuses = content.statuses()
-        for status in metrics.STATUSES:
-            metrics.ALERTS.labels(status).inc(statuses[status])
-    logger.info("alert_received", extra=log_fields(delivery, content))
     if not delivery.complete:
         open_cut_off(
             delivery_id=delivery.pk,
@@ -74,6 +67,19 @@ def tell_of(delivery: Delivery) -> None:
             size=delivery.size,
             kept=len(delivery.body),
         )
+
+
+def tell_of(delivery: Delivery) -> None:
+    """What it says, in counters and in the log. Never fails: the delivery itself is stored, and answered so."""
+    try:
+        content = payload.read(bytes(delivery.body)) if delivery.complete else None
+        if content is not None:
+            statuses = content.statuses()
+            for status in metrics.STATUSES:
+                metrics.ALERTS.labels(status).inc(statuses[status])
+        logger.info("alert_received", extra=log_fields(delivery, content))
+    except Exception:
+        logger.exception("alert_not_told", extra={"delivery_id": delivery.pk})
 
 
 def log_fields(delivery: Delivery, content: payload.Payload | None) -> dict[str, Any]:

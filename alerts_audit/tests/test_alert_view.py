@@ -10,11 +10,12 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings as django_settings
-from django.test import Client
+from django.test import Client, RequestFactory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
+from alerts_audit.api import receive_alert
 from alerts_audit.body import LIMIT
 from alerts_audit.models import Delivery, Gap
 from alerts_audit.recorder import recorder
@@ -248,6 +249,19 @@ def test_trouble_after_the_commit_is_logged_and_does_not_take_the_answer_back(mo
 
     assert response.status_code == 200
     assert [line["delivery_id"] for line in lines(caplog, "alert_not_told")] == [response.json()["id"]]
+
+
+def test_the_sender_does_not_wait_until_its_payload_is_read(caplog):
+    caplog.set_level(logging.INFO, "alerts_audit")
+    token = {"authorization": f"Bearer {django_settings.ALERT_TOKEN}"}
+    request = RequestFactory().post("/alert", alertmanager_body("X"), content_type="application/json", headers=token)
+    response = receive_alert(request)
+
+    assert Delivery.objects.filter(pk=json.loads(response.content)["id"]).exists()
+    assert lines(caplog, "alert_received") == []
+    for _ in range(2):
+        response.close()
+        assert len(lines(caplog, "alert_received")) == 1
 
 
 def test_a_projector_that_cannot_be_woken_does_not_take_the_answer_back(monkeypatch, caplog):

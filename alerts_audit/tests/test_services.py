@@ -10,13 +10,15 @@ from django.db import connection, transaction
 
 from alerts_audit.models import Delivery
 from alerts_audit.recorder import MOST_CONNECTIONS, recorder
-from alerts_audit.services import record_delivery
+from alerts_audit.services import record_delivery, tell_of
 from alerts_audit.tests.payloads import READABLE, UNREADABLE, alertmanager_body
 
 
 def record(body: bytes, **fields) -> Delivery:
     usual = {"content_type": "application/json", "content_encoding": None, "request_id": None}
-    return record_delivery(body=body, **{"source": "alertmanager", **usual, **fields})
+    delivery = record_delivery(body=body, **{"source": "alertmanager", **usual, **fields})
+    tell_of(delivery)
+    return delivery
 
 
 @pytest.mark.parametrize("body", [*UNREADABLE.values(), *READABLE.values()], ids=[*UNREADABLE, *READABLE])

@@ -163,7 +163,7 @@ class EpisodeAdmin(RecordedAdmin):
     filter_parameters = frozenset(["state", "severity", "alertname", "acknowledged", "noise", "opened"])
     search_fields = ["alertname"]
     search_help_text = "Alert, label=value, or key"
-    list_per_page = 30  # a row costs a millisecond to draw, and a summary may take three lines
+    list_per_page = 30  # a summary may take three lines
     actions = ["acknowledge_chosen"]
     change_list_template = "alerts_audit/episodes.html"
     change_form_template = "alerts_audit/episode.html"

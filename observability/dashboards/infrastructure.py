@@ -22,6 +22,8 @@ from observability.dashboards.kit import (
 HOST = 'instance=~"$instance"'
 DISK = f'{HOST}, fstype!~"tmpfs|ramfs|overlay|squashfs|iso9660", mountpoint!~"/(etc|proc|sys|run|dev)/.*"'
 CONTAINER = 'name!=""'
+# What passes a bridge between two containers has not left the machine.
+BETWEEN_CONTAINERS = '"lo|br-.+|docker.*|veth.+"'
 NO_CADVISOR = "cAdvisor does not run"
 
 
@@ -114,24 +116,24 @@ def machine() -> Section:
             ),
             graph(
                 "Network",
-                "Bytes a second of all interfaces but loopback. With Compose cAdvisor tells them: the node exporter, in"
-                " a container, sees its own alone.",
+                "Bytes a second of all interfaces but loopback and the bridges between containers. With Compose it is"
+                " cAdvisor that tells them: the node exporter, in a container, sees its own alone.",
                 query(
                     "sum by (instance) (rate(node_network_receive_bytes_total"
-                    f'{{{HOST}, device!="lo"}}[$__rate_interval]))',
+                    f"{{{HOST}, device!~{BETWEEN_CONTAINERS}}}[$__rate_interval]))",
                     "{{instance}} in",
                 ),
                 query(
                     "sum by (instance) (rate(node_network_transmit_bytes_total"
-                    f'{{{HOST}, device!="lo"}}[$__rate_interval]))',
+                    f"{{{HOST}, device!~{BETWEEN_CONTAINERS}}}[$__rate_interval]))",
                     "{{instance}} out",
                 ),
                 query(
-                    'sum(rate(container_network_receive_bytes_total{id="/", interface!="lo"}[1m]))',
+                    f'sum(rate(container_network_receive_bytes_total{{id="/", interface!~{BETWEEN_CONTAINERS}}}[1m]))',
                     "machine in",
                 ),
                 query(
-                    'sum(rate(container_network_transmit_bytes_total{id="/", interface!="lo"}[1m]))',
+                    f'sum(rate(container_network_transmit_bytes_total{{id="/", interface!~{BETWEEN_CONTAINERS}}}[1m]))',
                     "machine out",
                 ),
                 unit="Bps",

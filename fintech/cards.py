@@ -11,6 +11,8 @@ _SHAPES = (r"\d{13,19}", r"(?:\d{4}S){3}\d{1,7}", r"(?:\d{4}S){4}\d{1,3}", r"\d{
 _CANDIDATES = re.compile(
     r"(?<!\d)(?=\d{4})" + "".join(rf"(?=({shape}(?!\d))?)" for shape in _SHAPES).replace("S", r"[ .\-_\u00a0]")
 )
+# What every shape has in ASCII, found in a fifth of the time: most texts, such as lines of the log, have none of it.
+_LONG_ENOUGH = re.compile(r"[0-9][0-9 .\-_]{12}")
 _NO_DIGITS = re.compile(r"\D")
 # The time since 1970 in milliseconds, microseconds or nanoseconds: one in ten passes the check of a card number.
 _CLOCK = re.compile(r"(?<!\d)1\d{12}(?:\d{3}){0,2}(?!\d)")
@@ -29,6 +31,8 @@ def passes_luhn(digits: str) -> bool:
 
 def _card_numbers(text: str) -> Iterator[tuple[int, int]]:
     """Where they begin and end, in order; they may overlap."""
+    if text.isascii() and _LONG_ENOUGH.search(text) is None:
+        return
     for match in _CANDIDATES.finditer(text):
         for shape in range(1, len(_SHAPES) + 1):
             if match[shape] and _is_card_number(text, *match.span(shape)):
@@ -48,7 +52,7 @@ def _stands_in_hex(text: str, start: int, end: int) -> bool:
 
 
 def contains_card_number(text: str) -> bool:
-    return len(text) >= 13 and any(_card_numbers(text))
+    return any(_card_numbers(text))
 
 
 def mask_card_numbers(text: str) -> str:

@@ -6,6 +6,8 @@ import uuid
 from itertools import accumulate
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fintech.cards import contains_card_number, mask_card_numbers, passes_luhn, without_clock
 
@@ -77,6 +79,12 @@ def test_digits_of_other_scripts_are_digits():
     wide = "4111111111111111".translate({ord("0") + digit: 0xFF10 + digit for digit in range(10)})
 
     assert contains_card_number(wide)
+
+
+@given(st.lists(st.sampled_from([*NUMBERS, *NO_CARDS, "4111 1111 1111 1111", *"0123456789 -._ax"])).map("".join))
+def test_a_text_of_plain_letters_is_not_looked_through_less(text):
+    """The quick look, which a letter of another alphabet rules out."""
+    assert contains_card_number(text) == contains_card_number(f"{text}é")
 
 
 @pytest.mark.parametrize("text", NO_CARDS)

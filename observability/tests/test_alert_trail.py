@@ -141,6 +141,11 @@ def assert_admin_shows(drill: Drill, *stored: Delivery) -> None:
 
 def assert_each_delivery_is_logged_once(drill: Drill) -> None:
     stored = [delivery.id for delivery in deliveries(drill)]
-    lines = [json.loads(line) for line in drill.own.platform.web.output().splitlines() if '"alert_received"' in line]
-    logged = sorted(line["delivery_id"] for line in lines if line["kind"] == "delivery")
-    assert logged[: len(stored)] == stored  # one more may have come in between
+
+    def logged() -> list[int]:
+        written = drill.own.platform.web.output().splitlines()
+        lines = [json.loads(line) for line in written if '"alert_received"' in line]
+        return sorted(line["delivery_id"] for line in lines if line["kind"] == "delivery")
+
+    # A line follows its answer, and one more delivery may have come in between.
+    wait_until(lambda: logged()[: len(stored)] == stored, what="each delivery is logged once")

@@ -13,6 +13,7 @@ Sources: W3C Trace Context (`traceparent`; `traceresponse` of its second level),
 import logging
 import random
 import re
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ MOST_STEPS = 100
 # Spans that wait to be sent; when the collector is away, they are dropped and payments go on.
 LARGEST_QUEUE, LARGEST_EXPORT = 4096, 512
 EXPORT_TIMEOUT_SECONDS = 3.0
+# Longer than an export may take, but for the collector's name: no timeout bounds the search for it.
+CLOSE_SECONDS = 4.0
 EXAMPLE = "http://127.0.0.1:4318"
 
 Attributes = Mapping[str, str | float | bool]
@@ -252,8 +255,10 @@ class Exporter:
             self._processor.on_end(span)
 
     def close(self) -> None:
-        """Send what waits, within a few seconds."""
-        self._processor.shutdown()
+        """Send what waits, within CLOSE_SECONDS."""
+        closing = threading.Thread(target=self._processor.shutdown, name="last spans", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
 
 
 def start(service: str) -> None:

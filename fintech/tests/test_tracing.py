@@ -1,13 +1,15 @@
 """Traces in one process: what is kept and what others are told. payments/tests/test_tracing.py has real programs."""
 
 import secrets
+import socket
 from dataclasses import dataclass, field
+from threading import Event
 
 import pytest
 
 from fintech import tracing
 from fintech.env import SettingError
-from fintech.tracing import Options, Step, Trace
+from fintech.tracing import Exporter, Options, Step, Trace
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -84,6 +86,25 @@ def test_a_wrong_setting_is_named(monkeypatch, setting, value):
 
     with pytest.raises(SettingError, match=setting):
         Options.read()
+
+
+def test_a_search_for_the_collectors_name_does_not_hold_up_the_end(monkeypatch):
+    searched, found = Event(), Event()
+
+    def search(*_: object, **__: object) -> None:
+        searched.set()
+        found.wait()
+        raise OSError("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", search)
+    monkeypatch.setattr(tracing, "CLOSE_SECONDS", 0.05)
+    exporter = Exporter("test", Options("http://collector.example:4318", 1, 0))
+    trace = Trace(None, 1)
+    exporter.send(trace, Step(trace, "T1", "server", {}))
+    exporter.close()
+
+    assert searched.wait(5)
+    found.set()
 
 
 def test_steps_of_another_request_are_not_ours(sent):

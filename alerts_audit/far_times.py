@@ -18,18 +18,19 @@ TIMESTAMPTZ = 1184  # its number in PostgreSQL's catalogue
 LAST = datetime.max.replace(tzinfo=UTC)
 
 
+class Far(Loader):
+    """Stands before another loader in a class that is made of both."""
+
+    def load(self, data: Buffer) -> Any:
+        try:
+            return super().load(data)  # type: ignore[safe-super] # never the last of its class
+        except DataError:
+            return LAST
+
+
 @cache
 def far(loader: type[Loader]) -> type[Loader]:
-    class Far(loader):  # type: ignore[valid-type, misc]
-        of = loader
-
-        def load(self, data: Buffer) -> Any:
-            try:
-                return super().load(data)
-            except DataError:
-                return LAST
-
-    return Far
+    return type(f"Far{loader.__name__}", (Far, loader), {})
 
 
 # psycopg's own in Python: the one in C does not ask a class that is made from it.
@@ -40,5 +41,5 @@ def read_far_times(connection: BaseDatabaseWrapper, **_: Any) -> None:
     """Receiver of `connection_created`: what Django reads as text. A pool hands the same connection out again."""
     adapters = connection.connection.adapters
     usual = adapters.get_loader(TIMESTAMPTZ, Format.TEXT)
-    if not hasattr(usual, "of"):
+    if not issubclass(usual, Far):
         adapters.register_loader(TIMESTAMPTZ, far(usual))

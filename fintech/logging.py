@@ -24,8 +24,10 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SECRETS = re.compile(r"((?:fk|src|tr)_[0-9a-z]{8})_[\w-]+|(Bearer) [^\s\"]+")
-_SIGNS_OF_SECRETS = ("fk_", "src_", "tr_", "Bearer ")  # a hundred times as fast to look for
+_KEYS = ("fk_", "src_", "tr_")
+_SECRETS = re.compile(rf"((?:{'|'.join(_KEYS)})[0-9a-z]{{8}})_[\w-]+|(Bearer) [^\s\"]+")
+# Each of them has one of these, which is a hundred times as fast to look for.
+_SIGNS = (*_KEYS, "Bearer ")
 
 # In a JSON text: from there to the end of the error's own message.
 _DETAILS = re.compile(r"\\n(?:DETAIL|CONTEXT):(?:(?!\\n\\n(?:The above exception|During handling))(?:[^\"\\]|\\.))*")
@@ -67,7 +69,7 @@ def redact(line: str) -> str:
     """`line` without card numbers, secrets and the rows that PostgreSQL quotes: the last net under an exception."""
     if "DETAIL:" in line or "CONTEXT:" in line:
         line = _DETAILS.sub("", line)
-    if any(sign in line for sign in _SIGNS_OF_SECRETS):
+    if any(sign in line for sign in _SIGNS):
         line = _SECRETS.sub(r"\1\2 [secret]", line)
     return mask_card_numbers(line)
 

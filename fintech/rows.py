@@ -50,22 +50,22 @@ def column_of(changes: ChangeList, name: str, label: str) -> Column:
         return checkboxes()
     admin = changes.model_admin
     field = None if hasattr(admin, name) else changes.lookup_opts.get_field(name)
-    show = teller(admin, name) if field is None else shower(admin, field)
-    is_link = changes.list_display_links is not None and name in changes.list_display_links
-    start, end = HEADER if is_link and name == changes.list_display_links[0] else CELL
+    show = by_method(admin, name) if field is None else by_field(admin, field)
+    links = changes.list_display_links or []
+    start, end = HEADER if name in links[:1] else CELL
     classes = [f"field-{name}", *ROW_CLASSES, *(["nowrap"] if isinstance(field, ForeignKey) else [])]
     before = format_html(start, " ".join(classes), label)
-    return Column(before, linked(changes, show) if is_link else show, end)
+    return Column(before, linked(changes, show) if name in links else show, end)
 
 
-def teller(admin: ModelAdmin, name: str) -> Callable[[Any], Any]:
+def by_method(admin: ModelAdmin, name: str) -> Callable[[Any], Any]:
     """What a method of the admin says of a row."""
     method, empty = getattr(admin, name), admin.get_empty_value_display()
     is_boolean = getattr(method, "boolean", False)
     return lambda row: display_for_value(method(row), empty, is_boolean)
 
 
-def shower(admin: ModelAdmin, field: Any) -> Callable[[Any], Any]:
+def by_field(admin: ModelAdmin, field: Any) -> Callable[[Any], Any]:
     """A field of the row's own."""
     name, empty = field.name, admin.get_empty_value_display()
     if isinstance(field, ForeignKey):

@@ -6,7 +6,7 @@ import pytest
 from django.db import IntegrityError, ProgrammingError, connections
 from django.db.migrations.state import ProjectState
 
-from alerts_audit.models import Delivery, Observation
+from alerts_audit.models import Delivery
 from alerts_audit.services import record_delivery
 from fintech.evidence import append_only
 
@@ -89,17 +89,3 @@ def test_append_only_can_be_undone_and_done_again():
 
     with pytest.raises(IntegrityError, match="append-only"):
         execute("owner", "TRUNCATE alerts_audit_delivery")
-
-
-@pytest.mark.parametrize("model", [Delivery, Observation])
-def test_bodies_are_compressed_by_lz4_where_the_server_has_it(model):
-    with connections["default"].cursor() as cursor:
-        cursor.execute("SELECT 'lz4' = ANY(enumvals) FROM pg_settings WHERE name = 'default_toast_compression'")
-        [has_lz4] = cursor.fetchone()
-        place = [model._meta.db_table]
-        cursor.execute(
-            "SELECT attcompression FROM pg_attribute WHERE attrelid = %s::regclass AND attname = 'body'", place
-        )
-        [used] = cursor.fetchone()
-
-    assert used == ("l" if has_lz4 else "")

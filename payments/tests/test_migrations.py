@@ -4,12 +4,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from fintech import postgres
 from fintech.postgres import EmbeddedPostgres
 from fintech.testing import BASE_DIR
+
+# Unlike the embedded one, Debian's can compress by lz4.
+DEBIANS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 
 
 @pytest.fixture
@@ -60,3 +65,43 @@ def test_no_event_is_counted_twice_after_the_kpis_were_taken_back(server):
 
     with psycopg.connect(server.url("owner", "fintech")) as connection:
         assert connection.execute("SELECT * FROM payments_kpi_totals").fetchall() == []
+
+
+@pytest.fixture
+def with_lz4(open_tmp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`server` is Debian's, if this stands before it."""
+    if DEBIANS is None:
+        pytest.skip("no PostgreSQL of Debian's is installed")
+    monkeypatch.setattr(postgres, "PROGRAMS", DEBIANS)
+    data = open_tmp / "postgres"
+    account = EmbeddedPostgres(data).account()
+    open_tmp.chmod(0o711)
+    data.mkdir(mode=0o700)
+    os.chown(data, account.pw_uid, account.pw_gid)
+    # Ours is made with options that older releases do not know.
+    command = [DEBIANS / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+    subprocess.run(command, check=True, capture_output=True, user=account.pw_uid, group=account.pw_gid)
+
+
+def compressions(server: EmbeddedPostgres) -> list[str]:
+    """How bodies are compressed: by lz4 (l), or by what the server does if nobody says more."""
+    with psycopg.connect(server.url("owner", "fintech")) as connection:
+        found = connection.execute(
+            "SELECT attcompression FROM pg_attribute WHERE attname = 'body' AND attrelid IN"
+            " ('alerts_audit_delivery'::regclass, 'alerts_audit_observation'::regclass)"
+        )
+        return [compression for (compression,) in found]
+
+
+def test_bodies_are_compressed_by_lz4_where_the_server_has_it(with_lz4, server):
+    migrate(server)
+    assert compressions(server) == ["l", "l"]
+
+    migrate(server, "alerts_audit", "0005")
+    assert compressions(server) == ["", ""]
+
+
+def test_bodies_are_compressed_as_the_server_does_where_it_has_no_lz4(server):
+    migrate(server)
+
+    assert compressions(server) == ["", ""]

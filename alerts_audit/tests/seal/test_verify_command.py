@@ -196,34 +196,34 @@ def test_after_a_day_everything_is_verified_again(trail: Trail, monkeypatch):
     assert windows(trail) == ["everything", "everything"]
 
 
-def test_a_finding_of_a_window_stays_when_the_window_has_moved_on(trail: Trail, settings):
+@pytest.fixture
+def found_out(trail: Trail, settings) -> Trail:
+    """It was right, and a window had a finding; that window has moved on."""
     with trail.used():
         assert verify_regularly().ok
     trail.tamper(SPOIL)
     with trail.used():
         assert not verify_regularly().ok
     settings.AUDIT_VERIFY_SECONDS = 0
-    with trail.used():
+    return trail
+
+
+def test_a_finding_of_a_window_stays_when_the_window_has_moved_on(found_out: Trail):
+    with found_out.used():
         assert not verify_regularly().ok
 
-    assert windows(trail)[-1] == "everything"
+    assert windows(found_out)[-1] == "everything"
 
 
-def test_a_part_that_is_right_does_not_end_the_look_at_everything(trail: Trail, settings):
-    with trail.used():
-        assert verify_regularly().ok
-    trail.tamper(SPOIL)
-    with trail.used():
-        assert not verify_regularly().ok
-    settings.AUDIT_VERIFY_SECONDS = 0
-    with trail.used():
+def test_a_part_that_is_right_does_not_end_the_look_at_everything(found_out: Trail):
+    with found_out.used():
         make_gap()
         seal()
         assert verify(since=timezone.now()).ok
 
         assert not verify_regularly().ok
 
-    assert windows(trail)[-1] == "everything"
+    assert windows(found_out)[-1] == "everything"
 
 
 def test_a_finding_stays_until_all_is_right_again(trail: Trail, caplog):

@@ -315,19 +315,8 @@ def test_the_dashboard_that_an_alert_leads_to_shows_what_it_fired_for(name):
 # --- The documentation -------------------------------------------------------------------------------------
 
 
-def test_the_documentation_counts_right():
-    text = (HERE.parent / "docs/dashboards.md").read_text()
-    foreign = [panel for panel in IN_PROMETHEUS if all(query.is_foreign for query in panel.queries)]
-    shown, in_loki = (sum(panel.has_data for panel in panels) for panels in (IN_PROMETHEUS, IN_LOKI))
-
-    assert dict(re.findall(r"^\| ((?:dashboards|panels)[^|]*) \| (\d+) \|$", text, re.MULTILINE)) == {
-        "dashboards": str(len(DASHBOARDS)),
-        "panels": str(len(PANELS)),
-        "panels that show data in the tests": str(shown),
-        "panels that show data in Loki, where it is installed": str(in_loki),
-        "panels that are rightly empty there": str(len(PANELS) - shown - in_loki - len(foreign)),
-        "panels that read Tempo's or cAdvisor's metrics": str(len(foreign)),
-    }
+def test_nine_in_ten_panels_must_show_data_in_the_tests():
+    assert sum(panel.has_data for panel in PANELS) > 0.9 * len(PANELS)
 
 
 def test_the_documentation_names_every_dashboard_and_what_is_rightly_empty():

@@ -265,19 +265,7 @@ def test_the_documentation_names_every_alert_and_kpi_and_no_other():
     assert set(re.findall(r"`(kpi:[\w:]+|slo:[\w:]+)`", text)) == set(RECORDED)
 
 
-def test_the_documentation_counts_right():
-    kinds = [cases_by_kind(name) for name in ALERTS]
-    tests = sum(len(checks) for each in kinds for checks in each.values())
-    silent = sum(len(each["just below"]) + len(each["low traffic"]) for each in kinds)
-    numbers = {
-        "alerts": len(ALERTS),
-        "of them critical": sum(rule["labels"]["severity"] == "critical" for rule in ALERTS.values()),
-        "recorded series": len(RECORDED),
-        "tests of alerts": tests,
-        "of them for silence": silent,
-        "runbooks": len(list(RUNBOOKS.glob("*.md"))),
-    }
+def test_the_documentation_names_the_severity_of_every_alert():
+    documented = dict(re.findall(r"runbooks/(\w+)\.md\) \| (\w+) \|", DOCUMENT.read_text()))
 
-    assert dict(re.findall(r"^\| ([a-z ]+) \| (\d+) \|$", DOCUMENT.read_text(), re.MULTILINE)) == {
-        name: str(number) for name, number in numbers.items()
-    }
+    assert documented == {name: rule["labels"]["severity"] for name, rule in ALERTS.items()}

@@ -38,7 +38,7 @@ def test_every_error_code_is_documented_and_no_other():
         r"(?:Problem|refused)\(\s*(?:\d{3},\s*)?\"([a-z_]+)\"|code(?:, param)? = (?:\d{3}, )?\"([a-z_]+)\""
     )
     found = {first or second for path in CODE for first, second in calls.findall(path.read_text(encoding="utf-8"))}
-    table = DOCUMENT[DOCUMENT.index("| status | codes |") : DOCUMENT.index("## Copies")]
+    table = DOCUMENT[DOCUMENT.index("| status | codes |") : DOCUMENT.index("## Exports")]
 
     assert set(re.findall(r"`([a-z_]+)`", table)) == (found | COMMON) - {"invalid_review"}
 

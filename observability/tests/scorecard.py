@@ -1,4 +1,4 @@
-"""What the drills of faults measured, as a table for people: docs/scorecard.md."""
+"""Write the results of the fault drills as a table: docs/scorecard.md."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,33 +6,33 @@ from pathlib import Path
 DOCUMENT = Path(__file__).parents[2] / "docs/scorecard.md"
 HEAD = """# Scorecard
 
-Written by `make prove`, when all of its faults brought what they should: do not edit. Each fault was made on the
-running platform, with its real rules, routes, Prometheus and Alertmanager, under twenty payments a second, until its
-alert was over again. What arrived at `/alert` was the alert named here and no other.
+`make prove` writes this page when every fault caused the expected alert: do not edit it. Each fault was injected into
+the running platform, with its real rules, routes, Prometheus and Alertmanager, under twenty payments a second, until
+its alert resolved. The alert named here arrived at `/alert`, and no other.
 
-*Told after*: from the fault's beginning until the trail had the alert. *Over after*: from its end until the trail had
-that it is resolved; an alert remembers what it looked at, and goes on for a while so that it does not flap. Both are in
-the rules' time, which ran {speed} times as fast as the clock; a scrape took {scrape} seconds of it, so they are not
-more exact than that. The trail needs the web and the database: an alert about one of these waits until it is back,
-while people are told at once.
+*Time to detect*: from the start of the fault until the trail had the alert. *Time to resolve*: from the end of the
+fault until the trail had the alert as resolved; an alert covers a window of the past and keeps firing for a while to
+avoid flapping. Both are in the rules' time, which ran {speed} times as fast as the clock. A scrape took {scrape}
+seconds of it, so the times are not more exact than that. The trail needs the web and the database: an alert about one
+of these arrives when it is back, while people are notified immediately.
 
-| fault | alert | told after | over after |
+| fault | alert | time to detect | time to resolve |
 |---|---|---|---|
 """
 
 
 @dataclass(frozen=True)
 class Score:
-    """Seconds of the rules' time; None for what does not end by itself, or is rightly silent."""
+    """Times in seconds of the rules' time. None: the fault does not end by itself, or correctly raises no alert."""
 
     fault: str
     alert: str | None
-    told: float | None
-    over: float | None
+    detected: float | None
+    resolved: float | None
 
     def row(self) -> str:
         alert = f"[{self.alert}](../observability/runbooks/{self.alert}.md)" if self.alert else "none"
-        return f"| {self.fault} | {alert} | {minutes(self.told)} | {minutes(self.over)} |"
+        return f"| {self.fault} | {alert} | {minutes(self.detected)} | {minutes(self.resolved)} |"
 
 
 def minutes(seconds: float | None) -> str:
@@ -44,6 +44,6 @@ def document(scores: list[Score], *, speed: int, scrape_seconds: int) -> str:
 
 
 def faults_in(text: str) -> dict[str, str | None]:
-    """The alert of each fault, as the document tells it."""
+    """Return the alert of each fault in the document."""
     rows = [line.removeprefix("| ").split(" | ") for line in text.partition("|---|---|---|---|\n")[2].splitlines()]
     return {fault: None if alert == "none" else alert[1:].partition("]")[0] for fault, alert, *_ in rows}

@@ -83,7 +83,7 @@ FAULTS = [
     Fault("gateway errors", "PaymentErrorRatioHigh", profile(error_ratio=0.3), profile(error_ratio=0)),
     Fault("gateway unavailable", "PaymentErrorRatioHigh", profile(unavailable_ratio=0.5), profile(unavailable_ratio=0)),
     Fault("lost replies", "GatewayTimeoutRatioHigh", profile(lose_reply_ratio=0.3), profile(lose_reply_ratio=0), 12),
-    Fault("time-outs", "PaymentErrorRatioHigh", profile(timeout_ratio=0.3), profile(timeout_ratio=0), 14),
+    Fault("timeouts", "PaymentErrorRatioHigh", profile(timeout_ratio=0.3), profile(timeout_ratio=0), 14),
     Fault("slow gateway", "PaymentLatencyHigh", profile(latency_ms=1250), profile(latency_ms=0), 18),
     Fault("declines", "DeclineRatioHigh", profile(decline_ratio=0.5), profile(decline_ratio=0), 12),
     Fault(
@@ -93,7 +93,7 @@ FAULTS = [
         lambda drill: drill.traffic.changes.clear(),
         12,
     ),
-    Fault("a stranger", "WebhookUnauthorized", post_as_stranger, nothing),
+    Fault("unauthorized webhook request", "WebhookUnauthorized", post_as_stranger, nothing),
     Fault("the worker is killed", "TargetDown", stop_worker, restart),
     Fault("the exporter is killed", "TargetDown", lambda drill: drill.own.platform.metrics.kill(), restart),
     Fault("a web process is killed", None, lambda drill: drill.own.platform.kill_one_worker(), nothing),
@@ -109,16 +109,16 @@ FAULTS = [
     ),
     Fault("counters differ from rows", "KpiDrift", count_one_too_many, nothing, resolves=False),
     Fault(
-        "the gateway holds foreign money",
+        "the gateway has unknown charges",
         "GatewayDrift",
         lambda drill: drill.gateway.post_charge("not-ours", 500),
         nothing,
         minutes=12,
         resolves=False,
     ),
-    Fault("half of a posting is added", "LedgerImbalance", post_half, nothing, resolves=False),
-    Fault("a delivery is tampered with", "AuditBroken", tamper, nothing, resolves=False),
-    Fault("a delivery that nobody can read", "DeliveriesQuarantined", post_garbage, nothing, resolves=False),
+    Fault("an unbalanced leg is added", "LedgerImbalance", post_half, nothing, resolves=False),
+    Fault("tampered delivery", "AuditBroken", tamper, nothing, resolves=False),
+    Fault("unreadable delivery", "DeliveriesQuarantined", post_garbage, nothing, resolves=False),
 ]
 
 

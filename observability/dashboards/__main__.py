@@ -1,4 +1,4 @@
-"""`python -m observability.dashboards`: write each dashboard to its file, and remove files of those that are gone."""
+"""`python -m observability.dashboards`: write all dashboards, and remove the files of deleted ones."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ FILES = Path(__file__).resolve().parent.parent / "grafana" / "dashboards"
 
 
 def all_dashboards() -> dict[str, list[Dashboard]]:
-    """Grafana's folder -> its dashboards."""
+    """Return the dashboards by Grafana folder."""
     return {
         "business": [finance(), slo(), payments()],
         "operations": [alert_trail(), application(), infrastructure(), logs()],
@@ -26,7 +26,7 @@ def all_dashboards() -> dict[str, list[Dashboard]]:
 
 
 def rendered() -> dict[Path, str]:
-    """Path below `FILES` -> content."""
+    """Return the content of each file by its path below `FILES`."""
     return {
         Path(folder, f"{made.build().uid}.json"): to_json(made)
         for folder, dashboards in all_dashboards().items()

@@ -1,4 +1,4 @@
-"""Alerts on their way, and whether the trail that keeps them is complete and sealed."""
+"""The path of alerts, and the completeness and the seal of the alert trail."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -21,7 +21,7 @@ def alert_trail() -> Dashboard:
     return dashboard(
         "alert-trail",
         "Alerts and audit trail",
-        "What fires, whether every notification arrived and was stored, and whether the trail is complete and sealed.",
+        "Firing alerts, the processing of every notification, and the completeness and the seal of the trail.",
         rows=[at_a_glance(), firing(), deliveries(), projection(), seal(), completeness()],
         period="now-6h",
     )
@@ -33,21 +33,21 @@ def at_a_glance() -> Section:
         [
             stat(
                 "Alerts firing",
-                "As Prometheus sees them now, the heartbeat not counted.",
+                "Alerts that fire in Prometheus now, without the heartbeat.",
                 query('count(ALERTS{alertstate="firing", alertname!="Watchdog"}) or vector(0)', "firing"),
                 unit="short",
                 thresholds=above(1, 5),
             ),
             stat(
                 "Open episodes",
-                "Alerts that the trail holds as firing, the heartbeat not counted.",
+                "Alerts that fire according to the trail, without the heartbeat.",
                 query('sum(alert_episodes_open{severity!="none"})', "open"),
                 unit="short",
                 thresholds=above(5, 20),
             ),
             stat(
                 "Findings",
-                "What the last verification of the trail found wrong. Anything but none is an incident.",
+                "Findings of the last verification of the trail. Any finding is an incident.",
                 query("max(audit_verification_findings)", "findings"),
                 unit="short",
                 thresholds=above(1),
@@ -56,22 +56,22 @@ def at_a_glance() -> Section:
             ),
             stat(
                 "Age of the last verification",
-                "Since the trail was last verified from the first byte to the last signature, and found whole.",
+                "Time since the last verification without findings.",
                 query("time() - max(audit_last_verification_timestamp_seconds > 0)", "ago"),
                 unit="s",
                 thresholds=above(2 * 3600, 24 * 3600),
             ),
             stat(
                 "Age of the seal",
-                "Since the last signed checkpoint. One is made every minute, even when nothing came.",
+                "Time since the last signed checkpoint. The worker signs one every minute, even without new rows.",
                 query("time() - max(audit_last_seal_timestamp_seconds > 0)", "ago"),
                 unit="s",
                 thresholds=above(180, 600),
             ),
             stat(
                 "Open gaps",
-                "Known holes of the trail: alerts that fired and never arrived, times without a heartbeat. Not counted:"
-                " inhibited and silenced ones, which somebody decided not to send.",
+                "Known gaps of the trail: alerts that fired and never arrived, and periods without a heartbeat."
+                " Inhibited and silenced alerts are excluded, because they are suppressed on purpose.",
                 query('sum(audit_gaps_open{reason!~"inhibited|silenced"})', "gaps"),
                 unit="short",
                 thresholds=above(1, 5),
@@ -82,11 +82,11 @@ def at_a_glance() -> Section:
 
 def firing() -> Section:
     return row(
-        "What fires",
+        "Firing alerts",
         [
             listing(
                 "Alerts firing and pending",
-                "As Prometheus sees them now; pending ones are about to fire. Runbooks: observability/runbooks/.",
+                "The state in Prometheus now. A pending alert is about to fire. Runbooks: observability/runbooks/.",
                 query('sum by (alertname, severity, instance, alertstate) (ALERTS{alertname!="Watchdog"})', "alerts"),
                 unit="short",
                 decimals=0,
@@ -94,7 +94,7 @@ def firing() -> Section:
             ),
             graph(
                 "Alerts by severity",
-                "Firing alerts over time, the heartbeat included: its severity is none.",
+                "Firing alerts over time, including the heartbeat, whose severity is none.",
                 query('count by (severity) (ALERTS{alertstate="firing"})', "{{severity}}"),
                 unit="short",
                 stacked=True,
@@ -103,14 +103,14 @@ def firing() -> Section:
         [
             graph(
                 "Open episodes by severity",
-                "What the trail holds as firing.",
+                "Firing alerts according to the trail.",
                 query("sum by (severity) (alert_episodes_open)", "{{severity}}"),
                 unit="short",
                 stacked=True,
             ),
             graph(
-                "Handed to Alertmanager",
-                "Alerts a second that Prometheus sent, and those it had to drop.",
+                "Alerts sent to Alertmanager",
+                "Alerts per second that Prometheus sent and dropped.",
                 query("sum(rate(prometheus_notifications_sent_total[$__rate_interval]))", "sent"),
                 query("sum(rate(prometheus_notifications_dropped_total[$__rate_interval]))", "dropped"),
                 unit=PER_SECOND,
@@ -125,7 +125,7 @@ def deliveries() -> Section:
         [
             graph(
                 "Requests to the webhook",
-                "A second, by what became of them. Only stored ones were answered with 200.",
+                "Requests per second by outcome. Only stored deliveries are answered with 200.",
                 query(
                     "sum by (source, outcome) (rate(alert_deliveries_total[$__rate_interval]))",
                     "{{outcome}} {{source}}",
@@ -134,13 +134,13 @@ def deliveries() -> Section:
             ),
             graph(
                 "Alerts in stored deliveries",
-                "A second, by status.",
+                "Alerts per second by status.",
                 query("sum by (status) (rate(alerts_received_total[$__rate_interval]))", "{{status}}"),
                 unit=PER_SECOND,
             ),
             graph(
-                "Notifications that Alertmanager sent",
-                "A second, by way. Compare the webhook's with what was stored.",
+                "Notifications sent by Alertmanager",
+                "Notifications per second by integration. Compare the webhook with the stored deliveries.",
                 query(
                     'sum by (integration) (rate(alertmanager_notifications_total{integration=~"webhook|telegram"}'
                     "[$__rate_interval]))",
@@ -149,8 +149,8 @@ def deliveries() -> Section:
                 unit=PER_SECOND,
             ),
             graph(
-                "Notifications that failed",
-                "Attempts a second that did not arrive. Alertmanager tries again, but not for ever.",
+                "Failed notifications",
+                "Failed attempts per second. Alertmanager retries for a limited time.",
                 query(
                     "sum by (integration) (rate(alertmanager_notifications_failed_total"
                     '{integration=~"webhook|telegram"}[5m]))',
@@ -169,28 +169,28 @@ def projection() -> Section:
         [
             graph(
                 "Lag",
-                "Age of the oldest delivery that the trail's tables do not show yet.",
+                "Age of the oldest delivery that is not projected yet.",
                 query("max(alert_projection_lag_seconds)", "lag"),
                 unit="s",
                 thresholds=above(30, 300),
             ),
             graph(
                 "Waiting inputs",
-                "Deliveries and observations that are stored, but not projected yet.",
+                "Stored deliveries and observations that are not projected yet.",
                 query("max(alert_projection_pending)", "waiting"),
                 unit="short",
                 thresholds=above(100, 1000),
             ),
             graph(
                 "Quarantined deliveries",
-                "Stored, but not readable as a notification of Alertmanager; the admin shows them.",
+                "Stored deliveries that are not valid Alertmanager notifications; the admin shows them.",
                 query("max(alert_quarantined_deliveries)", "quarantined"),
                 unit="short",
                 thresholds=above(1),
             ),
             graph(
                 "Transitions per minute",
-                "Changes of state of episodes.",
+                "State changes of episodes.",
                 query("sum by (state) (rate(alert_transitions_total[5m])) * 60", "{{state}}"),
                 unit=PER_MINUTE,
             ),
@@ -204,20 +204,20 @@ def seal() -> Section:
         [
             graph(
                 "Size of the log",
-                "Leaves of the Merkle tree: deliveries, inputs, reviews, gaps and views. It only grows.",
+                "Leaves of the Merkle tree: deliveries, inputs, reviews, gaps and views. The log is append-only.",
                 query("max(audit_tree_size)", "leaves"),
                 unit="short",
             ),
             graph(
                 "Not sealed yet",
-                "Leaves that no signed checkpoint covers.",
+                "Rows that no signed checkpoint covers yet.",
                 query("max(audit_unsealed_leaves)", "leaves"),
                 unit="short",
                 thresholds=above(10_000, 100_000),
             ),
             graph(
                 "Age of the seal and of the verification",
-                "Since the last checkpoint, and since the last verification that found nothing.",
+                "Time since the last checkpoint, and since the last verification without findings.",
                 query("time() - max(audit_last_seal_timestamp_seconds > 0)", "seal"),
                 query("time() - max(audit_last_verification_timestamp_seconds > 0)", "verification"),
                 unit="s",
@@ -232,21 +232,21 @@ def completeness() -> Section:
         [
             graph(
                 "Open gaps by reason",
-                "Alerts that fired and were never sent or never arrived, and why.",
+                "Alerts that fired and were not sent or did not arrive, by reason.",
                 query("sum by (reason) (audit_gaps_open)", "{{reason}}"),
                 unit="short",
                 stacked=True,
             ),
             graph(
                 "Age of the heartbeat",
-                "Since the last Watchdog alert of each source. When it grows, alerts no longer get through.",
+                "Time since the last Watchdog alert of each source. If it grows, alerts no longer get through.",
                 query("max by (source) (alert_heartbeat_age_seconds)", "{{source}}"),
                 unit="s",
                 thresholds=above(600, 900),
             ),
             listing(
-                "Jobs of the worker",
-                "Since each background job last succeeded, and how often it failed.",
+                "Worker jobs",
+                "Time since each job last succeeded, and its number of failures.",
                 query(
                     "time() - max by (instance, exported_job) (worker_job_last_success_timestamp_seconds)",
                     "ago",

@@ -1,4 +1,4 @@
-"""The processes that serve payments: gunicorn's workers, Django, its connections to the database, the worker's jobs."""
+"""The processes of the application: gunicorn, Django, its database connections, the worker's jobs."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -28,7 +28,7 @@ def application() -> Dashboard:
     return dashboard(
         "application",
         "Application",
-        "Web processes (gunicorn), Django, its use of the database, and the worker's background jobs.",
+        "Web processes (gunicorn), Django, its database use, and the worker's jobs.",
         variables=[instance('label_values(up{job=~"web|worker"}, instance)')],
         rows=[at_a_glance(), web(), django(), database(), worker()],
     )
@@ -47,7 +47,7 @@ def at_a_glance() -> Section:
             ),
             stat(
                 "Threads in use by payments",
-                "Share of the web's threads that payments hold. Above 80 % an alert fires: the next ones may queue.",
+                "Share of the web's threads that payments use. Above 80 % an alert fires, because requests may queue.",
                 query(
                     f'sum(transactions_in_progress{{job="web", {HERE}}}) / sum(web_threads{{job="web", {HERE}}})',
                     "in use",
@@ -57,7 +57,7 @@ def at_a_glance() -> Section:
             ),
             stat(
                 "Threads busy",
-                "Requests that are being answered, in the mean of the past minute: their rate times their duration.",
+                "Requests in progress, averaged over the past minute: rate times duration.",
                 query(f"sum(rate({LATENCY}_sum{{{HERE}}}[1m]))", "busy"),
                 unit="short",
                 thresholds=above(48, 90),
@@ -65,21 +65,21 @@ def at_a_glance() -> Section:
             ),
             stat(
                 "Database errors per second",
-                "Statements that failed, and connections that could not be made.",
+                "Failed statements and failed connection attempts.",
                 query(f"sum(rate(django_db_errors_total{{{HERE}}}[5m])) or vector(0)", "errors"),
                 unit=PER_SECOND,
                 thresholds=above(0.01, 1),
             ),
             stat(
                 "Failed jobs per minute",
-                "Turns of the worker's background jobs that failed; each is tried again at its next turn.",
+                "Failed runs of the worker's jobs. Each job runs again at its next interval.",
                 query(f"sum(rate(worker_job_errors_total{{{HERE}}}[5m])) * 60", "failed"),
                 unit=PER_MINUTE,
                 thresholds=above(0.1, 5),
             ),
             stat(
-                "Time of a scrape",
-                "How long the slowest process takes to answer Prometheus, which gives up after four seconds.",
+                "Scrape duration",
+                "Scrape duration of the slowest process. Prometheus times out after four seconds.",
                 query(f'max(scrape_duration_seconds{{job=~"web|worker", {HERE}}})', "slowest"),
                 unit="s",
                 thresholds=above(1, 3),
@@ -93,22 +93,22 @@ def web() -> Section:
         "Web (gunicorn)",
         [
             graph(
-                "Asked from outside",
-                "Whether the web and the gateway answer a health check as a customer would ask: 1 is yes.",
+                "Probes of web and gateway",
+                "Health checks from outside. 1: the service answers. 0: it does not.",
                 query('min by (service) (probe_success{tier="service"})', "{{service}}"),
                 unit="short",
                 thresholds=below(1, 0.5),
             ),
             graph(
-                "Answers by status",
-                "Answers a second.",
+                "Responses by status",
+                "Responses per second.",
                 query(f"sum by (status) (rate({RESPONSES}{{{HERE}}}[$__rate_interval]))", "{{status}}"),
                 unit=PER_SECOND,
                 stacked=True,
             ),
             graph(
                 "Busy threads by view",
-                "Rate times duration: how many threads each view keeps busy.",
+                "Rate times duration: the number of threads that each view uses.",
                 query(
                     f"sum by (view, method) (rate({LATENCY}_sum{{{HERE}}}[$__rate_interval]))", "{{method}} {{view}}"
                 ),
@@ -117,9 +117,9 @@ def web() -> Section:
             ),
             graph(
                 "Payments in progress",
-                "Over all web processes, and how many they can work on at once. Zero when there is nothing to do.",
+                "Payments in progress over all web processes, and their capacity.",
                 query(f"sum(transactions_in_progress{{{HERE}}})", "in progress"),
-                query(f"sum(web_threads{{{HERE}}})", "at once"),
+                query(f"sum(web_threads{{{HERE}}})", "capacity"),
                 unit="short",
             ),
         ],
@@ -132,7 +132,7 @@ def django() -> Section:
         [
             graph(
                 "Duration by view",
-                "The mean of an answer.",
+                "Mean response time.",
                 query(
                     f"sum by (view, method) (rate({LATENCY}_sum{{{HERE}}}[5m]))"
                     f" / (sum by (view, method) (rate({LATENCY}_count{{{HERE}}}[5m])) > 0)",
@@ -141,14 +141,14 @@ def django() -> Section:
                 unit="s",
             ),
             heat(
-                "Answers by duration",
-                "Each column is a moment, each field a range of durations; the brighter, the more answers.",
+                "Response times",
+                "Each column is a point in time, each cell a range of durations. A brighter cell has more responses.",
                 query(f"sum by (le) (rate({LATENCY}_bucket{{{HERE}}}[$__rate_interval]))", "{{le}}"),
                 unit="s",
             ),
             graph(
                 "Server errors by view",
-                "Answers with 5xx a second.",
+                "Responses with 5xx per second.",
                 query(
                     f'sum by (view, method, status) (rate({RESPONSES}{{{HERE}, status=~"5.."}}[$__rate_interval]))',
                     "{{status}} {{method}} {{view}}",
@@ -163,17 +163,17 @@ def django() -> Section:
 
 def database() -> Section:
     return row(
-        "Database, as the application sees it",
+        "Database, measured by the application",
         [
             graph(
                 "Statements",
-                "Statements a second. The two statements of a payment go round Django's counting.",
+                "Statements per second. The two statements of a payment bypass Django and are not counted.",
                 query(f"sum by (instance) (rate(django_db_execute_total{{{HERE}}}[$__rate_interval]))", "{{instance}}"),
                 unit=PER_SECOND,
             ),
             graph(
                 "Duration of statements",
-                "The mean, and what 95 % stay below.",
+                "Mean and 95th percentile.",
                 query(
                     ratio(
                         f"sum(rate(django_db_query_duration_seconds_sum{{{HERE}}}[5m]))",
@@ -190,7 +190,7 @@ def database() -> Section:
             ),
             graph(
                 "New connections",
-                "Connections a second that had to be made; with the pool warm there are few.",
+                "New connections per second. A warm pool opens few.",
                 query(
                     f"sum by (instance) (rate(django_db_new_connections_total{{{HERE}}}[$__rate_interval]))",
                     "{{instance}}",
@@ -199,7 +199,7 @@ def database() -> Section:
             ),
             graph(
                 "Errors by kind",
-                "Statements a second that the database refused, or that found no database.",
+                "Statements per second that the database refused, or that could not reach it.",
                 query(f"sum by (type) (rate(django_db_errors_total{{{HERE}}}[$__rate_interval]))", "{{type}}"),
                 unit=PER_SECOND,
                 thresholds=above(0.01, 1),
@@ -208,15 +208,15 @@ def database() -> Section:
         ],
         [
             graph(
-                "The database answers",
-                "Whether PostgreSQL answers its exporter: 1 is yes.",
+                "Database up",
+                "1: PostgreSQL answers its exporter. 0: it does not.",
                 query("min(pg_up)", "up"),
                 unit="short",
                 thresholds=below(1, 0.5),
             ),
             graph(
                 "Connections to the database",
-                "Share of what it allows (max_connections). Above 80 % an alert fires.",
+                "Share of max_connections in use. Above 80 % an alert fires.",
                 query("sum(pg_stat_activity_count) / max(pg_settings_max_connections)", "in use"),
                 unit="percentunit",
                 thresholds=above(0.6, 0.8),
@@ -230,8 +230,8 @@ def worker() -> Section:
         "Worker",
         [
             graph(
-                "Age of each job's success",
-                "Since each background job last succeeded: about its interval, as long as all is well.",
+                "Time since each job's last success",
+                "In normal operation about the interval of the job.",
                 query(
                     f"time() - max by (exported_job) (worker_job_last_success_timestamp_seconds{{{HERE}}})",
                     "{{exported_job}}",
@@ -239,8 +239,8 @@ def worker() -> Section:
                 unit="s",
             ),
             graph(
-                "Processor",
-                "Cores that each worker uses.",
+                "CPU",
+                "CPU cores used by each worker.",
                 query(f'rate(process_cpu_seconds_total{{job="worker", {HERE}}}[$__rate_interval])', "{{instance}}"),
                 unit="short",
                 axis=0.1,
@@ -253,7 +253,7 @@ def worker() -> Section:
             ),
             listing(
                 "Processes",
-                "Since when each process runs, and how many files it has open.",
+                "Uptime and open files of each process.",
                 query(f'time() - process_start_time_seconds{{job="worker", {HERE}}}', "up"),
                 query(f'process_open_fds{{job="worker", {HERE}}}', "open files"),
                 unit="short",

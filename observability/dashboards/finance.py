@@ -1,4 +1,4 @@
-"""What the business earns, whether customers are served, and whether the numbers are true."""
+"""Revenue, the service to customers, and the correctness of the figures."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -25,7 +25,7 @@ def finance() -> Dashboard:
     return dashboard(
         "finance-overview",
         "Finance overview",
-        "Payments, money, and whether both can be believed. The first row needs no technical words.",
+        "Payments, money, and the correctness of both. The first row needs no technical terms.",
         variables=[CURRENCY],
         rows=[at_a_glance(), money(), payments(), waiting(), gateway_and_fraud(), truth(), documented()],
     )
@@ -33,18 +33,18 @@ def finance() -> Dashboard:
 
 def at_a_glance() -> Section:
     return row(
-        "Is the business well?",
+        "At a glance",
         [
             stat(
                 "Payments now",
-                "Payments a second that got their final answer, whatever it was.",
+                "Payments per second that got a final outcome.",
                 query("kpi:transactions:rate1m", "payments"),
                 unit=PER_SECOND,
                 decimals=1,
             ),
             stat(
                 "Payments that succeed",
-                "Of all payments of the past five minutes. Banks decline some: 85 to 95 % is usual.",
+                "Share of the payments of the past five minutes. Banks decline some: 85 to 95 % is usual.",
                 query("kpi:transaction_successes:ratio_rate5m", "succeeded"),
                 unit="percentunit",
                 thresholds=below(0.8, 0.6),
@@ -52,30 +52,31 @@ def at_a_glance() -> Section:
             ),
             stat(
                 "Payments that fail",
-                "Payments of the past five minutes that we could not carry out: our fault, not the bank's.",
+                "Share of the payments of the past five minutes with a technical fault. Declines are not included.",
                 query("kpi:transaction_failures:ratio_rate5m", "failed"),
                 unit="percentunit",
                 thresholds=above(0.01, 0.05),
                 decimals=2,
             ),
             stat(
-                "What customers wait",
-                "19 of 20 payments are answered faster than this; the bank's time is in it.",
+                "Waiting time",
+                "19 of 20 payments are answered faster than this, including the bank's time.",
                 query("kpi:transaction_latency_seconds:p95_5m", "95 % faster than"),
                 unit="s",
                 thresholds=above(0.5, 1),
             ),
             stat(
-                "Outcome not known",
-                "Payments whose outcome we do not know yet. Each is settled within seconds; none is charged twice.",
-                query("kpi:unresolved_transactions:max", "being settled"),
+                "Unknown outcomes",
+                "Payments whose outcome is not known yet. Each is resolved within seconds; none is charged twice.",
+                query("kpi:unresolved_transactions:max", "being resolved"),
                 unit="short",
                 thresholds=above(20, 100),
                 decimals=0,
             ),
             stat(
                 "Do the books agree?",
-                "This page against the ledger, the ledger against the bank and in itself. Any difference is an error.",
+                "Compares this page with the ledger, the ledger with the bank, and debits with credits. Any difference"
+                " is an error.",
                 query("max(abs(kpi_drift)) + max(abs(gateway_drift)) + max(abs(ledger_imbalance))", "difference"),
                 unit="short",
                 thresholds=above(1e-9),
@@ -91,14 +92,14 @@ def revenue() -> list[Panel]:
     return [
         stat(
             "Revenue per minute, now",
-            "Amounts of succeeded payments in whole units of each currency, in the mean of five minutes.",
+            "Amounts of succeeded payments in major units of each currency, averaged over five minutes.",
             query('kpi:revenue:per_minute5m{currency=~"$currency"}', "{{currency}}"),
             unit="short",
             money=True,
         ),
         stat(
-            "Revenue in the time shown",
-            "Amounts of succeeded payments between the left and the right edge of this page.",
+            "Revenue in the selected time range",
+            "Amounts of succeeded payments in the selected time range.",
             query(
                 'sum by (currency) (increase(transaction_amount_sum{currency=~"$currency"}[$__range]))', "{{currency}}"
             ),
@@ -114,15 +115,15 @@ def money() -> Section:
         [
             graph(
                 "Revenue per minute",
-                "Amounts of succeeded payments in whole units of each currency, on an axis of powers of ten. Refunds"
-                " are not taken off.",
+                "Amounts of succeeded payments in major units of each currency, on a logarithmic axis. Refunds are not"
+                " subtracted.",
                 query('kpi:revenue:per_minute5m{currency=~"$currency"}', "{{currency}}"),
                 unit="short",
                 money=True,
             ),
             graph(
                 "Average payment",
-                "The amount of a succeeded payment, in the mean of five minutes.",
+                "Average amount of a succeeded payment over five minutes.",
                 query(
                     'kpi:revenue:per_minute5m{currency=~"$currency"} / 60'
                     ' / (kpi:sales:rate5m{currency=~"$currency"} > 0)',
@@ -135,7 +136,7 @@ def money() -> Section:
         [
             stat(
                 "Revenue since the beginning",
-                "From the committed rows of the ledger, not from counters.",
+                "Calculated from the committed rows of the ledger, not from counters.",
                 query('sum by (currency) (ledger_amount_total{currency=~"$currency"})', "{{currency}}"),
                 unit="short",
                 money=True,
@@ -150,14 +151,14 @@ def payments() -> Section:
         [
             graph(
                 "Payments per second by outcome",
-                "Declined: the bank said no. Blocked: fraud. Failed: our fault. Each payment counts once.",
+                "Declined: by the bank. Blocked: by fraud scoring. Failed: technical fault. Each payment counts once.",
                 query("sum by (status) (rate(transactions_total[$__rate_interval]))", "{{status}}"),
                 unit=PER_SECOND,
                 stacked=True,
             ),
             graph(
-                "Payments per second, beside what is usual",
-                "Usual: the same half hour of yesterday, or of a week ago if less. Below half of it an alert fires.",
+                "Payments per second compared with usual",
+                "Usual: the same half hour yesterday, or a week ago if that is lower. Below half of it an alert fires.",
                 query("kpi:transactions:rate5m", "now"),
                 query("kpi:transactions:rate5m_before", "usual"),
                 unit=PER_SECOND,
@@ -174,7 +175,7 @@ def payments() -> Section:
             ),
             graph(
                 "Payments in progress",
-                "Payments that are being worked on at this moment, over all web processes.",
+                "Payments that are being processed at this moment, over all web processes.",
                 query("kpi:transactions_in_progress:sum", "in progress"),
                 unit="short",
             ),
@@ -184,11 +185,11 @@ def payments() -> Section:
 
 def waiting() -> Section:
     return row(
-        "How long customers wait",
+        "Waiting times",
         [
             graph(
-                "Time to the answer",
-                "From receipt to answer, the bank's time included: the mean, and what 95 % stay below.",
+                "Response time",
+                "From receipt to response, including the bank's time.",
                 query("kpi:transaction_latency_seconds:mean5m", "mean"),
                 query("kpi:transaction_latency_seconds:p95_5m", "95th percentile"),
                 unit="s",
@@ -196,15 +197,15 @@ def waiting() -> Section:
             ),
             graph(
                 "Our own time",
-                "The same without the bank's time. We promise 300 ms for 95 % of the payments.",
+                "The same without the bank's time. The objective is 300 ms for 95 % of the payments.",
                 query("kpi:transaction_own_seconds:mean5m", "mean"),
                 query("kpi:transaction_own_seconds:p95_5m", "95th percentile"),
                 unit="s",
                 thresholds=above(0.3),
             ),
             heat(
-                "All answers by duration",
-                "Each column is a moment, each field a range of durations; the brighter, the more payments.",
+                "Distribution of response times",
+                "Each column is a point in time, each cell a range of durations. A brighter cell has more payments.",
                 query("sum by (le) (rate(transaction_latency_seconds_bucket[$__rate_interval]))", "{{le}}"),
                 unit="s",
             ),
@@ -217,15 +218,15 @@ def gateway_and_fraud() -> Section:
         "Bank and fraud",
         [
             graph(
-                "Answers of the gateway",
-                "Calls a second by what came of them. Error, timeout and unavailable are the gateway's trouble.",
+                "Gateway calls by outcome",
+                "Calls per second. Error, timeout and unavailable are faults of the gateway or the path to it.",
                 query("sum by (outcome) (rate(gateway_requests_total[$__rate_interval]))", "{{outcome}}"),
                 unit=PER_SECOND,
                 stacked=True,
             ),
             graph(
                 "Fraud and declines",
-                "Shares of the past five minutes' payments. Alerts: a quarter declined, a tenth scored above 0.7.",
+                "Shares of the payments of five minutes. Alerts: a quarter declined, a tenth scored above 0.7.",
                 query("kpi:transaction_blocks:ratio_rate5m", "blocked"),
                 query("kpi:fraud_high:ratio_rate5m", "score above 0.7"),
                 query("kpi:transaction_declines:ratio_rate5m", "declined by the bank"),
@@ -234,7 +235,7 @@ def gateway_and_fraud() -> Section:
             ),
             heat(
                 "Fraud scores",
-                "From 0, harmless, to 1. Each merchant chooses from which score on payments are blocked.",
+                "From 0 (harmless) to 1. Each merchant sets the threshold from which payments are blocked.",
                 query("sum by (le) (rate(fraud_score_bucket[$__rate_interval]))", "{{le}}"),
                 unit="short",
             ),
@@ -244,12 +245,11 @@ def gateway_and_fraud() -> Section:
 
 def truth() -> Section:
     return row(
-        "Are these numbers true?",
+        "Correctness of these figures",
         [
             graph(
                 "Ledger minus counters",
-                "Committed rows less what the counters say, in payments and in minor units. It is zero, or something is"
-                " broken.",
+                "Committed rows minus counters, in payments and in minor units. Any difference is an error.",
                 query('kpi_drift{kpi="transactions"}', "{{status}}"),
                 query('kpi_drift{kpi="revenue", currency=~"$currency"}', "{{currency}}, minor units"),
                 unit="short",
@@ -258,7 +258,7 @@ def truth() -> Section:
             ),
             graph(
                 "Gateway minus ledger",
-                "What the gateway says it charged less what the ledger says, in minor units.",
+                "The gateway's total minus the ledger's, in minor units. Any difference is an error.",
                 query('gateway_drift{currency=~"$currency"}', "{{currency}}, minor units"),
                 unit="short",
                 thresholds=apart_from_zero(),
@@ -266,7 +266,7 @@ def truth() -> Section:
             ),
             graph(
                 "Debits minus credits",
-                "What all legs of the ledger sum to, in minor units. The database refuses a posting that is not zero.",
+                "Sum of all ledger legs, in minor units. The database refuses a posting that is not zero.",
                 query('ledger_imbalance{currency=~"$currency"}', "{{currency}}, minor units"),
                 unit="short",
                 thresholds=apart_from_zero(),
@@ -283,23 +283,29 @@ def truth() -> Section:
 
 
 def documented() -> Section:
-    """The queries that people have in their notes since the first version; the recorded KPIs above are the same."""
+    """Show the queries of the first version, which people have in their notes. They equal the recorded KPIs above."""
     return row(
-        "The documented queries, word for word",
+        "The documented queries, verbatim",
         [
             stat("Transactions per second", "Over one minute.", query(TPS, "TPS"), unit=PER_SECOND, decimals=2),
-            stat("Error ratio", "Failed of all.", query(ERROR_RATIO, "errors"), unit="percentunit", decimals=2),
-            stat("Average latency", "Of each scraped process.", query(AVERAGE_LATENCY, "{{job}}"), unit="s"),
-            stat("95th percentile of latency", "Of all processes together.", query(P95_LATENCY, "p95"), unit="s"),
             stat(
-                "Revenue a minute",
-                "True where there is one currency only.",
+                "Error ratio",
+                "Failed payments over all payments.",
+                query(ERROR_RATIO, "errors"),
+                unit="percentunit",
+                decimals=2,
+            ),
+            stat("Average latency", "Per scraped process.", query(AVERAGE_LATENCY, "{{job}}"), unit="s"),
+            stat("95th percentile of latency", "Over all processes.", query(P95_LATENCY, "p95"), unit="s"),
+            stat(
+                "Revenue per minute (one currency)",
+                "Correct only with a single currency.",
                 query(REVENUE, "revenue"),
                 unit="short",
             ),
             stat(
                 "Revenue by currency",
-                "What to use where there are several.",
+                "Use this query with several currencies.",
                 query("sum by (currency) (rate(transaction_amount_sum[5m])) * 60", "{{currency}}"),
                 unit="short",
                 money=True,

@@ -1,4 +1,4 @@
-"""What everything stands on: the machine, the containers, PostgreSQL, and the monitoring itself."""
+"""The machine, the containers, PostgreSQL, and the monitoring itself."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -22,7 +22,7 @@ from observability.dashboards.kit import (
 HOST = 'instance=~"$instance"'
 DISK = f'{HOST}, fstype!~"tmpfs|ramfs|overlay|squashfs|iso9660", mountpoint!~"/(etc|proc|sys|run|dev)/.*"'
 CONTAINER = 'name!=""'
-# What passes a bridge between two containers has not left the machine.
+# Traffic over a bridge between two containers does not leave the machine.
 BETWEEN_CONTAINERS = '"lo|br-.+|docker.*|veth.+"'
 NO_CADVISOR = "cAdvisor does not run"
 
@@ -39,11 +39,11 @@ def infrastructure() -> Dashboard:
 
 def targets() -> Section:
     return row(
-        "Is everything up?",
+        "Targets and probes",
         [
             listing(
                 "Scraped targets",
-                "1: it answers Prometheus. 0: it does not.",
+                "1: the target answers Prometheus. 0: it does not.",
                 query("sum by (job, instance) (up)", "up"),
                 query("max by (job, instance) (scrape_duration_seconds)", "duration of a scrape"),
                 unit="short",
@@ -52,7 +52,7 @@ def targets() -> Section:
             ),
             graph(
                 "Targets down",
-                "How many targets of each job do not answer.",
+                "Number of targets per job that do not answer.",
                 query("count by (job) (up == 0)", "{{job}}"),
                 unit="short",
                 thresholds=above(1),
@@ -62,18 +62,18 @@ def targets() -> Section:
         [
             graph(
                 "Probes from outside",
-                "Whether pages answer as they should: 1 is yes.",
+                "1: the health check succeeds. 0: it fails.",
                 query("min by (service, instance) (probe_success)", "{{service}} {{instance}}"),
                 unit="short",
                 thresholds=below(1, 0.5),
             ),
             graph(
                 "Certificates",
-                "Time until the certificate of each probed address ends.",
+                "Time until the certificate of each probed address expires.",
                 query("min by (instance) (probe_ssl_earliest_cert_expiry) - time()", "{{instance}}"),
                 unit="s",
                 thresholds=below(14 * 86400, 3 * 86400),
-                empty="No probed address has one",
+                empty="No probed address has a certificate",
             ),
         ],
     )
@@ -84,8 +84,8 @@ def machine() -> Section:
         "Machine",
         [
             graph(
-                "Processor",
-                "Share of all cores that work.",
+                "CPU",
+                "Share of all CPU cores in use.",
                 query(
                     f'1 - avg by (instance) (rate(node_cpu_seconds_total{{{HOST}, mode="idle"}}[$__rate_interval]))',
                     "{{instance}}",
@@ -95,7 +95,7 @@ def machine() -> Section:
             ),
             graph(
                 "Load per core",
-                "Processes that run or wait for a core or a disk, in the mean of five minutes.",
+                "Processes that run or wait for CPU or disk, averaged over five minutes.",
                 query(
                     f"sum by (instance) (node_load5{{{HOST}}})"
                     f' / count by (instance) (node_cpu_seconds_total{{{HOST}, mode="idle"}})',
@@ -106,7 +106,7 @@ def machine() -> Section:
             ),
             graph(
                 "Memory in use",
-                "Share that is not available to new processes.",
+                "Share of the memory that is not available to new processes.",
                 query(
                     f"1 - node_memory_MemAvailable_bytes{{{HOST}}} / node_memory_MemTotal_bytes{{{HOST}}}",
                     "{{instance}}",
@@ -116,8 +116,8 @@ def machine() -> Section:
             ),
             graph(
                 "Network",
-                "Bytes a second of all interfaces but loopback and the bridges between containers. With Compose it is"
-                " cAdvisor that tells them: the node exporter, in a container, sees its own alone.",
+                "Bytes per second of all interfaces except loopback and the bridges between containers. With Compose"
+                " cAdvisor reports them, because the node exporter in a container sees only its own interfaces.",
                 query(
                     "sum by (instance) (rate(node_network_receive_bytes_total"
                     f"{{{HOST}, device!~{BETWEEN_CONTAINERS}}}[$__rate_interval]))",
@@ -148,7 +148,7 @@ def disks() -> Section:
         [
             graph(
                 "Disk space used",
-                "Share of each file system.",
+                "Share of the space of each file system.",
                 query(
                     f"1 - min by (instance, device) (node_filesystem_avail_bytes{{{DISK}}})"
                     f" / max by (instance, device) (node_filesystem_size_bytes{{{DISK}}})",
@@ -159,7 +159,7 @@ def disks() -> Section:
             ),
             graph(
                 "Inodes used",
-                "Share of each file system's places for files.",
+                "Share of the inodes of each file system.",
                 query(
                     f"1 - min by (instance, device) (node_filesystem_files_free{{{DISK}}})"
                     f" / (max by (instance, device) (node_filesystem_files{{{DISK}}}) > 0)",
@@ -169,8 +169,8 @@ def disks() -> Section:
                 thresholds=above(0.8, 0.9),
             ),
             graph(
-                "Disk at work",
-                "Share of the time that each disk was busy.",
+                "Disk utilisation",
+                "Share of time that each disk was busy.",
                 query(f"rate(node_disk_io_time_seconds_total{{{HOST}}}[$__rate_interval])", "{{device}} {{instance}}"),
                 unit="percentunit",
                 thresholds=above(0.8, 0.95),
@@ -180,13 +180,13 @@ def disks() -> Section:
 
 
 def containers() -> Section:
-    """From cAdvisor, which looks every 15 seconds, and runs with Compose's profile for it."""
+    """Show cAdvisor's metrics, which it reads every 15 seconds. It runs with Compose's profile `containers`."""
     return row(
         "Containers",
         [
             graph(
-                "Processor by container",
-                "Cores that each container uses.",
+                "CPU by container",
+                "CPU cores used by each container.",
                 query(
                     f"sum by (name) (rate(container_cpu_usage_seconds_total{{{CONTAINER}}}[1m]))",
                     "{{name}}",
@@ -197,15 +197,15 @@ def containers() -> Section:
             ),
             graph(
                 "Memory by container",
-                "What counts against its limit.",
+                "Working set of each container, which counts against its limit.",
                 query(f"sum by (name) (container_memory_working_set_bytes{{{CONTAINER}}})", "{{name}}"),
                 unit="bytes",
                 stacked=True,
                 empty=NO_CADVISOR,
             ),
             graph(
-                "Memory of the limit",
-                "Share of each container's limit that the kernel cannot take back; at 100 % it ends the container.",
+                "Memory in relation to the limit",
+                "Share of the limit that the kernel cannot reclaim. At 100 % it kills the container.",
                 query(
                     f"(sum by (name) (container_memory_working_set_bytes{{{CONTAINER}}})"
                     f" - sum by (name) (container_memory_total_active_file_bytes{{{CONTAINER}}}))"
@@ -218,7 +218,7 @@ def containers() -> Section:
             ),
             graph(
                 "Restarts",
-                "How often each container started in the past hour.",
+                "Starts of each container in the past hour.",
                 query(f"sum by (name) (changes(container_start_time_seconds{{{CONTAINER}}}[1h]))", "{{name}}"),
                 unit="short",
                 thresholds=above(1, 3),
@@ -235,7 +235,7 @@ def postgres() -> Section:
         [
             stat(
                 "Database",
-                "Whether the exporter reaches PostgreSQL.",
+                "Up: the exporter reaches PostgreSQL.",
                 query("min(pg_up)", "up"),
                 unit="short",
                 thresholds=below(1, 0.5),
@@ -243,14 +243,14 @@ def postgres() -> Section:
             ),
             graph(
                 "Transactions",
-                "Committed and rolled back a second.",
+                "Committed and rolled back transactions per second.",
                 query(f"sum(rate(pg_stat_database_xact_commit{{{ours}}}[$__rate_interval]))", "committed"),
                 query(f"sum(rate(pg_stat_database_xact_rollback{{{ours}}}[$__rate_interval]))", "rolled back"),
                 unit=PER_SECOND,
             ),
             graph(
                 "Rows written",
-                "A second.",
+                "Rows per second.",
                 query(f"sum(rate(pg_stat_database_tup_inserted{{{ours}}}[$__rate_interval]))", "inserted"),
                 query(f"sum(rate(pg_stat_database_tup_updated{{{ours}}}[$__rate_interval]))", "updated"),
                 query(f"sum(rate(pg_stat_database_tup_deleted{{{ours}}}[$__rate_interval]))", "deleted"),
@@ -258,7 +258,7 @@ def postgres() -> Section:
             ),
             graph(
                 "Size",
-                "Of the database on disk.",
+                "Size of the database on disk.",
                 query(f"sum by (datname) (pg_database_size_bytes{{{ours}}})", "{{datname}}"),
                 unit="bytes",
             ),
@@ -269,11 +269,11 @@ def postgres() -> Section:
 def connections() -> Section:
     ours = 'datname!~"template.*|postgres|"'
     return row(
-        "PostgreSQL's connections and waits",
+        "PostgreSQL connections and waits",
         [
             graph(
                 "Connections in use",
-                "Share of max_connections. At the limit, new ones are refused.",
+                "Share of max_connections. At the limit PostgreSQL refuses new connections.",
                 query(
                     "sum(pg_stat_database_numbackends) / max(pg_settings_max_connections)",
                     "in use",
@@ -283,29 +283,29 @@ def connections() -> Section:
             ),
             graph(
                 "Sessions by state",
-                "Idle in transaction is a session that holds locks and does nothing.",
+                "A session that is idle in transaction holds locks and does nothing.",
                 query(f"sum by (state) (pg_stat_activity_count{{{ours}}})", "{{state}}"),
                 unit="short",
                 stacked=True,
             ),
             graph(
-                "Pages found in memory",
-                "Share of reads that needed no disk.",
+                "Cache hit ratio",
+                "Share of reads that needed no disk access.",
                 query(
                     ratio(
                         f"sum(rate(pg_stat_database_blks_hit{{{ours}}}[5m]))",
                         f"(sum(rate(pg_stat_database_blks_hit{{{ours}}}[5m]))"
                         f" + sum(rate(pg_stat_database_blks_read{{{ours}}}[5m])))",
                     ),
-                    "in memory",
+                    "cache hits",
                 ),
                 unit="percentunit",
                 thresholds=below(0.95, 0.8),
             ),
             graph(
                 "Deadlocks and longest transaction",
-                "Deadlocks a minute, and the age in seconds of the oldest open transaction.",
-                query(f"sum(rate(pg_stat_database_deadlocks{{{ours}}}[5m])) * 60", "deadlocks a minute"),
+                "Deadlocks per minute, and the age of the oldest open transaction in seconds.",
+                query(f"sum(rate(pg_stat_database_deadlocks{{{ours}}}[5m])) * 60", "deadlocks per minute"),
                 query(f"max(pg_stat_activity_max_tx_duration{{{ours}}})", "oldest transaction, s"),
                 unit="short",
             ),
@@ -319,22 +319,22 @@ def prometheus() -> Section:
         [
             graph(
                 "Series and samples",
-                "Series in memory, and samples a second.",
+                "Series in memory, and samples per second.",
                 query("sum(prometheus_tsdb_head_series)", "series"),
                 query("sum(rate(prometheus_tsdb_head_samples_appended_total[$__rate_interval]))", "samples /s"),
                 unit="short",
             ),
             graph(
-                "Evaluating the rules",
-                "How long the last evaluation of each group of rules took.",
+                "Rule evaluation",
+                "Duration of the last evaluation of each rule group.",
                 query("max by (rule_group) (prometheus_rule_group_last_duration_seconds)", "{{rule_group}}"),
                 unit="s",
                 thresholds=above(1, 4),
                 called=".*;(.*)",  # the label is the path of the file, then the name
             ),
             graph(
-                "Trouble",
-                "A minute: rules that failed, notifications dropped, samples out of order, failures of the storage.",
+                "Failures",
+                "Per minute: failed rules, dropped notifications, samples out of order, storage failures.",
                 query("sum(rate(prometheus_rule_evaluation_failures_total[5m])) * 60", "rules failed"),
                 query("sum(rate(prometheus_notifications_dropped_total[5m])) * 60", "notifications dropped"),
                 query("sum(rate(prometheus_target_scrapes_sample_out_of_order_total[5m])) * 60", "out of order"),
@@ -349,7 +349,7 @@ def prometheus() -> Section:
             ),
             graph(
                 "Storage",
-                "Size of the stored blocks; the newest two hours are not among them yet.",
+                "Size of the stored blocks, without the newest two hours.",
                 query("sum(prometheus_tsdb_storage_blocks_bytes)", "blocks"),
                 unit="bytes",
             ),
@@ -363,14 +363,14 @@ def alertmanager() -> Section:
         [
             graph(
                 "Alerts by state",
-                "Active ones notify; suppressed ones are silenced or inhibited.",
+                "Active alerts are notified. Suppressed alerts are silenced or inhibited.",
                 query("sum by (state) (alertmanager_alerts)", "{{state}}"),
                 unit="short",
                 stacked=True,
             ),
             graph(
                 "Notifications",
-                "Sent a minute, by way.",
+                "Notifications sent per minute by integration.",
                 query(
                     "sum by (integration) (rate(alertmanager_notifications_total"
                     '{integration=~"webhook|telegram"}[5m])) * 60',
@@ -380,7 +380,7 @@ def alertmanager() -> Section:
             ),
             graph(
                 "Duration of notifications",
-                "What 95 % stay below.",
+                "95th percentile.",
                 query(
                     "histogram_quantile(0.95, sum by (le, integration)"
                     ' (rate(alertmanager_notification_latency_seconds_bucket{integration=~"webhook|telegram"}[5m])))',
@@ -391,7 +391,7 @@ def alertmanager() -> Section:
             ),
             stat(
                 "Configuration loaded",
-                "Whether Prometheus and Alertmanager could read the files they were last told to read.",
+                "Prometheus and Alertmanager accepted their last configuration.",
                 query("min(prometheus_config_last_reload_successful)", "Prometheus"),
                 query("min(alertmanager_config_last_reload_successful)", "Alertmanager"),
                 unit="short",

@@ -1,11 +1,11 @@
-"""What the processes said. Each line is a JSON object; its trace id leads to its trace."""
+"""The log lines of all processes. Each line is a JSON object; its trace id links to its trace."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from observability.dashboards.documented import ALERT_LOG
 from observability.dashboards.kit import PER_MINUTE, PER_SECOND, Section, dashboard, log_graph, log_lines, query, row
 
-# Containers of this project; `container`, `service` and `level` are labels, all else is a field of the line.
+# Containers of this project. `container`, `service` and `level` are labels; all other names are fields of the line.
 OURS = '{container=~"fintech.*"}'
 WEB = '{container="fintech_flask"}'
 
@@ -14,7 +14,7 @@ def logs() -> Dashboard:
     return dashboard(
         "logs",
         "Logs",
-        "What the containers said, the alerts that arrived, and what went wrong. A trace id leads to its trace.",
+        "Log lines of the containers, received alerts, and errors. A trace id links to its trace.",
         rows=[overview(), alerts(), trouble(), requests()],
         refresh="30s",
     )
@@ -22,17 +22,17 @@ def logs() -> Dashboard:
 
 def overview() -> Section:
     return row(
-        "How much is said",
+        "Volume",
         [
             log_graph(
                 "Lines by container",
-                "Lines a second.",
+                "Lines per second.",
                 query(f"sum by (container) (rate({OURS}[$__interval]))", "{{container}}"),
                 unit=PER_SECOND,
             ),
             log_graph(
                 "Lines by level",
-                "Lines a second. Unknown is a line that does not say.",
+                "Lines per second. Unknown: the line names no level.",
                 query(f"sum by (level) (rate({OURS}[$__interval]))", "{{level}}"),
                 unit=PER_SECOND,
             ),
@@ -42,19 +42,19 @@ def overview() -> Section:
 
 def alerts() -> Section:
     return row(
-        "Alerts that arrived",
+        "Received alerts",
         [
             log_graph(
                 "Stored deliveries",
-                "Lines `alert_received` a minute: one for every stored delivery and for every change of an episode.",
+                "Lines `alert_received` per minute: one per stored delivery and per state change of an episode.",
                 query(f"sum(rate({ALERT_LOG} [$__interval])) * 60", "alert_received"),
                 unit=PER_MINUTE,
             ),
         ],
         [
             log_lines(
-                "The alert trail's lines",
-                "One for every stored delivery and for every change of an episode, newest first.",
+                "Log lines of the alert trail",
+                "One per stored delivery and per state change of an episode, newest first.",
                 ALERT_LOG,
             ),
         ],
@@ -63,11 +63,11 @@ def alerts() -> Section:
 
 def trouble() -> Section:
     return row(
-        "What went wrong",
+        "Warnings and errors",
         [
             log_lines(
                 "Warnings and errors",
-                "Lines of every container of this project that are no mere information, newest first.",
+                "Lines of all containers of this project from level warning on, newest first.",
                 '{container=~"fintech.*", level=~"warning|error|critical"}',
             ),
         ],
@@ -79,12 +79,12 @@ def requests() -> Section:
         "Requests",
         [
             log_lines(
-                "Requests that were refused or failed",
-                "Answers with 4xx and 5xx, newest first.",
+                "Refused or failed requests",
+                "Responses with 4xx and 5xx, newest first.",
                 f'{WEB} | json status="status_code" | status =~ "4..|5.."',
             ),
         ],
         [
-            log_lines("Everything the web said", "Newest first.", WEB),
+            log_lines("All log lines of the web", "Newest first.", WEB),
         ],
     )

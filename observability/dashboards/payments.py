@@ -1,4 +1,4 @@
-"""Payments in depth: each endpoint, the gateway, idempotency, and what is not settled yet."""
+"""Payments in depth: each endpoint, the gateway, idempotency, and open payments."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -27,7 +27,7 @@ def payments() -> Dashboard:
     return dashboard(
         "payments",
         "Payments in depth",
-        "Rate, errors and duration of each endpoint; the gateway; idempotency; what is not settled yet.",
+        "Rate, errors and duration of each endpoint; the gateway; idempotency; open payments.",
         variables=[instance("label_values(transactions_total, instance)")],
         rows=[endpoints(), by_endpoint(), gateway(), idempotency(), unresolved(), traces()],
     )
@@ -39,14 +39,14 @@ def endpoints() -> Section:
         [
             stat(
                 "Requests per second",
-                "Answers of the API and the alert webhook.",
+                "Responses of the API and the alert webhook.",
                 query(f"sum(rate({RESPONSES}{{{WEB}}}[$__rate_interval]))", "requests"),
                 unit=PER_SECOND,
                 decimals=1,
             ),
             stat(
                 "Server errors",
-                "Share of answers with 5xx. 503 asks the client to send the same again.",
+                "Share of responses with 5xx. 503 asks the client to repeat the request.",
                 query(
                     ratio(
                         f'(sum(rate({RESPONSES}{{{WEB}, status=~"5.."}}[5m])) or vector(0))',
@@ -59,7 +59,7 @@ def endpoints() -> Section:
             ),
             stat(
                 "Refused requests",
-                "Share of answers with 4xx: the client has to change something.",
+                "Share of responses with 4xx: the client must correct the request.",
                 query(
                     ratio(
                         f'(sum(rate({RESPONSES}{{{WEB}, status=~"4.."}}[5m])) or vector(0))',
@@ -72,7 +72,7 @@ def endpoints() -> Section:
             ),
             stat(
                 "Throttled per second",
-                "Requests refused because their API key sent too many.",
+                "Requests per second refused because their API key exceeded its limit.",
                 query(f"sum(rate(throttled_requests_total{{{WEB}}}[$__rate_interval]))", "throttled"),
                 unit=PER_SECOND,
                 thresholds=above(1, 10),
@@ -87,13 +87,13 @@ def by_endpoint() -> Section:
         [
             graph(
                 "Rate",
-                "Answers a second.",
+                "Responses per second.",
                 query(f"sum by (method, view) (rate({RESPONSES}{{{WEB}}}[$__rate_interval]))", "{{method}} {{view}}"),
                 unit=PER_SECOND,
             ),
             graph(
                 "Errors",
-                "Answers a second with 4xx or 5xx.",
+                "Responses per second with 4xx or 5xx.",
                 query(
                     f'sum by (method, view, status) (rate({RESPONSES}{{{WEB}, status=~"4..|5.."}}[$__rate_interval]))',
                     "{{status}} {{method}} {{view}}",
@@ -103,7 +103,7 @@ def by_endpoint() -> Section:
             ),
             graph(
                 "Duration",
-                "What 95 % of the answers stay below.",
+                "95th percentile of the response time.",
                 query(
                     f"histogram_quantile(0.95, sum by (le, method, view) (rate({LATENCY}_bucket{{{WEB}}}[5m])))",
                     "{{method}} {{view}}",
@@ -113,15 +113,15 @@ def by_endpoint() -> Section:
         ],
         [
             listing(
-                "Answers in the time shown",
-                "How often each endpoint gave each answer.",
-                query(f"sum by (method, view, status) (increase({RESPONSES}{{{WEB}}}[$__range])) > 0", "answers"),
+                "Responses in the selected time range",
+                "Number of responses by endpoint and status.",
+                query(f"sum by (method, view, status) (increase({RESPONSES}{{{WEB}}}[$__range])) > 0", "responses"),
                 unit="short",
                 decimals=0,
             ),
             heat(
                 "Payments by duration",
-                "From receipt to answer of new single payments, the gateway's time included.",
+                "From receipt to response of new single payments, including the gateway's time.",
                 query(f"sum by (le) (rate(transaction_latency_seconds_bucket{{{WEB}}}[$__rate_interval]))", "{{le}}"),
                 unit="s",
             ),
@@ -137,21 +137,21 @@ def gateway() -> Section:
         [
             graph(
                 "Calls by outcome",
-                "Calls a second. A timeout is a call whose outcome we have to ask for.",
+                "Calls per second. After a timeout the worker asks the gateway for the outcome.",
                 query(f"sum by (outcome) ({calls})", "{{outcome}}"),
                 unit=PER_SECOND,
                 stacked=True,
             ),
             graph(
-                "Calls in trouble",
-                "Share of calls that ended in an error, a timeout, or found no gateway.",
-                query(ratio(f"sum({trouble})", f"sum(rate(gateway_requests_total{{{WEB}}}[5m]))"), "in trouble"),
+                "Failed calls",
+                "Share of calls that ended with error, timeout or unavailable.",
+                query(ratio(f"sum({trouble})", f"sum(rate(gateway_requests_total{{{WEB}}}[5m]))"), "failed"),
                 unit="percentunit",
                 thresholds=above(0.05, 0.2),
             ),
             graph(
                 "Duration of calls",
-                "The median, and what 95 and 99 % stay below.",
+                "Median, 95th and 99th percentile.",
                 *(
                     query(
                         f"histogram_quantile({quantile},"
@@ -172,21 +172,21 @@ def idempotency() -> Section:
         "Idempotency and refunds",
         [
             graph(
-                "Requests by their key",
-                "New: first use. Replayed: the stored answer. In flight: the first is still at work. Mismatch: another"
-                " body. Recovered: finished for a process that died.",
+                "Requests by idempotency result",
+                "New: first use. Replayed: the stored answer. In flight: the first request is in progress. Mismatch: a"
+                " different body. Recovered: completed for a process that died.",
                 query(f"sum by (result) (rate(idempotency_requests_total{{{WEB}}}[$__rate_interval]))", "{{result}}"),
                 unit=PER_SECOND,
             ),
             graph(
                 "Refunds",
-                "Refunds a second that became final.",
+                "Refunds per second that became final.",
                 query(f"sum by (status) (rate(refunds_total{{{WEB}}}[$__rate_interval]))", "{{status}}"),
                 unit=PER_SECOND,
             ),
             graph(
                 "Fraud scores",
-                "The mean over all processes, the median, and what 95 % stay below.",
+                "Mean over all processes, median, and 95th percentile.",
                 query("kpi:fraud_score:mean5m", "mean"),
                 *(
                     query(f"histogram_quantile({quantile}, sum by (le) (rate(fraud_score_bucket{{{WEB}}}[5m])))", name)
@@ -195,8 +195,8 @@ def idempotency() -> Section:
                 unit="short",
             ),
             graph(
-                "Payments that could not be scored",
-                "A second. They pass below the merchant's limit, and are blocked above it.",
+                "Unscored payments",
+                "Payments per second. Below the merchant's limit they pass, above it they are blocked.",
                 query(f"sum(rate(fraud_unscored_total{{{WEB}}}[$__rate_interval]))", "unscored"),
                 unit=PER_SECOND,
                 thresholds=above(0.01, 1),
@@ -207,31 +207,31 @@ def idempotency() -> Section:
 
 def unresolved() -> Section:
     return row(
-        "Not settled yet",
+        "Open payments",
         [
             graph(
-                "Outcomes not known at first",
-                "Payments a second whose answer from the gateway was lost or late; the worker asks again.",
-                query(f"sum(rate(unknown_outcomes_total{{{WEB}}}[$__rate_interval]))", "not known"),
+                "Unknown outcomes",
+                "Payments per second whose answer from the gateway was lost or late. The worker asks the gateway.",
+                query(f"sum(rate(unknown_outcomes_total{{{WEB}}}[$__rate_interval]))", "unknown"),
                 unit=PER_SECOND,
             ),
             graph(
-                "Payments and refunds not settled",
-                "How many rows wait for their outcome, those in progress included.",
+                "Open payments and refunds",
+                "Payments and refunds that are not final, including those in progress.",
                 query("kpi:unresolved_transactions:max", "waiting"),
                 unit="short",
                 thresholds=above(20, 100),
             ),
             graph(
                 "Age of the oldest",
-                "The longest that one has waited for its outcome.",
+                "Age of the oldest payment or refund that is not final.",
                 query("kpi:unresolved_oldest_seconds:max", "oldest"),
                 unit="s",
                 thresholds=above(60, 300),
             ),
             graph(
-                "Own and gateway's time",
-                "The mean of a payment, from receipt to answer, in two parts.",
+                "Own time and gateway time",
+                "Mean time from receipt to response, split into our own time and the gateway's.",
                 query(
                     ratio(
                         f"sum(rate(transaction_own_seconds_sum{{{WEB}}}[5m]))",
@@ -255,14 +255,14 @@ def unresolved() -> Section:
 
 
 def traces() -> Section:
-    """Numbers that Tempo makes from traces, every 15 seconds; their dots lead to a trace (exemplars)."""
+    """Show the metrics that Tempo generates from traces every 15 seconds. Their exemplars link to a trace."""
     return row(
         "Traced payments",
         [
             graph(
-                "Duration of traced steps",
-                "What 95 % of the traced steps stay below; a dot leads to its trace. Traced are some payments, and all"
-                " that failed or were slow.",
+                "Duration of spans",
+                "95th percentile of the sampled spans. A dot links to its trace. Sampled are 5 % of the payments, and"
+                " all that failed or were slow.",
                 query(
                     "histogram_quantile(0.95, sum by (le, span_name) (rate(traces_spanmetrics_latency_bucket[5m])))",
                     "{{span_name}}",
@@ -273,7 +273,7 @@ def traces() -> Section:
             ),
             graph(
                 "Calls between services",
-                "Traced calls a second from one service to the next.",
+                "Sampled calls per second between services.",
                 query(
                     "sum by (client, server) (rate(traces_service_graph_request_total[5m]))",
                     "{{client}} to {{server}}",

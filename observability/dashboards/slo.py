@@ -1,4 +1,4 @@
-"""What was promised, whether it is kept, and how much of the error budget is left."""
+"""Service level objectives, their fulfilment, and the remaining error budget."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -16,13 +16,13 @@ from observability.dashboards.kit import (
     stat,
 )
 
-# Of observability/prometheus/rules/slo.yml: name -> what is promised.
+# Objectives of observability/prometheus/rules/slo.yml by name.
 OBJECTIVES = {
-    "payment-availability": "99.9 % of payments get an outcome that is not our failure",
-    "payment-latency": "95 % of payments take us less than 300 ms, the gateway's time not counted",
-    "alert-delivery": "99 % of the notifications that Alertmanager sends are taken",
+    "payment-availability": "99.9 % of payments do not fail",
+    "payment-latency": "95 % of payments take us less than 300 ms, excluding the gateway's time",
+    "alert-delivery": "99 % of Alertmanager's notifications are accepted",
 }
-# The alerts' pairs of windows: long, short, and the burn rate from which both are too fast.
+# Burn rates from which ErrorBudgetBurnFast and ErrorBudgetBurnSlow fire.
 FAST, SLOW = 14.4, 3.0
 
 
@@ -30,7 +30,7 @@ def slo() -> Dashboard:
     return dashboard(
         "slo",
         "SLO and error budget",
-        "What was promised for 30 days, how much of what may go wrong is left, and how fast it is being spent.",
+        "Objectives for 30 days, the remaining error budget, and how fast it is spent.",
         rows=[promises(), *map(objective, OBJECTIVES), alerts()],
         period="now-6h",
         refresh="30s",
@@ -40,11 +40,11 @@ def slo() -> Dashboard:
 def promises() -> Section:
     budget = below(0.25, 0)
     return row(
-        "What is promised, and what is left",
+        "Objectives and remaining budget",
         [
             stat(
                 f"Budget left: {name}",
-                f"Promised: {promise}. 100 % is untouched, 0 is spent, below 0 the promise is broken.",
+                f"{promise}. 100 %: the budget is untouched. 0: it is spent. Below 0: the objective is missed.",
                 query(f'slo:error_budget_remaining:ratio30d{{slo="{name}"}}', "left"),
                 unit="percentunit",
                 thresholds=budget,
@@ -54,17 +54,17 @@ def promises() -> Section:
         ],
         [
             listing(
-                "Promised and kept",
-                "Share of good events in 30 days, or since the beginning, beside what was promised.",
-                query("sum by (slo) (slo:objective:ratio)", "promised"),
-                query("sum by (slo) (slo:good_events:ratio30d)", "kept"),
+                "Objectives and results",
+                "Share of good events in 30 days, or since the beginning, and its objective.",
+                query("sum by (slo) (slo:objective:ratio)", "objective"),
+                query("sum by (slo) (slo:good_events:ratio30d)", "result"),
                 query("sum by (slo) (slo:error_budget_remaining:ratio30d)", "budget left"),
                 unit="percentunit",
                 decimals=3,
             ),
             graph(
                 "Budget left",
-                "Over time. It grows back as bad days leave the window of 30 days.",
+                "Remaining budget over time. It recovers when bad days leave the window of 30 days.",
                 query("sum by (slo) (slo:error_budget_remaining:ratio30d)", "{{slo}}"),
                 unit="percentunit",
                 minimum=None,
@@ -82,7 +82,7 @@ def objective(name: str) -> Section:
         [
             graph(
                 f"Burn rate of {name}, short windows",
-                f"1 spends the budget in exactly 30 days. At {FAST} an hour spends 2 % of it, and somebody is woken.",
+                f"At 1 the budget lasts exactly 30 days. At {FAST} one hour spends 2 % of it and pages a person.",
                 query(f"slo:burn_rate:5m{only}", "5 minutes"),
                 query(f"slo:burn_rate:30m{only}", "30 minutes"),
                 query(f"slo:burn_rate:1h{only}", "1 hour"),
@@ -91,7 +91,7 @@ def objective(name: str) -> Section:
             ),
             graph(
                 f"Burn rate of {name}, long windows",
-                f"At {SLOW:g} a day spends 10 % of the budget: work for the day, not for the night.",
+                f"At {SLOW:g} one day spends 10 % of the budget and opens a ticket.",
                 query(f"slo:burn_rate:2h{only}", "2 hours"),
                 query(f"slo:burn_rate:6h{only}", "6 hours"),
                 query(f"slo:burn_rate:1d{only}", "1 day"),
@@ -101,7 +101,7 @@ def objective(name: str) -> Section:
             ),
             graph(
                 f"Events of {name}",
-                "All events a second, and the bad ones among them.",
+                "All events per second, and the bad events.",
                 query(f"slo:events:rate5m{only}", "all"),
                 query(f"slo:bad_events:rate5m{only}", "bad"),
                 unit=PER_SECOND,
@@ -116,7 +116,7 @@ def alerts() -> Section:
         [
             graph(
                 "Pending and firing",
-                "Alerts on budgets that are spent too fast.",
+                "Alerts on error budgets that are spent too fast.",
                 query(
                     'count by (alertname, slo, alertstate) (ALERTS{alertname=~"ErrorBudgetBurn.*"})',
                     "{{alertstate}} {{alertname}} {{slo}}",

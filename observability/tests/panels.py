@@ -23,7 +23,7 @@ SUBSTITUTES = {"$__rate_interval": "10s", "$__range": "30s", "$__interval": "10s
 # What shows nothing in half a minute of ordinary traffic, and rightly so: a panel, or `panel / legend` of one query.
 # A test fails as soon as one of these does show something.
 EMPTY = {
-    "finance-overview: Payments per second, beside what is usual / usual": "needs a day of history",
+    "finance-overview: Payments per second compared with usual / usual": "needs a day of history",
     "application: Server errors by view": "the lab makes no answer with 5xx",
     "application: Errors by kind": "no statement fails in the lab",
     "infrastructure: Targets down": "everything is up",

@@ -67,4 +67,4 @@ ENV BIND=0.0.0.0:5000 \
 EXPOSE 5000 9464 9465
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-m", "fintech.compose.healthcheck", "5000", "/health"]
-CMD ["gunicorn", "-c", "fintech/gunicorn.py", "fintech.wsgi"]
+CMD ["gunicorn", "-c", "fintech/server/gunicorn.py", "fintech.wsgi"]

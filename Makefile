@@ -89,7 +89,7 @@ python:
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed: install it, or set PYTHON." >&2; exit 1; }
 
 environment: python
-	@$(PYTHON) -m fintech.venv requirements.txt
+	@$(PYTHON) -m fintech.run.venv requirements.txt
 
 environment-dev: python
-	@$(PYTHON) -m fintech.venv requirements-dev.txt
+	@$(PYTHON) -m fintech.run.venv requirements-dev.txt

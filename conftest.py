@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fintech.postgres import EmbeddedPostgres, PostgresError
-from fintech.testing_databases import FAST, TEMPLATE, copy_database
+from fintech.run.postgres import EmbeddedPostgres, PostgresError
+from fintech.testing.databases import FAST, TEMPLATE, copy_database
 
 PREFIX = "fintech-tests-"
 

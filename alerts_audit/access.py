@@ -18,7 +18,7 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
 
 from alerts_audit.models import AccessToken
-from fintech.problems import Problem
+from fintech.http.problems import Problem
 
 PREFIX = "tr_"
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -19,8 +19,8 @@ from alerts_audit.models import Delivery
 from alerts_audit.projection.prompt import prompt
 from alerts_audit.services import record_delivery, tell_of
 from alerts_audit.sources import find_source, visible_part
-from fintech.logging import request_id, trace_id
-from fintech.problems import problem
+from fintech.http.problems import problem
+from fintech.telemetry.logging import request_id, trace_id
 
 logger = logging.getLogger("alerts_audit")
 

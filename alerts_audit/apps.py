@@ -8,7 +8,7 @@ from django.db.models.signals import post_migrate
 class AlertsAuditConfig(AppConfig):
     name = "alerts_audit"
     verbose_name = "Alert trail"
-    # The application's database role may add to these and read them, nothing else (fintech/grants.py).
+    # The application's database role may add to these and read them, nothing else (fintech/database/grants.py).
     evidence_models = (
         "delivery",
         "observation",
@@ -34,7 +34,7 @@ class AlertsAuditConfig(AppConfig):
         post_migrate.connect(ensure_default_source, sender=self)
 
     def dashboard(self, request: Any) -> Any:
-        """See fintech/dashboard.py."""
+        """See fintech/adminsite/dashboard.py."""
         from alerts_audit.admin.dashboard import alerts_now
 
         return alerts_now(request)

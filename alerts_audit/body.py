@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from fintech.rest import STALL_SECONDS
+from fintech.http.views import STALL_SECONDS
 
 LIMIT = 16 * 1024 * 1024
 STEP = 64 * 1024

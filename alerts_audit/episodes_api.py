@@ -23,9 +23,9 @@ from alerts_audit.reviews.services import ReviewError, UnknownEpisode, review
 from alerts_audit.reviews.statistics import DEFAULT_DAYS, LONGEST_DAYS, statistics
 from alerts_audit.reviews.viewing import record_view
 from alerts_audit.signers import signers_of, trust_root
-from fintech import lists
-from fintech.problems import Problem
-from fintech.rest import JsonView, json_answer, read_body
+from fintech.http import pagination
+from fintech.http.problems import Problem
+from fintech.http.views import JsonView, json_answer, read_body
 
 
 class TrailView(JsonView):
@@ -49,10 +49,10 @@ class ExportView(TrailView):
     def get(self, request: Request) -> HttpResponseBase:
         require(request.user, "view_episode", "export_trail")
         query = request._request.GET
-        lists.refuse_unknown(query, {*PARAMETERS, "format"}, repeatable=["label"])
+        pagination.refuse_unknown(query, {*PARAMETERS, "format"}, repeatable=["label"])
         name = query.get("format", "csv")
         if name not in FORMATS:
-            raise lists.invalid("format", f"use one of {', '.join(FORMATS)}")
+            raise pagination.invalid("format", f"use one of {', '.join(FORMATS)}")
         criteria = read_criteria(query)
         self.record(request, "export", request.META.get("QUERY_STRING", ""))
         write, content_type = FORMATS[name]
@@ -95,7 +95,7 @@ class GapsView(TrailView):
     def get(self, request: Request) -> HttpResponse:
         require(request.user, "view_gap")
         query = request._request.GET
-        lists.refuse_unknown(query, {"reason", "state", "cursor", "limit"})
+        pagination.refuse_unknown(query, {"reason", "state", "cursor", "limit"})
         rows = Gap.objects.filter(closes=None).select_related("closed_by").order_by("-id")
         if "reason" in query:
             rows = rows.filter(reason=one_of("reason", query.get("reason"), Gap.Reason.values))
@@ -113,10 +113,10 @@ class StatisticsView(TrailView):
     def get(self, request: Request) -> HttpResponse:
         require(request.user, "view_episode")
         query = request._request.GET
-        lists.refuse_unknown(query, {"days"})
+        pagination.refuse_unknown(query, {"days"})
         text = query.get("days", str(DEFAULT_DAYS))
         if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= LONGEST_DAYS):
-            raise lists.invalid("days", f"use a whole number from 1 to {LONGEST_DAYS}")
+            raise pagination.invalid("days", f"use a whole number from 1 to {LONGEST_DAYS}")
         self.record(request, "statistics", f"{text} days")
         return json_answer(statistics(days=int(text)))
 
@@ -127,7 +127,7 @@ class CheckpointsView(TrailView):
     @openapi.LIST_CHECKPOINTS
     def get(self, request: Request) -> HttpResponse:
         require(request.user, "view_checkpoint")
-        lists.refuse_unknown(request._request.GET, {"cursor", "limit"})
+        pagination.refuse_unknown(request._request.GET, {"cursor", "limit"})
         found, following = page_by_id(request._request, Checkpoint.objects.order_by("-id"))
         newest = Checkpoint.objects.first()
         signers = signers_of([*([newest] if newest else []), *found])
@@ -181,7 +181,7 @@ def read_review(request: HttpRequest) -> tuple[str, str]:
 
 def one_of(name: str, value: str | None, words: Any) -> str:
     if value not in words:
-        raise lists.invalid(name, f"use one of {', '.join(words)}")
+        raise pagination.invalid(name, f"use one of {', '.join(words)}")
     return str(value)
 
 
@@ -190,8 +190,8 @@ def page_by_id(request: HttpRequest, rows: Any) -> tuple[list[Any], str | None]:
     query = request.GET
     if "cursor" in query:
         rows = rows.filter(id__lt=read_number(str(query["cursor"])))
-    limit = lists.read_limit(query.get("limit"))
+    limit = pagination.read_limit(query.get("limit"))
     found = list(rows[: limit + 1])
     if len(found) <= limit:
         return found, None
-    return found[:limit], lists.next_address(request, write_number(found[limit - 1].pk))
+    return found[:limit], pagination.next_address(request, write_number(found[limit - 1].pk))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fintech import groups
+from fintech.adminsite import groups
 
 LOOKS = (
     "view_delivery",

@@ -19,8 +19,8 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, QueryDict
 
 from alerts_audit.models import Episode, Identity, Review
-from fintech import lists
-from fintech.lists import invalid, read_time
+from fintech.http import pagination
+from fintech.http.pagination import invalid, read_time
 
 WINDOW = 5_000
 # More identities than this are no selection: their episodes are found faster among the newest.
@@ -169,11 +169,11 @@ def _of_identities(criteria: Criteria, identities: list[int], least: int, before
 def requested_page(request: HttpRequest) -> tuple[list[Episode], str | None]:
     """One page, and the address of the next. Raises Problem 422."""
     query = request.GET
-    lists.refuse_unknown(query, {*PARAMETERS, "cursor", "limit"}, repeatable=["label"])
+    pagination.refuse_unknown(query, {*PARAMETERS, "cursor", "limit"}, repeatable=["label"])
     before = read_number(str(query["cursor"])) if "cursor" in query else None
-    page = page_of_episodes(read_criteria(query), before=before, limit=lists.read_limit(query.get("limit")))
+    page = page_of_episodes(read_criteria(query), before=before, limit=pagination.read_limit(query.get("limit")))
     following = page.following
-    return page.rows, None if following is None else lists.next_address(request, write_number(following))
+    return page.rows, None if following is None else pagination.next_address(request, write_number(following))
 
 
 def read_criteria(query: QueryDict) -> Criteria:
@@ -238,11 +238,11 @@ def query_of(criteria: Criteria) -> str:
 
 
 def write_number(number: int) -> str:
-    return lists.write_cursor(str(number).encode())
+    return pagination.write_cursor(str(number).encode())
 
 
 def read_number(cursor: str) -> int:
-    text = lists.read_cursor(cursor)
+    text = pagination.read_cursor(cursor)
     if not text.isdigit() or len(text) > 18:
-        raise lists.no_cursor()
+        raise pagination.no_cursor()
     return int(text)

@@ -13,7 +13,7 @@ from alerts_audit.models import Episode, Gap, Review
 from alerts_audit.reviews.exports import FORMATS
 from alerts_audit.reviews.services import LONGEST_TEXT
 from alerts_audit.reviews.statistics import DEFAULT_DAYS, LONGEST_DAYS
-from fintech.lists import DEFAULT_LIMIT, LARGEST_LIMIT
+from fintech.http.pagination import DEFAULT_LIMIT, LARGEST_LIMIT
 
 _REF = "#/components/schemas/{name}"
 _SHAPES = (

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from alerts_audit.models import Delivery
-from fintech.connection import hung_up, open_connection
+from fintech.database.connections import hung_up, open_connection
 
 # Together with the connection's own timeouts: the longest that a sender waits for its 503.
 WAIT_SECONDS = 3

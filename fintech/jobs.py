@@ -15,7 +15,7 @@ from django.apps import apps
 from django.db import connection
 from prometheus_client import Counter, Gauge
 
-from fintech.problems import DATABASE_AWAY, Away
+from fintech.http.problems import DATABASE_AWAY, Away
 
 logger = logging.getLogger("fintech.jobs")
 

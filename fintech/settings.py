@@ -44,10 +44,10 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
-    "fintech.logging.RequestLogMiddleware",
+    "fintech.telemetry.logging.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "fintech.middleware.ContentSecurityPolicyMiddleware",
+    "fintech.http.middleware.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -58,9 +58,9 @@ MIDDLEWARE = [
 ]
 # What the API's requests pass through: see fintech/wsgi.py.
 API_MIDDLEWARE = [
-    "fintech.logging.RequestLogMiddleware",
+    "fintech.telemetry.logging.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "fintech.middleware.ApiMetricsMiddleware",
+    "fintech.http.middleware.ApiMetricsMiddleware",
 ]
 
 ROOT_URLCONF = "fintech.urls"
@@ -201,7 +201,7 @@ CONTENT_SECURITY_POLICY_EXCEPTIONS = {
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
 
 REST_FRAMEWORK: dict[str, Any] = {
-    "EXCEPTION_HANDLER": "fintech.problems.exception_handler",
+    "EXCEPTION_HANDLER": "fintech.http.problems.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
@@ -291,8 +291,8 @@ LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "fintech.logging.JsonFormatter"}},
-    "filters": {"without_request": {"()": "fintech.logging.WithoutRequest"}},
+    "formatters": {"json": {"()": "fintech.telemetry.logging.JsonFormatter"}},
+    "filters": {"without_request": {"()": "fintech.telemetry.logging.WithoutRequest"}},
     "handlers": {
         "stdout": {
             "class": "logging.StreamHandler",
@@ -327,7 +327,7 @@ UNFOLD = {
     "SITE_SYMBOL": "account_balance",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("payments/icon.svg")}],
     "STYLES": [lambda request: static("payments/admin.css"), lambda request: static("alerts_audit/admin.css")],
-    "DASHBOARD_CALLBACK": "fintech.dashboard.add_sections",
+    "DASHBOARD_CALLBACK": "fintech.adminsite.dashboard.add_sections",
     "SIDEBAR": {
         "show_search": False,
         "navigation": [

@@ -5,7 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from fintech import health
+from fintech.http import health
 from payments.openapi import SchemaView
 
 urlpatterns = [
@@ -22,6 +22,6 @@ urlpatterns = [
     path("admin", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),
 ]
 
-handler400 = "fintech.problems.bad_request"
-handler404 = "fintech.problems.not_found"
-handler500 = "fintech.problems.server_error"
+handler400 = "fintech.http.problems.bad_request"
+handler404 = "fintech.http.problems.not_found"
+handler500 = "fintech.http.problems.server_error"

@@ -21,7 +21,7 @@ from django.utils.http import parse_header_parameters
 
 django.setup(set_prefix=False)
 
-from fintech.problems import DATABASE_AWAY  # noqa: E402 - after setup
+from fintech.http.problems import DATABASE_AWAY  # noqa: E402 - after setup
 
 logger = logging.getLogger("fintech")
 

@@ -13,8 +13,8 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from fintech.cards import contains_card_number, without_clock
-from fintech.problems import Problem
-from fintech.rest import JsonView, has_body, json_answer, read_body
+from fintech.http.problems import Problem
+from fintech.http.views import JsonView, has_body, json_answer, read_body
 from payments import metrics, openapi
 from payments.keys import Principal, authenticate
 from payments.lists import transaction_page

@@ -6,7 +6,7 @@ from django.db.models.signals import post_migrate
 
 class PaymentsConfig(AppConfig):
     name = "payments"
-    # Tables that the application may add to and read, never change: see fintech/grants.py.
+    # Tables that the application may add to and read, never change: see fintech/database/grants.py.
     evidence_models = ("event", "ledgerleg", "writer", "idempotencykey")
     # Tables whose rows the application may change in part; nobody deletes a payment.
     kept_models = ("merchant", "apikey", "transaction", "refund")
@@ -17,7 +17,7 @@ class PaymentsConfig(AppConfig):
         post_migrate.connect(ensure_groups, sender=self)
 
     def dashboard(self, request: Any) -> Any:
-        """See fintech/dashboard.py."""
+        """See fintech/adminsite/dashboard.py."""
         from payments.admin.dashboard import payments_now
 
         return payments_now(request)

@@ -23,8 +23,8 @@ import urllib3
 from django.conf import settings
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from fintech import tracing
-from fintech.problems import Away
+from fintech.http.problems import Away
+from fintech.telemetry import tracing
 from payments import metrics
 from payments.breaker import CircuitBreaker
 

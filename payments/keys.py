@@ -16,7 +16,7 @@ from datetime import datetime
 from django.db import OperationalError
 from django.utils import timezone
 
-from fintech.problems import DATABASE_AWAY, Problem
+from fintech.http.problems import DATABASE_AWAY, Problem
 from payments.fraud import MerchantContext
 from payments.models import ApiKey, Merchant
 

@@ -20,7 +20,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 from prometheus_client.parser import text_string_to_metric_families
 
-from fintech.problems import Away
+from fintech.http.problems import Away
 from payments.currencies import to_minor
 from payments.gateway import Gateway
 from payments.models import Transaction

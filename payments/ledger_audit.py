@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from fintech.connection import open_connection
+from fintech.database.connections import open_connection
 
 # What a report names one by one; there may be more.
 MOST_FINDINGS = 1000

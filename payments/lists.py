@@ -11,8 +11,8 @@ from uuid import UUID
 
 from django.http import HttpRequest, QueryDict
 
-from fintech import lists
-from fintech.lists import invalid, read_time
+from fintech.http import pagination
+from fintech.http.pagination import invalid, read_time
 from payments.currencies import EXPONENTS
 from payments.models import IdempotencyKey, Transaction, TransactionQuerySet
 from payments.shapes import LARGEST_AMOUNT
@@ -78,7 +78,7 @@ def first_id_at(moment: datetime) -> UUID:
 def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Transaction], str | None]:
     """One page of the merchant's transactions, and the address of the next."""
     query = request.GET
-    lists.refuse_unknown(query, {*FILTERS, "idempotency_key", "cursor", "limit"})
+    pagination.refuse_unknown(query, {*FILTERS, "idempotency_key", "cursor", "limit"})
     rows = Transaction.objects.of(merchant_id)
     if "idempotency_key" in query:
         taken = IdempotencyKey.objects.filter(merchant_id=merchant_id, key=query["idempotency_key"].replace("\0", " "))
@@ -90,12 +90,12 @@ def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Trans
         if name in query:
             bound = {"before": before} if name == "status" else {}
             rows = narrow(rows, name, query[name], **bound)
-    limit = lists.read_limit(query.get("limit"))
+    limit = pagination.read_limit(query.get("limit"))
     page = list(rows.order_by("-id")[: limit + 1])
     if len(page) <= limit:
         return page, None
     page.pop()
-    return page, lists.next_address(request, write_cursor(page[-1].id))
+    return page, pagination.next_address(request, write_cursor(page[-1].id))
 
 
 def _upper_bound(query: QueryDict) -> UUID | None:
@@ -109,11 +109,11 @@ def _upper_bound(query: QueryDict) -> UUID | None:
 
 
 def write_cursor(last: UUID) -> str:
-    return lists.write_cursor(last.bytes)
+    return pagination.write_cursor(last.bytes)
 
 
 def _read_cursor(value: str) -> UUID:
     try:
-        return UUID(bytes=lists.read_cursor(value))
+        return UUID(bytes=pagination.read_cursor(value))
     except ValueError:
-        raise lists.no_cursor() from None
+        raise pagination.no_cursor() from None

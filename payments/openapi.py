@@ -12,8 +12,8 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 
-from fintech.lists import DEFAULT_LIMIT, LARGEST_LIMIT
-from fintech.rest import JsonView
+from fintech.http.pagination import DEFAULT_LIMIT, LARGEST_LIMIT
+from fintech.http.views import JsonView
 from payments import shapes
 from payments.lists import FILTERS
 

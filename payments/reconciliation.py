@@ -13,7 +13,7 @@ from uuid import UUID
 
 import psycopg
 
-from fintech.connection import open_connection
+from fintech.database.connections import open_connection
 from payments.gateway import Gateway
 from payments.ledger_audit import MOST_FINDINGS, Finding
 from payments.lists import first_id_at

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from fintech.cards import contains_card_number, without_clock
-from fintech.problems import Problem
+from fintech.http.problems import Problem
 from payments.currencies import EXPONENTS
 
 # Twelve digits: 9,999,999,999.99 in EUR, and short of the shortest card number.

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from fintech.jobs import Job, Leader, Worker
-from fintech.metrics import EpochCollector, slot
+from fintech.telemetry.metric_slots import EpochCollector, slot
 from payments import kpis, metrics
 from payments.balance import Balance
 from payments.currencies import to_major

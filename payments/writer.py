@@ -21,8 +21,8 @@ from uuid import UUID
 import orjson
 import psycopg
 
-from fintech import metrics as slots
-from fintech.connection import hung_up, open_connection
+from fintech.database.connections import hung_up, open_connection
+from fintech.telemetry import metric_slots as slots
 from payments import metrics
 from payments.currencies import to_major
 from payments.shapes import LARGEST_BATCH

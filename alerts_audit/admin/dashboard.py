@@ -9,7 +9,7 @@ from django.utils import timezone
 from alerts_audit.access import may
 from alerts_audit.models import Episode, Gap, Review, Verification
 from alerts_audit.sources import heartbeat_alerts
-from fintech.display import show_time
+from fintech.adminsite.display import show_time
 
 # Of what fires; beyond, the number is a lower bound.
 MOST_COUNTED = 1000

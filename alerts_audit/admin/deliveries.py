@@ -20,9 +20,9 @@ from alerts_audit import payload
 from alerts_audit.admin.recorded import ProvableAdmin
 from alerts_audit.detail import archives_of
 from alerts_audit.models import READABLE_IN_LISTS, Archive, Delivery, DeliveryQuerySet, Envelope, Source
-from fintech.changelists import start_of_page
-from fintech.display import show_badge, show_time
-from fintech.filters import ChoiceFilter
+from fintech.adminsite.changelists import start_of_page
+from fintech.adminsite.display import show_badge, show_time
+from fintech.adminsite.filters import ChoiceFilter
 
 # More than this of a body is a download, not a page.
 LONGEST_SHOWN = 256 * 1024

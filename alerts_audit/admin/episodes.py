@@ -30,9 +30,9 @@ from alerts_audit.facets import words_of
 from alerts_audit.lists import Criteria, page_of_episodes, query_of
 from alerts_audit.models import Episode
 from alerts_audit.reviews.services import ReviewError, acknowledge_many, review
-from fintech.changelists import KeysetChangeList
-from fintech.display import page_of, show_badge, show_code, show_time, show_whole
-from fintech.filters import ChoiceFilter
+from fintech.adminsite.changelists import KeysetChangeList
+from fintech.adminsite.display import page_of, show_badge, show_code, show_time, show_whole
+from fintech.adminsite.filters import ChoiceFilter
 
 PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 SAID = {

@@ -15,9 +15,9 @@ from alerts_audit.admin.recorded import ProvableAdmin
 from alerts_audit.completeness.gaps import NotOpen, close_by_hand
 from alerts_audit.models import Delivery, Gap
 from alerts_audit.reviews.services import ReviewError, said
-from fintech.changelists import KeysetChangeList
-from fintech.display import link_to, page_of, show_badge, show_json, show_time, show_whole
-from fintech.filters import ChoiceFilter
+from fintech.adminsite.changelists import KeysetChangeList
+from fintech.adminsite.display import link_to, page_of, show_badge, show_json, show_time, show_whole
+from fintech.adminsite.filters import ChoiceFilter
 
 MOST_OPEN = 200
 

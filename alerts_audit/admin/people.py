@@ -10,8 +10,8 @@ from alerts_audit.access import issue_token, revoke_token
 from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, shorten, show_link
 from alerts_audit.admin.recorded import ProvableAdmin, RecordedAdmin
 from alerts_audit.models import AccessToken, Episode, Review, View
-from fintech.display import link_to, show_badge, show_code, show_time
-from fintech.shown_once import ExpiringForm, ShownOnceAdmin
+from fintech.adminsite.display import link_to, show_badge, show_code, show_time
+from fintech.adminsite.one_time_secrets import ExpiringForm, ShownOnceAdmin
 
 TOKEN_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger", "inactive user": "warning"}
 

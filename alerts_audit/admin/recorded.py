@@ -16,8 +16,8 @@ from alerts_audit.detail import seals_of_rows
 from alerts_audit.models import Leaf
 from alerts_audit.reviews.viewing import record_view
 from alerts_audit.seal.proofs import NoProof, prove
-from fintech.changelists import ReadOnlyAdmin
-from fintech.display import page_of, show_badge, show_time
+from fintech.adminsite.changelists import ReadOnlyAdmin
+from fintech.adminsite.display import page_of, show_badge, show_time
 
 
 class RecordedAdmin(ReadOnlyAdmin):

@@ -10,7 +10,7 @@ from unfold.decorators import display
 from alerts_audit.admin.recorded import RecordedAdmin
 from alerts_audit.models import Archive, Checkpoint, Verification
 from alerts_audit.signers import signers_of
-from fintech.display import show_badge, show_code, show_json, show_time, show_whole
+from fintech.adminsite.display import show_badge, show_code, show_json, show_time, show_whole
 
 
 @admin.register(Checkpoint)

@@ -13,9 +13,9 @@ from unfold.decorators import action, display
 from alerts_audit.completeness.observe import addresses_of
 from alerts_audit.models import Source, SourceToken
 from alerts_audit.sources import PLACES, issue_token, revoke_token, valid_tokens
-from fintech.changelists import KeptAdmin
-from fintech.display import page_of, show_badge, show_code, show_time
-from fintech.shown_once import ShownOnceAdmin, show_once
+from fintech.adminsite.changelists import KeptAdmin
+from fintech.adminsite.display import page_of, show_badge, show_code, show_time
+from fintech.adminsite.one_time_secrets import ShownOnceAdmin, show_once
 
 CREATED_TEMPLATE = "alerts_audit/source_token_created.html"
 COLOURS = {"active": "success", "inactive": "warning", "valid": "success", "revoked": "danger"}

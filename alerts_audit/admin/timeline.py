@@ -16,7 +16,7 @@ from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, STATE_COLO
 from alerts_audit.detail import MOST_SHOWN, Detail, Sealed, detail_of
 from alerts_audit.links import web_address
 from alerts_audit.models import Delivery, Episode, Leaf, Review, Transition
-from fintech.display import page_of, pretty, show_time
+from fintech.adminsite.display import page_of, pretty, show_time
 
 # The runbooks that come with the project, as our own rules name them.
 RUNBOOK = re.compile(r"observability/runbooks/(\w+)\.md")

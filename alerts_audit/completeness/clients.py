@@ -13,7 +13,7 @@ import urllib3
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from fintech.problems import Away
+from fintech.http.problems import Away
 
 # 10,000 alerts with long annotations are about 20 MB.
 LARGEST_ANSWER = 64 * 1024 * 1024

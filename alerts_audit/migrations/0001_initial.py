@@ -3,7 +3,7 @@ import django.db.models.lookups
 from django.db import migrations, models
 
 import alerts_audit.models
-from fintech.evidence import append_only
+from fintech.database.append_only import append_only
 
 
 class Migration(migrations.Migration):

@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from fintech.evidence import append_only
+from fintech.database.append_only import append_only
 
 EVIDENCE = ("observation", "input", "review", "view", "gap", "leaf", "checkpoint", "archive", "verification")
 

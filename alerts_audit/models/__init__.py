@@ -1,4 +1,5 @@
-"""The data of the alert trail. What is evidence only grows (`fintech/evidence.py`); the projection can be made again.
+"""The data of the alert trail. Evidence only grows (`fintech/database/append_only.py`);
+the projection can be rebuilt.
 
 Source, SourceToken          who may send
 Delivery                     evidence: what came, byte for byte

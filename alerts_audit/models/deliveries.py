@@ -2,7 +2,7 @@
 
 A delivery is the body of one `POST /alert`, byte for byte, with its hash. It is committed before anybody
 tries to understand it, so a body that we cannot read is kept all the same, and it never changes: triggers and
-the database role refuse that (`fintech/evidence.py`).
+the database role refuse that (`fintech/database/append_only.py`).
 """
 
 from django.db import models

@@ -25,7 +25,7 @@ from alerts_audit.projection.batch import (
 from alerts_audit.projection.tables import Connection
 from alerts_audit.projection.telling import tell
 from alerts_audit.projection.using import now, use_deliveries, use_observation, use_tick
-from fintech.connection import hung_up, open_connection
+from fintech.database.connections import hung_up, open_connection
 
 logger = logging.getLogger("alerts_audit.projection")
 

@@ -14,7 +14,7 @@ import threading
 from django.db import connection
 
 from alerts_audit.projection.projector import is_anything_pending, project_pending
-from fintech.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_AWAY
 
 logger = logging.getLogger("alerts_audit.projection")
 

@@ -3,7 +3,7 @@
 from django.contrib.auth.models import User
 
 from alerts_audit.models import View
-from fintech.logging import request_id
+from fintech.telemetry.logging import request_id
 
 LONGEST_KEY = 500
 

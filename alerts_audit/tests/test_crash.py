@@ -22,9 +22,9 @@ import pytest
 from django.conf import settings
 
 from alerts_audit.tests.payloads import alertmanager_body
-from fintech.postgres import EmbeddedPostgres
-from fintech.testing import BASE_DIR, IN_FULL, Load, Platform, wait_until
-from fintech.testing_databases import migrated_server
+from fintech.run.postgres import EmbeddedPostgres
+from fintech.testing.databases import migrated_server
+from fintech.testing.processes import BASE_DIR, IN_FULL, Load, Platform, wait_until
 
 SENDERS = 6
 KILLS = 40 if IN_FULL else 4

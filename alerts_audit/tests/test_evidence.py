@@ -8,7 +8,7 @@ from django.db.migrations.state import ProjectState
 
 from alerts_audit.models import Delivery
 from alerts_audit.services import record_delivery
-from fintech.evidence import append_only
+from fintech.database.append_only import append_only
 
 CHANGES = [
     "UPDATE alerts_audit_delivery SET source = 'forged'",

@@ -18,7 +18,7 @@ from alerts_audit.body import DEADLINE_SECONDS, LIMIT, STALL_SECONDS
 from alerts_audit.models import Delivery, Episode
 from alerts_audit.sources import add_source, revoke_token
 from alerts_audit.tests.payloads import alertmanager_body
-from fintech.testing import IN_FULL, Platform, wait_until
+from fintech.testing.processes import IN_FULL, Platform, wait_until
 
 AUTHORIZATION = {"Authorization": f"Bearer {settings.ALERT_TOKEN}"}
 HEAD = f"POST /alert HTTP/1.1\r\nHost: alerts\r\nAuthorization: Bearer {settings.ALERT_TOKEN}\r\n".encode()

@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 from alerts_audit import body, metrics
 from alerts_audit.management.commands.alert_source import Command
 from alerts_audit.sources import CACHE_SECONDS, UNKNOWN_SECONDS
-from fintech.web_worker import MALFORMED, REFUSALS
+from fintech.server.worker_class import MALFORMED, REFUSALS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "docs" / "alerts.md").read_text()

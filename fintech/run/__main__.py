@@ -15,11 +15,11 @@ from pathlib import Path
 
 from fintech import env
 from fintech.env import SettingError
-from fintech.postgres import EmbeddedPostgres, PostgresError
 from fintech.run import RunError, checks, monitoring, programs
 from fintech.run.console import Console
 from fintech.run.kpis import OPENER, Kpis
 from fintech.run.layout import BASE_DIR, DATABASE, Layout, make_environment, read_ports
+from fintech.run.postgres import EmbeddedPostgres, PostgresError
 from fintech.run.processes import Supervisor, last_line
 from fintech.secret_files import read_secret
 

@@ -13,9 +13,9 @@ import psutil
 import psycopg
 
 from fintech import env
-from fintech.postgres import EmbeddedPostgres
 from fintech.run import RunError
 from fintech.run.layout import MARK, Layout, Ports
+from fintech.run.postgres import EmbeddedPostgres
 from fintech.run.processes import Supervisor
 
 MEGABYTE = 1024**2

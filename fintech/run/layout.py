@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fintech.postgres import LONGEST_SOCKET_PATH
 from fintech.run import RunError
+from fintech.run.postgres import LONGEST_SOCKET_PATH
 from fintech.secret_files import ensure_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent

@@ -3,9 +3,9 @@
 import os
 import sys
 
-from fintech.postgres import EmbeddedPostgres
 from fintech.run import RunError
 from fintech.run.layout import BASE_DIR, DATABASE, Layout, make_environment, read_ports
+from fintech.run.postgres import EmbeddedPostgres
 
 
 def main() -> None:

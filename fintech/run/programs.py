@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from fintech.postgres import EmbeddedPostgres
 from fintech.run.layout import BASE_DIR, Layout
+from fintech.run.postgres import EmbeddedPostgres
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ def service_programs(layout: Layout) -> list[Program]:
     gateway = ["--port", str(ports.gateway), "--data", str(layout.var / "gateway.sqlite3")]
     return [
         Program("gateway", [python, "-m", "loadtests.gateway", *gateway]),
-        Program("metrics", [python, "-m", "fintech.metrics_server"]),
+        Program("metrics", [python, "-m", "fintech.telemetry.metrics_server"]),
         Program("worker", [python, "manage.py", "worker"]),
         Program(
             "web",
-            [python, "-m", "gunicorn", "-c", "fintech/gunicorn.py", "fintech.wsgi"],
+            [python, "-m", "gunicorn", "-c", "fintech/server/gunicorn.py", "fintech.wsgi"],
             stop_seconds=90,  # above gunicorn's graceful_timeout, whatever the deadlines: what is in hand is answered
         ),
     ]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from fintech.testing import BASE_DIR
+from fintech.testing.processes import BASE_DIR
 
 PROGRAMS = {
     "manage.py": ["manage.py", "check"],
-    "gunicorn": ["-m", "gunicorn", "-c", "fintech/gunicorn.py", "fintech.wsgi"],
+    "gunicorn": ["-m", "gunicorn", "-c", "fintech/server/gunicorn.py", "fintech.wsgi"],
     "worker": ["manage.py", "worker"],
     "migrate": ["manage.py", "migrate"],
 }

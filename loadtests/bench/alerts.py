@@ -24,7 +24,7 @@ from typing import Any
 
 import psycopg
 
-from fintech.testing import Program, answers, free_port, wait_until
+from fintech.testing.processes import Program, answers, free_port, wait_until
 from loadtests.bench.client import content_length, run_load
 from loadtests.bench.servers import PYTHON, WORKERS, World, make_world
 
@@ -240,7 +240,7 @@ def running_worker(world: World, seal_seconds: int) -> Iterator[None]:
 def start_servers(stack: ExitStack, world: World) -> None:
     owner = {**os.environ, "DATABASE_URL": os.environ["DATABASE_OWNER_URL"]}
     subprocess.run([PYTHON, "-m", "loadtests.bench.tutorial_alerts"], env=owner, check=True)
-    ours = [PYTHON, "-m", "gunicorn", "-c", "fintech/gunicorn.py", "fintech.wsgi"]
+    ours = [PYTHON, "-m", "gunicorn", "-c", "fintech/server/gunicorn.py", "fintech.wsgi"]
     theirs = [PYTHON, "-m", "gunicorn", "-w", str(WORKERS), "-b", "127.0.0.1:{port}", "--timeout", "300"]
     theirs.append("loadtests.bench.tutorial_alerts")
     stack.enter_context(world.server("ours", ours, "/health", {}))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 
-from fintech.postgres import EmbeddedPostgres
+from fintech.run.postgres import EmbeddedPostgres
 
 FLOOR = 0.75  # rate of inserts with the sealer on, of that without
 BODY = b"x" * 1242  # as large as a delivery of one alert

@@ -5,7 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from fintech.postgres import PROGRAMS
+from fintech.run.postgres import PROGRAMS
 from loadtests.bench.client import Result
 from loadtests.bench.servers import World
 

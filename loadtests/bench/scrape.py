@@ -15,9 +15,9 @@ WORKERS, GENERATIONS = 3, 167  # 501 workers
 
 def live(ready: int) -> None:
     """The whole life of one worker, as far as its metrics files can tell; then it waits to be killed."""
-    from fintech import metrics
+    from fintech.telemetry import metric_slots
 
-    metrics.claim("web", shared=True)
+    metric_slots.claim("web", shared=True)
     from payments import metrics as payments
 
     for children in (payments.STATUS, payments.OUTCOME, payments.RESULT):
@@ -50,7 +50,7 @@ def recycle(generations: int) -> None:
 
 
 def scrape_milliseconds() -> float:
-    from fintech.metrics import render
+    from fintech.telemetry.metric_slots import render
 
     times = []
     for _ in range(40):

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fintech.postgres import EmbeddedPostgres
-from fintech.testing import Program, answers, free_port
+from fintech.run.postgres import EmbeddedPostgres
+from fintech.testing.processes import Program, answers, free_port
 from loadtests.tests.simulator import Simulator
 
 WORKERS = 3
@@ -56,7 +56,7 @@ class World:
 
 def start_ours(world: World, name: str, *, threads: int = 32, **env: str):
     application = "loadtests.bench.null_gateway"
-    command = [PYTHON, "-m", "gunicorn", "-c", "fintech/gunicorn.py", application]
+    command = [PYTHON, "-m", "gunicorn", "-c", "fintech/server/gunicorn.py", application]
     return world.server(name, command, "/health", {"WEB_THREADS": str(threads), **env})
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from fintech.postgres import EmbeddedPostgres
+from fintech.run.postgres import EmbeddedPostgres
 
 IDENTITIES = 200_000
 FIRING = 2_000

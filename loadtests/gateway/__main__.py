@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from fintech import tracing
 from fintech.env import SettingError, text
+from fintech.telemetry import tracing
 from loadtests.gateway.app import Gateway
 from loadtests.gateway.profile import WrongProfile
 from loadtests.gateway.store import Store, StoreError

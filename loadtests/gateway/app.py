@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from fintech import tracing
+from fintech.telemetry import tracing
 from loadtests.gateway.orders import BadOrder, Order, check_key, read_object, read_order
 from loadtests.gateway.outcomes import APPROVE, Behaviour, Does, Reply
 from loadtests.gateway.profile import Faults, Profile, WrongProfile

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from fintech.testing import wait_until
+from fintech.testing.processes import wait_until
 from loadtests.tests.test_gateway_outcomes import DROPPED
 
 HELD = 0.6  # seconds a request is held here: longer than what happens meanwhile takes

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 
-from fintech.testing import Platform, wait_until
+from fintech.testing.processes import Platform, wait_until
 from loadtests.tests.simulator import ROOT, running_gateway
 
 LOCUST = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--only-summary", "--json"]

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import psycopg
 
-from fintech.testing import Load, wait_until
+from fintech.testing.processes import Load, wait_until
 from loadtests import traffic
 from loadtests.tests.simulator import Simulator
 from observability.tests.monitoring import EXPORTERS, Monitoring, ask

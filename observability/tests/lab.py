@@ -20,8 +20,8 @@ from typing import Any
 from django.conf import settings
 
 from alerts_audit.tests.payloads import alertmanager_body
-from fintech.testing import Load
-from fintech.testing_databases import FAST
+from fintech.testing.databases import FAST
+from fintech.testing.processes import Load
 from observability.tests.monitoring import EXPORTERS, Monitoring, ask
 from payments.tests.own_platform import OwnPlatform, own_platform
 

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 
-from fintech.testing import answers, free_port, request, running
+from fintech.testing.processes import answers, free_port, request, running
 from observability.render import HERE, alertmanager_command, prometheus_command, render
 from payments.tests.own_platform import OwnPlatform
 

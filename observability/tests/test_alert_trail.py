@@ -16,7 +16,7 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
-from fintech.testing import wait_until
+from fintech.testing.processes import wait_until
 from observability.dashboards.documented import PROMQL
 from observability.tests.drill import (
     ALWAYS,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from fintech.testing import IN_FULL, request, wait_until
+from fintech.testing.processes import IN_FULL, request, wait_until
 from observability.tests.drill import ALWAYS, MINUTE, SPEED, Drill, post_as_stranger, running_drill
 from observability.tests.monitoring import SCRAPE_SECONDS, is_installed
 from observability.tests.scorecard import DOCUMENT, Score, document, faults_in

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
-from fintech.testing import answers, free_port, request, running, wait_until
+from fintech.testing.processes import answers, free_port, request, running, wait_until
 from observability.render import HERE
 from observability.tests.lab import TRACE, Lab
 from observability.tests.panels import GRAFANA, IN_LOKI

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fintech.testing import answers, free_port, request, running, wait_until
+from fintech.testing.processes import answers, free_port, request, running, wait_until
 from observability.render import HERE, alertmanager_command, render
 from observability.tests.test_rules import ALERTS, ALL_RULES, run
 

@@ -13,7 +13,7 @@ import promql_parser
 import pytest
 import yaml
 
-from fintech.testing import IN_FULL
+from fintech.testing.processes import IN_FULL
 from observability.render import HERE, prometheus_command
 
 RULES, TESTS, RUNBOOKS = HERE / "prometheus/rules", HERE / "prometheus/tests", HERE / "runbooks"

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fintech.testing import answers, free_port, request, running, wait_until
+from fintech.testing.processes import answers, free_port, request, running, wait_until
 from observability.render import Telegram, alertmanager_command, render
 from observability.tests.test_rules import ALERTS
 

@@ -13,8 +13,8 @@ from django.utils import timezone
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from fintech.display import page_of, show_badge, show_code, show_time
-from fintech.shown_once import ExpiringForm, ShownOnceAdmin
+from fintech.adminsite.display import page_of, show_badge, show_code, show_time
+from fintech.adminsite.one_time_secrets import ExpiringForm, ShownOnceAdmin
 from payments.keys import create_api_key, revoke_api_key
 from payments.models import ApiKey
 

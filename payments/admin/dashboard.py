@@ -4,7 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from fintech.display import page_of, show_time
+from fintech.adminsite.display import page_of, show_time
 from payments.admin.display import TRANSACTION_COLOURS
 from payments.currencies import format_amount
 from payments.kpis import unresolved

@@ -2,7 +2,7 @@
 
 from django.utils.safestring import SafeString
 
-from fintech.display import show_whole
+from fintech.adminsite.display import show_whole
 from payments.currencies import format_amount
 
 # The colours of Unfold's badges.

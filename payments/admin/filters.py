@@ -5,8 +5,8 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from fintech.changelists import start_of_page
-from fintech.filters import ChoiceFilter
+from fintech.adminsite.changelists import start_of_page
+from fintech.adminsite.filters import ChoiceFilter
 from payments.currencies import EXPONENTS
 from payments.models import LedgerLeg, Transaction
 

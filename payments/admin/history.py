@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import F, Sum
 from django.db.models.functions import Now
 
-from fintech.display import page_of, pretty, show_time
+from fintech.adminsite.display import page_of, pretty, show_time
 from payments.admin.display import REFUND_COLOURS, TRANSACTION_COLOURS
 from payments.currencies import format_amount
 from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved

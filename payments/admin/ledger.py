@@ -4,8 +4,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from unfold.decorators import display
 
-from fintech.changelists import ReadOnlyAdmin
-from fintech.display import link_to, show_time
+from fintech.adminsite.changelists import ReadOnlyAdmin
+from fintech.adminsite.display import link_to, show_time
 from payments.admin.display import show_amount
 from payments.admin.filters import AccountFilter, CurrencyFilter
 from payments.admin.search import transactions_of

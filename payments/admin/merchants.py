@@ -10,8 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from unfold.decorators import display
 
-from fintech.changelists import KeptAdmin
-from fintech.display import show_time
+from fintech.adminsite.changelists import KeptAdmin
+from fintech.adminsite.display import show_time
 from payments.fraud import check_weights
 from payments.models import Merchant
 from payments.shapes import LARGEST_AMOUNT

@@ -4,8 +4,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from unfold.decorators import display
 
-from fintech.changelists import ReadOnlyAdmin
-from fintech.display import link_to, show_badge, show_code, show_time
+from fintech.adminsite.changelists import ReadOnlyAdmin
+from fintech.adminsite.display import link_to, show_badge, show_code, show_time
 from payments.admin.display import REFUND_COLOURS, show_amount
 from payments.admin.search import refunds_of
 from payments.models import Refund, Transaction

@@ -15,9 +15,9 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget
 
-from fintech.changelists import ReadOnlyAdmin
-from fintech.display import link_to, page_of, show_badge, show_code, show_json, show_time
-from fintech.problems import Problem
+from fintech.adminsite.changelists import ReadOnlyAdmin
+from fintech.adminsite.display import link_to, page_of, show_badge, show_code, show_json, show_time
+from fintech.http.problems import Problem
 from payments.admin.display import TRANSACTION_COLOURS, show_amount
 from payments.admin.filters import CurrencyFilter, StatusFilter
 from payments.admin.history import history_of

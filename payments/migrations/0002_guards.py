@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from fintech.evidence import append_only
+from fintech.database.append_only import append_only
 
 # A final outcome never changes, nor does what was asked for; `amount_*` may, by refunds. The conditions are the
 # triggers' own: a function is only called to refuse.

@@ -11,8 +11,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from fintech import tracing
-from fintech.problems import DATABASE_AWAY, Problem, database_away
+from fintech.http.problems import DATABASE_AWAY, Problem, database_away
+from fintech.telemetry import tracing
 from payments import metrics
 from payments.fraud import count_verdict
 from payments.gateway import Answer

@@ -13,9 +13,9 @@ from django.conf import settings
 from django.db import connection
 from uuid_utils.compat import uuid7
 
-from fintech import tracing
-from fintech.logging import request_id
-from fintech.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_AWAY
+from fintech.telemetry import tracing
+from fintech.telemetry.logging import request_id
 from payments import metrics
 from payments.fraud import Verdict, count_verdict, score_payment
 from payments.gateway import Answer, gateway

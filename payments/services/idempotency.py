@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from fintech.problems import Problem
+from fintech.http.problems import Problem
 from payments import metrics
 from payments.models import IdempotencyKey, Refund, Transaction, Unresolved
 from payments.presenters import show_refund, show_transaction

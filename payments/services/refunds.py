@@ -12,9 +12,9 @@ from django.db.models.functions import Now
 from django.db.transaction import atomic, on_commit
 from uuid_utils.compat import uuid7
 
-from fintech import tracing
-from fintech.logging import request_id
-from fintech.problems import DATABASE_AWAY, Problem
+from fintech.http.problems import DATABASE_AWAY, Problem
+from fintech.telemetry import tracing
+from fintech.telemetry.logging import request_id
 from payments import metrics
 from payments.gateway import Answer, gateway
 from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved

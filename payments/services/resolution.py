@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 
-from fintech import tracing
+from fintech.telemetry import tracing
 from payments.gateway import Answer, gateway
 from payments.models import Event, Transaction, Unresolved
 from payments.services.charges import fee_of, settled_row

@@ -5,7 +5,7 @@ Called once nothing is unresolved any more; `settled` waits for that.
 
 from collections.abc import Iterable
 
-from fintech.testing import Platform, wait_until
+from fintech.testing.processes import Platform, wait_until
 from loadtests.tests.simulator import Simulator
 from payments import kpis
 from payments.gateway import Gateway

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fintech.testing import Platform
+from fintech.testing.processes import Platform
 from loadtests.tests.simulator import Simulator, running_gateway
 from payments.gateway import Gateway
 from payments.keys import create_api_key

@@ -18,9 +18,9 @@ from typing import Any
 
 import psycopg
 
-from fintech.postgres import EmbeddedPostgres
-from fintech.testing import BASE_DIR, Platform, Reply, wait_until
-from fintech.testing_databases import migrated_server
+from fintech.run.postgres import EmbeddedPostgres
+from fintech.testing.databases import migrated_server
+from fintech.testing.processes import BASE_DIR, Platform, Reply, wait_until
 from loadtests.tests.simulator import Simulator, running_gateway
 from payments import kpis
 

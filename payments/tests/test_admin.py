@@ -10,8 +10,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.html import escape
 
-from fintech.changelists import KeysetChangeList
-from fintech.display import LONGEST_SHOWN
+from fintech.adminsite.changelists import KeysetChangeList
+from fintech.adminsite.display import LONGEST_SHOWN
 from payments.admin import history
 from payments.groups import GROUPS, ensure_groups
 from payments.models import Event, Merchant, Refund, Transaction, Unresolved

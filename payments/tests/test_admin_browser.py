@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from django.contrib.auth.models import User
 
-from fintech.testing import Platform, wait_until
-from fintech.tests.browser import CHROMIUM, PASSWORD, SCREENSHOTS, Browser, open_browser
+from fintech.testing.browser import CHROMIUM, PASSWORD, SCREENSHOTS, Browser, open_browser
+from fintech.testing.processes import Platform, wait_until
 from payments.keys import create_api_key
 from payments.models import Merchant, Refund, Transaction
 from payments.tests.conftest import ALL_SCOPES, Client

@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from fintech.problems import Problem
+from fintech.http.problems import Problem
 from payments.keys import KeyRing, authenticate, create_api_key
 from payments.models import ApiKey, Merchant
 from payments.tests.people import sign_in

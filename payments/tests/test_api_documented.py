@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from fintech.web_worker import MALFORMED, REFUSALS
+from fintech.server.worker_class import MALFORMED, REFUSALS
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = [*ROOT.glob("fintech/*.py"), *ROOT.glob("payments/*.py"), *ROOT.glob("payments/services/*.py")]

@@ -6,7 +6,7 @@ import pytest
 from django.db import connections
 from django.db.transaction import atomic
 
-from fintech.testing import wait_until
+from fintech.testing.processes import wait_until
 from payments import balance
 from payments.balance import Balance
 from payments.models import LedgerLeg

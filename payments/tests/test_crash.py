@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from fintech.connection import open_connection
-from fintech.testing import Load, Platform, Reply, wait_until
+from fintech.database.connections import open_connection
+from fintech.testing.processes import Load, Platform, Reply, wait_until
 from loadtests.tests.simulator import Simulator
 from payments.models import Event, Refund, Transaction, Unresolved
 from payments.tests.audit import audit, counters_equal_rows, settled

@@ -13,7 +13,7 @@ from http.client import HTTPException
 import psutil
 import pytest
 
-from fintech.testing import Load, Reply, wait_until
+from fintech.testing.processes import Load, Reply, wait_until
 from payments.tests.own_platform import OwnPlatform, own_platform
 
 SHOPS = 8

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 from urllib3.exceptions import ProtocolError, SSLError
 
-from fintech.testing import free_port
+from fintech.testing.processes import free_port
 from payments import gateway as module
 from payments import metrics
 from payments.gateway import Answer, Gateway, GatewayError, read_answer

@@ -12,7 +12,7 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from fintech.problems import Problem
+from fintech.http.problems import Problem
 from payments import keys
 from payments.keys import KeyRing, Principal, authenticate, create_api_key, revoke_api_key
 from payments.models import ApiKey

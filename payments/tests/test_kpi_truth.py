@@ -11,8 +11,8 @@ from random import Random
 
 import pytest
 
-from fintech.testing import IN_FULL, Load, Reply, wait_until
-from fintech.testing_databases import FAST
+from fintech.testing.databases import FAST
+from fintech.testing.processes import IN_FULL, Load, Reply, wait_until
 from payments.tests.own_platform import OwnPlatform, own_platform
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,8 @@ from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fintech.connection import open_connection
-from fintech.testing import wait_until
+from fintech.database.connections import open_connection
+from fintech.testing.processes import wait_until
 from payments import kpis
 from payments.kpis import Counters, Folder, ScrapeError, measure_drift, measure_gateway_drift
 from payments.models import Event, KpiWatermark, Writer

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from fintech.testing import IN_FULL, answers, free_port, request, running, wait_until
+from fintech.testing.processes import IN_FULL, answers, free_port, request, running, wait_until
 from loadtests.tests.test_locust import load, result
 from observability.dashboards.documented import PROMQL
 from observability.render import prometheus_command, render

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from fintech import metrics
-from fintech.testing import BASE_DIR
+from fintech.telemetry import metric_slots
+from fintech.testing.processes import BASE_DIR
 
 # Takes a slot, counts once in files of every kind, says which slot, and stays until it is killed.
 PROCESS = """
 import sys
-from fintech import metrics
-slot = metrics.claim(sys.argv[1], shared=sys.argv[1] == "web")
+from fintech.telemetry import metric_slots
+slot = metric_slots.claim(sys.argv[1], shared=sys.argv[1] == "web")
 from prometheus_client import Counter, Gauge, Histogram, Summary
 count = Counter("claims_total", "", ["status"])
 for status in ("succeeded", "declined", "blocked", "failed"):
@@ -32,7 +32,7 @@ sys.stdin.read()
 # One process that makes 500 others, one after the other: each takes a slot, counts, and is killed.
 RECYCLE = f"""
 import os, signal, sys
-from fintech import metrics
+from fintech.telemetry import metric_slots
 import prometheus_client
 for number in range(int(sys.argv[2])):
     reader, writer = os.pipe()
@@ -83,7 +83,7 @@ def web_files(runtime: Path) -> list[str]:
 
 
 def samples() -> dict[str, float]:
-    lines = metrics.render("web").decode().splitlines()
+    lines = metric_slots.render("web").decode().splitlines()
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
 
@@ -131,7 +131,7 @@ def test_a_process_whose_counters_are_in_memory_has_an_epoch_of_its_own(claimers
 
 
 def test_no_process_takes_two_slots():
-    twice = "from fintech.metrics import claim; claim('web', shared=True); claim('web', shared=True)"
+    twice = "from fintech.telemetry.metric_slots import claim; claim('web', shared=True); claim('web', shared=True)"
     done = subprocess.run([sys.executable, "-c", twice], cwd=BASE_DIR, capture_output=True, text=True, check=False)
 
     assert "already has slot web-0" in done.stderr
@@ -145,7 +145,7 @@ def test_torn_files_begin_a_new_epoch_instead_of_stopping_the_start(claimers, ru
     torn = next(path for path in (runtime / "metrics" / "web").glob("counter_*.db"))
     torn.write_bytes(tear)
 
-    metrics.prepare("web")
+    metric_slots.prepare("web")
     claimers.append(Claimer("web"))
 
     assert (claimers[1].epoch == claimer.epoch) == (tear == b"")
@@ -156,7 +156,7 @@ def test_whole_files_are_kept_at_a_start(claimers, runtime):
     claimers.append(Claimer("web"))
     claimers[0].kill()
 
-    metrics.prepare("web")
+    metric_slots.prepare("web")
 
     assert samples()['claims_total{status="failed"}'] == 1
     assert "in_progress" not in samples()
@@ -193,6 +193,6 @@ def quickest_scrapes(*folders: Path, monkeypatch: pytest.MonkeyPatch) -> list[fl
         for folder in folders:
             monkeypatch.setenv("RUNTIME_DIR", str(folder))
             start = time.perf_counter()
-            metrics.render("web")
+            metric_slots.render("web")
             times[folder].append(time.perf_counter() - start)
     return [min(some) for some in times.values()]

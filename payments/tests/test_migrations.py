@@ -9,9 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fintech import postgres
-from fintech.postgres import EmbeddedPostgres
-from fintech.testing import BASE_DIR
+from fintech.run import postgres
+from fintech.run.postgres import EmbeddedPostgres
+from fintech.testing.processes import BASE_DIR
 
 # Unlike the embedded one, Debian's can compress by lz4.
 DEBIANS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fintech.testing import Reply, answers, free_port, running, wait_until
+from fintech.testing.processes import Reply, answers, free_port, running, wait_until
 from payments.models import Event, IdempotencyKey, LedgerLeg, Refund, Transaction, Unresolved
 from payments.tests.audit import audit, counters_equal_rows, settled
 

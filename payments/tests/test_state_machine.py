@@ -28,8 +28,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fintech.problems import Problem
-from fintech.testing import IN_FULL
+from fintech.http.problems import Problem
+from fintech.testing.processes import IN_FULL
 from loadtests.tests.simulator import Simulator
 from payments import gateway as gateway_module
 from payments.gateway import Answer, Gateway

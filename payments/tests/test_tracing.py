@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fintech.testing import Platform, free_port, wait_until
+from fintech.testing.processes import Platform, free_port, wait_until
 from loadtests.tests.simulator import running_gateway
 from payments.keys import create_api_key
 from payments.models import Merchant

@@ -14,9 +14,9 @@ import pytest
 from django.db import connection
 from uuid_utils.compat import uuid7
 
-from fintech import metrics as slots
-from fintech.connection import open_connection
-from fintech.testing import wait_until
+from fintech.database.connections import open_connection
+from fintech.telemetry import metric_slots as slots
+from fintech.testing.processes import wait_until
 from payments import metrics
 from payments.currencies import to_major
 from payments.models import Event, LedgerLeg, Merchant, Transaction, Unresolved, Writer

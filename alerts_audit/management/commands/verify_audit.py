@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from alerts_audit.seal.keys import SealError
 from alerts_audit.seal.standalone import Invalid
 from alerts_audit.seal.verify import Report, verify
-from fintech.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_AWAY
 
 
 class Command(BaseCommand):

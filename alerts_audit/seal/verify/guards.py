@@ -10,7 +10,7 @@ from django.db import connection
 from alerts_audit.models import Checkpoint, Leaf, Verification
 from alerts_audit.seal.canonical import KINDS
 from alerts_audit.seal.verify.report import Report
-from fintech.evidence import REFUSE_CHANGE
+from fintech.database.append_only import REFUSE_CHANGE
 
 TABLES = [*(kind.table for kind in KINDS.values()), *(one._meta.db_table for one in (Leaf, Checkpoint, Verification))]
 PENDING = [KINDS[name].table for name in ("delivery", "observation")]

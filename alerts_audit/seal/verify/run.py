@@ -25,7 +25,7 @@ from alerts_audit.seal.verify.guards import check_guards
 from alerts_audit.seal.verify.leaves import LeafCheck
 from alerts_audit.seal.verify.report import Progress, Report
 from alerts_audit.seal.verify.rows import check_rows_have_leaves
-from fintech.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_AWAY
 
 logger = logging.getLogger("alerts_audit.seal")
 

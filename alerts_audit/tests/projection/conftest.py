@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from alerts_audit.tests.projection.trail import Trail
-from fintech.testing_databases import own_database
+from fintech.testing.databases import own_database
 
 
 @pytest.fixture(scope="package")

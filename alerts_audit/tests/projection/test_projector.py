@@ -14,7 +14,7 @@ from alerts_audit.projection import projector
 from alerts_audit.projection.projector import LOCK
 from alerts_audit.projection.reading import identify
 from alerts_audit.tests.projection.trail import url
-from fintech.connection import open_connection
+from fintech.database.connections import open_connection
 
 # --- Numbers -------------------------------------------------------------------------------------------------
 

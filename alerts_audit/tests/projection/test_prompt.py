@@ -11,8 +11,8 @@ from alerts_audit.projection.prompt import Prompter
 from alerts_audit.services import record_delivery
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.tests.seal.trails import on_database
-from fintech.connection import open_connection
-from fintech.testing import wait_until
+from fintech.database.connections import open_connection
+from fintech.testing.processes import wait_until
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from django.db import connections
 from alerts_audit.models import Envelope, Input, Pending
 from alerts_audit.tests.projection.trail import Trail, urls
 from alerts_audit.tests.seal.trails import on_database
-from fintech.testing import IN_FULL, Program, wait_until
-from fintech.testing_databases import migrated_server
+from fintech.testing.databases import migrated_server
+from fintech.testing.processes import IN_FULL, Program, wait_until
 
 # Projects without a pause, as several processes of the platform may.
 PROJECTOR = """

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from alerts_audit.models import Episode, Transition
 from alerts_audit.projection.machine import LEGAL
 from alerts_audit.tests.projection.trail import Trail
-from fintech.testing import IN_FULL
+from fintech.testing.processes import IN_FULL
 
 PEERS = st.sampled_from("ab")
 INSTANCES = st.sampled_from(["one", "two"])

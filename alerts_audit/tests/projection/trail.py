@@ -22,7 +22,7 @@ from alerts_audit.models import Delivery, Episode, Input, Observation, Poll, Sou
 from alerts_audit.projection import diff_rebuild
 from alerts_audit.projection.projector import Projector
 from alerts_audit.tests.seal.trails import on_database
-from fintech.testing_databases import session_server
+from fintech.testing.databases import session_server
 
 NEVER = "0001-01-01T00:00:00Z"
 

@@ -17,7 +17,7 @@ from typing import Any
 from alerts_audit.models import Delivery, Episode, Gap, Observation, Pending, Poll, Source
 from alerts_audit.sources import add_source
 from alerts_audit.tests.completeness.servers import FakeServer
-from fintech.testing import Platform, Program, answers, free_port, request, wait_until
+from fintech.testing.processes import Platform, Program, answers, free_port, request, wait_until
 
 ALERTMANAGER = shutil.which("alertmanager") or shutil.which("prometheus-alertmanager")
 PROMETHEUS = shutil.which("prometheus")

@@ -10,7 +10,7 @@ import pytest
 from alerts_audit.models import Gap
 from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.real.rig import ALERTMANAGER, QUICK, Scene, scene
-from fintech.testing import Platform, wait_until
+from fintech.testing.processes import Platform, wait_until
 
 pytestmark = pytest.mark.skipif(not ALERTMANAGER, reason="Alertmanager is not installed")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alerts_audit.tests.real.rig import ALERTMANAGER, PROMETHEUS, QUICK, Scene, scene
-from fintech.testing import Platform, wait_until
+from fintech.testing.processes import Platform, wait_until
 
 pytestmark = pytest.mark.skipif(
     not (ALERTMANAGER and PROMETHEUS), reason="Prometheus and Alertmanager are not both installed"

@@ -13,7 +13,7 @@ from alerts_audit.access import person_of
 from alerts_audit.models import AccessToken, Checkpoint, Delivery, Envelope, Gap, Leaf, OpenGap, Verification, View
 from alerts_audit.reviews.services import link_incident
 from alerts_audit.tests.review.people import NOON, archived_delivery, make_episode, make_user, responder, sign_in
-from fintech.problems import Problem
+from fintech.http.problems import Problem
 
 pytestmark = pytest.mark.django_db
 

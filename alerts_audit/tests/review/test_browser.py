@@ -11,8 +11,8 @@ from django.contrib.auth.models import User
 
 from alerts_audit.models import Checkpoint, Episode, Leaf, Review
 from alerts_audit.tests.review.history import make_history
-from fintech.testing import Platform, wait_until
-from fintech.tests.browser import CHROMIUM, PASSWORD, SCREENSHOTS, Browser, open_browser
+from fintech.testing.browser import CHROMIUM, PASSWORD, SCREENSHOTS, Browser, open_browser
+from fintech.testing.processes import Platform, wait_until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)")
 

@@ -15,7 +15,7 @@ CODE = [
     ROOT / "fintech" / "lists.py",
     ROOT / "fintech" / "rest.py",
 ]
-# Of every REST view (fintech/problems.py).
+# Of every REST view (fintech/http/problems.py).
 COMMON = {"database_unavailable", "body_too_large"}
 
 

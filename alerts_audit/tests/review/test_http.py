@@ -8,7 +8,7 @@ import pytest
 from alerts_audit.access import issue_token
 from alerts_audit.models import AccessToken
 from alerts_audit.tests.review.people import make_user
-from fintech.testing import Platform, request
+from fintech.testing.processes import Platform, request
 from payments.keys import create_api_key
 from payments.models import Merchant
 

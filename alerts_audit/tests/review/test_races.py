@@ -12,7 +12,7 @@ from alerts_audit.reviews.services import AlreadyAcknowledged, acknowledge, ackn
 from alerts_audit.services import record_delivery
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.tests.review.people import responder
-from fintech.testing import wait_until
+from fintech.testing.processes import wait_until
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alerts_audit.access import issue_token
 from alerts_audit.tests.review.people import make_user
-from fintech.testing import Platform
+from fintech.testing.processes import Platform
 
 HERE = Path(__file__).parent
 

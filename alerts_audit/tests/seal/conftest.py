@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from alerts_audit.tests.seal.trails import Trail, fill
-from fintech.testing_databases import TEMPLATE
+from fintech.testing.databases import TEMPLATE
 
 
 @pytest.fixture(scope="session")

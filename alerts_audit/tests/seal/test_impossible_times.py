@@ -10,7 +10,7 @@ from django.urls import reverse
 from alerts_audit.access import issue_token
 from alerts_audit.models import Episode
 from alerts_audit.tests.seal.trails import Trail
-from fintech.display import page_of
+from fintech.adminsite.display import page_of
 
 TIMES = """
 SELECT table_name, column_name FROM information_schema.columns

@@ -16,7 +16,7 @@ from alerts_audit.seal.sealer import SEAL_LOCK, publish, seal
 from alerts_audit.seal.standalone import Note
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.tests.seal.trails import Trail, make_delivery, make_gap, project
-from fintech.testing import wait_until
+from fintech.testing.processes import wait_until
 
 INSERT_VIEW = "INSERT INTO alerts_audit_view (\"user\", user_id, what, key) VALUES ('ann', 1, 'late', '') RETURNING id"
 

@@ -10,7 +10,7 @@ import pytest
 
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.tests.seal.trails import Trail, make_delivery
-from fintech.testing import IN_FULL, Program, answers, free_port, scrape, wait_until
+from fintech.testing.processes import IN_FULL, Program, answers, free_port, scrape, wait_until
 
 KILLS = 10 if IN_FULL else 2
 

@@ -25,9 +25,9 @@ from alerts_audit.projection.projector import Projector
 from alerts_audit.seal.sealer import seal
 from alerts_audit.seal.verify import Report, verify
 from alerts_audit.tests.payloads import alertmanager_body
-from fintech.postgres import EmbeddedPostgres
+from fintech.run.postgres import EmbeddedPostgres
 from fintech.settings import database
-from fintech.testing_databases import copy_database, session_server
+from fintech.testing.databases import copy_database, session_server
 
 MOMENT = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
 

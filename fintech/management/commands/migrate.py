@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.core.management.commands.migrate import Command as MigrateCommand
 
-from fintech.grants import grant_application_role
+from fintech.database.grants import grant_application_role
 
 
 class Command(MigrateCommand):

@@ -8,8 +8,9 @@ from wsgiref.simple_server import WSGIServer
 from django.core.management.base import BaseCommand, CommandError
 from prometheus_client import REGISTRY, disable_created_metrics, generate_latest
 
-from fintech import env, metrics, metrics_server, tracing
+from fintech import env
 from fintech.jobs import Worker
+from fintech.telemetry import metric_slots, metrics_server, tracing
 
 
 class Command(BaseCommand):
@@ -17,7 +18,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            metrics.claim("worker", shared=False)
+            metric_slots.claim("worker", shared=False)
             address = env.address("WORKER_METRICS_BIND", "127.0.0.1:9465")
             server = metrics_server.listen(address, lambda: generate_latest(REGISTRY))
             tracing.start("worker")

@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.transaction import atomic
 
-from fintech.problems import Problem
+from fintech.http.problems import Problem
 from fintech.secret_files import random_secret, read_secret, write_secret
 from payments.keys import authenticate, create_api_key
 from payments.models import ApiKey, Merchant

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_datetime
 
-from fintech.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_AWAY
 from payments.gateway import GatewayError, gateway
 from payments.reconciliation import Report, reconcile
 

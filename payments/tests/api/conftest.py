@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from fintech.testing import Platform, Reply
+from fintech.testing.processes import Platform, Reply
 from loadtests.tests.simulator import Simulator, running_gateway
 from payments.keys import create_api_key
 from payments.models import Merchant

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fintech.testing import Reply
+from fintech.testing.processes import Reply
 from payments.models import IdempotencyKey, Refund, Transaction
 from payments.shapes import LARGEST_AMOUNT
 from payments.tests.conftest import Client

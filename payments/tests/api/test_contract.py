@@ -2,7 +2,7 @@
 
 import pytest
 
-from fintech.testing import request
+from fintech.testing.processes import request
 from payments.tests.people import sign_in
 
 

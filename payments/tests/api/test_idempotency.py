@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fintech.testing import wait_until
+from fintech.testing.processes import wait_until
 from payments.models import IdempotencyKey, Transaction
 
 PATH = "/v1/transactions"

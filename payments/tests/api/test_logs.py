@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from fintech.testing import Platform, request, wait_until
+from fintech.testing.processes import Platform, request, wait_until
 from payments.tests.conftest import Client
 
 PATH = "/v1/transactions"

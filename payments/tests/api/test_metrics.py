@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fintech.testing import Platform, Reply, request, wait_until
+from fintech.testing.processes import Platform, Reply, request, wait_until
 from payments.keys import create_api_key
 from payments.models import Merchant
 from payments.tests.conftest import ALL_SCOPES, Client

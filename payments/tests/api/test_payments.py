@@ -2,8 +2,8 @@
 
 import pytest
 
-from fintech.problems import Problem
-from fintech.testing import wait_until
+from fintech.http.problems import Problem
+from fintech.testing.processes import wait_until
 from payments.api import read_item
 from payments.models import Event, LedgerLeg, Transaction
 

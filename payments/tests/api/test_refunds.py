@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from fintech.testing import wait_until
+from fintech.testing.processes import wait_until
 from payments.models import IdempotencyKey, LedgerLeg, Refund
 
 PATH = "/v1/transactions"

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fintech.testing import Platform
+from fintech.testing.processes import Platform
 from payments.keys import create_api_key
 from payments.models import IdempotencyKey, Merchant
 from payments.tests.conftest import ALL_SCOPES, Client

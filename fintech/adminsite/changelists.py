@@ -1,0 +1,166 @@
+"""What the admin's pages have in common: lists that never count a table, and refusals that are really refusals.
+
+A table that grows without end is shown newest first by its key; a page starts below the key in `?before=`, so the
+millionth row costs what the first does. Nothing is counted, and nobody can sort or filter by what has no index.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+from django.contrib.admin import ShowFacets
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.templatetags.unfold_list import result_headers
+from unfold.views import ChangeList
+
+from fintech.adminsite.rows import draw_rows
+
+BEFORE = "before"
+
+
+def start_of_page(request: HttpRequest, model: type[Model]) -> Any:
+    """The key below which the page starts; None for the first."""
+    text = request.GET.get(BEFORE)
+    if not text:
+        return None
+    try:
+        return model._meta.pk.to_python(text)
+    except ValidationError as error:
+        raise IncorrectLookupParameters(error) from error
+
+
+class Pages:
+    """In place of a paginator, which would count: `cl.older` is where the next page starts."""
+
+    template_name = "fintech/pages.html"
+
+
+class KeysetChangeList(ChangeList):
+    """Newest first, by key.
+
+    A filter without an index (`unindexed_filters`) could read the whole table in search of one page. With such a
+    filter a page looks at no more than `WINDOW` rows, and the next page goes on from there.
+    """
+
+    WINDOW = 100_000
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: list[str] | None = None) -> QuerySet[Any]:
+        self.before = start_of_page(request, self.model)
+        for parameters in (self.params, self.filter_params):
+            parameters.pop(BEFORE, None)
+        rows = super().get_queryset(request, exclude_parameters).defer(*self.model_admin.list_defer)
+        for spec in self.filter_specs:
+            # Unfold's form sends along what no filter uses, and another filter starts at the newest again.
+            spec.used_parameters[BEFORE] = self.before
+        return rows if self.before is None else rows.filter(pk__lt=self.before)
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str]:
+        return ["-pk"]
+
+    def get_results(self, request: HttpRequest) -> None:
+        end = self._end_of_window() if self.model_admin.unindexed_filters & {*self.params} else None
+        rows = self.queryset if end is None else self.queryset.filter(pk__gte=end)
+        found = list(rows[: self.list_per_page + 1])
+        rows_shown = found[: self.list_per_page]
+        older = rows_shown[-1].pk if len(found) > self.list_per_page else end
+        self.show_page(rows_shown, older=older, looked_at=self.WINDOW if end is not None and older == end else None)
+
+    def show_page(self, rows: list[Any], *, older: Any, looked_at: int | None) -> None:
+        """`older` is the key below which the next page starts; None for the last."""
+        self.result_list, self.older, self.looked_at = rows, older, looked_at
+        # What Django's and Unfold's templates ask for.
+        self.result_count = self.full_result_count = len(self.result_list)
+        self.paginator = Pages()
+        self.can_show_all = self.multi_page = self.show_full_result_count = False
+        self.show_admin_actions = bool(self.result_list)
+
+    @cached_property
+    def headers(self) -> list[dict[str, Any]]:
+        return list(result_headers(self))
+
+    def rows(self) -> Iterator[SafeString]:
+        return draw_rows(self, [header["text"] for header in self.headers])
+
+    @property
+    def newest_link(self) -> str:
+        return self.get_query_string()
+
+    @property
+    def older_link(self) -> str:
+        return self.get_query_string({BEFORE: str(self.older)})
+
+    def _end_of_window(self) -> Any:
+        """The lowest key that this page looks at; None if the table ends first."""
+        keys = self.model._default_manager.order_by("-pk").values_list("pk", flat=True)
+        if self.before is not None:
+            keys = keys.filter(pk__lt=self.before)
+        return keys[self.WINDOW - 1 : self.WINDOW].first()
+
+
+class KeptAdmin(ModelAdmin):
+    """Nothing is deleted here, and an action that one may not take is refused, not overlooked."""
+
+    show_facets = ShowFacets.NEVER  # each would be a count
+    list_filter_submit = True
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if request.method == "POST":
+            self._refuse_forged_action(request)
+        return super().changelist_view(request, extra_context)
+
+    def _refuse_forged_action(self, request: HttpRequest) -> None:
+        """Django ignores an action that it does not offer, and stumbles over keys that are none."""
+        allowed = self.get_actions(request)
+        if not allowed or any(name and name not in allowed for name in request.POST.getlist("action")):
+            raise PermissionDenied
+        if request.POST.get("select_across", "0") != "0":
+            raise BadRequest("Actions are for rows that somebody has seen.")
+        try:
+            for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
+                self.opts.pk.to_python(key)
+        except ValidationError:
+            raise BadRequest("That is no key.") from None
+
+
+class ReadOnlyAdmin(KeptAdmin):
+    """A large table to look at."""
+
+    change_list_template = "fintech/list.html"
+    show_full_result_count = False
+    sortable_by: Sequence[str] = ()
+    list_per_page = 50
+    # Parameters of the filters; Django would let anybody filter by any field.
+    filter_parameters: frozenset[str] = frozenset()
+    unindexed_filters: frozenset[str] = frozenset()
+    list_defer: Sequence[str] = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return KeysetChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (self.search(queryset, term) if term else queryset), False
+
+    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """The rows that `term` names, through an index. Without one there is no box, and no row has a name."""
+        return queryset.none()
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        return lookup in self.filter_parameters
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False

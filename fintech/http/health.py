@@ -1,0 +1,64 @@
+"""Is it alive, and can it work? And the metrics on the web's own port."""
+
+import hmac
+from collections.abc import Callable
+from functools import wraps
+
+from django.conf import settings
+from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from fintech.http.problems import DATABASE_AWAY, problem
+from fintech.telemetry.metric_slots import render
+
+_migrated = False
+View = Callable[[HttpRequest], HttpResponse]
+
+
+def safe_methods(view: View) -> View:
+    @wraps(view)
+    def guarded(request: HttpRequest) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            detail = f"{request.method} is not allowed here; GET is."
+            return problem(405, "method_not_allowed", detail, headers={"Allow": "GET, HEAD"})
+        return view(request)
+
+    return guarded
+
+
+@safe_methods
+def health(request: HttpRequest) -> HttpResponse:
+    """The process answers. Nothing else is asked: a database that is away is no reason to restart the web."""
+    return JsonResponse({"status": "ok"})
+
+
+@safe_methods
+def ready(request: HttpRequest) -> HttpResponse:
+    """The database answers and its schema is this code's."""
+    global _migrated  # noqa: PLW0603 - migrations are never taken back under a running process
+    try:
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT 1")
+        if not _migrated:
+            executor = MigrationExecutor(connections["default"])
+            pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+            if pending:
+                names = ", ".join(str(migration) for migration, _ in pending[:3])
+                return problem(503, "not_migrated", f"Migrations are missing: {names}. Run manage.py migrate.")
+            _migrated = True
+    except DATABASE_AWAY:
+        return problem(503, "database_unavailable", "The database does not answer.")
+    return JsonResponse({"status": "ready", "database": "ok", "migrations": "ok"})
+
+
+@safe_methods
+def metrics(request: HttpRequest) -> HttpResponse:
+    """For a scraper that cannot reach the inner port 9464; takes METRICS_TOKEN."""
+    if settings.METRICS_TOKEN != "open":  # noqa: S105 - the word that opens the metrics
+        sent = request.META.get("HTTP_AUTHORIZATION", "").encode()
+        if not hmac.compare_digest(sent, f"Bearer {settings.METRICS_TOKEN}".encode()):
+            headers = {"WWW-Authenticate": "Bearer"}
+            return problem(401, "unauthorized", "Send Authorization: Bearer <metrics token>.", headers=headers)
+    return HttpResponse(render("web"), content_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,69 @@
+"""What all lists of the API have in common: their parameters, cursors, and the address of the next page."""
+
+import base64
+import binascii
+from collections.abc import Collection
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, QueryDict
+from django.utils.dateparse import parse_datetime
+
+from fintech.http.problems import Problem
+
+DEFAULT_LIMIT, LARGEST_LIMIT = 50, 200
+# A time beyond stands for the end that it is beyond.
+EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+
+
+def invalid(name: str, advice: str) -> Problem:
+    return Problem(422, "invalid_parameter", f"{name} is wrong: {advice}.", param=name)
+
+
+def refuse_unknown(query: QueryDict, known: Collection[str], *, repeatable: Collection[str] = ()) -> None:
+    for name in query:
+        if name not in known:
+            detail = f"There is no such parameter; there are {', '.join(sorted(known))}."
+            raise Problem(422, "unknown_parameter", detail, param=name[:64].replace("\0", " "))
+        if name not in repeatable and len(query.getlist(name)) > 1:
+            raise invalid(name, "send it once")
+
+
+def read_limit(value: str | None) -> int:
+    if value is None:
+        return DEFAULT_LIMIT
+    if not (value.isascii() and value.isdigit() and len(value) <= 3 and 1 <= int(value) <= LARGEST_LIMIT):
+        raise invalid("limit", f"use a whole number from 1 to {LARGEST_LIMIT}")
+    return int(value)
+
+
+def read_time(name: str, value: str) -> datetime:
+    try:
+        moment = parse_datetime(value)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise invalid(name, "use a time with its offset, such as 2026-01-31T12:00:00Z")
+    # PostgreSQL takes offsets of less than 16 hours, Python and RFC 3339 of up to 24.
+    return min(max(moment, EARLIEST), LATEST).astimezone(UTC)
+
+
+def write_cursor(last: bytes) -> str:
+    return base64.urlsafe_b64encode(last).decode().rstrip("=")
+
+
+def read_cursor(value: str) -> bytes:
+    try:
+        return base64.b64decode(value.encode("ascii") + b"=" * (-len(value) % 4), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        raise no_cursor() from None
+
+
+def no_cursor() -> Problem:
+    return invalid("cursor", "use the one that `next` of the page before holds")
+
+
+def next_address(request: HttpRequest, cursor: str) -> str:
+    """This list's address from `cursor` on."""
+    parameters = {name: values for name, values in request.GET.lists() if name != "cursor"}
+    return request.build_absolute_uri(f"{request.path}?{urlencode({**parameters, 'cursor': cursor}, doseq=True)}")

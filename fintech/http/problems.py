@@ -1,0 +1,149 @@
+"""Errors as RFC 9457 problem+json: a stable `code`, the parameter that is wrong, and the request's id.
+
+Raise `Problem` anywhere below a REST view; `exception_handler` (REST framework's hook) makes it the answer, along
+with everything else that can go wrong. Plain Django views return `problem(...)`.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from psycopg import InterfaceError as PsycopgInterfaceError
+from psycopg import OperationalError as PsycopgOperationalError
+from rest_framework import exceptions
+
+from fintech.telemetry.logging import request_id
+
+logger = logging.getLogger("fintech.http.problems")
+
+# As RFC 9110 names them; Python does so since 3.13, and an answer does not depend on who runs us.
+TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
+
+# The database is away, or went away: psycopg's pool and our writer raise its errors, Django's connections wrap them.
+DATABASE_AWAY = (OperationalError, InterfaceError, PsycopgOperationalError, PsycopgInterfaceError)
+
+
+class Away(Exception):
+    """Something outside of us that we ask does not answer: expected now and then, and no traceback would help."""
+
+
+class Problem(Exception):
+    """An error that is the client's to know: `code` is stable, `detail` is for people, `param` names the field."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.param, self.headers = (
+            status,
+            code,
+            detail,
+            param,
+            headers or {},
+        )
+
+    def body(self) -> dict[str, Any]:
+        document = {
+            "type": f"urn:problem:{self.code}",
+            "title": TITLES.get(self.status) or HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            "request_id": request_id.get(),
+        }
+        return document if self.param is None else {**document, "param": self.param}
+
+    def response(self) -> HttpResponse:
+        return HttpResponse(
+            orjson.dumps(self.body()),
+            status=self.status,
+            content_type="application/problem+json",
+            headers=dict(self.headers),
+        )
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    return Problem(status, code, detail, param=param, headers=headers).response()
+
+
+def database_away() -> Problem:
+    return Problem(
+        503,
+        "database_unavailable",
+        "The database is away. The request may have been stored: retry with the same key.",
+        headers={"Retry-After": "1"},
+    )
+
+
+def as_problem(error: Exception) -> Problem | None:
+    """What to tell the client about `error`; None for a fault of our own."""
+    match error:
+        case Problem():
+            return error
+        case Http404() | exceptions.NotFound():
+            return Problem(404, "not_found", "There is nothing here.")
+        case PermissionDenied() | exceptions.PermissionDenied():
+            return Problem(403, "forbidden", "You may not do this.")
+        case RequestDataTooBig():
+            return Problem(413, "body_too_large", "The body is larger than 4 MiB.")
+        case SuspiciousOperation():  # a Host that is not ours, for one
+            return Problem(400, "bad_request", "The request is malformed.")
+        case exceptions.Throttled():
+            # Whole seconds, rounded up: coming back a moment early would only be refused again.
+            seconds = getattr(error, "wait", None) or 1
+            headers = {"Retry-After": str(max(1, math.ceil(seconds)))}
+            return Problem(429, "too_many_requests", "This API key sends too many requests.", headers=headers)
+        case exceptions.MethodNotAllowed():
+            return Problem(405, "method_not_allowed", str(error.detail))
+        case exceptions.APIException():
+            return Problem(error.status_code, error.default_code, str(error.detail))
+        case _ if isinstance(error, DATABASE_AWAY):
+            return database_away()
+    return None
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse:
+    """REST framework's hook. What we did not foresee is logged with its traceback and answered with a plain 500."""
+    known = as_problem(error)
+    if known is None:
+        logger.error("unexpected_error", exc_info=error)
+        known = Problem(500, "internal_error", "Something went wrong on our side. It was logged.")
+    elif isinstance(error, DATABASE_AWAY):
+        logger.warning("database_unavailable", extra={"error": type(error).__name__})
+    response = known.response()
+    # `Allow` belongs to every 405.
+    if known.status == HTTPStatus.METHOD_NOT_ALLOWED and "view" in context:
+        response["Allow"] = ", ".join(context["view"].allowed_methods)
+    return response
+
+
+# Django's own hooks (fintech/urls.py), for paths that no view answers.
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return problem(404, "not_found", "There is nothing at this path.")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return problem(400, "bad_request", "The request is malformed.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return problem(500, "internal_error", "Something went wrong on our side. It was logged.")

@@ -1,0 +1,95 @@
+"""The ground of our REST views: REST framework without the parts that every request would pay for and none uses.
+
+Bodies are read by `payments.shapes`, answers are encoded by msgspec, so there are no parsers, renderers or content
+negotiation; authentication, throttling, errors and the schema are REST framework's.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+import msgspec
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from fintech.http.problems import Problem
+
+STALL_SECONDS = 5
+MOST_DRAINED = 32 * 1024 * 1024
+
+_encoder = msgspec.json.Encoder(uuid_format="canonical")
+
+
+def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(_encoder.encode(content), status=status, content_type="application/json", headers=headers)
+
+
+class JsonView(APIView):
+    renderer_classes = [JSONRenderer]  # for the schema; answers are made by `json_answer`
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[Any, str]:
+        return self.renderer_classes[0](), "application/json"
+
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
+        return HttpResponse(status=204)  # REST framework adds `Allow`
+
+    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:  # type: ignore[override]
+        detail = f"{request.method} is not allowed here; {', '.join(self.allowed_methods)} is."
+        raise Problem(405, "method_not_allowed", detail, headers={"Allow": ", ".join(self.allowed_methods)})
+
+
+def has_body(request: HttpRequest) -> bool:
+    return request.META.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in request.META
+
+
+def read_body(request: HttpRequest) -> bytes:
+    """The body of a JSON request. Raises Problem: 400, 411, 413 or 415."""
+    if request.META.get("HTTP_TRANSFER_ENCODING"):
+        raise Problem(411, "length_required", "Send the body with a Content-Length.")
+    with bounded_wait(request):
+        length = int(request.META.get("CONTENT_LENGTH") or 0)  # the server has checked it
+        if length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            drain(request)
+            raise RequestDataTooBig
+        refuse_other_content(request)
+        try:
+            body = request.body
+        except UnreadablePostError:
+            body = b""
+        if len(body) < length:
+            raise Problem(400, "incomplete_body", "The body is shorter than its Content-Length.")
+        return body
+
+
+def refuse_other_content(request: HttpRequest) -> None:
+    content_type = request.META.get("CONTENT_TYPE", "")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
+    if request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+        raise Problem(415, "unsupported_content_encoding", "Send the body uncompressed.")
+
+
+@contextmanager
+def bounded_wait(request: HttpRequest) -> Iterator[None]:
+    """A client that stalls in the middle of its body holds one of our threads: not for long."""
+    connection = request.META.get("gunicorn.socket")
+    if connection is None:
+        yield
+        return
+    connection.settimeout(STALL_SECONDS)
+    try:
+        yield
+    finally:
+        connection.settimeout(None)
+
+
+def drain(request: HttpRequest) -> None:
+    """Read a body that is refused for its size: who is cut off while sending never sees the answer."""
+    left = MOST_DRAINED
+    with suppress(OSError):  # UnreadablePostError, too
+        while left > 0 and (part := request.read(min(left, 65536))):
+            left -= len(part)

@@ -1,0 +1,80 @@
+"""`python3 -m fintech.run.venv requirements.txt`: the virtual environment, made once and again when the pins change.
+
+Runs before anything is installed, so it uses the standard library alone.
+"""
+
+import contextlib
+import hashlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+VENV = BASE_DIR / ".venv"
+
+
+def fits() -> bool:
+    """Whether there is an environment of this very Python; one that was moved or whose Python is gone is not."""
+    configuration = VENV / "pyvenv.cfg"
+    if not (VENV / "bin" / "python").exists() or not configuration.exists():
+        return False
+    version = ".".join(map(str, sys.version_info[:2]))
+    return f"version = {version}." in configuration.read_text() and (VENV / "bin" / "pip").exists()
+
+
+def stamp_of(requirements: Path) -> str:
+    return hashlib.sha256(requirements.read_bytes()).hexdigest()
+
+
+def is_current(requirements: Path) -> bool:
+    """The development pins include those of the platform, so they may stand for them."""
+    for name in {requirements.name, "requirements-dev.txt"}:
+        stamp, pins = VENV / f"installed-{name}", BASE_DIR / name
+        if stamp.exists() and pins.exists() and stamp.read_text() == stamp_of(pins):
+            return fits()
+    return False
+
+
+def make(requirements: Path) -> None:
+    began = time.monotonic()
+    if not fits():
+        run([sys.executable, "-m", "venv", "--clear", str(VENV)], "Debian and Ubuntu need the package python3-venv")
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    # The pins are complete, so pip has nothing to resolve; Python compiles what it imports when it does.
+    run([*pip, "--no-deps", "--no-compile", "--requirement", str(requirements)], "pip says why above")
+    for stamp in VENV.glob("installed-*"):
+        stamp.unlink()  # pins of one file may have moved those of the other
+    (VENV / f"installed-{requirements.name}").write_text(stamp_of(requirements))
+    say(f"Installed {requirements.name} into {VENV.name} ({time.monotonic() - began:.0f} s)\n")
+
+
+def run(command: list[str], advice: str) -> None:
+    """Run it to its end, with a line that shows that something happens."""
+    began = time.monotonic()
+    process = subprocess.Popen(command)
+    while process.poll() is None:
+        if sys.stdout.isatty():
+            say(f"Installing into {VENV.name}, once ... {time.monotonic() - began:.0f} s")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+    if process.returncode != 0:
+        sys.exit(f"\nerror: {' '.join(command[1:5])} failed: {advice}.")
+
+
+def say(text: str) -> None:
+    """On a terminal, in place of the line before."""
+    sys.stdout.write(f"\r{text}" if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def main() -> None:
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        sys.exit(f"error: Python {sys.version.split()[0]} does not fit: install Python 3.11, 3.12 or 3.13.")
+    requirements = BASE_DIR / sys.argv[1]
+    if not is_current(requirements):
+        make(requirements)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""gunicorn's configuration: several processes with threads, since a payment mostly waits for the gateway."""
+
+import sys
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from prometheus_client import Gauge
+
+from fintech import env
+from fintech.telemetry import metric_slots, tracing
+
+try:
+    from fintech import settings  # a wrong setting stops the start here, with one sentence
+
+    host, port = env.address("BIND", "127.0.0.1:5000")
+    workers = env.integer("WEB_CONCURRENCY", 3, least=1, most=256)
+    threads = env.integer("WEB_THREADS", 32, least=1, most=1024)
+    tracing.Options.read()
+except ImproperlyConfigured as error:
+    sys.exit(f"error: {error}")
+
+bind = f"{host}:{port}"
+worker_class = "fintech.server.worker_class.Worker"
+# A thread that waits for the gateway is not a stuck worker: the heartbeat comes from the main thread.
+timeout = 30
+# A payment in hand may take as long as the gateway's deadline, a batch as its own; then it is answered, and we go.
+graceful_timeout = int(max(settings.GATEWAY_DEADLINE_SECONDS, settings.BATCH_DEADLINE_SECONDS)) + 5
+keepalive = 75  # longer than a proxy's, so that it is the proxy that closes idle connections
+backlog = 2048
+worker_tmp_dir = "/dev/shm"  # noqa: S108 - the heartbeat file must not wait for a disk
+limit_request_line = 8190
+# No proxy tells us our path: from loopback a header SCRIPT_NAME would be believed, and a wrong one is a 500.
+forwarder_headers = ""
+# All instances of a user would share one socket in the home directory, which a container may not even write.
+control_socket_disable = True
+# Each request is logged once, as JSON, by fintech.telemetry.logging; gunicorn's own log says what happens to workers.
+accesslog = None
+logger_class = "fintech.server.worker_class.Logger"
+logconfig_dict = {
+    **settings.LOGGING,
+    "loggers": {
+        "gunicorn.error": {"level": "INFO", "propagate": True},
+        "gunicorn.access": {"level": "CRITICAL"},
+    },
+}
+
+
+def on_starting(server: Any) -> None:
+    try:
+        metric_slots.prepare("web")
+    except OSError as error:
+        sys.exit(f"error: RUNTIME_DIR cannot be used: {error}.")
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    metric_slots.claim("web", shared=True)
+
+
+def post_worker_init(worker: Any) -> None:
+    from fintech.wsgi import warm_up
+
+    tracing.start("app")
+    warm_up()
+    # Beside transactions_in_progress it says how near the limit is.
+    Gauge("web_threads", "Requests that can be worked on at once.", multiprocess_mode="livesum").set(threads)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    tracing.stop()

@@ -1,0 +1,277 @@
+"""Traces: each request keeps the times of its steps, and spans are made of them when it is over.
+
+So nothing of OpenTelemetry runs while a payment is being made, and the choice can wait for the outcome: a twentieth of
+all requests (TRACE_SAMPLE_RATIO), those that a caller has sampled, and every one that failed, stayed unknown or was
+slow (TRACE_SLOW_SECONDS). Without OTEL_EXPORTER_OTLP_ENDPOINT there is no tracing at all, and a step costs one look
+at a variable.
+
+Attributes say what happened, never to whom: no card, no customer, no amount, nothing that a client wrote.
+
+Sources: W3C Trace Context (`traceparent`; `traceresponse` of its second level), OpenTelemetry's semantic conventions.
+"""
+
+import logging
+import random
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+from fintech import env
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanProcessor
+
+# A trace holds so many steps; those of a large batch beyond that are left out.
+MOST_STEPS = 100
+# Spans that wait to be sent; when the collector is away, they are dropped and payments go on.
+LARGEST_QUEUE, LARGEST_EXPORT = 4096, 512
+EXPORT_TIMEOUT_SECONDS = 3.0
+# Longer than an export may take, but for the collector's name: no timeout bounds the search for it.
+CLOSE_SECONDS = 4.0
+EXAMPLE = "http://127.0.0.1:4318"
+
+Attributes = Mapping[str, str | float | bool]
+NO_ATTRIBUTES: Attributes = MappingProxyType({})
+# Of a step that waits for the database.
+DATABASE: Attributes = {"db.system.name": "postgresql", "db.namespace": "fintech", "peer.service": "postgresql"}
+
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-([0-9a-f]{2})")
+
+
+class Step:
+    """A part of a request, from `with` to its end. `failed` marks it as an error."""
+
+    __slots__ = ("attributes", "end", "failed", "kind", "name", "span_id", "start", "trace")
+
+    def __init__(self, trace: "Trace", name: str, kind: str, attributes: Attributes) -> None:
+        self.trace, self.name, self.kind, self.attributes = trace, name, kind, dict(attributes)
+        self.span_id = _random_id(64)
+        self.start = self.end = 0  # nanoseconds since 1970
+        self.failed = False
+
+    def __enter__(self) -> Self:
+        self.start = time.time_ns()
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        self.end = time.time_ns()
+        if error is not None:
+            self.failed = True
+            self.attributes["error.type"] = type(error).__name__
+        if len(self.trace.steps) < MOST_STEPS:
+            self.trace.steps.append(self)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the program that is called is told: this step is its parent."""
+        return {"traceparent": f"00-{self.trace.trace_id}-{self.span_id:016x}-{'01' if self.trace.sampled else '00'}"}
+
+    def note(self, attributes: Attributes, *, failed: bool = False) -> None:
+        """What is known at its end only."""
+        self.failed = self.failed or failed
+        self.attributes.update(attributes)
+
+
+class _Nothing:
+    """The step of a request without a trace."""
+
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def note(self, attributes: Attributes, *, failed: bool = False) -> None:
+        pass
+
+
+_NOTHING = _Nothing()
+AnyStep = Step | _Nothing
+
+
+class Trace:
+    """One request's: who called, and when its steps began and ended.
+
+    `sampled` was decided before anything else was known; `kept` is what came of it.
+    """
+
+    __slots__ = ("kept", "parent_id", "root_id", "sampled", "start", "steps", "trace_id")
+
+    def __init__(self, traceparent: str | None, ratio: float) -> None:
+        parent = parse(traceparent)
+        self.trace_id = parent[0] if parent else f"{_random_id(128):032x}"
+        self.parent_id = parent[1] if parent else None
+        self.sampled = bool(parent and parent[2]) or random.random() < ratio  # noqa: S311 - no secret
+        self.root_id = _random_id(64)
+        self.kept = self.sampled
+        self.steps: list[Step] = []
+        self.start = time.time_ns()
+
+    @property
+    def traceresponse(self) -> str:
+        """What the caller is told."""
+        return f"00-{self.trace_id}-{self.root_id:016x}-{'01' if self.kept else '00'}"
+
+
+def parse(traceparent: str | None) -> tuple[str, int, bool] | None:
+    """Trace id, the caller's span, and whether the caller keeps it; None if it is not well-formed."""
+    found = _TRACEPARENT.fullmatch(traceparent or "")
+    return (found[1], int(found[2], 16), bool(int(found[3], 16) & 1)) if found else None
+
+
+def _random_id(bits: int) -> int:
+    return random.getrandbits(bits) or 1  # 0 would be none
+
+
+# --- While a request is being served -----------------------------------------------------------------------
+
+_current: ContextVar[Trace | None] = ContextVar("trace", default=None)
+_exporter: "Exporter | None" = None
+
+
+def begin(traceparent: str | None) -> Trace | None:
+    """The trace of the request that begins in this thread or task; None where there is no tracing."""
+    trace = None if _exporter is None else Trace(traceparent, _exporter.ratio)
+    _current.set(trace)
+    return trace
+
+
+def step(name: str, attributes: Attributes = NO_ATTRIBUTES, *, kind: str = "internal") -> AnyStep:
+    """A part of the current request. `kind`: internal, or client for a call to another program."""
+    trace = _current.get()
+    return _NOTHING if trace is None else Step(trace, name, kind, attributes)
+
+
+def keep() -> None:
+    """Something went wrong in the current request: it is to be seen, whatever was decided at its start."""
+    trace = _current.get()
+    if trace is not None:
+        trace.kept = True
+
+
+def finish(
+    trace: Trace | None, name: str, attributes: Attributes = NO_ATTRIBUTES, *, failed: bool, kind: str = "server"
+) -> None:
+    """The request is over: send its spans, if it is kept, or was slow."""
+    _current.set(None)
+    if trace is None or _exporter is None:
+        return
+    end = time.time_ns()
+    trace.kept = trace.kept or failed or end - trace.start >= _exporter.slow_nanoseconds
+    if trace.kept:
+        root = Step(trace, name, kind, attributes)
+        root.span_id, root.start, root.end, root.failed = trace.root_id, trace.start, end, failed
+        _exporter.send(trace, root)
+
+
+@contextmanager
+def task(name: str, attributes: Attributes) -> Iterator[None]:
+    """Work that no request asked for, always kept: the resolver's, say."""
+    trace = begin(None)
+    if trace is not None:
+        trace.kept = trace.sampled = True
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        finish(trace, name, attributes, failed=failed, kind="internal")
+
+
+# --- Sending -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Options:
+    """Whether, where to and what. Without an endpoint there is no tracing."""
+
+    endpoint: str
+    ratio: float
+    slow_seconds: float
+
+    @classmethod
+    def read(cls) -> Self:
+        """From the environment. Raises SettingError."""
+        endpoint = env.text("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        if endpoint:
+            env.url("OTEL_EXPORTER_OTLP_ENDPOINT", EXAMPLE)
+        return cls(endpoint, env.number("TRACE_SAMPLE_RATIO", 0.05, most=1), env.number("TRACE_SLOW_SECONDS", 0.3))
+
+
+class Exporter:
+    """Makes spans and hands them to OpenTelemetry's batch processor, which sends them from a thread of its own."""
+
+    def __init__(self, service: str, options: Options) -> None:
+        # Here, not above: without tracing nobody pays for loading it.
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+        # What fails for good is told, not each attempt: while the collector is away there is one every few seconds.
+        logging.getLogger("opentelemetry").setLevel(logging.ERROR)
+        self.ratio = options.ratio
+        self.slow_nanoseconds = options.slow_seconds * 1e9
+        self._resource = Resource.create({"service.name": service, "service.namespace": "fintech"})
+        self._scope = InstrumentationScope("fintech.telemetry.tracing")
+        sender = OTLPSpanExporter(endpoint=f"{options.endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_SECONDS)
+        self._processor: SpanProcessor = BatchSpanProcessor(
+            sender,
+            max_queue_size=LARGEST_QUEUE,
+            max_export_batch_size=LARGEST_EXPORT,
+        )
+
+    def send(self, trace: Trace, root: Step) -> None:
+        from opentelemetry.sdk.trace import ReadableSpan
+        from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+        trace_id, flags = int(trace.trace_id, 16), TraceFlags(TraceFlags.SAMPLED)
+
+        def context(span_id: int, *, remote: bool = False) -> SpanContext:
+            return SpanContext(trace_id, span_id, is_remote=remote, trace_flags=flags)
+
+        caller = None if trace.parent_id is None else context(trace.parent_id, remote=True)
+        for one in (root, *trace.steps):
+            span = ReadableSpan(
+                name=one.name,
+                context=context(one.span_id),
+                parent=caller if one is root else context(trace.root_id),
+                resource=self._resource,
+                attributes=one.attributes,
+                kind=SpanKind[one.kind.upper()],
+                status=Status(StatusCode.ERROR if one.failed else StatusCode.UNSET),
+                start_time=one.start,
+                end_time=one.end,
+                instrumentation_scope=self._scope,
+            )
+            self._processor.on_end(span)
+
+    def close(self) -> None:
+        """Send what waits, within CLOSE_SECONDS."""
+        closing = threading.Thread(target=self._processor.shutdown, name="last spans", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+
+
+def start(service: str) -> None:
+    """After the fork, since a thread and a connection do not cross it. Raises SettingError."""
+    global _exporter  # noqa: PLW0603 - a process has one
+    options = Options.read()
+    if options.endpoint:
+        _exporter = Exporter(service, options)
+
+
+def stop() -> None:
+    """Send what waits; afterwards there is no tracing."""
+    global _exporter
+    exporter, _exporter = _exporter, None
+    if exporter is not None:
+        exporter.close()

@@ -1,0 +1,75 @@
+"""A real browser on the real platform, and everything that it complains about.
+
+With SCREENSHOTS=docs/images the pictures of the documentation are made anew.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from fintech.testing.processes import Platform
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+WIDTH, HEIGHT = 1400, 900
+PASSWORD = secrets.token_urlsafe(16)
+
+
+class Browser:
+    """One page, and everything that a browser may complain about."""
+
+    def __init__(self, page: Page, platform: Platform) -> None:
+        self.page, self.url = page, platform.url
+        self.complaints: list[str] = []
+        page.on("console", lambda message: self._note(message.type, message.text, message.type in ("error", "warning")))
+        page.on("pageerror", lambda error: self._note("exception", str(error)))
+        # A second click aborts the first one's request: that is the browser's way, and no complaint.
+        page.on("requestfailed", lambda failed: self._note("failed", failed.url, failed.failure != "net::ERR_ABORTED"))
+        page.on("response", lambda reply: self._note(str(reply.status), reply.url, reply.status >= 400))
+
+    def _note(self, kind: str, text: str, wrong: bool = True) -> None:
+        if wrong:
+            self.complaints.append(f"{kind}: {text} on {self.page.url}")
+
+    def open(self, path: str) -> None:
+        self.page.goto(self.url + path)
+
+    def follow(self, selector: str) -> None:
+        """Click what leads to another page."""
+        with self.page.expect_navigation():
+            self.page.click(selector)
+
+    def picture(self, name: str, *, height: int = HEIGHT) -> None:
+        """The window at this height; 0: as high as the page, since a bar that sticks would cover a part of it."""
+        if not SCREENSHOTS:
+            return
+        height = height or self.page.evaluate("document.documentElement.scrollHeight")
+        self.page.set_viewport_size({"width": WIDTH, "height": height})
+        self.page.mouse.move(0, 0)
+        self.page.screenshot(path=Path(SCREENSHOTS, name), animations="disabled")
+        self.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+
+
+@contextmanager
+def open_browser(platform: Platform) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        page.set_default_timeout(15_000)
+        yield Browser(page, platform)
+        chromium.close()

@@ -1,0 +1,69 @@
+"""Databases for tests, migrated and empty, in a moment: beside the session's own, or on a server that may be stopped.
+
+own_database()                 another database of the session's server
+migrated_server(folder, {})    a copy of a server's data, with the settings of production
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from fintech.run.postgres import EmbeddedPostgres
+from fintech.testing.processes import BASE_DIR
+
+# Durability is proved on servers of its own; elsewhere speed counts.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+TEMPLATE = "migrated"
+
+
+def session_folder() -> Path:
+    """conftest.py's; it is removed at the end."""
+    return Path(os.environ["RUNTIME_DIR"]).parent
+
+
+def session_server() -> EmbeddedPostgres:
+    return EmbeddedPostgres(session_folder() / "postgres")
+
+
+def copy_database(name: str, template: str) -> None:
+    """On the session's server. Nobody may be connected to the template."""
+    with psycopg.connect(session_server().url("postgres", "postgres"), autocommit=True) as connection:
+        names = map(sql.Identifier, (name, template))
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER owner").format(*names))
+
+
+def own_database(name: str | None = None) -> str:
+    """The name of a new one on the session's server."""
+    name = name or f"own_{secrets.token_hex(4)}"
+    copy_database(name, TEMPLATE)
+    return name
+
+
+def migrated_server(folder: Path, settings: Mapping[str, str]) -> EmbeddedPostgres:
+    """One that was not started yet, in `folder`, with its database `fintech`. Its account must reach the folder."""
+    subprocess.run(["cp", "-a", _migrated_data(), folder / "postgres"], check=True)
+    return EmbeddedPostgres(folder / "postgres", settings=settings)
+
+
+@cache
+def _migrated_data() -> Path:
+    server = EmbeddedPostgres(session_folder() / "migrated" / "postgres", settings=FAST)
+    try:
+        server.start()
+        server.ensure_database("fintech")
+        command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+        subprocess.run(command, cwd=BASE_DIR, env={**os.environ, **server.urls("fintech")}, check=True)
+        server.stop()
+    except BaseException:
+        server.stop("immediate")
+        shutil.rmtree(server.data_dir)
+        raise
+    return server.data_dir

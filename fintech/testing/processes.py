@@ -1,0 +1,353 @@
+"""Real processes for tests. Each is stopped by the one that started it, by its own process group.
+
+with running_gateway(tmp_path) as gateway, Platform(tmp_path, gateway=gateway) as platform:
+    platform.request("POST", "/v1/transactions", body, api_key=key, key="k-1")
+    platform.kill_one_worker()
+    assert platform.scrape()['transactions_total{status="succeeded"}'] == 1
+"""
+
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from email.message import Message
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+# `make prove`: slow proofs run in full; otherwise in a bounded form.
+IN_FULL = os.environ.get("PROVE") == "1"
+
+T = TypeVar("T")
+# Below those that outgoing connections are given: one of them could take a port before its server does.
+PORTS = range(10_000, 20_000)
+_given: set[int] = set()
+
+
+def free_port() -> int:
+    """A port that nothing listens on, and that was not given before."""
+    while True:
+        port = random.choice(PORTS)  # noqa: S311
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
+
+
+def wait_until(
+    condition: Callable[[], T | None],
+    timeout: float = 10,
+    what: str | Callable[[], str] = "the condition",
+    *,
+    interval: float = 0.05,
+) -> T:
+    """What `condition` answers once that is true; an AssertionError that says `what` is missing otherwise.
+
+    A `what` that is called says how it is at the end.
+    """
+    deadline = time.monotonic() + timeout
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {timeout:g} s still not: {what() if callable(what) else what}")
+        time.sleep(interval)
+    return answer
+
+
+class Load:
+    """Functions that run while the block does, each in a thread of its own; they end soon after `stopped` is set.
+
+    What one of them raises, the block raises at its end.
+    """
+
+    def __init__(self, works: Iterable[Callable[[], None]]) -> None:
+        self.stopped = threading.Event()
+        self._works = list(works)
+        self._pool = ThreadPoolExecutor(len(self._works))
+        self._running: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        self._running = [self._pool.submit(work) for work in self._works]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self._pool.shutdown()
+        for work in self._running:
+            work.result()
+
+
+class Reply(NamedTuple):
+    status: int
+    body: Any
+    headers: Message
+
+
+def request(
+    port: int,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 30,
+) -> Reply:
+    """One HTTP call to loopback. Redirects are not followed; bytes are sent as they are.
+
+    Raises OSError or HTTPException when there is no answer.
+    """
+    content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request(method, path, content, {"Content-Type": "application/json", **(headers or {})})
+        response = connection.getresponse()
+        answer = response.read()
+        is_json = answer and "json" in response.headers.get("Content-Type", "")
+        return Reply(response.status, json.loads(answer) if is_json else answer, response.headers)
+    finally:
+        connection.close()
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether something there answers 200."""
+    try:
+        return request(port, "GET", path, timeout=5).status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def scrape(port: int) -> dict[str, float]:
+    """The samples of `/metrics`: `{'transactions_total{status="failed"}': 3.0}`, labels in order of name."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(request(port, "GET", "/metrics").body.decode()):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+class Program:
+    """A process in a group of its own. Its output is in `log`."""
+
+    def __init__(self, command: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.command = [str(word) for word in command]
+        self.log = log
+        self.env = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, f"{self.command} was not started"
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def output(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+
+    def start(self, *, ready: Callable[[], bool] | None = None, timeout: float = 60) -> None:
+        """Start it, and wait until `ready`. If it ends before: AssertionError with its output."""
+        assert not self.alive, f"{self.command} runs already"
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                cwd=BASE_DIR,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        if ready is not None:
+            self.wait_until_ready(ready, timeout=timeout)
+
+    def wait_until_ready(self, ready: Callable[[], bool], *, timeout: float = 60) -> None:
+        deadline = time.monotonic() + timeout
+        while not ready():
+            trouble = f"did not get ready in {timeout:g} s" if time.monotonic() > deadline else ""
+            if not self.alive:
+                trouble = f"ended with {self.process.returncode}"
+            if trouble:
+                self.kill()
+                raise AssertionError(f"{' '.join(self.command)} {trouble}:\n{self.output()[-4000:]}")
+            time.sleep(0.05)
+
+    def stop(self, *, number: int = signal.SIGTERM, timeout: float = 20) -> int:
+        """Ask it to end; its exit code. Whatever is left of its group then, or after `timeout`, is killed."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.command} did not stop in {timeout:g} s:\n{self.output()[-4000:]}") from None
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group: no clean-up of any kind."""
+        if self._process is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path],
+    env: Mapping[str, str] | None = None,
+    *,
+    log: Path,
+    ready: Callable[[], bool] | None = None,
+    timeout: float = 60,
+) -> Iterator[Program]:
+    """The program while the block runs; then SIGTERM, and SIGKILL for what is left of its group."""
+    program = Program(command, log=log, env=env)
+    try:
+        program.start(ready=ready, timeout=timeout)
+        yield program
+    finally:
+        if program.alive:
+            program.stop()
+        else:
+            program.kill()
+
+
+class Gateway(Protocol):
+    """What a platform must know of the gateway simulator (loadtests/tests/simulator.py)."""
+
+    @property
+    def url(self) -> str: ...
+
+    token: str
+
+
+class Platform:
+    """gunicorn, the metrics exporter and the worker, against the session's database.
+
+    `env` adds to the session's environment. Ports are random and kept across restarts. `platform.web`,
+    `.metrics` and `.worker` are `Program`s, to be stopped, killed and started one by one; `start` starts what
+    is missing.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        gateway: Gateway | None = None,
+        workers: int = 3,
+        worker: bool = True,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.port, self.metrics_port, self.worker_port = free_port(), free_port(), free_port()
+        self.env = {
+            "BIND": f"127.0.0.1:{self.port}",
+            "METRICS_BIND": f"127.0.0.1:{self.metrics_port}",
+            "WORKER_METRICS_BIND": f"127.0.0.1:{self.worker_port}",
+            "WEB_METRICS_URL": f"http://127.0.0.1:{self.metrics_port}/metrics",
+            "WEB_CONCURRENCY": str(workers),
+            "RUNTIME_DIR": str(directory / "runtime"),
+            "THROTTLE_RATE": "100000",
+            "THROTTLE_BURST": "100000",
+            **({"GATEWAY_URL": gateway.url, "GATEWAY_TOKEN": gateway.token} if gateway else {}),
+            **(env or {}),
+        }
+        python = sys.executable
+        self.web = self._program("web", python, "-m", "gunicorn", "-c", "fintech/server/gunicorn.py", "fintech.wsgi")
+        self.metrics = self._program("metrics", python, "-m", "fintech.telemetry.metrics_server")
+        self.worker = self._program("worker", python, "manage.py", "worker") if worker else None
+
+    def _program(self, name: str, *command: str) -> Program:
+        return Program(command, log=self.directory / f"{name}.log", env=self.env)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start what does not run, and wait until it answers."""
+        places = [(self.web, self.port, "/health"), (self.metrics, self.metrics_port, "/health")]
+        if self.worker is not None:
+            places.append((self.worker, self.worker_port, "/metrics"))
+        places = [place for place in places if not place[0].alive]
+        for program, _, _ in places:
+            program.start()
+        for program, port, path in places:
+            program.wait_until_ready(partial(answers, port, path))
+
+    def stop(self) -> None:
+        """All at once: each may have something to finish."""
+        programs = (self.web, self.worker, self.metrics)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(Program.stop, [program for program in programs if program is not None and program.alive]))
+
+    def kill(self) -> None:
+        for program in (self.web, self.worker, self.metrics):
+            if program is not None:
+                program.kill()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.stop()
+        finally:
+            self.kill()
+
+    def worker_pids(self) -> list[int]:
+        """gunicorn's workers, as they are now."""
+        return [child.pid for child in psutil.Process(self.web.pid).children()]
+
+    def kill_one_worker(self) -> int:
+        """SIGKILL one gunicorn worker by chance; its PID. gunicorn starts another by itself."""
+        pid = random.choice(wait_until(self.worker_pids, what="gunicorn has workers"))  # noqa: S311
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def scrape(self, port: int | None = None) -> dict[str, float]:
+        """The web processes' samples, or those of another port (`worker_port`)."""
+        return scrape(port or self.metrics_port)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        api_key: str | None = None,
+        key: str | None = None,
+        timeout: float = 30,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """One HTTP call to the web service, with an API key and an idempotency key."""
+        sent = dict(headers or {})
+        if api_key is not None:
+            sent["Authorization"] = f"Bearer {api_key}"
+        if key is not None:
+            sent["Idempotency-Key"] = key
+        return request(self.port, method, path, body, headers=sent, timeout=timeout)

@@ -1,0 +1,161 @@
+"""Loki, Grafana, Tempo and Alloy: their configuration keeps what docs/logs-and-traces.md promises.
+
+Their own programs check it where they are installed. Elsewhere `observability/checked.json` says what a file held when
+its program last accepted it, so a change that nobody checked does not pass.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from fintech.testing.processes import BASE_DIR
+
+FOLDER = BASE_DIR / "observability"
+CHECKED: dict[str, dict[str, str]] = json.loads((FOLDER / "checked.json").read_text())
+COMPOSE = yaml.safe_load((BASE_DIR / "docker-compose.yml").read_text())["services"]
+LOKI = yaml.safe_load((FOLDER / "loki/loki.yml").read_text())
+TEMPO = yaml.safe_load((FOLDER / "tempo/tempo.yml").read_text())
+ALLOY = (FOLDER / "alloy/config.alloy").read_text()
+SEVEN_DAYS = "168h"
+
+COMMANDS = {
+    "loki/loki.yml": ["loki", "-verify-config", "-config.file=observability/loki/loki.yml"],
+    "tempo/tempo.yml": ["tempo", "-config.verify=true", "-config.file=observability/tempo/tempo.yml"],
+    "alloy/config.alloy": ["alloy", "validate", "observability/alloy/config.alloy"],
+}
+
+
+def digest(file: str) -> str:
+    """Of what the file says, without its comments."""
+    text = (FOLDER / file).read_text()
+    meaning = (
+        re.sub(r"(?m)^\s*//.*\n", "", text)
+        if file.endswith(".alloy")
+        else json.dumps(yaml.safe_load(text), default=str)
+    )
+    return hashlib.sha256(meaning.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("file", COMMANDS)
+def test_the_program_itself_has_accepted_the_file(file):
+    command = COMMANDS[file]
+    if shutil.which(command[0]):
+        subprocess.run(command, cwd=BASE_DIR, check=True)
+        return
+    advice = f"{file} has changed since its program checked it: run `{' '.join(command)}`, then note {digest(file)}"
+    assert CHECKED[file]["sha256"] == digest(file), advice
+
+
+@pytest.mark.parametrize("file", COMMANDS)
+def test_what_was_checked_is_the_version_that_compose_starts(file):
+    service = file.partition("/")[0]
+    assert CHECKED[file]["program"] == COMPOSE[service]["image"]
+
+
+# --- Loki ----------------------------------------------------------------------------------------------------
+
+
+def test_loki_deletes_after_seven_days():
+    assert LOKI["limits_config"]["retention_period"] == SEVEN_DAYS
+    assert LOKI["compactor"]["retention_enabled"] is True  # without it nothing is deleted
+    assert LOKI["compactor"]["delete_request_store"] == "filesystem"
+
+
+def test_loki_stores_what_structured_metadata_needs():
+    [period] = LOKI["schema_config"]["configs"]
+    assert (period["store"], period["schema"]) == ("tsdb", "v13")
+
+
+def test_loki_writes_to_its_volume_only():
+    paths = [LOKI["common"]["path_prefix"], LOKI["compactor"]["working_directory"]]
+    paths += LOKI["common"]["storage"]["filesystem"].values()
+    assert all(path == "/loki" or path.startswith("/loki/") for path in paths)
+    assert "loki:/loki" in COMPOSE["loki"]["volumes"]
+
+
+# --- Grafana -------------------------------------------------------------------------------------------------
+
+
+def test_grafana_keeps_the_data_sources_that_its_image_brought():
+    sources = yaml.safe_load((FOLDER / "grafana/provisioning/datasources/datasources.yml").read_text())["datasources"]
+    environment = COMPOSE["grafana"]["environment"]
+    assert environment["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"  # else it would try to renew them
+    assert not {source["type"] for source in sources} & set(environment["GF_PLUGINS_DISABLE_PLUGINS"].split(", "))
+
+
+# --- Tempo ---------------------------------------------------------------------------------------------------
+
+
+def test_tempo_deletes_after_seven_days():
+    provider = TEMPO["backend_scheduler"]["provider"]
+    assert provider["compaction"]["compaction"]["block_retention"] == SEVEN_DAYS
+    assert TEMPO["backend_worker"]["compaction"]["block_retention"] == SEVEN_DAYS
+
+
+def test_tempo_has_none_of_the_parts_that_ended_with_its_second_version():
+    assert not {"ingester", "ingester_client", "compactor"} & TEMPO.keys()
+
+
+def test_tempos_exemplars_reach_prometheus():
+    [target] = TEMPO["metrics_generator"]["storage"]["remote_write"]
+    assert (urlsplit(target["url"]).hostname, target["send_exemplars"]) == ("prometheus", True)
+    assert {"--web.enable-remote-write-receiver", "--enable-feature=exemplar-storage"} <= set(
+        COMPOSE["prometheus"]["command"]
+    )
+
+
+# --- Alloy ---------------------------------------------------------------------------------------------------
+
+
+def blocks(kind: str) -> list[str]:
+    """The content of all blocks of that kind, at any depth."""
+    found = re.findall(rf"(?ms)^(\t*){re.escape(kind)}(?: \"\w+\")? \{{\n(.*?)^\1\}}", ALLOY)
+    return [content for _, content in found]
+
+
+def test_alloy_makes_streams_of_a_handful_of_values_only():
+    [labels] = blocks("stage.labels")
+    assert set(re.findall(r"(\w+) = \"\"", labels)) == {"container", "service", "level"}
+
+
+def test_ids_can_be_searched_and_make_no_streams():
+    [metadata] = blocks("stage.structured_metadata")
+    assert set(re.findall(r"(\w+) = \"\"", metadata)) == {"trace_id", "request_id"}
+
+
+def test_alloy_knows_a_line_by_what_docker_is_told_to_write_into_it():
+    options = COMPOSE["app"]["logging"]["options"]
+    assert options["tag"] == "{{.Name}}"
+    for label in options["labels"].split(","):
+        assert f'attrs."{label}"' in ALLOY
+    assert '"attrs.tag"' in ALLOY
+
+
+def test_each_part_of_alloy_that_is_named_is_there():
+    defined = {f"{kind}.{label}" for kind, label in re.findall(r'(?m)^([\w.]+) "(\w+)" \{', ALLOY)}
+    used = set(re.findall(r"\b((?:loki|otelcol)\.[\w.]+)\.(?:receiver|input)\b", ALLOY))
+    assert used <= defined
+    # All but the two where something comes in.
+    assert defined - used == {"loki.source.file.containers", "otelcol.receiver.otlp.services"}
+
+
+def test_alloy_sends_to_services_that_are_there():
+    addresses = [urlsplit(url) for url in re.findall(r'(?:url|endpoint) += "(http[^"]+)"', ALLOY)]
+    assert {(address.hostname, address.port) for address in addresses} == {("loki", 3100), ("tempo", 4318)}
+    assert TEMPO["distributor"]["receivers"]["otlp"]["protocols"]["http"]["endpoint"].endswith(":4318")
+
+
+def test_services_send_their_traces_to_alloys_port():
+    [receiver] = blocks("http")
+    listening = re.search(r'endpoint = "0\.0\.0\.0:(\d+)"', receiver)
+    assert listening
+    for name in ("app", "worker", "gateway"):
+        environment: dict[str, Any] = COMPOSE[name]["environment"]
+        assert environment["OTEL_EXPORTER_OTLP_ENDPOINT"] == f"http://alloy:{listening[1]}"

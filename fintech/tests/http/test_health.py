@@ -1,0 +1,86 @@
+"""Liveness, readiness and the metrics of the web's own port."""
+
+from unittest.mock import Mock
+
+import psycopg_pool
+import pytest
+from django.db import OperationalError
+from django.db.migrations.executor import MigrationExecutor
+from django.test import Client
+
+from fintech.http import health
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client(headers={"Host": "localhost"})
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_known_yet(monkeypatch):
+    monkeypatch.setattr(health, "_migrated", False)
+
+
+def test_it_is_alive_whatever_the_database_does(client, monkeypatch):
+    monkeypatch.setattr(health, "connections", Mock(side_effect=OperationalError))
+
+    reply = client.get("/health")
+
+    assert (reply.status_code, reply.json()) == (200, {"status": "ok"})
+
+
+def test_it_is_ready_when_the_database_answers_and_is_migrated(client):
+    reply = client.get("/ready")
+
+    assert (reply.status_code, reply.json()["status"]) == (200, "ready")
+
+
+@pytest.mark.parametrize("error", [OperationalError("password=secret"), psycopg_pool.PoolTimeout("3 s")])
+def test_it_is_not_ready_without_a_database(client, monkeypatch, error):
+    connection = Mock()
+    connection.cursor.side_effect = error
+    monkeypatch.setattr(health, "connections", {"default": connection})
+
+    reply = client.get("/ready")
+
+    assert (reply.status_code, reply.json()["code"]) == (503, "database_unavailable")
+    assert b"secret" not in reply.content
+
+
+def test_it_is_not_ready_before_it_is_migrated_and_says_what_is_missing(client, monkeypatch):
+    monkeypatch.setattr(MigrationExecutor, "migration_plan", lambda *_: [("payments.0009_more", False)])
+
+    reply = client.get("/ready")
+
+    assert (reply.status_code, reply.json()["code"]) == (503, "not_migrated")
+    assert "payments.0009_more" in reply.json()["detail"]
+
+
+def test_migrations_are_looked_for_until_they_are_there_and_not_again(client, monkeypatch):
+    plan = Mock(return_value=[])
+    monkeypatch.setattr(MigrationExecutor, "migration_plan", plan)
+
+    for _ in range(3):
+        assert client.get("/ready").status_code == 200
+
+    assert plan.call_count == 1
+
+
+@pytest.mark.parametrize("path", ["/health/", "/ready/", "/metrics/", "/metrics/x", "/healthz"])
+def test_other_paths_are_not_found(client, path):
+    assert client.get(path).json()["code"] == "not_found"
+
+
+def test_open_metrics_need_no_token(client, settings):
+    assert client.get("/metrics").status_code == 401
+
+    settings.METRICS_TOKEN = "open"
+    assert client.get("/metrics").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/admin"])
+def test_people_who_type_the_address_are_led_to_the_admin(client, path):
+    reply = client.get(path)
+
+    assert (reply.status_code, reply["Location"]) == (302, "/admin/")
+    assert client.post(path).status_code == 405

@@ -1,0 +1,158 @@
+"""Metrics files belong to slots, so that they outlive processes and do not grow with them."""
+
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fintech.telemetry import metric_slots
+from fintech.testing.processes import BASE_DIR, wait_until
+
+# Takes a slot, counts, says so, and waits for its end.
+COUNT = """
+import sys
+from fintech.telemetry import metric_slots
+slot = metric_slots.claim("web", shared=True)
+from prometheus_client import Counter, Gauge, Histogram
+counter = Counter("things_total", "Things.", ["kind"])
+counter.labels("a").inc(float(sys.argv[1]))
+Gauge("things_in_progress", "Things.", multiprocess_mode="livesum").inc()
+Histogram("things_seconds", "Things.").observe(0.1)
+print(slot.name, slot.epoch, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    return tmp_path / "metrics" / "web"
+
+
+@contextmanager
+def process(amount: float = 1) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+    """A process with a slot, the slot's name and its epoch."""
+    command = [sys.executable, "-c", COUNT, str(amount)]
+    running = subprocess.Popen(command, cwd=BASE_DIR, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert running.stdout is not None
+        name, epoch = running.stdout.readline().split()
+        yield running, name, epoch
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def samples() -> dict[str, float]:
+    families = text_string_to_metric_families(metric_slots.render("web").decode())
+    return {sample.name + str(sample.labels or ""): sample.value for family in families for sample in family.samples}
+
+
+def counted() -> float:
+    return samples().get("things_total{'kind': 'a'}", 0)
+
+
+def test_processes_that_run_at_once_have_slots_of_their_own_and_one_epoch():
+    with process() as (_, first, epoch), process(2) as (_, second, same):
+        assert (first, second) == ("web-0", "web-1")
+        assert epoch == same
+        assert counted() == 3
+        assert samples()["things_in_progress"] == 2
+
+
+def test_a_killed_process_leaves_its_slot_and_its_counts_to_the_next():
+    with process(5) as (running, name, epoch):
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        with process(2) as (_, successor, same):
+            assert (successor, same) == (name, epoch)
+            assert counted() == 7
+            assert samples()["things_in_progress"] == 1, "what the dead one had in progress ended with it"
+
+
+def test_the_files_do_not_grow_with_the_number_of_lives(runtime):
+    for _ in range(3):
+        with process(), process():
+            files = sorted(path.name for path in runtime.glob("*"))
+    with process():
+        assert sorted(path.name for path in runtime.glob("*")) == files
+    assert counted() == 7
+
+
+def test_the_epoch_is_told_with_the_metrics():
+    with process() as (_, _, epoch):
+        assert samples()[f"metrics_epoch_info{{'epoch': '{epoch}'}}"] == 1
+
+
+def test_a_start_keeps_the_counts_and_drops_the_gauges_of_the_dead():
+    with process(5) as (_, _, epoch):
+        pass
+
+    metric_slots.prepare("web")
+
+    assert counted() == 5
+    assert "things_in_progress" not in samples()
+    assert str(metric_slots.epoch("web")) == epoch
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 1024, b"\x10\x00", b"\x00\x10\x00\x00\x00\x00\x00\x00" + b"\xff" * 4096])
+def test_a_torn_file_begins_a_new_epoch(runtime, content):
+    """A power cut can tear a file that is mapped; counters without their file would be too low for ever."""
+    with process(5) as (_, _, epoch):
+        pass
+    (runtime / "counter_web-0.db").write_bytes(content)
+
+    metric_slots.prepare("web")
+
+    assert str(metric_slots.epoch("web")) != epoch
+    assert counted() == 0
+    with process(2):
+        assert counted() == 2
+
+
+@pytest.mark.parametrize("content", ["", "x", "\0" * 36])
+def test_a_torn_epoch_begins_a_new_one(runtime, content):
+    with process(5):
+        pass
+    (runtime / "epoch").write_text(content)
+
+    metric_slots.prepare("web")
+
+    assert isinstance(metric_slots.epoch("web"), uuid.UUID)
+    assert counted() == 0
+
+
+def test_roles_do_not_share_their_files(runtime):
+    with process(5):
+        assert metric_slots.epoch("worker") != metric_slots.epoch("web")
+        assert b"things" not in metric_slots.render("worker")
+
+
+def test_a_scrape_does_not_get_slower_with_each_life():
+    def seconds() -> float:
+        start = time.perf_counter()
+        metric_slots.render("web")
+        return time.perf_counter() - start
+
+    with process():
+        fresh = min(seconds() for _ in range(5))
+    for _ in range(5):
+        with process():
+            pass
+    assert min(seconds() for _ in range(5)) < 3 * fresh + 0.01
+
+
+def test_a_slot_is_free_as_soon_as_its_process_is_gone():
+    with process() as (running, _, _):
+        running.terminate()
+        wait_until(lambda: running.poll() is not None)
+        with process() as (_, name, _):
+            assert name == "web-0"

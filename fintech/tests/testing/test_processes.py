@@ -1,0 +1,48 @@
+"""The helpers for tests must fail loudly, and end nothing but what they started."""
+
+import sys
+
+import psutil
+import pytest
+
+from fintech.testing.processes import Load, Program, answers, free_port, running, wait_until
+
+
+@pytest.mark.parametrize("what", ["the moon is up", lambda: "the moon is up"])
+def test_a_condition_that_never_comes_is_named(what):
+    with pytest.raises(AssertionError, match=r"after 0\.1 s still not: the moon is up"):
+        wait_until(lambda: False, 0.1, what)
+
+
+def test_a_load_that_fails_fails_the_test():
+    with pytest.raises(ZeroDivisionError), Load([lambda: None, lambda: print(1 / 0)]) as load:
+        assert not load.stopped.is_set()
+    assert load.stopped.is_set()
+
+
+def test_no_port_is_given_twice():
+    assert len({free_port() for _ in range(100)}) == 100
+
+
+def test_a_program_that_ends_before_it_is_ready_shows_its_output(tmp_path):
+    program = Program([sys.executable, "-c", "raise SystemExit('no port')"], log=tmp_path / "log")
+
+    with pytest.raises(AssertionError, match=r"ended with 1:\nno port"):
+        program.start(ready=lambda: False)
+
+
+def test_children_end_with_their_program_and_strangers_do_not(tmp_path):
+    fork = "import os, time; print(os.fork(), flush=True); time.sleep(600)"
+    with running([sys.executable, "-c", "import time; time.sleep(600)"], log=tmp_path / "stranger") as stranger:
+        with running([sys.executable, "-c", fork], log=tmp_path / "parent") as parent:
+            child = wait_until(lambda: parent.output().split()[:1], what="the program has forked")[0]
+        wait_until(lambda: not psutil.pid_exists(int(child)) or is_zombie(int(child)), what="the child ends")
+        assert stranger.alive
+
+
+def is_zombie(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_nothing_answers_on_a_free_port():
+    assert not answers(free_port(), "/")

@@ -111,7 +111,7 @@ def database(name: str, url: str, **options: Any) -> dict[str, Any]:
 _DATABASE_URL = env.text("DATABASE_URL")
 DATABASES = {
     # What web and worker run as: only the grants they need. The pool serves reads and the admin; payments are
-    # written over one connection of their own for each process (payments/writer.py).
+    # written over one connection of their own for each process (payments/settlement/group_commit.py).
     "default": database(
         "DATABASE_URL",
         _DATABASE_URL,
@@ -217,7 +217,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",
-    "POSTPROCESSING_HOOKS": ["payments.openapi.add_shapes", "alerts_audit.openapi.add_shapes"],
+    "POSTPROCESSING_HOOKS": ["payments.api.openapi.add_shapes", "alerts_audit.openapi.add_shapes"],
 }
 
 # --- The gateway -------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from fintech.http import health
-from payments.openapi import SchemaView
+from payments.api.openapi import SchemaView
 
 urlpatterns = [
     path("", include("payments.urls")),

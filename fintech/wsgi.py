@@ -71,7 +71,7 @@ def warm_up() -> None:
 
 
 def set_counters() -> None:
-    from payments.writer import writer
+    from payments.settlement.group_commit import writer
 
     try:
         writer.warm_up()

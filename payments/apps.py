@@ -24,6 +24,6 @@ class PaymentsConfig(AppConfig):
 
     def worker_jobs(self, worker: Any) -> Any:
         """See fintech/jobs.py."""
-        from payments.worker import jobs
+        from payments.worker.jobs import jobs
 
         return jobs(worker)

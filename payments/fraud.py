@@ -15,7 +15,7 @@ from typing import Any
 
 from payments import metrics
 from payments.currencies import to_major
-from payments.shapes import PaymentInput
+from payments.schemas import PaymentInput
 
 logger = logging.getLogger("payments.fraud")
 

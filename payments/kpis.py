@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fintech.http.problems import Away
 from payments.currencies import to_minor
-from payments.gateway import Gateway
+from payments.gateway.client import Gateway
 from payments.models import Transaction
 
 # Longer than an increment can lag behind its commit.

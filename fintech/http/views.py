@@ -1,6 +1,6 @@
 """The ground of our REST views: REST framework without the parts that every request would pay for and none uses.
 
-Bodies are read by `payments.shapes`, answers are encoded by msgspec, so there are no parsers, renderers or content
+Bodies are read by `payments.schemas`, answers are encoded by msgspec, so there are no parsers, renderers or content
 negotiation; authentication, throttling, errors and the schema are REST framework's.
 """
 

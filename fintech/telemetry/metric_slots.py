@@ -6,7 +6,7 @@ predecessor's files, so their number is the largest number of processes that eve
 kernel for the life of the process says who has a slot; SIGKILL frees it.
 
 Files carry an `epoch`: the id of the directory's life. Payments are stored with the slot and epoch of the process
-that settled them, so counters can be set from the rows after a crash (`payments/writer.py`).
+that settled them, so counters can be set from the rows after a crash (`payments/settlement/group_commit.py`).
 """
 
 import fcntl

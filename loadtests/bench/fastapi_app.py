@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram, Summary
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel, Field
 
-from payments.statements import T1, T2
+from payments.settlement.statements import T1, T2
 
 STATUS = Counter("transactions_total", "Payments.", ["status"])
 AMOUNT = Summary("transaction_amount", "Amounts.", ["currency"])

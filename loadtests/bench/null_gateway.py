@@ -10,20 +10,20 @@ from typing import Any
 from uuid import UUID
 
 from fintech.wsgi import application
-from payments import gateway
+from payments.gateway import client
 
 
-class NullGateway(gateway.Gateway):
+class NullGateway(client.Gateway):
     def __init__(self) -> None:
         super().__init__("http://127.0.0.1:9", "")
 
-    def charge(self, key: UUID, **order: Any) -> gateway.Answer:
-        exchange = gateway.Exchange("charge", "approved", 200, {"outcome": "approved"}, 0.0)
-        return gateway.Answer("approved", reference="null", exchanges=[exchange])
+    def charge(self, key: UUID, **order: Any) -> client.Answer:
+        exchange = client.Exchange("charge", "approved", 200, {"outcome": "approved"}, 0.0)
+        return client.Answer("approved", reference="null", exchanges=[exchange])
 
 
 if os.environ.get("BENCH_GATEWAY") == "null":
-    gateway._gateway = NullGateway()
+    client._gateway = NullGateway()
 if os.environ.get("BENCH_QUIET"):
     logging.disable(logging.CRITICAL)
 

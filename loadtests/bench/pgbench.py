@@ -20,7 +20,7 @@ SETTLED = """json_build_object('id', :id::text, 'lease_token', :id::text, 'statu
 
 def write_script(world: World) -> Path:
     """A pgbench script: two prepared statements a payment, each its own commit."""
-    from payments.statements import T1, T2
+    from payments.settlement.statements import T1, T2
 
     t1, t2 = (statement.strip().replace("%s::json", "{}") for statement in (T1, T2))
     path = world.directory / "payment.pgbench"

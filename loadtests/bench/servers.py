@@ -125,7 +125,7 @@ def _make_merchant() -> tuple[int, str]:
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0)
-    from payments.keys import create_api_key
+    from payments.api_keys import create_api_key
     from payments.models import ApiKey, Merchant
 
     merchant = Merchant.objects.create(name="Bench", country="DE")

@@ -15,7 +15,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from fintech.adminsite.display import page_of, show_badge, show_code, show_time
 from fintech.adminsite.one_time_secrets import ExpiringForm, ShownOnceAdmin
-from payments.keys import create_api_key, revoke_api_key
+from payments.api_keys import create_api_key, revoke_api_key
 from payments.models import ApiKey
 
 STATE_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger", "merchant inactive": "warning"}

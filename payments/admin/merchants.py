@@ -14,7 +14,7 @@ from fintech.adminsite.changelists import KeptAdmin
 from fintech.adminsite.display import show_time
 from payments.fraud import check_weights
 from payments.models import Merchant
-from payments.shapes import LARGEST_AMOUNT
+from payments.schemas import LARGEST_AMOUNT
 
 
 class MerchantForm(forms.ModelForm):

@@ -9,7 +9,7 @@ from fintech.adminsite.display import link_to, show_badge, show_code, show_time
 from payments.admin.display import REFUND_COLOURS, show_amount
 from payments.admin.search import refunds_of
 from payments.models import Refund, Transaction
-from payments.presenters import show_failure
+from payments.serializers import show_failure
 
 
 @admin.register(Refund)

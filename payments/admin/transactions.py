@@ -24,11 +24,11 @@ from payments.admin.history import history_of
 from payments.admin.search import transactions_of
 from payments.currencies import format_amount
 from payments.models import Merchant, Transaction
-from payments.presenters import show_failure
+from payments.schemas import LARGEST_AMOUNT, RefundInput, RefundOutput, read_shape
+from payments.serializers import show_failure
 from payments.services.idempotency import Reply
 from payments.services.refunds import create_refund
 from payments.services.resolution import request_resolution
-from payments.shapes import LARGEST_AMOUNT, RefundInput, RefundOutput, read_shape
 
 
 def left_to_refund(payment: Transaction) -> int:

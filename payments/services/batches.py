@@ -14,14 +14,14 @@ from django.db import connection
 from fintech.http.problems import DATABASE_AWAY, Problem, database_away
 from fintech.telemetry import tracing
 from payments import metrics
+from payments.api_keys import Principal
 from payments.fraud import count_verdict
-from payments.gateway import Answer
-from payments.keys import Principal
+from payments.gateway.client import Answer
 from payments.models import Unresolved
+from payments.schemas import BatchItem
 from payments.services.charges import Pending, charge, settle_payments, stored_row
 from payments.services.idempotency import Reply, first_reply, location_of, replay_payments
-from payments.shapes import BatchItem
-from payments.writer import writer
+from payments.settlement.group_commit import writer
 
 logger = logging.getLogger("payments")
 

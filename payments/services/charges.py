@@ -17,14 +17,14 @@ from fintech.http.problems import DATABASE_AWAY
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics
+from payments.api_keys import Principal
 from payments.fraud import Verdict, count_verdict, score_payment
-from payments.gateway import Answer, gateway
-from payments.keys import Principal
+from payments.gateway.client import Answer, gateway
 from payments.models import Transaction
-from payments.presenters import show_failure, show_transaction
+from payments.schemas import Fraud, Payment, PaymentInput
+from payments.serializers import show_failure, show_transaction
 from payments.services.idempotency import Reply, first_reply, location_of, replay_payment
-from payments.shapes import Fraud, Payment, PaymentInput
-from payments.writer import writer
+from payments.settlement.group_commit import writer
 
 logger = logging.getLogger("payments")
 

@@ -10,8 +10,8 @@ import msgspec
 from fintech.http.problems import Problem
 from payments import metrics
 from payments.models import IdempotencyKey, Refund, Transaction, Unresolved
-from payments.presenters import show_refund, show_transaction
-from payments.shapes import Payment, PaymentInput, RefundInput, RefundOutput
+from payments.schemas import Payment, PaymentInput, RefundInput, RefundOutput
+from payments.serializers import show_refund, show_transaction
 
 REPLAYED = {"Idempotency-Replayed": "true"}
 # The resolver settles within seconds: when to look again.

@@ -16,13 +16,13 @@ from fintech.http.problems import DATABASE_AWAY, Problem
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics
-from payments.gateway import Answer, gateway
+from payments.gateway.client import Answer, gateway
 from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
-from payments.presenters import show_refund
+from payments.schemas import RefundInput
+from payments.serializers import show_refund
 from payments.services import charges
 from payments.services.charges import journal_of
 from payments.services.idempotency import Reply, first_reply, location_of, replay_refund
-from payments.shapes import RefundInput
 
 logger = logging.getLogger("payments")
 

@@ -15,11 +15,11 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from fintech.telemetry import tracing
-from payments.gateway import Answer, gateway
+from payments.gateway.client import Answer, gateway
 from payments.models import Event, Transaction, Unresolved
 from payments.services.charges import fee_of, settled_row
 from payments.services.refunds import settle_refund
-from payments.writer import writer
+from payments.settlement.group_commit import writer
 
 logger = logging.getLogger("payments.resolver")
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from fintech.testing.processes import Platform, wait_until
 from loadtests.tests.simulator import Simulator
 from payments import kpis
-from payments.gateway import Gateway
-from payments.ledger_audit import audit_ledger
+from payments.gateway.client import Gateway
+from payments.ledger.audit import audit_ledger
+from payments.ledger.reconciliation import reconcile
 from payments.models import Merchant, Transaction, Unresolved
-from payments.reconciliation import reconcile
 
 
 def audit(gateway: Simulator, *merchants: Merchant) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from fintech.testing.processes import Platform
 from loadtests.tests.simulator import Simulator, running_gateway
-from payments.gateway import Gateway
-from payments.keys import create_api_key
+from payments.api_keys import create_api_key
+from payments.gateway.client import Gateway
 from payments.models import ApiKey, Merchant
 from payments.tests.shop import Shop
 
@@ -77,5 +77,5 @@ def client(make_client: Callable[[], Client]) -> Client:
 @pytest.fixture
 def shop(gateway: Simulator, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """A merchant whose payments are made in this process, at the module's simulator."""
-    monkeypatch.setattr("payments.gateway._gateway", Gateway(gateway.url, gateway.token))
+    monkeypatch.setattr("payments.gateway.client._gateway", Gateway(gateway.url, gateway.token))
     return Shop.open()

@@ -8,13 +8,13 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
-from payments.keys import Principal, authenticate, create_api_key
+from payments.api_keys import Principal, authenticate, create_api_key
 from payments.models import ApiKey, Merchant, Unresolved
+from payments.schemas import PaymentInput, RefundInput
 from payments.services.charges import create_payment
 from payments.services.idempotency import Reply
 from payments.services.refunds import create_refund
 from payments.services.resolution import resolve_due
-from payments.shapes import PaymentInput, RefundInput
 
 
 @dataclass

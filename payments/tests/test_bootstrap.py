@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
 from fintech.secret_files import read_secret, write_secret
-from payments.keys import authenticate, revoke_api_key, ring
+from payments.api_keys import authenticate, revoke_api_key, ring
 from payments.models import ApiKey
 
 pytestmark = pytest.mark.django_db  # rolled back: there is one administrator in the whole database

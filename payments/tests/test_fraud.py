@@ -7,7 +7,7 @@ import pytest
 
 from payments import metrics
 from payments.fraud import RULES, MerchantContext, Verdict, check_weights, count_verdict, score_payment
-from payments.shapes import PaymentInput, PaymentMethod
+from payments.schemas import PaymentInput, PaymentMethod
 from payments.tests.shop import Shop
 
 CALM = PaymentInput(100, "EUR", customer="c_1", payment_method=PaymentMethod("card", token="tok_visa", country="DE"))

@@ -10,10 +10,10 @@ import pytest
 
 from fintech.testing.processes import Platform, free_port, wait_until
 from loadtests.tests.simulator import running_gateway
-from payments.keys import create_api_key
+from payments.api_keys import create_api_key
 from payments.models import Merchant
-from payments.tests.collector import Collector, running_collector
 from payments.tests.conftest import ALL_SCOPES, Client
+from payments.tests.kpis.collector import Collector, running_collector
 
 CARD_FREE = "c_secret_customer"
 

@@ -9,7 +9,7 @@ from alerts_audit.access import issue_token
 from alerts_audit.models import AccessToken
 from alerts_audit.tests.review.people import make_user
 from fintech.testing.processes import Platform, request
-from payments.keys import create_api_key
+from payments.api_keys import create_api_key
 from payments.models import Merchant
 
 

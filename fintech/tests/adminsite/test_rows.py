@@ -13,7 +13,7 @@ from alerts_audit.models import Episode, View
 from alerts_audit.tests.review.people import make_episode, make_identity
 from fintech.adminsite.changelists import KeysetChangeList
 from payments.models import LedgerLeg, Merchant, Refund, Transaction
-from payments.tests.people import make_payment
+from payments.tests.factories import make_payment
 
 pytestmark = pytest.mark.django_db
 

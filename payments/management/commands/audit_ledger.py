@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fintech.http.problems import DATABASE_AWAY
-from payments.ledger_audit import Finding, audit_ledger
+from payments.ledger.audit import Finding, audit_ledger
 
 
 class Command(BaseCommand):

@@ -9,7 +9,7 @@ from django.db.transaction import atomic
 
 from fintech.http.problems import Problem
 from fintech.secret_files import random_secret, read_secret, write_secret
-from payments.keys import authenticate, create_api_key
+from payments.api_keys import authenticate, create_api_key
 from payments.models import ApiKey, Merchant
 
 ADMINISTRATOR = "admin"

@@ -10,8 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_datetime
 
 from fintech.http.problems import DATABASE_AWAY
-from payments.gateway import GatewayError, gateway
-from payments.reconciliation import Report, reconcile
+from payments.gateway.client import GatewayError, gateway
+from payments.ledger.reconciliation import Report, reconcile
 
 
 def moment(value: str) -> datetime:

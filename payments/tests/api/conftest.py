@@ -10,7 +10,7 @@ import pytest
 
 from fintech.testing.processes import Platform, Reply
 from loadtests.tests.simulator import Simulator, running_gateway
-from payments.keys import create_api_key
+from payments.api_keys import create_api_key
 from payments.models import Merchant
 from payments.tests.conftest import ALL_SCOPES, Client
 

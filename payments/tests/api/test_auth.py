@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from fintech.testing.processes import Platform, Reply, wait_until
-from payments.keys import create_api_key, revoke_api_key
+from payments.api_keys import create_api_key, revoke_api_key
 from payments.models import IdempotencyKey, Merchant, Refund, Transaction
 from payments.tests.conftest import ALL_SCOPES, Client
 

@@ -10,7 +10,7 @@ import pytest
 
 from fintech.testing.processes import Reply
 from payments.models import IdempotencyKey, Refund, Transaction
-from payments.shapes import LARGEST_AMOUNT
+from payments.schemas import LARGEST_AMOUNT
 from payments.tests.conftest import Client
 
 PATH = "/v1/transactions"

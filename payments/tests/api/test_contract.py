@@ -3,7 +3,7 @@
 import pytest
 
 from fintech.testing.processes import request
-from payments.tests.people import sign_in
+from payments.tests.factories import sign_in
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])

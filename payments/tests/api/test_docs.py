@@ -2,7 +2,7 @@
 
 import pytest
 
-from payments.tests.test_admin_browser import CHROMIUM, Browser, browser  # noqa: F401 - a fixture
+from payments.tests.admin.test_browser import CHROMIUM, Browser, browser  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)")
 

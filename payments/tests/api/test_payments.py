@@ -4,7 +4,7 @@ import pytest
 
 from fintech.http.problems import Problem
 from fintech.testing.processes import wait_until
-from payments.api import read_item
+from payments.api.views import read_item
 from payments.models import Event, LedgerLeg, Transaction
 
 

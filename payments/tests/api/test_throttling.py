@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fintech.testing.processes import Platform
-from payments.keys import create_api_key
+from payments.api_keys import create_api_key
 from payments.models import IdempotencyKey, Merchant
 from payments.tests.conftest import ALL_SCOPES, Client
 

@@ -1,0 +1,119 @@
+"""Lists: newest first, by cursor, with filters that the indexes serve.
+
+Ids are UUID v7, so "newest first" is "largest id first", a page starts after the id that the cursor holds, and a time
+narrows the ids down.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, QueryDict
+
+from fintech.http import pagination
+from fintech.http.pagination import invalid, read_time
+from payments.currencies import EXPONENTS
+from payments.models import IdempotencyKey, Transaction, TransactionQuerySet
+from payments.schemas import LARGEST_AMOUNT
+
+# An id is made a little before its row, by another clock: the index narrows down to this, `created_at` decides.
+SLACK = timedelta(minutes=1)
+
+_Filter = Callable[..., TransactionQuerySet]
+
+
+def _by_status(rows: TransactionQuerySet, name: str, value: str, before: UUID | None) -> TransactionQuerySet:
+    if value not in Transaction.Status.values:
+        raise invalid(name, f"use one of {', '.join(Transaction.Status.values)}")
+    return rows.with_status(value, before=before)
+
+
+def _by_currency(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
+    if value not in EXPONENTS:
+        raise invalid(name, "use an ISO 4217 code, such as EUR")
+    return rows.filter(currency=value)
+
+
+def _by_amount(lookup: str) -> _Filter:
+    def narrow(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
+        if not (value.isascii() and value.isdigit() and len(value) <= 12):
+            raise invalid(name, f"use a whole number of minor units from 0 to {LARGEST_AMOUNT}")
+        return rows.filter(**{lookup: int(value)})
+
+    return narrow
+
+
+def _created_from(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
+    moment = read_time(name, value)
+    return rows.filter(id__gte=first_id_at(moment - SLACK), created_at__gte=moment)
+
+
+def _created_before(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
+    return rows.filter(created_at__lt=read_time(name, value))
+
+
+_STATUS = {"type": "string", "enum": Transaction.Status.values}
+_CURRENCY = {"type": "string", "enum": sorted(EXPONENTS)}
+_TIME = {"type": "string", "format": "date-time"}
+_AMOUNT = {"type": "integer", "minimum": 0, "maximum": LARGEST_AMOUNT}
+
+# What narrows a list down: how, the value's JSON Schema, and a sentence for the OpenAPI document.
+FILTERS: dict[str, tuple[_Filter, dict[str, Any], str]] = {
+    "status": (_by_status, _STATUS, "A status of the transaction."),
+    "currency": (_by_currency, _CURRENCY, "An ISO 4217 code."),
+    "created_from": (_created_from, _TIME, "Created at this time or later, such as 2026-01-31T12:00:00Z."),
+    "created_before": (_created_before, _TIME, "Created before this time."),
+    "amount_min": (_by_amount("amount__gte"), _AMOUNT, "At least this amount, in minor units."),
+    "amount_max": (_by_amount("amount__lte"), _AMOUNT, "At most this amount, in minor units."),
+}
+
+
+def first_id_at(moment: datetime) -> UUID:
+    """The smallest UUID v7 of a millisecond: 48 bits of Unix time, then version and variant."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return UUID(int=(milliseconds << 80) | (0x7 << 76) | (0x2 << 62))
+
+
+def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Transaction], str | None]:
+    """One page of the merchant's transactions, and the address of the next."""
+    query = request.GET
+    pagination.refuse_unknown(query, {*FILTERS, "idempotency_key", "cursor", "limit"})
+    rows = Transaction.objects.of(merchant_id)
+    if "idempotency_key" in query:
+        taken = IdempotencyKey.objects.filter(merchant_id=merchant_id, key=query["idempotency_key"].replace("\0", " "))
+        rows = rows.filter(id__in=taken.filter(kind="payment").values("resource_id"))
+    before = _upper_bound(query)
+    if before is not None:
+        rows = rows.filter(id__lt=before)
+    for name, (narrow, _, _) in FILTERS.items():
+        if name in query:
+            bound = {"before": before} if name == "status" else {}
+            rows = narrow(rows, name, query[name], **bound)
+    limit = pagination.read_limit(query.get("limit"))
+    page = list(rows.order_by("-id")[: limit + 1])
+    if len(page) <= limit:
+        return page, None
+    page.pop()
+    return page, pagination.next_address(request, write_cursor(page[-1].id))
+
+
+def _upper_bound(query: QueryDict) -> UUID | None:
+    """All rows of the page are below this id."""
+    bounds = []
+    if "cursor" in query:
+        bounds.append(_read_cursor(str(query["cursor"])))
+    if "created_before" in query:
+        bounds.append(first_id_at(read_time("created_before", str(query["created_before"])) + SLACK))
+    return min(bounds, default=None)
+
+
+def write_cursor(last: UUID) -> str:
+    return pagination.write_cursor(last.bytes)
+
+
+def _read_cursor(value: str) -> UUID:
+    try:
+        return UUID(bytes=pagination.read_cursor(value))
+    except ValueError:
+        raise pagination.no_cursor() from None

@@ -1,0 +1,68 @@
+"""Requests a second for each API key, counted by all processes of this host together.
+
+The generic cell rate algorithm needs one number a key: the moment at which the key will be even again. The numbers
+stand in one small file that all processes map, each under a lock on its own eight bytes, so no server is needed. The
+limit is exact on one host; n hosts allow n times as much, which is the stated tolerance.
+"""
+
+import fcntl
+import mmap
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from payments.schemas import LARGEST_BATCH
+
+_CELL = struct.Struct("d")
+CELLS = 65_536  # keys beyond that share a cell with another: both then count together
+
+
+class Throttle:
+    """`rate` requests a second, up to `burst` of them ahead of time."""
+
+    def __init__(self, path: Path, *, rate: float, burst: float, clock: Callable[[], float] = time.time) -> None:
+        self._interval, self._ahead, self._clock = 1 / rate, burst / rate, clock
+        self._most_ahead = self._ahead + LARGEST_BATCH * self._interval
+        self._path, self._lock = path, threading.Lock()
+        self._file: int | None = None
+
+    def take(self, key_id: int, cost: int = 1) -> float:
+        """Count `cost` requests and return 0, or count none and return the seconds to wait.
+
+        Who is not behind may take more than the burst at once (a batch), and waits for it afterwards.
+        """
+        offset = (key_id % CELLS) * _CELL.size
+        with self._lock:
+            cells = self._cells()
+            assert self._file is not None
+            fcntl.lockf(self._file, fcntl.LOCK_EX, _CELL.size, offset)
+            try:
+                now = self._clock()
+                even = _CELL.unpack_from(cells, offset)[0]
+                if even > now + self._most_ahead:
+                    even = now  # nobody can be so far behind: the clock was set back, or the limit was changed
+                even = max(even, now)
+                wait = even + self._interval - now - self._ahead
+                if wait > 0:
+                    return wait
+                _CELL.pack_into(cells, offset, even + cost * self._interval)
+                return 0.0
+            finally:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, _CELL.size, offset)
+
+    def _cells(self) -> mmap.mmap:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                # Really allocated: a write to a mapped hole on a full disk would kill the process.
+                os.posix_fallocate(file, 0, CELLS * _CELL.size)
+                self._map = mmap.mmap(file, CELLS * _CELL.size)
+            except OSError:
+                os.close(file)
+                raise
+            self._file = file
+        return self._map

@@ -1,0 +1,221 @@
+"""The REST API: thin views. Authentication and throttling are REST framework's hooks, bodies are `payments.schemas`."""
+
+import re
+import time
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import Throttled
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from fintech.cards import contains_card_number, without_clock
+from fintech.http.problems import Problem
+from fintech.http.views import JsonView, has_body, json_answer, read_body
+from payments import metrics
+from payments.api import openapi
+from payments.api.filters import transaction_page
+from payments.api.throttling import Throttle
+from payments.api_keys import Principal, authenticate
+from payments.models import ApiKey, Refund, Transaction
+from payments.schemas import (
+    KEY_SCHEMA,
+    LARGEST_BATCH,
+    BatchItem,
+    BatchOutput,
+    BatchResult,
+    PaymentInput,
+    PaymentPage,
+    ProblemDocument,
+    RefundInput,
+    RefundPage,
+    parse_json,
+    read_shape,
+)
+from payments.serializers import show_refund, show_transaction
+from payments.services.batches import create_batch
+from payments.services.charges import create_payment
+from payments.services.idempotency import Reply
+from payments.services.refunds import create_refund
+
+_KEY = re.compile(str(KEY_SCHEMA["pattern"]))
+_throttle = Throttle(settings.RUNTIME_DIR / "throttle", rate=settings.THROTTLE_RATE, burst=settings.THROTTLE_BURST)
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    def authenticate(self, request: Request) -> tuple[Principal, None]:
+        principal = authenticate(request.META.get("HTTP_AUTHORIZATION"))
+        request._request.log_fields["merchant"] = principal.merchant_id  # type: ignore[attr-defined]
+        return principal, None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class ApiKeyThrottle(BaseThrottle):
+    """One request; a batch pays for its other items when it has been read."""
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        self._wait = _throttle.take(request.user.key_id)  # type: ignore[union-attr]
+        if self._wait:
+            metrics.THROTTLED.inc()
+        return not self._wait
+
+    def wait(self) -> float:
+        return self._wait
+
+
+class PaymentsView(JsonView):
+    authentication_classes = [ApiKeyAuthentication]
+    throttle_classes = [ApiKeyThrottle]
+
+    @staticmethod
+    def principal(request: Request, scope: str) -> Principal:
+        """Who is asking; a Problem 403 unless the key has `scope`."""
+        principal = request.user
+        assert isinstance(principal, Principal)
+        principal.require(scope)
+        return principal
+
+
+def idempotency_key(request: HttpRequest) -> str:
+    key = request.META.get("HTTP_IDEMPOTENCY_KEY", "")
+    if not key:
+        raise Problem(400, "missing_idempotency_key", "Send an Idempotency-Key header.", param="Idempotency-Key")
+    check_key(key, "Idempotency-Key")
+    if contains_card_number(without_clock(key)):
+        detail = "Card numbers have no place here: use a random key, such as a UUID."
+        raise Problem(422, "card_number", detail, param="Idempotency-Key")
+    return key
+
+
+def check_key(key: str, param: str) -> None:
+    if not _KEY.fullmatch(key):
+        detail = "An idempotency key is 1 to 255 visible ASCII characters."
+        raise Problem(400, "invalid_idempotency_key", detail, param=param)
+
+
+def read_id(value: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError:
+        raise Problem(404, "not_found", "There is no such transaction.") from None
+
+
+def find_transaction(principal: Principal, identifier: str) -> Transaction:
+    """The merchant's own; of another's there is nothing to say."""
+    found = Transaction.objects.of(principal.merchant_id).filter(id=read_id(identifier)).first()
+    if found is None:
+        raise Problem(404, "not_found", "There is no such transaction.")
+    return found
+
+
+def answer(request: HttpRequest, reply: Reply) -> HttpResponse:
+    request.log_fields["transaction"] = str(getattr(reply.body, "transaction", reply.body.id))  # type: ignore[attr-defined]
+    request.log_fields["status"] = reply.body.status  # type: ignore[attr-defined]
+    return json_answer(reply.body, reply.status_code, reply.headers)
+
+
+class TransactionsView(PaymentsView):
+    @openapi.LIST
+    def get(self, request: Request) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.READ)
+        rows, following = transaction_page(request._request, principal.merchant_id)
+        return json_answer(PaymentPage([show_transaction(row) for row in rows], following))
+
+    @openapi.CREATE
+    def post(self, request: Request) -> HttpResponse:
+        start = time.perf_counter()
+        principal = self.principal(request, ApiKey.Scope.WRITE)
+        key = idempotency_key(request)
+        body = read_shape(parse_json(read_body(request._request)), PaymentInput)
+        reply = create_payment(principal=principal, key=key, body=body)
+        response = answer(request._request, reply)
+        if reply.is_new:
+            seconds = time.perf_counter() - start
+            metrics.LATENCY.observe(seconds)
+            metrics.OWN.observe(seconds - reply.gateway_seconds)
+        return response
+
+
+class ShortNameView(TransactionsView):
+    http_method_names = ["post", "options"]
+
+    @openapi.CREATE_SHORT
+    def post(self, request: Request) -> HttpResponse:
+        return super().post(request)
+
+
+class TransactionView(PaymentsView):
+    @openapi.RETRIEVE
+    def get(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.READ)
+        return json_answer(show_transaction(find_transaction(principal, id)))
+
+
+class RefundsView(PaymentsView):
+    @openapi.LIST_REFUNDS
+    def get(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.READ)
+        payment = find_transaction(principal, id)
+        refunds = Refund.objects.filter(transaction=payment).select_related("transaction").order_by("-id")
+        return json_answer(RefundPage([show_refund(refund) for refund in refunds], None))
+
+    @openapi.REFUND
+    def post(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.REFUND)
+        identifier = read_id(id)
+        key = idempotency_key(request)
+        data = parse_json(read_body(request._request)) if has_body(request._request) else {}
+        body = read_shape(data, RefundInput)
+        reply = create_refund(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
+        return answer(request._request, reply)
+
+
+class BatchView(PaymentsView):
+    @openapi.BATCH
+    def post(self, request: Request) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.WRITE)
+        items = read_items(parse_json(read_body(request._request)))
+        take_items(principal, len(items))
+        replies = create_batch(principal=principal, items=[read_item(item) for item in items])
+        results = [batch_result(reply) for reply in replies]
+        request._request.log_fields["items"] = len(items)  # type: ignore[attr-defined]
+        return json_answer(BatchOutput(results))
+
+
+def take_items(principal: Principal, number: int) -> None:
+    """The request itself was counted as one of them."""
+    wait = _throttle.take(principal.key_id, number - 1) if number > 1 else 0.0
+    if wait:
+        metrics.THROTTLED.inc()
+        raise Throttled(wait)
+
+
+def read_items(data: Any) -> list[Any]:
+    if not isinstance(data, dict) or set(data) != {"items"} or not isinstance(data["items"], list):
+        raise Problem(422, "invalid_value", 'Send {"items": [...]}.', param="items")
+    if not 1 <= len(data["items"]) <= LARGEST_BATCH:
+        raise Problem(422, "invalid_value", f"Send 1 to {LARGEST_BATCH} items.", param="items")
+    return data["items"]
+
+
+def read_item(data: Any) -> BatchItem | Problem:
+    try:
+        item = read_shape(data, BatchItem)
+        check_key(item.idempotency_key, "idempotency_key")
+    except Problem as refusal:
+        if refusal.param == "idempotency_key" and refusal.code != "card_number":  # as for a single payment's header
+            kind = "missing" if refusal.code == "missing_field" else "invalid"
+            refusal.status, refusal.code = 400, f"{kind}_idempotency_key"
+        return refusal
+    return item
+
+
+def batch_result(reply: Reply | Problem) -> BatchResult:
+    if isinstance(reply, Problem):
+        return BatchResult(reply.status, ProblemDocument(**reply.body()))
+    return BatchResult(reply.status_code, reply.body)

@@ -1,0 +1,224 @@
+"""The client of the gateway (the acquirer): pooled, bounded in time, and honest about what it does not know.
+
+Every call ends in one of these outcomes, and each attempt is counted by its own:
+
+* approved, declined    the gateway's word
+* error                 it says that it failed and did not charge
+* unavailable           it was not reached, or said that it did not try: nothing was charged
+* timeout               the answer did not come, or could not be read: nobody knows
+
+Only `unavailable` is tried again, with the same key, while the deadline allows. After a `timeout` the resolver asks;
+another attempt from here could only make the caller wait.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import orjson
+import urllib3
+from django.conf import settings
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+
+from fintech.http.problems import Away
+from fintech.telemetry import tracing
+from payments import metrics
+from payments.gateway.circuit_breaker import CircuitBreaker
+
+MOST_ATTEMPTS = 3
+LARGEST_ANSWER = 16 * 1024
+PAUSE_SECONDS = 0.1  # before the second attempt, twice that before the third
+
+# After this many failures in a row the gateway is left alone for a while; then one call tries it.
+BREAKER_FAILURES = 10
+BREAKER_SECONDS = 5.0
+
+
+@dataclass
+class Exchange:
+    """One attempt, as kept in the journal. No token and no card data: those are never in it."""
+
+    operation: str
+    outcome: str
+    status_code: int | None
+    answer: Any
+    milliseconds: float
+
+
+@dataclass
+class Answer:
+    """What the gateway said of a charge, a refund or a cancel, or that it said nothing."""
+
+    outcome: str
+    code: str | None = None
+    reference: str | None = None
+    seconds: float = 0.0
+    exchanges: list[Exchange] = field(default_factory=list)
+
+    @property
+    def is_known(self) -> bool:
+        return self.outcome != "timeout"
+
+
+class GatewayError(Away):
+    """The gateway's records could not be read."""
+
+
+class Gateway:
+    """`charge`, `refund`, `cancel_charge`, `cancel_refund` and the gateway's own records, over HTTP."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._pool = urllib3.PoolManager(num_pools=1, maxsize=256, retries=False, headers=self._headers)
+        self._breaker = CircuitBreaker(failures=BREAKER_FAILURES, pause_seconds=BREAKER_SECONDS)
+
+    def charge(self, key: UUID, *, amount: int, currency: str, payment_method: Any) -> Answer:
+        body = {"amount": amount, "currency": currency, "payment_method": payment_method}
+        return self._call("charge", "/v1/charges", key, body)
+
+    def refund(self, key: UUID, *, charge: UUID, amount: int, currency: str) -> Answer:
+        body = {"charge": str(charge), "amount": amount, "currency": currency}
+        return self._call("refund", "/v1/refunds", key, body)
+
+    def cancel_charge(self, key: UUID) -> Answer:
+        """Fence a charge that may still be in flight. `cancelled`, or what had become of it already."""
+        return self._call("cancel", f"/v1/charges/{key}/cancel", key, {})
+
+    def cancel_refund(self, key: UUID) -> Answer:
+        return self._call("cancel", f"/v1/refunds/{key}/cancel", key, {})
+
+    def totals(self) -> dict[str, dict[str, int]]:
+        """By currency: `charged` and `refunded` in minor units, as the gateway has them."""
+        return self._read("/v1/totals")["currencies"]
+
+    def records(self, *, after: int = 0, limit: int = 1000) -> dict[str, Any]:
+        """One page of all the money that the gateway moved: `records`, and `next` to go on after."""
+        return self._read(f"/v1/records?after={after}&limit={limit}")
+
+    # --- One call ------------------------------------------------------------------------------------------
+
+    def _call(self, operation: str, path: str, key: UUID, body: dict[str, Any]) -> Answer:
+        """Attempts until one gives an answer that ends the call, or the deadline comes."""
+        start = time.monotonic()
+        deadline = start + settings.GATEWAY_DEADLINE_SECONDS
+        exchanges: list[Exchange] = []
+        for attempt in range(1, MOST_ATTEMPTS + 1):
+            answer = self._guarded_attempt(operation, path, key, body, deadline)
+            exchanges += answer.exchanges
+            pause = PAUSE_SECONDS * 2 ** (attempt - 1)
+            if answer.outcome != "unavailable" or answer.code == "circuit_open":
+                break
+            if attempt == MOST_ATTEMPTS or time.monotonic() + pause >= deadline:
+                break
+            time.sleep(pause)
+        answer.exchanges, answer.seconds = exchanges, time.monotonic() - start
+        return answer
+
+    def _guarded_attempt(self, operation: str, path: str, key: UUID, body: dict[str, Any], deadline: float) -> Answer:
+        if not self._breaker.allows():
+            metrics.OUTCOME["unavailable"].inc()
+            return Answer("unavailable", "circuit_open")
+        with tracing.step(f"gateway {operation}", {"peer.service": "gateway"}, kind="client") as call:
+            answer = self._attempt(operation, path, key, body, deadline, call=call)
+            failed = answer.outcome in ("timeout", "error", "unavailable")
+            call.note({"gateway.outcome": answer.outcome}, failed=failed)
+        if answer.outcome in ("timeout", "unavailable"):
+            self._breaker.failed()
+        else:
+            self._breaker.succeeded()
+        return answer
+
+    def _attempt(
+        self, operation: str, path: str, key: UUID, body: dict[str, Any], deadline: float, *, call: tracing.AnyStep
+    ) -> Answer:
+        start = time.monotonic()
+        timeout = max(0.01, min(settings.GATEWAY_TIMEOUT_SECONDS, deadline - start))
+        try:
+            response = self._pool.request(
+                "POST",
+                self._url + path,
+                body=msgspec.json.encode(body),  # it holds the request's own structures
+                headers={
+                    **self._headers,
+                    **call.headers,
+                    "Content-Type": "application/json",
+                    "Idempotency-Key": str(key),
+                },
+                timeout=urllib3.Timeout(connect=min(1.0, timeout), read=timeout),
+            )
+            status_code, content = response.status, _content(response.data)
+            answer = read_answer(status_code, content)
+            if span := tracing.parse(response.headers.get("traceresponse")):
+                call.note({"gateway.span_id": f"{span[1]:016x}"})
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            status_code, content = None, type(error).__name__
+            answer = Answer("unavailable", "not_reached")
+        except HTTPError as error:  # also TLS: it can fail when the order has already been read
+            status_code, content = None, type(error).__name__
+            answer = Answer("timeout", "no_answer")
+        seconds = time.monotonic() - start
+        metrics.GATEWAY_SECONDS.observe(seconds)
+        if answer.outcome in metrics.OUTCOME:  # a cancel's `cancelled` is no outcome of a payment
+            metrics.OUTCOME[answer.outcome].inc()
+        answer.exchanges = [Exchange(operation, answer.outcome, status_code, content, round(seconds * 1000, 2))]
+        return answer
+
+    def _read(self, path: str) -> dict[str, Any]:
+        try:
+            response = self._pool.request("GET", self._url + path, timeout=urllib3.Timeout(connect=1, read=10))
+        except HTTPError as error:
+            raise GatewayError(f"the gateway does not answer: {type(error).__name__}") from error
+        if response.status != 200:
+            raise GatewayError(f"the gateway answered {response.status}")
+        try:
+            return orjson.loads(response.data)
+        except orjson.JSONDecodeError as error:
+            raise GatewayError("the gateway's answer is not JSON") from error
+
+
+def _content(data: bytes) -> Any:
+    """The answer if it is JSON that the journal can hold: bounded, and without NUL, which PostgreSQL refuses."""
+    if len(data) > LARGEST_ANSWER or b"\\u0000" in data:
+        return None
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def read_answer(status_code: int, content: Any) -> Answer:
+    """The gateway's answer as an outcome. Whatever does not clearly say "not charged" is not known."""
+    if not isinstance(content, dict):
+        return Answer("timeout", "unreadable_answer")
+    outcome, code, reference = content.get("outcome"), content.get("code"), content.get("reference")
+    match status_code, outcome:
+        case 200, "approved" | "already_charged" if isinstance(reference, str):
+            return Answer("approved", None, reference)
+        case 200, "declined" | "already_declined":
+            return Answer("declined", code if isinstance(code, str) else "declined")
+        case (200, "cancelled") | (409, "cancelled"):
+            return Answer("cancelled", "cancelled")
+        case ((422 | 500 | 502), "error") if content.get("charged") is False:
+            return Answer("error", code if isinstance(code, str) else "gateway_error")
+        case 503, "unavailable" if content.get("charged") is False:
+            return Answer("unavailable", code if isinstance(code, str) else "gateway_unavailable")
+        case ((401 | 403), _):
+            return Answer("error", "gateway_refused_our_credentials")
+    return Answer("timeout", "unclear_answer")
+
+
+_lock = threading.Lock()
+_gateway: Gateway | None = None
+
+
+def gateway() -> Gateway:
+    """This process's client; made on first use, since a connection pool must not cross a fork."""
+    global _gateway  # noqa: PLW0603 - one pool and one breaker a process
+    if _gateway is None:
+        with _lock:
+            _gateway = _gateway or Gateway(settings.GATEWAY_URL, settings.GATEWAY_TOKEN)
+    return _gateway

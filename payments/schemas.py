@@ -1,0 +1,294 @@
+"""The shapes of requests and answers, and the rules that a single field can break.
+
+Typed structures of msgspec: they validate at a tenth of a serializer's cost, and the OpenAPI document is made from
+the same types (`payments/api/openapi.py`).
+"""
+
+import json
+import re
+from collections import Counter
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta, Struct
+
+from fintech.cards import contains_card_number, without_clock
+from fintech.http.problems import Problem
+from payments.currencies import EXPONENTS
+
+# Twelve digits: 9,999,999,999.99 in EUR, and short of the shortest card number.
+LARGEST_AMOUNT = 999_999_999_999
+LARGEST_BATCH = 1000
+# More than the deepest shape below: a batch's item's metadata.
+DEEPEST = 8
+LONGEST_NAME = 64
+
+Amount = Annotated[
+    int,
+    Meta(ge=1, le=LARGEST_AMOUNT, description="In the currency's minor unit: 1250 is EUR 12.50, or JPY 1250."),
+]
+CurrencyCode = Annotated[
+    str,
+    Meta(
+        pattern="^[A-Z]{3}$",
+        min_length=3,
+        max_length=3,
+        description="ISO 4217.",
+        extra_json_schema={"enum": sorted(EXPONENTS)},
+    ),
+]
+Country = Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166.", min_length=2, max_length=2)]
+Moment = Annotated[datetime, Meta(tz=True)]
+# What `check_texts` refuses, for the OpenAPI document.
+_TEXT = {"pattern": "^[^\\u0000]*$"}
+Short = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=_TEXT)]
+Long = Annotated[str, Meta(max_length=1000, extra_json_schema=_TEXT)]
+# `payments.api.views` checks it for header and batch alike: msgspec's check of a pattern accepts a trailing line break.
+KEY_SCHEMA = {"minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$"}
+Key = Annotated[str, Meta(description="1 to 255 visible characters.", extra_json_schema=KEY_SCHEMA)]
+Metadata = Annotated[
+    dict[
+        Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema=_TEXT)],
+        Annotated[str, Meta(max_length=512, extra_json_schema=_TEXT)],
+    ],
+    Meta(max_length=50, description="Up to 50 texts of your own."),
+]
+
+
+class PaymentMethod(Struct, forbid_unknown_fields=True):
+    """How the customer pays. `token` stands for the card: numbers have no place here."""
+
+    type: Annotated[str, Meta(min_length=1, max_length=32, examples=["card"], extra_json_schema=_TEXT)]
+    token: Short | None = None
+    country: Country | None = None
+
+
+class PaymentInput(Struct, forbid_unknown_fields=True):
+    amount: Amount
+    currency: CurrencyCode
+    customer: Short | None = None
+    description: Long | None = None
+    reference: Short | None = None
+    payment_method: PaymentMethod | None = None
+    metadata: Metadata | None = None
+
+
+class BatchItem(PaymentInput, kw_only=True, forbid_unknown_fields=True):
+    idempotency_key: Key
+
+
+class RefundInput(Struct, forbid_unknown_fields=True):
+    amount: Annotated[Amount | None, Meta(description="Absent: all that is left.")] = None
+    reason: Long | None = None
+
+
+class Fraud(Struct):
+    score: Annotated[float | None, Meta(description="0 to 1; null if it could not be scored.")]
+    reasons: list[str]
+
+
+class Failure(Struct):
+    code: str
+    message: str
+
+
+PaymentStatus = Literal["processing", "succeeded", "declined", "blocked", "failed", "unknown"]
+
+
+class Payment(Struct):
+    """A transaction as the API shows it."""
+
+    id: UUID
+    status: PaymentStatus
+    amount: int
+    amount_refunded: int
+    currency: str
+    fraud: Fraud
+    failure: Failure | None
+    gateway_reference: str | None
+    customer: str | None
+    reference: str | None
+    description: str | None
+    metadata: dict[str, str]
+    created_at: Moment
+    settled_at: Moment | None
+
+
+class RefundOutput(Struct):
+    id: UUID
+    transaction: UUID
+    status: Literal["processing", "succeeded", "failed", "unknown"]
+    amount: int
+    currency: str
+    reason: str | None
+    failure: Failure | None
+    gateway_reference: str | None
+    created_at: Moment
+    settled_at: Moment | None
+
+
+class PaymentPage(Struct):
+    data: list[Payment]
+    next: Annotated[str | None, Meta(description="The address of the next page; null on the last.")]
+
+
+class RefundPage(Struct):
+    data: list[RefundOutput]
+    next: str | None
+
+
+class ProblemDocument(Struct, omit_defaults=True):
+    """RFC 9457, with a stable code."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str | None
+    param: str | None = None
+
+
+_EITHER = [{"$ref": f"#/components/schemas/{name}"} for name in ("Payment", "ProblemDocument")]
+
+
+class BatchResult(Struct):
+    status_code: int
+    # Payment | ProblemDocument: msgspec cannot describe a union of structures that have no tag.
+    body: Annotated[Any, Meta(extra_json_schema={"anyOf": _EITHER})]
+
+
+class BatchOutput(Struct):
+    results: list[BatchResult]
+
+
+class BatchInput(Struct, forbid_unknown_fields=True):
+    items: Annotated[list[BatchItem], Meta(min_length=1, max_length=LARGEST_BATCH)]
+
+
+# --- Reading a body ----------------------------------------------------------------------------------------
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, _ in pairs if counts[name] > 1)
+        raise _not_json(f"the name {shorten(twice)!r} stands twice in one object")
+    return result
+
+
+def _refuse_constant(name: str) -> None:
+    raise _not_json(f"{name} is not a number")
+
+
+def _not_json(reason: str) -> Problem:
+    return Problem(400, "invalid_json", f"The body is not JSON: {reason}.")
+
+
+def parse_json(body: bytes) -> Any:
+    """The body's content. Names that stand twice are refused: readers disagree about which one counts."""
+    try:
+        return json.loads(body.decode(), object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise Problem(400, "invalid_json", "The body is not UTF-8.") from None
+    except RecursionError:
+        raise Problem(400, "invalid_json", "The body is nested too deeply.") from None
+    except json.JSONDecodeError as error:
+        raise _not_json(printable(str(error))) from None
+    except ValueError:  # Python's bound on the digits of an integer, which take quadratic time to read
+        raise Problem(422, "invalid_value", "A number has too many digits.", param="body") from None
+
+
+def printable(text: str) -> str:
+    """`text` as UTF-8 can carry it: a lone surrogate, which JSON can spell, becomes a question mark."""
+    return text.encode(errors="replace").decode()
+
+
+def shorten(name: str) -> str:
+    """A name that a client made up, short enough to be repeated in an answer."""
+    return printable(name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "...")
+
+
+_PATH = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
+_NAMED = re.compile(r"(?:required|unknown) field `([^`]*)`")
+
+
+Shape = TypeVar("Shape", bound=Struct)
+
+
+def read_shape(data: Any, shape: type[Shape]) -> Shape:
+    """`data` as a `shape`, or a Problem that names the first field that is wrong."""
+    check_texts(data)
+    try:
+        result = msgspec.convert(data, shape)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
+    if isinstance(result, PaymentInput) and result.currency not in EXPONENTS:
+        raise Problem(422, "unknown_currency", f"{result.currency} is no ISO 4217 currency.", param="currency")
+    return result
+
+
+def _invalid(message: str) -> Problem:
+    path, named = _PATH.search(message), _NAMED.search(message)
+    inner = path[1] if path else ""
+    param = ".".join(part for part in (inner, shorten(named[1]) if named else "") if part) or "body"
+    code, detail = "invalid_value", _PATH.sub("", message)
+    if named:
+        code = "unknown_field" if "unknown" in message else "missing_field"
+        detail = f"{'There is no such field' if code == 'unknown_field' else 'This field is required'}: {param}"
+    return Problem(422, code, detail.replace("`", "") + ".", param=param)
+
+
+# Where in a body: the place around it, and the name or number in there. Made into text only for an error, since a
+# client chooses how long the names are and how many values stand below them.
+Place = tuple["Place | None", str | int]
+_KEY: Place = (None, "idempotency_key")
+
+
+def check_texts(value: Any, place: Place | None = None, depth: int = 0) -> None:
+    """Refuse, anywhere in `value`, what cannot be stored (NUL, half a surrogate pair) or must not (a card number)."""
+    if depth > DEEPEST:
+        raise Problem(422, "invalid_value", "This is nested too deeply.", param=path_of(place))
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            check_text(name, place or (None, name))
+            check_texts(inner, (place, name), depth + 1)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            check_texts(inner, (place, number), depth + 1)
+    elif isinstance(value, str):
+        check_text(value, place)
+    elif isinstance(value, int) and contains_card_number(str(value)):
+        raise card_number(place)
+
+
+def check_text(value: str, place: Place | None) -> None:
+    if "\0" in value:
+        raise Problem(422, "invalid_text", "Text cannot hold the character NUL.", param=path_of(place))
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            detail = "Text cannot hold half a surrogate pair."
+            raise Problem(422, "invalid_text", detail, param=path_of(place)) from None
+    if contains_card_number(without_clock(value) if place == _KEY else value):
+        raise card_number(place)
+
+
+def card_number(place: Place | None) -> Problem:
+    # The name of the parameter may be the card number itself.
+    param = path_of(place)
+    detail = "Card numbers have no place here: send a token."
+    return Problem(422, "card_number", detail, param="body" if contains_card_number(param) else param)
+
+
+def path_of(place: Place | None) -> str:
+    """`metadata.colour`, `items[3].amount`; "body" for the whole of it."""
+    path = ""
+    while place is not None:
+        place, part = place
+        path = (f"[{part}]" if isinstance(part, int) else f".{shorten(part)}") + path
+    return path.removeprefix(".") or "body"

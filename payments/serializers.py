@@ -1,0 +1,59 @@
+"""Rows as the API shows them."""
+
+from payments.models import Refund, Transaction
+from payments.schemas import Failure, Fraud, Payment, RefundOutput
+
+# What a failure code means, for people. A code of the gateway that is not here is shown with the last sentence.
+MESSAGES = {
+    "fraud_blocked": "The payment was blocked because its fraud score is too high.",
+    "insufficient_funds": "The bank declined: insufficient funds.",
+    "do_not_honor": "The bank declined without a reason.",
+    "expired_card": "The bank declined: the card has expired.",
+    "lost_or_stolen": "The bank declined: the card was reported lost or stolen.",
+    "processing_error": "The gateway failed and did not charge. You may try again with a new key.",
+    "not_reached": "The gateway was not reached; nothing was charged. You may try again with a new key.",
+    "circuit_open": "The gateway is down; nothing was charged. You may try again with a new key.",
+    "cancelled": "The outcome stayed unknown, so the charge was cancelled; nothing was charged.",
+    "exceeds_charge": "The gateway refused: more than it charged.",
+    "currency_differs": "The gateway refused: it charged in another currency.",
+    "charge_not_found": "The gateway refused: it knows of no such charge.",
+}
+OTHER_MESSAGE = "The gateway did not carry it out; nothing was moved."
+
+
+def show_failure(code: str | None) -> Failure | None:
+    return Failure(code, MESSAGES.get(code, OTHER_MESSAGE)) if code else None
+
+
+def show_transaction(row: Transaction) -> Payment:
+    return Payment(
+        id=row.id,
+        status=row.status,  # type: ignore[arg-type]
+        amount=row.amount,
+        amount_refunded=row.amount_refunded,
+        currency=row.currency,
+        fraud=Fraud(row.fraud_score, row.fraud_reasons),
+        failure=show_failure(row.failure_code),
+        gateway_reference=row.gateway_reference,
+        customer=row.customer,
+        reference=row.reference,
+        description=row.description,
+        metadata=row.metadata,
+        created_at=row.created_at,
+        settled_at=row.settled_at,
+    )
+
+
+def show_refund(row: Refund) -> RefundOutput:
+    return RefundOutput(
+        id=row.id,
+        transaction=row.transaction_id,
+        status=row.status,  # type: ignore[arg-type]
+        amount=row.amount,
+        currency=row.transaction.currency,
+        reason=row.reason,
+        failure=show_failure(row.failure_code),
+        gateway_reference=row.gateway_reference,
+        created_at=row.created_at,
+        settled_at=row.settled_at,
+    )

@@ -1,0 +1,146 @@
+"""The OpenAPI document: valid, complete, and with examples that hold."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+from jsonschema import Draft202012Validator
+
+from payments.api.filters import FILTERS
+from payments.currencies import EXPONENTS
+
+OPERATIONS = {
+    ("post", "/v1/transactions"): "create_transaction",
+    ("post", "/transaction"): "create_transaction_by_short_name",
+    ("get", "/v1/transactions"): "list_transactions",
+    ("get", "/v1/transactions/{id}"): "retrieve_transaction",
+    ("post", "/v1/transactions/batch"): "create_transactions",
+    ("get", "/v1/transactions/{id}/refunds"): "list_refunds",
+    ("post", "/v1/transactions/{id}/refunds"): "create_refund",
+}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return SchemaGenerator().get_schema(request=None, public=True)
+
+
+def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The merchants'; the alert trail's have tests of their own."""
+    paths = {path: methods for path, methods in document["paths"].items() if not path.startswith("/v1/alerts/")}
+    return {(method, path): it for path, methods in paths.items() for method, it in methods.items()}
+
+
+def examples(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Each schema with an example that stands beside it."""
+    if isinstance(value, dict):
+        for example in value.get("examples", {}).values() if isinstance(value.get("examples"), dict) else ():
+            yield value["schema"], example["value"]
+        if isinstance(value.get("examples"), list):
+            yield from ((value, example) for example in value["examples"])
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from examples(inner)
+
+
+def assert_valid(document: dict[str, Any], schema: Any, instance: Any) -> None:
+    whole = {"components": document["components"], "allOf": [schema]}
+    Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(instance)
+
+
+def test_it_is_valid_openapi_3_1(document):
+    assert document["openapi"] == "3.1.0"
+    validate_schema(document)
+
+
+def test_making_it_warns_of_nothing(capfd):
+    SchemaGenerator().get_schema(request=None, public=True)
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_it_has_all_operations_and_no_others(document):
+    assert {place: it["operationId"] for place, it in operations(document).items()} == OPERATIONS
+
+
+@pytest.mark.parametrize("place", OPERATIONS)
+def test_each_operation_says_what_it_is_and_who_may_call_it(document, place):
+    operation = operations(document)[place]
+
+    assert operation["summary"]
+    assert operation["tags"]
+    assert operation["security"] == [{"apiKey": []}]
+    assert document["components"]["securitySchemes"]["apiKey"] == {"type": "http", "scheme": "bearer"}
+
+
+@pytest.mark.parametrize("place", OPERATIONS)
+def test_each_answer_is_described(document, place):
+    responses = operations(document)[place]["responses"]
+
+    assert {"401", "403", "429", "503"} <= responses.keys()
+    assert not {"500", "default"} & responses.keys()
+    for status, response in responses.items():
+        media_type = "application/json" if status < "300" else "application/problem+json"
+        assert response["description"]
+        assert list(response["content"]) == [media_type]
+        if status >= "300":
+            assert response["content"][media_type]["schema"] == {"$ref": "#/components/schemas/ProblemDocument"}
+    for status in {"202", "409", "429", "503"} & responses.keys():
+        assert "Retry-After" in responses[status]["headers"]
+
+
+def test_each_example_is_valid(document):
+    found = list(examples(document))
+
+    assert len(found) >= 10
+    for schema, example in found:
+        assert_valid(document, schema, example)
+
+
+@pytest.mark.parametrize("place", [place for place in OPERATIONS if place[0] == "post"])
+def test_what_can_be_sent_has_an_example(document, place):
+    body = operations(document)[place]["requestBody"]
+
+    assert body["content"]["application/json"]["examples"]
+    assert body["required"] == (place[1] != "/v1/transactions/{id}/refunds")
+
+
+def test_a_key_is_required_where_money_moves(document):
+    for place, operation in operations(document).items():
+        keys = [parameter for parameter in operation.get("parameters", []) if parameter["name"] == "Idempotency-Key"]
+        if place[0] == "post" and not place[1].endswith("batch"):
+            assert [key["required"] for key in keys] == [True]
+        else:
+            assert keys == []
+
+
+def test_each_filter_of_the_list_is_a_parameter(document):
+    parameters = operations(document)["get", "/v1/transactions"]["parameters"]
+
+    queries = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
+    assert queries == {*FILTERS, "idempotency_key", "cursor", "limit"}
+
+
+def test_the_currencies_are_those_that_are_taken(document):
+    assert document["components"]["schemas"]["PaymentInput"]["properties"]["currency"]["enum"] == sorted(EXPONENTS)
+
+
+@pytest.mark.parametrize(
+    ("shape", "instance"),
+    [
+        ("PaymentInput", {"amount": 0, "currency": "EUR"}),
+        ("PaymentInput", {"amount": 1, "currency": "ABC"}),
+        ("PaymentInput", {"amount": 1, "currency": "EUR", "colour": "red"}),
+        ("PaymentInput", {"amount": 1, "currency": "EUR", "customer": "a\0"}),
+        ("BatchInput", {"items": []}),
+        ("BatchInput", {"items": [{"amount": 1, "currency": "EUR"}]}),
+        ("RefundInput", {"amount": -1}),
+    ],
+)
+def test_its_shapes_refuse_what_the_service_refuses(document, shape, instance):
+    schema = {"$ref": f"#/components/schemas/{shape}"}
+
+    assert list(Draft202012Validator({"components": document["components"], "allOf": [schema]}).iter_errors(instance))

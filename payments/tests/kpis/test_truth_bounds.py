@@ -1,0 +1,253 @@
+"""The drifts are 0 while payments go on, and exact at rest; the folding of the journal passes nothing over."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from random import Random
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fintech.database.connections import open_connection
+from fintech.testing.processes import wait_until
+from payments import kpis
+from payments.kpis import Counters, Folder, ScrapeError, measure_drift, measure_gateway_drift
+from payments.models import Event, KpiWatermark, Writer
+from payments.tests.shop import Shop
+from payments.worker.jobs import LedgerJobs
+
+# --- The gateway's drift -----------------------------------------------------------------------------------
+
+ASKED, MOVED, BOOKED = 1, 2, 3
+
+
+@dataclass
+class Item:
+    """A charge or refund of 10: asked for (in hand), moved by the gateway, booked (no longer in hand)."""
+
+    kind: str
+    stage: int = 0
+
+
+@dataclass
+class World:
+    """Readings of a world that goes on between any two of them."""
+
+    random: Random
+    items: list[Item]
+    stands_still: bool = False
+    extra: int = 0  # money at the gateway that nobody here knows of
+    readings: list[str] = field(default_factory=list)
+
+    def read(self, name: str, wanted: Callable[[Item], bool]) -> dict[str, dict[str, int]]:
+        amounts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        for item in self.items:
+            if wanted(item):
+                amounts[item.kind]["EUR"] += 10
+        self.readings.append(name)
+        for item in self.items:
+            while not self.stands_still and item.stage < BOOKED and self.random.random() < 0.3:
+                item.stage += 1
+        return amounts
+
+    def booked(self) -> dict[str, dict[str, int]]:
+        return self.read("booked", lambda item: item.stage == BOOKED)
+
+    def in_hand(self) -> dict[str, dict[str, int]]:
+        return self.read("in hand", lambda item: item.stage in (ASKED, MOVED))
+
+    def totals(self) -> dict[str, dict[str, int]]:
+        moved = self.read("totals", lambda item: item.stage >= MOVED)
+        return {
+            "EUR": {"charged": moved["succeeded"]["EUR"] + self.extra, "refunded": moved["refund_succeeded"]["EUR"]}
+        }
+
+    def drift(self) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kpis, "_booked", self.booked)
+            patch.setattr(kpis, "_in_hand", self.in_hand)
+            return measure_gateway_drift(self)["EUR"]
+
+
+ITEMS = st.lists(st.builds(Item, st.sampled_from(["succeeded", "refund_succeeded"]), st.integers(0, 3)), max_size=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ITEMS, st.integers())
+def test_a_world_that_goes_on_has_no_gateway_drift(items, seed):
+    assert World(Random(seed), items).drift() == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(ITEMS, st.integers(-100, 100))
+def test_at_rest_the_gateway_drift_is_exact(items, extra):
+    for item in items:
+        item.stage = BOOKED
+
+    assert World(Random(1), items, stands_still=True, extra=extra).drift() == extra
+
+
+def test_a_refund_does_not_hide_a_charge_that_is_missing():
+    """Charges and refunds apart: 10 more charged and 10 more refunded than booked would cancel each other out."""
+    items = [Item("succeeded", BOOKED), Item("refund_succeeded", MOVED)]
+
+    assert World(Random(1), items, stands_still=True, extra=10).drift() == 10
+
+
+# --- The counters' drift -----------------------------------------------------------------------------------
+
+EPOCH = uuid4()
+
+
+def counters(**counted: int) -> Counters:
+    made = Counters(epochs={EPOCH})
+    made.totals.count.update(counted)
+    return made
+
+
+@pytest.fixture
+def rows(monkeypatch) -> list[int]:
+    """How many succeeded payments each reading of the rows finds."""
+    readings: list[int] = []
+
+    def read(epochs: object) -> kpis.Totals:
+        totals = kpis.Totals()
+        totals.count["succeeded"] = readings.pop(0)
+        return totals
+
+    monkeypatch.setattr(kpis, "ledger_totals", read)
+    monkeypatch.setattr(kpis, "PAUSE_SECONDS", 0)
+    return readings
+
+
+@pytest.mark.parametrize(
+    ("before", "counted", "after", "drift"),
+    [(5, 5, 5, 0), (5, 6, 7, 0), (5, 7, 7, 0), (5, 4, 5, 1), (5, 4, 9, 1), (5, 8, 7, -1), (0, 3, 0, -3)],
+)
+def test_the_drift_is_what_no_payment_meanwhile_can_explain(rows, before, counted, after, drift):
+    rows += [before, after]
+
+    assert measure_drift(lambda: counters(succeeded=counted)).transactions["succeeded"] == drift
+
+
+def test_counters_that_begin_anew_meanwhile_are_not_compared(rows):
+    rows += [5, 5]
+    answers = iter([Counters(epochs={EPOCH}), Counters(epochs={uuid4()})])
+
+    with pytest.raises(ScrapeError, match="anew"):
+        measure_drift(lambda: next(answers))
+
+
+def test_a_drift_that_cannot_be_measured_is_not_exported_as_its_last_value():
+    ledger = LedgerJobs()
+    ledger.view.drift = kpis.Drift({"failed": 0}, {})
+    ledger._read_counters = refuse  # type: ignore[method-assign]
+
+    with pytest.raises(ScrapeError):
+        ledger.measure_drift()
+    assert ledger.view.drift is None
+
+
+def refuse() -> Counters:
+    raise ScrapeError("the exporter is gone")
+
+
+# --- The folding -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def writer_id() -> int:
+    return Writer.objects.create(slot="test", epoch=uuid4()).pk
+
+
+def an_event(shop: Shop, writer_id: int) -> tuple[UUID, int]:
+    """For `ADD`. The payment's own events are another writer's; a further `unknown` is no final payment to anybody."""
+    return shop.pay(1901).body.id, writer_id
+
+
+ADD = "INSERT INTO payments_event (transaction_id, kind, actor, writer_id) VALUES (%s, 'unknown', 'test', %s)"
+
+
+def counted(writer_id: int) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT coalesce(sum(count), 0) FROM payments_kpi_totals WHERE writer_id = %s", [writer_id])
+        return int(cursor.fetchone()[0])
+
+
+def tail() -> int:
+    """Events that are not folded."""
+    return Event.objects.filter(pk__gt=KpiWatermark.objects.get().event_id).count()
+
+
+@pytest.fixture
+def folder() -> Iterator[Folder]:
+    made = Folder()
+    made.fold()
+    made.fold()
+    yield made
+    made.fold()
+
+
+def test_an_event_that_is_committed_late_is_not_passed_over(shop, writer_id, folder):
+    event = an_event(shop, writer_id)
+    with open_connection("late") as late, late.transaction():
+        late.execute(ADD, event)
+        with open_connection("early") as early:
+            early.execute(ADD, event)
+        for _ in range(3):
+            folder.fold()
+        assert counted(writer_id) == 1
+
+    assert counted(writer_id) == 2
+    for _ in range(2):
+        folder.fold()
+    assert (counted(writer_id), tail()) == (2, 0)
+
+
+def test_an_event_that_was_taken_back_holds_up_nothing(shop, writer_id, folder):
+    event = an_event(shop, writer_id)
+    with open_connection("late") as late, late.transaction(force_rollback=True):
+        late.execute(ADD, event)
+    folder.fold()
+    folder.fold()
+
+    assert (counted(writer_id), tail()) == (0, 0)
+
+
+def test_a_long_tail_is_folded_in_bounded_turns(shop, writer_id, folder, monkeypatch):
+    monkeypatch.setattr(kpis, "LARGEST_FOLD", 3)
+    event = an_event(shop, writer_id)
+    with open_connection("many") as many:
+        for _ in range(20):
+            many.execute(ADD, event)
+    folder.fold()
+    folder.fold()
+
+    assert (counted(writer_id), tail()) == (20, 0)
+
+
+def test_two_that_fold_at_once_count_nothing_twice(shop, writer_id):
+    """A leader that lost its lock may still be at work."""
+    event = an_event(shop, writer_id)
+    folders = [Folder(), Folder()]
+    for _ in range(5):
+        with open_connection("many") as many:
+            for _ in range(10):
+                many.execute(ADD, event)
+        for folder in folders:
+            folder.fold()
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(fold_and_close, folders))
+
+    wait_until(lambda: counted(writer_id) == 50, what="each is counted once")
+
+
+def fold_and_close(folder: Folder) -> None:
+    try:
+        folder.fold()
+    finally:
+        connection.close()

@@ -1,0 +1,77 @@
+"""The legs of the ledger sum to zero, and it is noticed when they do not."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.db import connections
+from django.db.transaction import atomic
+
+from fintech.testing.processes import wait_until
+from payments.ledger import balance
+from payments.ledger.balance import Balance
+from payments.models import LedgerLeg
+
+LEG = """
+INSERT INTO payments_ledgerleg (event_id, transaction_id, account, currency, amount)
+SELECT event_id, transaction_id, account, currency, %s FROM payments_ledgerleg WHERE currency = 'EUR' LIMIT 1
+"""
+
+
+@pytest.fixture
+def owner(shop, monkeypatch) -> Iterator[None]:
+    """The schema's owner, who has taken the trigger away; it is all taken back. Nobody can pay meanwhile."""
+    shop.pay(1250)
+    opened = connections["owner"]
+    monkeypatch.setattr(balance, "connection", opened)
+    with atomic(using="owner"), opened.cursor() as cursor:
+        cursor.execute("ALTER TABLE payments_ledgerleg DISABLE TRIGGER refuse_unbalanced")
+        yield
+        opened.set_rollback(True)
+
+
+def add_leg(amount: int) -> None:
+    with connections["owner"].cursor() as cursor:
+        cursor.execute(LEG, [amount])
+
+
+def test_postings_sum_to_zero_however_often_it_is_asked(shop):
+    ledger = Balance()
+    for amount in (1250, 333):
+        shop.pay(amount)
+        assert ledger.measure() == {}
+
+
+@pytest.mark.parametrize("amount", [1, -7])
+def test_a_leg_without_its_counterpart_is_what_the_currency_is_off_by(owner, amount):
+    ledger = Balance()
+    assert ledger.measure() == {}
+
+    add_leg(amount)
+
+    assert ledger.measure() == {"EUR": amount}
+
+
+def test_two_errors_that_hide_each_other_in_one_sum_balance(owner):
+    """`audit_ledger` finds these: it looks at each posting."""
+    add_leg(5)
+    add_leg(-5)
+
+    assert Balance().measure() == {}
+
+
+def test_what_an_error_did_stays_when_it_is_settled(owner, monkeypatch):
+    add_leg(3)
+    monkeypatch.setattr(Balance, "_has_ended", staticmethod(lambda cursor, witness: True))
+    ledger = Balance()
+
+    assert [ledger.measure() for _ in range(3)] == [{"EUR": 3}] * 3
+
+
+def test_a_long_ledger_is_caught_up_with_in_bounded_statements(shop, monkeypatch):
+    shop.pay(1250)
+    newest = LedgerLeg.objects.latest("id").pk
+    monkeypatch.setattr(balance, "LARGEST_SUM", max(1, newest // 3))
+    ledger = Balance()
+
+    assert ledger.measure() is None
+    wait_until(lambda: ledger.measure() == {}, what="it has caught up")

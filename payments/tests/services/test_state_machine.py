@@ -1,0 +1,275 @@
+"""Random sequences of all that can happen to payments, against the real database and a real gateway simulator.
+
+Requests, replays, altered bodies, refunds, batches, every fault of the gateway, resolvers that come too early or die,
+processes that die before or after the gateway's answer, and answers that come when all is decided. After each step
+the books must be right in themselves; at the end of each sequence they must be the gateway's.
+"""
+
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db.models.functions import Now
+from django.test import override_settings
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from fintech.http.problems import Problem
+from fintech.testing.processes import IN_FULL
+from loadtests.tests.simulator import Simulator
+from payments.gateway import client as gateway_module
+from payments.gateway.client import Answer, Gateway
+from payments.ledger.audit import audit_ledger
+from payments.models import Refund, Transaction, Unresolved
+from payments.schemas import BatchItem, PaymentInput, RefundInput
+from payments.services import refunds as refund_service
+from payments.services.batches import create_batch
+from payments.services.charges import Pending, charge, settle_payments, stored_row
+from payments.services.idempotency import Reply
+from payments.services.resolution import resolve_due, take_leases
+from payments.settlement.group_commit import writer
+from payments.tests.audit import audit
+from payments.tests.shop import Shop
+
+# What the last three digits ask the simulator for: see docs/gateway.md.
+ENDINGS = [250, 250, 250, 901, 911, 912, 913, 922, 923, 924, 925]
+AMOUNTS = st.sampled_from(ENDINGS).map(lambda ending: 1000 + ending)
+FAULTS = st.sampled_from(["decline_ratio", "error_ratio", "unavailable_ratio", "lose_reply_ratio", "drop_ratio"])
+FINAL = Transaction.FINAL
+
+
+@dataclass(frozen=True)
+class Paid:
+    key: str
+    amount: int
+    id: UUID
+
+
+@dataclass(frozen=True)
+class Stranded:
+    """A payment whose process is gone; `answer` if the gateway had answered it."""
+
+    pending: Pending
+    answer: Answer | None
+
+
+@dataclass(frozen=True)
+class StrandedRefund:
+    refund: Refund
+    lease_token: UUID
+
+
+def expect(problem: Problem, *codes: str) -> None:
+    assert problem.code in codes, problem
+
+
+class Payments(RuleBasedStateMachine):
+    simulator: Simulator
+
+    paid = Bundle("paid")
+    refunded = Bundle("refunded")
+    stranded = Bundle("stranded")
+    stranded_refunds = Bundle("stranded_refunds")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shop = Shop.open()
+        self.decided: dict[UUID, str] = {}
+        self.plain_gateway()
+        self.threads = ThreadPoolExecutor(4)
+
+    # --- Requests ------------------------------------------------------------------------------------------
+
+    @rule(target=paid, amount=AMOUNTS)
+    def pay(self, amount: int) -> Paid:
+        key = secrets.token_hex(12)
+        reply = self.shop.pay(amount, key=key)
+        assert reply.status_code == (201 if reply.body.status in FINAL else 202)
+        return Paid(key, amount, reply.body.id)
+
+    @rule(payment=paid)
+    def pay_again(self, payment: Paid) -> None:
+        try:
+            reply = self.shop.pay(payment.amount, key=payment.key)
+        except Problem as problem:
+            expect(problem, "request_in_flight")
+            return
+        assert reply.body.id == payment.id
+        assert reply.status_code == (200 if reply.body.status in FINAL else 202)
+        assert reply.headers["Idempotency-Replayed"] == "true"
+
+    @rule(payment=paid)
+    def pay_another_amount_with_the_same_key(self, payment: Paid) -> None:
+        with pytest.raises(Problem) as refusal:
+            self.shop.pay(payment.amount + 1, key=payment.key)
+        assert (refusal.value.code, refusal.value.param) == ("idempotency_key_reused", "amount")
+
+    @rule(target=paid, amounts=st.lists(AMOUNTS, min_size=1, max_size=4), old=paid)
+    def pay_in_a_batch(self, amounts: list[int], old: Paid) -> Any:
+        keys = [secrets.token_hex(12) for _ in amounts]
+        items = [
+            BatchItem(amount, "EUR", "c_1", idempotency_key=key) for key, amount in zip(keys, amounts, strict=True)
+        ]
+        twice = [items[0], BatchItem(old.amount, "EUR", "c_1", idempotency_key=old.key)]
+        replies = create_batch(principal=self.shop.principal, items=[*items, *twice])
+        found = [reply.body for reply in replies[: len(items)] if isinstance(reply, Reply)]
+        paid = [Paid(key, amount, body.id) for key, amount, body in zip(keys, amounts, found, strict=True)]
+        for reply, first in zip(replies[len(items) :], (paid[0], old), strict=True):
+            assert isinstance(reply, Problem) or reply.body.id == first.id
+        return multiple(*paid)
+
+    @rule(target=refunded, payment=paid, amount=st.one_of(st.none(), AMOUNTS, st.sampled_from([1, 100, 922, 924])))
+    def refund(self, payment: Paid, amount: int | None) -> Any:
+        key = secrets.token_hex(12)
+        try:
+            self.shop.refund(payment.id, amount, key=key)
+        except Problem as problem:
+            expect(problem, "not_refundable", "amount_exceeds_remaining")
+            return multiple()
+        return key, payment, amount
+
+    @rule(refund=refunded)
+    def refund_again(self, refund: tuple[str, Paid, int | None]) -> None:
+        key, payment, amount = refund
+        before = Refund.objects.filter(transaction_id=payment.id).count()
+        try:
+            self.shop.refund(payment.id, amount, key=key)
+        except Problem as problem:
+            expect(problem, "request_in_flight")
+        assert Refund.objects.filter(transaction_id=payment.id).count() == before
+
+    # --- Processes that die, and what they would have done had they lived --------------------------------------
+
+    @rule(target=stranded, amount=AMOUNTS, answered=st.booleans())
+    def die_while_paying(self, amount: int, answered: bool) -> Stranded:
+        body = PaymentInput(amount, "EUR", "c_1")
+        pending = Pending.of(self.shop.principal, secrets.token_hex(12), body)
+        stored = writer.store([stored_row(pending, self.shop.principal, 60)])
+        pending.created_at = stored[pending.id]
+        return Stranded(pending, charge(pending) if answered else None)
+
+    @rule(late=consumes(stranded))
+    def wake_up_late(self, late: Stranded) -> None:
+        answer = late.answer or charge(late.pending)
+        (shown,) = settle_payments(self.shop.principal, [(late.pending, answer)])
+        stored = Transaction.objects.get(id=late.pending.id)
+        assert shown.status in (stored.status, "unknown")
+
+    @rule(target=stranded_refunds, payment=paid, amount=st.sampled_from([1, 922]), asked=st.booleans())
+    def die_while_refunding(self, payment: Paid, amount: int, asked: bool) -> Any:
+        body, key = RefundInput(amount), secrets.token_hex(12)
+        try:
+            reserved = refund_service._reserve(self.shop.merchant.pk, payment.id, key, body, "api")
+        except Problem:
+            return multiple()
+        if asked:
+            self.ask_for(reserved.refund)
+        return StrandedRefund(reserved.refund, reserved.lease_token)
+
+    @rule(late=consumes(stranded_refunds))
+    def wake_up_late_while_refunding(self, late: StrandedRefund) -> None:
+        refund_service.settle_refund(late.refund.id, late.lease_token, self.ask_for(late.refund), actor="api")
+
+    def ask_for(self, refund: Refund) -> Answer:
+        return gateway_module.gateway().refund(
+            refund.id, charge=refund.transaction_id, amount=refund.amount, currency="EUR"
+        )
+
+    # --- The resolver ----------------------------------------------------------------------------------------
+
+    @rule()
+    def leases_run_out(self) -> None:
+        self.open_work().update(lease_until=Now())
+
+    @rule()
+    def resolve(self) -> None:
+        resolve_due(self.threads)
+
+    @rule()
+    def a_resolver_takes_leases_and_dies(self) -> None:
+        take_leases()
+
+    # --- The gateway -----------------------------------------------------------------------------------------
+
+    @rule(fault=FAULTS, ratio=st.sampled_from([0.5, 1]))
+    def the_gateway_fails(self, fault: str, ratio: float) -> None:
+        self.plain_gateway()
+        self.simulator.profile(**{fault: ratio})
+
+    @rule()
+    def the_gateway_does_not_even_cancel(self) -> None:
+        self.simulator.profile(cancel_fails=True)
+
+    @rule()
+    def plain_gateway(self) -> None:
+        profile = {"hold_seconds": 0.1, "seed": 1}
+        self.simulator.request("PUT", "/control/profile", profile, token=self.simulator.control_token)
+        gateway_module._gateway = Gateway(self.simulator.url, self.simulator.token)  # with its circuit closed
+
+    # --- What must be true -----------------------------------------------------------------------------------
+
+    def open_work(self) -> Any:
+        ours = Transaction.objects.filter(merchant=self.shop.merchant).values("id")
+        return Unresolved.objects.filter(transaction_id__in=ours)
+
+    @invariant()
+    def the_books_are_right(self) -> None:
+        findings = [finding for _, found in audit_ledger([self.shop.merchant.pk]) for finding in found]
+        assert not findings
+
+    @invariant()
+    def what_was_decided_stays(self) -> None:
+        rows = dict(Transaction.objects.filter(merchant=self.shop.merchant).values_list("id", "status"))
+        refunds = Refund.objects.filter(transaction__merchant=self.shop.merchant).values_list("id", "status")
+        now = {id: status for id, status in (*rows.items(), *refunds) if status in FINAL}
+        assert self.decided.items() <= now.items()
+        self.decided = now
+
+    def teardown(self) -> None:
+        self.plain_gateway()
+        while self.open_work().exists():
+            self.leases_run_out()
+            resolve_due(self.threads)
+        self.threads.shutdown()
+        audit(self.simulator, self.shop.merchant)
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("payments.gateway.client.PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("payments.gateway.client._gateway", None)
+    with override_settings(GATEWAY_TIMEOUT_SECONDS=0.06, BATCH_DEADLINE_SECONDS=0.5):
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_impatient")
+def test_whatever_happens_the_books_are_right(gateway):
+    Payments.simulator = gateway
+    # It writes a line for each change of its profile, and would wait for a reader once the pipe is full.
+    Thread(target=gateway.process.stdout.read, daemon=True).start()
+    run_state_machine_as_test(
+        Payments,
+        settings=settings(
+            max_examples=400 if IN_FULL else 25,
+            stateful_step_count=40 if IN_FULL else 30,
+            derandomize=not IN_FULL,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

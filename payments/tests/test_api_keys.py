@@ -1,0 +1,211 @@
+"""API keys in one process: how they are stored, found without a query each, and forgotten in time."""
+
+import hashlib
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from unittest.mock import Mock
+
+import pytest
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from fintech.http.problems import Problem
+from payments import api_keys
+from payments.api_keys import KeyRing, Principal, authenticate, create_api_key, revoke_api_key
+from payments.models import ApiKey
+
+SCOPES = ["payments:read"]
+
+
+@pytest.fixture
+def ring(monkeypatch: pytest.MonkeyPatch) -> KeyRing:
+    """A memory that knows nothing yet."""
+    fresh = KeyRing()
+    monkeypatch.setattr(api_keys, "ring", fresh)
+    return fresh
+
+
+@pytest.fixture
+def secret(merchant, ring) -> str:
+    return create_api_key(merchant=merchant, name="shop", scopes=SCOPES)[1]
+
+
+def code_of(header: str | None) -> str:
+    with pytest.raises(Problem) as refusal:
+        authenticate(header)
+    return refusal.value.code
+
+
+def test_only_the_hash_of_a_key_is_stored(merchant):
+    row, secret = create_api_key(merchant=merchant, name="shop", scopes=SCOPES)
+
+    stored = ApiKey.objects.values().get(pk=row.pk)
+    assert bytes(stored["secret_sha256"]) == hashlib.sha256(secret.encode()).digest()
+    assert secret.startswith(stored["prefix"] + "_")
+    assert secret.split("_", 2)[2] not in str(stored)
+
+
+def test_no_two_keys_are_alike(merchant):
+    made = {create_api_key(merchant=merchant, name="shop", scopes=SCOPES)[1] for _ in range(20)}
+
+    assert len(made) == len({secret[:11] for secret in made}) == 20
+    assert min(map(len, made)) >= 11 + 1 + 43  # 256 bits
+
+
+def test_a_principal_does_not_show_its_hash(secret):
+    assert "sha256" not in repr(authenticate(f"Bearer {secret}"))
+
+
+def test_a_key_is_asked_for_once_and_then_remembered(secret):
+    with CaptureQueriesContext(connection) as queries:
+        found = [authenticate(f"Bearer {secret}") for _ in range(100)]
+
+    assert len(queries) == 1
+    assert len(set(map(id, found))) == 1
+
+
+def test_a_prefix_that_does_not_exist_is_remembered_too(ring):
+    with CaptureQueriesContext(connection) as queries:
+        for number in range(100):
+            assert code_of(f"Bearer fk_nosuchke_{number}") == "invalid_api_key"
+
+    assert len(queries) == 1
+
+
+NO_KEYS = [None, "", "Bearer", "Bearer ", "Bearer x", "Bearer  x", "Basic fk_a_x", "Bearer fk_é", "Bearer fk_\0a_x"]
+
+
+@pytest.mark.parametrize("header", NO_KEYS)
+def test_what_cannot_be_a_key_costs_no_query(ring, header):
+    with CaptureQueriesContext(connection) as queries:
+        assert code_of(header) in ("missing_api_key", "invalid_api_key")
+
+    assert len(queries) == 0
+
+
+def test_the_prefix_alone_is_not_enough(secret):
+    for wrong in (secret[:-1], secret + "a", secret[:12], secret[:11], secret.upper()):
+        assert code_of(f"Bearer {wrong}") == "invalid_api_key"
+
+
+def test_what_was_remembered_is_forgotten_in_time(merchant, ring, monkeypatch):
+    row, secret = create_api_key(merchant=merchant, name="shop", scopes=SCOPES)
+    authenticate(f"Bearer {secret}")
+    revoke_api_key(row)
+
+    assert authenticate(f"Bearer {secret}")
+    later = time.monotonic() + api_keys.CACHE_SECONDS
+    monkeypatch.setattr(api_keys.time, "monotonic", lambda: later)
+    assert code_of(f"Bearer {secret}") == "revoked_api_key"
+    assert api_keys.CACHE_SECONDS < 5
+
+
+def test_what_a_slow_query_says_counts_from_its_beginning(secret, monkeypatch):
+    """Or a key that was revoked meanwhile would live for longer than promised."""
+    load, now = api_keys._load, [100.0]
+    monkeypatch.setattr(api_keys.time, "monotonic", lambda: now[0])
+
+    def slow(prefix: str) -> Principal | None:
+        found = load(prefix)
+        now[0] += api_keys.CACHE_SECONDS
+        return found
+
+    monkeypatch.setattr(api_keys, "_load", slow)
+    authenticate(f"Bearer {secret}")
+    with CaptureQueriesContext(connection) as queries:
+        authenticate(f"Bearer {secret}")
+
+    assert len(queries) == 1
+
+
+def test_revoking_again_changes_nothing(merchant):
+    row, _ = create_api_key(merchant=merchant, name="shop", scopes=SCOPES)
+    revoke_api_key(row)
+    first = ApiKey.objects.get(pk=row.pk).revoked_at
+
+    revoke_api_key(row)
+
+    assert ApiKey.objects.get(pk=row.pk).revoked_at == first
+
+
+def test_the_reasons_are_told_only_to_who_has_the_secret(merchant, ring):
+    row, secret = create_api_key(
+        merchant=merchant, name="shop", scopes=SCOPES, expires_at=timezone.now() - timedelta(days=1)
+    )
+
+    assert code_of(f"Bearer {secret}") == "expired_api_key"
+    assert code_of(f"Bearer {row.prefix}_guess") == "invalid_api_key"
+
+
+def test_many_unknown_prefixes_do_not_fill_the_memory(ring, monkeypatch):
+    monkeypatch.setattr(api_keys, "LARGEST_CACHE", 10)
+    monkeypatch.setattr(api_keys, "_load", lambda prefix: None)
+
+    for number in range(100):
+        ring.find(f"fk_{number:08}")
+
+    assert len(ring._entries) <= 10
+
+
+def test_all_who_wait_for_the_same_key_share_one_query(secret, ring, monkeypatch):
+    load, asked, go = api_keys._load, [], threading.Event()
+
+    def slow(prefix: str) -> Principal | None:
+        asked.append(prefix)
+        assert go.wait(10)
+        try:
+            return load(prefix)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(api_keys, "_load", slow)
+    with ThreadPoolExecutor(8) as threads:
+        waiting = [threads.submit(authenticate, f"Bearer {secret}") for _ in range(8)]
+        go.set()
+
+    assert len({id(principal.result()) for principal in waiting}) == 1
+    assert len(asked) == 1
+
+
+def test_a_database_that_is_away_fails_all_who_wait_at_once(ring, monkeypatch):
+    asked, go = [], threading.Event()
+
+    def away(prefix: str) -> None:
+        asked.append(prefix)
+        assert go.wait(10)
+        raise OperationalError("couldn't get a connection after 3.00 sec")
+
+    monkeypatch.setattr(api_keys, "_load", away)
+    with ThreadPoolExecutor(8) as threads:
+        waiting = [threads.submit(ring.find, f"fk_{number:08}") for number in range(8)]
+        go.set()
+
+    assert all(isinstance(each.exception(), OperationalError) for each in waiting)
+    assert len(asked) == 1
+
+
+def test_after_a_moment_the_database_is_asked_again(secret, ring, monkeypatch):
+    now = [time.monotonic()]
+    monkeypatch.setattr(api_keys.time, "monotonic", lambda: now[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(api_keys, "_load", Mock(side_effect=OperationalError))
+        with pytest.raises(OperationalError):
+            authenticate(f"Bearer {secret}")
+
+    with pytest.raises(OperationalError):
+        authenticate(f"Bearer {secret}")
+    now[0] += api_keys.FAILED_SECONDS
+    assert authenticate(f"Bearer {secret}")
+
+
+@pytest.mark.parametrize("scope", ["payments:write", "refunds:write", "", "payments:rea", "*"])
+def test_a_scope_is_had_or_not(secret, scope):
+    principal = authenticate(f"Bearer {secret}")
+
+    principal.require("payments:read")
+    with pytest.raises(Problem) as refusal:
+        principal.require(scope)
+    assert (refusal.value.status, refusal.value.code) == (403, "wrong_scope")

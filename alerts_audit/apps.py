@@ -25,9 +25,9 @@ class AlertsAuditConfig(AppConfig):
     kept_models = ("source", "sourcetoken")
 
     def ready(self) -> None:
-        from alerts_audit.far_times import read_far_times
         from alerts_audit.groups import ensure_groups
-        from alerts_audit.sources import ensure_default_source
+        from alerts_audit.infinite_timestamps import read_far_times
+        from alerts_audit.sources.tokens import ensure_default_source
 
         connection_created.connect(read_far_times)
         post_migrate.connect(ensure_groups, sender=self)
@@ -41,6 +41,6 @@ class AlertsAuditConfig(AppConfig):
 
     def worker_jobs(self, worker: Any) -> Any:
         """See fintech/jobs.py."""
-        from alerts_audit.worker import jobs
+        from alerts_audit.worker.jobs import jobs
 
         return jobs(worker)

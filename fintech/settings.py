@@ -217,7 +217,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",
-    "POSTPROCESSING_HOOKS": ["payments.api.openapi.add_shapes", "alerts_audit.openapi.add_shapes"],
+    "POSTPROCESSING_HOOKS": ["payments.api.openapi.add_shapes", "alerts_audit.api.openapi.add_shapes"],
 }
 
 # --- The gateway -------------------------------------------------------------------------------------------

@@ -8,6 +8,6 @@ people       who looked at it, what was said, access tokens
 sources      who may send
 """
 
-from alerts_audit.admin import deliveries, episodes, gaps, people, seal, sources
+from alerts_audit.admin import deliveries, episodes, gaps, reviews, seal, sources
 
-__all__ = ["deliveries", "episodes", "gaps", "people", "seal", "sources"]
+__all__ = ["deliveries", "episodes", "gaps", "reviews", "seal", "sources"]

@@ -6,9 +6,9 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils import timezone
 
-from alerts_audit.access import may
 from alerts_audit.models import Episode, Gap, Review, Verification
-from alerts_audit.sources import heartbeat_alerts
+from alerts_audit.permissions import may
+from alerts_audit.sources.tokens import heartbeat_alerts
 from fintech.adminsite.display import show_time
 
 # Of what fires; beyond, the number is a lower bound.

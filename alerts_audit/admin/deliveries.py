@@ -17,9 +17,9 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from alerts_audit import payload
-from alerts_audit.admin.recorded import ProvableAdmin
-from alerts_audit.detail import archives_of
+from alerts_audit.admin.access_logged import ProvableAdmin
 from alerts_audit.models import READABLE_IN_LISTS, Archive, Delivery, DeliveryQuerySet, Envelope, Source
+from alerts_audit.selectors.episode_detail import archives_of
 from fintech.adminsite.changelists import start_of_page
 from fintech.adminsite.display import show_badge, show_time
 from fintech.adminsite.filters import ChoiceFilter

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.decorators import action, display
 
-from alerts_audit.access import may
+from alerts_audit.admin.access_logged import RecordedAdmin
 from alerts_audit.admin.display import (
     SEAL_COLOURS,
     SEVERITY_COLOURS,
@@ -22,14 +22,14 @@ from alerts_audit.admin.display import (
     show_duration,
     show_labels,
 )
-from alerts_audit.admin.recorded import RecordedAdmin
 from alerts_audit.admin.statistics import statistics_page
 from alerts_audit.admin.timeline import runbook_file, story_of
-from alerts_audit.episodes import Told, duration, tell
-from alerts_audit.facets import words_of
-from alerts_audit.lists import Criteria, page_of_episodes, query_of
 from alerts_audit.models import Episode
+from alerts_audit.permissions import may
 from alerts_audit.reviews.services import ReviewError, acknowledge_many, review
+from alerts_audit.selectors.episode_pages import Criteria, page_of_episodes, query_of
+from alerts_audit.selectors.episodes import Told, duration, tell
+from alerts_audit.selectors.facets import words_of
 from fintech.adminsite.changelists import KeysetChangeList
 from fintech.adminsite.display import page_of, show_badge, show_code, show_time, show_whole
 from fintech.adminsite.filters import ChoiceFilter
@@ -136,7 +136,7 @@ def searched(term: str, alertname: str | None) -> dict[str, Any]:
 
 
 class EpisodeChangeList(KeysetChangeList):
-    """Pages of `alerts_audit/lists.py`, with what is told of each episode."""
+    """Pages of `alerts_audit/selectors/episode_pages.py`, with what is told of each episode."""
 
     def get_results(self, request: HttpRequest) -> None:
         self.criteria = criteria_of(request)

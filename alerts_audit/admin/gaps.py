@@ -9,11 +9,11 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import URLPattern, path
 from unfold.decorators import display
 
-from alerts_audit.access import may
+from alerts_audit.admin.access_logged import ProvableAdmin
 from alerts_audit.admin.display import shorten, show_duration, show_labels
-from alerts_audit.admin.recorded import ProvableAdmin
-from alerts_audit.completeness.gaps import NotOpen, close_by_hand
+from alerts_audit.gaps import NotOpen, close_by_hand
 from alerts_audit.models import Delivery, Gap
+from alerts_audit.permissions import may
 from alerts_audit.reviews.services import ReviewError, said
 from fintech.adminsite.changelists import KeysetChangeList
 from fintech.adminsite.display import link_to, page_of, show_badge, show_json, show_time, show_whole

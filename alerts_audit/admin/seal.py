@@ -7,9 +7,9 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from alerts_audit.admin.recorded import RecordedAdmin
+from alerts_audit.admin.access_logged import RecordedAdmin
 from alerts_audit.models import Archive, Checkpoint, Verification
-from alerts_audit.signers import signers_of
+from alerts_audit.seal.signers import signers_of
 from fintech.adminsite.display import show_badge, show_code, show_json, show_time, show_whole
 
 

@@ -12,7 +12,7 @@ from unfold.decorators import action, display
 
 from alerts_audit.completeness.observe import addresses_of
 from alerts_audit.models import Source, SourceToken
-from alerts_audit.sources import PLACES, issue_token, revoke_token, valid_tokens
+from alerts_audit.sources.tokens import PLACES, issue_token, revoke_token, valid_tokens
 from fintech.adminsite.changelists import KeptAdmin
 from fintech.adminsite.display import page_of, show_badge, show_code, show_time
 from fintech.adminsite.one_time_secrets import ShownOnceAdmin, show_once

@@ -9,11 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from alerts_audit import shapes
-from alerts_audit.access import may
 from alerts_audit.admin.display import shorten, show_duration
+from alerts_audit.permissions import may
 from alerts_audit.reviews.statistics import statistics
 from alerts_audit.reviews.viewing import record_view
+from alerts_audit.selectors import types
 
 PERIODS = {"7": "7 days", "30": "30 days"}
 
@@ -32,7 +32,7 @@ def statistics_page(request: HttpRequest, context: dict[str, Any]) -> HttpRespon
     return TemplateResponse(request, "alerts_audit/statistics.html", {**context, **shown})
 
 
-def show_statistics(found: shapes.Statistics) -> dict[str, Any]:
+def show_statistics(found: types.Statistics) -> dict[str, Any]:
     episodes = reverse("admin:alerts_audit_episode_changelist")
     return {
         "figures": [
@@ -66,7 +66,7 @@ def show_statistics(found: shapes.Statistics) -> dict[str, Any]:
     }
 
 
-def bars_of(found: shapes.Statistics) -> list[dict[str, Any]]:
+def bars_of(found: types.Statistics) -> list[dict[str, Any]]:
     """A bar for each day, in a picture of 1000 by 140."""
     days = found["by_day"]
     most, step = max(row["alerts"] for row in days) or 1, 1000 / len(days)

@@ -13,9 +13,9 @@ from django.conf import settings
 from django.urls import reverse
 
 from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, STATE_COLOURS
-from alerts_audit.detail import MOST_SHOWN, Detail, Sealed, detail_of
 from alerts_audit.links import web_address
 from alerts_audit.models import Delivery, Episode, Leaf, Review, Transition
+from alerts_audit.selectors.episode_detail import MOST_SHOWN, Detail, Sealed, detail_of
 from fintech.adminsite.display import page_of, pretty, show_time
 
 # The runbooks that come with the project, as our own rules name them.

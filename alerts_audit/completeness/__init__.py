@@ -1,12 +1,13 @@
 """What should have arrived, and did not.
 
-clients.py    asking Alertmanager and Prometheus
-observe.py    keeping what they say as evidence
-sightings.py  which alerts were seen, from when to when
-compare.py    those that fired and never arrived
-held_back.py  those that are silenced or inhibited
-refusals.py   notifications that failed, and callers refused at our door
-heartbeat.py  the alert that always fires
-telegram.py   tells people directly, since Prometheus can't report its own death
-gaps.py       the only writer of what all of them find
+clients.py            query Alertmanager and Prometheus
+observe.py            store their answers as evidence
+sightings.py          derive which alerts fired, from when to when
+compare.py            find alerts that fired and never arrived
+suppressions.py       record alerts that are silenced or inhibited
+delivery_failures.py  find failed notifications and refused callers
+heartbeat.py          watch the alert that always fires
+telegram.py           notify people directly: Prometheus cannot report its own death
+
+All of them record what they find through `alerts_audit.gaps`.
 """

@@ -16,13 +16,13 @@ import orjson
 from django.conf import settings
 from django.db import connection
 
-from alerts_audit.completeness import gaps
+from alerts_audit import gaps
 from alerts_audit.completeness.clients import PollError
-from alerts_audit.completeness.held_back import close_unwatched, record_held_back
 from alerts_audit.completeness.observe import Snapshot, Watched, ask_alertmanager, ask_prometheus, watched_sources
 from alerts_audit.completeness.sightings import AlertmanagerSightings, PrometheusSightings, Sighting
+from alerts_audit.completeness.suppressions import close_unwatched, record_held_back
 from alerts_audit.models import Gap, Observation, Pending, Poll
-from alerts_audit.projection.reading import identify
+from alerts_audit.projection.decoding import identify
 
 logger = logging.getLogger("alerts_audit")
 

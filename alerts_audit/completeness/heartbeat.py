@@ -12,10 +12,9 @@ from typing import Any
 import orjson
 from django.db import connection
 
-from alerts_audit import payload
-from alerts_audit.completeness import gaps
+from alerts_audit import gaps, payload
 from alerts_audit.models import Delivery, Gap, Pending, Poll, Source
-from alerts_audit.projection.reading import MOST_NAMES
+from alerts_audit.projection.decoding import MOST_NAMES
 
 KIND = Gap.Reason.HEARTBEAT
 # Deliveries read in one turn, and how far back the first turn looks.

@@ -1,18 +1,18 @@
 """What the deliveries mean: episodes of alerts, made from the numbered inputs alone, so that they can be made again.
 
-machine.py       what the next word means for an episode (pure)
-reading.py       a delivery's body
-observations.py  what Alertmanager was seen to know
-batch.py         some inputs taken together, in memory
-tables.py        reading and writing the projection's tables
-using.py         inputs that have their numbers: load, decide
-projector.py     numbering what is pending and projecting it
-gaps.py          what a delivery says that it left out
-telling.py       the log
-prompt.py        at once, in the web's processes
-replay.py        all inputs again, in temporary tables
-left.py          what archives leave here without its inputs
-rebuild.py       what differs, mending it, what an archive carries over
+state_machine.py    decide what the next update means for an episode (pure)
+decoding.py         decode a delivery's body
+observations.py     decode what a poll of Alertmanager returned
+batch.py            apply several inputs together, in memory
+store.py            read and write the projection's tables
+apply.py            load numbered inputs and apply them
+projector.py        number pending rows and project them
+truncation.py       open gaps for alerts that a delivery truncated
+transition_log.py   log each transition
+background.py       schedule a projection in the web processes
+replay.py           replay all inputs into temporary tables
+archived_hashes.py  hash the rows that outlive their archived inputs
+rebuild.py          compare, repair, and carry state into an archive
 """
 
 from alerts_audit.projection.projector import project_pending, tick

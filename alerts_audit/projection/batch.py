@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from alerts_audit.payload import Unreadable
-from alerts_audit.projection import machine, reading
-from alerts_audit.projection.reading import Reading, Word
+from alerts_audit.projection import decoding, state_machine
+from alerts_audit.projection.decoding import Reading, Word
 
 LONGEST_ERROR = 500
 
@@ -44,7 +44,7 @@ class Record(msgspec.Struct, gc=False):
     id: int
     key: str  # a UUID in hexadecimal
     identity_id: int
-    episode: machine.Episode
+    episode: state_machine.Episode
     alertname: str
     severity: str
     last_input: int
@@ -127,7 +127,7 @@ class Batch:
         for word in content.words:
             known = self.known.get(word.identity) or self.introduce(word, arrival.cluster)
             latest = known.latest
-            steps = machine.hear(latest.episode if latest else None, word.said)
+            steps = state_machine.hear(latest.episode if latest else None, word.said)
             self.take(cause, known, steps, word)
 
     def introduce(self, word: Word, cluster: str) -> Known:
@@ -139,19 +139,19 @@ class Batch:
 
     # --- observations and ticks
 
-    def see(self, cause: Cause, known: Known, seen: machine.Seen) -> None:
+    def see(self, cause: Cause, known: Known, seen: state_machine.Seen) -> None:
         if known.latest is not None:
-            self.take(cause, known, machine.see(known.latest.episode, seen))
+            self.take(cause, known, state_machine.see(known.latest.episode, seen))
 
-    def tick(self, cause: Cause, known: Known, passed: machine.Tick) -> bool:
+    def tick(self, cause: Cause, known: Known, passed: state_machine.Tick) -> bool:
         """Whether the identity's open episode ends with it."""
-        steps = machine.tick(known.latest.episode, passed) if known.latest is not None else []
+        steps = state_machine.tick(known.latest.episode, passed) if known.latest is not None else []
         self.take(cause, known, steps)
         return bool(steps)
 
     # --- what follows
 
-    def take(self, cause: Cause, known: Known, steps: Iterable[machine.Step], word: Word | None = None) -> None:
+    def take(self, cause: Cause, known: Known, steps: Iterable[state_machine.Step], word: Word | None = None) -> None:
         for step in steps:
             if step.begins:
                 known.latest = self.open(cause, known, step.episode, word)
@@ -160,7 +160,7 @@ class Batch:
             if step.to_state is not None:
                 self.add_transition(cause, known.latest, step)
 
-    def open(self, cause: Cause, known: Known, episode: machine.Episode, word: Word | None) -> Record:
+    def open(self, cause: Cause, known: Known, episode: state_machine.Episode, word: Word | None) -> Record:
         self.numbers.episode += 1
         opening = Opening(cause.number)
         if word is not None:
@@ -179,10 +179,10 @@ class Batch:
         self.changed[record.id] = record
         return record
 
-    def change(self, cause: Cause, record: Record | None, step: machine.Step, word: Word | None) -> None:
+    def change(self, cause: Cause, record: Record | None, step: state_machine.Step, word: Word | None) -> None:
         assert record is not None, "only a new episode comes out of nothing"
         record.episode = step.episode
-        tells_of_it = word is not None and step.to_state != machine.SUPERSEDED
+        tells_of_it = word is not None and step.to_state != state_machine.SUPERSEDED
         if tells_of_it and record.last_input != cause.number:  # once, though it may be twice in one delivery
             record.deliveries += 1
         record.last_input = cause.number
@@ -196,7 +196,7 @@ class Batch:
         # RFC 9562, version 8: made in its owner's own way.
         return f"{digest[:12]}8{digest[13:16]}{'89ab'[int(digest[16], 16) & 3]}{digest[17:32]}"
 
-    def add_transition(self, cause: Cause, record: Record | None, step: machine.Step) -> None:
+    def add_transition(self, cause: Cause, record: Record | None, step: state_machine.Step) -> None:
         assert record is not None
         assert step.to_state is not None
         self.numbers.transition += 1
@@ -240,7 +240,7 @@ def understand(arrival: Arrival) -> Reading | str:
     if arrival.is_part:
         return f"truncated: only {len(arrival.body)} of {arrival.size} bytes were kept"
     try:
-        return reading.read(arrival.body, source=arrival.source, cluster=arrival.cluster, at=arrival.at)
+        return decoding.read(arrival.body, source=arrival.source, cluster=arrival.cluster, at=arrival.at)
     except Unreadable as error:
         return str(error)
 

@@ -12,9 +12,9 @@ from functools import lru_cache
 import msgspec
 
 from alerts_audit.projection.batch import Arrival
-from alerts_audit.projection.machine import Seen
-from alerts_audit.projection.reading import identify
-from alerts_audit.projection.tables import Connection
+from alerts_audit.projection.decoding import identify
+from alerts_audit.projection.state_machine import Seen
+from alerts_audit.projection.store import Connection
 
 POLLS = """
 SELECT source.cluster, source.name, poll.until, observation.observed_at, observation.body

@@ -15,16 +15,16 @@ import psycopg
 from django.db import Error as DjangoDatabaseError
 from psycopg import errors
 
-from alerts_audit.far_times import FAR_BINARY, TIMESTAMPTZ
-from alerts_audit.projection import gaps, tables
+from alerts_audit.infinite_timestamps import FAR_BINARY, TIMESTAMPTZ
+from alerts_audit.projection import store, truncation
+from alerts_audit.projection.apply import now, use_deliveries, use_observation, use_tick
 from alerts_audit.projection.batch import (
     LONGEST_ERROR,
     Arrival,
     Batch,
 )
-from alerts_audit.projection.tables import Connection
-from alerts_audit.projection.telling import tell
-from alerts_audit.projection.using import now, use_deliveries, use_observation, use_tick
+from alerts_audit.projection.store import Connection
+from alerts_audit.projection.transition_log import tell
 from fintech.database.connections import hung_up, open_connection
 
 logger = logging.getLogger("alerts_audit.projection")
@@ -179,8 +179,8 @@ def use_pending(connection: Connection, most: int) -> Batch | None:
         use_observation(connection, batch, *numbered[0])
     else:
         use_deliveries(connection, batch, numbered)
-        gaps.look_after(connection, batch)
-    tables.write(connection, batch)
+        truncation.look_after(connection, batch)
+    store.write(connection, batch)
     return batch
 
 
@@ -199,7 +199,7 @@ def use_one(connection: Connection) -> Batch | None:
     number(connection, batch, arrivals)
     if arrivals[0].kind == "delivery":
         batch.use_delivery(batch.numbers.input, arrivals[0], reason)
-        tables.write(connection, batch)
+        store.write(connection, batch)
     return batch
 
 
@@ -215,7 +215,7 @@ def take(connection: Connection, most: int) -> Sequence[Arrival]:
 def begin(connection: Connection) -> Batch:
     row = connection.execute(LAST_INPUT, prepare=True).fetchone()
     assert row is not None
-    return Batch(tables.last_numbers(connection, row[0]))
+    return Batch(store.last_numbers(connection, row[0]))
 
 
 def number(connection: Connection, batch: Batch, arrivals: Sequence[Arrival]) -> list[tuple[int, Arrival]]:
@@ -231,7 +231,7 @@ def number(connection: Connection, batch: Batch, arrivals: Sequence[Arrival]) ->
         }
         for number, arrival in enumerate(arrivals, first)
     ]
-    connection.execute(INPUTS, [tables.encode(rows)], prepare=True)
+    connection.execute(INPUTS, [store.encode(rows)], prepare=True)
     connection.execute(DONE, [arrivals[0].kind, [arrival.ref for arrival in arrivals]], prepare=True)
     batch.inputs = len(rows)
     batch.numbers.input += len(rows)
@@ -247,9 +247,9 @@ def let_time_pass(connection: Connection) -> Batch | None:
     if context is None:
         return None
     row = {"number": batch.numbers.input, "kind": "tick", "at": at, "context": context}
-    connection.execute(INPUTS, [tables.encode([row])], prepare=True)
+    connection.execute(INPUTS, [store.encode([row])], prepare=True)
     batch.inputs = 1
-    tables.write(connection, batch)
+    store.write(connection, batch)
     return batch
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from psycopg import IsolationLevel
 
-from alerts_audit.projection import left
+from alerts_audit.projection import archived_hashes
 from alerts_audit.projection.projector import LOCK, connect
 from alerts_audit.projection.replay import TABLES, Progress, Replay, prepare
-from alerts_audit.projection.tables import Connection
+from alerts_audit.projection.store import Connection
 
 LONGEST_VALUE = 100
 # Where everything is gone, millions of lines would help nobody, and fill the memory.
@@ -85,7 +85,7 @@ def diff_rebuild(progress: Progress | None = None) -> Iterator[str]:
                 yield f"{kind} {ref} is pending, and gone"
             for table in TABLES:
                 yield from differences(made, table)
-            yield from left.changed(connection, made.schema)
+            yield from archived_hashes.changed(connection, made.schema)
 
 
 class Mended(list[str]):
@@ -125,7 +125,7 @@ def rebuild(progress: Progress | None = None) -> Mended:
 def carried_state(last_input: int) -> dict[str, Any]:
     """What a rebuild needs to begin after that input: identities, the latest episode of each, the last numbers.
 
-    And hashes of what stays here although its inputs go (left.py). Raises Differs if that is not what they say.
+    Also hashes of the rows that outlive their inputs (archived_hashes.py). Raises Differs if those rows were changed.
     """
     with replay(last_input) as made:
         identities = rows_of(made.connection, IDENTITIES)
@@ -145,12 +145,12 @@ def carried_state(last_input: int) -> dict[str, Any]:
     }
 
 
-def hashes_of_what_stays(made: Replay, go_on: list[int]) -> left.Hashes:
+def hashes_of_what_stays(made: Replay, go_on: list[int]) -> archived_hashes.Hashes:
     went_on = made.connection.execute("SELECT id FROM alerts_audit_episode WHERE id <= %s", [made.carried.episode])
-    span = left.Span(made.carried, made.numbers, [number for (number,) in went_on.fetchall()], go_on)
-    replayed = left.hashes(made.connection, "pg_temp.", span, left.COLUMNS)
-    found = left.hashes(made.connection, f"{made.schema}.", span, left.COLUMNS)
-    for line in [*made.findings, *left.differences(replayed, found)]:
+    span = archived_hashes.Span(made.carried, made.numbers, [number for (number,) in went_on.fetchall()], go_on)
+    replayed = archived_hashes.hashes(made.connection, "pg_temp.", span, archived_hashes.COLUMNS)
+    found = archived_hashes.hashes(made.connection, f"{made.schema}.", span, archived_hashes.COLUMNS)
+    for line in [*made.findings, *archived_hashes.differences(replayed, found)]:
         raise Differs(f"the projection is not what its inputs say: {line}")
     return replayed
 

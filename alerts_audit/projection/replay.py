@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from alerts_audit.far_times import FAR_BINARY, TIMESTAMPTZ
+from alerts_audit.infinite_timestamps import FAR_BINARY, TIMESTAMPTZ
+from alerts_audit.projection.apply import repeat_tick, use_deliveries, use_observation
 from alerts_audit.projection.batch import Arrival, Batch, Numbers
 from alerts_audit.projection.projector import MOST_BYTES, is_poison, reason_of
-from alerts_audit.projection.tables import Connection, write
-from alerts_audit.projection.using import repeat_tick, use_deliveries, use_observation
+from alerts_audit.projection.store import Connection, write
 
 MOST_INPUTS = 500
 

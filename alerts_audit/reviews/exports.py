@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
-from alerts_audit import shapes
-from alerts_audit.episodes import tell
-from alerts_audit.lists import Criteria, page_of_episodes
-from alerts_audit.presenters import show_episode
+from alerts_audit.selectors import types
+from alerts_audit.selectors.episode_pages import Criteria, page_of_episodes
+from alerts_audit.selectors.episodes import tell
+from alerts_audit.selectors.serializers import show_episode
 
 CHUNK = 500
 # What a spreadsheet would run as a formula.
@@ -43,7 +43,7 @@ COLUMNS = [
 ]
 
 
-def episodes_of(criteria: Criteria) -> Iterator[shapes.Episode]:
+def episodes_of(criteria: Criteria) -> Iterator[types.Episode]:
     """All of them, as the API shows them."""
     before: int | None = None
     while True:
@@ -74,7 +74,7 @@ def csv_lines(criteria: Criteria) -> Iterator[bytes]:
         yield writer.writerow(cells(episode))
 
 
-def cells(episode: shapes.Episode) -> Iterable[str]:
+def cells(episode: types.Episode) -> Iterable[str]:
     acknowledged, noise = episode["acknowledged"], episode["noise"]
     flat: dict[str, Any] = {
         **episode,

@@ -7,14 +7,14 @@ from typing import Any
 
 from django.db import connection
 
-from alerts_audit import shapes
-from alerts_audit.sources import heartbeat_alerts
+from alerts_audit.selectors import types
+from alerts_audit.sources.tokens import heartbeat_alerts
 
 DEFAULT_DAYS, LONGEST_DAYS = 7, 30
 TOP = 10
 
 # One pass over the period's episodes, without a sort, which PostgreSQL shares among its workers. An impossible time
-# (alerts_audit/far_times.py) has no duration.
+# (alerts_audit/infinite_timestamps.py) has no duration.
 EPISODES = """
 SELECT severity, alertname, count(*), count(*) FILTER (WHERE state = 'resolved'),
     coalesce(sum(seconds) FILTER (WHERE state = 'resolved'), 0), sum(seconds), count(*) FILTER (WHERE state = 'firing')
@@ -70,7 +70,7 @@ class Sum:
         return self.resolved_seconds / self.resolved if self.resolved else None
 
 
-def statistics(*, days: int) -> shapes.Statistics:
+def statistics(*, days: int) -> types.Statistics:
     """Of the episodes that were opened in the last `days` (1 to 30).
 
     MTTA is the mean time from when we first heard of an alert to its acknowledgement, of those that were acknowledged;

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from alerts_audit.models import Source, SourceToken
-from alerts_audit.sources import TooManyTokens, add_source, issue_token, revoke_token, valid_tokens
+from alerts_audit.sources.tokens import TooManyTokens, add_source, issue_token, revoke_token, valid_tokens
 from fintech.secret_files import write_secret
 
 

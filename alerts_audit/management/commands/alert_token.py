@@ -7,8 +7,8 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from alerts_audit.access import issue_token
 from alerts_audit.models import AccessToken
+from alerts_audit.permissions import issue_token
 
 
 class Command(BaseCommand):

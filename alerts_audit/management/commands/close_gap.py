@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from alerts_audit.completeness.gaps import NotOpen, close_by_hand
+from alerts_audit.gaps import NotOpen, close_by_hand
 
 
 class Command(BaseCommand):

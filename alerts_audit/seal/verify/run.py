@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.db import connection
 
-from alerts_audit.completeness.gaps import differences
+from alerts_audit.gaps import differences
 from alerts_audit.models import Checkpoint, Input, Leaf, Verification
 from alerts_audit.projection.rebuild import diff_rebuild
 from alerts_audit.seal.anchor import CheckpointFile

@@ -13,13 +13,13 @@ from django.db import connection
 from alerts_audit.completeness import compare
 from alerts_audit.completeness.clients import PollError
 from alerts_audit.completeness.compare import Comparison
-from alerts_audit.completeness.gaps import close_gap
 from alerts_audit.completeness.observe import watched_sources
+from alerts_audit.gaps import close_gap
 from alerts_audit.models import Gap, Observation, Poll, Source
 from alerts_audit.projection import project_pending
-from alerts_audit.services import record_delivery
 from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.payloads import alertmanager_body
+from alerts_audit.webhook.services import record_delivery
 
 
 class Cluster:

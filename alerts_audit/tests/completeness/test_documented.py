@@ -8,7 +8,7 @@ from django.core.management import get_commands
 from prometheus_client import CollectorRegistry
 
 from alerts_audit.models import Gap, Source
-from alerts_audit.trail_metrics import TrailCollector
+from alerts_audit.worker.metrics import TrailCollector
 from fintech.jobs import Leader
 
 ROOT = Path(__file__).resolve().parents[3]

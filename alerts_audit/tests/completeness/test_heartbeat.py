@@ -14,9 +14,9 @@ from alerts_audit.completeness.heartbeat import Heartbeats, judge
 from alerts_audit.completeness.telegram import TelegramError, is_configured, send_notices
 from alerts_audit.models import Gap, Notice, Source
 from alerts_audit.projection import project_pending
-from alerts_audit.services import record_delivery
 from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.payloads import alertmanager_body
+from alerts_audit.webhook.services import record_delivery
 
 TOKEN = "123456:" + secrets.token_urlsafe(24)
 
@@ -214,7 +214,7 @@ def test_the_token_is_in_no_error_and_in_no_log_line(source, monkeypatch, bot, c
 
 
 def test_other_gaps_are_no_messages(bot):
-    from alerts_audit.completeness.gaps import open_gap as open_any
+    from alerts_audit.gaps import open_gap as open_any
 
     open_any(reason="outage", subject=secrets.token_hex(8), since=datetime.now(UTC))
 

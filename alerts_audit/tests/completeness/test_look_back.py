@@ -15,9 +15,9 @@ from alerts_audit.completeness.compare import Comparison
 from alerts_audit.completeness.observe import Watched, ask_prometheus
 from alerts_audit.models import Gap, Observation, Poll, Source
 from alerts_audit.projection import project_pending
-from alerts_audit.services import record_delivery
 from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.payloads import alertmanager_body
+from alerts_audit.webhook.services import record_delivery
 
 RELABELLED = "alerting: {alert_relabel_configs: [{action: replace, target_label: region, replacement: x}]}"
 KIND = Observation.Kind.PROMETHEUS

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from alerts_audit.models import Transition
-from alerts_audit.projection.machine import LEGAL
+from alerts_audit.projection.state_machine import LEGAL
 from alerts_audit.tests.projection.trail import Trail
 
 Told = Callable[[Trail], Any]

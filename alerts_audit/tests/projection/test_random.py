@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alerts_audit.models import Episode, Transition
-from alerts_audit.projection.machine import LEGAL
+from alerts_audit.projection.state_machine import LEGAL
 from alerts_audit.tests.projection.trail import Trail
 from fintech.testing.processes import IN_FULL
 

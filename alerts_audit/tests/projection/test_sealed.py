@@ -6,10 +6,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
-from alerts_audit.episodes import tell
 from alerts_audit.models import Episode, Review
 from alerts_audit.reviews import services as reviews
 from alerts_audit.seal.sealer import seal
+from alerts_audit.selectors.episodes import tell
 from alerts_audit.tests.projection.trail import Trail
 
 # --- Whether an episode is sealed ------------------------------------------------------------------------------

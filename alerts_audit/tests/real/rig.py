@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from alerts_audit.models import Delivery, Episode, Gap, Observation, Pending, Poll, Source
-from alerts_audit.sources import add_source
+from alerts_audit.sources.tokens import add_source
 from alerts_audit.tests.completeness.servers import FakeServer
 from fintech.testing.processes import Platform, Program, answers, free_port, request, wait_until
 

@@ -8,12 +8,12 @@ import tracemalloc
 
 import pytest
 
-from alerts_audit.lists import Criteria
 from alerts_audit.models import View
 from alerts_audit.reviews import exports
 from alerts_audit.reviews.exports import COLUMNS, csv_lines, episodes_of, harmless
 from alerts_audit.reviews.services import acknowledge, mark_as_noise
-from alerts_audit.tests.review.people import Api, make_episode, make_identity, make_user
+from alerts_audit.selectors.episode_pages import Criteria
+from alerts_audit.tests.factories import Api, make_episode, make_identity, make_user
 
 pytestmark = pytest.mark.django_db
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from alerts_audit.access import issue_token
 from alerts_audit.models import AccessToken
-from alerts_audit.tests.review.people import make_user
+from alerts_audit.permissions import issue_token
+from alerts_audit.tests.factories import make_user
 from fintech.testing.processes import Platform, request
 from payments.api_keys import create_api_key
 from payments.models import Merchant

@@ -9,12 +9,10 @@ from drf_spectacular.generators import SchemaGenerator
 from jsonschema import Draft202012Validator
 
 from alerts_audit import urls
-from alerts_audit.lists import PARAMETERS
 from alerts_audit.models import Gap
 from alerts_audit.reviews.services import acknowledge, comment, mark_as_noise
-from alerts_audit.services import record_delivery
-from alerts_audit.tests.payloads import alertmanager_body
-from alerts_audit.tests.review.people import (
+from alerts_audit.selectors.episode_pages import PARAMETERS
+from alerts_audit.tests.factories import (
     NOON,
     Api,
     archived_delivery,
@@ -23,6 +21,8 @@ from alerts_audit.tests.review.people import (
     make_user,
     told_by,
 )
+from alerts_audit.tests.payloads import alertmanager_body
+from alerts_audit.webhook.services import record_delivery
 
 pytestmark = pytest.mark.django_db
 

@@ -9,9 +9,9 @@ from django.db import connection
 from alerts_audit.models import Episode, Review
 from alerts_audit.projection import project_pending
 from alerts_audit.reviews.services import AlreadyAcknowledged, acknowledge, acknowledge_many
-from alerts_audit.services import record_delivery
+from alerts_audit.tests.factories import responder
 from alerts_audit.tests.payloads import alertmanager_body
-from alerts_audit.tests.review.people import responder
+from alerts_audit.webhook.services import record_delivery
 from fintech.testing.processes import wait_until
 
 

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from alerts_audit.access import issue_token
-from alerts_audit.tests.review.people import make_user
+from alerts_audit.permissions import issue_token
+from alerts_audit.tests.factories import make_user
 from fintech.testing.processes import Platform
 
 HERE = Path(__file__).parent

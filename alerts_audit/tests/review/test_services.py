@@ -18,7 +18,7 @@ from alerts_audit.reviews.services import (
     mark_as_noise,
     review,
 )
-from alerts_audit.tests.review.people import make_episode, responder
+from alerts_audit.tests.factories import make_episode, responder
 
 pytestmark = pytest.mark.django_db
 

@@ -7,7 +7,7 @@ from django.db import connection
 
 from alerts_audit.models import Review
 from alerts_audit.reviews.statistics import statistics
-from alerts_audit.tests.review.people import make_episode, make_identity
+from alerts_audit.tests.factories import make_episode, make_identity
 
 pytestmark = pytest.mark.django_db
 

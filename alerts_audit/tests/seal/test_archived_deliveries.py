@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
-from alerts_audit.detail import archives_of
 from alerts_audit.models import Delivery
 from alerts_audit.seal.archive.archive import archive
 from alerts_audit.seal.proofs import prove_from_archive
+from alerts_audit.selectors.episode_detail import archives_of
 from alerts_audit.tests.seal.trails import Trail
 
 

@@ -3,8 +3,8 @@
 from alerts_audit.models import Checkpoint
 from alerts_audit.seal.rotation import rotate
 from alerts_audit.seal.sealer import seal
+from alerts_audit.seal.signers import signers_of
 from alerts_audit.seal.standalone import Note, PublicKey
-from alerts_audit.signers import signers_of
 from alerts_audit.tests.seal.trails import Trail
 
 

@@ -19,7 +19,7 @@ from django.db import connections
 from django.test import override_settings
 from django.utils.module_loading import import_string
 
-from alerts_audit.completeness.gaps import close_gap, open_gap
+from alerts_audit.gaps import close_gap, open_gap
 from alerts_audit.models import Delivery, Gap, Observation, Review, View
 from alerts_audit.projection.projector import Projector
 from alerts_audit.seal.sealer import seal

@@ -10,7 +10,7 @@ from django.urls import resolve, reverse
 from unfold.templatetags.unfold_list import items_for_result
 
 from alerts_audit.models import Episode, View
-from alerts_audit.tests.review.people import make_episode, make_identity
+from alerts_audit.tests.factories import make_episode, make_identity
 from fintech.adminsite.changelists import KeysetChangeList
 from payments.models import LedgerLeg, Merchant, Refund, Transaction
 from payments.tests.factories import make_payment

@@ -1,0 +1,80 @@
+"""Pages of evidence: read-only, and looking at one leaves a row of its own; what is sealed can be proved."""
+
+from typing import Any
+
+import orjson
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from unfold.decorators import display
+
+from alerts_audit.admin.display import SEAL_COLOURS, shorten
+from alerts_audit.models import Leaf
+from alerts_audit.reviews.viewing import record_view
+from alerts_audit.seal.proofs import NoProof, prove
+from alerts_audit.selectors.episode_detail import seals_of_rows
+from fintech.adminsite.changelists import ReadOnlyAdmin
+from fintech.adminsite.display import page_of, show_badge, show_time
+
+
+class RecordedAdmin(ReadOnlyAdmin):
+    """`what` a list is recorded as; one of its rows is the model's name."""
+
+    def record(self, request: HttpRequest, what: str, key: object = "") -> None:
+        record_view(user=request.user, what=what, key=key)  # type: ignore[arg-type] # the admin lets nobody else in
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        response = super().changelist_view(request, extra_context)
+        if request.method == "GET" and response.status_code == 200:
+            self.record(request, str(self.opts.verbose_name_plural), request.META.get("QUERY_STRING", ""))
+        return response
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response = super().change_view(request, object_id, form_url, extra_context)
+        if request.method == "GET" and response.status_code == 200:
+            self.record(request, str(self.opts.verbose_name), object_id)
+        return response
+
+
+class ProvableAdmin(RecordedAdmin):
+    """Rows that are leaves of the log, under the model's name."""
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.download_proof)
+        return [path("<int:pk>/proof", view, name=f"alerts_audit_{self.opts.model_name}_proof"), *super().get_urls()]
+
+    @display(description="Seal")
+    def seal(self, row: Model) -> str:
+        kind = str(self.opts.model_name)
+        sealed = seals_of_rows({Leaf.Kind(kind): [row.pk]})[kind, row.pk]
+        if sealed.checkpoint is None:
+            return "It waits for its seal." if sealed.leaf is None else f"leaf {sealed.leaf}"
+        address = reverse(f"admin:alerts_audit_{kind}_proof", args=[row.pk])
+        text = '{} leaf {}, sealed by {} UTC; <a class="link" href="{}">inclusion proof</a>'
+        badge, at = show_badge("sealed", SEAL_COLOURS["sealed"]), show_time(sealed.checkpoint.at)
+        return format_html(text, badge, sealed.leaf, at, address)
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
+        """Django would add "Perhaps it was deleted?": nothing is."""
+        text = f"There is no {opts.verbose_name} {shorten(object_id, 20)} here. If it was archived, its archive has it."
+        self.message_user(request, text, messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:index"))
+
+    def download_proof(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The inclusion proof, for the standalone verifier; a message if there is none."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        kind = str(self.opts.model_name)
+        try:
+            proof = orjson.dumps(prove(kind, pk), option=orjson.OPT_INDENT_2)
+        except NoProof as reason:
+            self.message_user(request, str(reason), messages.WARNING)
+            return HttpResponseRedirect(page_of(self.model, pk))
+        self.record(request, f"{kind} proof", pk)
+        headers = {"Content-Disposition": f'attachment; filename="{kind}-{pk}.proof.json"'}
+        return HttpResponse(proof, content_type="application/json", headers=headers)

@@ -1,0 +1,197 @@
+"""The trail's API below /v1/alerts: thin views over lists, services and presenters.
+
+Whoever may see an episode in the admin may read it here, with a token or the admin's cookie. Reading is recorded.
+"""
+
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+
+from alerts_audit.api import openapi
+from alerts_audit.models import Checkpoint, Episode, Gap, Review
+from alerts_audit.permissions import PersonAuthentication, require
+from alerts_audit.reviews.exports import FORMATS
+from alerts_audit.reviews.services import ReviewError, UnknownEpisode, review
+from alerts_audit.reviews.statistics import DEFAULT_DAYS, LONGEST_DAYS, statistics
+from alerts_audit.reviews.viewing import record_view
+from alerts_audit.seal.signers import signers_of, trust_root
+from alerts_audit.selectors.episode_detail import show_detail
+from alerts_audit.selectors.episode_pages import PARAMETERS, read_criteria, read_number, requested_page, write_number
+from alerts_audit.selectors.episodes import tell
+from alerts_audit.selectors.serializers import show_checkpoint, show_episode, show_gap, show_review
+from fintech.http import pagination
+from fintech.http.problems import Problem
+from fintech.http.views import JsonView, json_answer, read_body
+
+
+class TrailView(JsonView):
+    authentication_classes = [PersonAuthentication]
+
+    def record(self, request: Request, what: str, key: object) -> None:
+        record_view(user=request.user, what=what, key=key)  # type: ignore[arg-type] # a person, after authentication
+
+
+class EpisodesView(TrailView):
+    @openapi.LIST
+    def get(self, request: Request) -> HttpResponse:
+        require(request.user, "view_episode")
+        rows, following = requested_page(request._request)
+        self.record(request, "episodes", request.META.get("QUERY_STRING", ""))
+        return json_answer({"data": [show_episode(told) for told in tell(rows)], "next": following})
+
+
+class ExportView(TrailView):
+    @openapi.EXPORT
+    def get(self, request: Request) -> HttpResponseBase:
+        require(request.user, "view_episode", "export_trail")
+        query = request._request.GET
+        pagination.refuse_unknown(query, {*PARAMETERS, "format"}, repeatable=["label"])
+        name = query.get("format", "csv")
+        if name not in FORMATS:
+            raise pagination.invalid("format", f"use one of {', '.join(FORMATS)}")
+        criteria = read_criteria(query)
+        self.record(request, "export", request.META.get("QUERY_STRING", ""))
+        write, content_type = FORMATS[name]
+        disposition = f'attachment; filename="episodes.{"csv" if name == "csv" else "jsonl"}"'
+        headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
+        return StreamingHttpResponse(write(criteria), content_type=content_type, headers=headers)
+
+
+class EpisodeView(TrailView):
+    @openapi.RETRIEVE
+    def get(self, request: Request, key: str) -> HttpResponse:
+        require(request.user, "view_episode")
+        episode = find_episode(key)
+        self.record(request, "episode", episode.key)
+        return json_answer(show_detail(episode))
+
+
+class ReviewsView(TrailView):
+    @openapi.LIST_REVIEWS
+    def get(self, request: Request, key: str) -> HttpResponse:
+        require(request.user, "view_episode", "view_review")
+        episode = find_episode(key)
+        self.record(request, "reviews", episode.key)
+        rows = Review.objects.filter(episode_key=episode.key).order_by("id")
+        return json_answer({"data": [show_review(row) for row in rows], "next": None})
+
+    @openapi.REVIEW
+    def post(self, request: Request, key: str) -> HttpResponse:
+        require(request.user, "view_episode", "review_episode")
+        kind, text = read_review(request._request)
+        try:
+            made = review(episode_key=read_key(key), kind=kind, author=request.user, text=text)  # type: ignore[arg-type]
+        except ReviewError as refusal:
+            raise Problem(refusal.status, refusal.code, str(refusal), param=refusal.param) from None
+        return json_answer(show_review(made), 201)
+
+
+class GapsView(TrailView):
+    @openapi.LIST_GAPS
+    def get(self, request: Request) -> HttpResponse:
+        require(request.user, "view_gap")
+        query = request._request.GET
+        pagination.refuse_unknown(query, {"reason", "state", "cursor", "limit"})
+        rows = Gap.objects.filter(closes=None).select_related("closed_by").order_by("-id")
+        if "reason" in query:
+            rows = rows.filter(reason=one_of("reason", query.get("reason"), Gap.Reason.values))
+        if "state" in query:
+            is_open = one_of("state", query.get("state"), ["open", "closed"]) == "open"
+            rows = rows.filter(still_open__isnull=not is_open)
+        found, following = page_by_id(request._request, rows)
+        self.record(request, "gaps", request.META.get("QUERY_STRING", ""))
+        data = [show_gap(gap, getattr(gap, "closed_by", None)) for gap in found]
+        return json_answer({"data": data, "next": following})
+
+
+class StatisticsView(TrailView):
+    @openapi.STATISTICS
+    def get(self, request: Request) -> HttpResponse:
+        require(request.user, "view_episode")
+        query = request._request.GET
+        pagination.refuse_unknown(query, {"days"})
+        text = query.get("days", str(DEFAULT_DAYS))
+        if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= LONGEST_DAYS):
+            raise pagination.invalid("days", f"use a whole number from 1 to {LONGEST_DAYS}")
+        self.record(request, "statistics", f"{text} days")
+        return json_answer(statistics(days=int(text)))
+
+
+class CheckpointsView(TrailView):
+    """`note` is the newest checkpoint, as it is published, and `public_key` the key that signed it."""
+
+    @openapi.LIST_CHECKPOINTS
+    def get(self, request: Request) -> HttpResponse:
+        require(request.user, "view_checkpoint")
+        pagination.refuse_unknown(request._request.GET, {"cursor", "limit"})
+        found, following = page_by_id(request._request, Checkpoint.objects.order_by("-id"))
+        newest = Checkpoint.objects.first()
+        signers = signers_of([*([newest] if newest else []), *found])
+        self.record(request, "checkpoints", request.META.get("QUERY_STRING", ""))
+        return json_answer(
+            {
+                "note": newest and newest.note,
+                "public_key": newest and signers[newest.pk],
+                "public_keys": [str(key) for key in trust_root()],
+                "data": [show_checkpoint(checkpoint, signers[checkpoint.pk]) for checkpoint in found],
+                "next": following,
+            }
+        )
+
+
+def read_key(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Problem(404, "not_found", str(UnknownEpisode())) from None
+
+
+def find_episode(key: str) -> Episode:
+    episode = Episode.objects.select_related("identity").filter(key=read_key(key)).first()
+    if episode is None:
+        raise Problem(404, "not_found", str(UnknownEpisode()))
+    return episode
+
+
+def read_review(request: HttpRequest) -> tuple[str, str]:
+    """Kind and text. Raises Problem 400 or 422; what the text may be is the services' to say."""
+    try:
+        body = orjson.loads(read_body(request))
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, "invalid_json", f"The body is not JSON: {error}.") from None
+    if not isinstance(body, dict):
+        raise Problem(422, "invalid_value", 'Send {"kind": "...", "text": "..."}.', param="body")
+    for name in body:
+        if name not in ("kind", "text"):
+            raise Problem(422, "unknown_field", "There is no such field; there are kind and text.", param=name[:64])
+    if "kind" not in body:
+        raise Problem(422, "missing_field", "This field is required: kind.", param="kind")
+    kind, text = body["kind"], body.get("text")
+    text = "" if text is None else text
+    if kind not in Review.Kind.values:
+        raise Problem(422, "invalid_value", f"Use one of {', '.join(Review.Kind.values)}.", param="kind")
+    if not isinstance(text, str):
+        raise Problem(422, "invalid_value", "Expected a text.", param="text")
+    return kind, text
+
+
+def one_of(name: str, value: str | None, words: Any) -> str:
+    if value not in words:
+        raise pagination.invalid(name, f"use one of {', '.join(words)}")
+    return str(value)
+
+
+def page_by_id(request: HttpRequest, rows: Any) -> tuple[list[Any], str | None]:
+    """One page of `rows`, newest first, and the address of the next."""
+    query = request.GET
+    if "cursor" in query:
+        rows = rows.filter(id__lt=read_number(str(query["cursor"])))
+    limit = pagination.read_limit(query.get("limit"))
+    found = list(rows[: limit + 1])
+    if len(found) <= limit:
+        return found, None
+    return found[:limit], pagination.next_address(request, write_number(found[limit - 1].pk))

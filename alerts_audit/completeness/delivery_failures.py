@@ -1,0 +1,128 @@
+"""What is only counted elsewhere: notifications that Alertmanager could not deliver, and callers refused at our door.
+
+A counter that rises opens a gap; it closes when the counter has been quiet for ALERT_QUIET_SECONDS. A counter that
+fell began anew, so all that it holds is new.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from django.conf import settings
+from django.db.transaction import atomic
+from prometheus_client.parser import text_string_to_metric_families
+
+from alerts_audit import gaps
+from alerts_audit.completeness.clients import PollError, Prometheus, fetch
+from alerts_audit.completeness.observe import Watched, counted, keep, watched_sources
+from alerts_audit.models import Delivery, Gap, Observation, Poll, Source
+
+DOOR = "POST /alert"
+# Among this many newest deliveries must be one of a source that delivers again.
+RECENT = 1000
+
+
+def count_failed_notifications() -> None:
+    """Of every source. Raises PollError at the end if one did not answer."""
+    errors = []
+    for watched in watched_sources():
+        try:
+            with counted(watched, Observation.Kind.NOTIFICATIONS):
+                failed = ask_failed(watched)
+        except PollError as error:
+            errors.append(f"{watched.name}: {error}")
+            continue
+        note_failed(watched, failed)
+    if errors:
+        raise PollError("; ".join(errors))
+
+
+def ask_failed(watched: Watched) -> dict[str, int]:
+    if watched.alertmanager is not None:
+        return watched.alertmanager.failed()
+    return Prometheus(watched.prometheus_url).failed()
+
+
+def note_failed(watched: Watched, failed: Mapping[str, int]) -> None:
+    """Compare with what was counted the last time, and open or close the source's gap."""
+    now, kind = datetime.now(UTC), Observation.Kind.NOTIFICATIONS
+    before = Poll.objects.filter(source=watched.name, kind=kind).first()
+    new = rises(before.state["failed"], failed) if before else {}
+    with atomic():
+        last = last_rise(before, now, bool(new))
+        observation = keep(watched, kind, {"failed": failed}, until=now, state={"failed": failed, **last})
+        if new:
+            assert before is not None
+            gaps.open_gap(
+                reason=Gap.Reason.NOTIFICATIONS,
+                subject=watched.name,
+                since=before.until,
+                source=watched.name,
+                details={"cluster": watched.cluster, "failed": new},
+                observation_id=observation.pk,
+            )
+        elif is_quiet(last, now) and delivers_again(watched, moment(last["rose_after"])):
+            gaps.close_gap(
+                reason=Gap.Reason.NOTIFICATIONS,
+                subject=watched.name,
+                until=moment(last["rose_before"]),
+                details={"failed": failed},
+                observation_id=observation.pk,
+            )
+
+
+def count_refused() -> None:
+    """401s at our door, of all web processes. Raises PollError."""
+    now = datetime.now(UTC)
+    refused = {"refused": refused_at_the_door(fetch(settings.WEB_METRICS_URL, "").decode())}
+    kind = Gap.Reason.UNAUTHORIZED
+    before = Poll.objects.filter(source="", kind=kind).first()
+    new = rises(before.state["failed"], refused) if before else {}
+    with atomic():
+        last = last_rise(before, now, bool(new))
+        Poll.objects.update_or_create(
+            source="", kind=kind, defaults={"until": now, "state": {"failed": refused, **last}}
+        )
+        if new:
+            assert before is not None
+            gaps.open_gap(reason=kind, subject=DOOR, since=before.until, details=new)
+        elif is_quiet(last, now):
+            gaps.close_gap(reason=kind, subject=DOOR, until=moment(last["rose_before"]), details=refused)
+
+
+def refused_at_the_door(text: str) -> int:
+    return sum(
+        int(sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "alert_deliveries_total" and sample.labels.get("outcome") == "unauthorized"
+    )
+
+
+def rises(before: Mapping[str, float], now: Mapping[str, int]) -> dict[str, int]:
+    """By how much each counter rose; without those that did not. A count that was kept long ago may be 5.0."""
+    changes = {name: value - (int(old) if (old := before.get(name, 0)) <= value else 0) for name, value in now.items()}
+    return {name: change for name, change in changes.items() if change > 0}
+
+
+def last_rise(before: Poll | None, now: datetime, rose: bool) -> dict[str, str]:
+    """Between which times the counters last rose, as far as we know."""
+    if before is None:
+        return {"rose_after": now.isoformat(), "rose_before": now.isoformat()}
+    if rose:
+        return {"rose_after": before.until.isoformat(), "rose_before": now.isoformat()}
+    return {name: before.state[name] for name in ("rose_after", "rose_before")}
+
+
+def is_quiet(last: Mapping[str, str], now: datetime) -> bool:
+    return now - moment(last["rose_before"]) >= timedelta(seconds=settings.ALERT_QUIET_SECONDS)
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def delivers_again(watched: Watched, since: datetime) -> bool:
+    """Whether it or one of its peers does: they send an alert once between them."""
+    peers = {watched.name, *Source.objects.filter(cluster=watched.cluster).values_list("name", flat=True)}
+    newest = Delivery.objects.order_by("-pk").values_list("source", "received_at")[:RECENT]
+    return any(source in peers and received_at > since for source, received_at in newest)

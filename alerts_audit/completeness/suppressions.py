@@ -1,0 +1,81 @@
+"""What Alertmanager holds back (silenced, inhibited) is a gap for as long as it does: it was not sent, and why."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from alerts_audit import gaps
+from alerts_audit.completeness.clients import Alertmanager
+from alerts_audit.completeness.observe import Snapshot, Watched
+from alerts_audit.models import Gap
+
+HELD_BACK = (Gap.Reason.SILENCED, Gap.Reason.INHIBITED)
+
+
+def record_held_back(cluster: str, snapshots: list[tuple[Watched, Snapshot]]) -> None:
+    """Gaps of what any peer says it holds back; those of what none does any more are closed."""
+    held: dict[str, dict[str, gaps.Opening]] = {reason: {} for reason in HELD_BACK}
+    there = set()
+    for watched, snapshot in snapshots:
+        by_fingerprint = {alert["fingerprint"]: alert["labels"] for alert in snapshot.alerts}
+        for alert in snapshot.alerts:
+            subject = gaps.alert_subject(cluster, alert["labels"])
+            there.add(subject)
+            if alert["state"] == "suppressed":
+                held[Gap.Reason.INHIBITED if alert["inhibited_by"] else Gap.Reason.SILENCED][subject] = gaps.Opening(
+                    subject=subject,
+                    since=snapshot.at,
+                    source=watched.name,
+                    labels=alert["labels"],
+                    details={"cluster": cluster, **why(alert, by_fingerprint)},
+                    observation_id=snapshot.observation_id,
+                )
+    alertmanager = snapshots[0][0].alertmanager
+    assert alertmanager is not None
+    for reason, openings in held.items():
+        open_held_back(alertmanager, reason, openings)
+        close_held_back(cluster, reason, openings.keys(), there)
+
+
+def why(alert: Mapping[str, Any], by_fingerprint: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """By what it is held back: ids of silences, time intervals, and the alerts that inhibit it."""
+    found: dict[str, Any] = {"starts_at": alert["starts_at"]}
+    if alert["silenced_by"]:
+        found["silenced_by"] = [{"id": key} for key in alert["silenced_by"]]
+    if alert.get("muted_by"):
+        found["muted_by"] = alert["muted_by"]
+    if alert["inhibited_by"]:
+        found["inhibited_by"] = [by_fingerprint.get(key, {"fingerprint": key}) for key in alert["inhibited_by"]]
+    return found
+
+
+def open_held_back(alertmanager: Alertmanager, reason: str, openings: dict[str, gaps.Opening]) -> None:
+    """With who made the silences, which is asked only for what is new."""
+    listed = Gap.objects.open().filter(reason=reason, subject__in=list(openings)).values_list("subject", flat=True)
+    new = [openings[subject] for subject in openings.keys() - set(listed)]
+    keys = {silence["id"] for opening in new for silence in opening.details.get("silenced_by", [])}
+    silences = {key: alertmanager.silence(key) for key in sorted(keys)}
+    for opening in new:
+        for silence in opening.details.get("silenced_by", []):
+            silence.update(silences[silence["id"]])
+    gaps.open_gaps(reason, new)
+
+
+def close_held_back(cluster: str, reason: str, held: Iterable[str], there: set[str]) -> None:
+    still = set(held)
+    now = datetime.now(UTC)
+    listed = Gap.objects.open().filter(reason=reason, subject__startswith=f"{cluster} ")
+    closings = [
+        gaps.Closing(subject, now, {"how": "held back no more" if subject in there else "the alert ended"})
+        for subject in listed.values_list("subject", flat=True)
+        if subject not in still
+    ]
+    gaps.close_gaps(reason, closings)
+
+
+def close_unwatched(clusters: Iterable[str]) -> None:
+    """Of a cluster that is not asked any more nobody can say what it holds back."""
+    listed = Gap.objects.open().filter(reason__in=HELD_BACK).exclude(details__cluster__in=list(clusters))
+    for reason, subject in listed.values_list("reason", "subject"):
+        details = {"how": "its source is not asked any more"}
+        gaps.close_gap(reason=reason, subject=subject, until=datetime.now(UTC), details=details)

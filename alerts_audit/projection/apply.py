@@ -1,0 +1,109 @@
+"""Using inputs that have their numbers: the same for the projector and for a rebuild.
+
+Each function loads what its inputs are about, and lets the batch decide what becomes of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.conf import settings
+
+from alerts_audit.projection import state_machine, store
+from alerts_audit.projection.batch import Arrival, Batch, Cause, Known, hashes, understand
+from alerts_audit.projection.observations import Poll, read_observation, read_polls
+from alerts_audit.projection.store import Connection
+
+
+def use_deliveries(connection: Connection, batch: Batch, numbered: Sequence[tuple[int, Arrival]]) -> None:
+    contents = [understand(arrival) for _, arrival in numbered]
+    store.load(connection, batch, hashes(contents))
+    for (number, arrival), content in zip(numbered, contents, strict=True):
+        batch.use_delivery(number, arrival, content)
+
+
+def use_observation(connection: Connection, batch: Batch, number: int, arrival: Arrival) -> None:
+    """Of all alerts of one Alertmanager: what it knows, and which open episodes it knows nothing of."""
+    if arrival.observes != "alertmanager":
+        return
+    seen = read_observation(arrival)
+    store.load_open(connection, batch, store.OF_CLUSTER, arrival.cluster)
+    store.load(connection, batch, seen)
+    cause = Cause(number, arrival.at, arrival)
+    nothing = state_machine.Seen(arrival.source, arrival.at, False)
+    for known in list(batch.known.values()):
+        batch.see(cause, known, seen.get(known.sha256, nothing))
+    store.inherit(connection, batch)
+
+
+# --- Ticks -------------------------------------------------------------------------------------------------------
+
+
+class Facts(msgspec.Struct, omit_defaults=True):
+    """What the polls said of one identity when a tick gave it up."""
+
+    known_at: datetime | None = None
+    absent_since: datetime | None = None
+    absent_until: datetime | None = None
+
+
+class TickContext(msgspec.Struct):
+    """All that a tick goes by: kept with it, since settings change, and polls that found nothing new leave no row."""
+
+    stale_seconds: float
+    unknown_seconds: float
+    facts: dict[str, Facts]  # by the identity's SHA-256 in hexadecimal
+
+    def tick(self, at: datetime, facts: Facts) -> state_machine.Tick:
+        stale_after, unknown_after = timedelta(seconds=self.stale_seconds), timedelta(seconds=self.unknown_seconds)
+        return state_machine.Tick(
+            at, stale_after, unknown_after, facts.known_at, facts.absent_since, facts.absent_until
+        )
+
+
+def now(connection: Connection) -> datetime:
+    row = connection.execute("SELECT now()", prepare=True).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def use_tick(connection: Connection, batch: Batch, number: int, at: datetime) -> dict[str, Any] | None:
+    """Give up the open episodes that it is time for; what it went by, or None if there are none."""
+    context = TickContext(settings.AUDIT_STALE_SECONDS, settings.AUDIT_UNKNOWN_SECONDS, {})
+    patience = timedelta(seconds=min(context.stale_seconds, context.unknown_seconds))
+    quiet = store.load_open(connection, batch, store.QUIET_SINCE, at - patience)
+    if not quiet:
+        return None
+    polls = read_polls(connection)
+    cause = Cause(number, at)
+    for known, cluster in quiet:
+        facts = facts_of(known, polls.get(cluster, {}))
+        if batch.tick(cause, known, context.tick(at, facts)):
+            context.facts[known.sha256.hex()] = facts
+    return msgspec.to_builtins(context) if context.facts else None
+
+
+def repeat_tick(connection: Connection, batch: Batch, number: int, at: datetime, kept: dict[str, Any]) -> None:
+    """The same in a rebuild: by what it went by then."""
+    context = msgspec.convert(kept, TickContext)
+    facts = {bytes.fromhex(name): facts for name, facts in context.facts.items()}
+    store.load(connection, batch, facts)
+    cause = Cause(number, at)
+    # In the order of the tick itself; JSON in PostgreSQL keeps none.
+    for known in sorted(batch.known.values(), key=lambda known: known.latest.id if known.latest else 0):
+        batch.tick(cause, known, context.tick(at, facts[known.sha256]))
+
+
+def facts_of(known: Known, polls: Mapping[str, Poll | None]) -> Facts:
+    """`polls` are those of the cluster, by source: None for one that was never asked."""
+    assert known.latest is not None
+    episode = known.latest.episode
+    asked = [(source, poll) for source, poll in polls.items() if poll is not None]
+    known_at = max((poll.until for _, poll in asked if known.sha256 in poll.alerts), default=None)
+    if known_at is not None or not asked or len(asked) < len(polls):
+        return Facts(known_at)
+    since = max(
+        episode.memory.absent.get(source) or max(poll.changed_at, episode.last_seen_at) for source, poll in asked
+    )
+    return Facts(None, since, min(poll.until for _, poll in asked))

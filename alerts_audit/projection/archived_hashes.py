@@ -1,0 +1,93 @@
+"""What archives leave here of the projection, for which there are no inputs any more: fixed by hashes in the archive.
+
+An archive takes the inputs and leaves envelopes, transitions and episodes. None of them can change any more, but an
+identity's latest episode, which the next rebuild begins with. So the archive's row, which is sealed, keeps a SHA-256 of
+every thousand of them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alerts_audit.models import Envelope, Episode, Transition
+from alerts_audit.projection.batch import Numbers
+from alerts_audit.projection.store import Connection
+
+GROUP = 1000  # keys
+
+HASHES = """
+SELECT ({key} / {group})::text, encode(sha256(string_agg(
+    sha256(convert_to(jsonb_build_array({columns})::text, 'UTF8')), ''::bytea ORDER BY {key})), 'hex')
+FROM {prefix}alerts_audit_{table} AS row WHERE {among} GROUP BY 1
+"""
+AMONG = {
+    "envelope": "input_number > %(input)s AND input_number <= %(last_input)s",
+    "transition": "id > %(transition)s AND id <= %(last_transition)s",
+    "episode": "(id > %(episode)s AND id <= %(last_episode)s OR id IN (SELECT unnest(%(went_on)s::bigint[])))"
+    " AND id NOT IN (SELECT unnest(%(go_on)s::bigint[]))",
+}
+KEYS = {"envelope": "delivery_id", "transition": "id", "episode": "id"}
+COLUMNS = {
+    str(model._meta.model_name): [str(field.column) for field in model._meta.concrete_fields]
+    for model in (Envelope, Transition, Episode)
+}
+ARCHIVES = """
+SELECT id, last_input, carried->'numbers', jsonb_path_query_array(carried, '$.episodes[*].id'), carried->'left'
+FROM alerts_audit_archive ORDER BY id
+"""
+
+Hashes = dict[str, Any]  # by table: its columns, and the SHA-256 of each group
+
+
+@dataclass(frozen=True)
+class Span:
+    """From one archive's last numbers to the next one's, and the episodes that either of them carries on."""
+
+    before: Numbers
+    last: Numbers
+    went_on: Sequence[int]
+    go_on: Sequence[int]
+
+    def values(self) -> dict[str, Any]:
+        names = ("input", "transition", "episode")
+        lists = {"went_on": list(self.went_on), "go_on": list(self.go_on)}
+        numbers = {name: getattr(self.before, name) for name in names}
+        return lists | numbers | {f"last_{name}": getattr(self.last, name) for name in names}
+
+
+def hashes(connection: Connection, prefix: str, span: Span, columns: dict[str, list[str]]) -> Hashes:
+    """`prefix` of the tables' names: their schema's."""
+    found = {}
+    for table in AMONG:
+        rows = connection.execute(statement(prefix, table, columns[table]), span.values())
+        found[table] = {"columns": columns[table], "groups": dict(rows.fetchall())}
+    return found
+
+
+def statement(prefix: str, table: str, columns: Sequence[str]) -> str:
+    names = ", ".join(f'row."{name}"' for name in columns)
+    return HASHES.format(prefix=prefix, table=table, key=KEYS[table], group=GROUP, columns=names, among=AMONG[table])
+
+
+def changed(connection: Connection, schema: str) -> Iterator[str]:
+    """What is not as an archive left it, a line for each thousand. Archives of before this was kept are passed over."""
+    before, went_on = Numbers(0, 0, 0, 0), list[int]()
+    for key, last_input, numbers, go_on, left in connection.execute(ARCHIVES).fetchall():
+        last = Numbers(last_input, **numbers)
+        if left is not None:
+            # Later ones are in no hash. What is no column of ours shall not become SQL: the row may be tampered with.
+            columns = {table: [name for name in left[table]["columns"] if name in COLUMNS[table]] for table in AMONG}
+            for line in differences(
+                left, hashes(connection, f"{schema}.", Span(before, last, went_on, go_on), columns)
+            ):
+                yield f"{line} are not what archive {key} has left here"
+        before, went_on = last, go_on
+
+
+def differences(kept: Hashes, found: Hashes) -> Iterator[str]:
+    for table in AMONG:
+        kept_groups, found_groups = kept[table]["groups"], found[table]["groups"]
+        for group in sorted(kept_groups.keys() | found_groups.keys(), key=int):
+            if kept_groups.get(group) != found_groups.get(group):
+                what = "envelopes of deliveries" if table == "envelope" else f"{table}s"
+                yield f"{what} among {int(group) * GROUP} to {int(group) * GROUP + GROUP - 1}"

@@ -1,0 +1,111 @@
+"""A delivery as the projection understands it: whose each alert is, and what it says of it.
+
+Times that nobody can use (the year 9999) count as not told, and `repaired` says so.
+"""
+
+import hashlib
+import re
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from alerts_audit.payload import Alert, Payload, decode
+from alerts_audit.projection.state_machine import Said
+
+MOST_NAMES = 20
+# Both are in indexes, whose entries must stay below 2,704 bytes.
+LONGEST_NAME = 200
+LONGEST_SUMMARY = 2000
+# A start or an end outside of these is nobody's clock.
+FIRST_YEAR = 1970
+LAST_YEAR = 2200
+AHEAD = timedelta(days=1)
+
+LARGEST_INTEGER = 2**31 - 1
+
+
+class Word(msgspec.Struct, frozen=True, gc=False):
+    """One alert of a delivery: whose it is, and what it says."""
+
+    identity: bytes
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    generator_url: str
+    fingerprint: str
+    said: Said
+
+    @property
+    def alertname(self) -> str:
+        return self.labels.get("alertname", "")[:LONGEST_NAME]
+
+    @property
+    def severity(self) -> str:
+        return self.labels.get("severity", "")[:LONGEST_NAME]
+
+    @property
+    def summary(self) -> str:
+        return (self.annotations.get("summary") or self.annotations.get("description", ""))[:LONGEST_SUMMARY]
+
+
+class Reading(msgspec.Struct, frozen=True):
+    webhook: Payload
+    words: list[Word]
+    receiver: str
+    repaired: str | None
+
+    @property
+    def truncated(self) -> int:
+        return min(max(self.webhook.truncated_alerts, 0), LARGEST_INTEGER)
+
+    @property
+    def alertnames(self) -> list[str]:
+        return sorted({word.alertname for word in self.words})[:MOST_NAMES]
+
+
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
+def identify(cluster: str, labels: dict[str, str]) -> bytes:
+    """SHA-256 of the cluster and the labels in canonical JSON; the order of the labels means nothing."""
+    return hashlib.sha256(_canonical.encode([cluster, labels])).digest()
+
+
+def read(body: bytes, *, source: str, cluster: str, at: datetime) -> Reading:
+    """Raises Unreadable. `at` is when it was received."""
+    repairs: set[str] = set()
+    webhook = decode(body, repairs)
+    words = [
+        read_alert(alert, webhook.status, source=source, cluster=cluster, at=at, repairs=repairs)
+        for alert in webhook.alerts
+    ]
+    return Reading(webhook, words, unescape(webhook.receiver), "; ".join(sorted(repairs)) or None)
+
+
+def unescape(receiver: str) -> str:
+    """As it is configured: Alertmanager sends it escaped, as a regular expression."""
+    return re.sub(r"\\([\\.+*?()|\[\]{}^$])", r"\1", receiver)
+
+
+def read_alert(alert: Alert, group_status: str, *, source: str, cluster: str, at: datetime, repairs: set[str]) -> Word:
+    firing = (alert.status or group_status) != "resolved"
+    starts_at = usable(alert.starts_at, at)
+    ends_at = None if firing else usable(alert.ends_at, at)
+    if starts_at is None:
+        repairs.add("a start that nobody can use")
+    if ends_at is None and not firing:
+        repairs.add("an end that nobody can use")
+    return Word(
+        identify(cluster, alert.labels),
+        alert.labels,
+        alert.annotations,
+        alert.generator_url,
+        alert.fingerprint,
+        Said(source, at, firing, starts_at, ends_at),
+    )
+
+
+def usable(time: datetime | None, at: datetime) -> datetime | None:
+    if time is None or not FIRST_YEAR < time.year < LAST_YEAR:
+        return None
+    time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    return time if time <= at + AHEAD else None

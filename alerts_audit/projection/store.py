@@ -1,0 +1,212 @@
+"""The projection's tables: reading the state that a batch needs, and writing what became of it, few statements each.
+
+No table is named with its schema: a rebuild makes temporary tables of the same names, and everything here
+then works on those.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import orjson
+import psycopg
+
+from alerts_audit.projection.batch import Batch, Known, Numbers, Opening, Record, Told
+from alerts_audit.projection.decoding import Word
+from alerts_audit.projection.state_machine import Episode, Memory
+
+Connection = psycopg.Connection[Any]
+
+STATE = """
+    identity.id, identity.sha256, episode.id, episode.key, episode.state, episode.starts_at, episode.ends_at,
+    episode.opened_at, episode.closed_at, episode.last_seen_at, episode.memory::text, episode.alertname,
+    episode.severity, episode.last_input, episode.deliveries
+"""
+LOAD = f"""
+SELECT {STATE}
+FROM alerts_audit_identity AS identity
+LEFT JOIN LATERAL (
+    SELECT * FROM alerts_audit_episode WHERE identity_id = identity.id ORDER BY id DESC LIMIT 1
+) AS episode ON true
+WHERE identity.sha256 IN (
+    SELECT substring(%(hashes)s FROM place * 32 + 1 FOR 32) FROM generate_series(0, %(count)s - 1) AS place
+)
+"""  # noqa: S608 - columns of our own
+LOAD_OPEN = f"""
+SELECT {STATE}, identity.cluster
+FROM alerts_audit_episode AS episode JOIN alerts_audit_identity AS identity ON identity.id = episode.identity_id
+WHERE episode.state = 'firing'
+"""  # noqa: S608 - columns of our own
+OF_CLUSTER = " AND identity.cluster = %s"
+LATEST_TEXTS = """
+SELECT DISTINCT ON (identity_id) identity_id, summary, annotations, generator_url
+FROM alerts_audit_episode WHERE identity_id = ANY(%s) ORDER BY identity_id, id DESC
+"""
+QUIET_SINCE = " AND episode.last_seen_at <= %s"
+
+LAST_NUMBERS = """
+SELECT coalesce((SELECT max(id) FROM alerts_audit_identity), 0),
+    coalesce((SELECT max(id) FROM alerts_audit_episode), 0),
+    coalesce((SELECT max(id) FROM alerts_audit_transition), 0)
+"""
+
+ENVELOPES = """
+INSERT INTO alerts_audit_envelope (delivery_id, input_number, error, repaired, version, receiver, status, group_key,
+    external_url, notification_reason, alerts, truncated, alertnames)
+SELECT * FROM json_to_recordset(%s::json) AS row(delivery_id bigint, input_number bigint, error text, repaired text,
+    version text, receiver text, status text, group_key text, external_url text, notification_reason text, alerts int,
+    truncated int, alertnames jsonb)
+"""
+IDENTITIES = "COPY alerts_audit_identity (id, sha256, cluster, labels, alertname, severity, fingerprint) FROM STDIN"
+EPISODES = """
+COPY alerts_audit_episode (id, key, identity_id, state, alertname, severity, summary, annotations, generator_url,
+    starts_at, ends_at, opened_at, closed_at, last_seen_at, opened_input, last_input, deliveries, memory) FROM STDIN
+"""
+TRANSITIONS = """
+COPY alerts_audit_transition (id, episode_id, input_number, from_state, to_state, at, source, delivery_id, note)
+FROM STDIN
+"""
+CHANGES = """
+UPDATE alerts_audit_episode AS episode
+SET state = row.state, starts_at = row.starts_at, ends_at = row.ends_at, closed_at = row.closed_at,
+    last_seen_at = row.last_seen_at, last_input = row.last_input, deliveries = row.deliveries, memory = row.memory
+FROM json_to_recordset(%s::json) AS row(id bigint, state text, starts_at timestamptz, ends_at timestamptz,
+    closed_at timestamptz, last_seen_at timestamptz, last_input bigint, deliveries int, memory jsonb)
+WHERE episode.id = row.id
+"""
+
+AT_ONCE = 100
+
+_memory_decoder = msgspec.json.Decoder(Memory)
+_memory_encoder = msgspec.json.Encoder()
+
+
+def last_numbers(connection: Connection, last_input: int) -> Numbers:
+    row = connection.execute(LAST_NUMBERS).fetchone()
+    assert row is not None
+    return Numbers(last_input, *row)
+
+
+def load(connection: Connection, batch: Batch, hashes: Iterable[bytes]) -> None:
+    """The identities that are known already, each with its latest episode."""
+    wanted = set(hashes) - batch.known.keys()
+    if wanted:  # one value instead of an array of thousands, which takes longer to make than to look up
+        values = {"hashes": b"".join(wanted), "count": len(wanted)}
+        for row in connection.execute(LOAD, values, prepare=True, binary=True):
+            known = known_of(row)
+            batch.known[known.sha256] = known
+
+
+def load_open(connection: Connection, batch: Batch, condition: str, *values: Any) -> list[tuple[Known, str]]:
+    """The identities that have an open episode which meets the condition, and their clusters."""
+    found = []
+    for row in connection.execute(LOAD_OPEN + condition + " ORDER BY episode.id", values, binary=True):
+        known = known_of(row)
+        found.append((batch.known.setdefault(known.sha256, known), row[-1]))
+    return found
+
+
+def inherit(connection: Connection, batch: Batch) -> None:
+    """For episodes that no delivery opened: the texts of the one before, which is stored."""
+    opened = {record.identity_id: record.opening for record in batch.changed.values() if record.opening is not None}
+    if opened:
+        for identity_id, *texts in connection.execute(LATEST_TEXTS, [list(opened)]):
+            opened[identity_id].summary, opened[identity_id].annotations, opened[identity_id].generator_url = texts
+
+
+def known_of(row: Sequence[Any]) -> Known:
+    identity_id, sha256, episode_id, key, state, starts_at, ends_at, opened_at, closed_at, last_seen_at = row[:10]
+    known = Known(identity_id, bytes(sha256))
+    if episode_id is not None:
+        memory = _memory_decoder.decode(row[10])
+        episode = Episode(state, starts_at, ends_at, opened_at, closed_at, last_seen_at, memory)
+        known.latest = Record(episode_id, key.hex, identity_id, episode, *row[11:15])
+    return known
+
+
+def write(connection: Connection, batch: Batch) -> None:
+    """All of it in a few statements. What ends comes before what begins: an identity has one open episode."""
+    records = batch.changed.values()
+    changes = [change_row(record) for record in records if record.opening is None]
+    for statement, rows in ((ENVELOPES, batch.envelopes), (CHANGES, changes)):
+        if rows:
+            connection.execute(statement, [encode(rows)], prepare=True)
+    new = [(record, record.opening) for record in records if record.opening is not None]
+    copy(connection, IDENTITIES, batch.identities, identity_line)
+    copy(connection, EPISODES, new, episode_line)
+    copy(connection, TRANSITIONS, [(told,) for told in batch.told], transition_line)
+
+
+def copy(connection: Connection, statement: str, rows: Sequence[tuple[Any, ...]], line: Callable[..., str]) -> None:
+    """By far the fastest way for thousands of rows: PostgreSQL stores some while the next ones are written."""
+    if rows:
+        with connection.cursor().copy(statement) as target:
+            for start in range(0, len(rows), AT_ONCE):
+                target.write("".join([line(*row) for row in rows[start : start + AT_ONCE]]))
+
+
+def encode(rows: Any) -> str:
+    return orjson.dumps(rows).decode()
+
+
+# --- Rows ---------------------------------------------------------------------------------------------------------
+
+NULL = r"\N"
+_SPECIAL = re.compile(r"[\\\t\n\r]")
+_ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
+
+
+def text(value: str | None) -> str:
+    """As COPY reads it."""
+    if value is None:
+        return NULL
+    return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], value) if _SPECIAL.search(value) else value
+
+
+def moment(value: datetime | None) -> str:
+    return NULL if value is None else value.isoformat()
+
+
+def identity_line(key: int, cluster: str, word: Word) -> str:
+    return (
+        f"{key}\t\\\\x{word.identity.hex()}\t{text(cluster)}\t{text(encode(word.labels))}\t{text(word.alertname)}"
+        f"\t{text(word.severity)}\t{text(word.fingerprint)}\n"
+    )
+
+
+def episode_line(record: Record, opening: Opening) -> str:
+    episode = record.episode
+    return (
+        f"{record.id}\t{record.key}\t{record.identity_id}\t{episode.state}\t{text(record.alertname)}"
+        f"\t{text(record.severity)}\t{text(opening.summary)}\t{text(encode(opening.annotations))}"
+        f"\t{text(opening.generator_url)}\t{moment(episode.starts_at)}\t{moment(episode.ends_at)}"
+        f"\t{moment(episode.opened_at)}\t{moment(episode.closed_at)}\t{moment(episode.last_seen_at)}\t{opening.input}"
+        f"\t{record.last_input}\t{record.deliveries}\t{text(_memory_encoder.encode(episode.memory).decode())}\n"
+    )
+
+
+def transition_line(told: Told) -> str:
+    arrival = told.cause.arrival
+    delivery_id = arrival.ref if arrival is not None and arrival.kind == "delivery" else NULL
+    return (
+        f"{told.id}\t{told.record.id}\t{told.cause.number}\t{told.from_state or NULL}\t{told.to_state}"
+        f"\t{moment(told.cause.at)}\t{text(arrival.source if arrival is not None else None)}\t{delivery_id}"
+        f"\t{text(told.note)}\n"
+    )
+
+
+def change_row(record: Record) -> dict[str, Any]:
+    episode = record.episode
+    return {
+        "id": record.id,
+        "state": episode.state,
+        "starts_at": episode.starts_at,
+        "ends_at": episode.ends_at,
+        "closed_at": episode.closed_at,
+        "last_seen_at": episode.last_seen_at,
+        "last_input": record.last_input,
+        "deliveries": record.deliveries,
+        "memory": orjson.Fragment(_memory_encoder.encode(episode.memory)),
+    }

@@ -1,0 +1,122 @@
+"""All there is to know of one episode: what happened, which deliveries told of it, what people said, what is sealed."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from alerts_audit.models import Archive, Checkpoint, Delivery, Envelope, Episode, Leaf, Review, Transition
+from alerts_audit.selectors import types
+from alerts_audit.selectors.episodes import Told, tell
+from alerts_audit.selectors.serializers import show_archive, show_episode, show_review, show_transition
+
+# Of each kind, the newest. An alert that flaps for weeks has more.
+MOST_SHOWN = 200
+
+
+@dataclass
+class Sealed:
+    """A row's leaf in the log, and the first checkpoint that covers it. None: it waits, or is archived."""
+
+    leaf: int | None = None
+    checkpoint: Checkpoint | None = None
+
+
+@dataclass
+class Detail:
+    """Of the deliveries that changed its state those that are here, the archives of others, and what is in neither.
+
+    `seals` has the leaves by kind and key of a row: ("delivery", 7).
+    """
+
+    told: Told
+    transitions: list[Transition]
+    deliveries: list[Delivery]
+    archived: dict[int, Archive]
+    missing: list[int]
+    reviews: list[Review]
+    seals: dict[tuple[str, int], Sealed]
+
+
+def detail_of(episode: Episode) -> Detail:
+    """Oldest first, and deliveries without their bodies."""
+    transitions = newest(Transition.objects.filter(episode=episode))
+    told_by = {transition.delivery_id for transition in transitions if transition.delivery_id is not None}
+    deliveries = list(Delivery.objects.filter(pk__in=told_by).defer("body").order_by("id"))
+    gone = told_by - {delivery.pk for delivery in deliveries}
+    archived = archives_of(gone)
+    reviews = newest(Review.objects.filter(episode_key=episode.key))
+    seals = seals_of_rows(
+        {
+            Leaf.Kind.DELIVERY: told_by,
+            Leaf.Kind.INPUT: {episode.last_input, *(transition.input_number for transition in transitions)},
+            Leaf.Kind.REVIEW: {review.pk for review in reviews},
+        }
+    )
+    missing = sorted(gone - archived.keys())
+    return Detail(tell([episode])[0], transitions, deliveries, archived, missing, reviews, seals)
+
+
+def archives_of(deliveries: Collection[int]) -> dict[int, Archive]:
+    """Where those deliveries are that were archived: with the input that each of them was, which its envelope names."""
+    inputs = Envelope.objects.filter(pk__in=deliveries).values_list("pk", "input_number")
+    archives = list(Archive.objects.defer("carried", "kept").order_by("id")) if inputs else []
+    found: dict[int, Archive] = {}
+    for delivery, number in sorted(inputs):
+        archive = next((archive for archive in archives if number <= archive.last_input), None)
+        if archive is not None:
+            found[delivery] = archive
+    return found
+
+
+def newest(rows: Any) -> list[Any]:
+    """The newest rows, oldest first."""
+    return list(rows.order_by("-id")[:MOST_SHOWN])[::-1]
+
+
+def seals_of_rows(rows: dict[Leaf.Kind, Collection[int]]) -> dict[tuple[str, int], Sealed]:
+    """For each row, by kind and key."""
+    found: dict[tuple[str, int], Sealed] = {(kind, ref): Sealed() for kind, refs in rows.items() for ref in refs}
+    for kind, refs in rows.items():
+        for ref, number in Leaf.objects.filter(kind=kind, ref__in=refs).values_list("ref", "number"):
+            found[kind, ref].leaf = number
+    leaves = sorted(sealed.leaf for sealed in found.values() if sealed.leaf is not None)
+    checkpoint: Checkpoint | None = None
+    covering: dict[int, Checkpoint | None] = {}
+    for leaf in leaves:
+        if checkpoint is None or checkpoint.size <= leaf:
+            checkpoint = Checkpoint.objects.filter(size__gt=leaf).order_by("size", "id").first()
+        covering[leaf] = checkpoint
+    for sealed in found.values():
+        sealed.checkpoint = covering.get(sealed.leaf) if sealed.leaf is not None else None
+    return found
+
+
+def show_detail(episode: Episode) -> types.EpisodeDetail:
+    """As the API shows it."""
+    detail = detail_of(episode)
+    return {
+        **show_episode(detail.told),
+        "transitions": [show_transition(transition) for transition in detail.transitions],
+        "deliveries": [
+            {
+                "id": delivery.pk,
+                "received_at": delivery.received_at,
+                "source": delivery.source,
+                "size": delivery.size,
+                "sha256": bytes(delivery.sha256).hex(),
+                **show_seal(detail.seals[Leaf.Kind.DELIVERY, delivery.pk]),
+            }
+            for delivery in detail.deliveries
+        ],
+        "archived_deliveries": [
+            {"id": delivery, "archive": show_archive(archive)} for delivery, archive in detail.archived.items()
+        ],
+        "missing_deliveries": detail.missing,
+        "reviews": [
+            {**show_review(review), **show_seal(detail.seals[Leaf.Kind.REVIEW, review.pk])} for review in detail.reviews
+        ],
+    }
+
+
+def show_seal(sealed: Sealed) -> types.Seal:
+    return {"leaf": sealed.leaf, "checkpoint_size": sealed.checkpoint.size if sealed.checkpoint else None}

@@ -1,0 +1,168 @@
+"""Who may send: telling a source by its bearer token, and making, listing and revoking tokens.
+
+The token in ALERT_TOKEN stands for the source "alertmanager" and needs no database. Every other one reads
+`src_<8 characters>_<secret>`; only its SHA-256 is kept. All valid tokens are few, so each process keeps all of them in
+memory for `CACHE_SECONDS`: a stranger's token costs no query of its own, and a revoked one is refused within
+five seconds everywhere.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import threading
+import time
+
+from django.conf import settings
+from django.db import Error as DatabaseTrouble
+from django.db import OperationalError, connections
+from django.db.models.functions import Now
+from django.db.transaction import atomic
+
+from alerts_audit.models import Source, SourceToken
+from alerts_audit.models.sources import DEFAULT_SOURCE
+from alerts_audit.webhook import metrics
+
+CACHE_SECONDS = 3.0
+# A token that is not among them may be new, and shall work at once: Alertmanager does not repeat after a 401 before its
+# group's next interval. Then they are read this often at most, whatever strangers do.
+UNKNOWN_SECONDS = 0.05
+# Who asks this soon after the database failed is told so at once: waiting one after the other would take minutes.
+FAILED_SECONDS = 0.5
+
+PLACES = (1, 2)
+_TOKEN = re.compile(r"(src_[0-9a-hjkmnp-tv-z]{8})_[\w-]{43}", re.ASCII)
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+class TooManyTokens(Exception):
+    """Two are valid already."""
+
+
+# --- Telling -----------------------------------------------------------------------------------------------
+
+
+class Tokens:
+    """The valid tokens, as this process knows them: SHA-256 -> name of the source. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, str] = {}
+        self._loaded_at = float("-inf")
+        self._failed_until = float("-inf")
+        self._lock = threading.Lock()
+
+    def find(self, digest: bytes) -> str | None:
+        """The source; None if there is no such token.
+
+        Raises django.db.Error if that cannot be told. While the database is away a token that was known stays good.
+        """
+        if self._is_fresh(digest):
+            return self._known.get(digest)
+        with self._lock:  # one query for all who wait for the same news
+            if not self._is_fresh(digest):
+                try:
+                    self._load()
+                except DatabaseTrouble:
+                    if digest not in self._known:
+                        raise
+            return self._known.get(digest)
+
+    def _is_fresh(self, digest: bytes) -> bool:
+        age = time.monotonic() - self._loaded_at
+        return age < (CACHE_SECONDS if digest in self._known else UNKNOWN_SECONDS)
+
+    def _load(self) -> None:
+        start = time.monotonic()  # what a slow query says was true when it began
+        if start < self._failed_until:
+            raise OperationalError("the database was away a moment ago")
+        try:
+            valid = SourceToken.objects.filter(revoked_at=None, source__is_active=True)
+            rows = list(valid.values_list("sha256", "source__name"))
+        except DatabaseTrouble:
+            self._failed_until = time.monotonic() + FAILED_SECONDS
+            raise
+        self._known = {bytes(digest): source for digest, source in rows}
+        self._loaded_at = start
+        for source in set(self._known.values()):
+            metrics.introduce(source)
+
+
+tokens = Tokens()
+
+
+def find_source(authorization: str) -> str | None:
+    """The name of the source whose token an Authorization header holds; None for a stranger.
+
+    Raises django.db.Error if that cannot be told. Hashes are compared, so time tells nothing about a token.
+    """
+    token = bearer_token(authorization)
+    digest = hashlib.sha256(token.encode(errors="replace")).digest()
+    if hmac.compare_digest(digest, hashlib.sha256(settings.ALERT_TOKEN.encode()).digest()):
+        return DEFAULT_SOURCE
+    return tokens.find(digest) if _TOKEN.fullmatch(token) else None
+
+
+def bearer_token(authorization: str) -> str:
+    """Without its scheme; "" if it has another."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def visible_part(authorization: str) -> str | None:
+    """What may be logged of a token that was refused: the beginning, if it has the form of ours."""
+    found = _TOKEN.fullmatch(bearer_token(authorization))
+    return found[1] if found else None
+
+
+# --- Making and revoking -----------------------------------------------------------------------------------
+
+
+def ensure_default_source(*, using: str, **_: object) -> None:
+    """After each migration that leaves the table: whose token is ALERT_TOKEN is a source like any other."""
+    if Source._meta.db_table in connections[using].introspection.table_names():
+        Source.objects.using(using).get_or_create(name=DEFAULT_SOURCE)
+
+
+@atomic
+def add_source(*, name: str, cluster: str = "main") -> tuple[Source, SourceToken, str]:
+    """A new source with its first token; the last part of the answer is the token itself, never shown again.
+
+    Raises ValidationError for a name that is taken or not plain.
+    """
+    source = Source(name=name, cluster=cluster)
+    source.full_clean()
+    source.save()
+    return source, *issue_token(source)
+
+
+@atomic
+def issue_token(source: Source) -> tuple[SourceToken, str]:
+    """Another token of `source`, beside the one in use. Raises TooManyTokens."""
+    Source.objects.select_for_update().get(pk=source.pk)
+    taken = set(source.tokens.filter(revoked_at=None).values_list("place", flat=True))
+    free = [place for place in PLACES if place not in taken]
+    if not free:
+        raise TooManyTokens(f"{source} has two valid tokens: revoke one of them first.")
+    prefix = "src_" + "".join(secrets.choice(_ALPHABET) for _ in range(8))
+    secret = f"{prefix}_{secrets.token_urlsafe(32)}"
+    digest = hashlib.sha256(secret.encode()).digest()
+    return source.tokens.create(place=free[0], prefix=prefix, sha256=digest), secret
+
+
+def valid_tokens(source: Source) -> list[str]:
+    """How people know them: the setting's name, and the beginnings of the others. Reads the prefetched `tokens`."""
+    own = ["ALERT_TOKEN"] if source.name == DEFAULT_SOURCE else []
+    return own + [str(token) for token in source.tokens.all() if token.revoked_at is None]
+
+
+def heartbeat_alerts() -> list[str]:
+    """Alerts that always fire, so that their absence is noticed (Watchdog): nobody is called for one.
+
+    What people are told of how many alerts there are leaves them out.
+    """
+    return sorted(set(Source.objects.values_list("heartbeat_alert", flat=True)))
+
+
+def revoke_token(token: SourceToken) -> bool:
+    """From now on refused; whether it was valid until now."""
+    return bool(SourceToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=Now()))

@@ -1,0 +1,70 @@
+"""At once, in the web's processes: against the session's database, as the thread knows no other."""
+
+import secrets
+import threading
+
+import pytest
+
+from alerts_audit.models import Delivery, Envelope
+from alerts_audit.projection import projector
+from alerts_audit.projection.background import Prompter
+from alerts_audit.tests.payloads import alertmanager_body
+from alerts_audit.tests.seal.trails import on_database
+from alerts_audit.webhook.services import record_delivery
+from fintech.database.connections import open_connection
+from fintech.testing.processes import wait_until
+
+
+@pytest.fixture(autouse=True)
+def _database_is_open(django_db_blocker):
+    with django_db_blocker.unblock():
+        yield
+
+
+def deliver() -> Delivery:
+    return record_delivery(source="alertmanager", body=alertmanager_body(f"Prompt-{secrets.token_hex(6)}"))
+
+
+def is_projected(delivery: Delivery) -> bool:
+    return Envelope.objects.filter(pk=delivery.pk).exists()
+
+
+def test_a_delivery_is_projected_soon_after_the_prompt():
+    delivery = deliver()
+
+    Prompter().prompt()
+
+    wait_until(lambda: is_projected(delivery), what="it is projected")
+
+
+def test_a_process_has_one_thread_for_it():
+    prompter = Prompter()
+    before = threading.active_count()
+    for _ in range(20):
+        prompter.prompt()
+
+    assert threading.active_count() == before + 1
+
+
+def test_what_another_process_holds_up_is_left_to_the_worker():
+    prompter = Prompter()
+    with open_connection("somebody") as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [projector.LOCK])
+        delivery = deliver()
+        prompter.project()
+        assert not is_projected(delivery)
+
+    def is_projected_now() -> bool:
+        prompter.project()
+        return is_projected(delivery)
+
+    wait_until(is_projected_now, what="it is projected")
+
+
+def test_a_database_that_is_away_is_no_error_of_the_web(tmp_path, caplog):
+    nowhere = {f"DATABASE{name}_URL": f"postgresql://app@/fintech?host={tmp_path}" for name in ("", "_OWNER")}
+    projector.disconnect()
+    with on_database(nowhere, tmp_path):
+        Prompter().project()
+
+    assert [record.message for record in caplog.records] == ["projection_postponed"]

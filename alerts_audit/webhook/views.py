@@ -1,0 +1,100 @@
+"""`POST /alert`: Alertmanager's webhook.
+
+Alertmanager takes any 2xx for success, repeats after a 5xx, and gives a 4xx one attempt. So whatever an
+authorized sender sends is kept and answered with 200, readable or not; while the database is away the answer
+is 503.
+"""
+
+import logging
+
+import psycopg
+from django.core.handlers.wsgi import WSGIRequest
+from django.db import Error as DatabaseTrouble
+from django.http import HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from alerts_audit.models import Delivery
+from alerts_audit.projection.background import prompt
+from alerts_audit.sources.tokens import find_source, visible_part
+from alerts_audit.webhook import metrics
+from alerts_audit.webhook.request_body import BodyIncomplete, read_body
+from alerts_audit.webhook.services import record_delivery, tell_of
+from fintech.http.problems import problem
+from fintech.telemetry.logging import request_id, trace_id
+
+logger = logging.getLogger("alerts_audit")
+
+
+@csrf_exempt
+def receive_alert(request: WSGIRequest) -> HttpResponse:
+    if request.method != "POST":
+        return problem(405, "method_not_allowed", "Alerts are POSTed here.", headers={"Allow": "POST"})
+    authorization = request.META.get("HTTP_AUTHORIZATION", "")
+    try:
+        source = find_source(authorization)
+    except (DatabaseTrouble, psycopg.Error):
+        logger.exception("alert_source_unknown")
+        return refuse("unavailable", 503, "It cannot be told whose token this is. Send it again.")
+    if source is None:
+        client = {"client": request.META.get("REMOTE_ADDR"), "token": visible_part(authorization)}
+        logger.warning("alert_unauthorized", extra=client)
+        return refuse("unauthorized", 401, "This needs the bearer token of a known source.")
+    return receive_from(source, request)
+
+
+def receive_from(source: str, request: WSGIRequest) -> HttpResponse:
+    try:
+        delivery = store(source, request)
+    except BodyIncomplete as error:
+        # 503, because the sender should try again.
+        logger.warning("alert_incomplete", extra={"source": source, "reason": str(error)})
+        return refuse("incomplete", 503, "The body did not arrive as a whole.", source)
+    except Exception:  # whatever it was: nothing is stored for certain, and the sender tries again
+        logger.exception("alert_not_stored", extra={"source": source})
+        return refuse("unavailable", 503, "The alert could not be stored. Send it again.", source)
+    return Stored(delivery)
+
+
+class Stored(JsonResponse):
+    """The sender waits for no more than this; what a payload says is read once the answer has left."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        answer = {"id": delivery.pk, "sha256": delivery.sha256.hex()}
+        super().__init__(answer if delivery.complete else {**answer, "complete": False})
+        self._delivery = delivery
+
+    def close(self) -> None:
+        """By the server, after the last byte, or when the sender has hung up."""
+        if self.closed:
+            return
+        super().close()
+        tell_of(self._delivery)
+        wake_projector()
+
+
+def store(source: str, request: WSGIRequest) -> Delivery:
+    body = read_body(request.environ)
+    return record_delivery(
+        source=source,
+        body=body.kept,
+        size=body.size,
+        sha256=body.sha256,
+        content_type=request.META.get("CONTENT_TYPE"),
+        content_encoding=request.META.get("HTTP_CONTENT_ENCODING"),
+        request_id=request_id.get(),
+        trace_id=trace_id.get(),
+    )
+
+
+def wake_projector() -> None:
+    """It works in a thread of its own. What it leaves is done by the worker, so nothing here may fail the answer."""
+    try:
+        prompt()
+    except Exception:
+        logger.exception("projector_not_woken")
+
+
+def refuse(outcome: str, status: int, detail: str, source: str = "") -> HttpResponse:
+    metrics.DELIVERIES.labels(source, outcome).inc()
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
+    return problem(status, f"alert_{outcome}", detail, headers=headers.get(status))

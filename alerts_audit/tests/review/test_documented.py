@@ -11,9 +11,9 @@ from alerts_audit.selectors.episode_pages import PARAMETERS
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENT = (ROOT / "docs" / "alert-review.md").read_text(encoding="utf-8")
 CODE = [
-    *(ROOT / "alerts_audit" / name for name in ("access.py", "episodes_api.py", "reviews/services.py")),
-    ROOT / "fintech" / "lists.py",
-    ROOT / "fintech" / "rest.py",
+    *(ROOT / "alerts_audit" / name for name in ("permissions.py", "api/views.py", "reviews/services.py")),
+    ROOT / "fintech" / "http" / "pagination.py",
+    ROOT / "fintech" / "http" / "views.py",
 ]
 # Of every REST view (fintech/http/problems.py).
 COMMON = {"database_unavailable", "body_too_large"}

@@ -13,7 +13,7 @@ from fintech.server.worker_class import MALFORMED, REFUSALS
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENT = (ROOT / "docs" / "alerts.md").read_text()
 WEBHOOK = DOCUMENT[DOCUMENT.index("## The webhook") : DOCUMENT.index("## Sources and tokens")]
-CODE = (ROOT / "alerts_audit" / "api.py").read_text()
+CODE = (ROOT / "alerts_audit" / "webhook" / "views.py").read_text()
 
 
 def test_every_status_is_documented():

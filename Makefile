@@ -42,10 +42,11 @@ bench-trail: environment-dev ## Measure the trail's pages at ten million episode
 bench-audit: environment-dev ## Measure sealing during inserts, and the verification of a million leaves
 	$(VENV)/python -m loadtests.bench.audit
 
-lint: environment-dev ## Check style, format and types
+lint: environment-dev ## Check style, format, words and types
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/yamllint --strict docker-compose.yml observability
+	$(VENV)/python -m fintech.testing.words
 	$(TYPE_CHECK) .
 
 format: environment-dev ## Format the code

@@ -1,0 +1,51 @@
+"""Check texts and names against docs/vocabulary.yml: `python -m fintech.testing.words [file or folder ...]`."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+VOCABULARY: dict[str, Any] = yaml.safe_load((ROOT / "docs/vocabulary.yml").read_text(encoding="utf-8"))
+SUFFIXES = {"", ".md", ".py", ".html", ".yml", ".toml", ".in", ".alloy", ".tmpl", ".js", ".css"}
+# Not an attribute such as file.tell(), and not a part of a longer word or name.
+AVOIDED = re.compile(rf"(?<![.\w-])({'|'.join(VOCABULARY['avoid'])})(?![\w-])", re.IGNORECASE)
+OPENING = re.compile(rf"({'|'.join(VOCABULARY['openings'])})\b")
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def findings(path: Path) -> Iterator[str]:
+    """Yield each finding in a file as `path:line: text`."""
+    name, text = path.relative_to(ROOT), path.read_text(encoding="utf-8")
+    for number, line in enumerate(text.splitlines(), 1):
+        for word in AVOIDED.findall(line):
+            yield f"{name}:{number}: {word!r}: use {VOCABULARY['avoid'][word.lower()]}"
+    if path.suffix == ".py":
+        for node in ast.walk(ast.parse(text)):
+            docstring = ast.get_docstring(node) if isinstance(node, DOCUMENTED) else None
+            if docstring and OPENING.match(docstring):
+                number = getattr(node, "lineno", 1)
+                yield f"{name}:{number}: the docstring begins with {docstring.split()[0]!r}: use a verb or a noun phrase"
+
+
+def files(places: list[str]) -> Iterator[Path]:
+    """Yield the text files of files and folders, which are named relative to the project."""
+    for place in places:
+        for path in sorted((ROOT / place).rglob("*")) if (ROOT / place).is_dir() else [ROOT / place]:
+            if path.is_file() and path.suffix in SUFFIXES and path.name != "vocabulary.yml":
+                yield path
+
+
+def main() -> None:
+    """Print all findings, and exit with 1 if there are any."""
+    found = [finding for path in files(sys.argv[1:] or VOCABULARY["checked"]) for finding in findings(path)]
+    sys.stdout.writelines(f"{finding}\n" for finding in found)
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()

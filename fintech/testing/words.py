@@ -28,8 +28,8 @@ def findings(path: Path) -> Iterator[str]:
         for node in ast.walk(ast.parse(text)):
             docstring = ast.get_docstring(node) if isinstance(node, DOCUMENTED) else None
             if docstring and OPENING.match(docstring):
-                number = getattr(node, "lineno", 1)
-                yield f"{name}:{number}: the docstring begins with {docstring.split()[0]!r}: use a verb or a noun phrase"
+                opening = f"the docstring begins with {docstring.split()[0]!r}"
+                yield f"{name}:{getattr(node, 'lineno', 1)}: {opening}: use a verb or a noun phrase"
 
 
 def files(places: list[str]) -> Iterator[Path]:

@@ -1,6 +1,6 @@
-"""Prometheus's and Alertmanager's configuration for one machine.
+"""Render the configuration of Prometheus and Alertmanager for one machine.
 
-The files beside this one name the services as Compose does. `render` copies them and changes the addresses, so that
+The files beside this one use the host names of Compose. `render` copies them and changes the addresses, so that
 `make run` and the tests use the same rules and the same routes.
 """
 
@@ -14,18 +14,20 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-# A range selector's `[5m]` or `[1h:1m]`, an `offset 1d`, and the settings whose value is a duration.
+# A range selector such as `[5m]` or `[1h:1m]`, an `offset 1d`, and the settings whose value is a duration.
 DURATION = re.compile(
     r"(\[|(?<=[smhd]):|\boffset |\b(?:for|keep_firing_for|interval|group_wait|group_interval|repeat_interval): )"
     r"(\d+)(ms|[smhd])\b"
 )
-# `> 300 # seconds`: PromQL has no durations that are numbers, so rules mark an age with a comment.
+# `> 300 # seconds`: in PromQL an age is a plain number, so the rules mark it with a comment.
 AGE = re.compile(r"\b(\d+)( # seconds)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Telegram:
-    """Where people are told. One of `bot_token` and `bot_token_file`; the latter needs Alertmanager 0.26."""
+    """A Telegram chat for people's alerts. Give one of `bot_token` and `bot_token_file`; the latter needs
+    Alertmanager 0.26.
+    """
 
     chat_id: int
     bot_token: str = ""
@@ -53,14 +55,13 @@ def render(
 ) -> None:
     """Write prometheus.yml, rules/, targets/, alertmanager.yml, telegram.tmpl and blackbox.yml into `out_dir`.
 
-    The targets are `host:port`; `webhook_url` is the address of `POST /alert`, and `token_file` holds its
-    bearer token. `other_targets` names those of further jobs, such as `{"node": "127.0.0.1:9100"}`; a job of
-    prometheus.yml that is not named has no target. `probes` maps the services of targets/probe.yml to URLs; they
-    are asked if `other_targets` has the job `blackbox`. Prometheus scrapes and evaluates every `interval_seconds`.
+    Targets are `host:port`. `webhook_url` is the address of `POST /alert`, and `token_file` contains its bearer
+    token. `other_targets` contains the targets of further jobs, such as `{"node": "127.0.0.1:9100"}`; every other job
+    of prometheus.yml has no target. `probes` maps the services of targets/probe.yml to URLs, which are probed if
+    `other_targets` has the job `blackbox`. Prometheus scrapes and evaluates every `interval_seconds`.
 
-    `speed` is for tests and drills: every duration in rules and routes is divided by it, and so is every age.
-    Thresholds are rates and ratios, so they hold unchanged; a range of 5m at speed 30 is 10 s, which still needs two
-    scrapes.
+    `speed` is for tests and drills: it divides every duration and every age in rules and routes. Thresholds are rates
+    and ratios, so they do not change. A range of 5m at speed 30 is 10 s, and must contain at least two scrapes.
     """
     out = Path(out_dir)
     write_prometheus(out, interval_seconds=interval_seconds, speed=speed)
@@ -73,7 +74,7 @@ def render(
 
 
 def write_prometheus(out: Path, *, interval_seconds: float, speed: float) -> None:
-    """prometheus.yml and the rules."""
+    """Write prometheus.yml and the rules."""
     (out / "rules").mkdir(parents=True, exist_ok=True)
     text = (HERE / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
     interval = f"{round(interval_seconds * 1000)}ms"
@@ -90,7 +91,7 @@ def write_prometheus(out: Path, *, interval_seconds: float, speed: float) -> Non
 
 
 def write_targets(folder: Path, targets: Mapping[str, str], probes: Mapping[str, str]) -> None:
-    """One file for each job that has one in Compose; without a target it holds an empty list."""
+    """Write one file for each job that has one in Compose. A job without a target gets an empty list."""
     folder.mkdir(exist_ok=True)
     jobs = {path.stem for path in (HERE / "prometheus" / "targets").glob("*.yml")}
     if unknown := targets.keys() - jobs:
@@ -109,7 +110,7 @@ def write_targets(folder: Path, targets: Mapping[str, str], probes: Mapping[str,
 def write_alertmanager(
     out: Path, *, webhook_url: str, token_file: Path, telegram: Telegram | None, speed: float = 1.0
 ) -> None:
-    """alertmanager.yml and its template; the former may hold the bot's token, so it is for its owner's eyes alone."""
+    """Write alertmanager.yml and its template. The file may contain the bot's token, so only its owner can read it."""
     text = faster((HERE / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"), speed)
     text = replace_value(text, "url", json.dumps(webhook_url))
     text = replace_value(text, "credentials_file", json.dumps(str(token_file)))
@@ -122,7 +123,7 @@ def write_alertmanager(
 
 
 def with_telegram(alertmanager: str, telegram: Telegram | None) -> str:
-    """Alertmanager's configuration with people's receivers filled in, if there is a bot."""
+    """Return Alertmanager's configuration with the receivers for people, if a bot is configured."""
     if telegram is None:
         return alertmanager
     template = (HERE / "alertmanager" / "telegram.yml").read_text(encoding="utf-8")
@@ -144,10 +145,10 @@ def with_telegram(alertmanager: str, telegram: Telegram | None) -> str:
 def prometheus_command(
     config_dir: str | Path, data_dir: str | Path, address: str, *, speed: float = 1.0
 ) -> list[str] | None:
-    """Starts Prometheus with a rendered folder, listening on `host:port`. None if it is not installed.
+    """Return the command of Prometheus with a rendered folder, listening on `host:port`. None: not installed.
 
-    `speed` is that of `render`: Prometheus repeats what fires once a minute, and that is where an alert arrives that
-    fired before Alertmanager was found.
+    `speed` as for `render`: Prometheus resends firing alerts once a minute, which delivers alerts that fired before
+    Alertmanager was discovered.
     """
     program = shutil.which("prometheus")
     if program is None:
@@ -156,7 +157,7 @@ def prometheus_command(
         program,
         f"--config.file={Path(config_dir).resolve() / 'prometheus.yml'}",
         f"--storage.tsdb.path={Path(data_dir).resolve()}",
-        "--storage.tsdb.retention.time=31d",  # a day more than the objectives look back
+        "--storage.tsdb.retention.time=31d",  # one day longer than the window of the objectives
         f"--web.listen-address={address}",
         f"--rules.alert.resend-delay={round(60_000 / speed)}ms",
         "--log.level=warn",
@@ -164,7 +165,7 @@ def prometheus_command(
 
 
 def alertmanager_command(config_dir: str | Path, data_dir: str | Path, address: str) -> list[str] | None:
-    """The same for Alertmanager, which Debian calls prometheus-alertmanager."""
+    """Return the command of Alertmanager, which Debian calls prometheus-alertmanager. None: not installed."""
     program = shutil.which("alertmanager") or shutil.which("prometheus-alertmanager")
     if program is None:
         return None
@@ -173,13 +174,13 @@ def alertmanager_command(config_dir: str | Path, data_dir: str | Path, address: 
         f"--config.file={Path(config_dir).resolve() / 'alertmanager.yml'}",
         f"--storage.path={Path(data_dir).resolve()}",
         f"--web.listen-address={address}",
-        "--cluster.listen-address=",  # alone: no peers to wait for, no port to open
+        "--cluster.listen-address=",  # a single instance: no peers, no port
         "--log.level=warn",
     ]
 
 
 def replace_value(text: str, name: str, value: str) -> str:
-    """`text` with its one setting called `name` changed."""
+    """Return `text` with its single setting `name` changed."""
     changed, count = re.subn(rf"(?m)^(\s*(?:- )?{name}:) .*$", lambda found: f"{found[1]} {value}", text)
     if count != 1:
         raise ValueError(f"expected one {name}, found {count}")
@@ -187,7 +188,7 @@ def replace_value(text: str, name: str, value: str) -> str:
 
 
 def faster(text: str, speed: float) -> str:
-    """`text` with its durations and ages divided by `speed`."""
+    """Return `text` with its durations and ages divided by `speed`."""
     if speed == 1:
         return text
 

@@ -1,4 +1,4 @@
-"""What dashboards are made of: a panel is a call, a line's panels share its width, a row is lines below a heading.
+"""Building blocks of dashboards: a call per panel, lines of panels, and rows of lines below a heading.
 
     dashboard("finance-overview", "Finance overview", "...", rows=[
         row("At a glance", [
@@ -6,8 +6,8 @@
         ]),
     ])
 
-Every panel has a title, a description and a unit, because its function asks for them. Positions and ids are counted
-here, so that no two panels lie on each other.
+Every panel has a title, a description and a unit, because its function requires them. Positions and ids are assigned
+here, so that panels never overlap.
 """
 
 import json
@@ -63,12 +63,12 @@ PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
 LOKI = DataSourceRef(type_val="loki", uid="loki")
 
 WIDTH = 24  # columns of Grafana's grid
-# Grafana puts the space before a suffix itself.
+# Grafana inserts a space before a suffix.
 PER_SECOND, PER_MINUTE = "suffix:/s", "suffix:/min"
 TAG = "fintech"
 
 GREEN, ORANGE, RED = "green", "orange", "red"
-# Label -> its value -> the color that a reader expects. A series that is called otherwise gets the palette's next one.
+# Label -> value -> the color that a reader expects. Other series get the next color of the palette.
 COLORS = {
     "status": {
         "succeeded": GREEN,
@@ -82,17 +82,17 @@ COLORS = {
     "severity": {"critical": RED, "warning": ORANGE, "info": "blue", "none": "gray"},
     "level": {"critical": "dark-red", "error": RED, "warning": ORANGE, "info": "blue"},
 }
-# Unit -> how far the axis goes at least: without it Grafana draws a line of zeros on an axis up to 100, or 10000 %.
+# Unit -> the minimum upper end of the axis. Without it Grafana draws zeros on an axis up to 100, or 10000 %.
 AXIS = {"percentunit": 0.01, "s": 0.01, "suffix:x": 1, "bytes": 2**20, PER_SECOND: 0.1, PER_MINUTE: 1, "short": 1}
-# ISO 4217 -> Grafana's unit. Others are written out: Grafana has no unit for them.
+# ISO 4217 code -> Grafana's unit. Grafana has no unit for the other currencies.
 MONEY = {"EUR": "currencyEUR", "USD": "currencyUSD", "GBP": "currencyGBP", "JPY": "currencyJPY", "KWD": "suffix:KWD"}
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One of the SDK's panels, which has no place yet. `height` is in rows of Grafana's grid."""
+    """A panel of the SDK without a position. `height` is in rows of Grafana's grid."""
 
-    builder: Any  # the SDK's panels share their methods, but no type
+    builder: Any  # the SDK's panels share methods, but no base type
     height: int
 
 
@@ -115,12 +115,12 @@ class Query:
 
 
 def query(expression: str, legend: str = "__auto", *, exemplars: bool = False) -> Query:
-    """PromQL. `legend` may name labels: `{{status}}`."""
+    """Return a PromQL query. `legend` may contain labels: `{{status}}`."""
     return Query(" ".join(expression.split()), legend, exemplars)
 
 
 def ratio(part: str, whole: str) -> str:
-    """`part` of `whole`; without any events 0, not a division by zero."""
+    """Return the query of `part` divided by `whole`: 0 without events, instead of a division by zero."""
     return f"{part} / clamp_min({whole}, 1e-9)"
 
 
@@ -133,18 +133,18 @@ def targets(queries: Sequence[Query], *, instant: bool = False) -> list[Any]:
     return made
 
 
-# --- Thresholds and other looks ----------------------------------------------------------------------------
+# --- Thresholds, mappings and colors -----------------------------------------------------------------------
 
 
 def above(warning: float, critical: float | None = None) -> list[Threshold]:
-    """Green, from `warning` on orange, from `critical` on red; with one number green, then red."""
+    """Return green, orange from `warning` on, red from `critical` on. With one number: green, then red."""
     if critical is None:
         return [Threshold(None, GREEN), Threshold(warning, RED)]
     return [Threshold(None, GREEN), Threshold(warning, ORANGE), Threshold(critical, RED)]
 
 
 def below(warning: float, critical: float) -> list[Threshold]:
-    """Red up to `critical`, orange up to `warning`, then green."""
+    """Return red below `critical`, orange below `warning`, then green."""
     return [Threshold(None, RED), Threshold(critical, ORANGE), Threshold(warning, GREEN)]
 
 
@@ -152,7 +152,7 @@ NEXT_TO_ZERO = 1e-9
 
 
 def apart_from_zero() -> list[Threshold]:
-    """Green at zero, red on both sides of it."""
+    """Return green at zero, red on both sides of it."""
     return [Threshold(None, RED), Threshold(0, GREEN), Threshold(NEXT_TO_ZERO, RED)]
 
 
@@ -160,7 +160,7 @@ NEUTRAL = [Threshold(None, "blue")]
 
 
 def words(**texts: tuple[str, str]) -> list[ValueMap]:
-    """Words in place of numbers: `words(_0=("agree", "green"))`."""
+    """Map numbers to texts with colors: `words(_0=("agree", "green"))`."""
     return [
         ValueMap({name.lstrip("_"): ValueMappingResult(text, color) for name, (text, color) in texts.items()}),
     ]
@@ -177,7 +177,7 @@ def dress(
     minimum: float | None = None,
     empty: str | None = None,
 ) -> Any:
-    """What every panel is told."""
+    """Set the properties that all panels share."""
     builder.title(title).description(description).unit(unit)
     steps = list(NEUTRAL if thresholds is None else thresholds)
     builder.thresholds(ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
@@ -191,19 +191,19 @@ def dress(
 
 
 def in_currencies(builder: Any) -> Any:
-    """A number that is called after a currency gets that currency's unit, and its course a height of its own."""
+    """Give each series that is named after a currency its unit and its own scale."""
     for currency, unit in MONEY.items():
         builder.override_by_name(currency, [DynamicConfigValue("unit", unit), DynamicConfigValue("fieldMinMax", True)])
     return builder
 
 
 def color_lines(builder: Any, queries: Sequence[Query], thresholds: Sequence[Threshold] | None) -> None:
-    """By what a series is called after, if that is a label's value alone; thresholds are dashed lines."""
+    """Color series that are named after a label's value. Thresholds become dashed lines."""
     if thresholds and thresholds[-1].value == NEXT_TO_ZERO:
-        # A red line at zero would lie on what is well: the series itself becomes red.
+        # A red line at zero would mark the correct value, so the series itself turns red instead.
         builder.axis_soft_min(-1).color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
         return
-    # One series alone is green, orange or red as its last value is.
+    # A single series takes the color of its last value.
     alone = thresholds and len(queries) == 1 and "{{" not in queries[0].legend
     mode = FieldColorModeId.THRESHOLDS if alone else FieldColorModeId.PALETTE_CLASSIC
     builder.color_scheme(FieldColor().mode(mode))
@@ -229,9 +229,9 @@ def stat(
     money: bool = False,
     only_now: bool = False,
 ) -> Panel:
-    """One big number a series, as it is now, with its course behind it.
+    """Return a panel with one big number per series, its current value, above a small graph.
 
-    `only_now`: what is not known at this moment is no data, and not the last number that was known.
+    `only_now`: show "no data" if the value is unknown now, instead of the last known value.
     """
     builder = dress(stats.Panel(), title, description, unit=unit, thresholds=thresholds, decimals=decimals)
     builder.datasource(PROMETHEUS).targets(targets(queries, instant=only_now))
@@ -257,16 +257,16 @@ def graph(
     empty: str | None = None,
     called: str | None = None,
 ) -> Panel:
-    """Lines over time; `stacked` where the sum means something. The axis goes up to `axis` at least.
+    """Return a panel of lines over time. Use `stacked` if the sum is meaningful. The axis ends at `axis` or above.
 
-    `money`: currencies on one axis of powers of ten, since an axis for each would leave no room for the lines.
-    `empty`: what to say where there is no series, if that is no fault. `called`: a regular expression whose group is
-    what to show of a series' name.
+    `money`: draw all currencies on one logarithmic axis, because an axis each would leave no room for the lines.
+    `empty`: text without any series, if that is not an error. `called`: a regular expression whose group is the shown
+    part of a series' name.
     """
     looks: dict[str, Any] = {"unit": unit, "thresholds": thresholds, "decimals": decimals}
     builder = dress(timeseries.Panel(), title, description, **looks, minimum=None if money else minimum, empty=empty)
     builder.datasource(PROMETHEUS).targets(targets(queries))
-    # A stack has no lines: that of a series of zeros would lie on the one below it.
+    # A stack has no lines: the line of a series of zeros would cover the one below it.
     builder.line_width(0 if stacked else 1).fill_opacity(60 if stacked else 0 if money else 8)
     builder.show_points(VisibilityMode.NEVER)
     if stacked:
@@ -291,7 +291,7 @@ def legend(placement: LegendPlacement) -> common.VizLegendOptions:
 
 
 def heat(title: str, description: str, buckets: Query, *, unit: str) -> Panel:
-    """How many observations fell where, over time. `buckets`: the rate of a histogram by `le`."""
+    """Return a heat map of a histogram over time. `buckets`: the rate of the histogram by `le`."""
     builder = heatmap.Panel().title(title).description(description).unit(unit).datasource(PROMETHEUS)
     [target] = targets([buckets])
     builder.targets([target.format(PromQueryFormat.HEATMAP)])
@@ -310,9 +310,9 @@ def listing(
     empty: str | None = None,
     units: Mapping[str, str] | None = None,
 ) -> Panel:
-    """A table: a row a series, a column a label and one a query, as it is now; `job` is Prometheus's own.
+    """Return a table of current values: a row per series, a column per label and per query.
 
-    `units`: of the columns that have another one than `unit`.
+    `units`: the units of the columns that differ from `unit`. `show_job`: show Prometheus's label `job`.
     """
     looks: dict[str, Any] = {"unit": unit, "thresholds": thresholds, "decimals": decimals}
     builder = dress(table.Panel(), title, description, **looks, empty=empty)
@@ -332,7 +332,7 @@ def listing(
 
 
 def log_lines(title: str, description: str, expression: str) -> Panel:
-    """Lines of the log, newest first. `expression` is LogQL."""
+    """Return a panel of log lines, newest first. `expression` is LogQL."""
     builder = logs.Panel().title(title).description(description).unit("string").datasource(LOKI)
     builder.targets([loki.Dataquery().ref_id("A").datasource(LOKI).expr(expression).query_type("range")])
     builder.show_time(True).wrap_log_message(True).enable_log_details(True).prettify_log_message(False)
@@ -340,7 +340,7 @@ def log_lines(title: str, description: str, expression: str) -> Panel:
 
 
 def log_graph(title: str, description: str, *queries: Query, unit: str, stacked: bool = True) -> Panel:
-    """Numbers made from lines of the log."""
+    """Return a graph of numbers that Loki computes from log lines."""
     panel = graph(title, description, unit=unit, stacked=stacked)
     made = [
         loki.Dataquery().ref_id(letter).datasource(LOKI).expr(item.expression).legend_format(item.legend)
@@ -354,7 +354,7 @@ def log_graph(title: str, description: str, *queries: Query, unit: str, stacked:
 
 
 def variable(name: str, label: str, description: str, values: str) -> QueryVariable:
-    """A choice of several values, at first all. `values` is Grafana's `label_values(metric, label)`."""
+    """Return a variable with multiple choice, by default all values. `values`: `label_values(metric, label)`."""
     return (
         QueryVariable(name)
         .label(label)
@@ -379,14 +379,14 @@ CURRENCY = variable(
 
 
 def instance(values: str, label: str = "Instance") -> QueryVariable:
-    return variable("instance", label, "Which of the processes that Prometheus scrapes.", values)
+    return variable("instance", label, "The scraped processes to show.", values)
 
 
 # --- Dashboards --------------------------------------------------------------------------------------------
 
 
 def row(title: str, *lines: Sequence[Panel]) -> Section:
-    """A heading, and lines of panels below it. The panels of a line share its width: 1, 2, 3, 4, 6, 8 or 12."""
+    """Return a heading with lines of panels below it. A line has 1, 2, 3, 4, 6, 8 or 12 panels of equal width."""
     for line in lines:
         if not line or WIDTH % len(line):
             raise ValueError(f"{title}: {len(line)} panels cannot share {WIDTH} columns")
@@ -403,7 +403,7 @@ def dashboard(
     period: str = "now-1h",
     refresh: str = "10s",
 ) -> Dashboard:
-    """A dashboard with the marks of alerts, links to the others, and every panel in its place."""
+    """Return a dashboard with alert annotations, links to the other dashboards, and positioned panels."""
     made = (
         Dashboard(title)
         .uid(uid)
@@ -430,13 +430,13 @@ def dashboard(
 
 
 def alert_marks(name: str, severity: str, color: str) -> AnnotationQuery:
-    """A mark on every graph for the time that an alert fired."""
+    """Return an annotation that marks on every graph when an alert fired."""
     firing = f'ALERTS{{alertstate="firing", severity="{severity}"}}'
     return AnnotationQuery().name(name).datasource(PROMETHEUS).enable(True).icon_color(color).expr(firing)
 
 
 def place(made: Dashboard, rows: Sequence[Section]) -> None:
-    """From the top, line by line; numbers in the order of reading."""
+    """Position the panels line by line from the top, and number them in reading order."""
     number, y = 0, 0
     for section in rows:
         number, made = number + 1, made.with_row(Row(section.title).id(number + 1).grid_pos(GridPos(1, WIDTH, 0, y)))
@@ -448,15 +448,15 @@ def place(made: Dashboard, rows: Sequence[Section]) -> None:
                 panel.builder.id(number)
                 panel.builder.grid_pos(GridPos(height, width, place_in_line * width, y))
                 if isinstance(panel.builder, timeseries.Panel) and width >= WIDTH // 2:
-                    panel.builder.legend(legend(LegendPlacement.RIGHT))  # there is room, and more lines fit
+                    panel.builder.legend(legend(LegendPlacement.RIGHT))  # a wide panel has room for it
                 made.with_panel(panel.builder)
             y += height
 
 
 def to_json(made: Dashboard) -> str:
-    """The file that Grafana reads."""
+    """Return the JSON file that Grafana reads."""
     document = json.loads(json.dumps(made.build(), cls=JSONEncoder))
-    # The SDK's annotations lack what the Prometheus data source reads besides the query.
+    # The SDK's annotations lack the fields that the Prometheus data source reads besides the query.
     for mark in document["annotations"]["list"]:
         mark |= {"titleFormat": "{{alertname}}", "textFormat": "{{instance}} {{job}}", "tagKeys": "severity"}
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -8,7 +8,7 @@ from observability.tests.monitoring import is_installed
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Half a minute of traffic under real monitoring; made once, for all tests that ask for it."""
+    """Run half a minute of traffic under real monitoring, once for all tests that use it."""
     if not is_installed():
         pytest.skip("Prometheus and Alertmanager are not both installed")
     with running_lab(tmp_path_factory.mktemp("lab")) as lab:

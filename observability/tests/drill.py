@@ -1,4 +1,4 @@
-"""The whole platform under monitoring whose time runs faster, for faults: what do they bring to the alert trail?
+"""Run the whole platform under accelerated monitoring, inject faults, and observe the alerts in the trail.
 
 with running_drill(tmp_path) as drill:
     drill.gateway.profile(error_ratio=0.3)
@@ -28,8 +28,8 @@ from payments.tests.own_platform import OwnPlatform, own_platform
 
 # A minute becomes three seconds, and `[5m]` becomes 15.
 SPEED = 20
-MINUTE = 60 / SPEED  # seconds of ours
-# What is no duration in a rule, but has to keep up with them: deadlines, questions to the monitoring, verifications.
+MINUTE = 60 / SPEED  # real seconds
+# Settings that must keep up with the accelerated rules: deadlines, polls of the monitoring, verifications.
 QUICK = {
     "GATEWAY_TIMEOUT_SECONDS": "1.7",
     "GATEWAY_DEADLINE_SECONDS": "1.8",
@@ -42,9 +42,9 @@ ALWAYS = "Watchdog"
 
 
 class Traffic(Load):
-    """What the steady load of `make run` sends, about twenty payments a second, from merchants who do not give up.
+    """The steady load of `make run`, about twenty payments a second, from merchants who do not give up.
 
-    `changes` are written over each payment's body.
+    `changes` override fields of each payment's body.
     """
 
     def __init__(self, own: OwnPlatform) -> None:
@@ -62,7 +62,7 @@ class Traffic(Load):
 
 @dataclass
 class Drill:
-    """`prometheus` is its port; `jobs` are the exporters that are installed."""
+    """A running platform. `prometheus` is the port; `jobs` are the installed exporters."""
 
     own: OwnPlatform
     traffic: Traffic
@@ -74,21 +74,21 @@ class Drill:
         return self.own.gateway
 
     def alerts(self) -> list[dict[str, Any]]:
-        """What Prometheus says: pending and firing ones."""
+        """Return the pending and firing alerts in Prometheus."""
         return ask(self.prometheus, "alerts")["alerts"]
 
     def firing(self) -> set[str]:
-        """What Prometheus says, whether it is told or silenced."""
+        """Return the firing alerts in Prometheus, notified or suppressed."""
         return {alert["labels"]["alertname"] for alert in self.alerts() if alert["state"] == "firing"}
 
     def execute(self, *statements: str) -> None:
-        """As a superuser, in one session."""
+        """Execute statements as a superuser, in one session."""
         with psycopg.connect(self.own.server.url("postgres", "fintech"), autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
 
     def wait_until_calm(self) -> None:
-        """Everything has been measured once, the heartbeat has arrived, and nothing else fires or is about to."""
+        """Wait until all metrics exist, the heartbeat has arrived, and no other alert is firing or pending."""
 
         def calm() -> bool:
             names = {alert["labels"]["alertname"] for alert in self.alerts()}
@@ -97,14 +97,14 @@ class Drill:
         wait_until(calm, 60, "calm before the drill", interval=0.2)
 
     def fired(self, *, since: float) -> set[str]:
-        """Alerts that the trail received as firing, and that began then or later. The heartbeat is none of them."""
+        """Return the alerts, except the heartbeat, that started at `since` or later and arrived as firing."""
         return self.received("firing", since=since).keys() - {ALWAYS}
 
     def resolved(self, *, since: float) -> set[str]:
         return set(self.received("resolved", since=since))
 
     def received(self, status: str, *, since: float) -> dict[str, float]:
-        """When each first arrived, in seconds since 1970. Nothing while the database is away."""
+        """Return when each alert first arrived, in seconds since 1970. Empty while the database is unavailable."""
         try:
             rows = self.own.query(
                 "SELECT body, extract(epoch FROM received_at) FROM alerts_audit_delivery ORDER BY id DESC"
@@ -119,13 +119,13 @@ class Drill:
         }
 
 
-def post_as_stranger(drill: Drill) -> None:
+def post_without_token(drill: Drill) -> None:
     headers = {"Authorization": f"Bearer {secrets.token_urlsafe()}"}
     assert drill.own.platform.request("POST", "/alert", {}, headers=headers).status == 401
 
 
 def alerts_in(body: bytes) -> list[dict[str, Any]]:
-    """None of what cannot be read, which is a fault of a drill."""
+    """Return the alerts of a delivery, or none if it cannot be parsed, which is the fault of one drill."""
     try:
         return json.loads(body)["alerts"]
     except (ValueError, KeyError):
@@ -133,17 +133,17 @@ def alerts_in(body: bytes) -> list[dict[str, Any]]:
 
 
 def began(alert: dict[str, Any]) -> float:
-    """Seconds since 1970."""
+    """Convert a timestamp to seconds since 1970."""
     return datetime.fromisoformat(alert["startsAt"]).astimezone(UTC).timestamp()
 
 
 @contextmanager
 def running_drill(directory: Path) -> Iterator[Drill]:
     with ExitStack() as stack:
-        # As durable as in production: what a stopped database forgets would be a difference to the gateway's books.
+        # As durable as in production: a commit lost by a stopped database would be a difference to the gateway's books.
         own = stack.enter_context(own_platform(directory, postgres={}, workers=2, env=QUICK))
         monitoring = Monitoring(directory, SPEED)
-        # The machine's own disks and memory are not what is drilled.
+        # Alerts on this machine's disks and memory are not part of the drill.
         wanted = [job for job in EXPORTERS if job != "node"]
         exporters = monitoring.start(stack, own, wanted=wanted, keeps=stack)
         sent = stack.enter_context(Traffic(own))

@@ -1,9 +1,9 @@
-"""The whole platform under real monitoring for half a minute, and what Prometheus remembers of it afterwards.
+"""Run the whole platform under real monitoring for half a minute, and query its Prometheus afterwards.
 
 Gunicorn, exporter, worker and gateway simulator serve payments that succeed, are declined, blocked, fail, end unknown,
 are refunded, repeated and refused. Prometheus scrapes them, Alertmanager, itself, and the exporters that are installed,
-and evaluates the rules. Then all but Prometheus is stopped: queries are asked as of the last moments of the traffic, so
-their answers stay the same however long the tests take.
+and evaluates the rules. Then everything except Prometheus is stopped. Queries are evaluated at the end of the traffic,
+so their results do not depend on the duration of the tests.
 """
 
 import itertools
@@ -28,25 +28,25 @@ from payments.tests.own_platform import OwnPlatform, own_platform
 # The shortest windows of rules and panels, 5 minutes, become ten seconds.
 SPEED = 30
 TRAFFIC_SECONDS = 25
-# Queries look at this much of the traffic's end.
+# Queries cover this period at the end of the traffic.
 LOOK_BACK_SECONDS = 8
 
-# The trail's worker at the speed of the rest.
+# The worker's intervals, accelerated like the rules.
 QUICK = {"AUDIT_SEAL_SECONDS": "2", "AUDIT_VERIFY_SECONDS": "5", "ALERT_POLL_SECONDS": "1"}
 
 # The last three digits choose the simulator's outcome (docs/gateway.md).
 AMOUNTS = (10_00, 25_50, 7_77, 19_99, 12_901, 31_902, 19_911, 15_912, 21_913, 18_922)
-# A stranger who traces its requests; the id is W3C's example.
+# An unknown client that traces its requests; the id is W3C's example.
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CURRENCIES = ("EUR", "EUR", "USD", "GBP", "JPY", "KWD")
 
 
 @dataclass
 class Lab:
-    """A Prometheus that holds half a minute of traffic, which ended at `until` (seconds since 1970).
+    """A Prometheus with half a minute of traffic, which ended at `until` (seconds since 1970).
 
-    `directory` has the programs' logs; `jobs` were scraped; `metrics` are the names of all series; `rules` and
-    `targets` are as they were at the end.
+    `directory` contains the programs' logs. `jobs` are the scraped jobs, `metrics` the names of all series, `rules`
+    and `targets` their state at the end.
     """
 
     port: int
@@ -58,11 +58,11 @@ class Lab:
     targets: list[dict[str, Any]]
 
     def label_values(self, series: str, label: str) -> list[str]:
-        """What Grafana offers for a variable that is `label_values(series, label)`."""
+        """Return the values that Grafana offers for a variable `label_values(series, label)`."""
         return ask(self.port, f"label/{label}/values", **{"match[]": series})
 
     def values(self, expression: str) -> list[float]:
-        """The numbers that a panel would show of the traffic's end; what is not a number is left out."""
+        """Return the numbers that a panel would show at the end of the traffic, without NaN."""
         span = {"start": self.until - LOOK_BACK_SECONDS, "end": self.until, "step": 1}
         answer = ask(self.port, "query_range", query=expression, **span)
         numbers = [float(value) for series in answer["result"] for _, value in series["values"]]
@@ -70,7 +70,7 @@ class Lab:
 
 
 class Traffic(Load):
-    """What merchants, strangers and Alertmanager send, in turns, until the block ends."""
+    """Requests of merchants, unknown clients and Alertmanager, in turns, until the block ends."""
 
     def __init__(self, own: OwnPlatform) -> None:
         super().__init__([partial(self._run, turn) for turn in range(3)])
@@ -93,7 +93,7 @@ class Traffic(Load):
         return self._platform.request("POST", path, body, api_key=self._api_key, key=key).body
 
     def _do_what_is_rare(self, payment: dict[str, Any]) -> None:
-        """A block, a repetition, a mismatch, a refund, a batch, a stranger, an alert."""
+        """Send one of each: fraud block, replay, mismatch, refund, batch, unknown client, alert."""
         key = secrets.token_hex(8)
         self._pay(key, amount=10_00, currency="EUR", token="tok_fraud")
         self._pay(key, amount=10_00, currency="EUR", token="tok_fraud")
@@ -129,7 +129,7 @@ def running_lab(directory: Path) -> Iterator[Lab]:
 
 
 def start_platform(stack: ExitStack, directory: Path, monitoring: Monitoring, keeps: ExitStack) -> frozenset[str]:
-    """Everything, until `stack` ends; Prometheus until `keeps` does. The jobs that are scraped."""
+    """Start everything until `stack` closes, Prometheus until `keeps` closes. Return the scraped jobs."""
     own = stack.enter_context(own_platform(directory, postgres=FAST, workers=2, env={**QUICK, **monitoring.peers}))
     exporters = monitoring.start(stack, own, wanted=list(EXPORTERS), keeps=keeps)
     stack.enter_context(Traffic(own))

@@ -1,4 +1,4 @@
-"""Real Prometheus, Alertmanager and exporters around a platform of its own, for the lab and the drills."""
+"""Run real Prometheus, Alertmanager and exporters around a separate platform, for the lab and the drills."""
 
 import shutil
 from contextlib import ExitStack
@@ -28,7 +28,7 @@ def is_installed() -> bool:
 
 
 def ask(prometheus: int, path: str, **parameters: object) -> Any:
-    """The data of an answer of Prometheus's API."""
+    """Return the data of a response of Prometheus's API."""
     reply = request(prometheus, "GET", f"/api/v1/{path}?{urlencode(parameters)}")
     assert reply.status == 200, f"{parameters}: {reply.body}"
     return reply.body["data"]
@@ -40,7 +40,7 @@ def address(port: int) -> str:
 
 @dataclass
 class Monitoring:
-    """The rules' time runs `speed` times as fast; scrapes and evaluations come every second."""
+    """Monitoring with rules that run `speed` times as fast. Scrapes and evaluations run every second."""
 
     directory: Path
     speed: float
@@ -49,13 +49,15 @@ class Monitoring:
 
     @property
     def peers(self) -> dict[str, str]:
-        """Settings of a worker that asks them."""
+        """Return the settings of a worker that polls them."""
         ports = {"ALERTMANAGER_URL": self.alertmanager, "PROMETHEUS_URL": self.prometheus}
         return {name: f"http://{address(port)}" for name, port in ports.items()}
 
     def start(self, stack: ExitStack, own: OwnPlatform, *, wanted: list[str], keeps: ExitStack) -> frozenset[str]:
-        """Everything, with those exporters that are wanted and installed, until `stack` ends; Prometheus until `keeps`
-        does. The jobs of the exporters."""
+        """Start everything and the installed exporters until `stack` closes, Prometheus until `keeps` closes.
+
+        Return the jobs of the exporters.
+        """
         database = own.server.url("postgres", "fintech")
         found = {job: port for job in wanted if (port := start_exporter(stack, job, self.directory, database))}
         (self.directory / "alert_token").write_text(settings.ALERT_TOKEN)
@@ -82,7 +84,7 @@ class Monitoring:
 
 
 def start_exporter(stack: ExitStack, job: str, directory: Path, database: str) -> int | None:
-    """Its port, or nothing when it is not installed."""
+    """Start an exporter and return its port, or None if it is not installed."""
     if shutil.which(EXPORTERS[job][0]) is None:
         return None
     port = free_port()

@@ -1,4 +1,4 @@
-"""The dashboards as Grafana reads them: every panel and every query of the committed JSON files."""
+"""Read the panels and queries of the committed dashboards."""
 
 import json
 import re
@@ -17,11 +17,11 @@ DASHBOARDS = {file.stem: json.loads(file.read_text()) for file in sorted(GRAFANA
 FOREIGN = yaml.safe_load((HERE / "tests/foreign_metrics.yml").read_text())
 FOREIGN_NAMES = {name for program in FOREIGN for name in program["metrics"]}
 
-# What Grafana puts in place of its own words before it asks. The lab's windows are short (lab.py).
+# Values for the variables that Grafana replaces before a query. The lab's windows are short (lab.py).
 SUBSTITUTES = {"$__rate_interval": "10s", "$__range": "30s", "$__interval": "10s"}
 
-# What shows nothing in half a minute of ordinary traffic, and rightly so: a panel, or `panel / legend` of one query.
-# A test fails as soon as one of these does show something.
+# Panels that are correctly empty in half a minute of ordinary traffic: a panel, or `panel / legend` of one query.
+# A test fails as soon as one of them shows data.
 EMPTY = {
     "finance-overview: Payments per second compared with usual / usual": "needs a day of history",
     "application: Server errors by view": "the lab makes no answer with 5xx",
@@ -30,7 +30,7 @@ EMPTY = {
     "infrastructure: Certificates": "nothing in the lab speaks TLS",
 }
 
-# A change that makes such a query find something, so that it is not empty for a mistake.
+# A change with which such a query must find data, to show that the query itself is correct.
 TWINS = {
     "application: Server errors by view": ('"5.."', '"2.."'),
     "infrastructure: Targets down": ("== 0", "== 1"),
@@ -39,7 +39,7 @@ TWINS = {
 
 @dataclass(frozen=True)
 class Query:
-    """One query of a panel: PromQL or LogQL as it is written, with Grafana's words and variables."""
+    """A query of a panel: PromQL or LogQL with Grafana's variables."""
 
     panel: str
     legend: str
@@ -51,18 +51,18 @@ class Query:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it is listed as rightly empty."""
+        """True if the query is listed as correctly empty."""
         return self.panel in EMPTY or self.name in EMPTY
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it reads what only programs export that the tests cannot run."""
+        """True if the query reads metrics of programs that the tests cannot run."""
         return bool(metrics_in(asked(self.expression)) & FOREIGN_NAMES)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel of a dashboard, headings left out. `source` is the uid of its data source."""
+    """A panel of a dashboard that is not a heading. `source` is the uid of its data source."""
 
     dashboard: str
     title: str
@@ -76,7 +76,7 @@ class Panel:
 
     @property
     def has_data(self) -> bool:
-        """Whether the tests see it show something."""
+        """True if the panel must show data in the tests."""
         if self.source == "loki":
             return not all(query.is_empty for query in self.queries)
         return not all(query.is_empty or query.is_foreign for query in self.queries)
@@ -96,7 +96,7 @@ IN_LOKI = [panel for panel in PANELS if panel.source == "loki"]
 
 
 def asked(expression: str) -> str:
-    """The query as Prometheus gets it: durations in place of Grafana's words, and every variable at All."""
+    """Return the query as Prometheus receives it: variables replaced, each choice at All."""
     for word, duration in SUBSTITUTES.items():
         expression = expression.replace(word, duration)
     return re.sub(r"\$\w+", ".*", expression)

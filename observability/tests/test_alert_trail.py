@@ -1,4 +1,4 @@
-"""Ordinary traffic is quiet; then alerts go from real faults to the trail, one of them as far as the admin.
+"""Ordinary traffic raises no alert. Then real faults raise alerts, which reach the trail and the admin.
 
 Gateway, gunicorn, Prometheus, Alertmanager and PostgreSQL are real.
 """
@@ -23,7 +23,7 @@ from observability.tests.drill import (
     MINUTE,
     Drill,
     alerts_in,
-    post_as_stranger,
+    post_without_token,
     running_drill,
 )
 from observability.tests.monitoring import ask, is_installed
@@ -31,12 +31,12 @@ from observability.tests.monitoring import ask, is_installed
 pytestmark = pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed")
 
 NAME = "PaymentErrorRatioHigh"
-FAILED = 19_11  # minor units; the gateway simulator fails whatever ends in 911
+FAILED = 19_11  # minor units; the gateway simulator fails amounts that end in 911
 
 
 @pytest.fixture(scope="module")
 def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
-    """One for all tests here, in their order: a test that breaks something mends it."""
+    """Run one platform for all tests here, in their order. A test that breaks something repairs it."""
     with running_drill(tmp_path_factory.mktemp("drill")) as drill:
         drill.wait_until_calm()
         yield drill
@@ -49,7 +49,7 @@ class Delivery(NamedTuple):
 
 
 def deliveries(drill: Drill) -> list[Delivery]:
-    """All of them, oldest first."""
+    """Return all deliveries, oldest first."""
     rows = drill.own.query("SELECT id, encode(sha256, 'hex'), body FROM alerts_audit_delivery ORDER BY id")
     return [
         Delivery(pk, digest, {alert["labels"]["alertname"]: alert["status"] for alert in alerts_in(bytes(body))})
@@ -62,14 +62,14 @@ def the_first(drill: Drill, status: str) -> Delivery | None:
 
 
 def test_in_ten_minutes_of_ordinary_traffic_nothing_fires_but_the_heartbeat(drill):
-    """In the rules' time; and nothing is pending for over a minute."""
+    """Ten minutes of the rules' time. No alert is pending for over a minute."""
     began, end = time.time(), time.monotonic() + 10 * MINUTE
     while time.monotonic() < end:
         for alert in drill.alerts():
             if alert["labels"]["alertname"] != ALWAYS:
                 pending = datetime.now(UTC) - datetime.fromisoformat(alert["activeAt"])
                 assert alert["state"] == "pending"
-                # Half a second between two looks, and one between two evaluations.
+                # Half a second between two polls, and one second between two evaluations.
                 assert pending.total_seconds() < MINUTE + 1.5, alert
         time.sleep(0.5)
 
@@ -91,9 +91,9 @@ def test_an_alert_goes_from_failed_payments_to_the_admin_and_resolves(drill):
     assert_each_delivery_is_logged_once(drill)
 
 
-def test_a_stranger_at_the_webhook_is_noticed_and_nothing_else_is(drill):
+def test_an_unknown_client_at_the_webhook_raises_its_alert_and_no_other(drill):
     began = time.time()
-    post_as_stranger(drill)
+    post_without_token(drill)
 
     wait_until(lambda: drill.fired(since=began), 20, "an alert arrives")
     assert drill.fired(since=began) == {"WebhookUnauthorized"}
@@ -117,7 +117,7 @@ def assert_documented_queries_have_values(prometheus: int) -> None:
 
 
 def logged_in(drill: Drill, password: str) -> Callable[[str], str]:
-    """Fetches pages of the admin as the administrator does who was made at the first start."""
+    """A client that reads the admin as the administrator created at the first start."""
     opener, address = build_opener(HTTPCookieProcessor(CookieJar())), f"{drill.own.platform.url}/admin/"
 
     def fetch(path: str, form: dict[str, str] | None = None) -> str:
@@ -147,5 +147,5 @@ def assert_each_delivery_is_logged_once(drill: Drill) -> None:
         lines = [json.loads(line) for line in written if '"alert_received"' in line]
         return sorted(line["delivery_id"] for line in lines if line["kind"] == "delivery")
 
-    # A line follows its answer, and one more delivery may have come in between.
+    # The line is written after the answer, and another delivery may have arrived in between.
     wait_until(lambda: logged()[: len(stored)] == stored, what="each delivery is logged once")

@@ -1,4 +1,4 @@
-"""The dashboards are what their code makes, every panel explains itself, and every query can be asked."""
+"""The committed dashboards equal their code, every panel is described, and every query parses."""
 
 import re
 import shutil
@@ -35,9 +35,9 @@ EXPECTED = {
     "business": {"finance-overview", "payments", "slo"},
     "operations": {"alert-trail", "application", "infrastructure", "logs"},
 }
-# Their labels have a currency.
+# Metrics with a label `currency`.
 MONEY = {"transaction_amount_sum", "transaction_amount_count", "ledger_amount_total", "kpi:revenue:per_minute5m"}
-# Kinds of panel that show numbers, and so have thresholds.
+# Panel types that show numbers and therefore need thresholds.
 NUMBERS = ("stat", "timeseries", "table")
 
 
@@ -47,7 +47,7 @@ def sources() -> dict[str, dict[str, Any]]:
 
 
 def uids_in(node: Any) -> set[str]:
-    """Every data source that a piece of JSON or YAML leads to."""
+    """Return every data source that JSON or YAML references."""
     if isinstance(node, list):
         return set().union(*map(uids_in, node))
     if not isinstance(node, dict):
@@ -73,7 +73,7 @@ def test_every_dashboard_is_in_its_folder():
     assert found == EXPECTED
 
 
-def test_grafana_is_told_of_every_folder():
+def test_grafana_knows_every_folder():
     document = yaml.safe_load((GRAFANA / "provisioning/dashboards/dashboards.yml").read_text())
 
     compose = yaml.safe_load((HERE.parent / "docker-compose.yml").read_text())
@@ -82,7 +82,7 @@ def test_grafana_is_told_of_every_folder():
     assert {provider["folderUid"] for provider in document["providers"]} == set(EXPECTED)
     for provider in document["providers"]:
         assert provider["options"]["path"] == f"{base}/dashboards/{provider['folderUid']}"
-        assert not provider["allowUiUpdates"]  # the next start would undo them
+        assert not provider["allowUiUpdates"]  # the next start would overwrite them
 
 
 def test_make_dashboards_writes_them():
@@ -199,7 +199,7 @@ def test_a_dashboard_begins_with_a_heading_and_numbers_its_panels(uid):
 
 
 @each_dashboard
-def test_titles_are_told_apart(uid):
+def test_titles_are_unique(uid):
     titles = [panel.title for panel in panels_of(uid)]
 
     assert len(titles) == len(set(titles))
@@ -241,7 +241,7 @@ def test_a_panel_of_numbers_has_thresholds(panel: Panel):
     if panel.json["type"] in NUMBERS:
         steps = panel.json["fieldConfig"]["defaults"]["thresholds"]["steps"]
         values = [step["value"] for step in steps[1:]]
-        assert steps[0]["value"] is None  # the color from below
+        assert steps[0]["value"] is None  # the base color
         assert values == sorted(values)
 
 
@@ -260,7 +260,7 @@ def test_a_rate_is_taken_over_a_window_that_fits_the_zoom_or_over_minutes(panel:
 
 
 def sums_in(node: Any) -> list[Any]:
-    """Every `sum` of a query, outermost first."""
+    """Return every `sum` of a query, outermost first."""
     children = [getattr(node, name, None) for name in ("expr", "lhs", "rhs", "param")] + getattr(node, "args", [])
     inner = [found for child in children if child is not None for found in sums_in(child)]
     return [node, *inner] if isinstance(node, promql_parser.AggregateExpr) and str(node.op) == "sum" else inner
@@ -278,14 +278,14 @@ def test_different_currencies_are_never_added(panel: Panel):
 
 
 @pytest.mark.parametrize("panel", IN_LOKI, ids=lambda panel: panel.name)
-def test_a_query_of_logs_begins_with_containers_and_labels_nothing_by_what_varies(panel: Panel):
+def test_a_log_query_selects_containers_and_adds_no_labels(panel: Panel):
     for text in (item.expression for item in panel.queries):
         selectors = re.findall(r"\{(.*?)\}", text)
         assert [re.match(r'container=~?"fintech', selector) is not None for selector in selectors] == [True]
         assert text.count("(") == text.count(")")
 
 
-def test_what_is_listed_as_rightly_empty_is_there():
+def test_the_panels_listed_as_empty_exist():
     assert set(EMPTY) <= {panel.name for panel in PANELS} | {query.name for panel in PANELS for query in panel.queries}
 
 
@@ -293,7 +293,7 @@ def test_what_is_listed_as_rightly_empty_is_there():
 
 
 def read_by(expression: str) -> set[str]:
-    """The metrics that a query reads, those behind recorded series included."""
+    """Return the metrics that a query reads, including those behind recorded series."""
     names = metrics_in(expression)
     recorded = names & set(RECORDED)
     return names.union(*(read_by(RECORDED[name]["expr"]) for name in recorded))
@@ -319,7 +319,7 @@ def test_nine_in_ten_panels_must_show_data_in_the_tests():
     assert sum(panel.has_data for panel in PANELS) > 0.9 * len(PANELS)
 
 
-def test_the_documentation_names_every_dashboard_and_what_is_rightly_empty():
+def test_the_documentation_names_every_dashboard_and_every_empty_panel():
     text = " ".join((HERE.parent / "docs/dashboards.md").read_text().split())
 
     for dashboard in DASHBOARDS.values():

@@ -1,6 +1,6 @@
-"""A fault brings its own alert to the trail, and no other.
+"""Each fault sends its own alert to the trail, and no other.
 
-Each on a platform of its own, until it is over again, by `make prove`; three of them by `make test`, in
+`make prove` runs each fault on a separate platform until its alert resolves. `make test` runs three of them in
 test_alert_trail.py.
 """
 
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import pytest
 
 from fintech.testing.processes import IN_FULL, request, wait_until
-from observability.tests.drill import ALWAYS, MINUTE, SPEED, Drill, post_as_stranger, running_drill
+from observability.tests.drill import ALWAYS, MINUTE, SPEED, Drill, post_without_token, running_drill
 from observability.tests.monitoring import SCRAPE_SECONDS, is_installed
 from observability.tests.scorecard import DOCUMENT, Score, document, faults_in
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`begin` causes it, `end` ends it; `alert` is all that may arrive, or nothing.
+    """A fault from `begin` to `end`. Only `alert` may arrive, or no alert if it is None.
 
-    It lasts for `minutes` of the rules' time, so that what only seems to be silent has the time to fire. `needs` are
+    The fault lasts for `minutes` of the rules' time, so that other alerts would have the time to fire. `needs` are
     exporters.
     """
 
@@ -52,19 +52,19 @@ def kill_gateway(drill: Drill) -> None:
 
 
 def tamper(drill: Drill) -> None:
-    """As a superuser who switches the triggers off: the first byte of the first delivery."""
+    """Change the first byte of the first delivery, as a superuser with disabled triggers."""
     statement = "UPDATE alerts_audit_delivery SET body = set_byte(body, 0, 32) WHERE id = 1"
     drill.execute("SET session_replication_role = replica", statement)
 
 
 def count_one_too_many(drill: Drill) -> None:
-    """In the totals of the rows, as soon as the worker has folded the first ones into them."""
+    """Increment a total of the rows, as soon as the worker has stored the first totals."""
     statement = "UPDATE payments_kpirollup SET count = count + 1 WHERE kind = 'succeeded' RETURNING 1"
     wait_until(lambda: drill.own.query(statement), 45, "there are totals", interval=0.5)
 
 
 def post_half(drill: Drill) -> None:
-    """As a superuser who switches the triggers off: a fee that nobody was charged. It is no revenue."""
+    """Add a fee without its counterpart, as a superuser with disabled triggers. It is not revenue."""
     columns = "event_id, transaction_id, currency"
     leg = f"INSERT INTO payments_ledgerleg ({columns}, account, amount) SELECT {columns}, 'fees', 1"
     drill.execute("SET session_replication_role = replica", f"{leg} FROM payments_ledgerleg LIMIT 1")
@@ -76,7 +76,7 @@ def post_garbage(drill: Drill) -> None:
 
 
 def nothing(drill: Drill) -> None:
-    """It happened, and cannot be taken back."""
+    """Do nothing: the fault cannot be reverted."""
 
 
 FAULTS = [
@@ -93,7 +93,7 @@ FAULTS = [
         lambda drill: drill.traffic.changes.clear(),
         12,
     ),
-    Fault("unauthorized webhook request", "WebhookUnauthorized", post_as_stranger, nothing),
+    Fault("unauthorized webhook request", "WebhookUnauthorized", post_without_token, nothing),
     Fault("the worker is killed", "TargetDown", stop_worker, restart),
     Fault("the exporter is killed", "TargetDown", lambda drill: drill.own.platform.metrics.kill(), restart),
     Fault("a web process is killed", None, lambda drill: drill.own.platform.kill_one_worker(), nothing),
@@ -124,7 +124,7 @@ FAULTS = [
 
 @pytest.fixture(scope="module")
 def scores() -> Iterator[list[Score]]:
-    """Those of the faults that passed; written down if all of them did."""
+    """Collect the scores of the passed faults, and write the scorecard if all of them passed."""
     scores: list[Score] = []
     yield scores
     if len(scores) == len(FAULTS):
@@ -162,9 +162,9 @@ def test_a_fault_brings_its_own_alert_and_no_other(tmp_path, scores, fault):
 
         wait_until(lambda: drill.fired(since=began) >= expected, 30, f"{expected} arrives")
         if fault.resolves:
-            # Longest: what was true for 5 minutes is remembered for 5, and goes on for 7.
-            wait_until(lambda: drill.resolved(since=began) >= expected, 20 * MINUTE, f"{expected} is over")
-            # What it silenced and outlived it would be told now.
-            wait_until(lambda: drill.firing() == {ALWAYS}, 20 * MINUTE, "nothing fires any more")
+            # The longest case: a window of 5 minutes, and 7 minutes of keep_firing_for.
+            wait_until(lambda: drill.resolved(since=began) >= expected, 20 * MINUTE, f"{expected} resolves")
+            # A suppressed alert that outlived it would be sent now.
+            wait_until(lambda: drill.firing() == {ALWAYS}, 20 * MINUTE, "only the heartbeat fires")
         assert drill.fired(since=began) == expected
         scores.append(score(fault, drill, began=began, ended=ended))

@@ -1,4 +1,4 @@
-"""What the dashboards are made of says in JSON what its call says."""
+"""The building blocks of dashboards write their arguments to the JSON."""
 
 import json
 from typing import Any
@@ -67,7 +67,7 @@ def test_currencies_share_one_axis_on_which_large_and_small_are_seen():
     panel = in_json(graph("Title", "Description.", UP, unit="short", money=True))["fieldConfig"]
 
     assert panel["defaults"]["custom"]["scaleDistribution"] == {"type": "log", "log": 10}
-    assert "min" not in panel["defaults"]  # zero is on no axis of powers of ten
+    assert "min" not in panel["defaults"]  # a logarithmic axis has no zero
     assert not any(item["id"] == "unit" for override in panel["overrides"] for item in override["properties"])
 
 
@@ -114,7 +114,7 @@ def test_one_series_alone_has_the_color_of_its_last_value(queries, mode):
 def test_zero_is_no_threshold_that_is_drawn():
     panel = in_json(graph("Title", "Description.", UP, unit="short", thresholds=apart_from_zero()))
 
-    assert panel["fieldConfig"]["defaults"]["color"]["mode"] == "thresholds"  # the series itself tells
+    assert panel["fieldConfig"]["defaults"]["color"]["mode"] == "thresholds"  # the series itself changes its color
     assert "thresholdsStyle" not in panel["fieldConfig"]["defaults"]["custom"]
 
 

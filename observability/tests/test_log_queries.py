@@ -1,4 +1,4 @@
-"""Every LogQL query of the dashboards, asked of the real Loki about what the platform really logged.
+"""Run every LogQL query of the dashboards in a real Loki with the platform's log lines.
 
 Loki is no package of Debian: where it is not installed, `test_dashboards.py` still looks at the form of the queries.
 """
@@ -27,14 +27,14 @@ QUERIES = [query for panel in IN_LOKI for query in panel.queries]
 
 
 def is_installed() -> bool:
-    """Debian has another program of this name, for genetics."""
+    """Return True if Grafana's Loki is installed. Debian has another program of this name, for genetics."""
     program = shutil.which("loki")
     return program is not None and "loki, version" in subprocess.getoutput(f"{program} -version")
 
 
 @contextmanager
 def running_loki(directory: Path) -> Iterator[int]:
-    """Its port. The configuration is the committed one but for paths and ports."""
+    """Run Loki with the committed configuration, except for paths and ports. Yield its port."""
     port, inner = free_port(), free_port()
     text = (HERE / "loki/loki.yml").read_text().replace(" /loki", f" {directory}/data")
     text = text.replace("http_listen_port: 3100", f"http_listen_port: {port}\n  grpc_listen_port: {inner}")
@@ -45,7 +45,7 @@ def running_loki(directory: Path) -> Iterator[int]:
 
 
 def push(port: int, log: Path, *, container: str, service: str) -> None:
-    """The lines of a log, labelled as alloy/config.alloy does."""
+    """Send the lines of a log to Loki, with the labels of alloy/config.alloy."""
     streams: dict[str, list[list[str]]] = {}
     for line in log.read_text().splitlines():
         level = json.loads(line).get("level", "unknown").lower() if line.startswith("{") else "unknown"

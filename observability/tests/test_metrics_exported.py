@@ -1,4 +1,4 @@
-"""Every metric that is named anywhere is exported by the running platform, and every panel shows something of it."""
+"""The running platform exports every metric that rules, panels or documents name, and every panel shows data."""
 
 import re
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from observability.tests.test_rules import ALERTS, ALL_RULES, RECORDED, metrics_
 ROOT = HERE.parent
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(HERE.glob("runbooks/*.md"))]
 
-# What a metric's name ends with, where a document names one without asking for it.
+# Endings of metric names in documents, outside of queries.
 SUFFIXES = "total|seconds|sum|count|bucket|bytes|info|drift"
 METRIC = re.compile(rf"(?<![\w./-])[a-z][a-z0-9]*(?:_[a-z0-9]+)*_(?:{SUFFIXES})(?![\w./-])")
-# What tells a query from other code: a function, a label, a comparison with a number, the colons of a recorded name.
+# Marks of a query: a function, a label, a comparison with a number, the colons of a recorded name.
 QUERY = re.compile(r"\b(sum|avg|min|max|count|topk|rate|increase|delta|changes|time)\b.*\(|=~?\"|[=!<>] \d|(kpi|slo):")
 
-# Metrics that only something special brings about, and that rules or panels wait for. A test fails as soon as one of
-# them is there in ordinary traffic.
+# Metrics that rules or panels read, but that ordinary traffic does not create. A test fails as soon as one of them
+# exists in ordinary traffic.
 ONLY_AFTER = {
     "django_db_errors_total": "a statement fails",
     "probe_ssl_earliest_cert_expiry": "an address with TLS is probed",
@@ -32,10 +32,10 @@ ONLY_AFTER = {
     "kpi:revenue:per_minute5m_before": "a day",
     "kpi:sales:rate5m_before": "a day",
 }
-# Where a metric comes from, if its exporter must be installed for it.
+# Prefix -> exporter that must be installed for these metrics.
 PREFIXES = {"node_": "node", "pg_": "postgres", "probe_": "blackbox"}
 
-# What the choices at the top of a dashboard are made of, and the marks on its graphs.
+# The variables of the dashboards, and their annotations.
 VARIABLES = sorted(
     re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"]).groups()  # type: ignore[union-attr]
     for dashboard in DASHBOARDS.values()
@@ -46,12 +46,12 @@ MARKS = sorted({mark["expr"] for dashboard in DASHBOARDS.values() for mark in da
 QUERIES = [query for panel in IN_PROMETHEUS for query in panel.queries]
 READ = {rule.get("record") or rule["alert"]: metrics_in(rule["expr"]) for rule in ALL_RULES}
 READ |= {query.name: metrics_in(asked(query.expression)) for query in QUERIES}
-# With these words metrics begin; what else ends like one is a field or an argument.
+# First words of metric names. Other names with such an ending are fields or arguments.
 FIRST_WORDS = {name.partition("_")[0] for names in READ.values() for name in names}
 
 
 def code_in(document: Path) -> Iterator[str]:
-    """What stands in backticks, and lines that are code."""
+    """Yield the text in backticks, and lines of code."""
     for line in document.read_text().splitlines():
         if line.startswith("    "):
             yield line.strip()
@@ -60,18 +60,18 @@ def code_in(document: Path) -> Iterator[str]:
 
 
 def named_in(document: Path) -> set[str]:
-    """Metrics of its queries, and what else looks like a metric in its code."""
+    """Return the metrics of its queries, and other names in its code that look like metrics."""
     found: set[str] = set()
     for code in code_in(document):
         found.update(name for name in METRIC.findall(code) if name.partition("_")[0] in FIRST_WORDS)
         if QUERY.search(code):
-            with suppress(ValueError, AssertionError):  # no PromQL, or labels without a metric
+            with suppress(ValueError, AssertionError):  # not PromQL, or labels without a metric
                 found |= metrics_in(code)
     return found
 
 
 def named_anywhere() -> dict[str, set[str]]:
-    """Place -> the metrics that it names."""
+    """Return the metrics that each place names."""
     places = dict(READ)
     places |= {f"a variable: {series}": metrics_in(series) for series, _ in VARIABLES}
     places |= {document.name: named_in(document) for document in DOCUMENTS}
@@ -87,7 +87,7 @@ ALL_NAMES = sorted(set().union(*NAMED.values()))
 
 
 def is_exported(name: str, lab: Lab) -> bool:
-    """A histogram or a summary is named without the ending of its series."""
+    """Return True if the metric exists. A histogram or summary is named without the ending of its series."""
     return any(f"{name}{ending}" in lab.metrics for ending in ("", "_sum", "_bucket"))
 
 
@@ -110,7 +110,7 @@ def test_a_metric_that_is_named_is_exported(lab: Lab, name: str):
 
 
 @pytest.mark.parametrize("name", ONLY_AFTER)
-def test_what_only_something_special_brings_about_is_not_there_without_it(lab: Lab, name: str):
+def test_a_rare_metric_is_missing_in_ordinary_traffic(lab: Lab, name: str):
     assert not is_exported(name, lab), "take it out of the list"
     assert name in {*ALL_NAMES, *RECORDED}, "nothing names it any more"
 
@@ -144,7 +144,7 @@ def test_no_rule_fails_and_every_job_answers(lab: Lab):
     assert [job for job in lab.jobs if 1 not in lab.values(f'up{{job="{job}"}}')] == []
 
 
-def test_the_books_agree_and_the_trail_is_whole(lab: Lab):
+def test_the_books_agree_and_the_trail_is_complete(lab: Lab):
     assert set(lab.values("kpi_drift")) == {0}
     assert set(lab.values("audit_verification_findings")) == {0}
     assert min(lab.values("audit_tree_size")) > 0
@@ -168,7 +168,7 @@ def test_a_query_of_a_dashboard_returns_data(lab: Lab, query):
 
 
 @pytest.mark.parametrize("panel", TWINS)
-def test_what_is_rightly_empty_is_not_so_by_mistake(lab: Lab, panel: str):
+def test_a_panel_without_data_has_a_correct_query(lab: Lab, panel: str):
     [query] = [query for query in QUERIES if query.panel == panel]
     assert query.is_empty
     assert TWINS[panel][0] in query.expression

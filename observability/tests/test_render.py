@@ -1,4 +1,4 @@
-"""One set of files for Compose and for one machine."""
+"""The same files serve Compose and one machine."""
 
 import re
 import shutil
@@ -92,7 +92,7 @@ def test_probes_go_through_the_blackbox_exporter_that_is_there(tmp_path):
 
     [group] = load(tmp_path / "targets/probe.yml")
     assert group["targets"] == ["http://127.0.0.1:15000/ready"]
-    # Nothing but addresses differs from Compose.
+    # Only addresses differ from Compose.
     [in_compose, *_] = load(HERE / "prometheus/targets/probe.yml")
     assert group["labels"] == {**in_compose["labels"], "__blackbox": "127.0.0.1:19115"}
     assert load(tmp_path / "targets/node.yml") == [{"targets": ["127.0.0.1:19100"]}]
@@ -129,7 +129,7 @@ def test_with_a_bot_a_page_has_a_sound_and_a_ticket_has_none(tmp_path):
     assert {**page, "disable_notifications": True} == ticket
 
 
-def test_nobody_else_may_read_the_file_that_holds_the_bots_token(tmp_path):
+def test_only_the_owner_can_read_the_file_with_the_bots_token(tmp_path):
     render(tmp_path, **ADDRESSES, telegram=Telegram(chat_id=1, bot_token="1:a"))
 
     assert (tmp_path / "alertmanager.yml").stat().st_mode & 0o077 == 0
@@ -158,7 +158,7 @@ def test_rendering_again_follows_a_changed_address(tmp_path):
 
 
 @pytest.mark.parametrize("speed", [1, 30, 1000])
-def test_what_was_rendered_is_accepted_by_the_programs(tmp_path, speed):
+def test_the_programs_accept_the_rendered_files(tmp_path, speed):
     if not (shutil.which("promtool") and shutil.which("amtool")):
         pytest.skip("promtool and amtool are not installed")
     bot = Telegram(chat_id=-100, bot_token="1:a")
@@ -183,8 +183,8 @@ def test_speed_divides_ages_which_say_that_they_are_seconds():
     assert faster("time() - sealed > 90 # seconds", 60) == "time() - sealed > 1.5 # seconds"
 
 
-def test_every_age_in_the_rules_says_so():
-    """A number that is compared with seconds, but not marked, would stay as it is in tests and drills."""
+def test_every_age_in_the_rules_is_marked():
+    """An unmarked number of seconds would not be accelerated in tests and drills."""
     for file in (HERE / "prometheus/rules").glob("*.yml"):
         for line in file.read_text().splitlines():
             if re.search(r"_seconds(:max)? > \d{2}|time\(\) - \w+ > \d", line):

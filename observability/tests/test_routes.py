@@ -1,4 +1,4 @@
-"""Who is told of which alert, and which alert silences which: amtool's own answer, and the real Alertmanager's."""
+"""Receivers and inhibition of every alert, according to amtool and to the real Alertmanager."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from fintech.testing.processes import answers, free_port, request, running, wait
 from observability.render import HERE, alertmanager_command, render
 from observability.tests.test_rules import ALERTS, ALL_RULES, run
 
-# An alert's severity -> who gets it.
+# Severity -> receivers.
 RECEIVERS = {"none": "audit", "warning": "ticket,audit", "critical": "page,audit"}
 TOPICS = {rule["labels"]["topic"] for rule in ALL_RULES if "topic" in rule.get("labels", {})}
 CONFIGURATION = yaml.safe_load((HERE / "alertmanager/alertmanager.yml").read_text())
@@ -51,7 +51,7 @@ def test_an_alert_goes_to_the_trail_and_to_people_by_its_severity(name):
 
 
 @pytest.mark.parametrize("labels", [["alertname=Stranger"], ["alertname=Stranger", "severity=page"]])
-def test_an_alert_of_somebody_else_goes_to_the_trail(labels):
+def test_an_alert_of_another_system_goes_to_the_trail(labels):
     command = ["amtool", "config", "routes", "test", "--config.file=alertmanager.yml", "--verify.receivers=audit"]
     run(*command, *labels, cwd=HERE / "alertmanager")
 
@@ -79,7 +79,7 @@ class Alertmanager:
 
     @contextmanager
     def firing(self, *alerts: dict[str, str]) -> Iterator[None]:
-        """These alerts, while the block runs: then they are resolved, and silence nothing any more."""
+        """Fire these alerts while the block runs, then resolve them."""
         try:
             self._post(alerts)
             yield
@@ -93,7 +93,7 @@ class Alertmanager:
         )
 
     def states(self, case: str) -> dict[str, str]:
-        """Alert -> `active`, or what suppresses it, of the alerts that carry this label `case`."""
+        """Return `active` or the suppressing alerts, for each alert with this label `case`."""
         alerts: list[dict[str, Any]] = request(self.port, "GET", f'/api/v2/alerts?filter=case%3D"{case}"').body
         return {
             alert["labels"]["alertname"]: "inhibited" if alert["status"]["inhibitedBy"] else alert["status"]["state"]
@@ -125,7 +125,7 @@ AVAILABILITY = {"slo": "payment-availability", "topic": "availability"}
 WEB, GATEWAY = {"service": "web", "instance": "web"}, {"service": "gateway", "instance": "gateway"}
 DISK = {"instance": "node:9100", "mountpoint": "/"}
 
-# (what fires, what it silences, what it must leave alone); each alert by name and further labels.
+# (firing alert, inhibited alerts, alerts that must stay active); each by name and further labels.
 INHIBITION: list[
     tuple[tuple[str, dict[str, str]], list[tuple[str, dict[str, str]]], list[tuple[str, dict[str, str]]]]
 ] = [
@@ -239,7 +239,7 @@ def test_another_disk_of_the_machine_is_not_silenced(alertmanager):
         assert alertmanager.states("disks")["DiskSpaceLow"] == "active"
 
 
-def test_every_rule_of_inhibition_speaks_of_alerts_and_topics_that_exist():
+def test_every_inhibition_rule_names_alerts_and_topics_that_exist():
     matchers = [
         matcher
         for rule in CONFIGURATION["inhibit_rules"]

@@ -1,4 +1,4 @@
-"""Every rule parses, every alert is explained, and its tests prove when it fires and when it stays silent."""
+"""Every rule parses, every alert is documented, and its tests show when it fires and when it stays silent."""
 
 import re
 import shutil
@@ -18,11 +18,11 @@ from observability.render import HERE, prometheus_command
 
 RULES, TESTS, RUNBOOKS = HERE / "prometheus/rules", HERE / "prometheus/tests", HERE / "runbooks"
 
-# What else a runbook may ask besides Prometheus.
+# Commands in runbooks, besides queries.
 COMMANDS = ("curl", "docker", "du", "make", "openssl", "promtool", "psql", "python", "amtool")
-# A share, a quantile or a rate says little when there are few events.
+# Ratios, quantiles and rates are not meaningful with few events.
 NEEDS_TRAFFIC = re.compile(r"ratio_rate|:p95_|:rate5m|per_minute5m|burn_rate|\brate\(")
-# The files whose rules record, each with a test of its own.
+# The files with recording rules. Each has its own test.
 RECORDING = ("kpi", "kpi_before", "slo")
 DOCUMENT = HERE.parent / "docs/alert-rules.md"
 
@@ -40,7 +40,7 @@ for_each_alert = pytest.mark.parametrize("name", ALERTS)
 
 
 def metrics_in(expression: str) -> set[str]:
-    """The names of the series that a query reads."""
+    """Return the names of the series that a query reads."""
     return set(series_of(promql_parser.parse(expression)))
 
 
@@ -63,7 +63,7 @@ def cases(name: str) -> list[dict[str, Any]]:
 
 
 def cases_by_kind(name: str) -> dict[str, list[list[bool]]]:
-    """What a test proves -> for each such test of the alert, whether it fires at each of its moments."""
+    """Return the test cases of an alert by kind: for each case, True where the alert fires at an evaluation time."""
     kinds: dict[str, list[list[bool]]] = {"fires": [], "just below": [], "low traffic": [], "resolves": []}
     for case in cases(name):
         kind = next(kind for kind in kinds if case["name"].startswith(kind))
@@ -88,13 +88,13 @@ def test_prometheus_accepts_its_configuration_and_rules():
 
 
 def behind(expressions: Iterable[str]) -> set[str]:
-    """The recorded series that these read, and those behind them."""
+    """Return the recorded series that expressions read, directly and indirectly."""
     names = set().union(*map(metrics_in, expressions)) & set(RECORDED)
     return names | behind([rule["expr"] for rule in ALL_RULES if rule.get("record") in names]) if names else names
 
 
 def copy_with_its_rules(test: Path, folder: Path) -> Path:
-    """The test beside its alert and the series behind it alone; beside all series where it is about those."""
+    """Copy a test with only its alert and the series behind it, or with all recorded series if it tests those."""
     names = {test.stem} | behind([ALERTS[test.stem]["expr"]]) if test.stem in ALERTS else set(RECORDED)
     for place in ("rules", "tests"):
         (folder / test.stem / place).mkdir(parents=True)
@@ -108,9 +108,9 @@ def copy_with_its_rules(test: Path, folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_rules_pass_their_own_tests(tmp_path):
-    """promtool evaluates every rule of a file at every step: all of them in full, else those that the test is about.
+    """promtool evaluates every rule of a file at every step, so without `PROVE` only the tested rules are copied.
 
-    In two halves, side by side: it is arithmetic, and there is much of it.
+    Two halves run in parallel, because the evaluation takes long.
     """
     files = sorted(TESTS.glob("*.yml"))
     if not IN_FULL:
@@ -147,13 +147,13 @@ def test_every_alert_leads_to_a_dashboard_that_exists(name):
 
 @for_each_alert
 def test_every_alert_has_a_topic_that_inhibition_can_name(name):
-    # The topic of an objective's alert is that of its objective.
+    # An alert on an objective inherits the topic of the objective.
     has_topic = "topic" in ALERTS[name]["labels"] or "slo:" in ALERTS[name]["expr"]
     assert has_topic != (name == "Watchdog")
 
 
 @for_each_alert
-def test_the_reason_for_a_threshold_stands_beside_it(name):
+def test_a_comment_explains_each_threshold(name):
     [text] = [file.read_text() for file in RULES.glob("*.yml") if f"alert: {name}\n" in file.read_text()]
     block = text.split(f"alert: {name}\n")[1].split("annotations:")[0]
 
@@ -167,7 +167,7 @@ def test_every_alert_is_proved_to_fire_to_be_silent_and_to_resolve(name):
     assert kinds["fires"]
     assert all(checks[-1] for checks in kinds["fires"])
     if name == "Watchdog":
-        return  # it has no threshold
+        return  # always fires
     assert kinds["just below"]
     assert kinds["resolves"]
     assert all(checks[0] and not checks[-1] for checks in kinds["resolves"])
@@ -176,14 +176,14 @@ def test_every_alert_is_proved_to_fire_to_be_silent_and_to_resolve(name):
 
 
 @for_each_alert
-def test_every_alert_is_seen_to_wait(name):
-    """Some test of it looks while it is pending: a `for` that is lost would be noticed."""
+def test_every_alert_is_tested_while_pending(name):
+    """A test evaluates the alert while it is pending, so a missing `for` fails."""
     if name != "Watchdog":
         assert any(not checks[0] and checks[-1] for checks in cases_by_kind(name)["fires"])
 
 
 def test_the_alert_on_the_database_outlasts_the_one_on_the_web_that_it_silences():
-    # The web is ready a little after the database: what it is silenced by must not be over first.
+    # The web is ready shortly after the database, so the inhibiting alert must not resolve first.
     minutes = {name: int(ALERTS[name]["keep_firing_for"].removesuffix("m")) for name in ("DatabaseDown", "ServiceDown")}
     assert minutes["DatabaseDown"] >= minutes["ServiceDown"] + 2
 

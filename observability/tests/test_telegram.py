@@ -1,4 +1,4 @@
-"""What people get: messages from the real Alertmanager to a fake Bot API that reads them as strictly as Telegram."""
+"""Messages from the real Alertmanager to a fake Bot API that parses them as strictly as Telegram."""
 
 import json
 import re
@@ -30,7 +30,7 @@ HOSTILE = '<b>&amp; "it\'s" _*[x](y)* 😀 </b><script>+\x00'
 
 
 class TelegramHtml(HTMLParser):
-    """The subset of HTML that the Bot API documents for parse_mode=HTML; everything else is refused with 400."""
+    """A parser of the HTML subset that the Bot API documents for parse_mode=HTML; it refuses all other input."""
 
     TAGS = frozenset({"b", "strong", "i", "em", "u", "ins", "s", "strike", "del", "code", "pre", "a", "blockquote"})
     ENTITY = re.compile(r"&(lt|gt|amp|quot|#\d+|#x[0-9a-fA-F]+);")
@@ -63,7 +63,7 @@ class TelegramHtml(HTMLParser):
 
 
 def read_as_telegram(message: str) -> TelegramHtml:
-    """Raises ValueError where Telegram would answer 400, and the message would be lost."""
+    """Parse a message. Raise ValueError where Telegram would answer 400 and the message would be lost."""
     if len(message) > LONGEST:
         raise ValueError("Alertmanager would not have sent it as it is")
     read = TelegramHtml(message)
@@ -103,7 +103,7 @@ def test_the_fake_reads_what_telegram_reads():
 
 @dataclass
 class Message:
-    """One call of sendMessage that was accepted."""
+    """An accepted call of sendMessage."""
 
     chat: str
     silent: bool
@@ -151,7 +151,7 @@ def bot_api() -> Iterator[BotApi]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     api.port = server.server_port
@@ -165,7 +165,7 @@ def bot_api() -> Iterator[BotApi]:
 
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory, bot_api) -> Iterator[int]:
-    """The port of an Alertmanager whose people are in the fake's chat. A group waits for an instant."""
+    """Run an Alertmanager that notifies the fake's chat, with a very short group_wait. Yield its port."""
     directory: Path = tmp_path_factory.mktemp("telegram")
     (directory / "token").write_text("none")
     render(
@@ -191,7 +191,7 @@ def post(alertmanager: int, *alerts: dict[str, Any]) -> None:
 
 
 def alert(name: str, *, topic: str, ends: bool = False, **changes: Any) -> dict[str, Any]:
-    """One of ours as Prometheus sends it, in a group of its own."""
+    """Return one of our alerts as Prometheus sends it, in its own group."""
     rule = ALERTS[name]
     return {
         "labels": {"alertname": name, **rule["labels"], "topic": topic, **changes.pop("labels", {})},
@@ -210,7 +210,7 @@ def message_about(bot_api: BotApi, mark: str, *, number: int = 0) -> Message:
 # --- Messages ----------------------------------------------------------------------------------------------------
 
 
-def test_a_page_says_what_how_bad_since_when_and_where_to_look(alertmanager, bot_api):
+def test_a_page_has_fault_severity_start_and_links(alertmanager, bot_api):
     mark = secrets.token_hex(4)
     post(
         alertmanager,
@@ -248,7 +248,7 @@ def test_a_ticket_makes_no_sound(alertmanager, bot_api):
     assert message.silent
 
 
-def test_people_are_told_when_it_is_over(alertmanager, bot_api):
+def test_people_are_notified_when_an_alert_resolves(alertmanager, bot_api):
     mark = secrets.token_hex(4)
     changes: dict[str, Any] = {"annotations": {"summary": f"Not one payment {mark}."}}
     post(alertmanager, alert("PaymentsStopped", topic=mark, **changes))
@@ -270,12 +270,12 @@ def test_the_heartbeat_is_not_for_people(alertmanager, bot_api):
 
 
 @pytest.mark.parametrize("part", ["alertname", "severity", "summary", "description", "runbook_url", "dashboard_url"])
-def test_whatever_a_label_holds_is_text_and_no_tag(alertmanager, bot_api, part):
+def test_a_label_is_text_and_never_a_tag(alertmanager, bot_api, part):
     mark = secrets.token_hex(4)
     hostile = alert("KpiDrift", topic=mark, annotations={"description": mark})
     holder = hostile["labels" if part in ("alertname", "severity") else "annotations"]
     if part == "severity":
-        hostile["labels"]["note"] = HOSTILE  # the severity itself decides who is told
+        hostile["labels"]["note"] = HOSTILE  # the severity selects the receiver
     else:
         holder[part] = f"{mark}{HOSTILE}"
     post(alertmanager, hostile)
@@ -302,7 +302,7 @@ def test_a_message_that_would_be_too_long_shows_three_alerts_and_how_many_there_
     def messages_about_all() -> list[Message]:
         return [message for message in bot_api.about(mark) if message.text.endswith("\n\nThese are 3 of 40.")]
 
-    # The first may leave while Alertmanager still reads the others.
+    # The first message may be sent before Alertmanager has read the other alerts.
     [message, *_] = wait_until(messages_about_all, 15, f"a message about all; {bot_api.refused}")
     assert message.text.count("🔴") == 3
 

@@ -27,7 +27,7 @@ COPY loadtests loadtests
 RUN python -m compileall -q . && chmod -R a+rX .
 
 FROM packages AS app-build
-COPY manage.py ./
+COPY manage.py pyproject.toml ./
 COPY fintech fintech
 COPY payments payments
 COPY alerts_audit alerts_audit

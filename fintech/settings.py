@@ -3,6 +3,7 @@
 Nothing secret has a default. `docs/settings.md` lists every name; a test keeps the list and this file in step.
 """
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Payments and alert trail",
-    "VERSION": "1.0.0",
+    "VERSION": tomllib.loads((BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"],
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY: dict[str, Any] = yaml.safe_load((ROOT / "docs/vocabulary.yml").read_text(encoding="utf-8"))
 SUFFIXES = {"", ".md", ".py", ".html", ".yml", ".toml", ".in", ".alloy", ".tmpl", ".js", ".css"}
 # Not an attribute such as file.tell(), and not a part of a longer word or name.
-AVOIDED = re.compile(rf"(?<![.\w-])({'|'.join(VOCABULARY['avoid'])})(?![\w-])", re.IGNORECASE)
+AVOIDED = re.compile(
+    rf"(?<![.\w-])({'|'.join(f'[{w[0].upper()}{w[0]}]{w[1:]}' for w in VOCABULARY['avoid'])})(?![\w-])"
+)
 OPENING = re.compile(rf"({'|'.join(VOCABULARY['openings'])})\b")
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -25,7 +25,7 @@ def test_an_avoided_word_is_found_with_its_line_and_a_replacement(write, word):
     assert finding.startswith(f"page.md:3: '{word.capitalize()}': use ")
 
 
-@pytest.mark.parametrize("text", ["file.tell()", "storyteller", "a run-away process", "far_away = 1"])
+@pytest.mark.parametrize("text", ["file.tell()", "storyteller", "a run-away process", "far_away = 1", "NOBODY = 65534"])
 def test_a_part_of_another_word_or_a_method_of_a_file_is_not_found(write, text):
     assert write("page.md", text) == []
 

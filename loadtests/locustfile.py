@@ -17,6 +17,7 @@ from uuid import uuid4
 from locust import FastHttpUser, constant_pacing, events, task
 
 from fintech.env import SettingError, integer, number, text
+from fintech.telemetry.logging import write_json_lines
 from loadtests import traffic
 from loadtests.traffic import Answer, Payment, WrongAnswer
 
@@ -26,6 +27,9 @@ try:
     RATE = number("LOAD_RATE", 1, least=0.001)
 except SettingError as error:
     sys.exit(f"error: {error}")
+
+# Only with --skip-log-setup; otherwise Locust replaces this with its own.
+write_json_lines("WARNING")
 
 MOST_ATTEMPTS = 5
 LONGEST_PAUSE = 5.0  # seconds between two attempts

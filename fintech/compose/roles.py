@@ -6,6 +6,7 @@ postgres image would run in an empty data directory only; this one runs at every
 cut interrupted, and a changed password takes effect.
 """
 
+import logging
 import sys
 
 import psycopg
@@ -13,6 +14,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from fintech import env
+from fintech.telemetry.logging import write_json_lines
+
+logger = logging.getLogger("fintech.compose")
 
 # No role may become more than it is: not the owner either, who could switch evidence triggers off as a superuser.
 ATTRIBUTES = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
@@ -49,6 +53,7 @@ def prepare(admin_url: str, owner_url: str, app_url: str, monitor_url: str) -> N
 
 
 def main() -> None:
+    write_json_lines()
     try:
         prepare(
             env.text("DATABASE_ADMIN_URL"),
@@ -60,7 +65,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     except psycopg.Error as error:
         sys.exit(f"error: the database's roles cannot be made: {str(error).strip()}")
-    sys.stdout.write("The database and its roles are ready.\n")
+    logger.info("roles_created")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ consumer's group may read it. Safe to repeat: what is there stays, and a secret 
 made anew everywhere.
 """
 
+import logging
 import os
 import re
 import sys
@@ -15,6 +16,9 @@ from pathlib import Path
 
 from fintech import env
 from fintech.secret_files import ensure_secret, read_secret, write_secret
+from fintech.telemetry.logging import write_json_lines
+
+logger = logging.getLogger("fintech.compose")
 
 VOLUMES = Path("/volumes")
 OURS = 10001  # user and group of the image that we build
@@ -130,13 +134,14 @@ def prepare(volumes: Path, consumers: Sequence[Consumer] = CONSUMERS, writers: S
 
 
 def main() -> None:
+    write_json_lines()
     try:
         prepare(VOLUMES)
     except env.SettingError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: the secrets cannot be written: {error}.")
-    sys.stdout.write(f"Secrets are ready for {', '.join(consumer.name for consumer in CONSUMERS)}.\n")
+    logger.info("secrets_created", extra={"services": [consumer.name for consumer in CONSUMERS]})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ finished line is searched once more for anything that looks like a card number o
 import json
 import logging
 import re
+import sys
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -56,6 +57,13 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return redact(encode(line))
+
+
+def write_json_lines(level: str = "INFO") -> None:
+    """Log JSON lines to standard output from a program without Django's settings, unless it logs already."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def encode(line: dict[str, Any]) -> str:

@@ -2,17 +2,17 @@
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from fintech.env import SettingError, text
 from fintech.telemetry import tracing
+from fintech.telemetry.logging import write_json_lines
 from loadtests.gateway.app import Gateway
 from loadtests.gateway.profile import WrongProfile
 from loadtests.gateway.store import Store, StoreError
@@ -21,9 +21,7 @@ SHUTDOWN_SECONDS = 0.5  # for answers already being written; a request that is h
 
 
 def log(event: str, **fields: Any) -> None:
-    line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | fields
-    sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
-    sys.stdout.buffer.flush()
+    logging.getLogger("gateway").info(event, extra=fields)
 
 
 def arguments() -> argparse.Namespace:
@@ -51,6 +49,7 @@ async def serve(gateway: Gateway, host: str, port: int, data: Path) -> None:
 
 def main() -> None:
     options = arguments()
+    write_json_lines()
     try:
         tokens = {"token": text("GATEWAY_TOKEN"), "control_token": text("GATEWAY_CONTROL_TOKEN")}
         store = Store(options.data)

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from fintech.testing.processes import free_port
 from loadtests.tests.simulator import ROOT, Simulator
 from loadtests.tests.test_gateway_outcomes import DROPPED
 
@@ -87,6 +88,24 @@ def test_two_processes_cannot_share_the_data(own_gateway):
 
     assert result.returncode == 1
     assert "database is locked" in result.stderr
+
+
+def test_every_line_of_its_log_is_json_with_a_level(tmp_path):
+    """OpenTelemetry's complaints as well: nothing listens where the traces are to go."""
+    closed = f"http://127.0.0.1:{free_port()}"
+    gateway = Simulator(tmp_path / "data", OTEL_EXPORTER_OTLP_ENDPOINT=closed, TRACE_SAMPLE_RATIO="1")
+    gateway.start()
+    process = gateway.process
+    gateway.profile(decline_ratio=0.5)
+    gateway.post_charge("a", 100)
+    process.terminate()
+
+    output, _ = process.communicate(timeout=20)
+
+    lines = [json.loads(line) for line in output.splitlines()]
+    levels = {(line["level"], line["logger"].partition(".")[0], line["event"].partition(" ")[0]) for line in lines}
+    assert {("INFO", "gateway", "profile_changed"), ("ERROR", "opentelemetry", "Failed")} <= levels
+    assert all("time" in line for line in lines)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

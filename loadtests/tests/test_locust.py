@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 from django.core.management import call_command
 
 from fintech.testing.processes import Platform, wait_until
@@ -139,6 +141,26 @@ def test_it_tries_again_with_the_same_key_and_not_for_ever(status):
     complete = dict.fromkeys(singles)
     complete.pop(singles[-1])
     assert {singles.count(key) for key in complete} == {5}
+
+
+def test_in_compose_its_log_is_json_with_a_level():
+    """As docker-compose.yml starts it, on a port that is taken."""
+    command = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["loadgen"]["command"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = ["--web-port", str(listener.getsockname()[1])]
+        process = subprocess.run(
+            [sys.executable, "-m", *command, *port],
+            cwd=ROOT,
+            env=os.environ | {"API_KEY": "k"},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    levels = [json.loads(line)["level"] for line in process.stdout.splitlines()]
+    assert process.returncode != 0
+    assert set(levels) == {"CRITICAL"}
 
 
 def test_it_does_not_start_without_a_key():

@@ -1,6 +1,7 @@
 """The programs that only containers run: secrets, roles, health check."""
 
 import http.server
+import json
 import os
 import stat
 import subprocess
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from fintech.compose import healthcheck, roles, secrets
+from fintech.compose import healthcheck, migrate, roles, secrets
 from fintech.secret_files import read_secret, write_secret
 from fintech.testing.processes import BASE_DIR, free_port
 
@@ -245,6 +246,50 @@ def test_a_start_that_cannot_work_ends_with_a_sentence(change, sentence):
     assert result.returncode == 1
     assert result.stderr.startswith(sentence)
     assert "Traceback" not in result.stderr
+
+
+# --- Migrations and accounts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(databases=["default", "owner"])
+def test_the_first_accounts_are_created_once_and_the_load_gets_the_key(tmp_path, caplog):
+    accounts, loadgen = tmp_path / "accounts", tmp_path / "loadgen"
+    loadgen.mkdir()
+    caplog.set_level("INFO", logger="fintech.compose")
+
+    migrate.prepare(accounts, loadgen)
+    key = read_secret(loadgen / "api_key")
+    migrate.prepare(accounts, loadgen)
+
+    assert key is not None
+    assert key == read_secret(accounts / "api_key") == read_secret(loadgen / "api_key")
+    assert "No migrations to apply." in caplog.messages
+    assert not [secret for secret in (key, read_secret(accounts / "admin_password")) if str(secret) in caplog.text]
+
+
+def test_what_django_writes_in_pieces_is_logged_in_lines(caplog):
+    caplog.set_level("INFO", logger="fintech.compose")
+
+    lines = migrate.LogLines()
+    for piece in ("Running migrations:\n  Applying payments.0001", "...", " OK\n", "\n"):
+        lines.write(piece)
+
+    assert caplog.messages == ["Running migrations:", "Applying payments.0001... OK"]
+
+
+# --- Lines of the log ----------------------------------------------------------------------------------------------
+
+
+def test_what_runs_once_writes_json_lines_with_a_level(urls):
+    settings = {"DATABASE_ADMIN_URL": "admin_url", "DATABASE_OWNER_URL": "owner_url", "DATABASE_URL": "app_url"}
+    settings |= {"DATABASE_MONITOR_URL": "monitor_url"}
+    given = {setting: urls[name] for setting, name in settings.items()}
+    command = [sys.executable, "-m", "fintech.compose.roles"]
+
+    result = subprocess.run(command, cwd=BASE_DIR, env=os.environ | given, capture_output=True, text=True, check=True)
+
+    [line] = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (line["level"], line["logger"], line["event"]) == ("INFO", "fintech.compose", "roles_created")
 
 
 # --- Health check ------------------------------------------------------------------------------------------------

@@ -4,13 +4,17 @@ They come from the image and not from the clone's folder, so they can be read wh
 and wherever Docker runs. Safe to repeat: a file that has not changed is left alone, one that is no longer there goes.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Set
 from pathlib import Path
 
 from fintech import env
+from fintech.telemetry.logging import write_json_lines
 from observability import render
+
+logger = logging.getLogger("fintech.compose")
 
 SOURCE = Path(render.__file__).parent
 TARGET = Path("/configuration")
@@ -40,9 +44,16 @@ def contents(profiles: Set[str], telegram: render.Telegram | None) -> dict[Path,
     alertmanager = Path("alertmanager", "alertmanager.yml")
     found[alertmanager] = render.with_telegram(found[alertmanager].decode(), telegram).encode()
     for profile, jobs in OPTIONAL_JOBS.items():
-        if not {profile, "*"} & profiles:
+        if not is_enabled(profile, profiles):
             found |= {Path("prometheus", "targets", f"{job}.yml"): b"[]\n" for job in jobs}
+    # Alloy runs its whole folder: one file sends the traces to Tempo, the other drops them.
+    del found[Path("alloy", "traces_dropped.alloy" if is_enabled("traces", profiles) else "traces.alloy")]
     return found
+
+
+def is_enabled(profile: str, profiles: Set[str]) -> bool:
+    """As Compose decides it, where `*` enables all profiles."""
+    return bool({profile, "*"} & profiles)
 
 
 def write(target: Path, files: dict[Path, bytes]) -> None:
@@ -63,13 +74,14 @@ def write(target: Path, files: dict[Path, bytes]) -> None:
 
 
 def main() -> None:
+    write_json_lines()
     os.umask(0o022)
     try:
         profiles = set(env.words("COMPOSE_PROFILES", ""))
         write(TARGET, contents(profiles, read_telegram()))
     except (OSError, env.SettingError) as error:
         sys.exit(f"error: the configuration cannot be written: {error}")
-    sys.stdout.write("The configuration of the monitoring is ready.\n")
+    logger.info("configuration_written", extra={"profiles": sorted(profiles)})
 
 
 if __name__ == "__main__":

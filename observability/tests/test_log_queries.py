@@ -45,7 +45,7 @@ def running_loki(directory: Path) -> Iterator[int]:
 
 
 def push(port: int, log: Path, *, container: str, service: str) -> None:
-    """Send the lines of a log to Loki, with the labels of alloy/config.alloy."""
+    """Send the lines of a log to Loki, with the labels of alloy/logs.alloy."""
     streams: dict[str, list[list[str]]] = {}
     for line in log.read_text().splitlines():
         level = json.loads(line).get("level", "unknown").lower() if line.startswith("{") else "unknown"

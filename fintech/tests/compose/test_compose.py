@@ -336,11 +336,19 @@ def test_no_secret_is_in_an_environment(name):
 @pytest.mark.parametrize("consumer", CONSUMERS, ids=lambda consumer: consumer.name)
 def test_a_service_gets_just_the_secrets_that_it_names(consumer):
     files = {value for variable, value in environment(consumer.name).items() if variable.endswith("_FILE")}
+    files |= set(re.findall(r"--pwfile=(\S+)", environment(consumer.name).get("POSTGRES_INITDB_ARGS", "")))
     if consumer.name != "alertmanager":  # its own configuration names them
         assert files == {f"/run/secrets/{secret}" for secret in consumer.secrets}
     assert mounts(consumer.name)[f"{consumer.name}-secrets"] == ("/run/secrets", False)
     service = SERVICES[consumer.name]
     assert consumer.group == (int(service["user"].partition(":")[2]) if "user" in service else OURS)
+
+
+def test_the_databases_password_comes_from_its_file():
+    """initdb takes the last --pwfile; the image gives it one before these, made of POSTGRES_PASSWORD."""
+    files = re.findall(r"--pwfile=(\S+)", environment("db")["POSTGRES_INITDB_ARGS"])
+    assert files == ["/run/secrets/postgres_password"]
+    assert environment("db")["POSTGRES_PASSWORD"] == "unused"
 
 
 def test_nobody_mounts_the_secrets_of_another():
@@ -381,6 +389,13 @@ def test_what_stays_up_has_a_health_check_and_comes_back(name):
 def test_nothing_is_killed_while_a_payment_may_be_in_hand(name):
     graceful = max(settings.GATEWAY_DEADLINE_SECONDS, settings.BATCH_DEADLINE_SECONDS) + 5  # fintech/server/gunicorn.py
     assert seconds(SERVICES[name]["stop_grace_period"]) > graceful
+
+
+def test_the_machines_interfaces_are_measured_but_not_those_of_its_containers():
+    [option] = [word for word in SERVICES["node-exporter"]["command"] if "netclass.ignored-devices" in word]
+    ignored = re.compile(option.partition("=")[2])
+    assert not [name for name in ("eth0", "enp1s0", "wlan0", "lo", "docker0") if ignored.search(name)]
+    assert all(ignored.search(name) for name in ("veth0a1b2c3", "vethABC"))
 
 
 @every_service

@@ -45,6 +45,21 @@ def test_what_is_not_left_out_is_asked(profiles):
     assert targets(found, "cadvisor") == ["cadvisor:8080"]
 
 
+@pytest.mark.parametrize("profiles", [set(), {"containers"}])
+def test_without_tempo_alloy_sends_nothing_to_it(profiles):
+    alloy = {path: content for path, content in files(profiles).items() if path.startswith("alloy/")}
+
+    assert alloy.keys() == {"alloy/logs.alloy", "alloy/traces_dropped.alloy"}
+    assert not [path for path, content in alloy.items() if b"tempo:" in content]
+
+
+@pytest.mark.parametrize("profiles", [EVERYTHING, {"traces"}, {"*"}])
+def test_with_tempo_alloy_has_one_file_about_traces(profiles):
+    alloy = {path for path in files(profiles) if path.startswith("alloy/")}
+
+    assert alloy == {"alloy/logs.alloy", "alloy/traces.alloy"}
+
+
 def test_tests_of_rules_stay_outside():
     assert not [path for path in files() if "/tests/" in path]
 

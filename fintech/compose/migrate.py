@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import django
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import DatabaseError
 
 from fintech.secret_files import read_secret, write_secret
 
@@ -44,7 +46,7 @@ def main() -> None:
     try:
         django.setup()
         prepare(ACCOUNTS, LOADGEN)
-    except (CommandError, OSError, django.core.exceptions.ImproperlyConfigured, django.db.Error) as error:
+    except (CommandError, OSError, ImproperlyConfigured, DatabaseError) as error:
         sys.exit(f"error: the database cannot be prepared: {str(error).strip()}")
 
 

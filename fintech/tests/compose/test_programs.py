@@ -267,6 +267,16 @@ def test_the_first_accounts_are_created_once_and_the_load_gets_the_key(tmp_path,
     assert not [secret for secret in (key, read_secret(accounts / "admin_password")) if str(secret) in caplog.text]
 
 
+def test_a_database_that_is_unavailable_ends_the_migration_with_a_sentence():
+    gone = dict.fromkeys(("DATABASE_URL", "DATABASE_OWNER_URL"), "postgresql://owner@127.0.0.1:1/x")
+    command = [sys.executable, "-m", "fintech.compose.migrate"]
+    result = subprocess.run(command, cwd=BASE_DIR, env=os.environ | gone, capture_output=True, text=True, check=False)
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: the database cannot be prepared: ")
+    assert "Traceback" not in result.stderr
+
+
 def test_what_django_writes_in_pieces_is_logged_in_lines(caplog):
     caplog.set_level("INFO", logger="fintech.compose")
 

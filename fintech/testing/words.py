@@ -12,10 +12,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY: dict[str, Any] = yaml.safe_load((ROOT / "docs/vocabulary.yml").read_text(encoding="utf-8"))
 SUFFIXES = {"", ".md", ".py", ".html", ".yml", ".toml", ".in", ".alloy", ".tmpl", ".js", ".css"}
-# Not an attribute such as file.tell(), and not a part of a longer word or name.
-AVOIDED = re.compile(
-    rf"(?<![.\w-])({'|'.join(f'[{w[0].upper()}{w[0]}]{w[1:]}' for w in VOCABULARY['avoid'])})(?![\w-])"
-)
+# Not a constant such as NOBODY, an attribute such as file.tell(), or a part of a longer word or name.
+WORDS = "|".join(f"[{word[0].upper()}{word[0]}]{word[1:]}" for word in VOCABULARY["avoid"])
+AVOIDED = re.compile(rf"(?<![.\w-])({WORDS})(?![\w-])")
 OPENING = re.compile(rf"({'|'.join(VOCABULARY['openings'])})\b")
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -119,7 +119,7 @@ def resolve(browser: Browser, platform: Platform, shop: Client) -> None:
 
     wait_until(is_settled, what="the resolver settles it")
     browser.open(f"/admin/payments/transaction/{unknown['id']}/change/")
-    assert "Not settled yet" not in browser.page.content()
+    assert "Waiting for the outcome" not in browser.page.content()
 
 
 def make_and_revoke_a_key(browser: Browser, merchant: Merchant) -> None:

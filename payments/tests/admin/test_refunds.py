@@ -207,7 +207,7 @@ def test_a_refund_without_an_answer_is_left_to_the_resolver(finance, payment, ga
     answer = send(finance, payment, form_of(payment, amount=922))
 
     assert "not known yet; the resolver settles it" in answer.text
-    assert "Not settled yet" in answer.text
+    assert "Waiting for the outcome" in answer.text
     (refund,) = refunds(payment)
     root = sign_in(superuser=True)
     assert "asked to settle 1" in root.post(f"{LIST}{payment.pk}/resolve/", follow=True).text

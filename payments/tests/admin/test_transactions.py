@@ -234,7 +234,7 @@ def test_a_currency_is_looked_for_in_a_bounded_part_of_the_table(root, merchant,
     first = root.get(f"{LIST}?currency=ISK")
 
     assert shown(first.text) == []
-    assert "Looked through 3 rows" in first.text
+    assert "Searched 3 rows" in first.text
     assert f"?before={others[0].pk}&amp;currency=ISK" in first.text
     assert str(rare.pk) in shown(root.get(f"{LIST}?before={others[0].pk}&currency=ISK").text)
 
@@ -286,7 +286,7 @@ def test_the_page_tells_the_whole_story(root, payment):
 
     assert "12.50 EUR" in page
     assert "8.50 EUR" in page  # left to refund
-    assert page.index("Not settled yet") < page.index("Journal") < page.index("One cup was broken")
+    assert page.index("Waiting for the outcome") < page.index("Journal") < page.index("One cup was broken")
     assert str(refund.pk) in page
     assert "HTTP 200" in page
     assert "&quot;operation&quot;: &quot;charge&quot;" in page
@@ -423,6 +423,6 @@ def test_the_first_page_shows_what_is_in_hand(root, merchant):
         page = root.get("/admin/").text
 
     assert str(payment.pk) in page
-    assert "not settled" in page
+    assert "without a final outcome" in page
     assert len(queries) <= 10
     assert str(payment.pk) not in sign_in("view_refund").get("/admin/").text

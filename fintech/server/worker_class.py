@@ -11,6 +11,7 @@ from gunicorn.util import write_nonblock
 from gunicorn.workers.gthread import TConn, ThreadWorker
 from uuid_utils import uuid7
 
+from fintech.http.headers import find_repeated
 from fintech.http.problems import Problem
 from fintech.telemetry.logging import request_id, trace_id
 
@@ -31,6 +32,8 @@ MALFORMED = (400, "malformed_request", "The request is not well-formed HTTP/1.1.
 
 def problem_of(error: Exception) -> Problem | None:
     """None for a fault of our own, such as a header that we must not send."""
+    if isinstance(error, Problem):
+        return error
     ours = isinstance(error, errors.InvalidResponseHeader | errors.InvalidResponseHeaderName)
     if ours or not isinstance(error, errors.ParseException):
         return None
@@ -68,6 +71,12 @@ class Worker(ThreadWorker):
         waiting.register(conn.sock, select.POLLIN)
         return bool(waiting.poll(PATIENCE_MILLISECONDS))
 
+    def handle_request(self, req: Any, conn: TConn) -> bool:
+        """Refuse repeated headers here: WSGI sees one, joined with commas."""
+        if name := find_repeated(req.headers, req.path):
+            raise Problem(400, "repeated_header", f"Send the header {name} once.", param=name)
+        return super().handle_request(req, conn)
+
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         request_id.set(str(uuid7()))
         trace_id.set(None)
@@ -76,7 +85,8 @@ class Worker(ThreadWorker):
             logger.error("unexpected_error", exc_info=exc)
             problem = Problem(500, "internal_error", "Something went wrong on our side. It was logged.")
         else:
-            logger.info("refused", extra={"status_code": problem.status, "error": type(exc).__name__})
+            error = type(exc).__name__
+            logger.info("refused", extra={"status_code": problem.status, "code": problem.code, "error": error})
         response = problem.response()
         headers = {**response.headers, "Content-Length": len(response.content), "Connection": "close"}
         head = [f"HTTP/1.1 {response.status_code} {response.reason_phrase}"]

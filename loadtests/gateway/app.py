@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from fintech.http.headers import find_repeated
 from fintech.telemetry import tracing
 from loadtests.gateway.orders import BadOrder, Order, check_key, read_object, read_order
 from loadtests.gateway.outcomes import APPROVE, Behaviour, Does, Reply
@@ -105,6 +106,8 @@ class Gateway:
         expected = self._control_bearer if control else self._bearer
 
         async def answer_or_refuse(request: web.Request) -> web.Response:
+            if name := find_repeated(request.headers.items()):
+                return not_charged(400, "error", "repeated_header", message=f"Send the header {name} once.")
             given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
             if not hmac.compare_digest(given, expected):
                 return problem(401, "error", "unauthorized")

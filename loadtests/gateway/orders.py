@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from fintech.http.headers import is_joined
+
 LARGEST_AMOUNT = 10**15
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 CURRENCY = re.compile(r"[A-Z]{3}")
@@ -28,8 +30,8 @@ class Order(NamedTuple):
 
 
 def check_key(key: str | None) -> str:
-    if key is None or not KEY.fullmatch(key):
-        raise BadOrder(400, "invalid_key", "Idempotency-Key must be 1 to 255 visible ASCII characters.")
+    if key is None or not KEY.fullmatch(key) or is_joined(key):
+        raise BadOrder(400, "invalid_key", "Idempotency-Key must be one key of 1 to 255 visible ASCII characters.")
     return key
 
 

@@ -45,11 +45,29 @@ def test_a_request_without_any_token_is_refused(gateway):
     connection.close()
 
 
+@pytest.mark.parametrize("repeated", ["order-9", "order-10"])
+def test_two_keys_are_refused(gateway, repeated):
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port)
+    connection.putrequest("POST", "/v1/charges")
+    for name, value in [
+        ("Authorization", f"Bearer {gateway.token}"),
+        ("Idempotency-Key", "order-9"),
+        ("Idempotency-Key", repeated),
+        ("Content-Length", "36"),
+    ]:
+        connection.putheader(name, value)
+    connection.endheaders(b'{"amount": 1250,   "currency":"EUR"}')
+    answer = gateway.receive(connection)
+
+    assert (answer.status, answer.body["code"], answer.body["charged"]) == (400, "repeated_header", False)
+    assert gateway.request("GET", "/v1/charges/order-9").status == 404
+
+
 def test_health_needs_no_token(gateway):
     assert gateway.request("GET", "/health", token="").body == {"status": "ok"}
 
 
-@pytest.mark.parametrize("key", [None, "", "two words", "k" * 256, "caf\u00e9", "tab\tin"])
+@pytest.mark.parametrize("key", [None, "", "two words", "k" * 256, "caf\u00e9", "tab\tin", "k,k"])
 @pytest.mark.parametrize("path", ["/v1/charges", "/v1/refunds"])
 def test_a_missing_or_malformed_key_is_refused(gateway, path, key):
     answer = gateway.request("POST", path, ORDER | {"charge": "c"}, key=key)

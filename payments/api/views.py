@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from fintech.cards import contains_card_number, without_clock
+from fintech.http.headers import is_joined
 from fintech.http.problems import Problem
 from fintech.http.views import JsonView, has_body, json_answer, read_body
 from payments import metrics
@@ -93,6 +94,9 @@ def idempotency_key(request: HttpRequest) -> str:
 
 
 def check_key(key: str, param: str) -> None:
+    if is_joined(key):
+        detail = f"This is one key, repeated and joined with commas: send {param} once."
+        raise Problem(400, "repeated_header", detail, param=param)
     if not _KEY.fullmatch(key):
         detail = "An idempotency key is 1 to 255 visible ASCII characters."
         raise Problem(400, "invalid_idempotency_key", detail, param=param)

@@ -406,6 +406,44 @@ def test_a_host_that_is_not_ours(client):
     assert_problem(client.platform.request("GET", f"{PATH}?limit=1", headers=headers), 400, "bad_request")
 
 
+REPEATED = {
+    "Authorization": "Bearer other",
+    "Content-Type": "text/plain",
+    "Host": "127.0.0.1",
+    "Idempotency-Key": "order-10",
+    "X-Request-ID": "r-2",
+    "traceparent": "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+@pytest.mark.parametrize("equal", [True, False], ids=["equal", "different"])
+def test_a_header_that_may_occur_once_occurs_twice(shop, exchange, name, equal):
+    """Joined by the server, two keys `order-9` were the new key `order-9,order-9`, and the retry was charged."""
+    sent = {
+        "Host": "localhost",
+        "Authorization": f"Bearer {shop.api_key}",
+        "Content-Type": "application/json",
+        "Idempotency-Key": "order-9",
+        "X-Request-ID": "r-1",
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    }
+    lines = [f"{header}: {value}" for header, value in sent.items()]
+    lines.append(f"{name.lower()}: {sent[name] if equal else REPEATED[name]}")
+    content = "\r\n".join([f"POST {PATH} HTTP/1.1", *lines, f"Content-Length: {len(body())}", "", ""]).encode()
+
+    refusals = {
+        "Content-Type": ("malformed_request", None),
+        "Host": ("malformed_request", None),
+    }  # by gunicorn's parser
+    assert_problem(exchange(content + body()), 400, *refusals.get(name, ("repeated_header", name)))
+
+
+@pytest.mark.parametrize("key", ["order-9,order-9", "order-9,order-9,order-9"])
+def test_equal_keys_that_a_proxy_joined(shop, key):
+    assert_problem(shop.post(PATH, body(), key=key), 400, "repeated_header", "Idempotency-Key")
+
+
 def test_options_tells_the_methods(shop):
     reply = shop.platform.request("OPTIONS", PATH, api_key=shop.api_key)
 

@@ -5,14 +5,16 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import chain
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 import urllib3
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from alerts_audit.completeness.relabelling import ACTIONS, Labels, Step, relabel
 from fintech.http.problems import Away
 
 # 10,000 alerts with long annotations are about 20 MB.
@@ -147,17 +149,21 @@ class Firing:
 
 @dataclass
 class Prometheus:
-    """The HTTP API of one Prometheus. Made anew for each poll, since its configuration may change."""
+    """The HTTP API of one Prometheus. Created for each poll, since its configuration may change.
+
+    `alertmanager_url` selects the Alertmanager of the same source among those that this Prometheus sends to.
+    """
 
     url: str
+    alertmanager_url: str = ""
 
     def firing(self, begin: datetime, end: datetime) -> list[Firing]:
         """Every alert with a sample in the range, however short: a raw range leaves no sample out, as steps would."""
         seconds = max(1, round((end - begin).total_seconds()))
         answer = self._query(f'ALERTS{{alertstate="firing"}}[{seconds}s]', end)
+        found = [(self.normalise(series["metric"]), series["values"]) for series in answer]
         return [
-            Firing(self.normalise(series["metric"]), [moment(value[0]) for value in series["values"]])
-            for series in answer
+            Firing(labels, [moment(value[0]) for value in values]) for labels, values in found if labels is not None
         ]
 
     def failed(self) -> dict[str, int]:
@@ -168,21 +174,19 @@ class Prometheus:
             found[name] = found.get(name, 0) + int(float(series["value"][1]))
         return found
 
-    def normalise(self, metric: dict[str, str]) -> dict[str, str]:
-        """The labels of an ALERTS series as a webhook carries them.
+    def normalise(self, metric: Labels) -> Labels | None:
+        """Return the labels of an ALERTS series as a webhook carries them; None if the alert is not sent.
 
         ALERTS has `alertstate`, and lacks the external labels, which are added where the alert has no such label
-        itself. Of the relabelling before sending, `labeldrop` is followed; what else it may do to external labels
-        cannot be told, so then they are left out, and the comparison is by the labels that are left.
+        itself. Then comes the relabelling. Where its result is not known exactly, only labels that are certain remain.
         """
-        labels = {**self._external, **metric}
-        return {
-            name: value
-            for name, value in labels.items()
-            if name not in ("__name__", "alertstate")
-            and value
-            and not any(drop.fullmatch(name) for drop in self._drops)
-        }
+        own = {name: value for name, value in metric.items() if name not in ("__name__", "alertstate")}
+        sent = [relabel({**self._external, **own}, steps) for steps in self._relabellings]
+        if None in sent:
+            return None
+        first, *others = [labels for labels in sent if labels is not None]
+        common = {name: value for name, value in first.items() if all(labels.get(name) == value for labels in others)}
+        return common if self._follows_all else {name: own[name] for name in common if own.get(name) == common[name]}
 
     @cached_property
     def evaluation_seconds(self) -> float:
@@ -200,27 +204,41 @@ class Prometheus:
 
     @property
     def knows_all_labels(self) -> bool:
-        """Whether what is done to the labels on their way can be followed."""
-        return all(step.get("action") == "labeldrop" for step in self._relabelling)
+        """Whether each Alertmanager gets the same labels, and they are known."""
+        return self._follows_all and len(self._relabellings) == 1
 
     @cached_property
-    def _external(self) -> dict[str, str]:
-        if not self.knows_all_labels:
-            return {}
+    def _external(self) -> Labels:
         labels = self._configuration.get("global", {}).get("external_labels") or {}
         return {str(name): str(value) for name, value in labels.items()}
 
     @cached_property
-    def _drops(self) -> list[re.Pattern[str]]:
-        words = [str(step.get("regex", "")) for step in self._relabelling if step.get("action") == "labeldrop"]
-        try:
-            return [re.compile(word) for word in words]
-        except re.error as error:  # Go's expressions are not all Python's
-            raise PollError(f"{self.url} drops labels in a way that cannot be followed: {error}") from error
+    def _relabellings(self) -> list[list[Step]]:
+        """The steps to each Alertmanager, without an unknown action: those that differ, at least one."""
+        found: list[list[Step]] = []
+        for configured in self._configured_relabellings():
+            try:
+                steps = [Step.read(step) for step in configured]
+            except re.error as error:  # Go's expressions are not all Python's
+                raise PollError(f"{self.url} relabels alerts in a way that cannot be followed: {error}") from error
+            known = [step for step in steps if step.action in ACTIONS]
+            if known not in found:
+                found.append(known)
+        return found
 
-    @property
-    def _relabelling(self) -> list[dict[str, Any]]:
-        return self._configuration.get("alerting", {}).get("alert_relabel_configs") or []
+    @cached_property
+    def _follows_all(self) -> bool:
+        steps = chain.from_iterable(self._configured_relabellings())
+        return all(str(step.get("action", "replace")).lower() in ACTIONS for step in steps)
+
+    def _configured_relabellings(self) -> list[list[dict[str, Any]]]:
+        alerting = self._configuration.get("alerting") or {}
+        for_all = alerting.get("alert_relabel_configs") or []
+        entries = alerting.get("alertmanagers") or [{}]
+        # Only static addresses can be compared. If none is the source's, it may be any of the others.
+        address = urlsplit(self.alertmanager_url).netloc
+        entries = [entry for entry in entries if address in _static_targets(entry)] or entries
+        return [for_all + (entry.get("alert_relabel_configs") or []) for entry in entries]
 
     @cached_property
     def _configuration(self) -> dict[str, Any]:
@@ -237,6 +255,10 @@ class Prometheus:
             return answer["data"]["result"]
         except (KeyError, TypeError) as error:
             raise PollError(f"{self.url} answered a query in a form that is not known") from error
+
+
+def _static_targets(entry: dict[str, Any]) -> list[str]:
+    return [str(target) for group in entry.get("static_configs") or [] for target in group.get("targets") or []]
 
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}

@@ -102,7 +102,7 @@ def ask_prometheus(watched: Watched, *, again: timedelta = timedelta()) -> Itera
     end = datetime.now(UTC)
     poll = Poll.objects.filter(source=watched.name, kind=Observation.Kind.PROMETHEUS).first()
     begin = max(poll.until - again, end - FURTHEST_BACK) if poll else end
-    prometheus = Prometheus(watched.prometheus_url)
+    prometheus = Prometheus(watched.prometheus_url, watched.alertmanager.url if watched.alertmanager else "")
     while True:
         upto = min(end, begin + LONGEST_RANGE)
         with counted(watched, Observation.Kind.PROMETHEUS):

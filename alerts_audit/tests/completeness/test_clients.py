@@ -155,10 +155,65 @@ def test_labels_that_are_dropped_on_the_way_are_dropped_here():
     assert labels_with(EXTERNAL + relabelling) == {"alertname": "A", "region": "north"}
 
 
-def test_external_labels_are_left_out_where_relabelling_may_change_them():
+def test_labels_that_are_replaced_on_the_way_are_replaced_here():
     relabelling = "alerting: {alert_relabel_configs: [{action: replace, target_label: region, replacement: x}]}"
 
+    assert labels_with(EXTERNAL + relabelling) == {"alertname": "A", "zone": "own", "region": "x"}
+
+
+def test_external_labels_are_left_out_where_relabelling_may_change_them():
+    relabelling = "alerting: {alert_relabel_configs: [{action: of-a-later-version, target_label: region}]}"
+
     assert labels_with(EXTERNAL + relabelling) == {"alertname": "A", "zone": "own"}
+
+
+DROP_REGION, DROP_ZONE = "{regex: region, action: labeldrop}", "{regex: zone, action: labeldrop}"
+
+
+def alertmanagers(*relabellings: str) -> str:
+    """Several Alertmanagers behind one Prometheus: 127.0.0.1:9000, 9001, ..., each with its own relabelling."""
+    entries = [
+        f"{{static_configs: [{{targets: ['127.0.0.1:{9000 + number}']}}], alert_relabel_configs: [{steps}]}}"
+        for number, steps in enumerate(relabellings)
+    ]
+    return f"{EXTERNAL}alerting: {{alertmanagers: [{', '.join(entries)}]}}"
+
+
+def told(configuration: str, alertmanager_url: str = "") -> tuple[list[dict[str, str]], bool]:
+    """The labels that can be compared, and whether they are all of the webhook's."""
+    with fake_server(answers(configuration, FIRING)) as server:
+        prometheus = Prometheus(server.url, alertmanager_url)
+        firing = prometheus.firing(NOW, NOW + timedelta(seconds=15))
+    return [series.labels for series in firing], prometheus.knows_all_labels
+
+
+@pytest.mark.parametrize("entries", [[DROP_REGION], [DROP_REGION, DROP_REGION]], ids=["one", "a pair"])
+def test_what_one_alertmanagers_own_relabelling_drops_is_dropped_here(entries):
+    assert told(alertmanagers(*entries)) == ([{"alertname": "A", "zone": "own"}], True)
+
+
+def test_its_own_relabelling_comes_after_the_one_for_all():
+    configuration = alertmanagers("{source_labels: [region], target_label: place}")
+    for_all = "alerting: {alert_relabel_configs: [{target_label: region, replacement: x}], "
+
+    assert told(configuration.replace("alerting: {", for_all)) == (
+        [{"alertname": "A", "zone": "own", "region": "x", "place": "x"}],
+        True,
+    )
+
+
+def test_where_alertmanagers_get_different_labels_those_that_all_get_are_compared():
+    assert told(alertmanagers(DROP_REGION, DROP_ZONE)) == ([{"alertname": "A"}], False)
+
+
+def test_the_alertmanager_of_the_same_source_is_known_by_its_address():
+    labels = told(alertmanagers(DROP_REGION, DROP_ZONE), "http://127.0.0.1:9001/")
+
+    assert labels == ([{"alertname": "A", "region": "north"}], True)
+
+
+def test_an_alert_that_is_not_sent_is_not_missed():
+    assert told(alertmanagers("{source_labels: [zone], regex: own, action: drop}")) == ([], True)
 
 
 def test_the_range_is_asked_for_as_raw_samples():

@@ -19,7 +19,7 @@ from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.webhook.services import record_delivery
 
-RELABELLED = "alerting: {alert_relabel_configs: [{action: replace, target_label: region, replacement: x}]}"
+RELABELLED = "alerting: {alert_relabel_configs: [{action: of-a-later-version, target_label: region}]}"
 KIND = Observation.Kind.PROMETHEUS
 
 

@@ -36,6 +36,15 @@ MOST_BYTES = 4 * 1024 * 1024
 # that it is never taken for a delivery's own fault.
 STATEMENT_TIMEOUT = "60s"
 LOCK_TIMEOUT = "20s"
+# All settings are local to the transaction: a pooler in transaction mode hands the server's connection to payments
+# next, which must not be acknowledged before they are on disk. Here nothing waits for the disk. If a power cut takes
+# the last transactions back, their deliveries are pending again; and a seal or a review that read them has flushed
+# them with its own commit. Times in memories and answers have one form: UTC.
+BEGIN = """
+SELECT set_config('TimeZone', 'UTC', true), set_config('statement_timeout', %s, true),
+    set_config('lock_timeout', %s, true), set_config('synchronous_commit', 'off', true)
+"""
+TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
 
 # What is this delivery's own fault. Anything else of PostgreSQL's is a trouble that passes, or that stops everybody.
 POISON = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded, errors.QueryCanceled)
@@ -98,7 +107,7 @@ class Projector:
 
     def tick(self) -> int:
         """Look for episodes of which nothing was heard for too long: 1 if there are any, which is an input."""
-        return self._use(lambda connection: in_turn(connection, let_time_pass))
+        return self._use(lambda connection: run_exclusively(connection, let_time_pass))
 
     def is_anything_pending(self) -> bool:
         return self._use(lambda connection: connection.execute(ANYTHING, prepare=True).fetchone()) == (True,)
@@ -111,18 +120,18 @@ class Projector:
 
     def _some(self, connection: Connection) -> int:
         try:
-            return in_turn(connection, lambda taken: use_pending(taken, MOST_DELIVERIES))
+            return run_exclusively(connection, lambda taken: use_pending(taken, MOST_DELIVERIES))
         except Exception as error:
             if not is_poison(error):
                 raise
-        return in_turn(connection, use_one)
+        return run_exclusively(connection, use_one)
 
     def _use(self, work: Callable[[Connection], T]) -> T:
         with self._turn:
             try:
                 if self._connection is None or hung_up(self._connection):
                     self.disconnect()
-                    self._connection = connect("projector")
+                    self._connection = open_connection("projector")
                 return work(self._connection)
             except BaseException:
                 self.disconnect()
@@ -134,17 +143,6 @@ class Projector:
             self._connection = None
 
 
-def connect(application_name: str) -> Connection:
-    connection = open_connection(application_name)
-    connection.execute("SET TIME ZONE 'UTC'")  # times in memories and answers have one form
-    connection.execute("SELECT set_config('statement_timeout', %s, false)", [STATEMENT_TIMEOUT])
-    connection.execute("SELECT set_config('lock_timeout', %s, false)", [LOCK_TIMEOUT])
-    # Nobody waits for the disk here. If a power cut takes the last transactions back, their deliveries are pending
-    # again; and whatever was made durable after reading them, a seal or a review, has made them durable first.
-    connection.execute("SET synchronous_commit = off")
-    return connection
-
-
 def is_poison(error: Exception) -> bool:
     return isinstance(error, POISON) or not isinstance(error, psycopg.Error | DjangoDatabaseError)
 
@@ -154,11 +152,14 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0][:LONGEST_ERROR]
 
 
-def in_turn(connection: Connection, use: Callable[[Connection], "Batch | None"]) -> int:
+def run_exclusively(connection: Connection, use: Callable[[Connection], "Batch | None"]) -> int:
     """`use` in a transaction of the one projector, and its log lines after the commit; how many inputs it used."""
     with connection.transaction():
-        row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK], prepare=True).fetchone()
-        batch = use(connection) if row == (True,) else None
+        row = connection.execute(TRY_LOCK, [LOCK], prepare=True).fetchone()
+        if row != (True,):
+            return 0
+        connection.execute(BEGIN, [STATEMENT_TIMEOUT, LOCK_TIMEOUT], prepare=True)
+        batch = use(connection)
     if batch is None:
         return 0
     tell(batch)

@@ -10,10 +10,18 @@ from typing import Any
 from psycopg import IsolationLevel
 
 from alerts_audit.projection import archived_hashes
-from alerts_audit.projection.projector import LOCK, connect
+from alerts_audit.projection.projector import LOCK
 from alerts_audit.projection.replay import TABLES, Progress, Replay, prepare
 from alerts_audit.projection.store import Connection
+from fintech.database.connections import open_connection
 
+# A rebuild takes as long as it takes. Its temporary tables need a session of its own.
+SETTINGS = {
+    "TimeZone": "UTC",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
 LONGEST_VALUE = 100
 # Where everything is gone, millions of lines would help nobody, and fill the memory.
 MOST_TOLD = 10_000
@@ -158,11 +166,8 @@ def hashes_of_what_stays(made: Replay, go_on: list[int]) -> archived_hashes.Hash
 @contextmanager
 def replay(until: int | None = None, progress: Progress | None = None) -> Iterator[Replay]:
     """All inputs up to that number. Without one, up to the last, and the projector waits until the connection ends."""
-    connection = connect("projection-rebuild")
+    connection = open_connection("projection-rebuild", **SETTINGS)
     try:
-        connection.execute("SET statement_timeout = 0")
-        connection.execute("SET lock_timeout = 0")
-        connection.execute("SET idle_in_transaction_session_timeout = 0")
         made = prepare(connection, until)
         if until is not None:
             made.run(until, progress)

@@ -10,11 +10,17 @@ from django.db import connections
 DJANGOS = ("context", "cursor_factory", "prepare_threshold")
 
 
-def open_connection(application_name: str) -> psycopg.Connection[Any]:
-    """To the database of the `default` settings, as its role; each statement commits by itself."""
+def open_connection(application_name: str, **settings: str) -> psycopg.Connection[Any]:
+    """Connect to the database of the `default` settings, as its role; each statement commits by itself.
+
+    `settings` are the server's, for this session alone. They are sent when it starts and never by `SET`, which would
+    stay on a connection that a pooler in transaction mode hands to another client.
+    """
     params = connections["default"].get_connection_params()
     wanted = {name: value for name, value in params.items() if value and name not in DJANGOS}
-    return psycopg.connect(**wanted | {"application_name": application_name[:63]}, autocommit=True)
+    options = [wanted.get("options", ""), *(f"-c {name}={value}" for name, value in settings.items())]
+    own = {"application_name": application_name[:63], "options": " ".join(options)}
+    return psycopg.connect(**wanted | own, autocommit=True)
 
 
 def hung_up(connection: psycopg.Connection[Any]) -> bool:

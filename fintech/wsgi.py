@@ -17,6 +17,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fintech.settings")
 import django
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.urls import get_resolver
 from django.utils.http import parse_header_parameters
 
 django.setup(set_prefix=False)
@@ -66,8 +67,17 @@ WARM_UP_SECONDS = 5
 def warm_up() -> None:
     """Before a worker's first request, and from then on in a thread of its own: after a crash or a lost connection
     its counters are set from the rows, whether or not another payment comes."""
+    build_shared()
     set_counters()
     threading.Thread(target=_keep_warm, name="writer", daemon=True).start()
+
+
+def build_shared() -> None:
+    """Build the routes and the OpenAPI document by one thread; requests would race for them."""
+    from payments.api.openapi import document
+
+    get_resolver()._populate()
+    document()
 
 
 def set_counters() -> None:

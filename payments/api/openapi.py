@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document: made by drf-spectacular from the views, with the shapes of `payments.schemas`."""
 
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -239,8 +240,17 @@ def add_shapes(result: dict[str, Any], generator: Any, request: Any, public: boo
     return result
 
 
-@cache
+_generating = Lock()
+
+
 def document() -> bytes:
+    """Return the document, generated once. drf-spectacular's generator is not for several threads at a time."""
+    with _generating:
+        return _generate()
+
+
+@cache
+def _generate() -> bytes:
     generator = SchemaGenerator()
     return orjson.dumps(generator.get_schema(request=None, public=True))
 

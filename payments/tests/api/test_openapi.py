@@ -1,6 +1,9 @@
 """The OpenAPI document: valid, complete, and with examples that hold."""
 
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -8,6 +11,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 from jsonschema import Draft202012Validator
 
+from fintech.testing.processes import Platform, wait_until
 from payments.api.filters import FILTERS
 from payments.currencies import EXPONENTS
 
@@ -144,3 +148,26 @@ def test_its_shapes_refuse_what_the_service_refuses(document, shape, instance):
     schema = {"$ref": f"#/components/schemas/{shape}"}
 
     assert list(Draft202012Validator({"components": document["components"], "allOf": [schema]}).iter_errors(instance))
+
+
+def read_at_once(platform: Platform, readers: int = 40) -> list[int]:
+    barrier = Barrier(readers)
+
+    def read(_: int) -> int:
+        barrier.wait()
+        return platform.request("GET", "/v1/schema", timeout=60).status
+
+    with ThreadPoolExecutor(readers) as threads:
+        return list(threads.map(read, range(readers)))
+
+
+@pytest.mark.slow
+def test_the_first_readers_after_each_start_get_it(tmp_path):
+    """They generated it at the same time, and most of them got 500."""
+    with Platform(tmp_path, workers=2, worker=False) as platform:
+        assert read_at_once(platform) == [200] * 40
+
+        before = set(platform.worker_pids())
+        platform.web.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: not before & set(platform.worker_pids()), timeout=60, what="the workers are new")
+        assert read_at_once(platform) == [200] * 40

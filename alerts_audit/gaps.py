@@ -1,4 +1,4 @@
-"""The only writer of gaps. A gap is opened once for its reason and subject, and closed by another row."""
+"""The only writer of gaps. A gap is opened once per reason and subject, and closed by another row."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from alerts_audit.models import Gap, OpenGap
 
 # An index entry must stay below 2,704 bytes, and a label has no limit.
 LONGEST_SUBJECT = 500
-# Rows of one statement: well within statement_timeout.
+# Rows per statement: well within statement_timeout.
 AT_ONCE = 2000
 
-# The unique constraint decides who opens it; whoever comes second writes nothing. In the order of the subjects, so that
-# two who open the same ones never wait for each other in a circle.
+# The unique constraint decides which process opens a gap; a second one writes nothing. Subjects are sorted, so that two
+# processes that open the same gaps never deadlock.
 OPEN = """
 WITH wanted AS (
     SELECT DISTINCT ON (subject) * FROM jsonb_to_recordset(%(gaps)s::jsonb) AS gap(
@@ -57,12 +57,12 @@ RETURNING id
 
 
 class NotOpen(LookupError):
-    """There is no such gap, or it is closed already."""
+    """The gap does not exist, or is closed already."""
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What may be missing, and from when. `labels` are those of the alert; `details` any JSON."""
+    """A missing alert or period, from its start. `labels` are those of the alert; `details` any JSON."""
 
     subject: str
     since: datetime
@@ -75,7 +75,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class Closing:
-    """Up to when it was missing, and in `details` how it ended."""
+    """The end of a gap, with the reason in `details`."""
 
     subject: str
     until: datetime
@@ -95,13 +95,15 @@ def open_gap(
     delivery_id: int | None = None,
     observation_id: int | None = None,
 ) -> Gap | None:
-    """The new gap; None if one is open for this reason and subject already. Safe from any process at any time."""
+    """Open a gap and return it; None if one is open for this reason and subject. Any process can call it at
+    any time.
+    """
     opening = Opening(subject, since, source, labels, details or {}, delivery_id, observation_id)
     return next(iter(open_gaps(reason, [opening])), None)
 
 
 def open_cut_off(*, delivery_id: int, source: str, since: datetime, size: int, kept: int) -> Gap | None:
-    """A delivery of `size` bytes was kept in part: nobody can tell what the rest said."""
+    """Open a gap for a delivery of `size` bytes that was stored in part, because the content of the rest is unknown."""
     return open_gap(
         reason=Gap.Reason.TRUNCATED,
         subject=f"delivery {delivery_id}",
@@ -121,25 +123,25 @@ def close_gap(
     delivery_id: int | None = None,
     observation_id: int | None = None,
 ) -> Gap | None:
-    """The row that closes it; None if none is open."""
+    """Close a gap and return the closing row; None if none is open."""
     closing = Closing(subject, until, details or {}, delivery_id, observation_id)
     return next(iter(close_gaps(reason, [closing])), None)
 
 
 def open_gaps(reason: str, openings: Sequence[Opening]) -> list[Gap]:
-    """A few statements for any number; those that were not open yet."""
+    """Open gaps in a few statements for any number. Return those that were not open yet."""
     return _write(OPEN, reason, openings)
 
 
 def close_gaps(reason: str, closings: Sequence[Closing]) -> list[Gap]:
-    """The same for closing; the rows that close those that were open."""
+    """Close gaps in the same way. Return the rows that close them."""
     return _write(CLOSE, reason, closings)
 
 
 def close_by_hand(*, gap_id: int, by: str, note: str) -> Gap:
-    """A person has looked at it and says so: the only end of a gap about an alert that never arrived.
+    """Close a gap on behalf of a person: the only end of a gap about an alert that never arrived.
 
-    If its cause goes on, the worker opens another one. Raises NotOpen, and ValueError without a name and a note.
+    If its cause continues, the worker opens another one. Raise NotOpen, and ValueError without a name and a note.
     """
     if not by.strip() or not note.strip():
         raise ValueError("Say who closes it, and why.")
@@ -152,7 +154,7 @@ def close_by_hand(*, gap_id: int, by: str, note: str) -> Gap:
 
 
 def differences() -> list[str]:
-    """How the small table of open gaps differs from the gaps themselves: nothing, unless somebody tampered."""
+    """Return how the small table of open gaps differs from the gaps themselves: empty, except after tampering."""
     closed = Gap.objects.filter(closes__isnull=False).values("closes")
     opened = Gap.objects.filter(closes=None).exclude(pk__in=closed).values_list("pk", "reason", "subject")
     truly_open = {pk: (reason, subject) for pk, reason, subject in opened}
@@ -160,7 +162,7 @@ def differences() -> list[str]:
     return [
         *(f"gap {pk} is open, and not listed as open" for pk in sorted(truly_open.keys() - listed.keys())),
         *(f"gap {pk} is listed as open, and is not" for pk in sorted(listed.keys() - truly_open.keys())),
-        # Under another name it could never be closed, or would keep another gap from being opened.
+        # Under another name it could never be closed, or would prevent another gap from being opened.
         *(
             f"gap {pk} is about {truly_open[pk]}, and listed under {listed[pk]}"
             for pk in sorted(truly_open.keys() & listed.keys())
@@ -184,7 +186,7 @@ def _row(row: Opening | Closing) -> dict[str, Any]:
 
 
 def bounded(subject: str, longest: int = LONGEST_SUBJECT) -> str:
-    """The subject as it is stored: a long one ends with its hash."""
+    """Return the subject as it is stored: a long one ends with its hash."""
     plain = subject.replace("\0", "\N{REPLACEMENT CHARACTER}")
     if len(plain) <= longest:
         return plain
@@ -192,14 +194,14 @@ def bounded(subject: str, longest: int = LONGEST_SUBJECT) -> str:
 
 
 def alert_subject(cluster: str, labels: Mapping[str, str]) -> str:
-    """The subject of a gap about an alert; there is room for its start."""
+    """Return the subject of a gap about an alert, with room for its start."""
     return bounded(
         f"{cluster} {orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS).decode()}", LONGEST_SUBJECT - 30
     )
 
 
 def _storable(value: Any) -> Any:
-    """Without NUL, which PostgreSQL's text and jsonb refuse, and which a label may hold."""
+    """Remove NUL, which labels may contain and PostgreSQL's text and jsonb refuse."""
     if isinstance(value, str):
         return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
     if isinstance(value, Mapping):

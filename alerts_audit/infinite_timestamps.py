@@ -1,7 +1,6 @@
-"""Times that PostgreSQL holds and Python cannot, such as `infinity`: read as the last one that Python has.
+"""Clamp times that Python cannot represent, such as PostgreSQL's `infinity`, to the latest time that it can.
 
-Nobody writes one but who wants to keep the evidence from being projected, sealed, verified or looked at: none of that
-may stop for a row that cannot be read.
+Only an attacker would insert such a value. It must not stop projection, sealing, verification or the admin.
 """
 
 from datetime import UTC, datetime
@@ -14,12 +13,12 @@ from psycopg.abc import Buffer, Loader
 from psycopg.pq import Format
 from psycopg.types.datetime import TimestamptzBinaryLoader
 
-TIMESTAMPTZ = 1184  # its number in PostgreSQL's catalogue
+TIMESTAMPTZ = 1184  # its OID in PostgreSQL's catalogue
 LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class Far(Loader):
-    """Stands before another loader in a class that is made of both."""
+    """A mixin that precedes another loader in a class."""
 
     def load(self, data: Buffer) -> Any:
         try:
@@ -33,12 +32,12 @@ def far(loader: type[Loader]) -> type[Loader]:
     return type(f"Far{loader.__name__}", (Far, loader), {})
 
 
-# psycopg's own in Python: the one in C does not ask a class that is made from it.
+# psycopg's loader in Python: the one in C ignores classes derived from it.
 FAR_BINARY = far(TimestamptzBinaryLoader)
 
 
 def read_far_times(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    """Receiver of `connection_created`: what Django reads as text. A pool hands the same connection out again."""
+    """Register the loaders on `connection_created`. A pool hands out the same connection again."""
     adapters = connection.connection.adapters
     usual = adapters.get_loader(TIMESTAMPTZ, Format.TEXT)
     if not issubclass(usual, Far):

@@ -1,8 +1,8 @@
-"""Alertmanager's payload, version 4 and whatever comes after it: from a body to what it says.
+"""Alertmanager's payload, version 4 and later: decode a body.
 
-The one place that decides whether a body can be read; the webhook's log line, the lists and the projection go by it.
-What PostgreSQL refuses or nobody can use (NUL, half a surrogate pair, a number for a string) is replaced, and said so;
-the bytes themselves are kept. What is no such payload at all is `Unreadable`.
+This is the only place that decides whether a body is readable; the webhook's log line, the lists and the projection use
+it. Values that PostgreSQL refuses or that have no sensible meaning (NUL, a lone surrogate, a number for a string) are
+replaced and recorded; the bytes themselves are kept. A body that is no such payload raises `Unreadable`.
 """
 
 import json
@@ -18,13 +18,13 @@ import msgspec
 
 MOST_NAMES = 10
 LONGEST_TEXT = 200
-# Half of what the oldest Python that we support can bear. A limit of our own, since theirs differ: a rebuild must come
-# to the same end under the next one.
+# Half of what the oldest supported Python can parse. Our own limit, because Python's limits differ by version and a
+# rebuild must give the same result under the next one.
 DEEPEST = 500
 
 
 class Unreadable(ValueError):
-    """It is no payload of Alertmanager's; the message says why, for people."""
+    """The body is not an Alertmanager payload; the message gives the reason for people."""
 
 
 class Alert(msgspec.Struct, rename="camel", gc=False):
@@ -54,12 +54,12 @@ class Payload(msgspec.Struct, rename="camel"):
         return few(severity for alert in self.alerts if (severity := alert.labels.get("severity")))
 
     def statuses(self) -> Counter[str]:
-        """How many alerts are firing, how many resolved."""
+        """Return the number of firing and resolved alerts."""
         return Counter(alert.status or self.status for alert in self.alerts)
 
 
 def few(words: Iterable[str]) -> list[str]:
-    """Each once, sorted; no more than a log line or a table cell can bear."""
+    """Return the distinct values, sorted, limited to what a log line or a table cell can show."""
     return [word[:LONGEST_TEXT] for word in sorted(set(words))[:MOST_NAMES]]
 
 
@@ -70,7 +70,7 @@ _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 
 
 def read(body: bytes) -> Payload | None:
-    """The payload, or None if the body is not one."""
+    """Return the payload, or None if the body is not one."""
     try:
         return decode(body, set())
     except Unreadable:
@@ -78,27 +78,27 @@ def read(body: bytes) -> Payload | None:
 
 
 def decode(body: bytes, repairs: set[str]) -> Payload:
-    """What was replaced is added to `repairs`. Raises Unreadable."""
+    """Decode a body, and add replaced values to `repairs`. Raise Unreadable."""
     if is_deeper(body, DEEPEST):
         raise Unreadable("it is nested too deeply")
     try:
         return _decode(body, repairs)
-    except RecursionError:  # the caller is deep within a command: with a stack of its own there is room
+    except RecursionError:  # the caller is deep within a command: another thread has its own stack
         with ThreadPoolExecutor(1) as empty:
             return empty.submit(_decode, body, repairs).result()
 
 
 def is_deeper(body: bytes, most: int) -> bool:
-    """Whether more than `most` brackets are open at once, outside of texts."""
+    """Return True if more than `most` brackets are open at once, outside of strings."""
     if b"\\" in body:
         body = _ESCAPE.sub(b"", body)
-    # Most texts have no brackets, so two quotes are all that is left of them; without these the rest stays paired.
+    # Most strings contain no brackets, so only two quotes remain of them; without these the rest stays paired.
     brackets = b"".join(body.translate(None, _NO_BRACKETS).replace(b'""', b"").split(b'"')[::2])
     return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > most
 
 
 def _decode(body: bytes, repairs: set[str]) -> Payload:
-    """The quick way for what is as it should be, the patient one for the rest."""
+    """Decode quickly a valid body, and carefully any other."""
     if b"\\u0000" not in body:
         try:
             return _decoder.decode(body)
@@ -110,12 +110,12 @@ def _decode(body: bytes, repairs: set[str]) -> Payload:
         raise
     except UnicodeDecodeError:
         raise Unreadable("it is not UTF-8") from None
-    except ValueError:  # its message differs between versions of Python, and a rebuild must find the same
+    except ValueError:  # the message differs between versions of Python, and a rebuild must produce the same
         raise Unreadable("it is not JSON") from None
 
 
 class Repairer:
-    """Makes a payload of what is nearly one, and notes what it replaced."""
+    """Repairs a nearly valid payload, and records the replaced values."""
 
     def __init__(self, repairs: set[str]) -> None:
         self.repairs = repairs

@@ -1,7 +1,7 @@
-"""Who asks for the trail: a person, by a token of theirs or by the admin's session cookie.
+"""Authentication and permissions for the trail: a person, by an access token or by the admin's session cookie.
 
-What they may do is decided by that person's permissions at that moment, so taking one away, or making the person
-inactive, works at once. Only a token's SHA-256 is kept: it has 256 random bits, so nobody can search for it.
+The person's current permissions decide, so removing one, or deactivating the person, has an immediate effect. Only a
+token's SHA-256 is stored: it has 256 random bits, so it cannot be guessed.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 @sensitive_variables("secret")
 def issue_token(*, user: User, name: str, expires_at: datetime | None = None) -> tuple[AccessToken, str]:
-    """The second part of the answer is the token itself, which nobody can show again."""
+    """Create a token. The second part of the result is the token itself, which cannot be shown again."""
     prefix = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(8))
     secret = f"{prefix}_{secrets.token_urlsafe(32)}"
     row = AccessToken.objects.create(user=user, name=name, prefix=prefix, sha256=digest(secret), expires_at=expires_at)
@@ -34,7 +34,7 @@ def issue_token(*, user: User, name: str, expires_at: datetime | None = None) ->
 
 
 def revoke_token(token: AccessToken) -> None:
-    """From now on refused; revoking again changes nothing."""
+    """Revoke a token. Revoking it again changes nothing."""
     AccessToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
 
 
@@ -43,7 +43,7 @@ def digest(secret: str) -> bytes:
 
 
 def person_of(header: str) -> User:
-    """The person of an Authorization header. Raises Problem 401 with the reason."""
+    """Return the person of an Authorization header. Raise Problem 401 with the reason."""
     scheme, _, secret = header.partition(" ")
     if scheme.lower() != "bearer" or not secret:
         raise refused("invalid_token", "Send Authorization: Bearer <access token>.")
@@ -64,7 +64,9 @@ def refused(code: str, detail: str) -> Problem:
 
 
 class PersonAuthentication(SessionAuthentication):
-    """A bearer token, or the cookie of somebody who signed in to the admin; with it, a POST needs the CSRF token."""
+    """A bearer token, or the cookie of a person signed in to the admin; with the cookie, a POST needs the CSRF
+    token.
+    """
 
     def authenticate(self, request: Request) -> tuple[User, None]:
         header = request.META.get("HTTP_AUTHORIZATION")
@@ -85,7 +87,7 @@ class PersonAuthentication(SessionAuthentication):
 
 
 def require(user: Any, *permissions: str) -> None:
-    """Raises Problem 403 unless the person has all of these permissions of the trail, such as `view_episode`."""
+    """Raise Problem 403 unless the person has all of these permissions of the trail, such as `view_episode`."""
     missing = [name for name in permissions if not user.has_perm(f"alerts_audit.{name}")]
     if missing:
         raise Problem(403, "forbidden", f"You lack the permission {' and '.join(missing)}.")

@@ -1,4 +1,4 @@
-"""What should have arrived, and did not.
+"""Completeness: find the alerts that should have arrived and did not.
 
 clients.py            query Alertmanager and Prometheus
 observe.py            store their answers as evidence
@@ -9,5 +9,5 @@ delivery_failures.py  find failed notifications and refused callers
 heartbeat.py          watch the alert that always fires
 telegram.py           notify people directly: Prometheus cannot report its own death
 
-All of them record what they find through `alerts_audit.gaps`.
+All of them record their findings through `alerts_audit.gaps`.
 """

@@ -1,4 +1,4 @@
-"""Asking Alertmanager and Prometheus. Every call is bounded in time and size; `PollError` says what was wrong."""
+"""Clients of Alertmanager and Prometheus. Every call is bounded in time and size; `PollError` describes the failure."""
 
 import re
 import time
@@ -26,11 +26,11 @@ http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=2, read=10), retries=
 
 
 class PollError(Away):
-    """A source did not answer, or not with what its interface promises."""
+    """A source did not answer, or its answer does not match its interface."""
 
 
 def fetch(base_url: str, path: str) -> bytes:
-    """The content of `base_url` and `path`. Raises PollError."""
+    """Return the content of `base_url` and `path`. Raise PollError."""
     url = base_url.rstrip("/") + path
     place = url.partition("?")[0]
     if not url.startswith(("http://", "https://")):
@@ -51,7 +51,7 @@ def fetch(base_url: str, path: str) -> bytes:
 
 
 def read_within_limits(response: urllib3.BaseHTTPResponse) -> bytes:
-    """All of it, or a little more than is allowed. Raises TimeoutError if it drips for too long."""
+    """Read everything, up to slightly more than the limit. Raise TimeoutError if it takes too long."""
     deadline = time.monotonic() + LONGEST_ANSWER_SECONDS
     content = bytearray()
     for part in response.stream(1024 * 1024):
@@ -71,7 +71,7 @@ def fetch_json(base_url: str, path: str) -> Any:
 
 
 def failed_notifications(text: str) -> dict[str, int]:
-    """From a scrape: integration and, where it is told, reason -> count."""
+    """Return the counts of a scrape by integration and, if it has one, reason."""
     found: dict[str, int] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -90,12 +90,12 @@ def _failure(labels: dict[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Alertmanager:
-    """API v2 of one Alertmanager."""
+    """Client of one Alertmanager's API v2."""
 
     url: str
 
     def alerts(self) -> list[dict[str, Any]]:
-        """All that it holds and that have not ended, in the order of their labels."""
+        """Return all alerts that have not ended, in the order of their labels."""
         answer = fetch_json(self.url, "/api/v2/alerts?silenced=true&inhibited=true&active=true&unprocessed=true")
         try:
             alerts = [_alert(item) for item in answer]
@@ -104,7 +104,7 @@ class Alertmanager:
         return sorted(alerts, key=lambda alert: orjson.dumps(alert["labels"], option=orjson.OPT_SORT_KEYS))
 
     def silence(self, key: str) -> dict[str, Any]:
-        """Who made a silence, why, and until when; just its id if that cannot be told."""
+        """Return author, comment and end of a silence, or only its id if they cannot be read."""
         try:
             told = fetch_json(self.url, f"/api/v2/silence/{key}")
             return {"id": key, **{name: told.get(name) for name in ("createdBy", "comment", "endsAt")}}
@@ -120,10 +120,10 @@ class Alertmanager:
 
 
 def _alert(item: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of an alert: nothing that changes while it goes on as it is (updatedAt, endsAt)."""
+    """Return the stored fields of an alert, without those that change while it fires unchanged (updatedAt, endsAt)."""
     status = item["status"]
     alert = {
-        # As in the projection: PostgreSQL refuses NUL, and the labels must be the same on both sides.
+        # As in the projection: PostgreSQL refuses NUL, and both sides must have the same labels.
         "labels": {name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in item["labels"].items()},
         "starts_at": str(item["startsAt"]),
         "fingerprint": str(item.get("fingerprint", "")),
@@ -131,7 +131,7 @@ def _alert(item: dict[str, Any]) -> dict[str, Any]:
         "silenced_by": sorted(status.get("silencedBy") or []),
         "inhibited_by": sorted(status.get("inhibitedBy") or []),
     }
-    if muted := status.get("mutedBy"):  # by a time interval of the route; 0.28 and later
+    if muted := status.get("mutedBy"):  # by a time interval of the route; since 0.28
         alert["muted_by"] = sorted(muted)
     return alert
 
@@ -141,7 +141,7 @@ def _alert(item: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Firing:
-    """One series of ALERTS: its labels as Alertmanager would get them, and when it was seen firing."""
+    """A series of ALERTS: its labels as Alertmanager would receive them, and when it was firing."""
 
     labels: dict[str, str]
     samples: list[datetime]
@@ -158,7 +158,9 @@ class Prometheus:
     alertmanager_url: str = ""
 
     def firing(self, begin: datetime, end: datetime) -> list[Firing]:
-        """Every alert with a sample in the range, however short: a raw range leaves no sample out, as steps would."""
+        """Return every alert with a sample in the range, however short. A raw range omits no sample, unlike a range
+        with steps.
+        """
         seconds = max(1, round((end - begin).total_seconds()))
         answer = self._query(f'ALERTS{{alertstate="firing"}}[{seconds}s]', end)
         found = [(self.normalise(series["metric"]), series["values"]) for series in answer]
@@ -167,7 +169,7 @@ class Prometheus:
         ]
 
     def failed(self) -> dict[str, int]:
-        """Of all the Alertmanagers that it scrapes."""
+        """Return the failed notifications of all Alertmanagers that it scrapes."""
         found: dict[str, int] = {}
         for series in self._query(FAILED, datetime.now(UTC)):
             name = f"{series['metric'].get('instance', '')} {_failure(series['metric'])}".strip()
@@ -190,12 +192,14 @@ class Prometheus:
 
     @cached_property
     def evaluation_seconds(self) -> float:
-        """How often it evaluates the alerts that it evaluates least often: what fires has a sample each time."""
+        """Return the longest evaluation interval of any group with alerts. A firing alert has one sample per
+        evaluation.
+        """
         usual = seconds_of(str(self._configuration.get("global", {}).get("evaluation_interval", "1m")))
         return max([usual, *self._intervals()])
 
     def _intervals(self) -> list[float]:
-        """Seconds, of the groups that hold alerts; nothing if it does not tell."""
+        """Return the intervals of the groups with alerts, in seconds."""
         try:
             groups = fetch_json(self.url, "/api/v1/rules?type=alert")["data"]["groups"]
             return [float(group["interval"]) for group in groups if group["rules"]]
@@ -219,7 +223,7 @@ class Prometheus:
         for configured in self._configured_relabellings():
             try:
                 steps = [Step.read(step) for step in configured]
-            except re.error as error:  # Go's expressions are not all Python's
+            except re.error as error:  # Go's regular expressions differ from Python's
                 raise PollError(f"{self.url} relabels alerts in a way that cannot be followed: {error}") from error
             known = [step for step in steps if step.action in ACTIONS]
             if known not in found:
@@ -265,7 +269,7 @@ UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y"
 
 
 def seconds_of(duration: str) -> float:
-    """Of a duration as Prometheus writes it, such as 1m30s."""
+    """Return the seconds of a Prometheus duration such as 1m30s."""
     return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)(ms|[smhdwy])", duration))
 
 

@@ -1,10 +1,10 @@
-"""What fired, beside what arrived.
+"""Compare the alerts that fired with those that arrived.
 
-An alert that could have been sent and did not arrive within ALERT_GRACE_SECONDS is a gap, which closes if it arrives
-late. One whose whole life fell into an outage never will: its gap stays open until a person closes it.
+An alert that could have been sent and did not arrive within ALERT_GRACE_SECONDS opens a gap, which closes if it arrives
+late. An alert that started and ended during an outage never arrives: its gap stays open until a person closes it.
 
-Alertmanager's word counts; Prometheus's ALERTS tell of what Alertmanager was not seen to hold, such as an alert that
-came and went between two polls, or while Alertmanager was away.
+Alertmanager takes precedence. Prometheus's ALERTS are used only for alerts that were not seen in Alertmanager, for
+example alerts between two polls, or while Alertmanager was down.
 """
 
 import logging
@@ -26,16 +26,16 @@ from alerts_audit.projection.decoding import identify
 
 logger = logging.getLogger("alerts_audit")
 
-# Our clock, the database's and those of the monitoring may differ by this much.
+# Tolerated difference between the clocks of this host, the database and the monitoring.
 SKEW = timedelta(seconds=5)
-# What is not yet projected may be what we miss.
+# A delivery that is not projected yet may contain the missing alert.
 PROJECTION_SECONDS = timedelta(seconds=5)
 AT_ONCE = 500
 INEXACT_AT_ONCE = 50
 
 NEVER_ARRIVED = (Gap.Reason.OUTAGE, Gap.Reason.TRUNCATED)
 
-# An episode covers a stretch if it began before the stretch was over, and had not ended before it began.
+# An episode covers a period if it began before the period ended, and had not ended before the period began.
 COVERS = """episode.starts_at <= wanted.last + %(skew)s
     AND (episode.closed_at IS NULL OR episode.closed_at >= wanted.first - %(skew)s)"""
 ALIKE = f"""EXISTS (
@@ -56,7 +56,8 @@ SELECT subject, reason FROM (
     WHERE listed.reason = ANY(%(reasons)s) AND gap.details ->> 'cluster' = %(cluster)s AND gap.details ? 'last_seen'
 ) AS wanted WHERE {ALIKE}
 """  # noqa: S608
-# Of labels that may lack some. First the identities, since PostgreSQL would rather read them all than use the index.
+# For labels that may be incomplete. Identities first, because PostgreSQL would otherwise scan all of them instead of
+# using the index.
 CONTAINED = f"""
 WITH alike AS MATERIALIZED (
     SELECT id FROM alerts_audit_identity WHERE cluster = %(cluster)s AND labels @> %(labels)s::jsonb
@@ -67,7 +68,7 @@ SELECT EXISTS (
     SELECT FROM wanted, alike JOIN alerts_audit_episode AS episode ON episode.identity_id = alike.id WHERE {COVERS}
 )
 """  # noqa: S608
-# A gap's subject is the alert's and its start; this finds it by the index, whatever the start.
+# The subject of a gap is the alert and its start. This finds it by the index, for any start.
 RECORDED = """
 SELECT wanted.number FROM jsonb_to_recordset(%(wanted)s::jsonb) AS wanted(
     number int, subject text, first timestamptz, last timestamptz
@@ -81,14 +82,18 @@ SELECT wanted.number FROM jsonb_to_recordset(%(wanted)s::jsonb) AS wanted(
 
 
 class Comparison:
-    """One turn asks every source, then judges each cluster. Kept by the worker that leads; a new one catches up."""
+    """A comparison. One turn polls every source, then judges each cluster. The leading worker keeps it; a new leader
+    catches up.
+    """
 
     def __init__(self) -> None:
         self._alertmanager: dict[str, AlertmanagerSightings] = {}
         self._prometheus: dict[str, PrometheusSightings] = {}
 
     def turn(self) -> None:
-        """Raises PollError at the end if a source did not answer; the others have been compared by then."""
+        """Run one turn. Raise PollError at the end if a source did not answer; the others have been compared
+        by then.
+        """
         clusters: dict[str, list[Watched]] = defaultdict(list)
         for watched in watched_sources():
             clusters[watched.cluster].append(watched)
@@ -151,7 +156,7 @@ class Comparison:
         close_arrived(cluster)
 
     def _is_known(self, members: list[Watched], sighting: Sighting) -> bool:
-        """Whether Prometheus only told of what an Alertmanager was seen to hold, whose own sighting counts."""
+        """Return True if Prometheus only reported alerts that were seen in Alertmanager, whose own sighting counts."""
         if sighting.seen_by == Observation.Kind.ALERTMANAGER:
             return False
         held = [self._alertmanager[watched.name] for watched in members if watched.name in self._alertmanager]
@@ -159,7 +164,9 @@ class Comparison:
 
 
 def in_hand(overdue: list[Sighting]) -> list[Sighting]:
-    """Those of this turn: looking for a part of the labels takes a statement for each, so some wait for the next."""
+    """Return the sightings of this turn. A search by some of the labels takes a statement each, so some wait for the
+    next turn.
+    """
     inexact = [sighting for sighting in overdue if not sighting.exact]
     return [sighting for sighting in overdue if sighting.exact] + inexact[:INEXACT_AT_ONCE]
 
@@ -169,7 +176,9 @@ def grace() -> timedelta:
 
 
 def recalled(watched: Watched) -> AlertmanagerSightings:
-    """What a worker before us saw and may not have judged: its observations, each true until the next one."""
+    """Return the sightings of a previous worker that may not have been judged: its observations, each valid until the
+    next.
+    """
     sightings = AlertmanagerSightings()
     kind = Observation.Kind.ALERTMANAGER
     poll = Poll.objects.filter(source=watched.name, kind=kind).first()
@@ -192,7 +201,7 @@ def recalled(watched: Watched) -> AlertmanagerSightings:
 
 
 def missing(cluster: str, sightings: list[Sighting]) -> list[Sighting]:
-    """Those of which nothing has arrived."""
+    """Return the sightings without an arrived alert."""
     found = []
     for start in range(0, len(sightings), AT_ONCE):
         part = sightings[start : start + AT_ONCE]
@@ -210,7 +219,7 @@ def missing(cluster: str, sightings: list[Sighting]) -> list[Sighting]:
 
 
 def is_contained(cluster: str, sighting: Sighting) -> bool:
-    """Whether an alert arrived that has these labels and others."""
+    """Return True if an alert arrived that has these labels and others."""
     labels = orjson.dumps(sighting.labels).decode()
     times = {"first": sighting.first, "last": sighting.last, "skew": SKEW}
     values: dict[str, Any] = {"cluster": cluster, "labels": labels, **times}
@@ -220,7 +229,7 @@ def is_contained(cluster: str, sighting: Sighting) -> bool:
 
 
 def open_missed(watched: Watched, missed: list[Sighting], truncated: bool) -> None:
-    """A gap for each, unless there is one about this stretch already, open or closed."""
+    """Open a gap for each, unless there is a gap, open or closed, about this period."""
     reason = Gap.Reason.TRUNCATED if truncated else Gap.Reason.OUTAGE
     known = recorded(watched.cluster, missed)
     openings = [
@@ -247,7 +256,9 @@ def open_missed(watched: Watched, missed: list[Sighting], truncated: bool) -> No
 
 
 def recorded(cluster: str, sightings: list[Sighting]) -> set[int]:
-    """Those that a peer saw as well, or a worker before us opened a gap for, which somebody may have closed since."""
+    """Return the sightings that already have a gap, from a peer or a previous worker. A person may have closed it
+    since.
+    """
     found: set[int] = set()
     for start in range(0, len(sightings), AT_ONCE):
         wanted = [
@@ -262,14 +273,14 @@ def recorded(cluster: str, sightings: list[Sighting]) -> set[int]:
 
 
 def is_truncated(members: list[Watched]) -> bool:
-    """Whether one of them says that it leaves alerts out: then that is why."""
+    """Return True if one of the deliveries reports that alerts were cut off: then that is the reason."""
     names = [watched.name for watched in members]
     told = Gap.objects.open().filter(reason=Gap.Reason.TRUNCATED, source__in=names)
     return any("last_seen" not in details for details in told.values_list("details", flat=True))
 
 
 def close_arrived(cluster: str) -> None:
-    """What came late closes its gap."""
+    """Close the gaps of alerts that arrived late."""
     values: dict[str, Any] = {"cluster": cluster, "reasons": [*map(str, NEVER_ARRIVED)], "skew": SKEW}
     with connection.cursor() as cursor:
         cursor.execute(ARRIVED_LATE, values)

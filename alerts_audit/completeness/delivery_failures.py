@@ -1,7 +1,7 @@
-"""What is only counted elsewhere: notifications that Alertmanager could not deliver, and callers refused at our door.
+"""Failures that are only counted elsewhere: failed notifications of Alertmanager, and callers refused by the webhook.
 
-A counter that rises opens a gap; it closes when the counter has been quiet for ALERT_QUIET_SECONDS. A counter that
-fell began anew, so all that it holds is new.
+A counter that rises opens a gap. The gap closes when the counter has been constant for ALERT_QUIET_SECONDS. A counter
+that fell was reset, so its whole value is new.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from alerts_audit.completeness.observe import Watched, counted, keep, watched_so
 from alerts_audit.models import Delivery, Gap, Observation, Poll, Source
 
 DOOR = "POST /alert"
-# Among this many newest deliveries must be one of a source that delivers again.
+# A source delivers again if it sent one of this many newest deliveries.
 RECENT = 1000
 
 
 def count_failed_notifications() -> None:
-    """Of every source. Raises PollError at the end if one did not answer."""
+    """Count the failed notifications of every source. Raise PollError at the end if one did not answer."""
     errors = []
     for watched in watched_sources():
         try:
@@ -43,7 +43,7 @@ def ask_failed(watched: Watched) -> dict[str, int]:
 
 
 def note_failed(watched: Watched, failed: Mapping[str, int]) -> None:
-    """Compare with what was counted the last time, and open or close the source's gap."""
+    """Compare the counts with the previous ones, and open or close the source's gap."""
     now, kind = datetime.now(UTC), Observation.Kind.NOTIFICATIONS
     before = Poll.objects.filter(source=watched.name, kind=kind).first()
     new = rises(before.state["failed"], failed) if before else {}
@@ -71,7 +71,7 @@ def note_failed(watched: Watched, failed: Mapping[str, int]) -> None:
 
 
 def count_refused() -> None:
-    """401s at our door, of all web processes. Raises PollError."""
+    """Count the 401 answers of the webhook over all web processes. Raise PollError."""
     now = datetime.now(UTC)
     refused = {"refused": refused_at_the_door(fetch(settings.WEB_METRICS_URL, "").decode())}
     kind = Gap.Reason.UNAUTHORIZED
@@ -99,13 +99,13 @@ def refused_at_the_door(text: str) -> int:
 
 
 def rises(before: Mapping[str, float], now: Mapping[str, int]) -> dict[str, int]:
-    """By how much each counter rose; without those that did not. A count that was kept long ago may be 5.0."""
+    """Return by how much each counter rose, without those that did not. An old stored count may be 5.0."""
     changes = {name: value - (int(old) if (old := before.get(name, 0)) <= value else 0) for name, value in now.items()}
     return {name: change for name, change in changes.items() if change > 0}
 
 
 def last_rise(before: Poll | None, now: datetime, rose: bool) -> dict[str, str]:
-    """Between which times the counters last rose, as far as we know."""
+    """Return the two times between which the counters last rose, as far as known."""
     if before is None:
         return {"rose_after": now.isoformat(), "rose_before": now.isoformat()}
     if rose:
@@ -122,7 +122,7 @@ def moment(text: str) -> datetime:
 
 
 def delivers_again(watched: Watched, since: datetime) -> bool:
-    """Whether it or one of its peers does: they send an alert once between them."""
+    """Return True if the source or one of its peers delivers: they send an alert once between them."""
     peers = {watched.name, *Source.objects.filter(cluster=watched.cluster).values_list("name", flat=True)}
     newest = Delivery.objects.order_by("-pk").values_list("source", "received_at")[:RECENT]
     return any(source in peers and received_at > since for source, received_at in newest)

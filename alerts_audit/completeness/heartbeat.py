@@ -1,7 +1,9 @@
-"""The alert that always fires. When it stops arriving, no alert gets through, and nobody else would say so.
+"""The heartbeat: the alert that always fires. If it stops arriving, no alert gets through, and no other part can report
+it.
 
-Peers of a cluster send an alert once between them, so a beat of any of them counts for all. A heartbeat is expected
-once it was seen. Only deliveries count: that Alertmanager knows of the alert says nothing about the way to us.
+Peers of a cluster send an alert once between them, so a beat of any peer counts for all. A heartbeat is expected after
+it was seen once. Only deliveries count: that Alertmanager has the alert does not prove that the path to the trail
+works.
 """
 
 import threading
@@ -17,12 +19,12 @@ from alerts_audit.models import Delivery, Gap, Pending, Poll, Source
 from alerts_audit.projection.decoding import MOST_NAMES
 
 KIND = Gap.Reason.HEARTBEAT
-# Deliveries read in one turn, and how far back the first turn looks.
+# Deliveries read per turn, and how far back the first turn looks.
 AT_ONCE = 5_000
-# What is not yet projected may be a beat.
+# A delivery that is not projected yet may be a beat.
 PROJECTION = timedelta(seconds=5)
 
-# By the projection's numbers, which are dense: nothing that is committed late is passed over.
+# By the numbers of the projection, which are dense, so a late commit is not skipped.
 NEW_BEATS = """
 SELECT delivery.id, delivery.source, delivery.received_at, envelope.alertnames::text
 FROM alerts_audit_envelope AS envelope JOIN alerts_audit_delivery AS delivery ON delivery.id = envelope.delivery_id
@@ -33,14 +35,14 @@ ORDER BY envelope.input_number
 
 
 class Heartbeats:
-    """The newest beat of each source, kept in one row so that a restart forgets none."""
+    """The newest beat of each source, stored in one row so that a restart loses none."""
 
     def __init__(self) -> None:
         self._ages_lock = threading.Lock()
         self._beats: dict[str, datetime] = {}  # source -> the newest beat of its cluster
 
     def ages(self) -> dict[str, float]:
-        """Seconds since the newest beat of each source that has a heartbeat."""
+        """Return the seconds since the newest beat of each source with a heartbeat."""
         now = datetime.now(UTC)
         with self._ages_lock:
             return {source: max(0.0, (now - beat).total_seconds()) for source, beat in self._beats.items()}
@@ -61,7 +63,7 @@ class Heartbeats:
 
 
 def newest_beats(sources: Iterable[Source]) -> dict[str, datetime]:
-    """By source, after what came since the last turn."""
+    """Return the newest beat by source, after the deliveries since the last turn."""
     names = {source.name: source.heartbeat_alert for source in sources}
     poll = Poll.objects.filter(source="", kind=KIND).first()
     with connection.cursor() as cursor:
@@ -80,7 +82,7 @@ def newest_beats(sources: Iterable[Source]) -> dict[str, datetime]:
 
 
 def beats_between(begin: int, upto: int, names: dict[str, str]) -> list[tuple[str, datetime]]:
-    """The source and the time of each delivery in this range that holds its source's heartbeat, in order."""
+    """Return source and time of each delivery in this range that contains its source's heartbeat, in order."""
     with connection.cursor() as cursor:
         cursor.execute(NEW_BEATS, [begin, upto, sorted(set(names.values())), MOST_NAMES])
         rows = cursor.fetchall()
@@ -93,14 +95,14 @@ def beats_between(begin: int, upto: int, names: dict[str, str]) -> list[tuple[st
 
 
 def is_inside(delivery_id: int, alertname: str | None) -> bool:
-    """Among more names than an envelope lists."""
+    """Search a delivery with more names than an envelope lists."""
     body = Delivery.objects.values_list("body", flat=True).get(pk=delivery_id)
     content = payload.read(bytes(body))
     return content is not None and any(alert.labels.get("alertname") == alertname for alert in content.alerts)
 
 
 def shared_beat(source: Source, sources: Iterable[Source], own: dict[str, datetime]) -> datetime | None:
-    """The newest of the source and its peers."""
+    """Return the newest beat of the source and its peers."""
     peers = [
         own[peer.name]
         for peer in sources
@@ -120,7 +122,7 @@ def judge(source: Source, beat: datetime | None, now: datetime, *, lagging: bool
 
 
 def retire(sources: Iterable[Source]) -> None:
-    """Nobody waits for the heartbeat of a source that is inactive, or has none by now."""
+    """Close the gaps of sources that are inactive or no longer have a heartbeat."""
     expected = [source.name for source in sources if source.heartbeat_seconds]
     for subject in (
         Gap.objects.open().filter(reason=KIND).exclude(subject__in=expected).values_list("subject", flat=True)

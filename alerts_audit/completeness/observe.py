@@ -1,7 +1,7 @@
-"""Asking each source what fires, and keeping the answer as evidence when it differs from the one before.
+"""Poll each source, and store the answer as evidence if it differs from the previous one.
 
-Answers hold nothing that changes while alerts go on as they are, so a quiet night adds no row, and a change adds one of
-about 250 bytes an alert, which PostgreSQL compresses to a tenth.
+Answers exclude fields that change while the alerts do not, so a quiet night adds no row. A change adds one of about 250
+bytes per alert, which PostgreSQL compresses to a tenth.
 """
 
 import hashlib
@@ -19,10 +19,9 @@ from alerts_audit.completeness.clients import Alertmanager, Firing, PollError, P
 from alerts_audit.models import Observation, Poll, Source
 from alerts_audit.models.sources import DEFAULT_SOURCE
 
-# Prometheus writes a rule's samples under the time at which it began to evaluate.
+# Prometheus stores a rule's samples with the time at which the evaluation began.
 OVERLAP = timedelta(seconds=60)
-# One query asks for no more than this; a worker that was away catches up in steps, as far back as Prometheus remembers
-# if nobody tells it otherwise.
+# The longest range of one query. After a pause a worker catches up in steps, up to Prometheus's retention by default.
 LONGEST_RANGE = timedelta(minutes=10)
 FURTHEST_BACK = timedelta(days=15)
 
@@ -31,7 +30,7 @@ POLL_ERRORS = Counter("alert_poll_errors_total", "Questions to a source that it 
 
 @dataclass(frozen=True)
 class Watched:
-    """A source with at least one address to ask."""
+    """A source with at least one address to poll."""
 
     name: str
     cluster: str
@@ -41,7 +40,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What an Alertmanager held at one moment; `alerts` as in clients.py."""
+    """The state of an Alertmanager at one moment; `alerts` as in clients.py."""
 
     at: datetime
     alerts: list[dict[str, Any]]
@@ -50,9 +49,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Range:
-    """What a Prometheus saw firing in a range; the same alert has a sample every `evaluation_seconds`.
+    """The firing alerts of a Prometheus in a range; an alert has a sample every `evaluation_seconds`.
 
-    `exact`: the labels are those of the webhook; otherwise they may lack some.
+    `exact`: the labels are those of the webhook; otherwise some may be missing.
     """
 
     begin: datetime
@@ -64,7 +63,7 @@ class Range:
 
 
 def watched_sources() -> list[Watched]:
-    """The active ones, in the order of their names."""
+    """Return the active sources in the order of their names."""
     found = []
     for source in Source.objects.filter(is_active=True).order_by("name"):
         alertmanager, prometheus = addresses_of(source)
@@ -77,7 +76,9 @@ def watched_sources() -> list[Watched]:
 
 
 def addresses_of(source: Source) -> tuple[str, str]:
-    """Its Alertmanager's and its Prometheus's; settings say where the default source's are, if its row does not."""
+    """Return the addresses of Alertmanager and Prometheus. Settings define those of the default source, if its row has
+    none.
+    """
     default = source.name == DEFAULT_SOURCE
     return (
         source.alertmanager_url or (settings.ALERTMANAGER_URL if default else ""),
@@ -86,7 +87,7 @@ def addresses_of(source: Source) -> tuple[str, str]:
 
 
 def ask_alertmanager(watched: Watched, alertmanager: Alertmanager) -> Snapshot:
-    """What it holds now. Raises PollError."""
+    """Poll an Alertmanager. Raise PollError."""
     at = datetime.now(UTC)
     with counted(watched, Observation.Kind.ALERTMANAGER):
         alerts = alertmanager.alerts()
@@ -95,9 +96,10 @@ def ask_alertmanager(watched: Watched, alertmanager: Alertmanager) -> Snapshot:
 
 
 def ask_prometheus(watched: Watched, *, again: timedelta = timedelta()) -> Iterator[Range]:
-    """What fired since it was last asked, and the time `again` before that, step by step. Raises PollError.
+    """Poll a Prometheus for the alerts since the last successful poll, plus the time `again` before, step by step.
+    Raise PollError.
 
-    Each step is asked for once: whoever comes here uses it before asking for the next, which may fail.
+    Each step is yielded before the next one is requested, which may fail.
     """
     end = datetime.now(UTC)
     poll = Poll.objects.filter(source=watched.name, kind=Observation.Kind.PROMETHEUS).first()
@@ -118,7 +120,7 @@ def ask_prometheus(watched: Watched, *, again: timedelta = timedelta()) -> Itera
 
 
 class counted:
-    """Counts a PollError by source and kind, and lets it pass."""
+    """Count a PollError by source and kind, and raise it again."""
 
     def __init__(self, watched: Watched, kind: str) -> None:
         self._labels = watched.name, kind
@@ -134,7 +136,7 @@ class counted:
 def keep(
     watched: Watched, kind: str, content: dict[str, Any], *, until: datetime, state: dict[str, Any] | None = None
 ) -> Observation:
-    """The observation with this content: the newest of its source and kind, or a new one if that differs."""
+    """Return the observation with this content: the newest of its source and kind, or a new one if that differs."""
     body = canonical({"cluster": watched.cluster, **content})
     digest = hashlib.sha256(body).digest()
     newest = Observation.objects.filter(source=watched.name, kind=kind).defer("body").order_by("-pk").first()
@@ -145,5 +147,5 @@ def keep(
 
 
 def canonical(content: Any) -> bytes:
-    """The same bytes for the same content: JSON with sorted keys and no spaces."""
+    """Return the same bytes for the same content: JSON with sorted keys and no spaces."""
     return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)

@@ -1,7 +1,7 @@
-"""Which alerts were seen, from when to when: what must have arrived some time later. No database, no clock.
+"""Derive which alerts were seen, from when to when, and therefore must arrive. No database, no clock.
 
-A sighting is one stretch of an alert that could be sent: it fires, and nothing holds it back. One that goes on is
-judged once; one that ends is kept until it was judged, however short it was.
+A sighting is one period in which an alert could be sent: it fires and is not suppressed. A continuing sighting is
+judged once; an ended one is kept until it is judged, however short it was.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,9 +14,9 @@ import orjson
 
 @dataclass
 class Sighting:
-    """`first` and `last` are when it was seen; `since` is when it began, as far as that was told.
+    """A sighting. `first` and `last` are when the alert was seen; `since` is its reported start.
 
-    `exact`: the labels are those of the webhook; otherwise they may lack some.
+    `exact`: the labels are those of the webhook; otherwise some may be missing.
     """
 
     labels: dict[str, str]
@@ -31,14 +31,14 @@ class Sighting:
 
 
 class Sightings:
-    """Of one source, by one kind of question."""
+    """The sightings of one source by one kind of poll."""
 
     def __init__(self) -> None:
         self._present: dict[bytes, Sighting] = {}
         self._past: list[Sighting] = []
 
     def overdue(self, by: datetime) -> list[Sighting]:
-        """Those that began by then and are not settled yet."""
+        """Return the sightings that began by then and are not settled yet."""
         return [
             sighting
             for sighting in (*self._past, *self._present.values())
@@ -46,7 +46,7 @@ class Sightings:
         ]
 
     def forget_settled(self) -> None:
-        """Those that are over as well."""
+        """Forget settled sightings that have ended."""
         self._past = [sighting for sighting in self._past if not sighting.settled]
 
     def _end(self, key: bytes) -> None:
@@ -58,23 +58,23 @@ class Sightings:
 class AlertmanagerSightings(Sightings):
     def __init__(self) -> None:
         super().__init__()
-        self._known: dict[bytes, tuple[dict[str, str], datetime]] = {}  # what it held, and when it last did
+        self._known: dict[bytes, tuple[dict[str, str], datetime]] = {}  # the alerts it had, and when it last had them
 
     def saw(self, at: datetime, alerts: Iterable[Mapping[str, Any]], observation_id: int) -> None:
-        """All that Alertmanager held at that moment."""
+        """Add the alerts of Alertmanager at that moment."""
         present = set()
         for alert in alerts:
             labels = dict(alert["labels"])
             key = key_of(labels)
             self._known[key] = labels, at
             if alert["state"] == "suppressed":
-                self._present.pop(key, None)  # it is recorded as held back
+                self._present.pop(key, None)  # it is recorded as suppressed
                 continue
             present.add(key)
             starts_at = parsed(alert["starts_at"]) or at
             sighting = self._present.get(key)
             if sighting is not None and starts_at > sighting.last:
-                self._end(key)  # it ended and began anew since we last asked
+                self._end(key)  # it ended and started again since the last poll
                 sighting = None
             if sighting is None:
                 since = min(starts_at, at)
@@ -85,7 +85,7 @@ class AlertmanagerSightings(Sightings):
             self._end(key)
 
     def knew(self, labels: Mapping[str, str], since: datetime, *, exact: bool = False) -> bool:
-        """Whether Alertmanager had an alert with these labels, or with more, at that time or later."""
+        """Return True if Alertmanager had an alert with at least these labels at that time or later."""
         same = self._known.get(key_of(labels))
         if same is not None or exact:
             return same is not None and same[1] >= since
@@ -99,7 +99,7 @@ class AlertmanagerSightings(Sightings):
 class PrometheusSightings(Sightings):
     def __init__(self) -> None:
         super().__init__()
-        self._upto: dict[bytes, datetime] = {}  # ranges overlap: the newest sample that was used
+        self._upto: dict[bytes, datetime] = {}  # ranges overlap: the newest used sample
 
     def saw(
         self,
@@ -111,7 +111,7 @@ class PrometheusSightings(Sightings):
         observation_id: int,
         exact: bool = True,
     ) -> None:
-        """Samples of the range, in order of time; an alert without one for longer than `pause` has ended."""
+        """Add the samples of a range in order of time. An alert without a sample for longer than `pause` has ended."""
         for labels, samples in firing:
             key = key_of(labels)
             for sample in samples:
@@ -138,7 +138,7 @@ def key_of(labels: Mapping[str, str]) -> bytes:
 
 
 def parsed(moment: str) -> datetime | None:
-    """A time as Go writes it (up to nanoseconds); None for what is none."""
+    """Parse a time as Go writes it (up to nanoseconds). Return None if it is malformed."""
     head, _, tail = moment.partition(".")
     zone = tail.lstrip("0123456789")
     text = f"{head}.{tail[: len(tail) - len(zone)][:6]}{zone}" if tail else moment

@@ -1,4 +1,4 @@
-"""What Alertmanager holds back (silenced, inhibited) is a gap for as long as it does: it was not sent, and why."""
+"""Record alerts that Alertmanager suppresses (silenced, inhibited) as gaps for as long as it does, with the reason."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ HELD_BACK = (Gap.Reason.SILENCED, Gap.Reason.INHIBITED)
 
 
 def record_held_back(cluster: str, snapshots: list[tuple[Watched, Snapshot]]) -> None:
-    """Gaps of what any peer says it holds back; those of what none does any more are closed."""
+    """Open gaps for alerts that any peer suppresses, and close those of alerts that none suppresses any more."""
     held: dict[str, dict[str, gaps.Opening]] = {reason: {} for reason in HELD_BACK}
     there = set()
     for watched, snapshot in snapshots:
@@ -38,7 +38,7 @@ def record_held_back(cluster: str, snapshots: list[tuple[Watched, Snapshot]]) ->
 
 
 def why(alert: Mapping[str, Any], by_fingerprint: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """By what it is held back: ids of silences, time intervals, and the alerts that inhibit it."""
+    """Return the reasons: ids of silences, time intervals, and the inhibiting alerts."""
     found: dict[str, Any] = {"starts_at": alert["starts_at"]}
     if alert["silenced_by"]:
         found["silenced_by"] = [{"id": key} for key in alert["silenced_by"]]
@@ -50,7 +50,7 @@ def why(alert: Mapping[str, Any], by_fingerprint: Mapping[str, Mapping[str, str]
 
 
 def open_held_back(alertmanager: Alertmanager, reason: str, openings: dict[str, gaps.Opening]) -> None:
-    """With who made the silences, which is asked only for what is new."""
+    """Open gaps with the author of each silence, which is requested only for new gaps."""
     listed = Gap.objects.open().filter(reason=reason, subject__in=list(openings)).values_list("subject", flat=True)
     new = [openings[subject] for subject in openings.keys() - set(listed)]
     keys = {silence["id"] for opening in new for silence in opening.details.get("silenced_by", [])}
@@ -74,7 +74,7 @@ def close_held_back(cluster: str, reason: str, held: Iterable[str], there: set[s
 
 
 def close_unwatched(clusters: Iterable[str]) -> None:
-    """Of a cluster that is not asked any more nobody can say what it holds back."""
+    """Close the suppression gaps of clusters that are no longer polled, because their state is unknown."""
     listed = Gap.objects.open().filter(reason__in=HELD_BACK).exclude(details__cluster__in=list(clusters))
     for reason, subject in listed.values_list("reason", "subject"):
         details = {"how": "its source is not asked any more"}

@@ -1,7 +1,7 @@
-"""Telling people directly that the heartbeat stopped, and that it is back: one message each.
+"""Notify people directly that the heartbeat stopped, and that it is back: one message each.
 
-What has been sent is kept, so a restart repeats nothing; what could not be sent is tried again for a day. Plain text:
-nothing in a name can break the message. The token is part of the address, so no address is ever logged.
+Sent messages are stored, so a restart repeats none. A failed message is retried for a day. The text is plain, so names
+cannot break it. The token is part of the address, so no address is ever logged.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ OUTDATED = timedelta(days=1)
 
 
 class TelegramError(Away):
-    """The message did not leave; the text is free of the token."""
+    """The message was not sent. The text does not contain the token."""
 
 
 def is_configured() -> bool:
@@ -26,7 +26,7 @@ def is_configured() -> bool:
 
 
 def send_notices() -> int:
-    """Send what has not been sent yet, in order; how many. Raises TelegramError at the first that does not leave."""
+    """Send the pending messages in order and return their number. Raise TelegramError at the first failure."""
     begin = datetime.now(UTC) - OUTDATED
     rows = Gap.objects.filter(reason=Gap.Reason.HEARTBEAT, at__gt=begin, notice=None).order_by("pk")
     for gap in rows:
@@ -49,7 +49,7 @@ def message(gap: Gap) -> str:
 
 
 def send(text: str) -> None:
-    """Raises TelegramError."""
+    """Send one message. Raise TelegramError."""
     url = f"{settings.TELEGRAM_API_URL.rstrip('/')}/bot{settings.AM_TELEGRAM_BOT_TOKEN}/sendMessage"
     content = {"chat_id": settings.AM_TELEGRAM_CHAT_ID, "text": text}
     try:
@@ -57,6 +57,6 @@ def send(text: str) -> None:
     except urllib3.exceptions.HTTPError as error:
         raise TelegramError(
             f"Telegram does not answer: {type(error).__name__}"
-        ) from None  # the error names the address
+        ) from None  # the error contains the address
     if response.status != 200:
         raise TelegramError(f"Telegram answered {response.status}")

@@ -1,7 +1,7 @@
-"""The checkpoints outside the database: AUDIT_DIR/checkpoints, a JSON object a line, which only grows.
+"""The checkpoints outside the database: AUDIT_DIR/checkpoints, one JSON object per line, append-only.
 
-Who cuts or changes the log in the database can't change this file along with it, if it is kept where they have no
-rights, or copied there. A line that a crash tore is the beginning of the next whole line: readers step over it.
+An attacker who changes the log in the database cannot change this file, if it is stored or copied where the attacker
+has no rights. A line torn by a crash becomes the beginning of the next complete line; readers skip it.
 """
 
 import json
@@ -19,7 +19,7 @@ TAIL = 64 * 1024  # more than any line
 
 @dataclass(frozen=True)
 class Entry:
-    """`id` is the checkpoint's in the database; `written_at` says when it came into the file."""
+    """A line of the file. `id` is the checkpoint's id in the database; `written_at` is the time of writing."""
 
     id: int
     note: str
@@ -30,7 +30,7 @@ class Entry:
 
     @classmethod
     def parse(cls, line: bytes) -> "Entry | None":
-        """None for what is no entry."""
+        """Parse a line. Return None if it is not an entry."""
         try:
             found = json.loads(line)
             return cls(int(found["id"]), str(found["note"]), str(found["written_at"]))
@@ -43,7 +43,9 @@ class CheckpointFile:
         self.path = path or audit_dir() / "checkpoints"
 
     def last(self) -> Entry | None:
-        """The last whole entry; None if there is nothing yet. Raises SealError if the end is no checkpoints."""
+        """Return the last complete entry, or None if there is none. Raise SealError if the file ends with other
+        content.
+        """
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -57,7 +59,7 @@ class CheckpointFile:
         return found[-1] if found else None
 
     def append(self, notes: Iterable[tuple[int, str]]) -> list[Entry]:
-        """Write these (id, note) down, durably, those that are not there yet; ids rise. Returns what was written."""
+        """Append these (id, note) pairs durably, skipping those already present. Ids rise. Return the appended ones."""
         with locked(self.path.with_name(".checkpoints.lock")):
             last = self.last()
             now = utc_text(datetime.now(UTC))
@@ -70,7 +72,7 @@ class CheckpointFile:
         began = not self.path.exists()
         with self.path.open("a+b", buffering=0) as file:
             if file.seek(0, os.SEEK_END) and not self._ends_whole(file.fileno()):
-                lines = b"\n" + lines  # a crash tore the last line: leave it, and begin a new one
+                lines = b"\n" + lines  # a crash tore the last line: keep it, and begin a new one
             left = memoryview(lines)
             while left:
                 left = left[file.write(left) or 0 :]
@@ -87,7 +89,7 @@ class CheckpointFile:
         return os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1) == b"\n"
 
     def lines(self) -> Iterator[tuple[int, bytes, Entry | None]]:
-        """Line number, the line, and the entry that it is, if it is one. Nothing if there is no file."""
+        """Yield each line with its number and its entry, or None as entry. Yield nothing without a file."""
         try:
             with self.path.open("rb") as file:
                 for number, line in enumerate(file, 1):

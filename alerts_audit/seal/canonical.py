@@ -1,10 +1,10 @@
-"""A row of evidence as the bytes that are hashed. What is here may never change: a new shape gets a new version.
+"""The canonical form of a row of evidence: the bytes that are hashed. Never change it: a new form gets a new version.
 
 The bytes are JSON (`standalone.encode`) of {"leaf": kind, "version": 1, "row": {column: value}}:
 
 * a time is UTC with microseconds, `2026-11-22T16:57:14.123456Z`
-* bytes and hashes are hexadecimal; a body stands there by its SHA-256 alone
-* a jsonb column is the text that PostgreSQL prints of it, so no program's idea of a number matters
+* bytes and hashes are hexadecimal; a body is represented by its SHA-256
+* a jsonb column is PostgreSQL's text of it, so number formats of programs do not matter
 * NULL is null, a UUID its usual text
 """
 
@@ -23,7 +23,9 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Kind:
-    """One table of evidence. `fields` are its columns but the body, the key first; `at` is when a row was written."""
+    """A table of evidence. `fields` are its columns except the body, the key first; `at` is the column of the writing
+    time.
+    """
 
     name: str
     table: str
@@ -42,7 +44,7 @@ class Kind:
 
     @property
     def select(self) -> str:
-        """For SQL."""
+        """Return the columns for SELECT."""
         return ", ".join(f'"{name}"::text' if name in self.json else f'"{name}"' for name in self.columns)
 
     def document(self, values: Sequence[Any]) -> dict[str, Any]:

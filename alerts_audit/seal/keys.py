@@ -1,11 +1,11 @@
-"""Who signs, and whom to trust. All of it lies outside the database, in AUDIT_DIR (or AUDIT_SIGNING_KEY_FILE).
+"""Signing keys and trusted keys. All of them are outside the database, in AUDIT_DIR (or AUDIT_SIGNING_KEY_FILE).
 
-signing_key       secret, mode 0600; made when the log begins
-signing_key.next  the one that follows, while keys are being changed
-public_keys       the trust root: the public key that the log began with. Give it to whoever shall check the log
-                  later: a copy that was kept elsewhere is worth more than this one.
+signing_key       secret, mode 0600; created when the log begins
+signing_key.next  the next key, during a rotation
+public_keys       the trust root: the public key with which the log began. Give it to anyone who will verify the log
+                  later: a copy stored elsewhere is worth more than this file.
 
-A later key is trusted because a checkpoint signed by the one before it names it (`next-key`).
+A later key is trusted because a checkpoint signed by the previous key names it (`next-key`).
 """
 
 import fcntl
@@ -22,11 +22,11 @@ from fintech.secret_files import read_secret, write_secret
 
 
 class SealError(Exception):
-    """Why the log cannot be sealed, in one sentence that says what to do."""
+    """The reason why the log cannot be sealed, in one sentence that names the remedy."""
 
 
 def audit_dir() -> Path:
-    """Made by whoever first writes there."""
+    """Return the folder. The first writer creates it."""
     return Path(settings.AUDIT_DIR)
 
 
@@ -43,7 +43,7 @@ def public_keys_file() -> Path:
 
 
 def signing_key(*, last: Note | None) -> SigningKey:
-    """The key that signs after `last`; made anew where the log begins. Raises SealError."""
+    """Return the key that signs after `last`; create one if the log begins. Raise SealError."""
     with locked(audit_dir() / ".lock"):
         key = read_signing_key(signing_key_file())
         if last is None and key is None and not settings.AUDIT_SIGNING_KEY_FILE:
@@ -62,7 +62,7 @@ def signing_key(*, last: Note | None) -> SigningKey:
 
 
 def take_next_key(public: PublicKey) -> SigningKey | None:
-    """The key that the last checkpoint hands over to, put in the old one's place."""
+    """Replace the old key by the key to which the last checkpoint hands over."""
     key = read_signing_key(next_key_file())
     if key is None or key.public != public:
         return None
@@ -71,7 +71,7 @@ def take_next_key(public: PublicKey) -> SigningKey | None:
 
 
 def make_next_key(name: str) -> SigningKey:
-    """The key that shall follow, in its file; one that is there from an interrupted change is taken."""
+    """Create the next key in its file, or return the one of an interrupted rotation."""
     with locked(audit_dir() / ".lock"):
         key = read_signing_key(next_key_file())
         if key is None:
@@ -89,7 +89,7 @@ def read_signing_key(file: Path) -> SigningKey | None:
 
 
 def public_keys(file: Path | None = None) -> list[PublicKey]:
-    """The trust root. Raises Invalid if there is none."""
+    """Return the trust root. Raise Invalid if there is none."""
     path = file or public_keys_file()
     try:
         return read_keys(path.read_text(encoding="utf-8"))
@@ -98,7 +98,7 @@ def public_keys(file: Path | None = None) -> list[PublicKey]:
 
 
 def trust(key: PublicKey) -> None:
-    """Add a key to the trust root: the first one, or one that begins anew after a loss."""
+    """Add a key to the trust root: the first key, or a new one after a loss."""
     with public_keys_file().open("a", encoding="utf-8") as file:
         file.write(f"{key}\n")
         file.flush()
@@ -107,7 +107,7 @@ def trust(key: PublicKey) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process of this host at a time."""
+    """Hold a lock, so that one process of this host runs at a time."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
-"""The tree of RFC 6962, section 2.1: a list of leaf hashes, one root.
+"""The Merkle tree of RFC 6962, section 2.1: a list of leaf hashes and one root.
 
-`Frontier` is all that must be kept of a tree to let it grow: the roots of its complete subtrees. Proofs are made
-from such a frontier and the leaves after it, so that none of them has to read the whole log.
+`Frontier` is the state that is needed to grow a tree: the roots of its complete subtrees. Proofs are built from such a
+frontier and the leaves after it, so they do not read the whole log.
 """
 
 import hashlib
@@ -11,12 +11,12 @@ from alerts_audit.seal.standalone import Invalid, node_hash
 
 EMPTY_ROOT = hashlib.sha256().digest()
 
-# (first leaf, end) -> the root of that part.
+# (first leaf, end) -> root of that subtree.
 Nodes = Mapping[tuple[int, int], bytes]
 
 
 class Frontier:
-    """The roots of a tree's complete subtrees, largest first: one for each 1 in the binary form of its size."""
+    """The roots of a tree's complete subtrees, largest first: one per 1 in the binary form of its size."""
 
     def __init__(self, size: int = 0, hashes: Iterable[bytes | memoryview] = ()) -> None:
         self.size = size
@@ -27,7 +27,7 @@ class Frontier:
     def append(self, leaf: bytes) -> None:
         self.hashes.append(leaf)
         self.size += 1
-        # Two subtrees of the same size are one of twice that size, as a carry runs through a sum.
+        # Two subtrees of the same size form one of twice that size, like a carry in an addition.
         for _ in range((self.size & -self.size).bit_length() - 1):
             right = self.hashes.pop()
             self.hashes[-1] = node_hash(self.hashes[-1], right)
@@ -48,7 +48,7 @@ class Frontier:
         return Frontier(self.size, self.hashes)
 
     def nodes(self) -> dict[tuple[int, int], bytes]:
-        """Where each subtree lies."""
+        """Return each subtree with its position."""
         found, start = {}, 0
         for one in self.hashes:
             end = start + (1 << ((self.size - start).bit_length() - 1))
@@ -58,19 +58,19 @@ class Frontier:
 
 
 def known_nodes(frontier: Frontier, leaves: Sequence[bytes]) -> dict[tuple[int, int], bytes]:
-    """What is known of a tree: a frontier, and the leaves after it."""
+    """Return the known part of a tree: a frontier and the leaves after it."""
     known = frontier.nodes()
     known.update({(number, number + 1): leaf for number, leaf in enumerate(leaves, frontier.size)})
     return known
 
 
 def split(start: int, end: int) -> int:
-    """Where the tree over these leaves is cut in two: the left part is the largest complete one."""
+    """Return where the tree over these leaves is split: the left part is the largest complete subtree."""
     return start + (1 << ((end - start - 1).bit_length() - 1))
 
 
 def range_root(start: int, end: int, known: Nodes) -> bytes:
-    """The root over leaves `start` to `end`. Raises Invalid where too little is known."""
+    """Return the root over leaves `start` to `end`. Raise Invalid if the known nodes are not sufficient."""
     if (found := known.get((start, end))) is not None:
         return found
     if end - start == 1:
@@ -80,7 +80,7 @@ def range_root(start: int, end: int, known: Nodes) -> bytes:
 
 
 def inclusion_proof(index: int, size: int, known: Nodes) -> list[bytes]:
-    """PATH(index, D[size]): the siblings on the way up, lowest first."""
+    """Return PATH(index, D[size]): the siblings from the leaf to the root."""
     if not 0 <= index < size:
         raise Invalid(f"leaf {index} is not among {size} leaves")
     path, start, end = [], 0, size
@@ -96,7 +96,7 @@ def inclusion_proof(index: int, size: int, known: Nodes) -> list[bytes]:
 
 
 def consistency_proof(first: int, second: int, known: Nodes) -> list[bytes]:
-    """PROOF(first, D[second]): that the tree of `first` leaves is the beginning of the one of `second`."""
+    """Return PROOF(first, D[second]): the tree of `first` leaves is the beginning of the tree of `second` leaves."""
     if not 0 < first <= second:
         raise Invalid(f"there is no proof from {first} to {second} leaves")
     path, start, end = [], 0, second
@@ -108,6 +108,6 @@ def consistency_proof(first: int, second: int, known: Nodes) -> list[bytes]:
         else:
             path.append(range_root(start, middle, known))
             start = middle
-    if start:  # else the old root itself is where the proof begins
+    if start:  # otherwise the proof begins with the old root itself
         path.append(range_root(start, end, known))
     return path[::-1]

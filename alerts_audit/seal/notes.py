@@ -1,13 +1,13 @@
 """Checkpoints as signed notes (https://c2sp.org/signed-note, https://c2sp.org/tlog-checkpoint).
 
     alert-trail/5f0c9b1e                              the log's name
-    1234                                              how many leaves
+    1234                                              number of leaves
     qINS1GRFhWHwdkUeqLEoP4yEMkTBBzxBkGwGQlVlVcs=      their root
     time 2026-11-22T16:57:14.123456Z
                                                       (an empty line)
     — alert-trail/5f0c9b1e <base64 of the key's id and the signature>
 
-Ed25519. A checkpoint that also says `next-key <public key>` hands over to that key, and both sign it.
+Signed with Ed25519. A checkpoint that contains `next-key <public key>` hands over to that key, and both keys sign it.
 """
 
 import base64
@@ -27,7 +27,7 @@ PREFIX = "PRIVATE+KEY+"
 
 @dataclass(frozen=True)
 class SigningKey:
-    """Written as `PRIVATE+KEY+name+key id+base64`, as Go's `note` package does. `repr` never shows it."""
+    """A signing key in the format `PRIVATE+KEY+name+key id+base64` of Go's `note` package. `repr` never shows it."""
 
     name: str
     seed: bytes
@@ -41,11 +41,11 @@ class SigningKey:
         return PublicKey(self.name, raw)
 
     def text(self) -> str:
-        """The secret itself, for its file."""
+        """Return the secret itself, for its file."""
         return f"{PREFIX}{self.name}+{self.public.id.hex()}+{base64.b64encode(ED25519 + self.seed).decode()}"
 
     def signature(self, text: str) -> str:
-        """The line that goes below `text`, which ends with a line break."""
+        """Return the signature line for `text`, which ends with a line break."""
         data = self.public.id + self._private().sign(text.encode())
         return f"— {self.name} {base64.b64encode(data).decode()}\n"
 
@@ -54,7 +54,7 @@ class SigningKey:
 
     @classmethod
     def parse(cls, text: str) -> "SigningKey":
-        """Raises Invalid, whose message quotes nothing of it."""
+        """Parse a signing key. Raise Invalid, whose message quotes nothing of the key."""
         name, _, rest = text.strip().removeprefix(PREFIX).partition("+")
         identifier, _, data = rest.partition("+")
         try:
@@ -68,7 +68,7 @@ class SigningKey:
 
 
 def new_key(name: str | None = None) -> SigningKey:
-    """`name`: the log's, for one that is to follow another key."""
+    """Create a key. `name` is the log's name, for a key that follows another one."""
     return SigningKey(name or f"alert-trail/{secrets.token_hex(4)}", secrets.token_bytes(HASH_SIZE))
 
 

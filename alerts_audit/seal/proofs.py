@@ -1,4 +1,4 @@
-"""Proofs that one row of evidence is in the sealed log, for `standalone.py` to check."""
+"""Proofs that one row of evidence is in the sealed log, checked by `standalone.py`."""
 
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,14 @@ from alerts_audit.seal.standalone import PROOF_FORMAT, Invalid, encode, leaf_has
 
 
 class NoProof(Exception):
-    """Why there is none, in one sentence."""
+    """The reason why there is no proof, in one sentence."""
 
 
 def prove(kind_name: str, ref: int, *, size: int | None = None) -> dict[str, Any]:
-    """The proof of a row, as JSON has it, in the first checkpoint that covers it.
+    """Return the proof of a row as JSON data, in the first checkpoint that covers it.
 
-    `size`: for whoever keeps the checkpoint of so many leaves: in that one, or, if it is older than the row, with a
-    proof that the log has grown from it. That takes reading the leaves in between. Raises NoProof.
+    `size`: for a reader who holds the checkpoint of this size. The proof refers to that checkpoint or, if it is older
+    than the row, shows that the log has grown from it, which requires reading the leaves in between. Raise NoProof.
     """
     kind = KINDS[kind_name]
     with connection.cursor() as cursor:
@@ -58,7 +58,7 @@ def _hashes(first: int, end: int) -> list[bytes]:
 
 
 def _path(index: int, checkpoint: Checkpoint) -> list[bytes]:
-    """From the frontier of the checkpoint before the leaf, and the leaves after that."""
+    """Build the path from the frontier of the checkpoint before the leaf, and the leaves after that checkpoint."""
     before = Checkpoint.objects.filter(size__lte=index).order_by("-size", "id").first()
     frontier = Frontier(before.size, before.frontier) if before else Frontier()
     try:
@@ -72,7 +72,9 @@ def _path(index: int, checkpoint: Checkpoint) -> list[bytes]:
 
 
 def prove_from_archive(path: Path, kind_name: str, ref: int) -> dict[str, Any]:
-    """The same from an archive's file, in the first of its checkpoints that covers the row. Raises NoProof, Invalid."""
+    """Return the proof from an archive's file, in the first of its checkpoints that covers the row. Raise NoProof,
+    Invalid.
+    """
     frontier = Frontier()
     leaves: list[bytes] = []
     found: tuple[int, dict[str, Any]] | None = None

@@ -1,7 +1,8 @@
-"""Changing the signing key.
+"""Rotation of the signing key.
 
-The old key signs a checkpoint that names the new one; from then on only the new one counts. The new key lies in
-`signing_key.next` until that checkpoint is committed and published; whoever seals next after a crash puts it in place.
+The old key signs a checkpoint that names the new key. From then on only the new key counts. The new key stays in
+`signing_key.next` until that checkpoint is committed and published. After a crash the next run of the sealer installs
+it.
 """
 
 import os
@@ -17,13 +18,15 @@ from fintech.secret_files import write_secret
 
 
 class Trust:
-    """Whose signature counts: the trust root's keys, until one of them hands over to the next."""
+    """The trusted keys: the trust root, until one of its keys hands over to the next."""
 
     def __init__(self, roots: list[PublicKey]) -> None:
         self.active = list(roots)
 
     def check(self, note: Note) -> PublicKey:
-        """Who signed it; raises Invalid. One that hands over is signed by both keys, and the old one is done."""
+        """Return the signer of a checkpoint. Raise Invalid. A checkpoint that hands over is signed by both keys and
+        ends the old one.
+        """
         signer = note.signer(self.active)
         if (following := note.next_key) is not None:
             note.signer([following])
@@ -31,17 +34,17 @@ class Trust:
         return signer
 
     def replay(self, *, before: int) -> None:
-        """The changes of keys in the checkpoints below this id."""
+        """Replay the key rotations in the checkpoints below this id."""
         changes = Checkpoint.objects.filter(pk__lt=before, note__contains=f"\n{NEXT_KEY}").order_by("id")
         for note in changes.values_list("note", flat=True):
             try:
                 self.check(Note.parse(note))
             except Invalid:
-                continue  # a full verification names it; here it only earns no trust
+                continue  # a full verification reports it; here it is only not trusted
 
 
 def rotate() -> SigningKey:
-    """Hand over to a new key; returns it. Raises SealError if the log cannot be sealed now."""
+    """Hand over to a new key and return it. Raise SealError if the log cannot be sealed now."""
     last = seal()
     following = keys.make_next_key(Note.parse(last.note).origin)
     handover = seal(next_key=following)
@@ -50,9 +53,9 @@ def rotate() -> SigningKey:
 
 
 def replace_lost() -> SigningKey:
-    """Go on with a new key that nobody vouches for but who runs this: it joins the trust root.
+    """Continue with a new key that no earlier key vouches for: it joins the trust root.
 
-    Whoever trusts a copy of the old root must be told, or finds the change.
+    People who trust a copy of the old root must be informed; otherwise their verification reports the change.
     """
     last = Checkpoint.objects.order_by("-id").first()
     if last is None:

@@ -1,16 +1,16 @@
-"""Every row of evidence gets a leaf, and each time the tree's new root is signed and published.
+"""Add a leaf for every row of evidence, then sign and publish the tree's new root.
 
-Nothing is skipped. Ids are handed out before their rows are committed, so a row can become visible after one with a
-higher id. A checkpoint therefore keeps, for each table, the id up to which nothing can appear any more (`settled`):
-the highest id that was visible, once every transaction has ended that was writing into the table just after that was
-read (its lock tells; to be given an id, a transaction must already hold that lock). Each run looks for rows without a
-leaf from there on, however long another transaction takes. So it reads what is new, not what is old, and a
-transaction that stays open makes it read more, never miss one.
+No row is skipped. PostgreSQL assigns ids before rows are committed, so a row can become visible after one with a higher
+id. A checkpoint therefore stores, for each table, the id up to which no further row can appear (`settled`): the highest
+visible id, once every transaction has ended that was writing to the table just after that id was read. (Their locks
+show it: a transaction needs this lock before it gets an id.) Each run looks for rows without a leaf from there on,
+however long another transaction takes. So it reads only new rows; a long transaction makes it read more rows, but it
+misses none.
 
-A turn's leaves and its checkpoint are one commit; only then the checkpoint is published: to the file, then to the
-log. What is published is thus always in the database. If the process ends in between, the next run writes down what
-the file lacks. The sealer goes on from the root that was last signed, not from the leaves, so nobody gets a changed
-history signed; and it signs nothing while the file knows more than the database.
+The leaves of a turn and their checkpoint are one commit. Only then the checkpoint is published, to the file and to the
+log. So the database always contains a published checkpoint. If the process dies in between, the next run completes the
+file. The sealer continues from the last signed root, not from the leaves, so it never signs a changed history; and it
+signs nothing while the file contains more than the database.
 """
 
 import logging
@@ -34,19 +34,19 @@ logger = logging.getLogger("alerts_audit.seal")
 
 SEAL_LOCK = 0x616C6572742D736C  # "alert-sl", for pg_try_advisory_lock
 LOCK_SECONDS = 30
-# Rows of one commit: a fifth of a second.
+# Rows per commit, which takes a fifth of a second.
 CHUNK = 10_000
-# Checkpoints that are written into the file at once.
+# Checkpoints written to the file at once.
 PAGE = 1000
-# How long a run waits for those who are writing; if they take longer, it settles nothing this time.
+# How long a run waits for writing transactions. If they take longer, it settles nothing this time.
 WRITERS_SECONDS = 1.0
 
 
 def seal(*, next_key: SigningKey | None = None, extensions: Sequence[str] = ()) -> Checkpoint:
-    """Seal all there is, and return the newest checkpoint. Safe from any process at any time: they take turns.
+    """Seal all new rows and return the newest checkpoint. Any process can call it at any time: runs take turns.
 
-    `next_key`: that checkpoint hands over to this key. `extensions`: lines that it says besides.
-    Raises SealError if it may not go on.
+    `next_key`: the checkpoint hands over to this key. `extensions`: additional lines of the checkpoint. Raise SealError
+    if sealing must not continue.
     """
     with seal_lock():
         last = Checkpoint.objects.order_by("-id").first()
@@ -61,7 +61,7 @@ def seal(*, next_key: SigningKey | None = None, extensions: Sequence[str] = ()) 
 
 @contextmanager
 def seal_lock() -> Iterator[None]:
-    """One sealer at a time. The lock belongs to the session, so it ends with it."""
+    """Allow one sealer at a time. The lock belongs to the session and ends with it."""
     deadline = time.monotonic() + LOCK_SECONDS
     with connection.cursor() as cursor:
         while True:
@@ -78,7 +78,7 @@ def seal_lock() -> Iterator[None]:
 
 
 def check_before(last: Checkpoint | None) -> SigningKey:
-    """Who signs next, if that contradicts nothing that was published. Raises SealError."""
+    """Check that the next checkpoint contradicts no published one, and return its signer. Raise SealError."""
     outside = CheckpointFile().last()
     if outside is not None:
         known = Checkpoint.objects.filter(pk=outside.id).values_list("note", flat=True).first()
@@ -104,28 +104,28 @@ def check_before(last: Checkpoint | None) -> SigningKey:
 
 
 def check_successor(note: Note, ours: PublicKey) -> None:
-    """Whether our key may go on after this checkpoint. Raises Invalid."""
+    """Check that our key may sign after this checkpoint. Raise Invalid."""
     if note.next_key is not None and note.next_key != ours:
         raise Invalid(f"it hands over to key {note.next_key.id.hex()}, and ours is {ours.id.hex()}")
-    # After a loss, a new key of the trust root goes on from another one.
+    # After a loss, a new key of the trust root continues after another key.
     trusted = public_keys()
     if note.signer([ours, *trusted]) != ours and note.next_key is None and ours not in trusted:
         raise Invalid(f"our key {ours.id.hex()} has not signed it, and is not in the trust root")
 
 
 def settled_horizon() -> dict[str, int]:
-    """For each kind the id up to which every row is visible now; without those that somebody is still writing."""
+    """Return for each kind the id up to which every row is visible now; omit kinds with a writing transaction."""
     highest = {}
     for kind in KINDS.values():
-        # No further than ids were given out: a row whose writer chose its id must not settle those that are to come. A
-        # sequence that gave none out yet has no last value; an input's number comes from none.
+        # Limit it to ids that were assigned: a row with a chosen id must not settle later ones. A sequence that has
+        # assigned none has no last value. Inputs have no sequence.
         highest[kind.name] = _scalar(
             f"SELECT least(coalesce(max({kind.key}), -1), ("  # noqa: S608
             "SELECT coalesce(pg_sequence_last_value(sequence::regclass), -1)"
             f" FROM pg_get_serial_sequence('{kind.table}', '{kind.key}') AS sequence WHERE sequence IS NOT NULL"
             f")) FROM {kind.table}"
         )
-    # After the ids were read: whoever was given one of them by then holds its lock by then.
+    # Read after the ids: any transaction that was assigned one of them holds its lock by then.
     writing = _writing()
     deadline = time.monotonic() + WRITERS_SECONDS
     while (left := writing & _writing()) and time.monotonic() < deadline:
@@ -135,7 +135,7 @@ def settled_horizon() -> dict[str, int]:
 
 
 def _writing() -> set[tuple[str, str]]:
-    """(table, virtual transaction id) of whoever may be inserting."""
+    """Return (table, virtual transaction id) of every transaction that may be inserting."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname, virtualtransaction FROM pg_locks JOIN pg_class ON pg_class.oid = relation"
@@ -153,16 +153,16 @@ def _scalar(statement: str) -> Any:
 
 
 class Run:
-    """One run of the sealer. `horizon`: for each kind the key up to which every row is visible, if that is known."""
+    """One run of the sealer. `horizon`: for each kind the key up to which every row is visible, if it is known."""
 
     def __init__(self, signer: SigningKey, last: Checkpoint | None, horizon: dict[str, int]) -> None:
         self.signer, self.horizon = signer, horizon
         self.frontier = Frontier(last.size, last.frontier) if last else Frontier()
         self.settled: dict[str, int] = dict(last.settled) if last else {}
-        self._sealed = dict(self.settled)  # the key above which this run has to look
+        self._sealed = dict(self.settled)  # the key above which this run must look
 
     def turn(self, next_key: SigningKey | None, extensions: Sequence[str]) -> tuple[Checkpoint, bool]:
-        """One commit: up to CHUNK leaves, and a checkpoint over all; and whether there is more to do."""
+        """Commit up to CHUNK leaves and a checkpoint over all leaves. Return True if there is more to do."""
         with transaction.atomic():
             found: list[tuple[str, int, bytes]] = []
             for kind in KINDS.values():
@@ -174,7 +174,7 @@ class Run:
             return self._sign(next_key, extensions), False
 
     def _rows(self, kind: Kind, room: int) -> list[tuple[str, int, bytes]]:
-        """Kind, key and hash of rows that get a leaf now; and how far the kind is settled thereby."""
+        """Return kind, key and hash of the rows that get a leaf now, and how far the kind is then settled."""
         rows = unsealed(kind, above=self._sealed.get(kind.name, -1), limit=room)
         if rows:
             self._sealed[kind.name] = rows[-1][0]
@@ -200,7 +200,7 @@ class Run:
 
 
 def unsealed(kind: Kind, *, above: int, limit: int) -> list[tuple[Any, ...]]:
-    """Rows without a leaf, by their key. Both sides begin at `above`, so that old ones are never read."""
+    """Return rows without a leaf, by key. Both sides of the query begin at `above`, so old rows are never read."""
     if limit == 0:
         return []
     with connection.cursor() as cursor:
@@ -227,12 +227,12 @@ def insert_leaves(first: int, found: Sequence[tuple[str, int, bytes]]) -> None:
 
 
 def publish() -> None:
-    """Bring the checkpoint file up to the database; what is new there is a line of the log each."""
+    """Complete the checkpoint file from the database, and log each new checkpoint."""
     file = CheckpointFile()
     last = file.last()
     missing = Checkpoint.objects.filter(pk__gt=last.id if last else 0).order_by("id").values_list("id", "note")
     while written := file.append(missing[:PAGE]):
-        if len(written) == PAGE:  # the file was lost: the log has had its lines
+        if len(written) == PAGE:  # the file was lost, but the log already has its lines
             logger.warning("audit_checkpoints_rewritten", extra={"first": written[0].id, "last": written[-1].id})
         else:
             for entry in written:

@@ -1,9 +1,9 @@
-"""Which public key signed a checkpoint, for whoever reads the log through the web.
+"""Find the public key that signed a checkpoint, for readers of the log over the web.
 
-The trust root is a file beside the signing key, and the web need not be able to read it: in Compose only the worker
-holds that folder. So each checkpoint's row names its key. A row can be changed by whoever can change the database,
-and is taken at its word only if that key's signature is on the note. Whether a key is the right one is for the copy to
-tell that the reader was given.
+The trust root is a file beside the signing key, which the web process may not be able to read: in Compose only the
+worker mounts that folder. So each checkpoint's row names its key. Anyone who can change the database can change such a
+row, so the name is used only if that key's signature is on the note. To know that it is the right key, the reader
+compares it with the copy that they were given.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from alerts_audit.seal.standalone import Invalid, Note, PublicKey
 
 
 def trust_root() -> list[PublicKey]:
-    """Oldest first; empty before the first checkpoint, or where the file is out of reach."""
+    """Return the trust root, oldest key first. Empty before the first checkpoint, or if the file cannot be read."""
     try:
         return keys.public_keys()
     except (Invalid, OSError):
@@ -22,7 +22,7 @@ def trust_root() -> list[PublicKey]:
 
 
 def signers_of(checkpoints: Sequence[Checkpoint]) -> dict[int, str | None]:
-    """By the checkpoint's number; None if nobody here knows the key, or its signature is false."""
+    """Return the signer by the checkpoint's number; None if the key is unknown here or its signature is false."""
     known = [*trust_root(), *filter(None, map(_named, checkpoints))]
     return {checkpoint.pk: _signer(checkpoint, known) for checkpoint in checkpoints}
 
@@ -35,7 +35,7 @@ def _named(checkpoint: Checkpoint) -> PublicKey | None:
 
 
 def _signer(checkpoint: Checkpoint, known: Sequence[PublicKey]) -> str | None:
-    """Of two signatures, as where keys change, the one of the key that the row is kept under."""
+    """Return the signer. Of two signatures, as in a rotation, prefer the key that the row names."""
     try:
         return str(Note.parse(checkpoint.note).signer(key for key in known if key.id.hex() == checkpoint.key_id))
     except Invalid:

@@ -2,12 +2,12 @@
 
     python standalone.py proof.json --key public_keys [--checkpoint FILE] [--body FILE]
 
-`--key`         the public keys you trust, one a line: the file `public_keys` that you were given, and kept
-`--checkpoint`  a checkpoint that you kept, or the whole file `checkpoints`: then nobody can have signed another
-                history for you. Without it the checkpoint inside of the proof is used.
-`--body`        what was delivered, byte for byte: that it is what the proof speaks of
+`--key`         the public keys that you trust, one per line: the file `public_keys` that you were given
+`--checkpoint`  a checkpoint that you kept, or the whole file `checkpoints`: it rules out a history forged for you.
+                Without it the checkpoint inside the proof is used
+`--body`        the delivered body, byte for byte: checks that the proof is about it
 
-Exits with 0 if everything holds, 1 if something does not, 2 if it could not look.
+Exits with 0 if everything matches, with 1 if anything does not, with 2 if it cannot check.
 
 Formats: RFC 6962 (hashing and proofs), C2SP signed-note and tlog-checkpoint (https://c2sp.org/tlog-checkpoint).
 """
@@ -37,14 +37,14 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=Fal
 
 
 class Invalid(Exception):
-    """What does not hold, in one sentence."""
+    """A mismatch, described in one sentence."""
 
 
 # --- Hashing (RFC 6962, section 2.1) ---------------------------------------------------------------------------
 
 
 def encode(document: Any) -> bytes:
-    """A row of evidence as bytes: JSON with sorted keys, no spaces, in UTF-8."""
+    """Encode a row of evidence: JSON with sorted keys, no spaces, in UTF-8."""
     return _JSON.encode(document).encode()
 
 
@@ -57,7 +57,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def root_from_path(index: int, size: int, leaf: bytes, path: Sequence[bytes]) -> bytes:
-    """The root that an inclusion proof leads to (RFC 9162, section 2.1.3.2). Raises Invalid if it cannot be one."""
+    """Return the root of an inclusion proof (RFC 9162, section 2.1.3.2). Raise Invalid if it is malformed."""
     if not 0 <= index < size:
         raise Invalid(f"leaf {index} cannot be among {size} leaves")
     number, last, found = index, size - 1, leaf
@@ -77,7 +77,9 @@ def root_from_path(index: int, size: int, leaf: bytes, path: Sequence[bytes]) ->
 
 
 def check_consistency(first: int, second: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]) -> None:
-    """RFC 9162, section 2.1.4.2. Raises Invalid if the second tree does not begin with the first."""
+    """Check a consistency proof (RFC 9162, section 2.1.4.2). Raise Invalid if the second tree does not begin with the
+    first.
+    """
     if first == second and not path and old_root == new_root:
         return
     if not 0 < first < second or not path:
@@ -106,7 +108,7 @@ def check_consistency(first: int, second: int, old_root: bytes, new_root: bytes,
 
 @dataclass(frozen=True)
 class PublicKey:
-    """Written as `name+key id+base64`, as Go's `note` package does."""
+    """A public key in the format `name+key id+base64` of Go's `note` package."""
 
     name: str
     key: bytes
@@ -131,7 +133,7 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class Note:
-    """A checkpoint as it is published. `text` is what is signed."""
+    """A published checkpoint. `text` is the signed part."""
 
     text: str
     signatures: tuple[tuple[str, bytes], ...]  # name, key id and signature
@@ -164,14 +166,16 @@ class Note:
 
     @property
     def next_key(self) -> PublicKey | None:
-        """The key that signs from then on, which this one's signature vouches for."""
+        """Return the key that signs from then on, for which this signature vouches."""
         for line in self.extensions:
             if line.startswith(NEXT_KEY):
                 return PublicKey.parse(line.removeprefix(NEXT_KEY))
         return None
 
     def signer(self, keys: Iterable[PublicKey]) -> PublicKey:
-        """Whose signature it has, of these. Raises Invalid if none of them signed it, or one did not sign just this."""
+        """Return the signer among these keys. Raise Invalid if none of them signed it, or if one signed
+        something else.
+        """
         known = {(key.name, key.id): key for key in keys}
         for name, data in self.signatures:
             key = known.get((name, data[:KEY_ID_SIZE]))
@@ -194,7 +198,7 @@ def from_base64(text: str) -> bytes:
 
 
 def read_keys(text: str) -> list[PublicKey]:
-    """One a line; empty lines and those that begin with # are left out."""
+    """Read one key per line, skipping empty lines and lines that begin with #."""
     lines = [line.strip() for line in text.splitlines()]
     keys = [PublicKey.parse(line) for line in lines if line and not line.startswith("#")]
     if not keys:
@@ -203,9 +207,9 @@ def read_keys(text: str) -> list[PublicKey]:
 
 
 def read_notes(text: str) -> list[Note]:
-    """Of a file with one note, or of the file `checkpoints`: a JSON object with a `note` on each line.
+    """Read a file with one note, or the file `checkpoints`: a JSON object with a `note` per line.
 
-    Raises Invalid if there is none: who asks for a comparison shall not go without.
+    Raise Invalid if there is none, because a requested comparison must not be skipped.
     """
     if not text.startswith("{"):
         return [Note.parse(text)]
@@ -214,7 +218,7 @@ def read_notes(text: str) -> list[Note]:
         try:
             found.append(Note.parse(json.loads(line)["note"]))
         except (ValueError, KeyError, TypeError):
-            continue  # a line that a crash tore; the whole one follows it
+            continue  # a line torn by a crash; the complete one follows it
     if not found:
         raise Invalid("there is no checkpoint in the file of those that you kept")
     return found
@@ -225,7 +229,7 @@ def read_notes(text: str) -> list[Note]:
 
 @dataclass(frozen=True)
 class Proof:
-    """`growth` leads from the checkpoint of `grown_from` leaves to `note`, where that is asked for."""
+    """A proof. `growth` leads from the checkpoint of `grown_from` leaves to `note`, if it was requested."""
 
     leaf: dict[str, Any]
     index: int
@@ -249,7 +253,7 @@ class Proof:
             raise Invalid("this is no proof") from None
 
     def check(self, keys: Iterable[PublicKey], kept: Sequence[Note] = ()) -> str:
-        """Says what was checked. `kept` are checkpoints from elsewhere; Invalid if anything does not hold."""
+        """Check everything and describe it. `kept` are checkpoints from elsewhere. Raise Invalid on any mismatch."""
         root = root_from_path(self.index, self.note.size, leaf_hash(encode(self.leaf)), self.path)
         if root != self.note.root:
             raise Invalid("the proof does not lead to its checkpoint's root: the row or the proof was changed")
@@ -278,7 +282,7 @@ class Proof:
 
 
 def trusted_keys(keys: Iterable[PublicKey], notes: Iterable[Note]) -> list[PublicKey]:
-    """`keys`, and those that a checkpoint signed by one of them names as the next."""
+    """Return `keys` and all keys to which a checkpoint signed by one of them hands over."""
     trusted = list(keys)
     for note in notes:
         following = note.next_key

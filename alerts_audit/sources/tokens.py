@@ -1,9 +1,9 @@
-"""Who may send: telling a source by its bearer token, and making, listing and revoking tokens.
+"""Authentication of sources by bearer token, and creation, listing and revocation of tokens.
 
-The token in ALERT_TOKEN stands for the source "alertmanager" and needs no database. Every other one reads
-`src_<8 characters>_<secret>`; only its SHA-256 is kept. All valid tokens are few, so each process keeps all of them in
-memory for `CACHE_SECONDS`: a stranger's token costs no query of its own, and a revoked one is refused within
-five seconds everywhere.
+The token in ALERT_TOKEN belongs to the source "alertmanager" and needs no database. All others have the form `src_<8
+characters>_<secret>`; only their SHA-256 is stored. There are few valid tokens, so each process caches all of them for
+`CACHE_SECONDS`: an unknown token costs no query of its own, and a revoked one is refused within five seconds
+everywhere.
 """
 
 import hashlib
@@ -24,10 +24,11 @@ from alerts_audit.models.sources import DEFAULT_SOURCE
 from alerts_audit.webhook import metrics
 
 CACHE_SECONDS = 3.0
-# A token that is not among them may be new, and shall work at once: Alertmanager does not repeat after a 401 before its
-# group's next interval. Then they are read this often at most, whatever strangers do.
+# A token that is not in the cache may be new, and must work immediately: after a 401 Alertmanager does not repeat
+# before its group's next interval. So the tokens are read again, at most this often, however many unknown tokens
+# arrive.
 UNKNOWN_SECONDS = 0.05
-# Who asks this soon after the database failed is told so at once: waiting one after the other would take minutes.
+# Fail fast for this long after a database error, instead of queueing requests on connection timeouts.
 FAILED_SECONDS = 0.5
 
 PLACES = (1, 2)
@@ -36,14 +37,14 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 class TooManyTokens(Exception):
-    """Two are valid already."""
+    """The source has two valid tokens already."""
 
 
 # --- Telling -----------------------------------------------------------------------------------------------
 
 
 class Tokens:
-    """The valid tokens, as this process knows them: SHA-256 -> name of the source. Safe for threads."""
+    """The cache of valid tokens: SHA-256 -> name of the source. Thread-safe."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, str] = {}
@@ -52,13 +53,13 @@ class Tokens:
         self._lock = threading.Lock()
 
     def find(self, digest: bytes) -> str | None:
-        """The source; None if there is no such token.
+        """Return the source, or None if there is no such token.
 
-        Raises django.db.Error if that cannot be told. While the database is away a token that was known stays good.
+        Raise django.db.Error if that is unknown. While the database is unavailable, cached tokens stay valid.
         """
         if self._is_fresh(digest):
             return self._known.get(digest)
-        with self._lock:  # one query for all who wait for the same news
+        with self._lock:  # one query for all waiting threads
             if not self._is_fresh(digest):
                 try:
                     self._load()
@@ -72,7 +73,7 @@ class Tokens:
         return age < (CACHE_SECONDS if digest in self._known else UNKNOWN_SECONDS)
 
     def _load(self) -> None:
-        start = time.monotonic()  # what a slow query says was true when it began
+        start = time.monotonic()  # the result of a slow query was valid when the query began
         if start < self._failed_until:
             raise OperationalError("the database was away a moment ago")
         try:
@@ -91,9 +92,9 @@ tokens = Tokens()
 
 
 def find_source(authorization: str) -> str | None:
-    """The name of the source whose token an Authorization header holds; None for a stranger.
+    """Return the name of the source of an Authorization header, or None if the token is unknown.
 
-    Raises django.db.Error if that cannot be told. Hashes are compared, so time tells nothing about a token.
+    Raise django.db.Error if that is unknown. Hashes are compared, so timing reveals nothing about a token.
     """
     token = bearer_token(authorization)
     digest = hashlib.sha256(token.encode(errors="replace")).digest()
@@ -103,13 +104,13 @@ def find_source(authorization: str) -> str | None:
 
 
 def bearer_token(authorization: str) -> str:
-    """Without its scheme; "" if it has another."""
+    """Return the token without its scheme, or "" for another scheme."""
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def visible_part(authorization: str) -> str | None:
-    """What may be logged of a token that was refused: the beginning, if it has the form of ours."""
+    """Return the part of a refused token that may be logged: the beginning, if it has our form."""
     found = _TOKEN.fullmatch(bearer_token(authorization))
     return found[1] if found else None
 
@@ -118,16 +119,16 @@ def visible_part(authorization: str) -> str | None:
 
 
 def ensure_default_source(*, using: str, **_: object) -> None:
-    """After each migration that leaves the table: whose token is ALERT_TOKEN is a source like any other."""
+    """Create the source of ALERT_TOKEN after each migration."""
     if Source._meta.db_table in connections[using].introspection.table_names():
         Source.objects.using(using).get_or_create(name=DEFAULT_SOURCE)
 
 
 @atomic
 def add_source(*, name: str, cluster: str = "main") -> tuple[Source, SourceToken, str]:
-    """A new source with its first token; the last part of the answer is the token itself, never shown again.
+    """Create a source with its first token. The last part of the result is the token itself, never shown again.
 
-    Raises ValidationError for a name that is taken or not plain.
+    Raise ValidationError if the name is taken or not plain.
     """
     source = Source(name=name, cluster=cluster)
     source.full_clean()
@@ -137,7 +138,7 @@ def add_source(*, name: str, cluster: str = "main") -> tuple[Source, SourceToken
 
 @atomic
 def issue_token(source: Source) -> tuple[SourceToken, str]:
-    """Another token of `source`, beside the one in use. Raises TooManyTokens."""
+    """Create another token of `source`, beside the one in use. Raise TooManyTokens."""
     Source.objects.select_for_update().get(pk=source.pk)
     taken = set(source.tokens.filter(revoked_at=None).values_list("place", flat=True))
     free = [place for place in PLACES if place not in taken]
@@ -150,19 +151,21 @@ def issue_token(source: Source) -> tuple[SourceToken, str]:
 
 
 def valid_tokens(source: Source) -> list[str]:
-    """How people know them: the setting's name, and the beginnings of the others. Reads the prefetched `tokens`."""
+    """Return the names of the valid tokens: the setting's name, and the beginnings of the others. Reads the prefetched
+    `tokens`.
+    """
     own = ["ALERT_TOKEN"] if source.name == DEFAULT_SOURCE else []
     return own + [str(token) for token in source.tokens.all() if token.revoked_at is None]
 
 
 def heartbeat_alerts() -> list[str]:
-    """Alerts that always fire, so that their absence is noticed (Watchdog): nobody is called for one.
+    """Return the alerts that always fire, so that their absence is noticed (Watchdog).
 
-    What people are told of how many alerts there are leaves them out.
+    Heartbeat alerts are excluded from the alert counts shown to users.
     """
     return sorted(set(Source.objects.values_list("heartbeat_alert", flat=True)))
 
 
 def revoke_token(token: SourceToken) -> bool:
-    """From now on refused; whether it was valid until now."""
+    """Revoke a token. Return True if it was valid until now."""
     return bool(SourceToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=Now()))

@@ -1,4 +1,4 @@
-"""What is counted of the webhook. Each outcome is exported as 0 first, so that rate() sees the first event."""
+"""Metrics of the webhook. Each outcome is exported as 0 first, so that rate() sees the first event."""
 
 from prometheus_client import Counter
 

@@ -1,7 +1,7 @@
-"""The one statement that keeps a delivery, over connections of its own.
+"""The statement that stores a delivery, over separate connections.
 
-Apart from the pool, an alert neither queues behind the admin's queries nor waits until a pool gives up on a database
-that is away, and no transaction of the caller's can take it back.
+Outside of the pool, an alert neither queues behind the admin's queries nor waits for a pool to time out on an
+unavailable database, and no transaction of the caller can roll it back.
 """
 
 import threading
@@ -13,7 +13,7 @@ import psycopg
 from alerts_audit.models import Delivery
 from fintech.database.connections import hung_up, open_connection
 
-# Together with the connection's own timeouts: the longest that a sender waits for its 503.
+# Together with the connection's own timeouts: the longest time that a sender waits for its 503.
 WAIT_SECONDS = 3
 MOST_CONNECTIONS = 4
 
@@ -35,14 +35,14 @@ INSERT = (
 
 
 class Recorder:
-    """One a process; its threads share a few connections, so that a large body does not hold up the small ones."""
+    """One recorder per process. Its threads share a few connections, so that a large body does not delay small ones."""
 
     def __init__(self) -> None:
         self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
         self._idle: list[psycopg.Connection[Any]] = []
 
     def insert(self, delivery: Delivery) -> None:
-        """Commit it, and give it its id and its time. Raises psycopg.Error if that is not certain."""
+        """Commit the delivery, and set its id and its time. Raise psycopg.Error if the commit is not certain."""
         if not self._places.acquire(timeout=WAIT_SECONDS):
             raise psycopg.OperationalError("the deliveries before this one are still being stored")
         try:

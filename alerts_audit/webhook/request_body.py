@@ -1,10 +1,10 @@
-"""Reading a request's body from the server itself.
+"""Read a request's body directly from the server.
 
-Django's `request.body` has a limit meant for forms, and answers 400 above it; Alertmanager takes a 400 for
-final, and 10,000 alerts are 6 MB.
+Django's `request.body` has a limit for forms and answers 400 above it. Alertmanager treats a 400 as final, and 10,000
+alerts are 6 MB.
 
-Above our own limit the beginning is kept and the rest only hashed. A refusal would be worse: Alertmanager sends the
-same body again with every flush, and nothing of it would ever be kept.
+Above our own limit the beginning is stored and the rest only hashed. A refusal would be worse: Alertmanager sends the
+same body again with every flush, and none of it would ever be stored.
 """
 
 import hashlib
@@ -20,17 +20,19 @@ from fintech.http.views import STALL_SECONDS
 
 LIMIT = 16 * 1024 * 1024
 STEP = 64 * 1024
-# A sender that drips for longer than this holds a thread of ours, as one that stalls does.
+# A sender that takes longer than this occupies a thread, like one that stalls.
 DEADLINE_SECONDS = 30
 
 
 class BodyIncomplete(Exception):
-    """It ended early, stalled, took too long, or broke the protocol."""
+    """The body ended early, stalled, took too long, or broke the protocol."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """`size` (bytes) and `sha256` are of all that was sent; `kept` is all of it, or its first LIMIT bytes."""
+    """A body. `size` (bytes) and `sha256` cover everything that was sent; `kept` is all of it, or its first LIMIT
+    bytes.
+    """
 
     kept: bytes = field(repr=False)
     size: int
@@ -38,7 +40,7 @@ class Body:
 
 
 def read_body(environ: dict[str, Any]) -> Body:
-    """Raises BodyIncomplete."""
+    """Read a body. Raise BodyIncomplete."""
     declared = declared_size(environ)
     deadline = time.monotonic() + DEADLINE_SECONDS
     kept, size, digest = bytearray(), 0, hashlib.sha256()
@@ -58,7 +60,7 @@ def read_body(environ: dict[str, Any]) -> Body:
 
 
 def declared_size(environ: dict[str, Any]) -> int | None:
-    """Content-Length. None: the server marks the end itself (chunks); 0 if there is no body."""
+    """Return Content-Length. None: the server marks the end itself (chunks); 0 if there is no body."""
     if length := environ.get("CONTENT_LENGTH"):
         return int(length)  # the server has checked it
     return None if environ.get("wsgi.input_terminated") else 0
@@ -67,14 +69,14 @@ def declared_size(environ: dict[str, Any]) -> int | None:
 def read_part(stream: Any, size: int) -> bytes:
     try:
         return stream.read(size)
-    except Exception as error:  # each server has its own errors for a broken stream
+    except Exception as error:  # each server has its own errors for an interrupted stream
         raise BodyIncomplete(str(error)) from error
 
 
 class Watch:
-    """Ends what is read too slowly, within a second of its deadline.
+    """Closes a connection that is read too slowly, within a second of its deadline.
 
-    A socket's own timeout begins anew with every byte, and the server reads on until it has what it was asked for.
+    A socket's own timeout restarts with every byte, and the server reads on until it has the requested bytes.
     """
 
     def __init__(self) -> None:
@@ -84,7 +86,7 @@ class Watch:
 
     @contextmanager
     def over(self, connection: Any, deadline: float) -> Iterator[None]:
-        """`connection` may be None: another server than ours does its own watching."""
+        """Watch a connection. `connection` may be None: other servers do their own watching."""
         if connection is None:
             yield
             return

@@ -1,4 +1,4 @@
-"""Every write of the webhook: a delivery, and what is told of it."""
+"""All writes of the webhook: a delivery, and its log line and counters."""
 
 import hashlib
 import logging
@@ -26,10 +26,10 @@ def record_delivery(
     size: int | None = None,
     sha256: bytes | None = None,
 ) -> Delivery:
-    """Keep what was sent, whatever it is, without a look inside.
+    """Store what was sent, without parsing it.
 
-    `size` and `sha256` are of the whole where `body` is only its beginning. Raises psycopg.Error if it is not certain
-    that it is stored.
+    `size` and `sha256` cover the whole if `body` is only its beginning. Raise psycopg.Error if it is not certain that
+    it is stored.
     """
     size = len(body) if size is None else size
     is_part = size > len(body)
@@ -48,13 +48,13 @@ def record_delivery(
     recorder.insert(delivery)
     try:
         count(delivery)
-    except Exception:  # what is stored is stored, and is answered so
+    except Exception:  # the delivery is stored, so the answer is 200
         logger.exception("alert_not_counted", extra={"delivery_id": delivery.pk})
     return delivery
 
 
 def storable(header: str | None) -> str | None:
-    """A header's value, bounded, and without NUL, which PostgreSQL's text refuses."""
+    """Return a header's value, bounded, and without NUL, which PostgreSQL's text refuses."""
     return header.replace("\0", "")[:LONGEST_HEADER] if header else None
 
 
@@ -71,7 +71,7 @@ def count(delivery: Delivery) -> None:
 
 
 def tell_of(delivery: Delivery) -> None:
-    """What it says, in counters and in the log. Never fails: the delivery itself is stored, and answered so."""
+    """Log and count a delivery. Never fails, because the delivery is stored and answered."""
     try:
         content = payload.read(bytes(delivery.body)) if delivery.complete else None
         if content is not None:

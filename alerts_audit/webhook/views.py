@@ -1,8 +1,7 @@
 """`POST /alert`: Alertmanager's webhook.
 
-Alertmanager takes any 2xx for success, repeats after a 5xx, and gives a 4xx one attempt. So whatever an
-authorized sender sends is kept and answered with 200, readable or not; while the database is away the answer
-is 503.
+Alertmanager treats any 2xx as success, retries after a 5xx, and does not retry after a 4xx. So any body of an
+authorized sender is stored and answered with 200, readable or not. While the database is unavailable the answer is 503.
 """
 
 import logging
@@ -49,14 +48,16 @@ def receive_from(source: str, request: WSGIRequest) -> HttpResponse:
         # 503, because the sender should try again.
         logger.warning("alert_incomplete", extra={"source": source, "reason": str(error)})
         return refuse("incomplete", 503, "The body did not arrive as a whole.", source)
-    except Exception:  # whatever it was: nothing is stored for certain, and the sender tries again
+    except Exception:  # in any case it is not certain that it is stored, and the sender retries
         logger.exception("alert_not_stored", extra={"source": source})
         return refuse("unavailable", 503, "The alert could not be stored. Send it again.", source)
     return Stored(delivery)
 
 
 class Stored(JsonResponse):
-    """The sender waits for no more than this; what a payload says is read once the answer has left."""
+    """The answer to a stored delivery. The payload is parsed after the answer was sent, so that the sender does not
+    wait.
+    """
 
     def __init__(self, delivery: Delivery) -> None:
         answer = {"id": delivery.pk, "sha256": delivery.sha256.hex()}
@@ -64,7 +65,7 @@ class Stored(JsonResponse):
         self._delivery = delivery
 
     def close(self) -> None:
-        """By the server, after the last byte, or when the sender has hung up."""
+        """Called by the server after the last byte, or when the sender has disconnected."""
         if self.closed:
             return
         super().close()
@@ -87,7 +88,9 @@ def store(source: str, request: WSGIRequest) -> Delivery:
 
 
 def wake_projector() -> None:
-    """It works in a thread of its own. What it leaves is done by the worker, so nothing here may fail the answer."""
+    """Wake the projector, which works in its own thread. The worker does the remaining work, so no error here may
+    change the answer.
+    """
     try:
         prompt()
     except Exception:

@@ -1,7 +1,7 @@
-"""Retention: a sealed range goes into a file, and what is left still proves itself.
+"""Retention: export a sealed range to a file, so that the remaining rows can still be verified.
 
-files    the file: written, and read again with every hash
-ranges   which range may go, and which of its rows must stay
-archive  the steps, each of which may be repeated after a crash
-drop     taking rows away although triggers refuse it
+files    the file: writing, and reading with every hash
+ranges   the range to archive, and the rows of it that stay
+archive  the steps, each of which can be repeated after a crash
+drop     deletion of rows although triggers refuse it
 """

@@ -1,7 +1,7 @@
-"""`archive()`: export a sealed range, verify the export, say so in a signed checkpoint, then drop the range.
+"""`archive()`: export a sealed range, verify the export, record it in a signed checkpoint, then delete the range.
 
-Each step is durable before the next begins, and nothing is dropped before the file was read again and a signed
-checkpoint names its hash. After a crash, calling it again goes on where it ended.
+Each step is durable before the next begins. Nothing is deleted before the file was read again and a signed checkpoint
+contains its hash. After a crash, another call continues.
 """
 
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ from alerts_audit.seal.verify.run import audit_lock, long_statements
 
 
 class ArchiveError(Exception):
-    """Why nothing (more) was dropped, in one sentence."""
+    """The reason why nothing (more) was deleted, in one sentence."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """`archive` is None after a dry run."""
+    """The result of an archive run. `archive` is None after a dry run."""
 
     first: int
     end: int
@@ -42,9 +42,9 @@ class Result:
 
 
 def archive(*, before: datetime, directory: Path, by: str, progress: Progress, dry_run: bool = False) -> Result | None:
-    """Archive what was sealed before that time into a file in `directory`; None if there is nothing.
+    """Archive the rows sealed before a time into a file in `directory`. Return None if there are none.
 
-    Raises ArchiveError, Invalid or SealError; then nothing was dropped that is not in a verified file.
+    Raise ArchiveError, Invalid or SealError. Rows are deleted only if a verified file contains them.
     """
     with long_statements(), audit_lock(shared=False):
         if not dry_run:
@@ -75,7 +75,7 @@ def archive(*, before: datetime, directory: Path, by: str, progress: Progress, d
 
 
 def _check_owner() -> None:
-    """Before anything is written down: whether we shall be able to drop at all."""
+    """Check, before anything is written, that this role can delete rows at all."""
     try:
         change([LEAVES], lambda cursor: None)
     except ProgrammingError as error:
@@ -83,7 +83,7 @@ def _check_owner() -> None:
 
 
 def _verify(gone: Range, progress: Progress) -> None:
-    """Nothing is archived that is not what was sealed."""
+    """Verify the range, so that only rows that match their seal are archived."""
     report = Report(progress)
     checkpoints = CheckpointCheck(report, _trust(gone), CheckpointFile(), gone.base, gone.last, gone.last.at)
     LeafCheck(report, gone.frontier, gone.end).check(checkpoints.claims())
@@ -117,7 +117,7 @@ def _export(gone: Range, path: Path, stays: set[int], progress: Progress) -> Non
 
 
 def _finish(directory: Path, progress: Progress) -> None:
-    """What an interrupted run has left to do: only the newest archive can be unfinished."""
+    """Complete an interrupted run. Only the newest archive can be incomplete."""
     newest = Archive.objects.order_by("-id").first()
     if newest is not None:
         kept = [number for number, _ in newest.kept]

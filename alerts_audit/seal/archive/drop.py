@@ -1,7 +1,7 @@
-"""Taking archived rows away, as the owner of the schema, although triggers refuse it.
+"""Delete archived rows as the owner of the schema, although triggers refuse it.
 
-In small commits: while one runs, inserts into its tables wait, so it does little, and rather gives up than lets them
-queue behind its wait for the lock.
+Each commit is small, because inserts into the tables wait for it. It gives up rather than let inserts queue behind its
+wait for the lock.
 """
 
 import time
@@ -26,11 +26,11 @@ CHECKPOINTS = Checkpoint._meta.db_table
 LOCK_MILLISECONDS = 300
 ATTEMPTS = 100
 ROWS = 500  # of one commit
-PAUSE_SECONDS = 0.02  # between two of them, for those who wait
+PAUSE_SECONDS = 0.02  # pause between two commits, for waiting inserts
 
 
 def drop(archive: Archive, progress: Progress) -> int:
-    """Remove the archive's rows and leaves but those that it keeps; how many leaves went. May be repeated."""
+    """Delete the archive's rows and leaves, except the kept ones. Return the number of leaves. Can be repeated."""
     kept = {number for number, _ in archive.kept}
     before = Archive.objects.filter(pk__lt=archive.pk).order_by("-id").first()
     dropped = 0
@@ -48,7 +48,9 @@ def drop(archive: Archive, progress: Progress) -> int:
 
 
 def _drop_checkpoints(last: Checkpoint) -> None:
-    """All before `last` but those that change keys, which the chain of trust needs, or tell of an archive."""
+    """Delete the checkpoints before `last`, except those that rotate keys (the chain of trust needs them) or name an
+    archive.
+    """
     telling = Q(note__contains=f"\n{NEXT_KEY}") | Q(note__contains=f"\n{ARCHIVE}")
     old = Checkpoint.objects.filter(pk__lt=last.pk).exclude(telling).order_by("id")
     numbers = list(old.values_list("pk", flat=True))
@@ -58,7 +60,7 @@ def _drop_checkpoints(last: Checkpoint) -> None:
 
 
 def _portions(kind: Kind, refs: list[int]) -> Iterator[list[int]]:
-    """No more than ROWS, and no more bytes than go quickly."""
+    """Yield portions of at most ROWS rows, limited in bytes so that each is quick."""
     for place in range(0, len(refs), ROWS):
         some = refs[place : place + ROWS]
         if kind.body:
@@ -69,7 +71,7 @@ def _portions(kind: Kind, refs: list[int]) -> Iterator[list[int]]:
 
 
 def _remove(kind: Kind, refs: Sequence[int], numbers: Sequence[int], cursor: CursorWrapper) -> None:
-    """Rows, and their leaves. A gap goes together with the row that closes it, which refers to it."""
+    """Delete rows and their leaves. A gap is deleted together with the row that closes it, which references it."""
     if kind.name == Leaf.Kind.GAP:
         cursor.execute(f"SELECT id FROM {kind.table} WHERE closes_id = ANY(%s)", [list(refs)])  # noqa: S608
         closing = [ref for (ref,) in cursor.fetchall()]
@@ -84,7 +86,9 @@ def _delete(cursor: CursorWrapper, table: str, key: str, refs: Sequence[int]) ->
 
 
 def change(tables: Sequence[str], work: Callable[[CursorWrapper], None]) -> None:
-    """One transaction of the owner's in which these tables may be changed. To everybody else they never are."""
+    """Open a transaction of the owner in which these tables can be changed. For all other roles they stay
+    append-only.
+    """
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with transaction.atomic(using="owner"), connections["owner"].cursor() as cursor:

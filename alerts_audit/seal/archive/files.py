@@ -1,12 +1,12 @@
-"""An archive's file: gzip, a JSON object a line.
+"""The file of an archive: gzip, one JSON object per line.
 
     {"format": "alert-trail-archive/1", "first": 0, "end": 1000, "frontier": [...]}    the tree before it
     {"number": 0, "leaf": {"leaf": "delivery", ...}, "body": "<base64>"}               a row, as it was hashed
-    {"checkpoint": 7, "note": "..."}                                                   signed when the log was so long
+    {"checkpoint": 7, "note": "..."}                                                   signed at this size of the log
     {"end": 1000}
 
-With the frontier, its rows lead to the root of each of its checkpoints; the last one is of `end` leaves. Rows with a
-number below `first` were kept by an earlier archive, and go with this one.
+The frontier and the rows lead to the root of each of its checkpoints; the last one has `end` leaves. Rows with a number
+below `first` were kept by an earlier archive, and are archived with this one.
 """
 
 import base64
@@ -30,7 +30,7 @@ Row = tuple[int, dict[str, Any], bytes | None]  # leaf number, document, body
 
 
 def write(path: Path, *, first: int, end: int, frontier: Frontier, lines: Iterable[dict[str, Any]]) -> None:
-    """Whole and durable, or not at all."""
+    """Write the file completely and durably, or not at all."""
     draft = path.with_name(f"{path.name}.part")
     header = {"format": FORMAT, "first": first, "end": end, "frontier": [one.hex() for one in frontier.hashes]}
     with draft.open("wb") as raw:
@@ -59,7 +59,7 @@ def file_sha256(path: Path) -> bytes:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Its lines, the first and the last included. Raises Invalid if it is no whole archive."""
+    """Yield all lines, including the first and the last. Raise Invalid if the archive is incomplete."""
     last: dict[str, Any] = {}
     try:
         with gzip.open(path, "rb") as file:
@@ -76,7 +76,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 @dataclass
 class Checked:
-    """What a file was found to hold."""
+    """The content of a checked file."""
 
     first: int
     end: int
@@ -86,9 +86,10 @@ class Checked:
 
 
 def check(path: Path, *, frontier: Frontier, trust: Trust, on_row: Callable[[Row], None] = lambda row: None) -> Checked:
-    """Read it all: every body against its row, the rows against the root of every checkpoint, those against `trust`.
+    """Check the whole file: every body against its row, the rows against the root of every checkpoint, those against
+    `trust`.
 
-    `frontier`: of the tree before it. Raises Invalid at the first thing that does not hold.
+    `frontier` describes the tree before it. Raise Invalid at the first mismatch.
     """
     tree, rows, signed = frontier.copy(), 0, -1
     header: dict[str, Any] = {}

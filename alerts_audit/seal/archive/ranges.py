@@ -1,4 +1,4 @@
-"""Which range of the log may go into an archive, and which of its rows must stay."""
+"""Select the range of the log to archive, and the rows of it that must stay."""
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from alerts_audit.seal.verify.leaves import body_groups, read_bodies, read_rows
 
 CHUNK = 2000  # leaves
 
-# Small, and people's: they stay, with their leaves.
+# Small tables, written by people: they stay, with their leaves.
 ALWAYS_KEPT = (Leaf.Kind.REVIEW, Leaf.Kind.ARCHIVE)
 
 STAYS = f"""
@@ -41,10 +41,12 @@ ORDER BY leaf.number
 
 @dataclass
 class Range:
-    """Leaves `first` to `end - 1`, and those below `first` that an earlier archive kept and that may go now."""
+    """Leaves `first` to `end - 1`, and those below `first` that an earlier archive kept and that can be
+    archived now.
+    """
 
-    base: Checkpoint | None  # of `first` leaves
-    last: Checkpoint  # of `end` leaves
+    base: Checkpoint | None  # frontier of `first` leaves
+    last: Checkpoint  # frontier of `end` leaves
     last_input: int
     earlier: list[int] = field(default_factory=list)  # leaves that an earlier archive kept
 
@@ -61,7 +63,9 @@ class Range:
         return Frontier(self.base.size, self.base.frontier) if self.base else Frontier()
 
     def stays(self) -> Iterator[tuple[int, str, int, bytes]]:
-        """Leaves whose rows must stay: reviews and archives, open gaps, what the projector has not used by then."""
+        """Yield the leaves whose rows must stay: reviews, archives, open gaps, and inputs that the projector has not
+        used yet.
+        """
         values: dict[str, Any] = {"last_input": self.last_input, "always": list(ALWAYS_KEPT), "end": self.end}
         for start, stop in chunks(0 if self.earlier else self.first, self.end):
             with connection.cursor() as cursor:
@@ -70,7 +74,9 @@ class Range:
                     yield number, kind, ref, bytes(digest)
 
     def lines(self, stays: Container[int]) -> Iterator[dict[str, Any]]:
-        """For the file: the range's rows, its checkpoints where they were signed, and the earlier rows that go."""
+        """Yield the lines of the file: the rows, the checkpoints at their positions, and earlier rows that are archived
+        now.
+        """
         for rows in leaf_rows([number for number in self.earlier if number not in stays]):
             yield from rows
         notes = self._notes()
@@ -97,7 +103,7 @@ def chunks(first: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def leaf_rows(numbers: list[int]) -> Iterator[list[dict[str, Any]]]:
-    """The lines of these leaves, in order, no more bodies at once than memory should hold."""
+    """Yield the lines of these leaves in order, with a limited number of bodies in memory."""
     leaves = Leaf.objects.filter(number__in=numbers).order_by("number").values_list("number", "kind", "ref")
     found: dict[tuple[str, int], tuple[Any, ...]] = {}
     for kind in KINDS.values():
@@ -128,13 +134,15 @@ def _with_bodies(leaves: list[tuple[int, str, int]]) -> Iterator[tuple[int, str,
 
 
 def find_range(before: datetime) -> Range | None:
-    """What was sealed before that time and is not archived; None if there is nothing."""
+    """Return the range that was sealed before a time and is not archived, or None."""
     archived = Archive.objects.order_by("-id").first()
     base = checkpoint_of(archived) if archived else None
     last = checkpoint_by(before - timedelta(microseconds=1))
     if last is None or last.size <= (base.size if base else 0):
         return None
-    last = Checkpoint.objects.filter(size=last.size).order_by("id")[0]  # of those without news in between, the first
+    last = Checkpoint.objects.filter(size=last.size).order_by("id")[
+        0
+    ]  # the first of several checkpoints without new rows in between
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT coalesce(max(ref), %s) FROM {Leaf._meta.db_table} WHERE kind = 'input' AND number < %s",  # noqa: S608
@@ -145,7 +153,7 @@ def find_range(before: datetime) -> Range | None:
 
 
 def checkpoint_of(archive: Archive) -> Checkpoint:
-    """The one where the archive ends, and what is left begins. Raises Invalid if it is gone."""
+    """Return the checkpoint at the end of the archive. Raise Invalid if it is missing."""
     found = Checkpoint.objects.filter(size=archive.end_leaf).order_by("id").first()
     if found is None:
         raise Invalid(f"the checkpoint at the end of {archive} is gone: run verify_audit")

@@ -1,11 +1,11 @@
-"""`verify()`: bytes -> hash -> leaf -> root -> signature -> the checkpoints outside; and the projection, replayed.
+"""`verify()`: bytes -> hash -> leaf -> root -> signature -> the checkpoints outside; and a replay of the projection.
 
-report       what was covered, what is wrong
+report       covered range and findings
 checkpoints  signatures; the table against the file outside
 leaves       rows and bodies against leaves, leaves against roots
-rows         rows that have no leaf
-run          all of it
-job          what the worker verifies when
+rows         rows without a leaf
+run          the whole verification
+job          the schedule of the worker
 """
 
 from alerts_audit.seal.verify.report import Finding, Report

@@ -1,4 +1,4 @@
-"""What was archived: that a signed checkpoint says so, that what was kept is still there, and the files, if given."""
+"""Verify archives: a signed checkpoint names each, the kept rows exist, and the files match, if they are given."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,17 +16,19 @@ CHUNK = 1000
 
 
 def statement(archive: Archive) -> str:
-    """What the checkpoint says before anything is dropped: nobody without the key can make rows go unnoticed."""
+    """Return the checkpoint line that is signed before anything is deleted: without the key no one can hide deleted
+    rows.
+    """
     return f"{ARCHIVE}{archive.first_leaf} {archive.end_leaf} {bytes(archive.file_sha256).hex()}"
 
 
 def is_signed(archive: Archive) -> bool:
-    """Whether a checkpoint says it. Its signature is checked along with all others."""
+    """Return True if a checkpoint contains the statement. Its signature is checked with all others."""
     return Checkpoint.objects.filter(size__gte=archive.end_leaf, note__contains=f"\n{statement(archive)}\n").exists()
 
 
 def check_archives(report: Report, roots: Sequence[PublicKey], paths: Sequence[Path]) -> Checkpoint | None:
-    """Where what is left begins: the checkpoint at the end of the newest archive, or None."""
+    """Return the checkpoint at the end of the newest archive, where the remaining leaves begin, or None."""
     archives = list(Archive.objects.order_by("id").defer("carried"))
     signed = [archive for archive in archives if is_signed(archive)]
     for archive in archives:
@@ -45,7 +47,7 @@ def check_archives(report: Report, roots: Sequence[PublicKey], paths: Sequence[P
 
 
 def _check_kept(report: Report, archive: Archive) -> None:
-    """The leaves that the archive says stay here are those, and their rows are what was sealed."""
+    """Check that the leaves that the archive names as kept exist, and that their rows match the seal."""
     checker = LeafCheck(report, Frontier(), archive.end_leaf)
     kept = _kept(report, archive)
     for place in range(0, len(kept), CHUNK):

@@ -1,6 +1,6 @@
-"""The signed checkpoints, in the table and in the file outside: their signatures, and that both say the same.
+"""Verify the signed checkpoints in the table and in the file outside: their signatures, and that both are equal.
 
-Both are read side by side, in the order of their ids, so that neither has to fit into memory.
+Both are read in parallel, in the order of their ids, so neither has to fit into memory.
 """
 
 from collections.abc import Iterator
@@ -18,24 +18,26 @@ from alerts_audit.seal.standalone import Invalid, Note
 from alerts_audit.seal.verify.report import Report, plural
 from alerts_audit.seal.verify.rows import settled_of
 
-# A checkpoint this young may still be on its way into the file.
+# A checkpoint this young may not be in the file yet.
 GRACE = timedelta(minutes=5)
 PAGE = 1000
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A root that somebody we trust has signed for the first `size` leaves."""
+    """A root that a trusted key has signed for the first `size` leaves."""
 
     subject: str
     size: int
     root: bytes
-    frontier: Frontier | None = None  # to go on from, where the leaves lead elsewhere
+    frontier: Frontier | None = None  # the frontier to continue from if the leaves lead elsewhere
 
 
 @dataclass
 class CheckpointCheck:
-    """`base`: the checkpoint where the window begins; `last`: the newest when the verification began."""
+    """Check of checkpoints. `base`: the checkpoint where the window begins; `last`: the newest when the verification
+    began.
+    """
 
     report: Report
     trust: Trust
@@ -45,7 +47,7 @@ class CheckpointCheck:
     now: datetime
 
     def claims(self) -> Iterator[Claim]:
-        """In the order of their ids. What is wrong is reported on the way."""
+        """Yield the claims in the order of their ids, and report findings on the way."""
         rows, entries = self._rows(), self._entries()
         row, entry = next(rows, None), next(entries, None)
         absent: list[Checkpoint] = []
@@ -128,7 +130,9 @@ class CheckpointCheck:
             yield row
 
     def _entries(self) -> Iterator[Entry]:
-        """The file's, in order, each once. Those that were sealed since we began are left for the next time."""
+        """Yield the entries of the file in order, each once. Entries sealed after the start are left for the
+        next time.
+        """
         first = self.base.pk if self.base else 0
         before, torn, late = 0, b"", 0
         for number, line, entry in self.file.lines():
@@ -170,7 +174,7 @@ class CheckpointCheck:
             return True
 
     def _say_absent(self, rows: list[Checkpoint]) -> None:
-        """Checkpoints of the table that the file passed over; `rows` is emptied."""
+        """Report the checkpoints of the table that the file lacks, and empty `rows`."""
         if rows and self.report.counts["checkpoints in the file"]:
             subject = plural("checkpoint", rows[0].pk, rows[-1].pk)
             what = "not in the checkpoint file: from there on nothing outside vouches for the log"
@@ -179,14 +183,16 @@ class CheckpointCheck:
 
 
 def checkpoint_by(moment: datetime) -> Checkpoint | None:
-    """The newest up to which everything was sealed by then. A clock that was set back makes it an older one."""
+    """Return the newest checkpoint up to which everything was sealed by then. A clock that was set back selects an
+    older one.
+    """
     later = Checkpoint.objects.filter(at__gt=moment).aggregate(first=Min("id"))["first"]
     before = Checkpoint.objects.filter(pk__lt=later) if later is not None else Checkpoint.objects.all()
     return before.order_by("-id").first()
 
 
 def in_pages(rows: QuerySet[Checkpoint]) -> Iterator[Checkpoint]:
-    """By id, a bounded number in memory."""
+    """Yield rows by id, a bounded number in memory."""
     page = list(rows.order_by("id")[:PAGE])
     while page:
         yield from page

@@ -1,6 +1,7 @@
-"""What keeps the evidence from being changed: the triggers that refuse it, and what our role may not do.
+"""Verify the protection of the evidence: the triggers, and the rights of the application's role.
 
-That they are gone proves no change, and a change needs none of them gone by now; but until they are back anybody may.
+A missing protection does not prove a change, and a change may have restored it. But until it is back, rows can be
+changed.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ TABLES = [*(kind.table for kind in KINDS.values()), *(one._meta.db_table for one
 PENDING = [KINDS[name].table for name in ("delivery", "observation")]
 
 # Bits of tgtype: before (2), DELETE (8), UPDATE (16), TRUNCATE (32), for each statement; after (0), INSERT (4), for
-# each row (1). O and A: it fires in a session like ours.
+# each row (1). O and A: it fires in an ordinary session.
 UNGUARDED = """
 SELECT wanted.name, wanted.trigger FROM unnest(%(tables)s::text[], %(triggers)s::text[], %(types)s::int[])
     AS wanted(name, trigger, type)

@@ -1,4 +1,4 @@
-"""The worker's verification: what is new, and once a day all of it."""
+"""The worker's verification: new rows, and once a day everything."""
 
 import logging
 from contextlib import suppress
@@ -19,16 +19,17 @@ FULL_EVERY = timedelta(days=1)
 
 
 def verify_regularly() -> Report:
-    """What was sealed since the last two turns; but everything if everything was not found right within a day, or if
-    a verification since then found something wrong.
+    """Verify the rows sealed since the last two turns. Verify everything if everything was not verified without
+    findings within a day, or if a verification since then had findings.
 
-    So a finding stays until all is right again, also if somebody verifies a part, which is, in between.
+    So a finding remains until everything is verified again, even if someone verifies a part without findings in
+    between.
     """
     now = timezone.now()
     whole = Verification.objects.filter(at__gt=now - FULL_EVERY, covered__window=EVERYTHING).order_by("-id").first()
     since_whole = Verification.objects.filter(id__gte=whole.pk) if whole else Verification.objects.none()
     a_window_will_do = whole is not None and not since_whole.exclude(findings=[]).exists()
-    with suppress(SealError):  # after an outage rows wait for their leaf; if they get none, the verification says so
+    with suppress(SealError):  # after an outage rows wait for their leaf; the verification reports rows that get none
         seal()
     since = now - 2 * timedelta(seconds=settings.AUDIT_VERIFY_SECONDS) if a_window_will_do else None
     report = verify(since=since)

@@ -1,4 +1,4 @@
-"""The rows against their leaves, and the leaves against the roots that were signed, in one walk over the log."""
+"""Verify the rows against their leaves, and the leaves against the signed roots, in one pass over the log."""
 
 import hashlib
 from bisect import bisect_right
@@ -23,16 +23,16 @@ Row = tuple[int, str, int, bytes]  # number, kind, ref, hash
 
 
 class LeafCheck:
-    """Walks from `frontier` up to `end` leaves; knows nothing of what lies before."""
+    """Walks from `frontier` to `end` leaves. It knows nothing of the leaves before."""
 
     def __init__(self, report: Report, frontier: Frontier, end: int) -> None:
         self.report, self.frontier, self.end = report, frontier, end
         self.first = self.proven = frontier.size
-        self._broken = False  # a leaf is missing: no root can be told until a checkpoint that we can go on from
-        # SHA-256 of bodies that are not what their row says: which row they were found in, which row should have them.
+        self._broken = False  # a leaf is missing: no root can be computed until a checkpoint from which to continue
+        # SHA-256 of bodies that do not match their row: the row that contains them, and the row that should.
         self._found: dict[bytes, str] = {}
         self._expected: dict[bytes, str] = {}
-        self._late_rows = 0  # that say they are older than a checkpoint which lacks them
+        self._late_rows = 0  # rows whose time is earlier than a checkpoint that lacks them
         self._late: list[str] = []  # the first of them
 
     def check(self, claims: Iterable[Claim]) -> None:
@@ -56,7 +56,7 @@ class LeafCheck:
             subject = plural("leaf", self.frontier.size, number - 1)
             self.report.find("leaf_missing", subject, "missing: numbers must be dense")
             self._broken = True
-            # The place is kept, so that what follows has its own number; however far away it is.
+            # The position is kept, so that later leaves keep their numbers, however large the hole is.
             self.frontier = Frontier(number, [b""] * number.bit_count())
         self.frontier.append(digest)
 
@@ -66,9 +66,9 @@ class LeafCheck:
                 subject = plural("leaf", self.frontier.size, claim.size - 1)
                 self.report.find("leaf_missing", subject, f"missing: {claim.subject} tells of {claim.size} leaves")
             self._broken = True
-            return  # there are no more leaves at all
+            return  # there are no further leaves
         if self.frontier.size > claim.size:
-            return  # of an order that was reported, or a size that we went past
+            return  # its order was reported, or its size was passed
         if not self._broken and self.frontier.root() != claim.root:
             what = f"what is there now is not what {claim.subject} signed"
             if self.proven == claim.size:
@@ -83,7 +83,7 @@ class LeafCheck:
     # --- The rows ------------------------------------------------------------------------------------------
 
     def _leaves(self) -> Iterator[Row]:
-        """In order; their rows are checked on the way, chunk by chunk."""
+        """Yield the leaves in order, and check their rows chunk by chunk."""
         start = self.first
         while start < self.end:
             self.report.progress("leaves", start - self.first, self.end - self.first)
@@ -101,7 +101,7 @@ class LeafCheck:
     def check_rows(self, leaves: list[Row]) -> None:
         self.report.counts["leaves"] += len(leaves)
         for number, name, ref, _ in leaves:
-            # Neither is in the leaf's hash: a leaf that names no table would let its row go unnoticed.
+            # The leaf's hash contains neither: a leaf that names no table would hide its row.
             if name not in KINDS:
                 self.report.find(
                     "leaf_changed", f"leaf {number}", f"it is of {name!r} {ref}, and there is no such kind"
@@ -134,7 +134,9 @@ class LeafCheck:
         rows: dict[int, tuple[Any, ...]],
         signed: Sequence[tuple[int, datetime]],
     ) -> None:
-        """`signed`: sizes of checkpoints, and when they were signed last. An input has the time of what it uses."""
+        """Note late rows. `signed`: sizes of checkpoints and their last signing time. An input has the time of its
+        delivery.
+        """
         if kind.name == Leaf.Kind.INPUT or not signed:
             return
         column = kind.columns.index(kind.at)
@@ -176,7 +178,9 @@ class LeafCheck:
 
 
 def signed_before(numbers: Sequence[int]) -> list[tuple[int, datetime]]:
-    """The sizes of the checkpoints that are older than one of these leaves, rising, and when each was signed last."""
+    """Return the sizes of the checkpoints that are older than one of these leaves, rising, and when each was last
+    signed.
+    """
     if not numbers:
         return []
     checkpoints = Checkpoint.objects.filter(size__lte=max(numbers))
@@ -188,7 +192,7 @@ def signed_before(numbers: Sequence[int]) -> list[tuple[int, datetime]]:
 def read_rows(
     kind: Kind, refs: list[int], twice: Callable[[Kind, int], None] = lambda kind, ref: None
 ) -> dict[int, tuple[Any, ...]]:
-    """By key: the columns, and the body's length where there is one. `twice` is told of a key that several have."""
+    """Return rows by primary key, with the body's length. `twice` is called for keys that occur more than once."""
     length = f", octet_length({kind.body})" if kind.body else ""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {kind.select}{length} FROM {kind.table} WHERE {kind.key} = ANY(%s)", [refs])  # noqa: S608
@@ -201,7 +205,7 @@ def read_rows(
 
 
 def body_groups(sizes: dict[int, int]) -> Iterator[list[int]]:
-    """Keys whose bodies are together no larger than BODY_BYTES, unless one alone is."""
+    """Yield keys in groups whose bodies are together at most BODY_BYTES, unless a single one is larger."""
     group: list[int] = []
     total = 0
     for ref, size in sizes.items():

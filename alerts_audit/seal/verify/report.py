@@ -1,4 +1,4 @@
-"""What a verification covered, and what is wrong."""
+"""The result of a verification: covered range and findings."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 EVERYTHING = "everything"
-# Of each code, that are kept one by one; the rest is counted. One changed byte can make thousands of rows differ that
-# follow from it, and shall not bury what did it.
+# Findings per code that are stored individually; the rest is counted. One changed byte can make thousands of dependent
+# rows differ, which must not bury the cause.
 MOST_FINDINGS = 50
 
-# What is being done, how far it is, and of how much.
+# The current step, its progress, and its total.
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`code` is stable; `subject` names the row, `detail` says what is wrong with it, in a sentence."""
+    """A finding. `code` is stable; `subject` names the row; `detail` describes the mismatch in a sentence."""
 
     code: str
     subject: str
@@ -28,11 +28,11 @@ class Finding:
 
 @dataclass
 class Report:
-    """`remarks` are what to know about the proof's reach; they are no findings."""
+    """The report. `remarks` describe the reach of the proof; they are not findings."""
 
     progress: Progress = lambda what, done, total: None
     findings: list[Finding] = field(default_factory=list)
-    found: Counter[str] = field(default_factory=Counter)  # by code, all of them
+    found: Counter[str] = field(default_factory=Counter)  # by code, including those not stored
     remarks: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     window: str = EVERYTHING
@@ -52,7 +52,7 @@ class Report:
         return {"window": self.window, **dict(sorted(self.counts.items())), "remarks": self.remarks}
 
     def documents(self) -> list[dict[str, str]]:
-        """The findings as JSON has them; the last ones count what is left out."""
+        """Return the findings as JSON data. The last ones count the omitted findings."""
         found = [vars(finding) for finding in self.findings]
         for code, count in self.found.items():
             if count > MOST_FINDINGS:
@@ -65,6 +65,6 @@ def numbers(first: int, last: int) -> str:
 
 
 def plural(word: str, first: int, last: int) -> str:
-    """`leaf 7`, `leaves 7 to 9`."""
+    """Return `leaf 7` or `leaves 7 to 9`."""
     several = {"leaf": "leaves"}.get(word, f"{word}s")
     return f"{word if first == last else several} {numbers(first, last)}"

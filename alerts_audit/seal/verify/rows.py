@@ -1,4 +1,4 @@
-"""Rows of evidence that have no leaf, and should have one."""
+"""Find rows of evidence that should have a leaf and have none."""
 
 from datetime import datetime, timedelta
 
@@ -8,8 +8,8 @@ from alerts_audit.models import Checkpoint, Leaf
 from alerts_audit.seal.canonical import KINDS, Kind
 from alerts_audit.seal.verify.report import Report
 
-SPAN = 100_000  # rows looked at in one statement
-# Younger rows may wait for the sealer; a row that claims a later time than now has no excuse either.
+SPAN = 100_000  # rows read per statement
+# Younger rows may wait for the sealer. A row with a time in the future has no such excuse.
 GRACE = timedelta(minutes=5)
 
 
@@ -28,7 +28,7 @@ def check_rows_have_leaves(report: Report, base: Checkpoint | None, last: Checkp
 
 
 def settled_of(checkpoint: Checkpoint) -> dict[str, int]:
-    """Nothing, if it is not what the sealer writes: no signature covers it."""
+    """Return the settled ids; empty if they are malformed, because no signature covers them."""
     found = checkpoint.settled
     return found if isinstance(found, dict) and all(type(number) is int for number in found.values()) else {}
 

@@ -41,10 +41,10 @@ def verify(
     projection: bool = True,
     progress: Progress | None = None,
 ) -> Report:
-    """Check the evidence against the log, the log against its signatures and the file outside, and keep the result.
+    """Check the evidence against the log, the log against its signatures and the file outside, and store the result.
 
-    `since`: from the last checkpoint before that time on, and without the projection, which has no window.
-    Raises Invalid without a trust root.
+    `since`: start at the last checkpoint before that time, and skip the projection, which has no window. Raise Invalid
+    without a trust root.
     """
     began = time.monotonic()
     report = Report(progress) if progress else Report()
@@ -69,7 +69,7 @@ def verify(
 
 @dataclass(frozen=True)
 class Sources:
-    """What lies outside of the database."""
+    """The inputs from outside the database."""
 
     checkpoints: CheckpointFile
     keys: Path | None
@@ -107,7 +107,9 @@ def _verify(report: Report, outside: Sources, since: datetime | None) -> None:
 
 
 def _beginning(report: Report, candidates: Sequence[Checkpoint | None]) -> tuple[Checkpoint | None, Frontier | None]:
-    """The longest of these checkpoints that can be gone on from; no frontier where only what is archived led on."""
+    """Return the longest of these checkpoints from which to continue; without a frontier if only archived leaves led
+    there.
+    """
     for base in sorted(filter(None, candidates), key=lambda one: one.size, reverse=True):
         try:
             return base, Frontier(base.size, base.frontier)
@@ -119,13 +121,13 @@ def _beginning(report: Report, candidates: Sequence[Checkpoint | None]) -> tuple
 
 
 def _check_open_gaps(report: Report) -> None:
-    """That the short list of open gaps, which metrics and pages read, is what the gaps themselves say."""
+    """Check that the small table of open gaps, which metrics and pages read, equals the gaps themselves."""
     for difference in differences():
         report.find("gap_list", "the list of open gaps", difference)
 
 
 def _check_projection(report: Report) -> None:
-    """That it is what its inputs say. What was done to them may leave nothing that could be replayed."""
+    """Check that the projection equals its inputs. Tampering may leave nothing that can be replayed."""
     try:
         for difference in diff_rebuild(lambda done, total: report.progress("inputs, replayed", done, total)):
             report.find("projection", "the projection", difference)
@@ -139,7 +141,7 @@ def _check_projection(report: Report) -> None:
 
 
 def _state() -> tuple[datetime, Checkpoint | None, int]:
-    """The time, the newest checkpoint, and the highest leaf, as of one moment: a checkpoint comes with its leaves."""
+    """Return time, newest checkpoint and highest leaf of one snapshot: a checkpoint is committed with its leaves."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT now(), (SELECT max(id) FROM {Checkpoint._meta.db_table}),"  # noqa: S608
@@ -160,7 +162,7 @@ def _nothing_sealed(report: Report, file: CheckpointFile, highest: int) -> None:
 
 @contextmanager
 def audit_lock(*, shared: bool) -> Iterator[None]:
-    """Nobody archives while somebody verifies. It belongs to the session, so it ends with it."""
+    """Prevent an archive run during a verification. The lock belongs to the session and ends with it."""
     kind = "_shared" if shared else ""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT pg_advisory_lock{kind}(%s)", [AUDIT_LOCK])
@@ -173,7 +175,7 @@ def audit_lock(*, shared: bool) -> Iterator[None]:
 
 @contextmanager
 def long_statements() -> Iterator[None]:
-    """For this session, what is allowed to take longer than a request."""
+    """Allow statements of this session to take longer than a request."""
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = '10min'")
     try:

@@ -8,7 +8,8 @@ from django.db.models.signals import post_migrate
 class AlertsAuditConfig(AppConfig):
     name = "alerts_audit"
     verbose_name = "Alert trail"
-    # The application's database role may add to these and read them, nothing else (fintech/database/grants.py).
+    # The application's database role can add rows to these tables and read them, nothing else
+    # (fintech/database/grants.py).
     evidence_models = (
         "delivery",
         "observation",
@@ -21,7 +22,7 @@ class AlertsAuditConfig(AppConfig):
         "archive",
         "verification",
     )
-    # It may change these in part; nobody deletes one.
+    # It can change these in part, and delete none.
     kept_models = ("source", "sourcetoken")
 
     def ready(self) -> None:

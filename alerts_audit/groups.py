@@ -1,4 +1,4 @@
-"""Two groups to begin with: who answers alerts, and who checks the trail. Nobody deletes."""
+"""Initial groups: responders, who answer alerts, and auditors, who check the trail. Neither can delete."""
 
 from typing import Any
 

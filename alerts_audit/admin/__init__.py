@@ -1,11 +1,11 @@
-"""The alert trail for people: to read, to review, and nothing else. Each file registers the pages of one subject.
+"""The admin of the alert trail: reading and reviewing only. Each file registers the pages of one subject.
 
-episodes     the list to work through, one alert's story, statistics
-deliveries   what was sent
-gaps         what never arrived
+episodes     the list of alerts, the page of one alert, statistics
+deliveries   received deliveries
+gaps         missing alerts
 seal         checkpoints, verifications, archives
-people       who looked at it, what was said, access tokens
-sources      who may send
+reviews      page views, reviews, access tokens
+sources      senders and their tokens
 """
 
 from alerts_audit.admin import deliveries, episodes, gaps, reviews, seal, sources

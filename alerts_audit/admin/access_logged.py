@@ -1,4 +1,4 @@
-"""Pages of evidence: read-only, and looking at one leaves a row of its own; what is sealed can be proved."""
+"""Pages of evidence: read-only, with a record of each page view and a proof of each sealed row."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from fintech.adminsite.display import page_of, show_badge, show_time
 
 
 class RecordedAdmin(ReadOnlyAdmin):
-    """`what` a list is recorded as; one of its rows is the model's name."""
+    """An admin whose lists are recorded as `what`, and whose rows under the model's name."""
 
     def record(self, request: HttpRequest, what: str, key: object = "") -> None:
         record_view(user=request.user, what=what, key=key)  # type: ignore[arg-type] # the admin lets nobody else in
@@ -42,7 +42,7 @@ class RecordedAdmin(ReadOnlyAdmin):
 
 
 class ProvableAdmin(RecordedAdmin):
-    """Rows that are leaves of the log, under the model's name."""
+    """An admin of rows that are leaves of the log, under the model's name."""
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.download_proof)
@@ -60,13 +60,13 @@ class ProvableAdmin(RecordedAdmin):
         return format_html(text, badge, sealed.leaf, at, address)
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
-        """Django would add "Perhaps it was deleted?": nothing is."""
+        """Redirect with a message. Django's would suggest that the object was deleted, which is impossible."""
         text = f"There is no {opts.verbose_name} {shorten(object_id, 20)} here. If it was archived, its archive has it."
         self.message_user(request, text, messages.WARNING)
         return HttpResponseRedirect(reverse("admin:index"))
 
     def download_proof(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """The inclusion proof, for the standalone verifier; a message if there is none."""
+        """Download the inclusion proof for the standalone verifier, or show why there is none."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         kind = str(self.opts.model_name)

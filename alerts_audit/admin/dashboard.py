@@ -1,4 +1,4 @@
-"""What the admin begins with: alerts that fire, what is missing, and whether the log holds. A few cheap reads."""
+"""The trail's part of the admin's first page: firing alerts, gaps and verification, with a few cheap reads."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,15 +11,15 @@ from alerts_audit.permissions import may
 from alerts_audit.sources.tokens import heartbeat_alerts
 from fintech.adminsite.display import show_time
 
-# Of what fires; beyond, the number is a lower bound.
+# Limit of the count of firing alerts; above it the number is a lower bound.
 MOST_COUNTED = 1000
-# How long the alert AuditBroken fires after a finding, and when AuditUnverified begins to.
+# How long AuditBroken fires after a finding, and when AuditUnverified begins to fire.
 FINDINGS_STAY = timedelta(hours=2)
 VERIFIED_WITHIN = timedelta(hours=3)
 
 
 def alerts_now(request: HttpRequest) -> dict[str, Any] | None:
-    """The section's template and its context; None for those who may not look."""
+    """Return the section's template and its context; None without permission."""
     if not may(request.user, "view_episode"):
         return None
     heartbeats, all_firing = heartbeat_alerts(), Episode.objects.filter(state=Episode.State.FIRING)
@@ -42,7 +42,7 @@ def alerts_now(request: HttpRequest) -> dict[str, Any] | None:
 
 
 def verified(now: datetime) -> dict[str, Any]:
-    """What the newest verification says, and whether an earlier one still worries."""
+    """Return the state of the newest verification, and of an earlier one that AuditBroken still reports."""
     newest = Verification.objects.first()
     broken = Verification.objects.filter(at__gt=now - FINDINGS_STAY).exclude(findings=[]).first()
     return {

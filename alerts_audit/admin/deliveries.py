@@ -1,4 +1,4 @@
-"""Deliveries: what was sent, byte for byte; those that nobody could read say why."""
+"""Deliveries: the received bodies, byte for byte, and the reasons of quarantined ones."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from fintech.adminsite.changelists import start_of_page
 from fintech.adminsite.display import show_badge, show_time
 from fintech.adminsite.filters import ChoiceFilter
 
-# More than this of a body is a download, not a page.
+# Longer bodies are offered as a download only.
 LONGEST_SHOWN = 256 * 1024
 COLOURS = {
     "firing": "danger",
@@ -37,7 +37,7 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class ReadFilter(ChoiceFilter):
-    """Through the index of what is quarantined: there is little of it."""
+    """A filter by the index of quarantined deliveries, which are few."""
 
     title = "how it was read"
     parameter_name = "read"
@@ -90,7 +90,7 @@ class DeliveryAdmin(ProvableAdmin):
     readonly_fields = ["received", "kept", "hash", "content"]
 
     def get_queryset(self, request: HttpRequest) -> DeliveryQuerySet:
-        """The list does without the bodies; a single delivery brings its own when it is asked for."""
+        """Omit the bodies in lists; a single delivery loads its body when it is needed."""
         return Delivery.objects.for_list()
 
     def get_urls(self) -> list[URLPattern]:
@@ -98,7 +98,7 @@ class DeliveryAdmin(ProvableAdmin):
         return [path("<int:pk>/body", view, name="alerts_audit_delivery_body"), *super().get_urls()]
 
     def download_body(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """What was sent, byte for byte."""
+        """Download the received body, byte for byte."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         delivery = Delivery.objects.filter(pk=pk).first()
@@ -115,13 +115,13 @@ class DeliveryAdmin(ProvableAdmin):
         )
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
-        """Where Django comes to when the delivery is not here."""
+        """Show the page of an archived delivery, where Django would redirect."""
         with suppress(Http404, ValueError):
             return self.archived_page(request, int(object_id), status=200)
         return super()._get_obj_does_not_exist_redirect(request, opts, object_id)
 
     def archived_page(self, request: HttpRequest, pk: int, *, status: int) -> HttpResponse:
-        """What is still known of a delivery that was archived. Raises Http404 if it was not."""
+        """Show the remaining data of an archived delivery. Raise Http404 if it was not archived."""
         archive = archives_of([pk]).get(pk)
         if archive is None:
             raise Http404
@@ -192,7 +192,7 @@ class DeliveryAdmin(ProvableAdmin):
 
 
 def envelope_of(delivery: Delivery) -> Envelope | None:
-    """None until the projection has come to it."""
+    """Return the envelope, or None if the delivery is not projected yet."""
     return getattr(delivery, "envelope", None)
 
 
@@ -201,7 +201,7 @@ def show_alerts(names: list[str], number: int) -> str:
 
 
 def facts_of(envelope: Envelope, archive: Archive) -> Iterator[tuple[str, str]]:
-    """What the projection and the archive's row remember, each with its name."""
+    """Yield the remaining data of the projection and of the archive's row, each with its name."""
     if envelope.error is not None:
         yield "Why it is quarantined", envelope.error
     else:
@@ -226,13 +226,13 @@ def status_of(delivery: Delivery) -> str:
 
 
 def small_payload(delivery: Delivery) -> payload.Payload | None:
-    """A row of `for_list` understood; None if it cannot be, or is too large to try in a list."""
+    """Return the payload of a row of `for_list`; None if it is unreadable, or too large for a list."""
     body = getattr(delivery, "small_body", None)
     return payload.read(bytes(body)) if body is not None else None
 
 
 def readable(body: bytes) -> str:
-    """JSON with indents; anything else as text, with what cannot be shown as escapes."""
+    """Return indented JSON; anything else as text, with unprintable bytes as escapes."""
     try:
         return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # not JSON, or nested too deeply to indent

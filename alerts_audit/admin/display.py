@@ -1,4 +1,4 @@
-"""How the trail's states, seals and durations look."""
+"""The display of states, seals and durations."""
 
 from datetime import timedelta
 
@@ -29,7 +29,7 @@ REVIEW_TITLES = {
 
 
 def show_duration(length: timedelta) -> str:
-    """Two units, such as 2 d 3 h, 10 min 5 s; the second only if it is not 0."""
+    """Return two units, such as 2 d 3 h, 10 min 5 s; the second only if it is not 0."""
     seconds = int(length.total_seconds())
     units = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
     while len(units) > 1 and not units[0][0]:
@@ -42,7 +42,7 @@ def shorten(text: str, longest: int = LONGEST_SHOWN) -> str:
 
 
 def show_labels(labels: dict[str, str]) -> SafeString:
-    """Each as `name=value` in a box of its own."""
+    """Show each label as `name=value` in its own box."""
     pairs = ((shorten(str(name)), shorten(str(value), 1000)) for name, value in sorted(labels.items()))
     return format_html(
         '<span class="labels">{}</span>', format_html_join("", '<span class="code label">{}={}</span>', pairs)
@@ -50,7 +50,7 @@ def show_labels(labels: dict[str, str]) -> SafeString:
 
 
 def show_link(address: str, text: str | None = None) -> SafeString | str:
-    """A link if it is safe to follow, else just the text."""
+    """Show a link if it is safe to follow, otherwise the text."""
     safe = web_address(address)
     if safe is None:
         return shorten(address)

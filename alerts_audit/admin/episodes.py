@@ -1,4 +1,4 @@
-"""Episodes: a list to work through, and one page that tells an alert's whole story."""
+"""Episodes: the list of alerts, and the page of one alert with its whole history."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -44,14 +44,14 @@ SAID = {
 
 
 class WordFilter(ChoiceFilter):
-    """Only says what may be chosen; `EpisodeChangeList` looks up what is."""
+    """A filter that only lists its choices; `EpisodeChangeList` applies it."""
 
     def narrow(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset
 
 
 class OpenWordFilter(WordFilter):
-    """Offers the first words of many; another one, as in a link from elsewhere, finds what there is."""
+    """A filter that offers the first of many values, and accepts others, for example from a link."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset
@@ -106,7 +106,7 @@ class OpenedFilter(WordFilter):
 
 
 def criteria_of(request: HttpRequest) -> Criteria:
-    """What the filters and the search box ask for; the filters themselves have refused what they do not offer."""
+    """Return the criteria of the filters and the search box; the filters have already refused unknown values."""
     chosen = {name: value.replace("\0", " ") for name, value in request.GET.dict().items() if value}
     period = PERIODS.get(chosen.get("opened", ""))
     return Criteria(
@@ -123,7 +123,7 @@ YES_OR_NO = {"true": True, "false": False}
 
 
 def searched(term: str, alertname: str | None) -> dict[str, Any]:
-    """A key, `label=value` (several with commas between), or the name of an alert."""
+    """Parse the search box: a key, `label=value` (several, separated by commas), or the name of an alert."""
     named = {"alertname": alertname}
     if not term:
         return named
@@ -136,7 +136,7 @@ def searched(term: str, alertname: str | None) -> dict[str, Any]:
 
 
 class EpisodeChangeList(KeysetChangeList):
-    """Pages of `alerts_audit/selectors/episode_pages.py`, with what is told of each episode."""
+    """Pages of `alerts_audit/selectors/episode_pages.py`, with the summary of each episode."""
 
     def get_results(self, request: HttpRequest) -> None:
         self.criteria = criteria_of(request)
@@ -235,7 +235,7 @@ class EpisodeAdmin(RecordedAdmin):
         return statistics_page(request, self.admin_site.each_context(request))
 
     def runbook_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """What to do about it, as it comes with the project."""
+        """Show the runbook that comes with the project."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         episode = Episode.objects.filter(pk=pk).first()
@@ -344,7 +344,7 @@ class EpisodeAdmin(RecordedAdmin):
 
 
 def told_of(episode: Episode) -> Told:
-    """Read with the list; of a single episode, now."""
+    """Return the summary: read with the list, or now for a single episode."""
     if not hasattr(episode, "told"):
         episode.told = tell([episode])[0]  # type: ignore[attr-defined]
     return episode.told  # type: ignore[attr-defined]

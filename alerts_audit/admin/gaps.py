@@ -1,4 +1,4 @@
-"""What never arrived, and why: open gaps first. Who reviews alerts may close one, and says why."""
+"""Gaps: missing alerts and their reasons, open gaps first. Reviewers can close one with a note."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ class StateFilter(ChoiceFilter):
 
 
 class GapChangeList(KeysetChangeList):
-    """The first page begins with what is open; all else follows, newest first."""
+    """A list whose first page begins with the open gaps; all others follow, newest first."""
 
     def get_results(self, request: HttpRequest) -> None:
         rows = self.queryset
@@ -82,7 +82,7 @@ class GapAdmin(ProvableAdmin):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Gap]:
-        """Those that were opened; each with the row that closed it."""
+        """Return the opening rows, each with the row that closed it."""
         return Gap.objects.filter(closes=None).select_related("closed_by", "still_open")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GapChangeList]:

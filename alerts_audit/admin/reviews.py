@@ -1,4 +1,4 @@
-"""Who looked at the trail, what was said of it, and the tokens to read it without a browser."""
+"""Page views, reviews, and the tokens for access without a browser."""
 
 from django.contrib import admin, messages
 from django.db.models import OuterRef, QuerySet, Subquery
@@ -38,7 +38,7 @@ class ReviewAdmin(ProvableAdmin):
     fields = [("said_at", "author"), "kind_shown", "said", "episode", "seal"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Review]:
-        """With the episode that has the key now."""
+        """Include the episode that has the key now."""
         found = Episode.objects.filter(key=OuterRef("episode_key"))
         return Review.objects.annotate(
             episode_id=Subquery(found.values("id")[:1]), alertname=Subquery(found.values("alertname")[:1])
@@ -72,7 +72,7 @@ class AccessTokenForm(ExpiringForm):
 
 @admin.register(AccessToken)
 class AccessTokenAdmin(ShownOnceAdmin):
-    """Made for a person."""
+    """An admin of tokens that belong to a person."""
 
     issue = staticmethod(issue_token)
     created_template = "alerts_audit/token_created.html"

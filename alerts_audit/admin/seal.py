@@ -1,4 +1,4 @@
-"""The signed log: checkpoints to take away, what verifications found, and what was archived."""
+"""The signed log: checkpoints to download, results of verifications, and archives."""
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -25,7 +25,7 @@ class CheckpointAdmin(RecordedAdmin):
         return [path("<int:pk>/note", view, name="alerts_audit_checkpoint_note"), *super().get_urls()]
 
     def download_note(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """The signed note, as it was published."""
+        """Download the signed note, as it was published."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         checkpoint = Checkpoint.objects.filter(pk=pk).first()

@@ -1,4 +1,4 @@
-"""Who may send: sources, and their tokens, each of which is shown once."""
+"""Sources and their tokens, each of which is shown once."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def title_of(token: SourceToken) -> str:
 
 @admin.register(Source)
 class SourceAdmin(KeptAdmin):
-    """A new source comes with its first token."""
+    """An admin in which a new source gets its first token."""
 
     list_display = ["name", "cluster", "state", "tokens", "alertmanager", "prometheus"]
     list_per_page = 50
@@ -83,7 +83,7 @@ class SourceAdmin(KeptAdmin):
 
 
 def show_address(address: str, own: str, setting: str) -> str:
-    """The one in effect, and which setting it is from if it is not the row's own."""
+    """Show the effective address, and the setting that defines it if the row does not."""
     return address if own or not address else f"{address} ({setting})"
 
 
@@ -101,7 +101,7 @@ class SourceTokenForm(ModelForm):
 
 @admin.register(SourceToken)
 class SourceTokenAdmin(ShownOnceAdmin):
-    """Made for a source."""
+    """An admin of tokens that belong to a source."""
 
     issue = staticmethod(issue_token)
     created_template = CREATED_TEMPLATE

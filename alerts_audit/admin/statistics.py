@@ -1,4 +1,4 @@
-"""How alerts were answered over the last days, on one page."""
+"""Statistics of alert handling over the last days, on one page."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ PERIODS = {"7": "7 days", "30": "30 days"}
 
 
 def statistics_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-    """`context` is what every page of the admin has."""
+    """Show the statistics. `context` is the context of every page of the admin."""
     if not may(request.user, "view_episode"):
         raise PermissionDenied
     days = request.GET.get("days") if request.GET.get("days") in PERIODS else "7"
@@ -67,7 +67,7 @@ def show_statistics(found: types.Statistics) -> dict[str, Any]:
 
 
 def bars_of(found: types.Statistics) -> list[dict[str, Any]]:
-    """A bar for each day, in a picture of 1000 by 140."""
+    """Return a bar for each day, in a picture of 1000 by 140."""
     days = found["by_day"]
     most, step = max(row["alerts"] for row in days) or 1, 1000 / len(days)
     return [

@@ -1,4 +1,4 @@
-"""One episode's story in the order in which it happened, and where to look further."""
+"""The history of one episode in order, and links to related pages."""
 
 import json
 import re
@@ -18,16 +18,17 @@ from alerts_audit.models import Delivery, Episode, Leaf, Review, Transition
 from alerts_audit.selectors.episode_detail import MOST_SHOWN, Detail, Sealed, detail_of
 from fintech.adminsite.display import page_of, pretty, show_time
 
-# The runbooks that come with the project, as our own rules name them.
+# The runbooks that come with the project, as our rules name them.
 RUNBOOK = re.compile(r"observability/runbooks/(\w+)\.md")
 LOGS = '{container="fintech_flask"}'
 
 
 @dataclass
 class Entry:
-    """`by` is a person or a source, `delivery` what told of it, `seal` the leaf of the delivery or the review.
+    """An entry of the timeline. `by` is a person or a source, `delivery` the delivery that caused it, `seal` the leaf
+    of the delivery or the review.
 
-    `gone`: where a delivery is that is no longer here; then there is just its number.
+    `gone`: where an archived delivery is; then only its number is known here.
     """
 
     at: datetime
@@ -53,7 +54,7 @@ class Entry:
 
 
 def story_of(episode: Episode) -> dict[str, Any]:
-    """The context of the page's sections."""
+    """Return the context of the page's sections."""
     detail = detail_of(episode)
     entries = sorted([*_transitions(detail), *_reviews(detail)], key=lambda entry: entry.at)
     return {
@@ -119,7 +120,7 @@ def proof_of(kind: str, ref: int) -> str:
 
 
 def links_of(episode: Episode) -> Iterator[dict[str, str]]:
-    """Only what a browser may follow: annotations hold what anybody wrote."""
+    """Yield the links that a browser may follow: annotations can contain any text."""
     notes = episode.annotations
     runbook = notes.get("runbook_url", "")
     if runbook_file(episode) is not None:
@@ -128,7 +129,9 @@ def links_of(episode: Episode) -> Iterator[dict[str, str]]:
         yield link("Runbook", runbook, "menu_book")
     if web_address(episode.generator_url):
         yield link("Prometheus query", episode.generator_url, "query_stats")
-    if settings.GRAFANA_URL:  # without one an annotation's address leads nowhere: it is shown as text, like the others
+    if (
+        settings.GRAFANA_URL
+    ):  # without a Grafana address the annotation's address would lead nowhere, so it is shown as text
         dashboard = web_address(notes.get("dashboard_url")) or web_address(notes.get("grafana_url"))
         address = dashboard or f"{settings.GRAFANA_URL}/d/alert-trail"
         yield link("Grafana", with_range(address, episode), "monitoring")
@@ -140,7 +143,7 @@ def link(title: str, address: str, icon: str) -> dict[str, str]:
 
 
 def with_range(address: str, episode: Episode) -> str:
-    """A dashboard from a quarter of an hour before to a quarter after."""
+    """Return a dashboard's address with the time range from a quarter of an hour before to a quarter after."""
     margin = timedelta(minutes=15)
     end = episode.ends_at or episode.closed_at or episode.last_seen_at
     times = {"from": milliseconds(episode.starts_at - margin), "to": milliseconds(end + margin)}
@@ -148,7 +151,7 @@ def with_range(address: str, episode: Episode) -> str:
 
 
 def logs_address(moment: datetime) -> str:
-    """Grafana Explore, with Loki, from a minute before to two minutes after."""
+    """Return Grafana Explore with Loki, from a minute before to two minutes after."""
     pane = {
         "datasource": "loki",
         "queries": [{"refId": "A", "datasource": {"type": "loki", "uid": "loki"}, "expr": LOGS}],

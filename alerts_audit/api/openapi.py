@@ -1,4 +1,4 @@
-"""The trail's part of /v1/schema: what each request of its API takes and answers. Shapes are in `types.py`."""
+"""The trail's part of /v1/schema: requests and responses of its API. The types are in `types.py`."""
 
 from typing import Any
 
@@ -173,7 +173,9 @@ LIST_CHECKPOINTS = _operation(
 
 
 class PersonScheme(OpenApiAuthenticationExtension):
-    """The cookie will do as well, which the text says: a list of schemes here would ask for both at once."""
+    """The security scheme. The cookie works too, as the text says: a list of schemes here would require
+    both at once.
+    """
 
     target_class = "alerts_audit.permissions.PersonAuthentication"
     name = "trailToken"
@@ -184,7 +186,7 @@ class PersonScheme(OpenApiAuthenticationExtension):
 
 
 def add_shapes(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """drf-spectacular's hook: the shapes as components."""
+    """Add the types as components, as a hook of drf-spectacular."""
     _, components = msgspec.json.schema_components(_SHAPES, ref_template=_REF)
     result.setdefault("components", {}).setdefault("schemas", {}).update(components)
     return result

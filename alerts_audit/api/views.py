@@ -1,6 +1,6 @@
-"""The trail's API below /v1/alerts: thin views over lists, services and presenters.
+"""The trail's API below /v1/alerts: thin views over selectors and services.
 
-Whoever may see an episode in the admin may read it here, with a token or the admin's cookie. Reading is recorded.
+Anyone who may see an episode in the admin may read it here, with a token or the admin's cookie. Reading is recorded.
 """
 
 from typing import Any
@@ -122,7 +122,7 @@ class StatisticsView(TrailView):
 
 
 class CheckpointsView(TrailView):
-    """`note` is the newest checkpoint, as it is published, and `public_key` the key that signed it."""
+    """The checkpoints. `note` is the newest as it is published, and `public_key` the key that signed it."""
 
     @openapi.LIST_CHECKPOINTS
     def get(self, request: Request) -> HttpResponse:
@@ -158,7 +158,7 @@ def find_episode(key: str) -> Episode:
 
 
 def read_review(request: HttpRequest) -> tuple[str, str]:
-    """Kind and text. Raises Problem 400 or 422; what the text may be is the services' to say."""
+    """Read kind and text. Raise Problem 400 or 422; the services decide which texts are valid."""
     try:
         body = orjson.loads(read_body(request))
     except orjson.JSONDecodeError as error:
@@ -186,7 +186,7 @@ def one_of(name: str, value: str | None, words: Any) -> str:
 
 
 def page_by_id(request: HttpRequest, rows: Any) -> tuple[list[Any], str | None]:
-    """One page of `rows`, newest first, and the address of the next."""
+    """Return one page of `rows`, newest first, and the address of the next."""
     query = request.GET
     if "cursor" in query:
         rows = rows.filter(id__lt=read_number(str(query["cursor"])))

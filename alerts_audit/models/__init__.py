@@ -1,15 +1,15 @@
-"""The data of the alert trail. Evidence only grows (`fintech/database/append_only.py`);
-the projection can be rebuilt.
+"""The data of the alert trail. Evidence is append-only (`fintech/database/append_only.py`); the projection can be
+rebuilt.
 
 Source, SourceToken          who may send
-Delivery                     evidence: what came, byte for byte
-Observation, Input           evidence: what was seen elsewhere, and the numbered order in which all of it was used
-Pending                      what waits for its number
-Envelope, Identity, Episode, Transition   the projection: what the inputs mean
-Review, View, Gap            evidence: what people did, and what never arrived
-OpenGap, Poll, Notice        how far the search for gaps has come
+Delivery                     evidence: the received bodies, byte for byte
+Observation, Input           evidence: poll results, and the numbered order in which all inputs were used
+Pending                      inputs without a number
+Envelope, Identity, Episode, Transition   the projection of the inputs
+Review, View, Gap            evidence: actions of people, and missing alerts
+OpenGap, Poll, Notice        the state of the search for gaps
 Leaf, Checkpoint, Archive, Verification   evidence: the signed Merkle log over all of that
-AccessToken                  who may use the trail's API without a browser
+AccessToken                  access to the trail's API without a browser
 """
 
 from alerts_audit.models.access import AccessToken

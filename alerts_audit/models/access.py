@@ -1,4 +1,4 @@
-"""Who may use the trail's API without a browser: a person's token, with that person's permissions."""
+"""Access to the trail's API without a browser: a person's token, with that person's permissions."""
 
 from django.conf import settings
 from django.db import models

@@ -1,15 +1,15 @@
-"""What Alertmanager sent, kept as evidence.
+"""Deliveries from Alertmanager, stored as evidence.
 
-A delivery is the body of one `POST /alert`, byte for byte, with its hash. It is committed before anybody
-tries to understand it, so a body that we cannot read is kept all the same, and it never changes: triggers and
-the database role refuse that (`fintech/database/append_only.py`).
+A delivery is the body of one `POST /alert`, byte for byte, with its hash. It is committed before it is parsed, so an
+unreadable body is stored too, and it never changes: triggers and the database role refuse that
+(`fintech/database/append_only.py`).
 """
 
 from django.db import models
 from django.db.models.functions import Now
 from django.db.models.lookups import Exact, GreaterThanOrEqual, LessThan
 
-# Bodies above this size are shown in lists without a look inside.
+# Lists show bodies above this size without parsing them.
 READABLE_IN_LISTS = 64 * 1024
 
 
@@ -21,7 +21,7 @@ class OctetLength(models.Func):
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def for_list(self) -> "DeliveryQuerySet":
-        """Without the bodies, which may have 16 MiB each; the small ones come along as `small_body`."""
+        """Omit the bodies, which may have 16 MiB each; small ones are included as `small_body`."""
         small_body = models.Case(
             models.When(size__lte=READABLE_IN_LISTS, then="body"), output_field=models.BinaryField()
         )
@@ -36,7 +36,7 @@ class Delivery(models.Model):
     body = models.BinaryField()
     sha256 = models.BinaryField(verbose_name="SHA-256", help_text="Of everything that was sent.")
     size = models.BigIntegerField(help_text="Bytes that were sent.")
-    # A body above the limit is kept in part; then this is the hash of that part.
+    # A body above the limit is stored in part; then this is the hash of that part.
     kept_sha256 = models.BinaryField(null=True, verbose_name="SHA-256 of what is kept")
     request_id = models.TextField(null=True)
     trace_id = models.TextField(null=True, help_text="From the sender's W3C traceparent.")

@@ -1,4 +1,4 @@
-"""What never arrived, and why."""
+"""Gaps: missing alerts and their reasons."""
 
 from django.db import models
 from django.db.models import Q
@@ -7,12 +7,12 @@ from django.db.models.functions import Now
 
 class GapQuerySet(models.QuerySet["Gap"]):
     def open(self) -> "GapQuerySet":
-        """Opened and not closed."""
+        """Return gaps that are not closed."""
         return self.filter(still_open__isnull=False)
 
 
 class Gap(models.Model):
-    """Append-only: a gap is closed by another row, which refers to it."""
+    """A gap. Append-only: closing one inserts a second row that references it."""
 
     class Reason(models.TextChoices):
         OUTAGE = "outage", "Fired, and never arrived"
@@ -25,7 +25,7 @@ class Gap(models.Model):
 
     closes = models.OneToOneField("self", on_delete=models.PROTECT, null=True, related_name="closed_by")
     reason = models.CharField(max_length=13, choices=Reason.choices)
-    # What it is about, such as a cluster, labels and a start: while one is open, the same is not opened again.
+    # The subject, such as a cluster, labels and a start: while a gap is open, no second one opens for the same subject.
     subject = models.TextField()
     source = models.TextField(null=True)
     labels = models.JSONField(null=True)
@@ -51,9 +51,10 @@ class Gap(models.Model):
 
 
 class OpenGap(models.Model):
-    """Which gaps are open, so that a million closed ones cost nothing; `gaps.py` alone writes it, `Gap` is the truth.
+    """The open gaps, so that a million closed ones cost nothing. Only `gaps.py` writes this table; `Gap` is
+    authoritative.
 
-    The constraint is what keeps two processes from opening the same gap twice.
+    The constraint prevents two processes from opening the same gap twice.
     """
 
     gap = models.OneToOneField(
@@ -71,7 +72,7 @@ class OpenGap(models.Model):
 
 
 class Poll(models.Model):
-    """When a source was last asked with success: from there the next range begins, also after a restart."""
+    """The last successful poll of a source: the next range begins there, also after a restart."""
 
     source = models.TextField()
     kind = models.CharField(max_length=16)
@@ -87,7 +88,7 @@ class Poll(models.Model):
 
 
 class Notice(models.Model):
-    """A direct message about a gap's row that has left."""
+    """A direct message about a gap that was sent."""
 
     gap = models.OneToOneField(
         Gap, on_delete=models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="notice"

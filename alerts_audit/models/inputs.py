@@ -1,4 +1,4 @@
-"""What the projection is made from, in the order in which it was used."""
+"""The inputs of the projection, in the order in which they were used."""
 
 from django.db import models
 from django.db.models import Q
@@ -8,7 +8,7 @@ from alerts_audit.models.deliveries import Delivery
 
 
 class Observation(models.Model):
-    """What Alertmanager or Prometheus said when the worker asked. Kept when it differs from what it said before."""
+    """An answer of Alertmanager or Prometheus to the worker's poll. Stored if it differs from the previous one."""
 
     class Kind(models.TextChoices):
         ALERTMANAGER = "alertmanager", "Alertmanager's alerts"
@@ -31,9 +31,9 @@ class Observation(models.Model):
 
 
 class Pending(models.Model):
-    """A delivery or an observation that has no number yet. Triggers put it here, in the transaction that stores it.
+    """A delivery or an observation without a number. Triggers insert it in the transaction that stores it.
 
-    So it is found at once however many rows the trail has, and one that commits late is never skipped.
+    So it is found at once however many rows the trail has, and a late commit is never skipped.
     """
 
     kind = models.CharField(max_length=11)
@@ -50,7 +50,9 @@ class Pending(models.Model):
 
 
 class Input(models.Model):
-    """One step of the projection. Numbers are dense: the projector, one at a time, gives the next to what it uses."""
+    """A step of the projection. Numbers are dense: the single projector assigns the next one to each input that it
+    uses.
+    """
 
     class Kind(models.TextChoices):
         DELIVERY = "delivery"
@@ -59,7 +61,7 @@ class Input(models.Model):
 
     number = models.BigIntegerField(primary_key=True)
     kind = models.CharField(max_length=11, choices=Kind.choices)
-    # No foreign key: archiving drops what it refers to, and the number stays in the sealed archive.
+    # No foreign key: archiving deletes the referenced row, and the number stays in the sealed archive.
     delivery = models.ForeignKey(
         Delivery, on_delete=models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="inputs"
     )
@@ -67,7 +69,7 @@ class Input(models.Model):
         Observation, on_delete=models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="inputs"
     )
     at = models.DateTimeField(help_text="When it was received, observed, or ticked: the projection's only clock.")
-    # What else its effect depends on, as it was then: the source's cluster, a tick's patience and the known peers.
+    # Other data that its effect depends on, at that time: the source's cluster, a tick's settings and the known peers.
     context = models.JSONField(default=dict)
 
     class Meta:

@@ -1,6 +1,6 @@
-"""The projection: what the inputs mean. It can be dropped and made again from them, and comes out identical.
+"""The projection of the inputs. It can be dropped and rebuilt from them, with identical results.
 
-Only the projector writes here (`alerts_audit/projection/`). Keys come from the replay, so a rebuild finds them again.
+Only the projector writes it (`alerts_audit/projection/`). Keys come from the replay, so a rebuild finds them again.
 """
 
 from django.contrib.postgres.indexes import GinIndex
@@ -11,7 +11,7 @@ from alerts_audit.models.deliveries import Delivery
 
 
 class Envelope(models.Model):
-    """One delivery, read. A delivery that cannot be read is quarantined: it has an `error` and nothing else."""
+    """A parsed delivery. A delivery that cannot be parsed is quarantined: it has an `error` and nothing else."""
 
     delivery = models.OneToOneField(
         Delivery, on_delete=models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="envelope"
@@ -95,7 +95,7 @@ class Episode(models.Model):
     opened_input = models.BigIntegerField()
     last_input = models.BigIntegerField()
     deliveries = models.IntegerField(default=1, help_text="How many deliveries told of it.")
-    # What the state machine remembers of each source, such as which peer has said "resolved".
+    # The state machine's memory of each source, such as which peer has reported "resolved".
     memory = models.JSONField(default=dict)
 
     class Meta:
@@ -121,12 +121,12 @@ class Episode(models.Model):
 
 
 class Transition(models.Model):
-    """One change of an episode's state, and the input that told of it."""
+    """A change of an episode's state, and the input that caused it."""
 
     id = models.BigIntegerField(primary_key=True)
     episode = models.ForeignKey(Episode, on_delete=models.DO_NOTHING, db_constraint=False, related_name="transitions")
     input_number = models.BigIntegerField()
-    from_state = models.CharField(max_length=10, null=True)  # NULL: it began
+    from_state = models.CharField(max_length=10, null=True)  # NULL: the episode began
     to_state = models.CharField(max_length=10)
     at = models.DateTimeField()
     source = models.TextField(null=True)

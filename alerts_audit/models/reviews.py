@@ -1,4 +1,4 @@
-"""What people did with the trail. They are kept by the episode's key, so they survive a rebuild of the projection."""
+"""Actions of people on the trail. They reference the episode's key, so they survive a rebuild of the projection."""
 
 from django.db import models
 from django.db.models import Q
@@ -29,7 +29,7 @@ class Review(models.Model):
         ]
         constraints = [
             models.CheckConstraint(condition=Q(kind="acknowledge") | ~Q(text=""), name="review_says_something"),
-            # The first acknowledgement counts; a second one would change who was first.
+            # The first acknowledgement counts; a second one is refused.
             models.UniqueConstraint(
                 fields=["episode_key"], condition=Q(kind="acknowledge"), name="review_acknowledged_once"
             ),
@@ -40,7 +40,7 @@ class Review(models.Model):
 
 
 class View(models.Model):
-    """Somebody looked at the trail."""
+    """A page view of the trail."""
 
     user = models.TextField()
     user_id = models.BigIntegerField()

@@ -10,7 +10,7 @@ from alerts_audit.models.deliveries import OctetLength
 
 
 class Leaf(models.Model):
-    """One row of evidence in the log. Numbers are dense and begin with 0."""
+    """A row of evidence in the log. Numbers are dense and begin with 0."""
 
     class Kind(models.TextChoices):
         DELIVERY = "delivery"
@@ -41,7 +41,7 @@ class Leaf(models.Model):
 
 
 class Checkpoint(models.Model):
-    """A signed statement: so many leaves, this root, at this time. `note` is what is published."""
+    """A signed statement of the number of leaves, their root and the time. `note` is the published form."""
 
     size = models.BigIntegerField()
     root = models.BinaryField()
@@ -49,9 +49,9 @@ class Checkpoint(models.Model):
     key_id = models.TextField(help_text="The first four bytes of the key's hash, in hexadecimal.")
     public_key = models.TextField(null=True, help_text="The key itself; NULL in rows that are older than this column.")
     note = models.TextField()
-    # The roots of the complete subtrees, largest first: the next root is made from these and the new leaves.
+    # The roots of the complete subtrees, largest first: the next root is computed from these and the new leaves.
     frontier = ArrayField(models.BinaryField())
-    # For each kind of leaf the key up to which no row can appear any more (alerts_audit/seal/sealer.py).
+    # For each kind of leaf the key up to which no further row can appear (alerts_audit/seal/sealer.py).
     settled = models.JSONField(default=dict)
 
     class Meta:
@@ -67,9 +67,10 @@ class Checkpoint(models.Model):
 
 
 class Archive(models.Model):
-    """A sealed range that was exported, verified and dropped; a signed checkpoint says so (alerts_audit/seal/archive/).
+    """A sealed range that was exported, verified and deleted, as a signed checkpoint states
+    (alerts_audit/seal/archive/).
 
-    `carried` is where a rebuild of the projection begins from then on.
+    `carried` is the state from which a rebuild of the projection then begins.
     """
 
     first_leaf = models.BigIntegerField()
@@ -91,7 +92,7 @@ class Archive(models.Model):
 
 
 class Verification(models.Model):
-    """One run of `verify_audit`: what it covered, and what was wrong."""
+    """A run of `verify_audit`: its covered range and its findings."""
 
     at = models.DateTimeField(db_default=Now())
     seconds = models.FloatField()

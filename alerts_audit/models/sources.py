@@ -1,18 +1,18 @@
-"""Who may send alerts: one source for each Alertmanager, peer or cluster."""
+"""Senders of alerts: one source per Alertmanager, peer or cluster."""
 
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-DEFAULT_SOURCE = "alertmanager"  # whose token is ALERT_TOKEN
-# A label of metrics, and in every delivery.
+DEFAULT_SOURCE = "alertmanager"  # the source of ALERT_TOKEN
+# A label of metrics, and part of every delivery.
 PLAIN_NAME = r"\A[a-z0-9][a-z0-9._-]{0,63}\Z"
 is_plain_name = RegexValidator(PLAIN_NAME, "Use small letters, digits, dots, dashes and underscores.")
 
 
 class Source(models.Model):
-    """Its name and cluster are fixed (a trigger): deliveries are kept under the one, and replayed under the other."""
+    """A source. Name and cluster are fixed by a trigger: deliveries store the name, and replays use the cluster."""
 
     name = models.CharField(
         max_length=64,
@@ -49,9 +49,9 @@ class Source(models.Model):
 
 
 class SourceToken(models.Model):
-    """A bearer token; only its SHA-256 is kept: it has 256 random bits, so nobody can search for it.
+    """A bearer token; only its SHA-256 is stored: it has 256 random bits, so it cannot be guessed.
 
-    Two may be valid at once, so that a token can be replaced without losing an alert.
+    Two can be valid at once, so that a token can be replaced without losing an alert.
     """
 
     source = models.ForeignKey(Source, on_delete=models.PROTECT, related_name="tokens")

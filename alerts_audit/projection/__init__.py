@@ -1,4 +1,4 @@
-"""What the deliveries mean: episodes of alerts, made from the numbered inputs alone, so that they can be made again.
+"""The projection: episodes of alerts, derived only from the numbered inputs, so that it can be rebuilt.
 
 state_machine.py    decide what the next update means for an episode (pure)
 decoding.py         decode a delivery's body

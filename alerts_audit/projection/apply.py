@@ -1,6 +1,6 @@
-"""Using inputs that have their numbers: the same for the projector and for a rebuild.
+"""Apply numbered inputs, in the same way for the projector and for a rebuild.
 
-Each function loads what its inputs are about, and lets the batch decide what becomes of it.
+Each function loads the data of its inputs, and lets the batch decide the result.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def use_deliveries(connection: Connection, batch: Batch, numbered: Sequence[tupl
 
 
 def use_observation(connection: Connection, batch: Batch, number: int, arrival: Arrival) -> None:
-    """Of all alerts of one Alertmanager: what it knows, and which open episodes it knows nothing of."""
+    """Apply an observation: all alerts of one Alertmanager, and the open episodes that it no longer has."""
     if arrival.observes != "alertmanager":
         return
     seen = read_observation(arrival)
@@ -41,7 +41,7 @@ def use_observation(connection: Connection, batch: Batch, number: int, arrival: 
 
 
 class Facts(msgspec.Struct, omit_defaults=True):
-    """What the polls said of one identity when a tick gave it up."""
+    """The results of polls about one identity when a tick gave it up."""
 
     known_at: datetime | None = None
     absent_since: datetime | None = None
@@ -49,7 +49,9 @@ class Facts(msgspec.Struct, omit_defaults=True):
 
 
 class TickContext(msgspec.Struct):
-    """All that a tick goes by: kept with it, since settings change, and polls that found nothing new leave no row."""
+    """The data that a tick used. It is stored with the tick, because settings change, and polls without news leave no
+    row.
+    """
 
     stale_seconds: float
     unknown_seconds: float
@@ -69,7 +71,7 @@ def now(connection: Connection) -> datetime:
 
 
 def use_tick(connection: Connection, batch: Batch, number: int, at: datetime) -> dict[str, Any] | None:
-    """Give up the open episodes that it is time for; what it went by, or None if there are none."""
+    """Give up the open episodes that are due. Return the data that the tick used, or None if there are none."""
     context = TickContext(settings.AUDIT_STALE_SECONDS, settings.AUDIT_UNKNOWN_SECONDS, {})
     patience = timedelta(seconds=min(context.stale_seconds, context.unknown_seconds))
     quiet = store.load_open(connection, batch, store.QUIET_SINCE, at - patience)
@@ -85,18 +87,20 @@ def use_tick(connection: Connection, batch: Batch, number: int, at: datetime) ->
 
 
 def repeat_tick(connection: Connection, batch: Batch, number: int, at: datetime, kept: dict[str, Any]) -> None:
-    """The same in a rebuild: by what it went by then."""
+    """Repeat a tick in a rebuild, with the data that it used."""
     context = msgspec.convert(kept, TickContext)
     facts = {bytes.fromhex(name): facts for name, facts in context.facts.items()}
     store.load(connection, batch, facts)
     cause = Cause(number, at)
-    # In the order of the tick itself; JSON in PostgreSQL keeps none.
+    # In the order of the tick itself, which JSON in PostgreSQL does not preserve.
     for known in sorted(batch.known.values(), key=lambda known: known.latest.id if known.latest else 0):
         batch.tick(cause, known, context.tick(at, facts[known.sha256]))
 
 
 def facts_of(known: Known, polls: Mapping[str, Poll | None]) -> Facts:
-    """`polls` are those of the cluster, by source: None for one that was never asked."""
+    """Return the facts about an identity. `polls` are those of the cluster, by source: None for a source
+    never polled.
+    """
     assert known.latest is not None
     episode = known.latest.episode
     asked = [(source, poll) for source, poll in polls.items() if poll is not None]

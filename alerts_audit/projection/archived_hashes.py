@@ -1,8 +1,8 @@
-"""What archives leave here of the projection, for which there are no inputs any more: fixed by hashes in the archive.
+"""Hashes of projection rows that outlive their archived inputs, so that later edits are detected.
 
-An archive takes the inputs and leaves envelopes, transitions and episodes. None of them can change any more, but an
-identity's latest episode, which the next rebuild begins with. So the archive's row, which is sealed, keeps a SHA-256 of
-every thousand of them.
+An archive takes the inputs and leaves envelopes, transitions and episodes. These rows cannot change any more, except an
+identity's latest episode, with which the next rebuild begins. So the archive's row, which is sealed, contains a SHA-256
+of every thousand of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ Hashes = dict[str, Any]  # by table: its columns, and the SHA-256 of each group
 
 @dataclass(frozen=True)
 class Span:
-    """From one archive's last numbers to the next one's, and the episodes that either of them carries on."""
+    """The range from one archive's last numbers to the next one's, and the episodes that either of them carries on."""
 
     before: Numbers
     last: Numbers
@@ -56,7 +56,7 @@ class Span:
 
 
 def hashes(connection: Connection, prefix: str, span: Span, columns: dict[str, list[str]]) -> Hashes:
-    """`prefix` of the tables' names: their schema's."""
+    """Return the hashes of the rows. `prefix` is the schema of the tables."""
     found = {}
     for table in AMONG:
         rows = connection.execute(statement(prefix, table, columns[table]), span.values())
@@ -70,12 +70,14 @@ def statement(prefix: str, table: str, columns: Sequence[str]) -> str:
 
 
 def changed(connection: Connection, schema: str) -> Iterator[str]:
-    """What is not as an archive left it, a line for each thousand. Archives of before this was kept are passed over."""
+    """Yield a line for each thousand rows that differ from their archive. Archives without these hashes
+    are skipped.
+    """
     before, went_on = Numbers(0, 0, 0, 0), list[int]()
     for key, last_input, numbers, go_on, left in connection.execute(ARCHIVES).fetchall():
         last = Numbers(last_input, **numbers)
         if left is not None:
-            # Later ones are in no hash. What is no column of ours shall not become SQL: the row may be tampered with.
+            # Later columns are in no hash. An unknown column must not become SQL, because the row may be tampered with.
             columns = {table: [name for name in left[table]["columns"] if name in COLUMNS[table]] for table in AMONG}
             for line in differences(
                 left, hashes(connection, f"{schema}.", Span(before, last, went_on, go_on), columns)

@@ -1,10 +1,9 @@
-"""Projecting at once in the web's processes, after a delivery is committed and answered.
+"""Project in the web processes as soon as a delivery is committed and answered.
 
-It is cheap for the payments beside it. A process has one thread for this, which sleeps until a delivery comes; of all
-processes one works at a time, and the others give up after two questions to the database. It uses a connection of its
-own, none of the pool's. It needs some 30 microseconds of Python an alert, and a log line for each transition; while
-PostgreSQL does its part of about the same length, it holds nothing. What fails here is left to the worker, which looks
-every second.
+This is cheap for payments in the same process. A process has one thread for it, which sleeps until a delivery arrives.
+One process works at a time; the others give up after two queries. It uses a separate connection, outside the pool. It
+takes about 30 microseconds of Python per alert and a log line per transition, and holds nothing while PostgreSQL works
+for about the same time. The worker, which checks every second, takes over after a failure.
 """
 
 import logging
@@ -18,12 +17,12 @@ from fintech.http.problems import DATABASE_AWAY
 
 logger = logging.getLogger("alerts_audit.projection")
 
-# Somebody else may have looked before this delivery was committed, and be done a moment later.
+# Another process may have checked before this delivery was committed, and finish a moment later.
 PAUSE_SECONDS = 0.05
 
 
 class Prompter:
-    """Its thread starts with the first use, and again in a process that was forked since."""
+    """Schedules the projection. Its thread starts with the first use, and again after a fork."""
 
     def __init__(self) -> None:
         self._wanted = threading.Event()
@@ -31,7 +30,7 @@ class Prompter:
         self._pid: int | None = None
 
     def prompt(self) -> None:
-        """Returns at once."""
+        """Schedule a projection and return at once."""
         self._wanted.set()
         if self._pid == os.getpid():
             return
@@ -47,7 +46,7 @@ class Prompter:
             self.project()
 
     def project(self) -> None:
-        """Whatever goes wrong is the worker's to do again."""
+        """Project pending inputs. The worker repeats whatever fails."""
         try:
             if not project_pending() and is_anything_pending():
                 self._wanted.wait(PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Some inputs taken together, in memory: what the machine makes of them, until it is written at once."""
+"""Several inputs applied together, in memory, until the result is written at once."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ LONGEST_ERROR = 500
 
 @dataclass(slots=True)
 class Arrival:
-    """A delivery or an observation that is to be used, or was."""
+    """A delivery or an observation to apply, or already applied."""
 
     kind: str
     ref: int
@@ -31,7 +31,7 @@ class Arrival:
     trace_id: str | None = None
 
     def __post_init__(self) -> None:
-        self.at = self.at.astimezone(UTC)  # the driver's own zone takes ten times as long to write
+        self.at = self.at.astimezone(UTC)  # the driver's time zone takes ten times as long to format
 
     @property
     def is_part(self) -> bool:
@@ -53,7 +53,9 @@ class Record(msgspec.Struct, gc=False):
 
 
 class Opening(msgspec.Struct, gc=False):
-    """What an episode keeps of its first delivery; one that an observation opened again has that of the one before."""
+    """The fields of an episode from its first delivery. An episode reopened by an observation has those of the previous
+    one.
+    """
 
     input: int
     summary: str = ""
@@ -71,7 +73,7 @@ class Known(msgspec.Struct, gc=False):
 
 @dataclass(slots=True)
 class Numbers:
-    """The last number given, of each kind. All are dense."""
+    """The last assigned number of each kind. All are dense."""
 
     input: int
     identity: int
@@ -81,7 +83,7 @@ class Numbers:
 
 @dataclass(slots=True)
 class Cause:
-    """The input that is being used, and what a log line tells of it. `openings` counts those of each identity."""
+    """The input in use, and its fields of a log line. `openings` counts the new episodes of each identity."""
 
     number: int
     at: datetime
@@ -91,7 +93,7 @@ class Cause:
 
 
 class Told(msgspec.Struct, gc=False):
-    """A transition."""
+    """A row of the transitions."""
 
     id: int
     cause: Cause
@@ -103,7 +105,7 @@ class Told(msgspec.Struct, gc=False):
 
 @dataclass
 class Batch:
-    """`known` holds every identity that the inputs mention; the rest is what is to be written."""
+    """A batch. `known` contains every identity that the inputs mention; the rest is the data to write."""
 
     numbers: Numbers
     known: dict[bytes, Known] = field(default_factory=dict)
@@ -117,7 +119,7 @@ class Batch:
     # --- deliveries
 
     def use_delivery(self, number: int, arrival: Arrival, content: Reading | str) -> None:
-        """`content` is what it says, or why nobody can tell."""
+        """Apply a delivery. `content` is its payload, or the reason why it cannot be parsed."""
         self.used.append((arrival, content))
         if isinstance(content, str):
             self.envelopes.append(quarantined(number, arrival.ref, content))
@@ -131,7 +133,7 @@ class Batch:
             self.take(cause, known, steps, word)
 
     def introduce(self, word: Word, cluster: str) -> Known:
-        """An identity that nobody has heard of before."""
+        """Add an identity without any earlier report."""
         self.numbers.identity += 1
         known = self.known[word.identity] = Known(self.numbers.identity, word.identity)
         self.identities.append((known.id, cluster, word))
@@ -144,7 +146,7 @@ class Batch:
             self.take(cause, known, state_machine.see(known.latest.episode, seen))
 
     def tick(self, cause: Cause, known: Known, passed: state_machine.Tick) -> bool:
-        """Whether the identity's open episode ends with it."""
+        """Apply a tick. Return True if the identity's open episode ends with it."""
         steps = state_machine.tick(known.latest.episode, passed) if known.latest is not None else []
         self.take(cause, known, steps)
         return bool(steps)
@@ -183,17 +185,19 @@ class Batch:
         assert record is not None, "only a new episode comes out of nothing"
         record.episode = step.episode
         tells_of_it = word is not None and step.to_state != state_machine.SUPERSEDED
-        if tells_of_it and record.last_input != cause.number:  # once, though it may be twice in one delivery
+        if tells_of_it and record.last_input != cause.number:  # once, even if it occurs twice in one delivery
             record.deliveries += 1
         record.last_input = cause.number
         self.changed[record.id] = record
 
     def key(self, cause: Cause, identity: bytes) -> str:
-        """Of a new episode: from its identity and the input that opens it, so that a rebuild finds it again."""
+        """Return the key of a new episode, derived from its identity and its first input, so that a rebuild finds it
+        again.
+        """
         place = cause.openings.get(identity, 0)  # one delivery may open two, one after the other
         cause.openings[identity] = place + 1
         digest = hashlib.sha256(b"%b %d %d" % (identity, cause.number, place)).hexdigest()
-        # RFC 9562, version 8: made in its owner's own way.
+        # RFC 9562, version 8: a custom format.
         return f"{digest[:12]}8{digest[13:16]}{'89ab'[int(digest[16], 16) & 3]}{digest[17:32]}"
 
     def add_transition(self, cause: Cause, record: Record | None, step: state_machine.Step) -> None:
@@ -236,7 +240,7 @@ def quarantined(number: int, delivery_id: int, error: str) -> dict[str, Any]:
 
 
 def understand(arrival: Arrival) -> Reading | str:
-    """What a delivery says, or why nobody can tell."""
+    """Decode a delivery, or return the reason why it cannot be parsed."""
     if arrival.is_part:
         return f"truncated: only {len(arrival.body)} of {arrival.size} bytes were kept"
     try:
@@ -246,7 +250,7 @@ def understand(arrival: Arrival) -> Reading | str:
 
 
 def hashes(contents: Iterable[Reading | str]) -> Iterator[bytes]:
-    """Of all identities that these deliveries mention."""
+    """Yield the hashes of all identities that these deliveries mention."""
     for content in contents:
         if not isinstance(content, str):
             for word in content.words:

@@ -1,6 +1,6 @@
-"""A delivery as the projection understands it: whose each alert is, and what it says of it.
+"""Decode a delivery for the projection: the identity of each alert, and its state.
 
-Times that nobody can use (the year 9999) count as not told, and `repaired` says so.
+Impossible times (the year 9999) count as missing, and `repaired` records them.
 """
 
 import hashlib
@@ -13,10 +13,10 @@ from alerts_audit.payload import Alert, Payload, decode
 from alerts_audit.projection.state_machine import Said
 
 MOST_NAMES = 20
-# Both are in indexes, whose entries must stay below 2,704 bytes.
+# Both are indexed, and index entries must stay below 2,704 bytes.
 LONGEST_NAME = 200
 LONGEST_SUMMARY = 2000
-# A start or an end outside of these is nobody's clock.
+# A start or an end outside of this range is not a real time.
 FIRST_YEAR = 1970
 LAST_YEAR = 2200
 AHEAD = timedelta(days=1)
@@ -25,7 +25,7 @@ LARGEST_INTEGER = 2**31 - 1
 
 
 class Word(msgspec.Struct, frozen=True, gc=False):
-    """One alert of a delivery: whose it is, and what it says."""
+    """An alert of a delivery: its identity and its state."""
 
     identity: bytes
     labels: dict[str, str]
@@ -66,12 +66,12 @@ _canonical = msgspec.json.Encoder(order="sorted")
 
 
 def identify(cluster: str, labels: dict[str, str]) -> bytes:
-    """SHA-256 of the cluster and the labels in canonical JSON; the order of the labels means nothing."""
+    """Return the SHA-256 of the cluster and the labels in canonical JSON. The order of the labels does not matter."""
     return hashlib.sha256(_canonical.encode([cluster, labels])).digest()
 
 
 def read(body: bytes, *, source: str, cluster: str, at: datetime) -> Reading:
-    """Raises Unreadable. `at` is when it was received."""
+    """Decode a delivery received at `at`. Raise Unreadable."""
     repairs: set[str] = set()
     webhook = decode(body, repairs)
     words = [
@@ -82,7 +82,7 @@ def read(body: bytes, *, source: str, cluster: str, at: datetime) -> Reading:
 
 
 def unescape(receiver: str) -> str:
-    """As it is configured: Alertmanager sends it escaped, as a regular expression."""
+    """Return the receiver as configured: Alertmanager sends it escaped, as a regular expression."""
     return re.sub(r"\\([\\.+*?()|\[\]{}^$])", r"\1", receiver)
 
 

@@ -1,7 +1,7 @@
-"""What each Alertmanager was seen to know: in one observation, and as of the last time it was asked.
+"""The alerts of each Alertmanager: in one observation, and at the time of its last answer.
 
-An answer is kept only when it differs from the one before, so the newest that is kept still holds at the last time
-when the source answered (`Poll.until`).
+An answer is stored only if it differs from the previous one, so the newest stored one is valid until the source's last
+answer (`Poll.until`).
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ WHERE source.is_active
 
 
 class Observed(msgspec.Struct):
-    """One alert that Alertmanager knew of."""
+    """An alert that Alertmanager had."""
 
     labels: dict[str, str]
     starts_at: datetime | None = None
@@ -51,7 +51,7 @@ _observation = msgspec.json.Decoder(Observation)
 
 
 def read_observation(arrival: Arrival) -> dict[bytes, Seen]:
-    """What an Alertmanager knew, by identity."""
+    """Return the alerts of an Alertmanager by identity."""
     alerts = _observation.decode(arrival.body).alerts
     return {identify(arrival.cluster, alert.labels): alert.seen(arrival) for alert in alerts}
 
@@ -63,7 +63,7 @@ def observed_identities(cluster: str, body: bytes) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class Poll:
-    """The newest answer of one source: since when it is the same, until when it was, and whom it names."""
+    """The newest answer of one source: since when it is unchanged, until when it is valid, and its alerts."""
 
     changed_at: datetime
     until: datetime
@@ -71,7 +71,7 @@ class Poll:
 
 
 def read_polls(connection: Connection) -> dict[str, dict[str, Poll | None]]:
-    """By cluster and source; None for a source that was never asked."""
+    """Return the polls by cluster and source; None for a source never polled."""
     found: dict[str, dict[str, Poll | None]] = {}
     for cluster, source, until, changed_at, body in connection.execute(POLLS, prepare=True).fetchall():
         asked = until is not None and body is not None

@@ -1,8 +1,9 @@
-"""One at a time, whoever holds the advisory lock: number what is pending, and project it in the same transaction.
+"""The projector: the process that holds the advisory lock numbers the pending inputs and projects them in one
+transaction.
 
 Each transaction takes some deliveries (bounded in number and in bytes) or one observation. So a process that dies in
-between has numbered nothing that it did not project, and a reader never sees half of a delivery. The advisory lock
-is the only one that is needed: nobody else writes the projection.
+between has numbered no input that it did not project, and a reader never sees half a delivery. The advisory lock is
+sufficient, because no other process writes the projection.
 """
 
 import logging
@@ -32,25 +33,25 @@ logger = logging.getLogger("alerts_audit.projection")
 LOCK = 0x616C65727473  # "alerts", for PostgreSQL's advisory locks
 MOST_DELIVERIES = 200
 MOST_BYTES = 4 * 1024 * 1024
-# Ten thousand alerts on a busy disk may take their time. A lock (VACUUM FULL, a migration) is waited for less long, so
-# that it is never taken for a delivery's own fault.
+# Ten thousand alerts on a busy disk may take long. The lock timeout (VACUUM FULL, a migration) is shorter, so that a
+# wait for a lock is never mistaken for a faulty delivery.
 STATEMENT_TIMEOUT = "60s"
 LOCK_TIMEOUT = "20s"
-# All settings are local to the transaction: a pooler in transaction mode hands the server's connection to payments
-# next, which must not be acknowledged before they are on disk. Here nothing waits for the disk. If a power cut takes
-# the last transactions back, their deliveries are pending again; and a seal or a review that read them has flushed
-# them with its own commit. Times in memories and answers have one form: UTC.
+# All settings are local to the transaction: a pooler in transaction mode gives the server's connection to payments
+# next, which must not be acknowledged before they are on disk. The projection does not wait for the disk. If a power
+# failure loses its last transactions, their deliveries are pending again; a seal or a review that read them has flushed
+# them with its own commit. Times have one form in memory and in JSON: UTC.
 BEGIN = """
 SELECT set_config('TimeZone', 'UTC', true), set_config('statement_timeout', %s, true),
     set_config('lock_timeout', %s, true), set_config('synchronous_commit', 'off', true)
 """
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
 
-# What is this delivery's own fault. Anything else of PostgreSQL's is a trouble that passes, or that stops everybody.
+# Errors caused by this delivery itself. Other errors of PostgreSQL are temporary, or affect all inputs.
 POISON = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded, errors.QueryCanceled)
 
-# Without those whose row is gone, which would hold up what comes after them; `diff_rebuild` tells of them. No EXISTS:
-# for that PostgreSQL may read all of the other table first.
+# Without entries whose row is missing, which would block later ones; `diff_rebuild` reports them. No EXISTS, for which
+# PostgreSQL may first read the whole other table.
 TAKE = """
 WITH next AS (
     SELECT id, kind, ref, at FROM alerts_audit_pending
@@ -92,21 +93,23 @@ T = TypeVar("T")
 
 
 class Projector:
-    """One a process, over a connection of its own; its threads take turns."""
+    """One projector per process, over its own connection. Its threads take turns."""
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
         self._connection: Connection | None = None
 
     def project_pending(self) -> int:
-        """Until nothing is pending or somebody else is at it; how many inputs were used.
+        """Project until nothing is pending or another process projects. Return the number of used inputs.
 
-        Raises psycopg.OperationalError while the database is away; what was committed until then stays.
+        Raise psycopg.OperationalError while the database is unavailable; committed transactions remain.
         """
         return self._use(self._until_nothing_is_left)
 
     def tick(self) -> int:
-        """Look for episodes of which nothing was heard for too long: 1 if there are any, which is an input."""
+        """Look for episodes without updates for too long. Return 1 if there are any, because the tick is
+        then an input.
+        """
         return self._use(lambda connection: run_exclusively(connection, let_time_pass))
 
     def is_anything_pending(self) -> bool:
@@ -148,12 +151,14 @@ def is_poison(error: Exception) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """For the envelope of what is set aside. PostgreSQL's further lines may quote the row."""
+    """Return the reason for the envelope of a quarantined delivery. PostgreSQL's further lines may quote the row."""
     return f"{type(error).__name__}: {error}".partition("\n")[0][:LONGEST_ERROR]
 
 
 def run_exclusively(connection: Connection, use: Callable[[Connection], "Batch | None"]) -> int:
-    """`use` in a transaction of the one projector, and its log lines after the commit; how many inputs it used."""
+    """Run `use` in a transaction of the single projector, and write its log lines after the commit. Return the number
+    of used inputs.
+    """
     with connection.transaction():
         row = connection.execute(TRY_LOCK, [LOCK], prepare=True).fetchone()
         if row != (True,):
@@ -170,7 +175,7 @@ def run_exclusively(connection: Connection, use: Callable[[Connection], "Batch |
 
 
 def use_pending(connection: Connection, most: int) -> Batch | None:
-    """The deliveries that come next, or the observation."""
+    """Apply the next deliveries, or the next observation."""
     arrivals = take(connection, most)
     if not arrivals:
         return None
@@ -186,7 +191,7 @@ def use_pending(connection: Connection, most: int) -> Batch | None:
 
 
 def use_one(connection: Connection) -> Batch | None:
-    """The next one alone. If it still raises, it is set aside with its error, and holds up nobody."""
+    """Apply the next delivery alone. If it still raises, quarantine it with its error, so that it blocks no other."""
     try:
         with connection.transaction():
             return use_pending(connection, 1)
@@ -220,7 +225,7 @@ def begin(connection: Connection) -> Batch:
 
 
 def number(connection: Connection, batch: Batch, arrivals: Sequence[Arrival]) -> list[tuple[int, Arrival]]:
-    """Each gets the next number, and is pending no more."""
+    """Assign the next number to each and remove it from the pending ones."""
     first = batch.numbers.input + 1
     rows = [
         {
@@ -240,7 +245,7 @@ def number(connection: Connection, batch: Batch, arrivals: Sequence[Arrival]) ->
 
 
 def let_time_pass(connection: Connection) -> Batch | None:
-    """An input only if it changes something. It keeps what it goes by, which is no evidence elsewhere."""
+    """Apply a tick, which becomes an input only if it changes something. It stores the data that it used."""
     at = now(connection)
     batch = begin(connection)
     batch.numbers.input += 1

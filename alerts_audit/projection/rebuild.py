@@ -1,6 +1,6 @@
-"""The projection compared with a replay of its inputs, mended by one, or carried over into an archive.
+"""Compare the projection with a replay of its inputs, repair it, or carry it over into an archive.
 
-Only the last steps of a replay hold up the projector, so that nothing new comes in between.
+Only the last steps of a replay block the projector, so that no new input arrives in between.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ from alerts_audit.projection.replay import TABLES, Progress, Replay, prepare
 from alerts_audit.projection.store import Connection
 from fintech.database.connections import open_connection
 
-# A rebuild takes as long as it takes. Its temporary tables need a session of its own.
+# A rebuild may take long. Its temporary tables need a separate session.
 SETTINGS = {
     "TimeZone": "UTC",
     "statement_timeout": "0",
@@ -23,7 +23,7 @@ SETTINGS = {
     "idle_in_transaction_session_timeout": "0",
 }
 LONGEST_VALUE = 100
-# Where everything is gone, millions of lines would help nobody, and fill the memory.
+# If everything is missing, millions of lines would help no one and fill the memory.
 MOST_TOLD = 10_000
 
 DIFFERENCES = """
@@ -49,7 +49,7 @@ ALL_FORGOTTEN = " UNION ALL ".join(
     FORGOTTEN.format(kind=kind, at=at) for kind, at in (("delivery", "received_at"), ("observation", "observed_at"))
 )
 REMEMBER = f"INSERT INTO alerts_audit_pending (kind, ref, at) {ALL_FORGOTTEN} ORDER BY 2 ON CONFLICT DO NOTHING"
-# What is pending has a row, and no number yet.
+# A pending entry has a row, and no number yet.
 USED = """
 SELECT kind, ref FROM alerts_audit_pending AS pending
 WHERE EXISTS (SELECT FROM alerts_audit_input WHERE pending.kind = 'delivery' AND delivery_id = ref)
@@ -73,16 +73,16 @@ SELECT to_jsonb(row) FROM (
 
 
 class Differs(Exception):
-    """The projection is not what its inputs say."""
+    """The projection differs from its inputs."""
 
 
 def diff_rebuild(progress: Progress | None = None) -> Iterator[str]:
-    """How the tables differ from a replay, one line each; nothing if they are as they must be."""
+    """Yield how the tables differ from a replay, one line each; empty if they match."""
     with replay(progress=progress) as made:
         connection = made.connection
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         with connection.transaction():
-            connection.execute("SELECT 1")  # from here on this is what we see, whatever is projected meanwhile
+            connection.execute("SELECT 1")  # from here on this snapshot is used, whatever is projected in the meantime
             connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
             yield from made.findings
             for kind, ref, _ in connection.execute(ALL_FORGOTTEN):
@@ -97,7 +97,7 @@ def diff_rebuild(progress: Progress | None = None) -> Iterator[str]:
 
 
 class Mended(list[str]):
-    """A line for each difference, the first of each table; `total` counts all of them."""
+    """The result of a repair: a line for each difference, the first of each table; `total` counts all of them."""
 
     total = 0
 
@@ -109,7 +109,7 @@ class Mended(list[str]):
 
 
 def rebuild(progress: Progress | None = None) -> Mended:
-    """Make the tables what a replay says, in one transaction; what was different."""
+    """Make the tables equal to a replay, in one transaction. Return the differences."""
     with replay(progress=progress) as made:
         connection = made.connection
         with connection.transaction():
@@ -131,9 +131,10 @@ def rebuild(progress: Progress | None = None) -> Mended:
 
 
 def carried_state(last_input: int) -> dict[str, Any]:
-    """What a rebuild needs to begin after that input: identities, the latest episode of each, the last numbers.
+    """Return the state from which a rebuild begins after that input: identities, their latest episodes, the last
+    numbers.
 
-    Also hashes of the rows that outlive their inputs (archived_hashes.py). Raises Differs if those rows were changed.
+    Also hashes of the rows that outlive their inputs (archived_hashes.py). Raise Differs if those rows were changed.
     """
     with replay(last_input) as made:
         identities = rows_of(made.connection, IDENTITIES)
@@ -165,7 +166,9 @@ def hashes_of_what_stays(made: Replay, go_on: list[int]) -> archived_hashes.Hash
 
 @contextmanager
 def replay(until: int | None = None, progress: Progress | None = None) -> Iterator[Replay]:
-    """All inputs up to that number. Without one, up to the last, and the projector waits until the connection ends."""
+    """Replay all inputs up to a number. Without one, replay up to the last, and block the projector until the
+    connection ends.
+    """
     connection = open_connection("projection-rebuild", **SETTINGS)
     try:
         made = prepare(connection, until)
@@ -176,7 +179,7 @@ def replay(until: int | None = None, progress: Progress | None = None) -> Iterat
             connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
             made.run(last_number(made), progress)
         yield made
-        connection.execute("SELECT pg_advisory_unlock_all()")  # at once; a closed session may linger
+        connection.execute("SELECT pg_advisory_unlock_all()")  # at once, because a closed session may linger
     finally:
         connection.close()
 
@@ -221,7 +224,7 @@ def stored(made: Replay, table: str) -> str:
 
 
 def before(made: Replay, table: str) -> str:
-    """SQL: whether a stored row is older than the newest archive, where the evidence for it is now."""
+    """Return SQL that is true for rows older than the newest archive, which contains their evidence."""
     if table == "envelope":
         return f"stored.input_number <= {made.carried.input}"
     return f"stored.id <= {getattr(made.carried, table)}"

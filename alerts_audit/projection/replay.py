@@ -1,6 +1,6 @@
-"""The inputs replayed in their order, in temporary tables of the same names, through the very code that projects.
+"""Replay the inputs in order into temporary tables of the same names, with the code of the projector.
 
-Memory holds a few hundred inputs at a time. It begins where the newest archive ends.
+Memory contains a few hundred inputs at a time. The replay begins where the newest archive ends.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +15,9 @@ from alerts_audit.projection.store import Connection, write
 
 MOST_INPUTS = 500
 
-Progress = Callable[[int, int], Any]  # how many inputs are done, of how many
+Progress = Callable[[int, int], Any]  # processed inputs, and their total
 
-# Each table's key, and what it is called; without most of its indexes the copy is written faster.
+# The key and the name of each table. The copy has few indexes, because then it is written faster.
 TABLES = {"identity": "id", "envelope": "delivery_id", "episode": "id", "transition": "id"}
 COPIES = """
 CREATE TEMP TABLE alerts_audit_identity (LIKE {schema}.alerts_audit_identity, PRIMARY KEY (id), UNIQUE (sha256));
@@ -57,7 +57,7 @@ ORDER BY measured.number
 
 @dataclass(frozen=True)
 class Step:
-    """An input with what it refers to. `arrival` is None for a tick, and where the evidence is missing."""
+    """An input with its delivery or observation. `arrival` is None for a tick, or if the evidence is missing."""
 
     number: int
     kind: str
@@ -68,7 +68,7 @@ class Step:
 
 @dataclass
 class Replay:
-    """The inputs up to some number, replayed in the temporary tables of this connection."""
+    """The replay of the inputs up to some number into the temporary tables of this connection."""
 
     connection: Connection
     schema: str
@@ -143,12 +143,12 @@ class Replay:
         self.numbers.input = step.number
 
     def _batch(self) -> Batch:
-        """With numbers of its own: one that fails has given none."""
+        """Apply a batch with its own numbers, so that a failed one has assigned none."""
         numbers = self.numbers
         return Batch(Numbers(numbers.input, numbers.identity, numbers.episode, numbers.transition))
 
     def _keep_plans_good(self, written: int) -> None:
-        """Nobody else analyzes a temporary table."""
+        """Analyze the temporary tables, which no other process does."""
         self._written += written
         if self._written >= self._analyzed:
             self._analyzed *= 4
@@ -165,7 +165,7 @@ def step_of(row: Sequence[Any]) -> Step:
 
 
 def groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
-    """Deliveries that follow each other go together; an observation or a tick goes alone."""
+    """Yield consecutive deliveries together, and an observation or a tick alone."""
     group: list[Step] = []
     for step in steps:
         if group and (step.kind != "delivery" or group[0].kind != "delivery"):
@@ -177,7 +177,7 @@ def groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
 
 
 def prepare(connection: Connection, until: int | None) -> Replay:
-    """Empty copies, or what the newest archive up to there carried over."""
+    """Create empty copies, or copies of the state in the newest archive up to there."""
     schema, archive = connection.execute("SELECT current_schema()").fetchone(), None
     assert schema is not None
     archive = connection.execute(NEWEST_ARCHIVE, [2**62 if until is None else until]).fetchone()

@@ -1,11 +1,11 @@
-"""What an alert's next word means for its episode. Pure: no clock, no database.
+"""Decide what the next update of an alert means for its episode. Pure: no clock, no database.
 
-What comes in is a word of a source about one identity (`Said`), what Alertmanager was seen to know (`Seen`), or the
-passing of time (`Tick`). What comes out are `Step`s: the latest episode as it is now, or a new one, and the transition
-if its state changed. docs/alert-projection.md has the table of cases.
+The inputs are an update by a source about one identity (`Said`), the result of a poll of Alertmanager (`Seen`), or the
+passing of time (`Tick`). The outputs are `Step`s: the latest episode as it is now, or a new one, and the transition if
+its state changed. docs/alert-projection.md has the table of cases.
 
-One source tells its own story in order; two peers of a cluster tell the same story, each at its own pace. So what a
-source said before is remembered by source, and a peer that lags behind cannot undo what the other one told.
+One source reports in order; two peers of a cluster report the same alert, each at its own pace. So the previous reports
+are stored by source, and a peer that lags behind cannot undo the report of another.
 """
 
 from datetime import datetime, timedelta
@@ -23,39 +23,39 @@ UNKNOWN: Final = "unknown"
 LEGAL: Final = frozenset(
     {
         (None, FIRING),
-        (None, RESOLVED),  # first heard of when it was over
+        (None, RESOLVED),  # it was over at the first report
         *((FIRING, end) for end in (RESOLVED, SUPERSEDED, STALE, UNKNOWN)),
-        (STALE, RESOLVED),  # the end was told late
+        (STALE, RESOLVED),  # the end was reported late
         (UNKNOWN, RESOLVED),
     }
 )
 
-# Replicas of Prometheus evaluate at different moments: by so much may two peers differ about one start or end.
+# Replicas of Prometheus evaluate at different times: two peers may report a start or end that differs by this much.
 SKEW: Final = timedelta(seconds=60)
-# A firing that only repeats an episode which ended is a peer lagging behind: so long after the end,
+# A "firing" that repeats an ended episode comes from a peer that lags behind, for this long after the end,
 LAGGING: Final = timedelta(minutes=10)
-# and until the same source says it again so much later. Less is one delivery that was sent twice.
+# and until the same source repeats it this much later. Earlier, it is one delivery that was sent twice.
 AGAIN: Final = timedelta(seconds=20)
 
 
 class Told(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What one source said of one episode."""
+    """The reports of one source about one episode."""
 
     fired: bool = False
     ended: bool = False
     ends_at: datetime | None = None
-    doubted_at: datetime | None = None  # it said "firing" after the end, and may only be lagging behind
+    doubted_at: datetime | None = None  # it reported "firing" after the end, and may only lag behind
 
 
 class Memory(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What later words are measured by. Kept with the episode, as JSON."""
+    """The state against which later updates are compared. Stored with the episode, as JSON."""
 
-    newest_start: datetime | None = None  # of those told of this episode
+    newest_start: datetime | None = None  # of the reports about this episode
     told: dict[str, Told] = {}
-    # Of the episode before: what is said about those times is about that one.
+    # Start and end times of the previous episode, used to attribute late notifications to it.
     previous_start: datetime | None = None
     previous_ends: dict[str, datetime] = {}  # by source
-    # By source: since when its Alertmanager knows it no more, or who silences or inhibits it.
+    # By source: since when its Alertmanager has lacked the alert, or by what it is suppressed.
     absent: dict[str, datetime] = {}
     suppressed: dict[str, list[str]] = {}
 
@@ -75,7 +75,7 @@ class Episode(msgspec.Struct, frozen=True, gc=False):
 
 
 class Said(msgspec.Struct, frozen=True, gc=False):
-    """One alert of a delivery. Times that nobody can use are None."""
+    """An alert of a delivery. Impossible times are None."""
 
     source: str
     at: datetime
@@ -85,7 +85,7 @@ class Said(msgspec.Struct, frozen=True, gc=False):
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
-    """What one Alertmanager knew of an identity when it was asked for all its alerts."""
+    """An identity's alert in one Alertmanager when it was polled for all its alerts."""
 
     source: str
     at: datetime
@@ -95,14 +95,14 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False):
-    """Time has passed, and what Alertmanager was seen to know of this identity in the meantime."""
+    """The passing of time, and the polls of Alertmanager about this identity since."""
 
     at: datetime
     stale_after: timedelta
     unknown_after: timedelta
-    # When one of the cluster's Alertmanagers was last seen to know it.
+    # When an Alertmanager of the cluster was last seen to have it.
     known_at: datetime | None = None
-    # From when until when each of them was seen not to know it.
+    # The period in which each of them was seen to lack it.
     absent_since: datetime | None = None
     absent_until: datetime | None = None
 
@@ -111,11 +111,11 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     episode: Episode
     begins: bool = False
     from_state: str | None = None
-    to_state: str | None = None  # None: the state is as it was
+    to_state: str | None = None  # None: the state is unchanged
     note: str | None = None
 
 
-# gc=False on all of these: they never form a cycle, and thousands of them would wake the collector again and again.
+# gc=False on all of these: they never form a cycle, and thousands of them would trigger the collector again and again.
 
 T = TypeVar("T")
 replace = msgspec.structs.replace
@@ -124,7 +124,7 @@ replace = msgspec.structs.replace
 
 
 def hear(latest: Episode | None, said: Said) -> list[Step]:
-    """What follows for the identity whose latest episode this is; nothing if it is about an episode before that."""
+    """Return the steps for the identity with this latest episode; none if the update is about an earlier episode."""
     if latest is None:
         return [begin(said)]
     if is_newer(latest, said):
@@ -136,7 +136,7 @@ def hear(latest: Episode | None, said: Said) -> list[Step]:
 
 
 def begin(said: Said, *, after: Episode | None = None, note: str | None = None) -> Step:
-    """A new episode, open or over already."""
+    """Begin a new episode, open or already over."""
     starts_at = said.starts_at or said.ends_at or said.at
     told = Told(fired=said.firing, ended=not said.firing, ends_at=said.ends_at)
     memory = Memory(newest_start=said.starts_at, told={said.source: told}, **_before(after, starts_at))
@@ -149,7 +149,7 @@ def begin(said: Said, *, after: Episode | None = None, note: str | None = None) 
 
 
 def _before(after: Episode | None, starts_at: datetime) -> dict[str, Any]:
-    """What the new episode must remember of the one before. It may begin at the same moment as that one did."""
+    """Return the data of the previous episode that the new one must keep. Both may begin at the same time."""
     if after is None:
         return {}
     newest = after.memory.newest_start
@@ -161,7 +161,7 @@ def _before(after: Episode | None, starts_at: datetime) -> dict[str, Any]:
 
 
 def is_newer(latest: Episode, said: Said) -> bool:
-    """Whether it is about an episode that began after the latest."""
+    """Return True if the update is about an episode that began after the latest."""
     told = latest.memory.told.get(said.source)
     if said.starts_at is None or latest.memory.newest_start is None:
         return False
@@ -172,7 +172,7 @@ def is_newer(latest: Episode, said: Said) -> bool:
         return False
     if said.firing:
         return said.starts_at >= latest.ends_at
-    # The same start, another end, from one who told the first end: it fired again, and nobody told.
+    # The same start, another end, from a source that reported the first end: it fired again without a report.
     return told is not None and _is_after(said.ends_at, told.ends_at)
 
 
@@ -181,7 +181,7 @@ def _is_after(later: datetime | None, earlier: datetime | None) -> bool:
 
 
 def supersede(latest: Episode, said: Said) -> list[Step]:
-    """An open episode ends because the next one began."""
+    """End an open episode because the next one began."""
     if not latest.is_open:
         return []
     ended = replace(latest, state=SUPERSEDED, closed_at=clock(latest, said.at))
@@ -218,7 +218,7 @@ def hear_resolved(latest: Episode, said: Said) -> list[Step]:
 
 
 def is_about_the_one_before(latest: Episode, said: Said) -> bool:
-    """Whether an end is that of an episode before the latest."""
+    """Return True if an end belongs to an episode before the latest."""
     if said.ends_at is None:
         return False
     if said.ends_at < latest.starts_at:
@@ -227,12 +227,12 @@ def is_about_the_one_before(latest: Episode, said: Said) -> bool:
     if said.source in memory.previous_ends:
         return said.ends_at <= memory.previous_ends[said.source]
     if not memory.previous_ends or {source for source, told in memory.told.items() if told.fired} == {said.source}:
-        return False  # nobody else knows of this episode: it is this peer's to end
+        return False  # only this peer reported this episode, so it can end it
     return said.ends_at <= max(memory.previous_ends.values()) + SKEW
 
 
 def repeat(latest: Episode, said: Said, told: Told) -> Episode:
-    """Still firing. Its start may move backwards, but not into the episode before."""
+    """Count a repeated firing. Its start may move backwards, but not into the previous episode."""
     episode = remember(latest, said, told)
     start, memory = said.starts_at, episode.memory
     if start is None or start == latest.starts_at:
@@ -245,7 +245,7 @@ def repeat(latest: Episode, said: Said, told: Told) -> Episode:
 
 
 def remember(latest: Episode, said: Said, told: Told) -> Episode:
-    """The episode with this word. The same word again leaves the memory as it is."""
+    """Return the episode with this update. A repeated update leaves the memory unchanged."""
     memory = latest.memory
     if memory.told.get(said.source) != told:
         memory = replace(memory, told={**memory.told, said.source: told})
@@ -255,7 +255,7 @@ def remember(latest: Episode, said: Said, told: Told) -> Episode:
 
 
 def clock(latest: Episode, at: datetime) -> datetime:
-    """An episode's time does not run backwards, though a delivery may be numbered after a later one."""
+    """Keep an episode's time from running backwards, because a delivery may be numbered after a later one."""
     return max(at, latest.last_seen_at)
 
 
@@ -277,7 +277,7 @@ def see(latest: Episode, seen: Seen) -> list[Step]:
 
 
 def see_open(latest: Episode, seen: Seen) -> list[Step]:
-    """What is as it was changes nothing: thousands may fire for days, and be seen again whenever another one begins."""
+    """No change, no step. Every poll repeats all firing alerts."""
     memory = latest.memory
     if not seen.known:
         if seen.at <= latest.last_seen_at or seen.source in memory.absent:

@@ -1,7 +1,6 @@
-"""The projection's tables: reading the state that a batch needs, and writing what became of it, few statements each.
+"""The tables of the projection: read the state for a batch, and write its result, in few statements.
 
-No table is named with its schema: a rebuild makes temporary tables of the same names, and everything here
-then works on those.
+Table names have no schema: a rebuild creates temporary tables of the same names, which this code then uses.
 """
 
 import re
@@ -90,9 +89,9 @@ def last_numbers(connection: Connection, last_input: int) -> Numbers:
 
 
 def load(connection: Connection, batch: Batch, hashes: Iterable[bytes]) -> None:
-    """The identities that are known already, each with its latest episode."""
+    """Load the known identities, each with its latest episode."""
     wanted = set(hashes) - batch.known.keys()
-    if wanted:  # one value instead of an array of thousands, which takes longer to make than to look up
+    if wanted:  # one value instead of an array of thousands, which takes longer to build than to look up
         values = {"hashes": b"".join(wanted), "count": len(wanted)}
         for row in connection.execute(LOAD, values, prepare=True, binary=True):
             known = known_of(row)
@@ -100,7 +99,7 @@ def load(connection: Connection, batch: Batch, hashes: Iterable[bytes]) -> None:
 
 
 def load_open(connection: Connection, batch: Batch, condition: str, *values: Any) -> list[tuple[Known, str]]:
-    """The identities that have an open episode which meets the condition, and their clusters."""
+    """Load the identities with an open episode that meets the condition, and their clusters."""
     found = []
     for row in connection.execute(LOAD_OPEN + condition + " ORDER BY episode.id", values, binary=True):
         known = known_of(row)
@@ -109,7 +108,7 @@ def load_open(connection: Connection, batch: Batch, condition: str, *values: Any
 
 
 def inherit(connection: Connection, batch: Batch) -> None:
-    """For episodes that no delivery opened: the texts of the one before, which is stored."""
+    """Copy the texts of the stored previous episode, for episodes that no delivery opened."""
     opened = {record.identity_id: record.opening for record in batch.changed.values() if record.opening is not None}
     if opened:
         for identity_id, *texts in connection.execute(LATEST_TEXTS, [list(opened)]):
@@ -127,7 +126,7 @@ def known_of(row: Sequence[Any]) -> Known:
 
 
 def write(connection: Connection, batch: Batch) -> None:
-    """All of it in a few statements. What ends comes before what begins: an identity has one open episode."""
+    """Write everything in a few statements. Ends come before beginnings, because an identity has one open episode."""
     records = batch.changed.values()
     changes = [change_row(record) for record in records if record.opening is None]
     for statement, rows in ((ENVELOPES, batch.envelopes), (CHANGES, changes)):
@@ -140,7 +139,7 @@ def write(connection: Connection, batch: Batch) -> None:
 
 
 def copy(connection: Connection, statement: str, rows: Sequence[tuple[Any, ...]], line: Callable[..., str]) -> None:
-    """By far the fastest way for thousands of rows: PostgreSQL stores some while the next ones are written."""
+    """Copy rows, by far the fastest way for thousands: PostgreSQL stores some while the next ones are written."""
     if rows:
         with connection.cursor().copy(statement) as target:
             for start in range(0, len(rows), AT_ONCE):
@@ -159,7 +158,7 @@ _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
 def text(value: str | None) -> str:
-    """As COPY reads it."""
+    """Return the text in COPY format."""
     if value is None:
         return NULL
     return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], value) if _SPECIAL.search(value) else value

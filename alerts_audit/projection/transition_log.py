@@ -1,4 +1,4 @@
-"""One line for each transition, once it is committed."""
+"""Log one line per transition, after its commit."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a delivery says that it left out, or what was cut off for its size, is a gap. Never looked at in a rebuild."""
+"""Open gaps for alerts that a delivery reports as cut off, or that our size limit cut off. Not used in a rebuild."""
 
 import hashlib
 
@@ -13,7 +13,9 @@ OPEN = "SELECT subject FROM alerts_audit_opengap WHERE reason = %s AND subject =
 
 
 def look_after(connection: Connection, batch: Batch) -> None:
-    """Before the batch is committed: after a crash the delivery is still pending, and a gap opens once."""
+    """Open the gaps before the batch is committed: after a crash the delivery is still pending, and a gap opens only
+    once.
+    """
     readable = [(arrival, content) for arrival, content in batch.used if isinstance(content, Reading)]
     subjects = [group(arrival, content) for arrival, content in readable]
     rows = connection.execute(OPEN, [Gap.Reason.TRUNCATED.value, subjects], prepare=True)
@@ -27,7 +29,7 @@ def look_after(connection: Connection, batch: Batch) -> None:
             close_gap(reason=Gap.Reason.TRUNCATED, subject=subject, until=arrival.at, delivery_id=arrival.ref)
     for arrival, _ in batch.used:
         if arrival.is_part:
-            # The webhook opens it too; here it is made sure of.
+            # The webhook opens it too; this makes sure of it.
             open_cut_off(
                 delivery_id=arrival.ref,
                 source=arrival.source,
@@ -38,13 +40,13 @@ def look_after(connection: Connection, batch: Batch) -> None:
 
 
 def group(arrival: Arrival, content: Reading) -> str:
-    """What a gap is about: the group that a source sends to a receiver. Its key may be of any length."""
+    """Return the subject of a gap: the group that a source sends to a receiver. Its key may have any length."""
     words = f"{content.receiver}\n{content.webhook.group_key}"
     return f"group {hashlib.sha256(words.encode()).hexdigest()[:32]} of {arrival.source}"
 
 
 def open_left_out(arrival: Arrival, content: Reading, subject: str) -> None:
-    """Alertmanager's `max_alerts`: nobody will ever send the others."""
+    """Open a gap for alerts cut off by Alertmanager's `max_alerts`, because it never sends them."""
     open_gap(
         reason=Gap.Reason.TRUNCATED,
         subject=subject,

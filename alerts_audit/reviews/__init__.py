@@ -1,7 +1,7 @@
-"""What people do with the trail: reviewing episodes, looking at them, taking copies, and what that adds up to.
+"""Actions of people on the trail: reviews, page views, exports, and statistics of them.
 
 services     acknowledge, comment, mark as noise, link to an incident
-viewing      who looked at what
-exports      copies of a filtered list
-statistics   how quickly alerts are answered and resolved, and which are noise
+viewing      the log of page views
+exports      exports of a filtered list
+statistics   time to acknowledge and to resolve, and noise
 """

@@ -1,7 +1,7 @@
-"""Copies of a filtered list, newest first: CSV for people, JSON lines for programs.
+"""Exports of a filtered list, newest first: CSV for people, JSON lines for programs.
 
-Read in pages, so memory does not grow with the number of episodes, and no statement takes long. What comes in
-meanwhile is not part of it.
+They are read in pages, so memory does not grow with the number of episodes, and no statement takes long. New episodes
+are not included.
 """
 
 import csv
@@ -16,7 +16,7 @@ from alerts_audit.selectors.episodes import tell
 from alerts_audit.selectors.serializers import show_episode
 
 CHUNK = 500
-# What a spreadsheet would run as a formula.
+# Beginnings that a spreadsheet would run as a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 COLUMNS = [
     "key",
@@ -44,7 +44,7 @@ COLUMNS = [
 
 
 def episodes_of(criteria: Criteria) -> Iterator[types.Episode]:
-    """All of them, as the API shows them."""
+    """Yield all episodes in the form of the API."""
     before: int | None = None
     while True:
         page = page_of_episodes(criteria, before=before, limit=CHUNK)
@@ -61,7 +61,7 @@ def json_lines(criteria: Criteria) -> Iterator[bytes]:
 
 
 class _Echo:
-    """A file that gives back what is written to it."""
+    """A file that returns what is written to it."""
 
     def write(self, line: str) -> bytes:
         return line.encode()
@@ -87,7 +87,7 @@ def cells(episode: types.Episode) -> Iterable[str]:
 
 
 def harmless(value: Any) -> str:
-    """A cell that no spreadsheet takes for a formula: such a text gets an apostrophe before it."""
+    """Return a cell that no spreadsheet runs as a formula: such a text gets an apostrophe in front."""
     if value is None:
         return ""
     if hasattr(value, "isoformat"):

@@ -1,9 +1,9 @@
-"""What people say about an episode. Admin, bulk action and API call these; each adds a row, nothing is changed.
+"""Reviews of episodes. Admin, bulk action and API call these functions. Each adds a row and changes none.
 
 * ReviewError
-  - UnknownEpisode         404  there is no such episode
-  - AlreadyAcknowledged    409  somebody was first, and that counts
-  - InvalidText            422  nothing was said, too much, or no address
+  - UnknownEpisode         404  the episode does not exist
+  - AlreadyAcknowledged    409  another acknowledgement came first
+  - InvalidText            422  the text is empty, too long, or not an address
 """
 
 from collections.abc import Collection
@@ -21,7 +21,7 @@ from fintech.cards import contains_card_number, without_clock
 
 LONGEST_TEXT = 4000
 
-# Sorted, so that two who acknowledge the same episodes do not wait for each other in a circle.
+# Sorted, so that two requests for the same episodes never deadlock.
 ACKNOWLEDGE = """
 INSERT INTO alerts_audit_review (episode_key, kind, text, author, author_id)
 SELECT key, 'acknowledge', %(text)s, %(author)s, %(author_id)s
@@ -58,7 +58,7 @@ class InvalidText(ReviewError):
 
 
 def acknowledge(*, episode_key: UUID, author: User, text: str = "") -> Review:
-    """Say that somebody takes care of it. Raises UnknownEpisode, AlreadyAcknowledged, InvalidText."""
+    """Record that a person works on the alert. Raise UnknownEpisode, AlreadyAcknowledged, InvalidText."""
     is_first = bool(acknowledge_many(episode_keys=[episode_key], author=author, text=text))
     first = Review.objects.filter(episode_key=episode_key, kind=Review.Kind.ACKNOWLEDGE).first()
     if first is None:
@@ -69,7 +69,7 @@ def acknowledge(*, episode_key: UUID, author: User, text: str = "") -> Review:
 
 
 def acknowledge_many(*, episode_keys: Collection[UUID], author: User, text: str = "") -> set[UUID]:
-    """In one statement; the keys that nobody had acknowledged before."""
+    """Acknowledge in one statement. Return the keys that had no acknowledgement before."""
     with connection.cursor() as cursor:
         values: dict[str, Any] = {"author": author.get_username(), "author_id": author.pk}
         cursor.execute(ACKNOWLEDGE, {**values, "text": readable_text(text), "keys": list(episode_keys)})
@@ -77,24 +77,26 @@ def acknowledge_many(*, episode_keys: Collection[UUID], author: User, text: str 
 
 
 def comment(*, episode_key: UUID, author: User, text: str) -> Review:
-    """Raises UnknownEpisode, InvalidText."""
+    """Add a comment. Raise UnknownEpisode, InvalidText."""
     return _add(episode_key, Review.Kind.COMMENT, author, said(text, "Say something."))
 
 
 def mark_as_noise(*, episode_key: UUID, author: User, reason: str) -> Review:
-    """Raises UnknownEpisode, InvalidText."""
+    """Mark an episode as noise. Raise UnknownEpisode, InvalidText."""
     return _add(episode_key, Review.Kind.NOISE, author, said(reason, "Say why it is noise."))
 
 
 def link_incident(*, episode_key: UUID, author: User, address: str) -> Review:
-    """Raises UnknownEpisode, InvalidText: only an address that begins with http:// or https:// is safe to follow."""
+    """Link to an incident. Raise UnknownEpisode, InvalidText: only addresses with http:// or https:// are safe to
+    follow.
+    """
     if web_address(address.strip()) is None:
         raise InvalidText("Use the incident's address, which begins with http:// or https://.")
     return _add(episode_key, Review.Kind.INCIDENT, author, said(address, ""))
 
 
 def review(*, episode_key: UUID, kind: str, author: User, text: str = "") -> Review:
-    """The action that `kind` names, for a form or a request that holds its name. Raises ReviewError."""
+    """Run the action named by `kind`, for a form or a request. Raise ReviewError."""
     match kind:
         case Review.Kind.ACKNOWLEDGE:
             return acknowledge(episode_key=episode_key, author=author, text=text)
@@ -115,13 +117,13 @@ def said(text: str, advice: str) -> str:
 
 
 def readable_text(text: str) -> str:
-    """What can be kept for ever: no NUL, which PostgreSQL refuses, and no card number."""
+    """Return a text that can be stored: without NUL, which PostgreSQL refuses, and without a card number."""
     text = text.strip()
     if len(text) > LONGEST_TEXT:
         raise InvalidText(f"Use at most {LONGEST_TEXT} characters.")
     if "\0" in text:
         raise InvalidText("A text cannot hold the character NUL.")
-    if contains_card_number(without_clock(text)):  # an address may hold a moment
+    if contains_card_number(without_clock(text)):  # an address may contain a timestamp
         raise InvalidText("This looks like a card number: it has no place here.")
     return text
 

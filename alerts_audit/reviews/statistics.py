@@ -1,4 +1,4 @@
-"""How alerts were answered over the last days: a few statements over the index of `opened_at`, at most 30 days wide."""
+"""Statistics of alert handling over the last days: a few statements over the index of `opened_at`, at most 30 days."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from alerts_audit.sources.tokens import heartbeat_alerts
 DEFAULT_DAYS, LONGEST_DAYS = 7, 30
 TOP = 10
 
-# One pass over the period's episodes, without a sort, which PostgreSQL shares among its workers. An impossible time
+# One pass over the period's episodes, without a sort, which PostgreSQL runs in parallel. An impossible time
 # (alerts_audit/infinite_timestamps.py) has no duration.
 EPISODES = """
 SELECT severity, alertname, count(*), count(*) FILTER (WHERE state = 'resolved'),
@@ -25,7 +25,7 @@ FROM (
 ) AS episode
 GROUP BY severity, alertname
 """
-# From the index alone, but for the few that are to be left out.
+# From the index only, except for the few excluded ones.
 DAYS = """
 SELECT day::date, (SELECT count(*) FROM alerts_audit_episode
     WHERE opened_at >= greatest(day, %(since)s) AND opened_at < day + interval '1 day')
@@ -33,7 +33,7 @@ SELECT day::date, (SELECT count(*) FROM alerts_audit_episode
     AND opened_at >= greatest(day, %(since)s) AND opened_at < day + interval '1 day')
 FROM generate_series(date_trunc('day', %(since)s, 'UTC'), now(), interval '1 day') AS day
 """
-# Reviews are later than what they are about. There is one acknowledgement of an episode at most.
+# Reviews are later than their episode. An episode has at most one acknowledgement.
 ACKNOWLEDGED = """
 SELECT episode.alertname, count(*), sum(date_part('epoch', review.at - episode.opened_at))
 FROM alerts_audit_review AS review JOIN alerts_audit_episode AS episode ON episode.key = review.episode_key
@@ -53,7 +53,7 @@ GROUP BY episode.alertname
 
 @dataclass
 class Sum:
-    """Of some episodes; durations in seconds."""
+    """Sums over some episodes; durations in seconds."""
 
     alerts: int = 0
     resolved: int = 0
@@ -71,11 +71,11 @@ class Sum:
 
 
 def statistics(*, days: int) -> types.Statistics:
-    """Of the episodes that were opened in the last `days` (1 to 30).
+    """Return statistics of the episodes opened in the last `days` (1 to 30).
 
-    MTTA is the mean time from when we first heard of an alert to its acknowledgement, of those that were acknowledged;
-    MTTR the mean from start to end, of those that resolved. The noise share is of all alerts. Durations in seconds;
-    None where there is nothing to take the mean of. Heartbeats are in none of it.
+    MTTA is the mean time from the first report of an alert to its acknowledgement, over the acknowledged alerts; MTTR
+    the mean time from start to end, over the resolved alerts. The noise share is of all alerts. Durations are in
+    seconds; None without data. Heartbeats are excluded.
     """
     now = datetime.now(UTC)
     since, heartbeats = now - timedelta(days=days), heartbeat_alerts()
@@ -122,7 +122,7 @@ def _most_first(parts: dict[str, Sum]) -> list[tuple[str, Sum]]:
 
 
 def _episodes(since: datetime, heartbeats: list[str]) -> tuple[Sum, dict[str, Sum], dict[str, Sum]]:
-    """All, by severity, by alert."""
+    """Return the sums of all episodes, by severity and by alert."""
     total = Sum()
     by_severity: defaultdict[str, Sum] = defaultdict(Sum)
     by_alert: defaultdict[str, Sum] = defaultdict(Sum)

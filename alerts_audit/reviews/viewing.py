@@ -1,4 +1,4 @@
-"""Looking at the trail is itself recorded: one row for a page, a list or a copy, never one for each thing on it."""
+"""Record page views of the trail: one row per page, list or export, never one per item."""
 
 from django.contrib.auth.models import User
 
@@ -9,7 +9,9 @@ LONGEST_KEY = 500
 
 
 def record_view(*, user: User, what: str, key: object = "") -> None:
-    """`what` is the kind of page, such as `episode` or `export`; `key` says which one, or holds the filter."""
+    """Record a page view. `what` is the kind of page, such as `episode` or `export`; `key` names the item or contains
+    the filter.
+    """
     View.objects.create(
         user=user.get_username(),
         user_id=user.pk,

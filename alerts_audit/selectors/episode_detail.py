@@ -1,4 +1,4 @@
-"""All there is to know of one episode: what happened, which deliveries told of it, what people said, what is sealed."""
+"""Read everything about one episode: transitions, deliveries, reviews, and their seals."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from alerts_audit.selectors import types
 from alerts_audit.selectors.episodes import Told, tell
 from alerts_audit.selectors.serializers import show_archive, show_episode, show_review, show_transition
 
-# Of each kind, the newest. An alert that flaps for weeks has more.
+# The newest of each kind, because an alert that flaps for weeks has more.
 MOST_SHOWN = 200
 
 
 @dataclass
 class Sealed:
-    """A row's leaf in the log, and the first checkpoint that covers it. None: it waits, or is archived."""
+    """A row's leaf in the log, and the first checkpoint that covers it. None: not sealed yet, or archived."""
 
     leaf: int | None = None
     checkpoint: Checkpoint | None = None
@@ -23,9 +23,9 @@ class Sealed:
 
 @dataclass
 class Detail:
-    """Of the deliveries that changed its state those that are here, the archives of others, and what is in neither.
+    """An episode with the deliveries that changed its state, the archives of archived ones, and the missing ones.
 
-    `seals` has the leaves by kind and key of a row: ("delivery", 7).
+    `seals` contains the leaves by kind and key of a row: ("delivery", 7).
     """
 
     told: Told
@@ -38,7 +38,7 @@ class Detail:
 
 
 def detail_of(episode: Episode) -> Detail:
-    """Oldest first, and deliveries without their bodies."""
+    """Return the detail, oldest first, with deliveries without their bodies."""
     transitions = newest(Transition.objects.filter(episode=episode))
     told_by = {transition.delivery_id for transition in transitions if transition.delivery_id is not None}
     deliveries = list(Delivery.objects.filter(pk__in=told_by).defer("body").order_by("id"))
@@ -57,7 +57,7 @@ def detail_of(episode: Episode) -> Detail:
 
 
 def archives_of(deliveries: Collection[int]) -> dict[int, Archive]:
-    """Where those deliveries are that were archived: with the input that each of them was, which its envelope names."""
+    """Return the archives of archived deliveries, found by the input number that the envelope names."""
     inputs = Envelope.objects.filter(pk__in=deliveries).values_list("pk", "input_number")
     archives = list(Archive.objects.defer("carried", "kept").order_by("id")) if inputs else []
     found: dict[int, Archive] = {}
@@ -69,12 +69,12 @@ def archives_of(deliveries: Collection[int]) -> dict[int, Archive]:
 
 
 def newest(rows: Any) -> list[Any]:
-    """The newest rows, oldest first."""
+    """Return the newest rows, oldest first."""
     return list(rows.order_by("-id")[:MOST_SHOWN])[::-1]
 
 
 def seals_of_rows(rows: dict[Leaf.Kind, Collection[int]]) -> dict[tuple[str, int], Sealed]:
-    """For each row, by kind and key."""
+    """Return the seal of each row, by kind and key."""
     found: dict[tuple[str, int], Sealed] = {(kind, ref): Sealed() for kind, refs in rows.items() for ref in refs}
     for kind, refs in rows.items():
         for ref, number in Leaf.objects.filter(kind=kind, ref__in=refs).values_list("ref", "number"):
@@ -92,7 +92,7 @@ def seals_of_rows(rows: dict[Leaf.Kind, Collection[int]]) -> dict[tuple[str, int
 
 
 def show_detail(episode: Episode) -> types.EpisodeDetail:
-    """As the API shows it."""
+    """Return the detail in the form of the API."""
     detail = detail_of(episode)
     return {
         **show_episode(detail.told),

@@ -1,8 +1,8 @@
-"""Lists of episodes: newest first, by number, and quick however many there are.
+"""Lists of episodes: newest first, by number, and fast for any number of episodes.
 
-One filter leads: the most selective one that has an index. Without others, that index gives the page. Any other filter
-only passes over what the leading one found, and a page looks at no more than `WINDOW` of that: a page may then hold
-fewer rows than were asked for, or none, and still have a next one.
+One filter leads: the most selective one with an index, which provides the page. All other filters skip rows that the
+leading filter found, and a page reads at most `WINDOW` rows. So a page may contain fewer rows than requested, or none,
+and still have a next page.
 """
 
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ from fintech.http import pagination
 from fintech.http.pagination import invalid, read_time
 
 WINDOW = 5_000
-# More identities than this are no selection: their episodes are found faster among the newest.
+# More identities than this are not selective: their episodes are found faster among the newest.
 MOST_IDENTITIES = 1000
 MOST_LABELS = 10
-# Of the episodes of selected identities a page looks at no more.
+# The maximum number of episodes that a page reads for selected identities.
 MOST_OF_IDENTITIES = 2000
-# Episodes are numbered in the order of inputs; `opened_at` may differ from it by so much.
+# Episodes are numbered in the order of inputs; `opened_at` may deviate from that order by this much.
 SLACK = timedelta(minutes=10)
-# Most episodes are over: the state `resolved` leads only if nothing else can.
+# Most episodes are over, so the state `resolved` leads only if no other filter can.
 COMMON_STATE = Episode.State.RESOLVED
 
 PARAMETERS = {
@@ -56,7 +56,7 @@ BEYOND_ALL = 2**63 - 1
 
 @dataclass(frozen=True)
 class Criteria:
-    """What narrows a list down. Everything that is set must hold."""
+    """The filters of a list. All that are set must match."""
 
     key: UUID | None = None
     state: str | None = None
@@ -73,12 +73,12 @@ class Criteria:
 @dataclass(frozen=True)
 class Page:
     rows: list[Episode]
-    following: int | None  # the next page has the episodes below this number; None: this is the last
-    looked_at: int | None = None  # how many were looked at, if that is what ended the page
+    following: int | None  # the next page has the episodes below this number; None: the last page
+    looked_at: int | None = None  # the number of read rows, if that ended the page
 
 
 def page_of_episodes(criteria: Criteria, *, before: int | None, limit: int) -> Page:
-    """Up to `limit` episodes whose number is below `before`, with their identities."""
+    """Return up to `limit` episodes whose number is below `before`, with their identities."""
     least, before = _bounds(criteria, BEYOND_ALL if before is None else before)
     if criteria.labels or criteria.cluster is not None:
         identities = _identities(criteria)
@@ -101,7 +101,7 @@ def _page(rows: QuerySet[Episode], limit: int, end: int | None, window: int) -> 
 
 
 def _bounds(criteria: Criteria, before: int) -> tuple[int, int]:
-    """Times as numbers: from the first (inclusive) to the second (exclusive)."""
+    """Return times as numbers: from the first (inclusive) to the second (exclusive)."""
     least = 0
     opened = Episode.objects.order_by("opened_at").values_list("id", flat=True)
     if criteria.opened_from is not None:
@@ -114,7 +114,7 @@ def _bounds(criteria: Criteria, before: int) -> tuple[int, int]:
 
 
 def _leading(criteria: Criteria) -> tuple[Q, Q]:
-    """The filter whose index gives the candidates, and all others."""
+    """Return the filter whose index provides the candidates, and all others."""
     names = ["key", "alertname", "severity", "state"]
     if criteria.state != COMMON_STATE:
         names = ["key", "alertname", "state", "severity"]
@@ -142,7 +142,7 @@ def _unindexed(criteria: Criteria) -> Iterator[Q]:
 
 
 def _identities(criteria: Criteria) -> list[int] | None:
-    """Who carries these labels; None if that is no selection."""
+    """Return the identities with these labels; None if they are too many to be selective."""
     fields = {"alertname": criteria.alertname, "severity": criteria.severity, "cluster": criteria.cluster}
     rows = Identity.objects.filter(**{name: value for name, value in fields.items() if value is not None})
     if criteria.labels:
@@ -167,7 +167,7 @@ def _of_identities(criteria: Criteria, identities: list[int], least: int, before
 
 
 def requested_page(request: HttpRequest) -> tuple[list[Episode], str | None]:
-    """One page, and the address of the next. Raises Problem 422."""
+    """Return one page, and the address of the next. Raise Problem 422."""
     query = request.GET
     pagination.refuse_unknown(query, {*PARAMETERS, "cursor", "limit"}, repeatable=["label"])
     before = read_number(str(query["cursor"])) if "cursor" in query else None
@@ -177,7 +177,7 @@ def requested_page(request: HttpRequest) -> tuple[list[Episode], str | None]:
 
 
 def read_criteria(query: QueryDict) -> Criteria:
-    """The filters among the parameters. Raises Problem 422."""
+    """Read the filters from the parameters. Raise Problem 422."""
     state = query.get("state")
     if state is not None and state not in Episode.State.values:
         raise invalid("state", f"use one of {', '.join(Episode.State.values)}")
@@ -227,7 +227,7 @@ def _labels(pairs: list[str]) -> dict[str, str]:
 
 
 def query_of(criteria: Criteria) -> str:
-    """The parameters that ask for the same."""
+    """Return the parameters for the same filters."""
     values: dict[str, Any] = {name: getattr(criteria, name) for name in PARAMETERS if name != "label"}
     pairs = {"label": [f"{name}={value}" for name, value in criteria.labels.items()]}
     for name, value in values.items():

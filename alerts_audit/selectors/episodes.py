@@ -1,6 +1,6 @@
-"""What is to be told of episodes besides their rows: who reviewed them, and whether the log has sealed them.
+"""Read the review and seal status of episodes, beside their rows.
 
-Read for a whole page at once: a few queries, however many episodes.
+All episodes of a page are read together: a few queries for any number.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ SealState = Literal["sealed", "waiting", "archived"]
 
 @dataclass
 class Told:
-    """One episode. `seal` is of its newest change of state."""
+    """The summary of one episode. `seal` is that of its newest state change."""
 
     episode: Episode
     acknowledged: Review | None = None
@@ -26,7 +26,7 @@ class Told:
 
 
 def tell(episodes: Sequence[Episode]) -> list[Told]:
-    """In the order of `episodes`."""
+    """Return the summaries in the order of `episodes`."""
     told = {episode.key: Told(episode) for episode in episodes}
     kinds = [Review.Kind.ACKNOWLEDGE, Review.Kind.NOISE]
     for review in Review.objects.filter(episode_key__in=told, kind__in=kinds).order_by("id"):
@@ -42,13 +42,13 @@ def tell(episodes: Sequence[Episode]) -> list[Told]:
 
 
 def seals_of(episodes: Sequence[Episode]) -> dict[int, SealState]:
-    """Whether what an episode's state rests on is below the newest checkpoint, or was archived with a sealed range.
+    """Return the seal status of each episode: sealed if its latest transition and that transition's delivery are
+    covered by a checkpoint, or were archived.
 
-    That is the newest change of its state, with the delivery that told of it. What only repeats it (a delivery, an
-    observation, a tick) takes nothing back from what is sealed.
+    Repeated notifications do not change it.
     """
     rests_on: dict[int, tuple[int, int | None]] = {episode.pk: (episode.opened_input, None) for episode in episodes}
-    changes = Transition.objects.filter(episode__in=list(rests_on)).order_by("id")  # an episode has a few
+    changes = Transition.objects.filter(episode__in=list(rests_on)).order_by("id")  # an episode has few
     for episode, number, delivery in changes.values_list("episode_id", "input_number", "delivery_id"):
         rests_on[episode] = number, delivery
     sealed = sealed_rows(rests_on.values())
@@ -60,7 +60,7 @@ def seals_of(episodes: Sequence[Episode]) -> dict[int, SealState]:
 
 
 def sealed_rows(pairs: Collection[tuple[int, int | None]]) -> set[tuple[int, int | None]]:
-    """Those inputs and their deliveries, if any, that both have a leaf below the newest checkpoint."""
+    """Return the inputs that have, together with their delivery, a leaf below the newest checkpoint."""
     size = Checkpoint.objects.values_list("size", flat=True).first() or 0
     inputs = Q(kind=Leaf.Kind.INPUT, ref__in={number for number, _ in pairs})
     deliveries = Q(kind=Leaf.Kind.DELIVERY, ref__in={delivery for _, delivery in pairs if delivery is not None})
@@ -73,6 +73,6 @@ def sealed_rows(pairs: Collection[tuple[int, int | None]]) -> set[tuple[int, int
 
 
 def duration(episode: Episode) -> timedelta:
-    """From the start that was told to the end that was told; of an open one, up to now."""
+    """Return the time from the reported start to the reported end; of an open episode, up to now."""
     end = episode.ends_at or episode.closed_at or datetime.now(UTC)
     return max(end - episode.starts_at, timedelta())

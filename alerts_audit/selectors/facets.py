@@ -1,4 +1,4 @@
-"""The words that a list can be filtered by, from the small table of identities: one step of an index for each word."""
+"""Facets: the values by which a list can be filtered, from the small table of identities, one index step per value."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from alerts_audit.models import Identity
 
 MOST_WORDS = 500
 
-# A loose index scan: from each word to the next, without reading what lies between.
+# A loose index scan: from each value to the next, without reading the rows in between.
 WORDS = """
 WITH RECURSIVE words(word, number) AS (
     (SELECT {column}, 1 FROM {table} ORDER BY {column} LIMIT 1)
@@ -21,7 +21,7 @@ SELECT word FROM words WHERE word IS NOT NULL
 
 
 def words_of(column: Literal["alertname", "severity", "cluster"]) -> list[str]:
-    """In order; the first 500."""
+    """Return the values in order; the first 500."""
     with connection.cursor() as cursor:
         cursor.execute(WORDS.format(column=column, table=Identity._meta.db_table, most=MOST_WORDS))
         return [word for (word,) in cursor.fetchall()]

@@ -1,4 +1,4 @@
-"""How the API and the copies show what the trail holds. Times are UTC, keys are episode keys."""
+"""The form of the trail's data in the API and in exports. Times are UTC, keys are episode keys."""
 
 from alerts_audit.models import Archive, Checkpoint, Gap, Review, Transition
 from alerts_audit.selectors import types
@@ -6,7 +6,7 @@ from alerts_audit.selectors.episodes import Told, duration
 
 
 def show_episode(told: Told) -> types.Episode:
-    """`severity`, `alertname` and `cluster` stand beside the labels for convenience."""
+    """Return an episode. `severity`, `alertname` and `cluster` repeat labels for convenience."""
     episode = told.episode
     return {
         "key": episode.key,

@@ -1,4 +1,4 @@
-"""What the trail's API answers, for type checking and for /v1/schema (alerts_audit/api/openapi.py)."""
+"""Response types of the trail's API, for type checking and for /v1/schema (alerts_audit/api/openapi.py)."""
 
 from datetime import date, datetime
 from typing import Annotated, Any, TypedDict
@@ -21,7 +21,7 @@ MeanSeconds = Annotated[float | None, Meta(description="Seconds; null where ther
 State = Annotated[str, _one_of(models.Episode.State.values)]
 
 
-# `from` is no name in Python.
+# `from` is a keyword in Python.
 _From = TypedDict("_From", {"from": Moment})
 _FromState = TypedDict("_FromState", {"from": State | None})
 

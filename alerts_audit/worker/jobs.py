@@ -17,7 +17,7 @@ from fintech.jobs import Job, Worker
 
 def jobs(worker: Worker) -> list[Job]:
     for counter in (metrics.DELIVERIES, metrics.ALERTS):
-        REGISTRY.unregister(counter)  # the web's alone: here they would be a second, empty series
+        REGISTRY.unregister(counter)  # metrics of the web only: here they would be a second, empty series
     comparison, heartbeats = Comparison(), Heartbeats()
     trail = TrailCollector(worker.leader, heartbeats.ages)
     REGISTRY.register(trail)

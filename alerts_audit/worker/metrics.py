@@ -1,6 +1,6 @@
-"""What the worker that leads exports of the alert trail, read from the database.
+"""Metrics of the alert trail that the leading worker reads from the database.
 
-Every question is answered by an index or a small table, whatever the trail's age: nothing here counts a large table.
+Each query uses an index or a small table, for any age of the trail; none counts a large table.
 """
 
 import time
@@ -18,10 +18,10 @@ from alerts_audit.seal.canonical import KINDS
 from fintech.jobs import Leader
 
 SEVERITIES = ("critical", "warning", "info", "none")
-OTHER = "other"  # a label's value is the sender's, and could be anything
-# Counting stops here: by then the number is alarming enough.
+OTHER = "other"  # the label's value comes from the sender and could be anything
+# Counting stops here, because the number is then alarming enough.
 MOST = 100_000
-# Transitions that are added to the count in one turn.
+# Transitions that are added to the count per turn.
 AT_ONCE = 50_000
 
 PENDING = f"""
@@ -45,7 +45,7 @@ SELECT max(id), to_state, count(*) FROM (
 
 @dataclass
 class Trail:
-    """What was read last."""
+    """The last values that were read."""
 
     pending: int = 0
     lag_seconds: float = 0.0
@@ -92,7 +92,7 @@ def read_seal(trail: Trail) -> None:
 
 
 def unsealed(kind: Any, above: int) -> int:
-    """Rows of one kind without a leaf. All up to `above` have theirs."""
+    """Count the rows of one kind without a leaf. All rows up to `above` have theirs."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT count(*) FROM (SELECT FROM {kind.table} AS evidence WHERE {kind.key} > %s"  # noqa: S608
@@ -104,7 +104,7 @@ def unsealed(kind: Any, above: int) -> int:
 
 
 def count_transitions() -> dict[str, int]:
-    """All there ever were, by the state they led to. How far they are counted is kept: a restart counts none again."""
+    """Count all transitions by their new state. The progress is stored, so a restart counts none again."""
     key: dict[str, Any] = {"source": "", "kind": "transitions"}
     poll = Poll.objects.filter(**key).first()
     state: dict[str, Any] = poll.state if poll else {"upto": 0, "counts": {}}
@@ -122,7 +122,7 @@ def count_transitions() -> dict[str, int]:
 
 
 class TrailCollector(Collector):
-    """Exported as long as this worker leads; a series that nobody refreshes would be a lie."""
+    """A collector that exports only while this worker leads, because stale values would be wrong."""
 
     def __init__(self, leader: Leader, heartbeat_ages: Callable[[], dict[str, float]]) -> None:
         self._leader, self._heartbeat_ages = leader, heartbeat_ages
@@ -133,7 +133,7 @@ class TrailCollector(Collector):
         try:
             self._trail, self._read_at = read_trail(), time.monotonic()
         except Exception:
-            self._trail = None  # what cannot be read is not what it was
+            self._trail = None  # a value that cannot be read must not keep its last one
             raise
 
     def collect(self) -> Iterator[Metric]:
@@ -171,7 +171,7 @@ def gauge(name: str, documentation: str, value: float) -> Metric:
 
 
 def gauges(name: str, documentation: str, label: str, values: list[str], numbers: dict[str, Any]) -> Metric:
-    """One sample for each value of the label, 0 where there is no number."""
+    """Return one sample for each value of the label, 0 where there is no number."""
     family = GaugeMetricFamily(name, documentation, labels=[label])
     for value in values:
         family.add_metric([value], numbers.get(value, 0))

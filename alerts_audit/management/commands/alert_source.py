@@ -1,4 +1,4 @@
-"""`manage.py alert_source`: who may send alerts, and with which tokens."""
+"""`manage.py alert_source`: manage the senders of alerts and their tokens."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -71,7 +71,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{token} of {token.source} is revoked; within five seconds it is refused.")
 
     def hand_over(self, what: str, token: SourceToken, secret: str, file: Path | None) -> None:
-        """The token alone goes to stdout, so that it can be piped to where it belongs."""
+        """Write only the token to stdout, so that it can be piped."""
         if file is None:
             self.say(f"{what} Its token follows; nobody can show it again.")
             self.stdout.write(secret)

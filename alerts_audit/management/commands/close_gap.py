@@ -1,4 +1,4 @@
-"""`manage.py close_gap`: say that somebody has looked at what never arrived."""
+"""`manage.py close_gap`: close a gap by hand, with a note."""
 
 from typing import Any
 

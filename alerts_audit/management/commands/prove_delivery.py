@@ -1,4 +1,4 @@
-"""`manage.py prove_delivery ID`: a proof that a stranger can check."""
+"""`manage.py prove_delivery ID`: write a proof that others can check."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""`manage.py rebuild_projection`: replay all inputs, and make the projection what they say."""
+"""`manage.py rebuild_projection`: replay all inputs, and make the projection equal to them."""
 
 from typing import Any
 
@@ -38,6 +38,6 @@ class Command(BaseCommand):
         return mended.total
 
     def show(self, done: int, total: int) -> None:
-        """On a terminal, over the line before."""
+        """Show the progress; on a terminal, replace the previous line."""
         if self.stderr.isatty():
             self.stderr.write(f"\r{done:,} of {total:,} inputs", ending="\n" if done >= total else "")

@@ -1,4 +1,4 @@
-"""`manage.py verify_audit`: whether the evidence is what was sealed."""
+"""`manage.py verify_audit`: verify the evidence against its seal."""
 
 import json
 import sys
@@ -47,7 +47,7 @@ class Command(BaseCommand):
             )
         except (Invalid, SealError, OSError, *DATABASE_AWAY) as error:
             raise CommandError(f"Nothing was verified: {error}", returncode=2) from None
-        except Exception as error:  # 1 would say that something is wrong with the trail
+        except Exception as error:  # 1 would mean findings
             raise CommandError(f"It could not be verified: {type(error).__name__}: {error}", returncode=2) from error
         self.stdout.write(as_json(report) if options["json"] else as_text(report))
         if not report.ok:

@@ -1,8 +1,9 @@
-"""The tests' world: one embedded PostgreSQL for the session, migrated as in production.
+"""The tests' world: one embedded PostgreSQL for each process that runs tests, migrated as in production.
 
-It is ready before Django reads its settings, because they come from the environment. Tests run as the
-application's database role, on the very tables that `manage.py migrate` made; there is no second database and
-no flush (evidence refuses it), so a test makes its own merchant and looks at nothing else.
+Django reads its settings from the environment, so the addresses are there before Django is; the server starts later,
+and only in a process that runs tests. Tests run as the application's database role, on the very tables that
+`manage.py migrate` made; there is no second database and no flush (evidence refuses it), so a test makes its own
+merchant and looks at nothing else.
 """
 
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import xdist
 
 from fintech.run.postgres import EmbeddedPostgres, PostgresError
 from fintech.testing.databases import FAST, TEMPLATE, copy_database
@@ -30,36 +32,24 @@ def remove_leftovers() -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def start_postgres() -> tuple[Path, EmbeddedPostgres]:
-    directory = Path(tempfile.gettempdir(), f"{PREFIX}{secrets.token_hex(4)}-{os.getpid()}")
-    directory.mkdir(mode=0o700)
-    server = EmbeddedPostgres(directory / "postgres", settings={**FAST, "max_connections": "200"})
-    server.start()
-    server.ensure_database("fintech")
-    return directory, server
-
-
-def environment(directory: Path, server: EmbeddedPostgres) -> dict[str, str]:
+def environment() -> dict[str, str]:
     return {
         "DJANGO_SETTINGS_MODULE": "fintech.settings",
         "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
-        **server.urls("fintech"),
+        **SERVER.urls("fintech"),
         "GATEWAY_TOKEN": secrets.token_urlsafe(32),
         "GATEWAY_CONTROL_TOKEN": secrets.token_urlsafe(32),
         "METRICS_TOKEN": secrets.token_urlsafe(32),
         "ALERT_TOKEN": secrets.token_urlsafe(32),
         "HTTPS": "False",
-        "RUNTIME_DIR": str(directory / "runtime"),
-        "AUDIT_DIR": str(directory / "audit"),
+        "RUNTIME_DIR": str(DIRECTORY / "runtime"),
+        "AUDIT_DIR": str(DIRECTORY / "audit"),
     }
 
 
-try:
-    remove_leftovers()
-    DIRECTORY, SERVER = start_postgres()
-except PostgresError as error:
-    raise pytest.UsageError(str(error)) from None
-for name, value in environment(DIRECTORY, SERVER).items():
+DIRECTORY = Path(tempfile.gettempdir(), f"{PREFIX}{secrets.token_hex(4)}-{os.getpid()}")
+SERVER = EmbeddedPostgres(DIRECTORY / "postgres", settings={**FAST, "max_connections": "200"})
+for name, value in environment().items():
     os.environ.pop(f"{name}_FILE", None)  # a developer's own settings have no place here
     os.environ[name] = value
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each process that a test starts would compile everything anew
@@ -69,6 +59,21 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connections  # noqa: E402
 
 django.setup()  # the conftest files of the apps import models
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the server, unless this process only hands out tests to others (pytest-xdist)."""
+    if not xdist.is_xdist_worker(session):
+        remove_leftovers()
+    if xdist.is_xdist_controller(session):
+        del os.environ["DJANGO_SETTINGS_MODULE"]  # or Django would read our settings before a worker has made its own
+        return
+    DIRECTORY.mkdir(mode=0o700)
+    try:
+        SERVER.start()
+        SERVER.ensure_database("fintech")
+    except PostgresError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_unconfigure() -> None:

@@ -32,15 +32,20 @@ BASE_DIR = Path(__file__).resolve().parents[2]
 IN_FULL = os.environ.get("PROVE") == "1"
 
 T = TypeVar("T")
-# Below those that outgoing connections are given: one of them could take a port before its server does.
-PORTS = range(10_000, 20_000)
+# The range is below that of outgoing connections: one of them could take a port before its server does. Processes that
+# run tests at the same time (pytest-xdist) share no port.
+PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+PORTS = range(10_000 + PROCESS, 20_000, PROCESSES)
+# Never seeded: two runs of the tests may share a machine, and a seed.
+_chance = random.SystemRandom()
 _given: set[int] = set()
 
 
 def free_port() -> int:
     """A port that nothing listens on, and that was not given before."""
     while True:
-        port = random.choice(PORTS)  # noqa: S311
+        port = _chance.choice(PORTS)
         with socket.socket() as listener, suppress(OSError):
             listener.bind(("127.0.0.1", port))
             if port not in _given:
@@ -325,7 +330,7 @@ class Platform:
 
     def kill_one_worker(self) -> int:
         """SIGKILL one gunicorn worker by chance; its PID. gunicorn starts another by itself."""
-        pid = random.choice(wait_until(self.worker_pids, what="gunicorn has workers"))  # noqa: S311
+        pid = _chance.choice(wait_until(self.worker_pids, what="gunicorn has workers"))
         os.kill(pid, signal.SIGKILL)
         return pid
 

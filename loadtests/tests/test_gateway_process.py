@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import chain
 from uuid import uuid4
 
@@ -123,8 +124,8 @@ def test_it_ends_cleanly_and_at_once_although_it_holds_requests(own_gateway, num
 
 
 def test_a_charge_that_was_held_at_the_end_is_never_made(own_gateway):
-    own_gateway.hold_charge("held", 1925)
-    assert own_gateway.stop() == 0
+    with closing(own_gateway.hold_charge("held", 1925)):
+        assert own_gateway.stop() == 0
 
     own_gateway.restart()
 

@@ -217,7 +217,9 @@ INHIBITION: list[
 ]
 
 
-@pytest.mark.parametrize(("source", "silenced", "left"), INHIBITION, ids=[case[0][0] for case in INHIBITION])
+@pytest.mark.parametrize(
+    ("source", "silenced", "left"), INHIBITION, ids=[f"{number}-{case[0][0]}" for number, case in enumerate(INHIBITION)]
+)
 def test_a_cause_silences_its_symptoms_and_nothing_else(alertmanager, request, source, silenced, left):
     case = request.node.name
     alerts = [labels_of(name, **{"case": case, **more}) for name, more in [source, *silenced, *left]]

@@ -88,6 +88,7 @@ def test_what_is_no_public_key_is_refused(text):
         lambda text: text.replace("16:57", "16:58"),
         lambda text: text.replace("\n\n", "\nextra\n\n"),
     ],
+    ids=["size", "root", "time", "line"],
 )
 def test_a_changed_checkpoint_has_a_false_signature(change):
     with pytest.raises(Invalid, match="false"):

@@ -20,6 +20,8 @@ import xdist
 from fintech.run.postgres import EmbeddedPostgres, PostgresError
 from fintech.testing.databases import FAST, TEMPLATE, copy_database
 
+pytest_plugins = ["fintech.testing.order"]
+
 PREFIX = "fintech-tests-"
 
 

@@ -40,9 +40,9 @@ def copy_database(name: str, template: str) -> None:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER owner").format(*names))
 
 
-def own_database(name: str | None = None) -> str:
+def own_database() -> str:
     """The name of a new one on the session's server."""
-    name = name or f"own_{secrets.token_hex(4)}"
+    name = f"own_{secrets.token_hex(4)}"
     copy_database(name, TEMPLATE)
     return name
 

@@ -10,6 +10,8 @@ import pytest
 
 from fintech.testing.processes import BASE_DIR
 
+pytestmark = pytest.mark.processes
+
 PROGRAMS = {
     "manage.py": ["manage.py", "check"],
     "gunicorn": ["-m", "gunicorn", "-c", "fintech/server/gunicorn.py", "fintech.wsgi"],

@@ -12,6 +12,8 @@ from loadtests.gateway.outcomes import BY_RATIO, MAGIC
 from loadtests.gateway.profile import Faults, Profile, WrongProfile
 from loadtests.tests.simulator import ROOT, Simulator
 
+pytestmark = pytest.mark.processes
+
 DROPPED = (OSError, HTTPException)
 MANUAL = (ROOT / "docs/gateway.md").read_text()
 

@@ -20,6 +20,8 @@ from fintech.testing.processes import free_port
 from loadtests.tests.simulator import ROOT, Simulator
 from loadtests.tests.test_gateway_outcomes import DROPPED
 
+pytestmark = pytest.mark.processes
+
 TOKENS = {"GATEWAY_TOKEN": "one-token", "GATEWAY_CONTROL_TOKEN": "another-token"}
 
 

@@ -8,6 +8,8 @@ import pytest
 from fintech.testing.processes import wait_until
 from loadtests.tests.test_gateway_outcomes import DROPPED
 
+pytestmark = pytest.mark.processes
+
 HELD = 0.6  # seconds a request is held here: longer than what happens meanwhile takes
 
 

@@ -5,6 +5,8 @@ from uuid import uuid4
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 ORDER = {"amount": 1250, "currency": "EUR"}
 
 GUARDED = [

@@ -19,6 +19,8 @@ from django.core.management import call_command
 from fintech.testing.processes import Platform, wait_until
 from loadtests.tests.simulator import ROOT, running_gateway
 
+pytestmark = pytest.mark.processes
+
 LOCUST = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--only-summary", "--json"]
 
 

@@ -6,7 +6,7 @@ from observability.tests.lab import Lab, running_lab
 from observability.tests.monitoring import is_installed
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Run half a minute of traffic under real monitoring, once for all tests that use it."""
     if not is_installed():

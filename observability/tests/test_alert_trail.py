@@ -28,7 +28,10 @@ from observability.tests.drill import (
 )
 from observability.tests.monitoring import ask, is_installed
 
-pytestmark = pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed")
+pytestmark = [
+    pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed"),
+    pytest.mark.processes,
+]
 
 NAME = "PaymentErrorRatioHigh"
 FAILED = 19_11  # minor units; the gateway simulator fails amounts that end in 911

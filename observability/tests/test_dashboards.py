@@ -85,6 +85,7 @@ def test_grafana_knows_every_folder():
         assert not provider["allowUiUpdates"]  # the next start would overwrite them
 
 
+@pytest.mark.processes
 def test_make_dashboards_writes_them():
     if shutil.which("make") is None:
         pytest.skip("make is not installed")

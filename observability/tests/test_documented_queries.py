@@ -17,6 +17,8 @@ from observability.render import HERE
 from observability.tests.lab import Lab
 from observability.tests.panels import PANELS
 
+pytestmark = pytest.mark.processes
+
 DOCUMENT = (HERE.parent / "docs/dashboards.md").read_text()
 QUERIES = {query.expression for panel in PANELS for query in panel.queries}
 

@@ -143,6 +143,7 @@ def test_the_scorecard_holds_the_faults_that_are_made():
     assert faults_in(DOCUMENT.read_text()) == {fault.name: fault.alert for fault in FAULTS}
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed")
 @pytest.mark.skipif(not IN_FULL, reason="a minute and a half each: `make prove`")

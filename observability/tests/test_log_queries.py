@@ -23,6 +23,8 @@ from observability.render import HERE
 from observability.tests.lab import TRACE, Lab
 from observability.tests.panels import GRAFANA, IN_LOKI
 
+pytestmark = pytest.mark.processes
+
 QUERIES = [query for panel in IN_LOKI for query in panel.queries]
 
 

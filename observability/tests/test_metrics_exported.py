@@ -14,6 +14,8 @@ from observability.tests.monitoring import EXPORTERS
 from observability.tests.panels import DASHBOARDS, FOREIGN, FOREIGN_NAMES, GRAFANA, IN_PROMETHEUS, TWINS, asked
 from observability.tests.test_rules import ALERTS, ALL_RULES, RECORDED, metrics_in
 
+pytestmark = pytest.mark.processes
+
 ROOT = HERE.parent
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(HERE.glob("runbooks/*.md"))]
 

@@ -157,6 +157,7 @@ def test_rendering_again_follows_a_changed_address(tmp_path):
     assert load(tmp_path / "targets/web.yml") == [{"targets": ["127.0.0.1:9"]}]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("speed", [1, 30, 1000])
 def test_the_programs_accept_the_rendered_files(tmp_path, speed):
     if not (shutil.which("promtool") and shutil.which("amtool")):

@@ -15,6 +15,8 @@ from fintech.testing.processes import answers, free_port, request, running, wait
 from observability.render import HERE, alertmanager_command, render
 from observability.tests.test_rules import ALERTS, ALL_RULES, run
 
+pytestmark = pytest.mark.processes
+
 # Severity -> receivers.
 RECEIVERS = {"none": "audit", "warning": "ticket,audit", "critical": "page,audit"}
 TOPICS = {rule["labels"]["topic"] for rule in ALL_RULES if "topic" in rule.get("labels", {})}

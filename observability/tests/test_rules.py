@@ -83,6 +83,7 @@ def run(*command: str | Path, cwd: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.processes
 def test_prometheus_accepts_its_configuration_and_rules():
     run("promtool", "check", "config", "prometheus.yml", cwd=HERE / "prometheus")
 
@@ -106,6 +107,7 @@ def copy_with_its_rules(test: Path, folder: Path) -> Path:
     return Path(shutil.copy(test, folder / test.stem / "tests"))
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_the_rules_pass_their_own_tests(tmp_path):
     """promtool evaluates every rule of a file at every step, so without `PROVE` only the tested rules are copied.
@@ -120,6 +122,7 @@ def test_the_rules_pass_their_own_tests(tmp_path):
             half.result()
 
 
+@pytest.mark.processes
 def test_the_blackbox_exporter_accepts_its_configuration():
     run("prometheus-blackbox-exporter", "--config.check", "--config.file=blackbox.yml", cwd=HERE / "blackbox")
 

@@ -20,6 +20,8 @@ from fintech.testing.processes import answers, free_port, request, running, wait
 from observability.render import Telegram, alertmanager_command, render
 from observability.tests.test_rules import ALERTS
 
+pytestmark = pytest.mark.processes
+
 TOKEN, CHAT = "123456:bot-token", -1001234567890
 # Telegram's limit, in UTF-16 units of the text without its tags; Alertmanager's, in characters with them.
 LONGEST = 4096

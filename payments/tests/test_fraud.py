@@ -140,6 +140,7 @@ def test_scores_and_their_absence_are_counted():
     assert metrics.FRAUD_SCORE._sum.get() == pytest.approx(scored + 0.25)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("limit", "status"), [(1251, "succeeded"), (1250, "blocked")])
 @pytest.mark.usefixtures("shop")
 def test_a_merchant_whose_weights_are_wrong_still_sells_small_things(limit, status):

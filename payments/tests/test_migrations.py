@@ -13,6 +13,8 @@ from fintech.run import postgres
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.testing.processes import BASE_DIR
 
+pytestmark = pytest.mark.processes
+
 # Unlike the embedded one, Debian's can compress by lz4.
 DEBIANS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 

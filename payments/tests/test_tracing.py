@@ -15,6 +15,8 @@ from payments.models import Merchant
 from payments.tests.conftest import ALL_SCOPES, Client
 from payments.tests.kpis.collector import Collector, running_collector
 
+pytestmark = pytest.mark.processes
+
 CARD_FREE = "c_secret_customer"
 
 

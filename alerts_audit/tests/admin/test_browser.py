@@ -14,7 +14,10 @@ from alerts_audit.tests.review.history import make_history
 from fintech.testing.browser import CHROMIUM, PASSWORD, SCREENSHOTS, Browser, open_browser
 from fintech.testing.processes import Platform, wait_until
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)"),
+    pytest.mark.processes,
+]
 
 LIST = "/admin/alerts_audit/episode/"
 ALERTS = [

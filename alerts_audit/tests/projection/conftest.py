@@ -6,11 +6,11 @@ from alerts_audit.tests.projection.trail import Trail
 from fintech.testing.databases import own_database
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def database(django_db_setup: None, django_db_blocker) -> Iterator[str]:
     """Migrated, and only of these tests: the projector and a rebuild look at all inputs there are. Its name."""
     with django_db_blocker.unblock():
-        yield own_database("projection")
+        yield own_database()
 
 
 @pytest.fixture

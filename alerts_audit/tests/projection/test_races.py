@@ -17,6 +17,8 @@ from alerts_audit.tests.seal.trails import on_database
 from fintech.testing.databases import migrated_server
 from fintech.testing.processes import IN_FULL, Program, wait_until
 
+pytestmark = pytest.mark.processes
+
 # Projects without a pause, as several processes of the platform may.
 PROJECTOR = """
 import django

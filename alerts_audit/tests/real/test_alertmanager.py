@@ -12,7 +12,7 @@ from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.real.rig import ALERTMANAGER, QUICK, Scene, scene
 from fintech.testing.processes import Platform, wait_until
 
-pytestmark = pytest.mark.skipif(not ALERTMANAGER, reason="Alertmanager is not installed")
+pytestmark = [pytest.mark.skipif(not ALERTMANAGER, reason="Alertmanager is not installed"), pytest.mark.processes]
 
 
 @pytest.fixture(scope="module")

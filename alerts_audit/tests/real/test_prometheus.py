@@ -9,9 +9,10 @@ import pytest
 from alerts_audit.tests.real.rig import ALERTMANAGER, PROMETHEUS, QUICK, Scene, scene
 from fintech.testing.processes import Platform, wait_until
 
-pytestmark = pytest.mark.skipif(
-    not (ALERTMANAGER and PROMETHEUS), reason="Prometheus and Alertmanager are not both installed"
-)
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(not (ALERTMANAGER and PROMETHEUS), reason="Prometheus and Alertmanager are not both installed"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from fintech.testing.processes import Platform, request
 from payments.api_keys import create_api_key
 from payments.models import Merchant
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory) -> Iterator[Platform]:

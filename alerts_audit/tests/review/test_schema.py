@@ -6,9 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from alerts_audit.permissions import issue_token
 from alerts_audit.tests.factories import make_user
 from fintech.testing.processes import Platform
+
+pytestmark = pytest.mark.processes
 
 HERE = Path(__file__).parent
 

@@ -22,6 +22,8 @@ from alerts_audit.seal.sealer import seal
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.tests.seal.trails import Trail, make_delivery
 
+pytestmark = pytest.mark.processes
+
 
 def check(directory: Path, *arguments: object) -> tuple[int, str]:
     """The exit code of the one file, copied somewhere and run by a Python that knows nothing of the project."""

@@ -12,6 +12,8 @@ from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.tests.seal.trails import Trail, make_delivery
 from fintech.testing.processes import IN_FULL, Program, answers, free_port, scrape, wait_until
 
+pytestmark = pytest.mark.processes
+
 KILLS = 10 if IN_FULL else 2
 
 

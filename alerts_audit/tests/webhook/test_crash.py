@@ -26,6 +26,8 @@ from fintech.run.postgres import EmbeddedPostgres
 from fintech.testing.databases import migrated_server
 from fintech.testing.processes import BASE_DIR, IN_FULL, Load, Platform, wait_until
 
+pytestmark = pytest.mark.processes
+
 SENDERS = 6
 KILLS = 40 if IN_FULL else 4
 

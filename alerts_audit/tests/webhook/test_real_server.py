@@ -20,6 +20,8 @@ from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.webhook.request_body import DEADLINE_SECONDS, LIMIT, STALL_SECONDS
 from fintech.testing.processes import IN_FULL, Platform, wait_until
 
+pytestmark = pytest.mark.processes
+
 AUTHORIZATION = {"Authorization": f"Bearer {settings.ALERT_TOKEN}"}
 HEAD = f"POST /alert HTTP/1.1\r\nHost: alerts\r\nAuthorization: Bearer {settings.ALERT_TOKEN}\r\n".encode()
 

@@ -433,6 +433,7 @@ def test_each_service_is_in_the_manual(name):
     assert {word for word in row[1].split(", ") if word != "none"} == networks(name)
 
 
+@pytest.mark.processes
 def test_the_file_follows_the_specification_of_compose():
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     subprocess.run([*command, BASE_DIR / "docker-compose.yml"], check=True)
@@ -447,6 +448,7 @@ def compose() -> list[str]:
     pytest.skip("docker compose is not installed; the specification's schema was checked instead")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("profiles", ["", "traces", "traces,containers"])
 def test_compose_itself_accepts_the_file(profiles):
     command = [*compose(), "--file", BASE_DIR / "docker-compose.yml", "config", "--services"]

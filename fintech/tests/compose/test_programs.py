@@ -226,6 +226,7 @@ def test_what_was_interrupted_is_finished_and_a_changed_password_counts(urls):
     assert first[3] != second[3]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -329,6 +330,7 @@ def check(port: int, path: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=BASE_DIR, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.processes
 def test_a_closed_port_is_unhealthy():
     port = free_port()
     result = check(port, "/health")
@@ -336,6 +338,7 @@ def test_a_closed_port_is_unhealthy():
     assert (result.returncode, result.stderr.split(": ")[:2]) == (1, [f"port {port}", "ConnectionRefusedError"])
 
 
+@pytest.mark.processes
 def test_any_answer_but_200_is_unhealthy(port):
     result = check(port, "/")
 
@@ -348,5 +351,6 @@ def test_a_server_that_does_not_answer_is_unhealthy(port, monkeypatch):
     assert healthcheck.problem(port, "/silent") == f"port {port}: TimeoutError: timed out"
 
 
+@pytest.mark.processes
 def test_a_server_that_answers_is_healthy(port):
     assert check(port, "/health").returncode == 0

@@ -15,6 +15,8 @@ from psycopg import errors
 from fintech.run.postgres import EmbeddedPostgres, PostgresError
 from fintech.testing.processes import wait_until
 
+pytestmark = pytest.mark.processes
+
 is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused by PostgreSQL")
 
 

@@ -17,6 +17,8 @@ from fintech.run.processes import Supervisor, call
 from fintech.run.programs import Program
 from fintech.testing.processes import wait_until
 
+pytestmark = pytest.mark.processes
+
 Start = Callable[..., Supervisor]
 
 

@@ -20,6 +20,8 @@ from fintech.run.postgres import EmbeddedPostgres
 from fintech.run.processes import call
 from fintech.testing.processes import Program, Reply, answers, request, scrape, wait_until
 
+pytestmark = [pytest.mark.in_order, pytest.mark.processes]
+
 READY_SECONDS = 120
 PAYMENT = {"amount": 1250, "currency": "EUR", "payment_method": {"type": "card", "token": "tok_visa", "country": "DE"}}
 # What the tests' own environment has and a person's has not.

@@ -64,6 +64,7 @@ def test_an_environment_whose_python_is_gone_is_not_current(project):
     assert not venv.is_current(project / "requirements.txt")
 
 
+@pytest.mark.processes
 def test_an_installation_that_fails_is_a_sentence_and_leaves_no_stamp(project):
     command = [sys.executable, "-c", "raise SystemExit(1)"]
 
@@ -78,6 +79,7 @@ def test_a_python_that_is_too_old_is_a_sentence(monkeypatch):
         venv.main()
 
 
+@pytest.mark.processes
 def test_it_runs_with_the_standard_library_alone():
     code = "import sys; sys.path.insert(0, '.'); import fintech.run.venv"
 

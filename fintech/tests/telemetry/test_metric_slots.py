@@ -15,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from fintech.telemetry import metric_slots
 from fintech.testing.processes import BASE_DIR, wait_until
 
+pytestmark = pytest.mark.processes
+
 # Takes a slot, counts, says so, and waits for its end.
 COUNT = """
 import sys

@@ -10,6 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fintech.testing.processes import BASE_DIR, Program, answers, free_port, request, running
 
+pytestmark = pytest.mark.processes
+
 COMMAND = [sys.executable, "-m", "fintech.telemetry.metrics_server"]
 
 

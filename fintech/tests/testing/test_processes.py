@@ -24,6 +24,7 @@ def test_no_port_is_given_twice():
     assert len({free_port() for _ in range(100)}) == 100
 
 
+@pytest.mark.processes
 def test_a_program_that_ends_before_it_is_ready_shows_its_output(tmp_path):
     program = Program([sys.executable, "-c", "raise SystemExit('no port')"], log=tmp_path / "log")
 
@@ -31,6 +32,7 @@ def test_a_program_that_ends_before_it_is_ready_shows_its_output(tmp_path):
         program.start(ready=lambda: False)
 
 
+@pytest.mark.processes
 def test_children_end_with_their_program_and_strangers_do_not(tmp_path):
     fork = "import os, time; print(os.fork(), flush=True); time.sleep(600)"
     with running([sys.executable, "-c", "import time; time.sleep(600)"], log=tmp_path / "stranger") as stranger:

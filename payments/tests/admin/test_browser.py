@@ -13,7 +13,10 @@ from payments.api_keys import create_api_key
 from payments.models import Merchant, Refund, Transaction
 from payments.tests.conftest import ALL_SCOPES, Client
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)"),
+    pytest.mark.processes,
+]
 
 
 @pytest.fixture

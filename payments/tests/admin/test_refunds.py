@@ -15,6 +15,8 @@ from payments.services import resolution
 from payments.services.resolution import resolve_one
 from payments.tests.factories import make_payment, sign_in
 
+pytestmark = pytest.mark.processes
+
 LIST = "/admin/payments/transaction/"
 
 

@@ -13,6 +13,8 @@ from payments.api_keys import create_api_key, revoke_api_key
 from payments.models import IdempotencyKey, Merchant, Refund, Transaction
 from payments.tests.conftest import ALL_SCOPES, Client
 
+pytestmark = pytest.mark.processes
+
 LIST = "/v1/transactions"
 
 

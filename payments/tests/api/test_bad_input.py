@@ -13,6 +13,8 @@ from payments.models import IdempotencyKey, Refund, Transaction
 from payments.schemas import LARGEST_AMOUNT
 from payments.tests.conftest import Client
 
+pytestmark = pytest.mark.processes
+
 PATH = "/v1/transactions"
 GOOD: dict[str, Any] = {"amount": 1250, "currency": "EUR"}
 

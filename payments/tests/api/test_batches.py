@@ -7,6 +7,8 @@ import pytest
 
 from payments.models import IdempotencyKey, Transaction
 
+pytestmark = pytest.mark.processes
+
 PATH = "/v1/transactions/batch"
 
 

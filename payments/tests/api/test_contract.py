@@ -5,6 +5,8 @@ import pytest
 from fintech.testing.processes import request
 from payments.tests.factories import sign_in
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
 def test_a_post_to_a_page_for_probes_is_refused(platform, path):

@@ -4,7 +4,10 @@ import pytest
 
 from payments.tests.admin.test_browser import CHROMIUM, Browser, browser  # noqa: F401 - a fixture
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)"),
+    pytest.mark.processes,
+]
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import pytest
 from fintech.testing.processes import wait_until
 from payments.models import IdempotencyKey, Transaction
 
+pytestmark = pytest.mark.processes
+
 PATH = "/v1/transactions"
 FULL: dict[str, Any] = {
     "amount": 1250,

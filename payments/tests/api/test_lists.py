@@ -9,6 +9,8 @@ import pytest
 
 from payments.tests.conftest import Client
 
+pytestmark = pytest.mark.processes
+
 PATH = "/v1/transactions"
 
 

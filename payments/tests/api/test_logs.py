@@ -12,6 +12,8 @@ import pytest
 from fintech.testing.processes import Platform, request, wait_until
 from payments.tests.conftest import Client
 
+pytestmark = pytest.mark.processes
+
 PATH = "/v1/transactions"
 
 # What must not be found again, in any of its spellings.

@@ -14,6 +14,8 @@ from payments.api_keys import create_api_key
 from payments.models import Merchant
 from payments.tests.conftest import ALL_SCOPES, Client
 
+pytestmark = pytest.mark.processes
+
 STATUSES = {"succeeded", "declined", "blocked", "failed"}
 CURRENCIES = {"EUR", "USD", "GBP", "JPY", "KWD"}
 # Name in the exposition -> type, label, and the values of the label that are there from the start.

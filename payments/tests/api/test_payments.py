@@ -7,6 +7,8 @@ from fintech.testing.processes import wait_until
 from payments.api.views import read_item
 from payments.models import Event, LedgerLeg, Transaction
 
+pytestmark = pytest.mark.processes
+
 
 def test_a_payment_is_charged_booked_and_answered(client, gateway):
     reply = client.pay(1250, "EUR", reference="order-7")

@@ -7,6 +7,8 @@ import pytest
 from fintech.testing.processes import wait_until
 from payments.models import IdempotencyKey, LedgerLeg, Refund
 
+pytestmark = pytest.mark.processes
+
 PATH = "/v1/transactions"
 
 

@@ -11,6 +11,8 @@ from payments.api_keys import create_api_key
 from payments.models import IdempotencyKey, Merchant
 from payments.tests.conftest import ALL_SCOPES, Client
 
+pytestmark = pytest.mark.processes
+
 PATH = "/v1/transactions"
 RATE, BURST = 5, 10
 

@@ -21,6 +21,8 @@ from payments.models import Event, Refund, Transaction, Unresolved
 from payments.tests.audit import audit, counters_equal_rows, settled
 from payments.tests.conftest import Client
 
+pytestmark = pytest.mark.processes
+
 LEASE_SECONDS = 2.5
 SHORT = {
     "GATEWAY_TIMEOUT_SECONDS": "1.5",

@@ -16,6 +16,8 @@ import pytest
 from fintech.testing.processes import Load, Reply, wait_until
 from payments.tests.own_platform import OwnPlatform, own_platform
 
+pytestmark = pytest.mark.processes
+
 SHOPS = 8
 SHORT = {"GATEWAY_TIMEOUT_SECONDS": "1", "GATEWAY_DEADLINE_SECONDS": "2", "LEASE_SECONDS": "3"}
 

@@ -15,7 +15,7 @@ from fintech.testing.databases import FAST
 from fintech.testing.processes import IN_FULL, Load, Reply, wait_until
 from payments.tests.own_platform import OwnPlatform, own_platform
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.processes]
 
 SHORT = {"GATEWAY_TIMEOUT_SECONDS": "1", "GATEWAY_DEADLINE_SECONDS": "2", "LEASE_SECONDS": "3"}
 SHOPS = 6

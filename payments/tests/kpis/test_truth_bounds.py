@@ -192,6 +192,7 @@ def folder() -> Iterator[Folder]:
     made.fold()
 
 
+@pytest.mark.processes
 def test_an_event_that_is_committed_late_is_not_passed_over(shop, writer_id, folder):
     event = an_event(shop, writer_id)
     with open_connection("late") as late, late.transaction():
@@ -208,6 +209,7 @@ def test_an_event_that_is_committed_late_is_not_passed_over(shop, writer_id, fol
     assert (counted(writer_id), tail()) == (2, 0)
 
 
+@pytest.mark.processes
 def test_an_event_that_was_taken_back_holds_up_nothing(shop, writer_id, folder):
     event = an_event(shop, writer_id)
     with open_connection("late") as late, late.transaction(force_rollback=True):
@@ -218,6 +220,7 @@ def test_an_event_that_was_taken_back_holds_up_nothing(shop, writer_id, folder):
     assert (counted(writer_id), tail()) == (0, 0)
 
 
+@pytest.mark.processes
 def test_a_long_tail_is_folded_in_bounded_turns(shop, writer_id, folder, monkeypatch):
     monkeypatch.setattr(kpis, "LARGEST_FOLD", 3)
     event = an_event(shop, writer_id)
@@ -230,6 +233,7 @@ def test_a_long_tail_is_folded_in_bounded_turns(shop, writer_id, folder, monkeyp
     assert (counted(writer_id), tail()) == (20, 0)
 
 
+@pytest.mark.processes
 def test_two_that_fold_at_once_count_nothing_twice(shop, writer_id):
     """A leader that lost its lock may still be at work."""
     event = an_event(shop, writer_id)

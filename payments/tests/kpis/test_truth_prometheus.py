@@ -30,6 +30,7 @@ SCRAPE_SECONDS = 5
 WINDOW_SECONDS = 300  # of the documented queries
 
 pytestmark = [
+    pytest.mark.processes,
     pytest.mark.slow,
     pytest.mark.skipif(not IN_FULL, reason="it takes ten minutes: make prove"),
     pytest.mark.skipif(not prometheus_command("", "", ""), reason="Prometheus is not installed"),

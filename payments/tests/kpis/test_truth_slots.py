@@ -13,6 +13,8 @@ import pytest
 from fintech.telemetry import metric_slots
 from fintech.testing.processes import BASE_DIR
 
+pytestmark = pytest.mark.processes
+
 # Takes a slot, counts once in files of every kind, says which slot, and stays until it is killed.
 PROCESS = """
 import sys

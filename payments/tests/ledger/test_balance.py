@@ -11,6 +11,8 @@ from payments.ledger import balance
 from payments.ledger.balance import Balance
 from payments.models import LedgerLeg
 
+pytestmark = pytest.mark.processes
+
 LEG = """
 INSERT INTO payments_ledgerleg (event_id, transaction_id, account, currency, amount)
 SELECT event_id, transaction_id, account, currency, %s FROM payments_ledgerleg WHERE currency = 'EUR' LIMIT 1

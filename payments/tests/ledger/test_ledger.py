@@ -15,6 +15,8 @@ from payments.services.charges import fee_of
 from payments.tests.audit import audit
 from payments.tests.shop import Shop
 
+pytestmark = pytest.mark.processes
+
 EVIDENCE = ("payments_event", "payments_ledgerleg", "payments_writer", "payments_idempotencykey")
 FINAL = {"succeeded": 1250, "declined": 1901, "failed": 1911}
 

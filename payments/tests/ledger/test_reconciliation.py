@@ -23,6 +23,7 @@ from payments.models import Unresolved
 from payments.tests.audit import audit
 from payments.tests.shop import Shop
 
+pytestmark = pytest.mark.processes
 
 UNBALANCED = "SELECT event_id FROM payments_ledgerleg GROUP BY event_id, currency HAVING sum(amount) <> 0"
 

@@ -14,6 +14,8 @@ from fintech.testing.processes import Reply, answers, free_port, running, wait_u
 from payments.models import Event, IdempotencyKey, LedgerLeg, Refund, Transaction, Unresolved
 from payments.tests.audit import audit, counters_equal_rows, settled
 
+pytestmark = pytest.mark.processes
+
 Call = Callable[[], Reply]
 
 

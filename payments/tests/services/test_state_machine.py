@@ -45,6 +45,8 @@ from payments.settlement.group_commit import writer
 from payments.tests.audit import audit
 from payments.tests.shop import Shop
 
+pytestmark = pytest.mark.processes
+
 # What the last three digits ask the simulator for: see docs/gateway.md.
 ENDINGS = [250, 250, 250, 901, 911, 912, 913, 922, 923, 924, 925]
 AMOUNTS = st.sampled_from(ENDINGS).map(lambda ending: 1000 + ending)

@@ -1,0 +1,83 @@
+"""The order of the tests, and which process runs which of them (pytest-randomly and pytest-xdist).
+
+The order is random, and the seed is in pytest's first lines. It has three limits:
+
+- Files whose tests start processes come first: the quick ones fill the end, when one process waits for the other.
+- The files of a folder that share a fixture (`scope="package"`), such as a platform, follow each other in one process.
+- The tests of a file that is marked `in_order` are the steps of one story.
+"""
+
+import sys
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+from fintech.testing.processes import BASE_DIR
+
+
+@cache
+def unit_of(file: str) -> str:
+    """The file, or its folder when that has fixtures for all of it. A unit runs in one process, without a break."""
+    folder = file.rpartition("/")[0]
+    conftest = BASE_DIR / folder / "conftest.py"
+    return folder if conftest.exists() and 'scope="package"' in conftest.read_text(encoding="utf-8") else file
+
+
+def file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the random order within the three limits."""
+    first, slow = dict[str, int](), set[str]()
+    for number, item in enumerate(items):
+        file = file_of(item.nodeid)
+        first.setdefault(unit_of(file), number)
+        first.setdefault(file, number)
+        if item.get_closest_marker("processes"):
+            slow.add(unit_of(file))
+
+    def place(item: pytest.Item) -> tuple[bool, int, int, int]:
+        file = file_of(item.nodeid)
+        step = item.location[1] or 0 if item.get_closest_marker("in_order") else 0
+        return unit_of(file) not in slow, first[unit_of(file)], first[file], step
+
+    items.sort(key=place)
+
+
+STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
+_quick: pytest.Item | None = None
+
+
+def _refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
+    # Libraries ask `uname` for the processor's name.
+    if event in STARTS and _quick is not None and arguments[:1] != ("uname",):
+        raise RuntimeError(f"{_quick.nodeid} starts a process ({arguments[:2]}): mark it `processes`")
+
+
+sys.addaudithook(_refuse_processes)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Hold the quick tests to their word: a test that is not marked `processes` starts none."""
+    global _quick  # noqa: PLW0603 - an audit hook has no other way to know the test
+    _quick = None if item.get_closest_marker("processes") else item
+    try:
+        return (yield)
+    finally:
+        _quick = None
+
+
+class ByUnit(LoadScopeScheduling):
+    """Hands out the units as they are sorted above; whoever is done gets the next."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(file_of(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config) -> ByUnit:
+    config.option.loadscopereorder = False
+    return ByUnit(config)

@@ -16,7 +16,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prove bench bench-audit verify bench-alerts bench-trail lint format reconcile audit tools dashboards requirements secrets clean python environment environment-dev
+.PHONY: help run test check coverage prove bench bench-audit verify bench-alerts bench-trail lint format reconcile audit tools dashboards requirements secrets clean python environment environment-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +24,17 @@ help: ## List the commands
 run: environment ## Run the platform on this machine until Ctrl-C (NO_LOAD=1, LOAD_USERS=5, WEB_CONCURRENCY=3, BASE_PORT=6000, DATABASE_URL)
 	@exec $(VENV)/python -m fintech.run
 
-test: environment-dev ## Run all tests
-	$(PYTEST) --durations=25 --durations-min=1
+test: environment-dev ## Run all tests on every core, in random order (TESTS=payments/tests/api)
+	$(PYTEST) -n auto --durations=25 --durations-min=1 $(TESTS)
+
+check: lint ## Lint, and run the tests that start no process beside PostgreSQL (not marked `processes`)
+	$(PYTEST) -n auto -q -m "not processes"
+
+coverage: environment-dev ## Run all tests and show which lines and branches they reach, subprocesses included
+	$(VENV)/coverage erase
+	env -u DJANGO_SETTINGS_MODULE $(VENV)/coverage run -m pytest -n auto -q
+	$(VENV)/coverage combine --quiet
+	$(VENV)/coverage report
 
 prove: environment-dev ## Run the slow tests in full
 	PROVE=1 $(PYTEST) -m slow --timeout 3600
@@ -83,7 +92,7 @@ secrets: ## Print how to read the passwords and keys of Compose
 	@echo "gateway's faults:      docker compose exec gateway cat /run/secrets/gateway_control_token"
 
 clean: ## Remove caches and the virtual environment; data under var/ stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis staticfiles
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache staticfiles
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 python:

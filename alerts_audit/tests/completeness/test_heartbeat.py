@@ -151,6 +151,7 @@ def bot(monkeypatch) -> Iterator[FakeServer]:
         monkeypatch.setattr(settings, "AM_TELEGRAM_BOT_TOKEN", TOKEN)
         monkeypatch.setattr(settings, "AM_TELEGRAM_CHAT_ID", "-100")
         monkeypatch.setattr(settings, "TELEGRAM_API_URL", server.url)
+        Heartbeats().turn()  # closes the gaps of sources that are not active any more
         send_notices()
         server.asked.clear()
         yield server

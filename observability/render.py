@@ -85,9 +85,31 @@ def write_prometheus(out: Path, *, interval_seconds: float, speed: float) -> Non
         ("evaluation_interval", interval),
     ):
         text = replace_value(text, name, value)
+    text = replace_value(text, "rule_files", f"[{quote(glob_in(out, 'rules/*.yml'))}]")
+    text = re.sub(r"(?<=files: \[)targets/[^\]]+", lambda found: quote(glob_in(out, found[0])), text)
     (out / "prometheus.yml").write_text(text, encoding="utf-8")
     for rules in (HERE / "prometheus" / "rules").glob("*.yml"):
         (out / "rules" / rules.name).write_text(faster(rules.read_text(encoding="utf-8"), speed), "utf-8")
+
+
+def quote(value: str) -> str:
+    """Return a string of YAML. JSON's escapes of characters beyond 16 bits are two that YAML does not combine."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def glob_in(folder: Path, pattern: str) -> str:
+    """Return the glob of what `pattern` names in `folder`.
+
+    The programs put the folder of their configuration before a relative pattern, and read its name as a part of the
+    glob. Where that would make a difference, it is written out and escaped.
+    """
+    path = str(folder.resolve())
+    escaped = re.sub(r"[\\*?\[]", r"\\\g<0>", path)
+    if escaped == path:
+        return pattern
+    if "*" in path:  # Prometheus refuses it in a folder's name, escaped or not
+        raise ValueError(f"{path} has a * in its name: Prometheus cannot read its rules there, rename the folder")
+    return f"{escaped}/{pattern}"
 
 
 def write_targets(folder: Path, targets: Mapping[str, str], probes: Mapping[str, str]) -> None:
@@ -112,8 +134,9 @@ def write_alertmanager(
 ) -> None:
     """Write alertmanager.yml and its template. The file may contain the bot's token, so only its owner can read it."""
     text = faster((HERE / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"), speed)
-    text = replace_value(text, "url", json.dumps(webhook_url))
-    text = replace_value(text, "credentials_file", json.dumps(str(token_file)))
+    text = replace_value(text, "url", quote(webhook_url))
+    text = replace_value(text, "credentials_file", quote(str(token_file)))
+    text = replace_value(text, "templates", f"[{quote(glob_in(out, 'telegram.tmpl'))}]")
     shutil.copy(HERE / "alertmanager" / "telegram.tmpl", out / "telegram.tmpl")
     draft = out / ".alertmanager.yml.new"
     draft.unlink(missing_ok=True)
@@ -127,9 +150,9 @@ def with_telegram(alertmanager: str, telegram: Telegram | None) -> str:
     if telegram is None:
         return alertmanager
     template = (HERE / "alertmanager" / "telegram.yml").read_text(encoding="utf-8")
-    template = replace_value(template, "api_url", json.dumps(telegram.api_url))
+    template = replace_value(template, "api_url", quote(telegram.api_url))
     template = replace_value(template, "chat_id", str(int(telegram.chat_id)))
-    template = replace_value(template, "bot_token", json.dumps(telegram.bot_token or telegram.bot_token_file))
+    template = replace_value(template, "bot_token", quote(telegram.bot_token or telegram.bot_token_file))
     if telegram.bot_token_file:
         template = template.replace("bot_token:", "bot_token_file:")
     for receiver, silent in (("page", "false"), ("ticket", "true")):

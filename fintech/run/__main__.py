@@ -78,7 +78,7 @@ class Run:
         try:
             supervisor.start()
             self._start(supervisor, [program.name for program in chosen])
-            self._watch(supervisor)
+            self._watch(supervisor, monitoring.LoadedCheck(self.layout, {program.name for program in chosen}))
         finally:
             self.console.end_live()
             self.console.say("Stopping: the load first, the database last ...")
@@ -215,7 +215,7 @@ class Run:
 
     # --- And then ------------------------------------------------------------------------------------------
 
-    def _watch(self, supervisor: Supervisor) -> None:
+    def _watch(self, supervisor: Supervisor, loaded: monitoring.LoadedCheck) -> None:
         """Until somebody stops us, or a process is beyond help."""
         ports = self.layout.ports
         kpis = Kpis(self.layout.url(ports.metrics, "/metrics"), self.layout.url(ports.worker, "/metrics"))
@@ -223,7 +223,7 @@ class Run:
         before, seen = kpis.succeeded, False
         while True:
             checks.check_disk(self.layout.var, checks.LEAST_TO_GO_ON)  # while there is room to stop in order
-            for news in supervisor.watch():
+            for news in [*supervisor.watch(), *loaded.news()]:
                 self.console.say(f"{time.strftime('%H:%M:%S')} {news}")
             kpis.refresh()
             if not seen and kpis.succeeded > before:

@@ -2,14 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from fintech import env
+from fintech.run import RunError
 from fintech.run.checks import is_free
 from fintech.run.layout import BASE_DIR, Layout
 from fintech.run.programs import Program
 from fintech.secret_files import write_secret
+from observability.loaded import missing_in_alertmanager, missing_in_prometheus
 from observability.render import Telegram, alertmanager_command, prometheus_command, render
 
 # In order of start; the names are those of `Ports`.
@@ -66,6 +69,8 @@ def write_configuration(layout: Layout, environment: Mapping[str, str], commands
     else:
         token_path = layout.secrets / "alert_token"
         write_secret(token_path, environment["ALERT_TOKEN"])
+    if "*" in str(layout.run):
+        raise RunError(f"{layout.run} has a * in its name, which Prometheus cannot read: choose another folder.")
     jobs = {"node": "node_exporter", "blackbox": "blackbox_exporter", "prometheus": "prometheus"}
     render(
         layout.run / "observability",
@@ -101,6 +106,35 @@ def missing(layout: Layout, programs: list[Program]) -> str | None:
         listed = " and ".join([", ".join(absent[:-1]), absent[-1]] if len(absent) > 1 else absent)
         parts.append(f"Without {listed}: not installed. `make tools` puts Debian's into {layout.tools}, without root.")
     return " ".join(parts) or None
+
+
+class LoadedCheck:
+    """Reports once, some time after the start, what Prometheus and Alertmanager have not loaded."""
+
+    # Prometheus hands on new targets every five seconds.
+    PATIENCE_SECONDS = 20.0
+
+    def __init__(self, layout: Layout, names: Collection[str]) -> None:
+        self._layout = layout
+        self._questions: dict[str, Callable[[str], list[str]]] = {
+            name: ask
+            for name, ask in (("prometheus", missing_in_prometheus), ("alertmanager", missing_in_alertmanager))
+            if name in names
+        }
+        self._due = time.monotonic() + self.PATIENCE_SECONDS
+
+    def news(self) -> list[str]:
+        """A sentence for each program, when the time has come; otherwise nothing."""
+        if time.monotonic() < self._due:
+            return []
+        questions, self._questions = self._questions, {}
+        found = {name: ask(self._layout.url(getattr(self._layout.ports, name))) for name, ask in questions.items()}
+        return [
+            f"{name} runs without {' and '.join(missing)}: alerts may not fire or not arrive."
+            f" The reason may be in {self._layout.logs / f'{name}.log'}."
+            for name, missing in found.items()
+            if missing
+        ]
 
 
 def monitoring_addresses(layout: Layout, programs: list[Program]) -> dict[str, str]:

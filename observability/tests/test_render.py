@@ -3,12 +3,15 @@
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from fintech.testing.processes import answers, free_port, running, wait_until
+from observability.loaded import missing_in_alertmanager, missing_in_prometheus
 from observability.render import (
     HERE,
     Telegram,
@@ -107,6 +110,88 @@ def test_every_job_has_a_file_of_targets_in_compose():
     jobs = {job["job_name"] for job in load(HERE / "prometheus/prometheus.yml")["scrape_configs"]}
 
     assert {path.stem for path in (HERE / "prometheus/targets").glob("*.yml")} == jobs
+
+
+# --- Names of folders --------------------------------------------------------------------------------------------
+
+ODD = [
+    "a [b] c",
+    "Project #1",
+    "x ;y",
+    "per%cent",
+    "it's",
+    'a "quote"',
+    "back\\slash",
+    "who?",
+    "$HOME",
+    "{{ x }}",
+    "ü \U0001f4b6",
+    "- x: y",
+]
+
+
+def odd_folder(tmp_path: Path, name: str) -> Path:
+    folder = tmp_path / name
+    folder.mkdir()
+    (tmp_path / "alert_token").write_text("none")
+    return folder
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_prometheus_finds_its_rules_targets_and_alertmanager_in_a_folder_of_any_name(tmp_path, name):
+    folder, port = odd_folder(tmp_path, name), free_port()
+    render(folder, **ADDRESSES | {"token_file": folder / "token"})
+    command = prometheus_command(folder, folder / "data", f"127.0.0.1:{port}")
+    if command is None:
+        pytest.skip("Prometheus is not installed")
+
+    with running(command, log=tmp_path / "log", ready=partial(answers, port, "/-/ready")):
+        wait_until(lambda: not missing_in_prometheus(f"http://127.0.0.1:{port}"), 20, "all is loaded")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_alertmanager_finds_its_template_and_its_token_in_a_folder_of_any_name(tmp_path, name):
+    folder = odd_folder(tmp_path, name)
+    (folder / "token").write_text("none")
+    render(folder, **ADDRESSES | {"token_file": folder / "token"}, telegram=Telegram(chat_id=1, bot_token="1:a"))
+    if shutil.which("amtool") is None:
+        pytest.skip("amtool is not installed")
+
+    result = subprocess.run(
+        ["amtool", "check-config", folder / "alertmanager.yml"], capture_output=True, text=True, check=False
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert "1 templates" in result.stdout
+    [webhook] = load(folder / "alertmanager.yml")["receivers"][0]["webhook_configs"]
+    assert webhook["http_config"]["authorization"]["credentials_file"] == str(folder / "token")
+
+
+def test_a_prometheus_that_loads_nothing_says_so(tmp_path):
+    port = free_port()
+    (tmp_path / "prometheus.yml").write_text("rule_files: [nowhere/*.yml]\n")
+    command = prometheus_command(tmp_path, tmp_path / "data", f"127.0.0.1:{port}")
+    if command is None:
+        pytest.skip("Prometheus is not installed")
+
+    with running(command, log=tmp_path / "log", ready=partial(answers, port, "/-/ready")):
+        missing = missing_in_prometheus(f"http://127.0.0.1:{port}")
+
+    assert missing == ["rules", "targets", "Alertmanager"]
+
+
+def test_programs_that_do_not_answer_miss_that():
+    closed = f"http://127.0.0.1:{free_port()}"
+
+    assert [
+        missing[0].startswith("answer (")
+        for missing in (missing_in_prometheus(closed), missing_in_alertmanager(closed))
+    ] == [True, True]
+
+
+def test_a_folder_that_prometheus_cannot_name_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"has a \* in its name"):
+        render(odd_folder(tmp_path, "a*b"), **ADDRESSES)
 
 
 # --- Telegram ----------------------------------------------------------------------------------------------------

@@ -65,5 +65,9 @@ def post_worker_init(worker: Any) -> None:
     Gauge("web_threads", "Requests that can be worked on at once.", multiprocess_mode="livesum").set(threads)
 
 
+def child_exit(server: Any, worker: Any) -> None:
+    metric_slots.forget_gauges("web", worker.pid)
+
+
 def worker_exit(server: Any, worker: Any) -> None:
     tracing.stop()

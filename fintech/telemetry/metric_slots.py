@@ -100,11 +100,11 @@ def claim(role: str, *, shared: bool) -> Slot:
     for number in range(MOST_SLOTS):
         name = f"{role}-{number}"
         lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _try_lock(lock):
             os.close(lock)
             continue
+        os.truncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
         # Counters in memory are exported by their process alone, so each of its slots has a life of its own.
         _current = Slot(name=name, epoch=epoch(role if shared else name), lock=lock)
         if shared:
@@ -114,6 +114,24 @@ def claim(role: str, *, shared: bool) -> Slot:
             prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(_slot_name)
         return _current
     raise RuntimeError(f"all {MOST_SLOTS} slots of {role} are taken")
+
+
+def forget_gauges(role: str, pid: int) -> None:
+    """Remove the live gauges of a process that has ended, however it ended, unless its slot has a new owner."""
+    folder = directory(role)
+    for path in folder.glob(f"{role}-*.lock"):
+        with path.open("r+b") as lock:
+            if lock.read() == str(pid).encode() and _try_lock(lock.fileno()):
+                for gauges in folder.glob(f"gauge_live*_{path.stem}.db"):
+                    gauges.unlink()
+
+
+def _try_lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _slot_name() -> str:

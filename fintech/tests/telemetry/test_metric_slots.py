@@ -105,6 +105,33 @@ def test_a_start_keeps_the_counts_and_drops_the_gauges_of_the_dead():
     assert str(metric_slots.epoch("web")) == epoch
 
 
+def test_the_gauges_of_a_process_that_has_ended_are_forgotten():
+    with process(5) as (running, _, _):
+        running.kill()
+        running.wait()
+        metric_slots.forget_gauges("web", running.pid)
+
+        assert "things_in_progress" not in samples()
+        assert counted() == 5
+
+
+def test_the_gauges_of_a_live_process_are_kept():
+    with process() as (running, _, _):
+        metric_slots.forget_gauges("web", running.pid)
+
+        assert samples()["things_in_progress"] == 1
+
+
+def test_the_gauges_of_the_slots_new_owner_are_kept():
+    with process() as (predecessor, _, _):
+        predecessor.kill()
+        predecessor.wait()
+        with process():
+            metric_slots.forget_gauges("web", predecessor.pid)
+
+            assert samples()["things_in_progress"] == 1
+
+
 @pytest.mark.parametrize("content", [b"\xff" * 1024, b"\x10\x00", b"\x00\x10\x00\x00\x00\x00\x00\x00" + b"\xff" * 4096])
 def test_a_torn_file_begins_a_new_epoch(runtime, content):
     """A power cut can tear a file that is mapped; counters without their file would be too low for ever."""

@@ -1,4 +1,4 @@
-"""People who may sign in to the admin, in its own look."""
+"""The users of the admin, with its theme."""
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin

@@ -1,27 +1,28 @@
-"""Card numbers have no place here: how to tell one, and how to mask it."""
+"""Detect and mask card numbers, which must not be stored."""
 
 import re
 import string
 from collections.abc import Iterator
 
-# 13 to 19 digits in one run, or in the groups that cards are printed in (4-4-4-..., 4-6-5, 4-6-4). Groups of other
-# sizes are not taken for a card: a UUID may happen to be all digits.
+# 13 to 19 digits without separators, or in the groups of printed cards (4-4-4-..., 4-6-5, 4-6-4). Other groups are not
+# a card number: a UUID may consist of digits only.
 _SHAPES = (r"\d{13,19}", r"(?:\d{4}S){3}\d{1,7}", r"(?:\d{4}S){4}\d{1,3}", r"\d{4}S\d{6}S\d{4,5}")
-# Each shape is looked for at each place: a number that is no card may stand right before one, "2026 4111 1111 ...".
+# Every form is searched at every position: a number that is no card may precede one, as in "2026 4111 1111 ...".
 _CANDIDATES = re.compile(
     r"(?<!\d)(?=\d{4})" + "".join(rf"(?=({shape}(?!\d))?)" for shape in _SHAPES).replace("S", r"[ .\-_\u00a0]")
 )
-# What every shape has in ASCII, found in a fifth of the time: most texts, such as lines of the log, have none of it.
+# A pattern that every form contains in ASCII, found in a fifth of the time: most texts, such as log lines, do not match
+# it.
 _LONG_ENOUGH = re.compile(r"[0-9][0-9 .\-_]{12}")
 _NO_DIGITS = re.compile(r"\D")
-# The time since 1970 in milliseconds, microseconds or nanoseconds: one in ten passes the check of a card number.
+# The time since 1970 in milliseconds, microseconds or nanoseconds: one in ten has a valid check digit.
 _CLOCK = re.compile(r"(?<!\d)1\d{12}(?:\d{3}){0,2}(?!\d)")
 _HEX, _WORD = frozenset(string.hexdigits), string.ascii_letters + string.digits
 _LONGEST_TOKEN = 64
 
 
 def passes_luhn(digits: str) -> bool:
-    """The check digit of ISO/IEC 7812-1, annex B."""
+    """Verify the check digit of ISO/IEC 7812-1, annex B."""
     total = 0
     for place, digit in enumerate(reversed(digits)):
         value = int(digit) * (1 + place % 2)
@@ -30,7 +31,7 @@ def passes_luhn(digits: str) -> bool:
 
 
 def _card_numbers(text: str) -> Iterator[tuple[int, int]]:
-    """Where they begin and end, in order; they may overlap."""
+    """Yield the positions of card numbers, in order; they may overlap."""
     if text.isascii() and _LONG_ENOUGH.search(text) is None:
         return
     for match in _CANDIDATES.finditer(text):
@@ -45,7 +46,9 @@ def _is_card_number(text: str, start: int, end: int) -> bool:
 
 
 def _stands_in_hex(text: str, start: int, end: int) -> bool:
-    """A token in hexadecimal has so many digits in a row now and then; `card4111...` is none."""
+    """Return True for digits inside a hexadecimal token, which sometimes has so many in a row;
+    `card4111...` is none.
+    """
     before, after = text[max(0, start - _LONGEST_TOKEN) : start], text[end : end + _LONGEST_TOKEN]
     around = before[len(before.rstrip(_WORD)) :] + after[: len(after) - len(after.lstrip(_WORD))]
     return around != "" and _HEX.issuperset(around)
@@ -56,7 +59,7 @@ def contains_card_number(text: str) -> bool:
 
 
 def mask_card_numbers(text: str) -> str:
-    """`text` with each card number replaced by `[card number]`."""
+    """Replace each card number in `text` by `[card number]`."""
     parts, done = [], 0
     for start, end in _card_numbers(text):
         if start >= done:
@@ -66,5 +69,7 @@ def mask_card_numbers(text: str) -> str:
 
 
 def without_clock(key: str) -> str:
-    """An idempotency key without the time that it may be made of. No card number of these lengths begins with 1."""
+    """Return an idempotency key without a timestamp that it may contain. No card number of these lengths
+    begins with 1.
+    """
     return _CLOCK.sub("", key)

@@ -1,6 +1,6 @@
-"""Settings from the environment: `NAME`, or the content of the file that `NAME_FILE` points to.
+"""Read settings from the environment: `NAME`, or the content of the file that `NAME_FILE` names.
 
-A missing or wrong value raises `SettingError`, whose message is one sentence that says what to do.
+A missing or invalid value raises `SettingError` with one sentence that names the remedy.
 """
 
 import os
@@ -15,11 +15,11 @@ LARGEST_PORT = 65535
 
 
 class SettingError(ImproperlyConfigured):
-    """A setting is missing or wrong; the message is one sentence for the person who starts the program."""
+    """A missing or invalid setting; the message is one sentence for the person who starts the program."""
 
 
 def text(name: str, default: str | None = None, *, environ: Mapping[str, str] = os.environ) -> str:
-    """The setting `name`; a file named by `NAME_FILE` is read without its trailing line break."""
+    """Return the setting `name`; a file named by `NAME_FILE` is read without its trailing line break."""
     path = environ.get(f"{name}_FILE")
     if path and name in environ:
         raise SettingError(f"{name} and {name}_FILE are both set: set one of them.")
@@ -79,7 +79,7 @@ def choice(name: str, default: str, choices: Sequence[str], *, environ: Mapping[
 
 
 def address(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> tuple[str, int]:
-    """Where to listen. Port 0 is any that is free."""
+    """Return an address to listen on. Port 0 is any free port."""
     host, _, port = text(name, default, environ=environ).rpartition(":")
     if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > LARGEST_PORT:
         raise SettingError(f"{name} is wrong: use host:port, such as {default}.")
@@ -87,7 +87,7 @@ def address(name: str, default: str, *, environ: Mapping[str, str] = os.environ)
 
 
 def url(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> str:
-    """The address of another service; "" where that is the default: there is none."""
+    """Return the address of another service; "" if that is the default."""
     value = text(name, default, environ=environ)
     if not value:
         return value
@@ -95,16 +95,16 @@ def url(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> 
         parts = urlsplit(value)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return value
-    except ValueError:  # a port that is no number
+    except ValueError:  # an invalid port
         pass
     raise SettingError(f"{name} is wrong: use an address such as {default or 'http://127.0.0.1:9090'}.")
 
 
 def words(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """A comma-separated list."""
+    """Return a comma-separated list."""
     return [word.strip() for word in text(name, default, environ=environ).split(",") if word.strip()]
 
 
 def runtime_dir() -> Path:
-    """Where the processes of one host share state: metrics files and throttle counters."""
+    """Return the folder for files that the processes of one host share: metrics and throttle counters."""
     return Path(text("RUNTIME_DIR", str(Path(__file__).resolve().parent.parent / "var" / "runtime")))

@@ -1,7 +1,7 @@
-"""What the worker does in the background: each app's config names its jobs (`worker_jobs`), and they run in threads.
+"""The worker's background jobs: each app's config lists its jobs (`worker_jobs`), which run in threads.
 
-Each job has a thread of its own, so that a slow one holds up no other. Several workers may run: the one that holds
-the leader lock does what must be done once, and exports the gauges that are read from the database.
+Each job has its own thread, so that a slow one does not delay others. Several workers may run. The one that holds the
+leader lock runs the jobs that must run once, and exports the metrics that are read from the database.
 """
 
 import logging
@@ -27,9 +27,9 @@ JOB_SUCCESS = Gauge("worker_job_last_success_timestamp_seconds", "When a job las
 
 @dataclass
 class Job:
-    """Something to do every `seconds`; failures are counted, logged and tried again at the next turn.
+    """A job that runs every `seconds`. A failure is counted, logged and retried at the next run.
 
-    `leader`: only in the worker that leads.
+    `leader`: only in the leading worker.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Job:
 
 
 class Leader:
-    """Whether this process leads: it holds the lock, in a session of its own."""
+    """The leader lock, held by one worker in its own session."""
 
     def __init__(self) -> None:
         self.leading = False
 
     def keep(self) -> None:
-        """Take the lock or look after it. It belongs to this thread's session and ends with it."""
+        """Take the lock, or check it. It belongs to this thread's session and ends with it."""
         try:
             with connection.cursor() as cursor:
                 if self.leading:
@@ -89,7 +89,7 @@ class Worker:
         JOB_ERRORS.labels(job.name)
         while not self.stop.is_set():
             if job.leader and not self.leader.leading:
-                self.stop.wait(min(0.5, job.seconds))  # whoever comes to lead begins at once
+                self.stop.wait(min(0.5, job.seconds))  # a new leader begins at once
                 continue
             start = time.monotonic()
             self._turn(job)

@@ -1,4 +1,4 @@
-"""Secrets in files: one secret a file, for its owner alone."""
+"""Secrets in files: one secret per file, readable for its owner only."""
 
 import os
 import secrets
@@ -11,7 +11,7 @@ def random_secret() -> str:
 
 
 def write_secret(path: Path, value: str) -> None:
-    """Replace the file whole; nobody ever sees half a secret, or one that others may read."""
+    """Replace the file atomically; no other user can read it, and no reader sees half a secret."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -20,7 +20,7 @@ def write_secret(path: Path, value: str) -> None:
 
 
 def read_secret(path: Path) -> str | None:
-    """None where there is no file, or an empty one."""
+    """Return the secret; None if the file is missing or empty."""
     try:
         return path.read_text(encoding="utf-8").strip() or None
     except FileNotFoundError:
@@ -28,6 +28,6 @@ def read_secret(path: Path) -> str | None:
 
 
 def ensure_secret(path: Path, make: Callable[[], str] = random_secret) -> None:
-    """Make the secret once; what is there stays."""
+    """Create the secret unless it exists."""
     if read_secret(path) is None:
         write_secret(path, make())

@@ -1,6 +1,6 @@
 """Settings. Everything that differs between machines comes from the environment (see `fintech/env.py`).
 
-Nothing secret has a default. `docs/settings.md` lists every name; a test keeps the list and this file in step.
+No secret has a default. `docs/settings.md` lists every name; a test compares it with this file.
 """
 
 import tomllib
@@ -57,7 +57,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
-# What the API's requests pass through: see fintech/wsgi.py.
+# Middleware of API requests: see fintech/wsgi.py.
 API_MIDDLEWARE = [
     "fintech.telemetry.logging.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -85,12 +85,12 @@ TEMPLATES = [
 ]
 
 
-# A host that vanishes can't say so: within ten seconds the connection is taken for lost (libpq's names).
+# A host that disappears cannot close its connections: after ten seconds they count as lost (libpq's names).
 VANISHED = {"keepalives_idle": 4, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 
 
 def database(name: str, url: str, **options: Any) -> dict[str, Any]:
-    """Django's settings of one PostgreSQL connection, from a URL or libpq's key=value form."""
+    """Return Django's settings of one PostgreSQL connection, from a URL or libpq's key=value form."""
     try:
         parts = conninfo_to_dict(url)
     except ProgrammingError:  # its message may quote the password
@@ -111,8 +111,8 @@ def database(name: str, url: str, **options: Any) -> dict[str, Any]:
 
 _DATABASE_URL = env.text("DATABASE_URL")
 DATABASES = {
-    # What web and worker run as: only the grants they need. The pool serves reads and the admin; payments are
-    # written over one connection of their own for each process (payments/settlement/group_commit.py).
+    # The role of web and worker, with only the grants that they need. The pool serves reads and the admin; payments are
+    # written over one separate connection per process (payments/settlement/group_commit.py).
     "default": database(
         "DATABASE_URL",
         _DATABASE_URL,
@@ -120,11 +120,12 @@ DATABASES = {
             "min_size": 0,
             "max_size": env.integer("DATABASE_POOL_SIZE", 8, least=1),
             "timeout": 3,
-            # By default its pauses double for five minutes, so that an outage lasts up to twice as long as it does.
+            # By default its pauses double for five minutes, so that it would retry for up to twice the duration of an
+            # outage.
             "reconnect_timeout": 2,
         },
     ),
-    # Owns the schema: `manage.py migrate` alone uses it.
+    # The owner of the schema, used only by `manage.py migrate`.
     "owner": database(
         "DATABASE_OWNER_URL",
         env.text("DATABASE_OWNER_URL", _DATABASE_URL),
@@ -149,8 +150,8 @@ USE_I18N = False
 USE_TZ = True
 
 STATIC_URL = "static/"
-# Where static files are collected, as in the container image. Without it (`make run`, tests) they are served from the
-# packages that hold them.
+# The folder of collected static files, as in the container image. Without it (`make run`, tests) they are served from
+# their packages.
 STATIC_ROOT = env.text("STATIC_ROOT", "") or None
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
@@ -171,7 +172,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
-# We never redirect to HTTPS ourselves: a 301 turns a POST into a GET. The proxy refuses plain HTTP.
+# The application never redirects to HTTPS: a 301 turns a POST into a GET. The proxy refuses plain HTTP.
 SECURE_SSL_REDIRECT = False
 SILENCED_SYSTEM_CHECKS = ["security.W008"]  # that is SECURE_SSL_REDIRECT
 SESSION_COOKIE_HTTPONLY = True
@@ -191,7 +192,7 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
     }
 }
-# What some paths may do besides. The admin's Alpine.js evaluates expressions; both it and Swagger UI set styles.
+# Additional rights of some paths. The admin's Alpine.js evaluates expressions; both it and Swagger UI set styles.
 CONTENT_SECURITY_POLICY_EXCEPTIONS = {
     "/admin/": {"style-src": [UNSAFE_INLINE], "script-src": [UNSAFE_EVAL]},
     "/v1/docs": {"style-src": [UNSAFE_INLINE]},
@@ -224,7 +225,7 @@ SPECTACULAR_SETTINGS = {
 # --- The gateway -------------------------------------------------------------------------------------------
 GATEWAY_URL = env.url("GATEWAY_URL", "http://127.0.0.1:5001")
 GATEWAY_TOKEN = env.text("GATEWAY_TOKEN")
-# One attempt, and all attempts of one call together. The lease on a payment must outlive the deadline, or the
+# Time limits of one attempt and of all attempts of one call. The lease on a payment must outlive the deadline, or the
 # resolver could cancel a charge that is still being tried.
 GATEWAY_TIMEOUT_SECONDS = env.number("GATEWAY_TIMEOUT_SECONDS", 3, least=0.05, most=30)
 GATEWAY_DEADLINE_SECONDS = env.number("GATEWAY_DEADLINE_SECONDS", 5, least=0.1, most=60)
@@ -235,7 +236,7 @@ if LEASE_SECONDS <= GATEWAY_DEADLINE_SECONDS:
         f" ({GATEWAY_DEADLINE_SECONDS:g})."
     )
 
-# A batch answers after this long with whatever is final, and calls the gateway with this many threads.
+# A batch answers after this time with the payments that are final, and calls the gateway with this many threads.
 BATCH_DEADLINE_SECONDS = env.number("BATCH_DEADLINE_SECONDS", 10, least=0.1, most=60)
 BATCH_CONCURRENCY = env.integer("BATCH_CONCURRENCY", 16, least=1, most=256)
 
@@ -243,26 +244,26 @@ BATCH_CONCURRENCY = env.integer("BATCH_CONCURRENCY", 16, least=1, most=256)
 # Requests a second for one API key on one host, and how many it may be ahead of that; a batch counts its items.
 THROTTLE_RATE = env.number("THROTTLE_RATE", 500, least=0.01)
 THROTTLE_BURST = env.number("THROTTLE_BURST", 1000, least=1)
-# Shared by the processes of this host: throttle state and metrics files.
+# Shared by the processes of this host: throttle counters and metrics files.
 RUNTIME_DIR = env.runtime_dir()
 
 # --- Metrics and alerts ------------------------------------------------------------------------------------
 # Scraping port 5000 takes this token; "open" lets anyone who reaches the port read the metrics.
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 ALERT_TOKEN = env.text("ALERT_TOKEN")
-# Where the worker reads the web processes' counters, to compare them with the rows.
+# The address of the web's counters, which the worker compares with the rows.
 WEB_METRICS_URL = env.url("WEB_METRICS_URL", "http://127.0.0.1:9464/metrics")
-# Of the source "alertmanager": where the worker asks what fired, to find what never arrived. Empty: it does not ask.
+# The source "alertmanager": the addresses that the worker polls to find missing alerts. Empty: it does not poll.
 ALERTMANAGER_URL = env.url("ALERTMANAGER_URL", "")
 PROMETHEUS_URL = env.url("PROMETHEUS_URL", "")
-# Where people look further: the pages of alerts link to dashboards and logs there. Empty: they do not.
+# The pages of alerts link to dashboards and logs there. Empty: no links.
 GRAFANA_URL = env.url("GRAFANA_URL", "").rstrip("/")
 ALERT_POLL_SECONDS = env.number("ALERT_POLL_SECONDS", 15, least=0.1, most=600)
-# How long an alert may take to arrive: group_wait, group_interval and the retries within it, and some more.
+# How long an alert may take to arrive: group_wait, group_interval, the retries within it, and a margin.
 ALERT_GRACE_SECONDS = env.number("ALERT_GRACE_SECONDS", 180, least=0.1, most=86_400)
-# A gap about failures or refusals that are counted closes when none was added for this long.
+# A gap about counted failures or refusals closes after this time without a new one.
 ALERT_QUIET_SECONDS = env.number("ALERT_QUIET_SECONDS", 300, least=0.1, most=86_400)
-# Tells people directly that the heartbeat stopped, or is back; both empty: nobody is told.
+# Direct messages when the heartbeat stops or is back; both empty: no messages.
 AM_TELEGRAM_BOT_TOKEN = env.text("AM_TELEGRAM_BOT_TOKEN", "")
 AM_TELEGRAM_CHAT_ID = env.text("AM_TELEGRAM_CHAT_ID", "")
 TELEGRAM_API_URL = env.url("TELEGRAM_API_URL", "https://api.telegram.org")
@@ -281,10 +282,10 @@ AUDIT_DIR = Path(env.text("AUDIT_DIR", str(BASE_DIR / "var" / "audit")))
 AUDIT_SIGNING_KEY_FILE = env.text("AUDIT_SIGNING_KEY_FILE", "")
 AUDIT_SEAL_SECONDS = env.number("AUDIT_SEAL_SECONDS", 60, least=1, most=3600)
 AUDIT_VERIFY_SECONDS = env.number("AUDIT_VERIFY_SECONDS", 3600, least=1, most=86_400)
-# An episode of which nothing is heard for so long is stale: twice Alertmanager's repeat_interval, and some minutes.
+# An episode without an update for this long is stale: twice Alertmanager's repeat_interval, and some minutes.
 AUDIT_STALE_SECONDS = env.number("AUDIT_STALE_SECONDS", 2 * 4 * 3600 + 900, least=1)
-# One that no Alertmanager knows any more, and whose end nobody told for so long, ended in a way that is unknown. Well
-# above Alertmanager's group_interval, after which it tells of an end.
+# If an alert is missing from every Alertmanager for this long and no "resolved" arrived, its episode becomes `unknown`.
+# Well above Alertmanager's group_interval, after which it reports an end.
 AUDIT_UNKNOWN_SECONDS = env.number("AUDIT_UNKNOWN_SECONDS", 900, least=1)
 
 # --- Logs --------------------------------------------------------------------------------------------------
@@ -304,15 +305,15 @@ LOGGING = {
     },
     "root": {"handlers": ["stdout"], "level": LOG_LEVEL},
     "loggers": {
-        "django.request": {"level": "ERROR"},  # RequestLogMiddleware tells of refused requests
-        "urllib3": {"level": "INFO"},  # its debug lines hold addresses, and Telegram's hold the bot's token
+        "django.request": {"level": "ERROR"},  # RequestLogMiddleware logs refused requests
+        "urllib3": {"level": "INFO"},  # its debug lines contain addresses, and Telegram's contain the bot's token
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },
 }
 
 
 def _page(title: str, icon: str, model: str) -> dict[str, Any]:
-    """A link of the admin's menu, for those who may see the page."""
+    """Return a link of the admin's menu, for users who may see the page."""
     app, _, name = model.partition(".")
     return {
         "title": title,

@@ -1,4 +1,4 @@
-"""All paths. None answers with a redirect to a POST: a 301 turns Alertmanager's POST into a GET."""
+"""All paths. None redirects a POST: a 301 turns Alertmanager's POST into a GET."""
 
 from django.contrib import admin
 from django.urls import include, path

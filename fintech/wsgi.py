@@ -1,7 +1,7 @@
-"""The WSGI application: one handler for people with a browser, a lean one for the API.
+"""The WSGI application: one handler for browsers, a lean one for the API.
 
-Sessions, CSRF, messages and the rest cost a request a tenth of its time, and the API uses none of them. Each path
-has exactly one of the two; `manage.py check --deploy` and the tests see the full list, `settings.MIDDLEWARE`.
+Sessions, CSRF, messages and the rest take a tenth of a request's time, and the API uses none of them. Each path has
+exactly one handler; `manage.py check --deploy` and the tests see the full list, `settings.MIDDLEWARE`.
 """
 
 import logging
@@ -26,12 +26,12 @@ from fintech.http.problems import DATABASE_AWAY  # noqa: E402 - after setup
 
 logger = logging.getLogger("fintech")
 
-# The trail's API takes the admin's cookie as well as a token.
+# The trail's API accepts the admin's cookie as well as a token.
 BROWSER_PATHS = ("/admin/", "/static/", "/v1/docs", "/v1/alerts/")
 
 
 class Utf8Request(WSGIRequest):
-    """Queries and forms are UTF-8. Python knows charsets that cannot decode text, and a client may name any."""
+    """A request with queries and forms in UTF-8. A client may name any charset, and some cannot decode text."""
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
         self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
@@ -65,8 +65,9 @@ WARM_UP_SECONDS = 5
 
 
 def warm_up() -> None:
-    """Before a worker's first request, and from then on in a thread of its own: after a crash or a lost connection
-    its counters are set from the rows, whether or not another payment comes."""
+    """Prepare a worker before its first request, then in its own thread: after a crash or a lost connection its
+    counters are set from the rows, even without another payment.
+    """
     build_shared()
     set_counters()
     threading.Thread(target=_keep_warm, name="writer", daemon=True).start()
@@ -85,7 +86,7 @@ def set_counters() -> None:
 
     try:
         writer.warm_up()
-    except Exception as error:  # tried again soon; `/ready` tells what is missing
+    except Exception as error:  # retried soon; `/ready` reports the problem
         trace = None if isinstance(error, DATABASE_AWAY) else error
         logger.warning("warm_up_failed", exc_info=trace, extra={"error": type(error).__name__})
 

@@ -2,7 +2,7 @@
 
     API_KEY_FILE=var/secrets/api_key locust -f loadtests/locustfile.py --headless
 
-`LOAD_USERS` (5) merchants do `LOAD_RATE` (1) things a second each; Locust's own --users, --spawn-rate and --run-time
+`LOAD_USERS` (5) merchants run `LOAD_RATE` (1) tasks a second each; Locust's own --users, --spawn-rate and --run-time
 take precedence. The key comes from API_KEY or API_KEY_FILE.
 """
 
@@ -33,7 +33,7 @@ write_json_lines("WARNING")
 
 MOST_ATTEMPTS = 5
 LONGEST_PAUSE = 5.0  # seconds between two attempts
-TRY_AGAIN = (0, 429, 503)  # 0: the connection broke, so nobody knows what became of the request
+TRY_AGAIN = (0, 429, 503)  # 0: the connection broke, so the result is unknown
 SETTLED_WITHIN = 30.0  # seconds after which no payment may be unknown
 PAYMENTS = "/v1/transactions"
 BATCH = 20
@@ -56,18 +56,18 @@ def read(response: Any) -> Answer:
 
 
 def seconds_to_wait(answer: Answer, attempt: int) -> float:
-    """What the service asks for, or twice as long as before; bounded."""
+    """Return the delay that the service requests, or twice the previous one; bounded."""
     asked = answer.headers.get("Retry-After", "")
     return min(LONGEST_PAUSE, float(asked) if asked.isdigit() else 0.2 * 2**attempt)
 
 
 class Merchant(FastHttpUser):
-    """Sells all day: mostly single payments, now and then a look, a replay, a refund, a list or a batch.
+    """A merchant who sells all day: mostly single payments, sometimes a lookup, a replay, a refund, a list or a batch.
 
-    Does LOAD_RATE things a second, counted from start to start; a batch is one thing and BATCH payments.
-    A decline, a block and a technical failure are outcomes that the service reports with 201: not our failures.
-    What counts as one is an answer that is wrong, a broken connection, 429 and 503. After the latter three it does
-    what a client must do: it sends the same request again with the same key, MOST_ATTEMPTS times at most.
+    Runs LOAD_RATE tasks a second, counted from start to start; a batch is one task with BATCH payments. A decline, a
+    block and a technical failure are outcomes that the service reports with 201, not failures of the test. Failures are
+    a wrong answer, a broken connection, 429 and 503. After the latter three the merchant sends the same request again
+    with the same key, at most MOST_ATTEMPTS times, as a client must.
     """
 
     host = "http://127.0.0.1:5000"
@@ -160,7 +160,7 @@ class Merchant(FastHttpUser):
     def post(
         self, path: str, body: dict[str, Any], check: Check, *, key: str | None = None, name: str | None = None
     ) -> bool:
-        """Until the answer is one that can be judged; whether it was right. Without `key` the body has keys."""
+        """Post until the answer can be judged. Return True if it was correct. Without `key` the body has keys."""
         headers = self.headers if key is None else self.headers | {"Idempotency-Key": key}
         for attempt in range(MOST_ATTEMPTS):
             with self.client.post(path, json=body, headers=headers, name=name, catch_response=True) as response:
@@ -170,7 +170,7 @@ class Merchant(FastHttpUser):
                     response.success()
                 elif answer.status not in TRY_AGAIN:
                     return self.judge(response, answer, check, first=attempt == 0)
-            time.sleep(seconds_to_wait(answer, attempt))  # Locust makes it wait for this user alone
+            time.sleep(seconds_to_wait(answer, attempt))  # Locust delays only this user
         return False
 
     def get(self, path: str, check: Check, *, name: str) -> None:
@@ -183,7 +183,7 @@ class Merchant(FastHttpUser):
     def judge(response: Any, answer: Answer, check: Check, *, first: bool) -> bool:
         try:
             check(answer, first)
-        except (WrongAnswer, KeyError, TypeError, ValueError) as error:  # the latter: not even the shape is right
+        except (WrongAnswer, KeyError, TypeError, ValueError) as error:  # the latter: the shape itself is wrong
             response.failure(f"{type(error).__name__}: {error}")
             return False
         response.success()

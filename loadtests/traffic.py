@@ -1,7 +1,7 @@
-"""What the load sends and what it accepts as an answer: pure functions, so that the checks can be tested too.
+"""The requests of the load and the checks of their answers: pure functions, so that the checks can be tested too.
 
-Money: amounts are integers in the currency's minor unit. Ordinary amounts never end in 900 to 999, where the gateway
-simulator's magic begins; `SHARES` says how many payments ask for trouble on purpose.
+Amounts are integers in the currency's minor unit. Ordinary amounts never end in 900 to 999, the simulator's magic
+amounts; `SHARES` defines how many payments cause a fault on purpose.
 """
 
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ FINAL = ("succeeded", "declined", "blocked", "failed")
 OPEN = ("processing", "unknown")
 REFUND_FINAL = ("succeeded", "failed")
 
-# Currency: what half of the payments stay below, in minor units (ISO 4217: JPY has no decimals, KWD three).
+# Currency: the median amount in minor units (ISO 4217: JPY has no decimals, KWD three).
 MEDIANS = {"EUR": 2_490, "USD": 2_790, "GBP": 2_190, "JPY": 3_900, "KWD": 8_250}
 WEIGHTS = (45, 25, 15, 10, 5)
 COUNTRIES = ("DE", "FR", "GB", "US", "JP", "KW", "NL", "ES", "BR", "IN")
 CUSTOMERS = 2_000
 
-# The last three digits of an amount that asks for trouble, and the share of payments that does. Those that fail (911)
-# spend half of the error budget of 0.1 %: ordinary traffic meets its objective.
+# The last three digits of an amount that causes a fault, and its share of all payments. Those that fail (911) spend
+# half of the error budget of 0.1 %, so ordinary traffic meets its objective.
 SHARES = {901: 0.02, 902: 0.01, 903: 0.005, 904: 0.005, 911: 0.0005, 922: 0.002}
 NEVER_CHARGED = (901, 902, 903, 904, 911)
 
 
 class WrongAnswer(AssertionError):
-    """The service answered something it must not; the message says what."""
+    """The service sent a wrong answer; the message describes it."""
 
 
 class Answer(NamedTuple):
@@ -40,13 +40,13 @@ class Answer(NamedTuple):
 
 @dataclass
 class Payment:
-    """What the merchant sent, and what it was told."""
+    """A payment of the merchant, and its reported state."""
 
     key: str
     body: dict[str, Any]
     id: str | None = None
     status: str = "processing"
-    refunded: int = 0  # asked back, whether or not it was given
+    refunded: int = 0  # expected back, given or not
     asked_at: float = field(default=0.0)  # seconds, on the caller's clock
 
     @property
@@ -55,7 +55,7 @@ class Payment:
 
 
 def ordinary(amount: int) -> int:
-    """The amount, or one near it that no rule of the gateway simulator hits."""
+    """Return the amount, or one near it that is not magic in the gateway simulator."""
     return amount - 100 if amount % 1000 >= 900 else amount
 
 
@@ -95,7 +95,7 @@ def check_status(answer: Answer, allowed: tuple[int, ...]) -> None:
 
 
 def check_payment(payment: Payment, body: Any) -> None:
-    """That `body` is this payment, and makes sense. Notes id and status."""
+    """Check that `body` is this payment and consistent, and note id and status."""
     require(isinstance(body, dict), "the payment is not a JSON object")
     for name in ("amount", "currency", "customer", "description", "reference", "metadata"):
         require(body.get(name) == payment.body[name], f"{name} is {body.get(name)!r}, sent {payment.body[name]!r}")
@@ -115,7 +115,7 @@ def check_payment(payment: Payment, body: Any) -> None:
 
 
 def check_created(payment: Payment, answer: Answer, *, first: bool) -> None:
-    """An answer to POST. After an attempt whose answer was lost, a replay is as good as a creation."""
+    """Check an answer to POST. After an attempt whose answer was lost, a replay is as good as a creation."""
     check_status(answer, (201, 202) if first else (200, 201, 202))
     check_payment(payment, answer.body)
     replayed = answer.headers.get("Idempotency-Replayed") == "true"
@@ -135,7 +135,7 @@ def check_replay(payment: Payment, answer: Answer) -> None:
 
 
 def check_found(payment: Payment, answer: Answer, *, settled: bool) -> None:
-    """An answer to GET by id. `settled`: it was sent so long ago that it must have a final status."""
+    """Check an answer to GET by id. `settled`: it was sent so long ago that it must have a final status."""
     check_status(answer, (200,))
     check_payment(payment, answer.body)
     require(payment.status in FINAL or not settled, f"still {payment.status} long after it was sent")
@@ -163,7 +163,7 @@ def check_batch(payments: list[Payment], answer: Answer, *, first: bool) -> None
 
 
 def check_only_one(payment: Payment, answer: Answer) -> None:
-    """The list of what was made with one key."""
+    """Check that the list for one key contains only its payment."""
     check_status(answer, (200,))
     data = answer.body.get("data")
     require(isinstance(data, list) and len(data) == 1, "one key did not make one payment")
@@ -171,7 +171,7 @@ def check_only_one(payment: Payment, answer: Answer) -> None:
 
 
 def check_list(answer: Answer, limit: int) -> None:
-    """Newest first. A second of tolerance: rows that commit together may have begun in another order."""
+    """Check a list, newest first. A second of tolerance: rows that commit together may have begun in another order."""
     check_status(answer, (200,))
     data = answer.body.get("data")
     require(isinstance(data, list) and 0 < len(data) <= limit, f"data is not a list of 1 to {limit}")

@@ -1,7 +1,8 @@
-"""What the admin's pages have in common: lists that never count a table, and refusals that are really refusals.
+"""Shared behaviour of the admin's lists: they never count a table, and refuse forged actions.
 
-A table that grows without end is shown newest first by its key; a page starts below the key in `?before=`, so the
-millionth row costs what the first does. Nothing is counted, and nobody can sort or filter by what has no index.
+A table that grows without limit is shown newest first by its key. A page starts below the key in `?before=`, so the
+millionth row costs as much as the first. Nothing is counted, and lists can only be sorted and filtered by indexed
+columns.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ BEFORE = "before"
 
 
 def start_of_page(request: HttpRequest, model: type[Model]) -> Any:
-    """The key below which the page starts; None for the first."""
+    """Return the key below which the page starts; None for the first page."""
     text = request.GET.get(BEFORE)
     if not text:
         return None
@@ -36,16 +37,16 @@ def start_of_page(request: HttpRequest, model: type[Model]) -> Any:
 
 
 class Pages:
-    """In place of a paginator, which would count: `cl.older` is where the next page starts."""
+    """A replacement of the paginator, which would count: `cl.older` is where the next page starts."""
 
     template_name = "fintech/pages.html"
 
 
 class KeysetChangeList(ChangeList):
-    """Newest first, by key.
+    """A list sorted by key, newest first.
 
-    A filter without an index (`unindexed_filters`) could read the whole table in search of one page. With such a
-    filter a page looks at no more than `WINDOW` rows, and the next page goes on from there.
+    A filter without an index (`unindexed_filters`) could read the whole table for one page. With such a filter a page
+    reads at most `WINDOW` rows, and the next page continues from there.
     """
 
     WINDOW = 100_000
@@ -56,7 +57,7 @@ class KeysetChangeList(ChangeList):
             parameters.pop(BEFORE, None)
         rows = super().get_queryset(request, exclude_parameters).defer(*self.model_admin.list_defer)
         for spec in self.filter_specs:
-            # Unfold's form sends along what no filter uses, and another filter starts at the newest again.
+            # Unfold's form also sends unused parameters, and a changed filter starts at the newest row again.
             spec.used_parameters[BEFORE] = self.before
         return rows if self.before is None else rows.filter(pk__lt=self.before)
 
@@ -72,9 +73,9 @@ class KeysetChangeList(ChangeList):
         self.show_page(rows_shown, older=older, looked_at=self.WINDOW if end is not None and older == end else None)
 
     def show_page(self, rows: list[Any], *, older: Any, looked_at: int | None) -> None:
-        """`older` is the key below which the next page starts; None for the last."""
+        """Show a page. `older` is the key below which the next page starts; None for the last."""
         self.result_list, self.older, self.looked_at = rows, older, looked_at
-        # What Django's and Unfold's templates ask for.
+        # Attributes that the templates of Django and Unfold read.
         self.result_count = self.full_result_count = len(self.result_list)
         self.paginator = Pages()
         self.can_show_all = self.multi_page = self.show_full_result_count = False
@@ -96,7 +97,7 @@ class KeysetChangeList(ChangeList):
         return self.get_query_string({BEFORE: str(self.older)})
 
     def _end_of_window(self) -> Any:
-        """The lowest key that this page looks at; None if the table ends first."""
+        """Return the lowest key that this page reads; None if the table ends first."""
         keys = self.model._default_manager.order_by("-pk").values_list("pk", flat=True)
         if self.before is not None:
             keys = keys.filter(pk__lt=self.before)
@@ -104,7 +105,7 @@ class KeysetChangeList(ChangeList):
 
 
 class KeptAdmin(ModelAdmin):
-    """Nothing is deleted here, and an action that one may not take is refused, not overlooked."""
+    """An admin without deletion, which refuses forbidden actions instead of ignoring them."""
 
     show_facets = ShowFacets.NEVER  # each would be a count
     list_filter_submit = True
@@ -118,7 +119,7 @@ class KeptAdmin(ModelAdmin):
         return super().changelist_view(request, extra_context)
 
     def _refuse_forged_action(self, request: HttpRequest) -> None:
-        """Django ignores an action that it does not offer, and stumbles over keys that are none."""
+        """Refuse actions that are not offered and malformed keys. Django ignores the former and fails on the latter."""
         allowed = self.get_actions(request)
         if not allowed or any(name and name not in allowed for name in request.POST.getlist("action")):
             raise PermissionDenied
@@ -132,13 +133,13 @@ class KeptAdmin(ModelAdmin):
 
 
 class ReadOnlyAdmin(KeptAdmin):
-    """A large table to look at."""
+    """A read-only admin of a large table."""
 
     change_list_template = "fintech/list.html"
     show_full_result_count = False
     sortable_by: Sequence[str] = ()
     list_per_page = 50
-    # Parameters of the filters; Django would let anybody filter by any field.
+    # Parameters of the filters; Django would allow a filter by any field.
     filter_parameters: frozenset[str] = frozenset()
     unindexed_filters: frozenset[str] = frozenset()
     list_defer: Sequence[str] = ()
@@ -153,7 +154,7 @@ class ReadOnlyAdmin(KeptAdmin):
         return (self.search(queryset, term) if term else queryset), False
 
     def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
-        """The rows that `term` names, through an index. Without one there is no box, and no row has a name."""
+        """Return the rows with the name `term`, through an index. Without this method there is no search box."""
         return queryset.none()
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:

@@ -1,4 +1,4 @@
-"""The admin's first page: each app says what is to be done now (`dashboard` of its AppConfig)."""
+"""The admin's first page: each app adds a section with its current state (`dashboard` of its AppConfig)."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from django.http import HttpRequest
 
 
 def add_sections(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Unfold's hook. `sections` are templates, each with what its app put into the context."""
-    configs = reversed([*apps.get_app_configs()])  # who watches before what is watched
+    """Add the sections, as a hook of Unfold. `sections` are templates; each app adds its data to the context."""
+    configs = reversed([*apps.get_app_configs()])  # the monitoring first
     found = [config.dashboard(request) for config in configs if hasattr(config, "dashboard")]
     for section in filter(None, found):
         context = {**context, **section, "sections": [*context.get("sections", ()), section["template"]]}

@@ -1,4 +1,4 @@
-"""How times, states, links and raw data look on the admin's pages."""
+"""The display of times, states, links and raw data in the admin."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -12,27 +12,27 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-# More than this of raw data is not for a page.
+# Longer raw data is not shown on a page.
 LONGEST_SHOWN = 20_000
 
 
 def show_time(moment: datetime | None) -> SafeString | str:
-    """To the second, in UTC."""
+    """Show a time in UTC, to the second."""
     return show_whole(f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}") if moment else "-"
 
 
 def show_whole(text: str) -> SafeString:
-    """On one line, digits below digits."""
+    """Show text on one line, with digits of equal width."""
     return format_html('<span class="whole">{}</span>', text)
 
 
-@lru_cache(maxsize=1000)  # a list shows the same few words on each of its rows, and a template costs a millisecond
+@lru_cache(maxsize=1000)  # a list shows the same few values on each row, and rendering a template takes a millisecond
 def show_badge(text: str, colour: str) -> SafeString:
     return render_to_string("unfold/helpers/label.html", {"text": text, "type": colour})
 
 
 def pretty(data: Any) -> str:
-    """JSON with indents. Still to be escaped, as templates and `format_html` do."""
+    """Return indented JSON, not escaped; templates and `format_html` escape it."""
     text = orjson.dumps(data, option=orjson.OPT_INDENT_2, default=str).decode()
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}\n… and {len(text) - LONGEST_SHOWN:,} more"
 
@@ -46,7 +46,7 @@ def show_json(data: Any) -> SafeString | str:
 
 
 def page_of(model: type[Model], key: object) -> str:
-    """The address of a row's page."""
+    """Return the address of a row's page."""
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[key])
 
 

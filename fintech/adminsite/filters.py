@@ -1,4 +1,4 @@
-"""The lists' filters. A word that is not offered is refused."""
+"""Filters of lists. A value that is not offered is refused."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 
 class QuickSelect(UnfoldAdminSelectWidget):
-    """Unfold's, without a template for each option: there may be hundreds."""
+    """Unfold's select without a template per option, because there may be hundreds."""
 
     template_name = "fintech/select.html"
 
@@ -21,7 +21,7 @@ class QuickDropdownForm(DropdownForm):
 
 
 class ChoiceFilter(DropdownFilter):
-    """One field with one of a few words."""
+    """A filter of one field by one of a few values."""
 
     form_class = QuickDropdownForm
 

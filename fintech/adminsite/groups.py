@@ -1,4 +1,4 @@
-"""Groups of people that each app begins with."""
+"""Initial groups of users, created by each app."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,10 +6,10 @@ from django.contrib.auth.models import Group, Permission
 
 
 def ensure_groups(app_label: str, groups: Mapping[str, Iterable[str]], *, using: str) -> None:
-    """Make the groups that are missing, after each migration. What an administrator made of one is kept.
+    """Create missing groups after each migration. Existing groups keep the changes of administrators.
 
-    `groups` names permissions of the app by their codenames. Not a data migration: Django makes the permissions only
-    once all migrations have run.
+    `groups` names permissions of the app by their codenames. This is not a data migration, because Django creates
+    permissions only after all migrations.
     """
     for name, codenames in groups.items():
         group, is_new = Group.objects.using(using).get_or_create(name=name)

@@ -1,4 +1,4 @@
-"""Secrets in the admin, such as API keys and tokens: made, shown once, revoked."""
+"""Secrets in the admin, such as API keys and tokens: created, shown once, revoked."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ from fintech.adminsite.display import page_of
 def show_once(
     model_admin: Any, request: HttpRequest, template: str, *, title: str, original: Model, secret: str, back_to: str
 ) -> HttpResponse:
-    """The page that shows a secret. No redirect: it would have to wait for it somewhere, such as a session."""
+    """Show a secret once. A redirect would need to store it in between, for example in a session."""
     context = {
         **model_admin.admin_site.each_context(request),
         "title": title,
@@ -31,7 +31,7 @@ def show_once(
 
 
 class ExpiringForm(forms.ModelForm):
-    """Of a secret that may have an end, `expires_at`."""
+    """A form of a secret with an optional expiry, `expires_at`."""
 
     def clean_expires_at(self) -> Any:
         expires_at = self.cleaned_data["expires_at"]
@@ -41,9 +41,9 @@ class ExpiringForm(forms.ModelForm):
 
 
 class ShownOnceAdmin(KeptAdmin):
-    """Nothing about a secret can be changed, but that it is revoked."""
+    """An admin of secrets that can be created and revoked, and not changed otherwise."""
 
-    # The one home of making it: from the form's values to the row and the secret.
+    # The only place that creates the secret: from the form's values to the row and the secret.
     issue: Callable[..., tuple[Any, str]]
     created_template: str
 
@@ -51,26 +51,26 @@ class ShownOnceAdmin(KeptAdmin):
         raise NotImplementedError
 
     def subject_of(self, obj: Any) -> Model:
-        """What the page with the secret tells of."""
+        """Return the object that the page with the secret describes."""
         return obj
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Revoking is all the change there is."""
+        """Allow revocation, which is the only change."""
         change = f"{self.opts.app_label}.{get_permission_codename('change', self.opts)}"
         return self.has_view_permission(request) and request.user.has_perm(change)
 
     @sensitive_variables("secret")
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
-        form.save(commit=False)  # what Django expects of a form; the row is made by its one home
+        form.save(commit=False)  # Django requires a form to return an object; `create` makes the row
         row, secret = type(self).issue(**form.cleaned_data)
         row.secret = secret  # for this one response
         return row
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """It is saved already."""
+        """Do nothing: the row is saved already."""
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         return show_once(

@@ -1,7 +1,7 @@
-"""The rows of an admin's list, drawn at a third of what Unfold's own cost.
+"""Fast rows of an admin's list, at a third of the cost of Unfold's.
 
-Unfold draws a list's headers anew for each of its rows, and each row by a template. The look is Unfold's: its classes,
-and its templates for what is drawn once.
+Unfold renders a list's headers again for each of its rows, and each row by a template. The markup is Unfold's: its
+classes, and its templates for everything that is rendered once.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,12 +25,12 @@ ROW = (
 )
 CELL = '<td class="{}" data-label="{}">', SafeString("</td>")
 HEADER = '<th class="{}" data-label="{}">', SafeString("</th>")  # the first link names the row
-KEY = "-key-"  # stands in the box for a row's
+KEY = "-key-"  # placeholder for a row's value
 
 
 @dataclass(frozen=True)
 class Column:
-    """`before` and `after` are the same in each row."""
+    """A column. `before` and `after` are equal in all rows."""
 
     before: SafeString
     show: Callable[[Any], Any]
@@ -38,7 +38,7 @@ class Column:
 
 
 def draw_rows(changes: ChangeList, labels: list[str]) -> Iterator[SafeString]:
-    """A `tbody` for each of `changes.result_list`; `labels` are the headers', for narrow screens."""
+    """Yield a `tbody` for each of `changes.result_list`; `labels` are the headers, for narrow screens."""
     columns = [column_of(changes, name, label) for name, label in zip(changes.list_display, labels, strict=True)]
     for number, row in enumerate(changes.result_list):
         cells = format_html_join("", "{}{}{}", ((column.before, column.show(row), column.after) for column in columns))
@@ -59,14 +59,14 @@ def column_of(changes: ChangeList, name: str, label: str) -> Column:
 
 
 def by_method(admin: ModelAdmin, name: str) -> Callable[[Any], Any]:
-    """What a method of the admin says of a row."""
+    """Return the value that a method of the admin gives for a row."""
     method, empty = getattr(admin, name), admin.get_empty_value_display()
     is_boolean = getattr(method, "boolean", False)
     return lambda row: display_for_value(method(row), empty, is_boolean)
 
 
 def by_field(admin: ModelAdmin, field: Any) -> Callable[[Any], Any]:
-    """A field of the row's own."""
+    """Return the value of a field of the row."""
     name, empty = field.name, admin.get_empty_value_display()
     if isinstance(field, ForeignKey):
         return lambda row: display_for_value(getattr(row, name), empty)
@@ -74,7 +74,7 @@ def by_field(admin: ModelAdmin, field: Any) -> Callable[[Any], Any]:
 
 
 def linked(changes: ChangeList, show: Callable[[Any], Any]) -> Callable[[Model], SafeString]:
-    """To the row's page, which leads back to this list with its filters."""
+    """Link to the row's page, which links back to this list with its filters."""
     back = add_preserved_filters({"preserved_filters": changes.preserved_filters, "opts": changes.opts}, "")
     classes = " ".join(LINK_CLASSES)
     return lambda row: format_html(

@@ -1,1 +1,1 @@
-"""What only the containers need: their secrets, the database's roles, and a health check without curl."""
+"""Programs for the containers only: secrets, database roles, and a health check without curl."""

@@ -1,7 +1,8 @@
-"""`python -m fintech.compose.configuration`: what Prometheus, Alertmanager, Grafana and the others read, as files.
+"""`python -m fintech.compose.configuration`: write the configuration of Prometheus, Alertmanager, Grafana and the
+others.
 
-They come from the image and not from the clone's folder, so they can be read whatever the clone's permissions are,
-and wherever Docker runs. Safe to repeat: a file that has not changed is left alone, one that is no longer there goes.
+The files come from the image, not from the clone's folder, so they are readable whatever the clone's permissions are,
+and wherever Docker runs. Safe to repeat: an unchanged file is not written again, and a removed one is deleted.
 """
 
 import logging
@@ -18,7 +19,7 @@ logger = logging.getLogger("fintech.compose")
 
 SOURCE = Path(render.__file__).parent
 TARGET = Path("/configuration")
-# Where Alertmanager itself finds the token.
+# The path of the token for Alertmanager itself.
 BOT_TOKEN_FILE = "/run/secrets/telegram_bot_token"  # noqa: S105 - a path
 
 FOLDERS = ("prometheus", "alertmanager", "grafana", "loki", "tempo", "alloy", "blackbox")
@@ -27,20 +28,20 @@ OPTIONAL_JOBS = {"traces": ("tempo",), "containers": ("cadvisor",)}
 
 
 def read_telegram() -> render.Telegram | None:
-    """None where no bot was given. The token itself is Alertmanager's alone to read."""
+    """Return the settings of the bot; None without a bot. Only Alertmanager can read the token itself."""
     chat = env.text("AM_TELEGRAM_CHAT_ID", "")
     return render.Telegram(chat_id=int(chat), bot_token_file=BOT_TOKEN_FILE) if chat else None
 
 
 def contents(profiles: Set[str], telegram: render.Telegram | None) -> dict[Path, bytes]:
-    """Path below the volume -> content."""
+    """Return the content of each file by its path below the volume."""
     found = {
         path.relative_to(SOURCE): path.read_bytes()
         for folder in FOLDERS
         for path in sorted((SOURCE / folder).rglob("*"))
         if path.is_file() and "tests" not in path.parts
     }
-    del found[Path("alertmanager", "telegram.yml")]  # a piece of the next one
+    del found[Path("alertmanager", "telegram.yml")]  # a part of the next file
     alertmanager = Path("alertmanager", "alertmanager.yml")
     found[alertmanager] = render.with_telegram(found[alertmanager].decode(), telegram).encode()
     for profile, jobs in OPTIONAL_JOBS.items():
@@ -52,12 +53,12 @@ def contents(profiles: Set[str], telegram: render.Telegram | None) -> dict[Path,
 
 
 def is_enabled(profile: str, profiles: Set[str]) -> bool:
-    """As Compose decides it, where `*` enables all profiles."""
+    """Return True if a profile is enabled, as Compose decides it: `*` enables all profiles."""
     return bool({profile, "*"} & profiles)
 
 
 def write(target: Path, files: dict[Path, bytes]) -> None:
-    """Replace whole files, for everyone to read; remove all others."""
+    """Replace whole files, readable for everyone, and remove all others."""
     target.chmod(0o755)
     for name, content in files.items():
         path = target / name

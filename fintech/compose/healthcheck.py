@@ -1,4 +1,4 @@
-"""`python -m fintech.compose.healthcheck 5000 /health`: does this container's own port answer with 200?"""
+"""`python -m fintech.compose.healthcheck 5000 /health`: check that a port of this container answers 200."""
 
 import http.client
 import sys
@@ -7,7 +7,7 @@ SECONDS = 3.0
 
 
 def problem(port: int, path: str) -> str | None:
-    """What is wrong, or None."""
+    """Return the problem, or None."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     try:
         connection.request("GET", path)

@@ -1,9 +1,9 @@
-"""`python -m fintech.compose.roles`: the database and its roles, made by the server's superuser.
+"""`python -m fintech.compose.roles`: create the database and its roles, as the server's superuser.
 
-The roles, their passwords and the database's name are those of DATABASE_OWNER_URL and DATABASE_URL; the role of
-DATABASE_MONITOR_URL reads the server's statistics and no row; DATABASE_ADMIN_URL is the superuser's. A script in the
-postgres image would run in an empty data directory only; this one runs at every start, so it also finishes what a power
-cut interrupted, and a changed password takes effect.
+DATABASE_OWNER_URL and DATABASE_URL contain the roles, their passwords and the database's name. The role of
+DATABASE_MONITOR_URL reads the server's statistics and no row. DATABASE_ADMIN_URL is the superuser's. A script in the
+postgres image would run only with an empty data directory. This program runs at every start, so it also completes what
+a power failure interrupted, and a changed password takes effect.
 """
 
 import logging
@@ -18,14 +18,14 @@ from fintech.telemetry.logging import write_json_lines
 
 logger = logging.getLogger("fintech.compose")
 
-# No role may become more than it is: not the owner either, who could switch evidence triggers off as a superuser.
+# No role may gain privileges, not even the owner, who could disable the triggers of evidence as a superuser.
 ATTRIBUTES = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 
 
 def ensure_role(connection: psycopg.Connection, role: str, password: str) -> None:
     if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
         connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
-    # Hashed here: the password itself never reaches the server's log.
+    # Hashed here, so that the password never reaches the server's log.
     secret = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     statement = sql.SQL("ALTER ROLE {} {} PASSWORD {}")
     connection.execute(statement.format(sql.Identifier(role), sql.SQL(ATTRIBUTES), sql.Literal(secret)))
@@ -38,7 +38,9 @@ def ensure_database(connection: psycopg.Connection, name: str, owner: str) -> No
 
 
 def allow_statistics(connection: psycopg.Connection, role: str) -> None:
-    """What PostgreSQL counts about itself, over few connections: a stuck monitor must not take those of payments."""
+    """Allow reading PostgreSQL's statistics over few connections, so that a stuck monitor cannot use those
+    of payments.
+    """
     connection.execute(sql.SQL("GRANT pg_monitor TO {}").format(sql.Identifier(role)))
     connection.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT 5").format(sql.Identifier(role)))
 

@@ -1,9 +1,9 @@
-"""`python -m fintech.compose.secrets`: makes every secret of docker-compose.yml, once.
+"""`python -m fintech.compose.secrets`: create every secret of docker-compose.yml, once.
 
-Each consumer has a volume of its own with copies of what it needs and nothing else; all of them together are in
-`store`, which no other service mounts. Runs as root with CAP_CHOWN alone: what it writes stays root's, and only the
-consumer's group may read it. Safe to repeat: what is there stays, and a secret that was removed from the store is
-made anew everywhere.
+Each consumer has its own volume with copies of only the secrets that it needs. All secrets are in `store`, which no
+other service mounts. The program runs as root with only CAP_CHOWN: its files belong to root, and only the consumer's
+group can read them. Safe to repeat: existing secrets stay, and a secret that was removed from the store is created
+again everywhere.
 """
 
 import logging
@@ -21,10 +21,10 @@ from fintech.telemetry.logging import write_json_lines
 logger = logging.getLogger("fintech.compose")
 
 VOLUMES = Path("/volumes")
-OURS = 10001  # user and group of the image that we build
+OURS = 10001  # user and group of our image
 POSTGRES = 999  # the group of the postgres image
 GRAFANA = 472
-NOBODY = 65534  # of Prometheus's images
+NOBODY = 65534  # user and group of Prometheus's images
 
 RANDOM = (
     "postgres_password",
@@ -38,9 +38,9 @@ RANDOM = (
     "alert_token",
     "grafana_admin_password",
 )
-# Given by the person who starts it, or empty.
+# Set by the person who starts it, or empty.
 TELEGRAM = ("telegram_bot_token", "telegram_chat_id")
-# Made from the above: name -> role, its password, database.
+# Derived from the above: name -> role, its password, database.
 DATABASE_URLS = {
     "database_admin_url": ("postgres", "postgres_password", "postgres"),
     "database_owner_url": ("owner", "owner_password", "fintech"),
@@ -51,7 +51,7 @@ DATABASE_URLS = {
 
 @dataclass(frozen=True)
 class Consumer:
-    """A service that reads secrets: the name of its volume, its group, and which secrets."""
+    """A service that reads secrets: the name of its volume, its group, and its secrets."""
 
     name: str
     group: int
@@ -60,7 +60,7 @@ class Consumer:
 
 @dataclass(frozen=True)
 class Writer:
-    """A volume that a service fills itself: its user gets it, empty."""
+    """A volume that a service fills itself: it belongs to the service's user and starts empty."""
 
     name: str
     user: int
@@ -78,13 +78,13 @@ CONSUMERS = (
     Consumer("grafana", GRAFANA, ("grafana_admin_password",)),
     Consumer("postgres-exporter", NOBODY, ("monitor_password",)),
 )
-# `migrate` writes the administrator's password and the API key to the first, and the load's copy to the second; the
-# worker makes the key that signs the alert trail, when the trail begins; `etc` is what `configuration` writes.
+# `migrate` writes the administrator's password and the API key to the first, and the load's copy to the second. The
+# worker creates the signing key of the alert trail when the trail begins. `configuration` writes `etc`.
 WRITERS = (Writer("accounts", OURS), Writer("loadgen", OURS), Writer("audit", OURS), Writer("etc", OURS))
 
 
 def read_telegram() -> dict[str, str]:
-    """The bot's token and the chat, both or neither: then they are empty."""
+    """Return the bot's token and the chat, both or neither."""
     token, chat = env.text("AM_TELEGRAM_BOT_TOKEN", ""), env.text("AM_TELEGRAM_CHAT_ID", "")
     if bool(token) != bool(chat):
         raise env.SettingError("AM_TELEGRAM_BOT_TOKEN and AM_TELEGRAM_CHAT_ID belong together: set both, or neither.")
@@ -94,7 +94,7 @@ def read_telegram() -> dict[str, str]:
 
 
 def make_secrets(store: Path) -> dict[str, str]:
-    """All secrets by name."""
+    """Return all secrets by name."""
     store.chmod(0o700)
     for name in RANDOM:
         ensure_secret(store / name)
@@ -105,7 +105,7 @@ def make_secrets(store: Path) -> dict[str, str]:
 
 
 def hand_out(values: dict[str, str], consumer: Consumer, volume: Path) -> None:
-    """Write what is new or has changed, and remove what the consumer no longer needs."""
+    """Write new and changed secrets, and remove those that the consumer no longer needs."""
     volume.chmod(0o750)
     os.chown(volume, -1, consumer.group)
     for path in volume.iterdir():

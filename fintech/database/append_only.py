@@ -1,14 +1,14 @@
-"""Tables that may only grow.
+"""Append-only tables.
 
-The application's database role holds no more than INSERT and SELECT on them; the trigger here also stops a
-slip of the owner, who alone could take it away.
+The application's database role has only INSERT and SELECT on them. The trigger here also prevents mistakes of the
+owner, who is the only role that could remove it.
 """
 
 import re
 
 from django.db.migrations import RunSQL
 
-# A statement trigger sees TRUNCATE too, and refuses even a change that would touch no row.
+# A statement trigger sees TRUNCATE too, and refuses even a change that would affect no row.
 REFUSE_CHANGE = """
 CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -18,7 +18,7 @@ END
 $$
 """
 
-# The function is shared, so the last table to leave takes it along.
+# The tables share the function, so the last one to be removed removes it.
 DROP_UNUSED = """
 DO $$
 BEGIN
@@ -31,7 +31,7 @@ $$
 
 
 def append_only(table: str) -> RunSQL:
-    """A reversible migration operation after which `table` refuses UPDATE, DELETE and TRUNCATE.
+    """Return a reversible migration operation after which `table` refuses UPDATE, DELETE and TRUNCATE.
 
     The refusal has SQLSTATE 23001, which Django raises as IntegrityError.
     """

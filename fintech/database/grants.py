@@ -1,7 +1,7 @@
-"""What the application's database role may do: enough for its work, and nothing to evidence but add and read.
+"""Grants of the application's database role: enough for its work, and only INSERT and SELECT on evidence.
 
-The owner of the schema migrates and grants; web and worker run as the role of DATABASE_URL. Each app's config
-names its `evidence_models` (INSERT and SELECT) and its `kept_models` (also UPDATE); the rest may be deleted too.
+The owner of the schema migrates and grants; web and worker run as the role of DATABASE_URL. Each app's config lists its
+`evidence_models` (INSERT and SELECT) and its `kept_models` (also UPDATE); rows of other tables can be deleted too.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ def privileges(model_name: str, config: AppConfig) -> str:
 
 
 def grant_application_role(*, using: str, **_: Any) -> None:
-    """Give the role of DATABASE_URL its grants, after each migration. Idempotent; nothing to do for the owner."""
+    """Grant the role of DATABASE_URL its rights after each migration. Idempotent; does nothing for the owner."""
     connection = connections[using]
     role = connections["default"].settings_dict["USER"]
     if not role or role == connection.settings_dict["USER"]:

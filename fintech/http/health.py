@@ -1,4 +1,4 @@
-"""Is it alive, and can it work? And the metrics on the web's own port."""
+"""Liveness, readiness, and the metrics on the web's own port."""
 
 import hmac
 from collections.abc import Callable
@@ -30,13 +30,13 @@ def safe_methods(view: View) -> View:
 
 @safe_methods
 def health(request: HttpRequest) -> HttpResponse:
-    """The process answers. Nothing else is asked: a database that is away is no reason to restart the web."""
+    """Answer that the process is alive. An unavailable database is no reason to restart the web."""
     return JsonResponse({"status": "ok"})
 
 
 @safe_methods
 def ready(request: HttpRequest) -> HttpResponse:
-    """The database answers and its schema is this code's."""
+    """Answer that the database is available and its schema is current."""
     global _migrated  # noqa: PLW0603 - migrations are never taken back under a running process
     try:
         with connections["default"].cursor() as cursor:
@@ -55,7 +55,7 @@ def ready(request: HttpRequest) -> HttpResponse:
 
 @safe_methods
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For a scraper that cannot reach the inner port 9464; takes METRICS_TOKEN."""
+    """Return the metrics to a scraper that cannot reach the internal port 9464; requires METRICS_TOKEN."""
     if settings.METRICS_TOKEN != "open":  # noqa: S105 - the word that opens the metrics
         sent = request.META.get("HTTP_AUTHORIZATION", "").encode()
         if not hmac.compare_digest(sent, f"Bearer {settings.METRICS_TOKEN}".encode()):

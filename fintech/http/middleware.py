@@ -1,4 +1,4 @@
-"""What a browser may do with our pages, and what is measured of a request to the API."""
+"""Middleware: browser security headers, and metrics of API requests."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from django_prometheus.utils import Time, TimeSince
 
 
 class ContentSecurityPolicyMiddleware(CSPMiddleware):
-    """django-csp, with a few exceptions below the paths that need them; all else stays strict."""
+    """django-csp with a few exceptions for the paths that need them."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         for path, exceptions in settings.CONTENT_SECURITY_POLICY_EXCEPTIONS.items():
@@ -21,7 +21,7 @@ class ContentSecurityPolicyMiddleware(CSPMiddleware):
 
 
 class ApiMetricsMiddleware(PrometheusAfterMiddleware):
-    """django-prometheus, just what is looked at for the API: answers by status and latency, by view and method.
+    """django-prometheus for the API, reduced to the used metrics: responses by status and latency, by view and method.
 
     All of its series (transport, charset, body sizes, each request before and after) cost a tenth of a payment.
     """

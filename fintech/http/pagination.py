@@ -1,4 +1,4 @@
-"""What all lists of the API have in common: their parameters, cursors, and the address of the next page."""
+"""Shared parts of all API lists: parameters, cursors, and the address of the next page."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ from django.utils.dateparse import parse_datetime
 from fintech.http.problems import Problem
 
 DEFAULT_LIMIT, LARGEST_LIMIT = 50, 200
-# A time beyond stands for the end that it is beyond.
+# Out-of-range timestamps are clamped to the nearest bound.
 EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
@@ -44,7 +44,7 @@ def read_time(name: str, value: str) -> datetime:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise invalid(name, "use a time with its offset, such as 2026-01-31T12:00:00Z")
-    # PostgreSQL takes offsets of less than 16 hours, Python and RFC 3339 of up to 24.
+    # PostgreSQL accepts offsets below 16 hours, Python and RFC 3339 up to 24.
     return min(max(moment, EARLIEST), LATEST).astimezone(UTC)
 
 
@@ -64,6 +64,6 @@ def no_cursor() -> Problem:
 
 
 def next_address(request: HttpRequest, cursor: str) -> str:
-    """This list's address from `cursor` on."""
+    """Return this list's address from `cursor` on."""
     parameters = {name: values for name, values in request.GET.lists() if name != "cursor"}
     return request.build_absolute_uri(f"{request.path}?{urlencode({**parameters, 'cursor': cursor}, doseq=True)}")

@@ -1,7 +1,7 @@
-"""Errors as RFC 9457 problem+json: a stable `code`, the parameter that is wrong, and the request's id.
+"""Errors as RFC 9457 problem+json: a stable `code`, the wrong parameter, and the request's id.
 
-Raise `Problem` anywhere below a REST view; `exception_handler` (REST framework's hook) makes it the answer, along
-with everything else that can go wrong. Plain Django views return `problem(...)`.
+Raise `Problem` anywhere below a REST view; `exception_handler` (REST framework's hook) turns it and all other
+exceptions into the response. Plain Django views return `problem(...)`.
 """
 
 import logging
@@ -22,19 +22,19 @@ from fintech.telemetry.logging import request_id
 
 logger = logging.getLogger("fintech.http.problems")
 
-# As RFC 9110 names them; Python does so since 3.13, and an answer does not depend on who runs us.
+# As RFC 9110 names them. Python does so since 3.13, and an answer must not depend on the version.
 TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 
-# The database is away, or went away: psycopg's pool and our writer raise its errors, Django's connections wrap them.
+# The database is or became unavailable: psycopg's pool and our writer raise its errors, Django's connections wrap them.
 DATABASE_AWAY = (OperationalError, InterfaceError, PsycopgOperationalError, PsycopgInterfaceError)
 
 
 class Away(Exception):
-    """Something outside of us that we ask does not answer: expected now and then, and no traceback would help."""
+    """An external service does not answer. This is expected from time to time, and a traceback would not help."""
 
 
 class Problem(Exception):
-    """An error that is the client's to know: `code` is stable, `detail` is for people, `param` names the field."""
+    """An error for the client: `code` is stable, `detail` is for people, `param` names the field."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ def database_away() -> Problem:
 
 
 def as_problem(error: Exception) -> Problem | None:
-    """What to tell the client about `error`; None for a fault of our own."""
+    """Convert `error` for the client; None for a fault of our own."""
     match error:
         case Problem():
             return error
@@ -105,10 +105,10 @@ def as_problem(error: Exception) -> Problem | None:
             return Problem(403, "forbidden", "You may not do this.")
         case RequestDataTooBig():
             return Problem(413, "body_too_large", "The body is larger than 4 MiB.")
-        case SuspiciousOperation():  # a Host that is not ours, for one
+        case SuspiciousOperation():  # for example a Host that is not allowed
             return Problem(400, "bad_request", "The request is malformed.")
         case exceptions.Throttled():
-            # Whole seconds, rounded up: coming back a moment early would only be refused again.
+            # Whole seconds, rounded up: a slightly early retry would be refused again.
             seconds = getattr(error, "wait", None) or 1
             headers = {"Retry-After": str(max(1, math.ceil(seconds)))}
             return Problem(429, "too_many_requests", "This API key sends too many requests.", headers=headers)
@@ -122,7 +122,9 @@ def as_problem(error: Exception) -> Problem | None:
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse:
-    """REST framework's hook. What we did not foresee is logged with its traceback and answered with a plain 500."""
+    """Handle exceptions for REST framework. An unexpected one is logged with its traceback and answered with a plain
+    500.
+    """
     known = as_problem(error)
     if known is None:
         logger.error("unexpected_error", exc_info=error)
@@ -130,13 +132,13 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     elif isinstance(error, DATABASE_AWAY):
         logger.warning("database_unavailable", extra={"error": type(error).__name__})
     response = known.response()
-    # `Allow` belongs to every 405.
+    # Every 405 has `Allow`.
     if known.status == HTTPStatus.METHOD_NOT_ALLOWED and "view" in context:
         response["Allow"] = ", ".join(context["view"].allowed_methods)
     return response
 
 
-# Django's own hooks (fintech/urls.py), for paths that no view answers.
+# Handlers of Django (fintech/urls.py), for paths without a view.
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return problem(404, "not_found", "There is nothing at this path.")
 

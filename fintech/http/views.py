@@ -1,7 +1,7 @@
-"""The ground of our REST views: REST framework without the parts that every request would pay for and none uses.
+"""The base of our REST views: REST framework without the parts that cost every request time and that none uses.
 
-Bodies are read by `payments.schemas`, answers are encoded by msgspec, so there are no parsers, renderers or content
-negotiation; authentication, throttling, errors and the schema are REST framework's.
+`payments.schemas` reads bodies and msgspec encodes answers, so there are no parsers, renderers or content negotiation.
+Authentication, throttling, errors and the schema are REST framework's.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None 
 
 
 class JsonView(APIView):
-    renderer_classes = [JSONRenderer]  # for the schema; answers are made by `json_answer`
+    renderer_classes = [JSONRenderer]  # for the schema; `json_answer` creates the responses
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[Any, str]:
         return self.renderer_classes[0](), "application/json"
@@ -47,7 +47,7 @@ def has_body(request: HttpRequest) -> bool:
 
 
 def read_body(request: HttpRequest) -> bytes:
-    """The body of a JSON request. Raises Problem: 400, 411, 413 or 415."""
+    """Return the body of a JSON request. Raise Problem: 400, 411, 413 or 415."""
     if request.META.get("HTTP_TRANSFER_ENCODING"):
         raise Problem(411, "length_required", "Send the body with a Content-Length.")
     with bounded_wait(request):
@@ -75,7 +75,7 @@ def refuse_other_content(request: HttpRequest) -> None:
 
 @contextmanager
 def bounded_wait(request: HttpRequest) -> Iterator[None]:
-    """A client that stalls in the middle of its body holds one of our threads: not for long."""
+    """Limit the wait for a client that stalls in the middle of its body, because it occupies a thread."""
     connection = request.META.get("gunicorn.socket")
     if connection is None:
         yield
@@ -88,7 +88,7 @@ def bounded_wait(request: HttpRequest) -> Iterator[None]:
 
 
 def drain(request: HttpRequest) -> None:
-    """Read a body that is refused for its size: who is cut off while sending never sees the answer."""
+    """Read a body that is refused for its size: a client that is cut off while sending never sees the answer."""
     left = MOST_DRAINED
     with suppress(OSError):  # UnreadablePostError, too
         while left > 0 and (part := request.read(min(left, 65536))):

@@ -1,4 +1,4 @@
-"""`python -m fintech.run`: the whole platform on this machine, until Ctrl-C."""
+"""`python -m fintech.run`: run the whole platform on this machine until Ctrl-C."""
 
 import argparse
 import errno
@@ -61,7 +61,7 @@ class Run:
             try:
                 self._run()
             finally:
-                # What supervisord could not stop, because it was itself killed, say.
+                # Processes that supervisord could not stop, for example because it was killed itself.
                 self._clean_up("Stopped")
                 self.console.say("Everything has stopped.")
 
@@ -92,7 +92,7 @@ class Run:
         if self.postgres is None:
             checks.check_database(env.text("DATABASE_OWNER_URL", env.text("DATABASE_URL")))
         else:
-            # libpq's own variables would lead the processes to some other server.
+            # libpq's own variables would lead the processes to another server.
             environ = {name: value for name, value in environ.items() if not name.startswith("PG")}
             with self.console.step("Preparing PostgreSQL", "PostgreSQL is prepared"):
                 self.postgres.init()
@@ -151,7 +151,7 @@ class Run:
         }
 
     def _manage(self, supervisor: Supervisor, *command: str) -> None:
-        """A management command, to its end; its output goes to var/log/setup.log."""
+        """Run a management command to its end, with its output in var/log/setup.log."""
         log = self.layout.logs / "setup.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -216,13 +216,13 @@ class Run:
     # --- And then ------------------------------------------------------------------------------------------
 
     def _watch(self, supervisor: Supervisor, loaded: monitoring.LoadedCheck) -> None:
-        """Until somebody stops us, or a process is beyond help."""
+        """Watch until the run is stopped, or a process fails permanently."""
         ports = self.layout.ports
         kpis = Kpis(self.layout.url(ports.metrics, "/metrics"), self.layout.url(ports.worker, "/metrics"))
         kpis.refresh()
         before, seen = kpis.succeeded, False
         while True:
-            checks.check_disk(self.layout.var, checks.LEAST_TO_GO_ON)  # while there is room to stop in order
+            checks.check_disk(self.layout.var, checks.LEAST_TO_GO_ON)  # while there is disk space to stop in order
             for news in [*supervisor.watch(), *loaded.news()]:
                 self.console.say(f"{time.strftime('%H:%M:%S')} {news}")
             kpis.refresh()
@@ -242,7 +242,7 @@ def is_ok(url: str) -> bool:
 
 
 def interrupt(*_: object) -> None:
-    """The first signal stops the run; while it stops, further ones change nothing."""
+    """Handle a signal: the first one stops the run, later ones change nothing."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

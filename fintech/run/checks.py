@@ -1,4 +1,4 @@
-"""What could stop a start, found before anything is started."""
+"""Find obstacles before any process is started."""
 
 import fcntl
 import os
@@ -32,14 +32,14 @@ def check_disk(directory: Path, least: int) -> None:
 
 
 def check_numbers() -> None:
-    """The numbers that the processes will read: a wrong one shall stop the start, not a process of it."""
+    """Check the numeric settings of all processes, so that a wrong one stops the start and not a process."""
     env.integer("WEB_CONCURRENCY", 3, least=1, most=256)
     env.integer("LOAD_USERS", 5, least=1)
     env.number("LOAD_RATE", 1, least=0.001)
 
 
 def take_lock(layout: Layout) -> IO[str]:
-    """One run for one folder. The kernel gives the lock back when the holder ends, however it ends."""
+    """Allow one run per folder. The kernel releases the lock when the holder ends, in any way."""
     lock = (layout.run / "lock").open("a+", encoding="ascii")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,9 +55,9 @@ def take_lock(layout: Layout) -> IO[str]:
 
 
 def stop_leftovers(layout: Layout, postgres: EmbeddedPostgres | None) -> list[str]:
-    """Stop what a run left that was killed; their names. Call it with the lock held."""
+    """Stop processes of a killed run and return their names. Call it with the lock held."""
     found = Supervisor.shut_down_leftover(layout)
-    # Whose supervisord was killed too: our mark in the environment tells them from anything else.
+    # Their supervisord was killed too; our mark in the environment identifies them.
     strays = [process for process in psutil.process_iter() if is_ours(process, layout)]
     for process in strays:
         found.append(describe(process))
@@ -80,7 +80,7 @@ def is_ours(process: psutil.Process, layout: Layout) -> bool:
             return False
         return process.environ().get(MARK) == str(layout.var)
     except psutil.Error:
-        return False  # gone, a zombie, or somebody else's: not one that we started
+        return False  # gone, a zombie, or owned by another user: not started by us
 
 
 def describe(process: psutil.Process) -> str:
@@ -99,7 +99,7 @@ def check_database(url: str) -> None:
 
 
 def check_ports(ports: Ports, used: set[str]) -> None:
-    """`used`: names of the ports that this run needs."""
+    """Check that the ports are free. `used`: names of the ports that this run needs."""
     for field in fields(ports):
         port = getattr(ports, field.name)
         if field.name in used and not is_free(port):
@@ -120,7 +120,7 @@ def is_free(port: int) -> bool:
 
 
 def holder_of(port: int) -> str:
-    """` by name (PID n)`, where we may know it."""
+    """Return ` by name (PID n)`, if it is known."""
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:

@@ -1,4 +1,4 @@
-"""What the person in front of it sees: sentences, and one live line below them on a terminal."""
+"""The output for the user: sentences, and one live line below them on a terminal."""
 
 import shutil
 import sys
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 CLEAR_LINE = "\r\x1b[K"
-PIPE_SECONDS = 10  # between two lines of KPIs where there is no terminal
+PIPE_SECONDS = 10  # between two lines of KPIs without a terminal
 
 
 class Console:
@@ -20,11 +20,11 @@ class Console:
         self._gone = False
 
     def say(self, text: str = "") -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._write(f"{CLEAR_LINE}{text}\n{self._live}" if self._live else f"{text}\n")
 
     def live(self, text: str) -> None:
-        """On a terminal, replace the last line; elsewhere, a new line every `PIPE_SECONDS`."""
+        """Replace the last line on a terminal; elsewhere print a new line every `PIPE_SECONDS`."""
         if self.terminal:
             self._live = text[: shutil.get_terminal_size().columns - 1]
             self._write(f"{CLEAR_LINE}{self._live}")
@@ -39,7 +39,7 @@ class Console:
 
     @contextmanager
     def step(self, doing: str, done: str) -> Iterator[None]:
-        """`doing ...` while the block runs, then `done (1.2 s)`."""
+        """Print `doing ...` while the block runs, then `done (1.2 s)`."""
         began = time.monotonic()
         if self.terminal:
             self.live(f"{doing} ...")
@@ -58,5 +58,5 @@ class Console:
             self.stream.write(text)
             self.stream.flush()
         except OSError:
-            self._gone = True  # said once, to end the run; while it stops, nobody listens
+            self._gone = True  # printed once, to end the run
             raise

@@ -18,7 +18,7 @@ Samples = dict[str, dict[Labels, float]]
 
 
 def read_metrics(url: str) -> Samples:
-    """Sample name -> labels -> value. Empty when nothing answers."""
+    """Return sample name -> labels -> value. Empty without an answer."""
     try:
         with OPENER.open(url, timeout=2) as response:
             text = response.read().decode()
@@ -33,7 +33,7 @@ def read_metrics(url: str) -> Samples:
 
 @dataclass
 class Kpis:
-    """The metrics of the last minute, and the line they make."""
+    """The metrics of the last minute, and the line of KPIs."""
 
     web_url: str
     worker_url: str
@@ -46,7 +46,7 @@ class Kpis:
             return
         now = time.monotonic()
         if self.history and total(web, "transactions_total") < total(self.history[-1][1], "transactions_total"):
-            self.history.clear()  # the counters began anew
+            self.history.clear()  # the counters were reset
         self.history.append((now, web))
         while self.history[0][0] < now - REVENUE_SECONDS:
             self.history.popleft()
@@ -95,14 +95,14 @@ class Kpis:
         ]
 
     def _window(self, seconds: float) -> tuple[float, Samples, Samples]:
-        """How long the window is, and the samples at both of its ends."""
+        """Return the length of the window, and the samples at both of its ends."""
         end, last = self.history[-1]
         start, first = next(entry for entry in self.history if entry[0] >= end - seconds)
         return max(end - start, 1e-9), first, last
 
 
 def total(samples: Samples, name: str, **labels: str) -> float:
-    """The sum over all samples of that name that carry these labels."""
+    """Return the sum over all samples of that name with these labels."""
     wanted = set(labels.items())
     return sum(value for found, value in samples.get(name, {}).items() if wanted <= set(found))
 
@@ -112,7 +112,9 @@ def growth(first: Samples, last: Samples, name: str, **labels: str) -> float:
 
 
 def quantile(share: float, first: Samples, last: Samples, name: str) -> float:
-    """As Prometheus's histogram_quantile: linear within a bucket; the last finite edge where it is above all."""
+    """Return the quantile like Prometheus's histogram_quantile: linear within a bucket; at most the last
+    finite edge.
+    """
     edges = sorted({dict(labels)["le"] for labels in last.get(name, {})}, key=float)
     counts = [growth(first, last, name, le=edge) for edge in edges]
     if not counts or not counts[-1]:

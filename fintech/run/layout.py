@@ -1,4 +1,4 @@
-"""Where everything is: files, ports, secrets, and the environment of all processes."""
+"""The layout of a run: files, ports, secrets, and the environment of all processes."""
 
 import hashlib
 import os
@@ -14,9 +14,9 @@ BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
 DATABASE = "fintech"  # the database's name
 
-# The environment variable that marks a process as ours; its value is the folder that the run belongs to.
+# The environment variable that marks a process as ours; its value is the folder of the run.
 MARK = "FINTECH_RUN_DIR"
-# Setting -> file under secrets/. Made once, by us; a setting that the caller's environment has is left alone.
+# Setting -> file under secrets/. Created once; a setting in the caller's environment is not changed.
 SECRETS = {
     "DJANGO_SECRET_KEY": "django_secret_key",
     "GATEWAY_TOKEN": "gateway_token",
@@ -38,7 +38,7 @@ class Ports:
 
     @classmethod
     def from_base(cls, base: int) -> "Ports":
-        """Eight ports in a row, for a machine where the usual ones are taken."""
+        """Return eight consecutive ports, for a machine on which the usual ones are taken."""
         return cls(*range(base, base + 8))
 
 
@@ -49,7 +49,7 @@ class Layout:
 
     @property
     def run(self) -> Path:
-        """Generated configuration, the lock; nothing that must be kept."""
+        """Return the folder of generated configuration and the lock; nothing in it must be kept."""
         return self.var / "run"
 
     @property
@@ -78,9 +78,9 @@ class Layout:
 
     @property
     def supervisor_socket(self) -> Path:
-        """In `run`, or, where a socket's path would be too long, under a short name made from it."""
+        """Return the socket's path: in `run`, or a short one derived from it if that is too long."""
         path = self.run / "supervisor.sock"
-        # supervisord binds a longer name first: the path, a dot and its PID.
+        # supervisord first binds a longer name: the path, a dot and its PID.
         if len(os.fsencode(path)) + len(".1234567890") <= LONGEST_SOCKET_PATH:
             return path
         digest = hashlib.sha256(os.fsencode(self.run)).hexdigest()[:16]
@@ -100,7 +100,7 @@ class Layout:
 
 
 def make_environment(layout: Layout, database: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """What all processes get: the caller's environment, and our settings where the caller has none."""
+    """Return the environment of all processes: the caller's environment, and our settings where the caller has none."""
     ports = layout.ports
     ours = {
         **database,
@@ -121,7 +121,7 @@ def make_environment(layout: Layout, database: Mapping[str, str], environ: Mappi
     for name, value in ours.items():
         if f"{name}_FILE" not in environ:
             result.setdefault(name, value)
-    # The ports of this run are not the caller's to change: BIND alone would leave the worker without metrics.
+    # The caller cannot change the ports of this run: BIND alone would leave the worker without metrics.
     result |= {name: ours[name] for name in (MARK, "BIND", "METRICS_BIND", "WORKER_METRICS_BIND", "WEB_METRICS_URL")}
     for name, file in SECRETS.items():
         if name not in environ and f"{name}_FILE" not in environ:

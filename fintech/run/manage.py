@@ -1,4 +1,4 @@
-"""`python -m fintech.run.manage reconcile`: a command of Django's, with the settings of this folder's `make run`."""
+"""`python -m fintech.run.manage reconcile`: run a Django command with the settings of this folder's `make run`."""
 
 import os
 import sys

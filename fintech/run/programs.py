@@ -1,4 +1,4 @@
-"""Which processes there are, and supervisord's configuration for them."""
+"""The processes of a run, and supervisord's configuration for them."""
 
 import os
 import shlex
@@ -12,10 +12,10 @@ from fintech.run.postgres import EmbeddedPostgres
 
 @dataclass(frozen=True)
 class Program:
-    """One process.
+    """A process.
 
-    One that ends within `start_seconds` counts as not started; after `start_retries` of that, supervisord gives up.
-    `stop_seconds` is how long it may take to finish what it has in hand.
+    If it ends within `start_seconds`, it counts as not started; after `start_retries` such attempts supervisord gives
+    up. `stop_seconds` is the time that it may take to stop.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Program:
 
 def postgres_program(server: EmbeddedPostgres) -> Program:
     user = server.account().pw_name if os.geteuid() == 0 else None
-    # SIGINT is PostgreSQL's fast shutdown: it ends sessions, and loses nothing.
+    # SIGINT is PostgreSQL's fast shutdown: it ends sessions and loses nothing.
     return Program(
         "postgres",
         server.command(),
@@ -44,7 +44,7 @@ def postgres_program(server: EmbeddedPostgres) -> Program:
 
 
 def service_programs(layout: Layout) -> list[Program]:
-    """In order of start; they stop in the opposite order."""
+    """Return the programs in order of start; they stop in the opposite order."""
     python, ports = sys.executable, layout.ports
     gateway = ["--port", str(ports.gateway), "--data", str(layout.var / "gateway.sqlite3")]
     return [
@@ -54,19 +54,20 @@ def service_programs(layout: Layout) -> list[Program]:
         Program(
             "web",
             [python, "-m", "gunicorn", "-c", "fintech/server/gunicorn.py", "fintech.wsgi"],
-            stop_seconds=90,  # above gunicorn's graceful_timeout, whatever the deadlines: what is in hand is answered
+            # Above gunicorn's graceful_timeout for any deadline, so that running requests are answered.
+            stop_seconds=90,
         ),
     ]
 
 
 def load_program(layout: Layout) -> Program:
-    """Steady traffic; LOAD_USERS and LOAD_RATE are the locustfile's own settings."""
+    """Return the steady load; LOAD_USERS and LOAD_RATE are settings of the locustfile."""
     locust = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--only-summary"]
     return Program("load", [*locust, "--loglevel", "WARNING", "--host", layout.url(layout.ports.web)])
 
 
 def configuration(layout: Layout, programs: list[Program]) -> str:
-    """supervisord.conf. Every program is a group of its own, so that priorities order the stop as well."""
+    """Return supervisord.conf. Every program is its own group, so that priorities order the stop as well."""
     sections = [
         section("unix_http_server", file=layout.supervisor_socket, chmod="0600"),
         section(
@@ -112,6 +113,6 @@ def program_section(layout: Layout, program: Program, priority: int) -> str:
 
 
 def section(title: str, **values: object) -> str:
-    """Percent signs are doubled: supervisord expands them."""
+    """Return a section. Percent signs are doubled, because supervisord expands them."""
     lines = [f"{name} = {str(value).replace('%', '%%')}" for name, value in values.items()]
     return "\n".join([f"[{title}]", *lines, ""])

@@ -1,6 +1,6 @@
-"""`python3 -m fintech.run.venv requirements.txt`: the virtual environment, made once and again when the pins change.
+"""`python3 -m fintech.run.venv requirements.txt`: create the virtual environment, and update it when the pins change.
 
-Runs before anything is installed, so it uses the standard library alone.
+It runs before anything is installed, so it uses only the standard library.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ VENV = BASE_DIR / ".venv"
 
 
 def fits() -> bool:
-    """Whether there is an environment of this very Python; one that was moved or whose Python is gone is not."""
+    """Return True if the environment belongs to this Python; a moved one, or one whose Python is gone, does not."""
     configuration = VENV / "pyvenv.cfg"
     if not (VENV / "bin" / "python").exists() or not configuration.exists():
         return False
@@ -28,7 +28,9 @@ def stamp_of(requirements: Path) -> str:
 
 
 def is_current(requirements: Path) -> bool:
-    """The development pins include those of the platform, so they may stand for them."""
+    """Return True if the environment is current. The development pins include those of the platform, so
+    they suffice.
+    """
     for name in {requirements.name, "requirements-dev.txt"}:
         stamp, pins = VENV / f"installed-{name}", BASE_DIR / name
         if stamp.exists() and pins.exists() and stamp.read_text() == stamp_of(pins):
@@ -41,16 +43,16 @@ def make(requirements: Path) -> None:
     if not fits():
         run([sys.executable, "-m", "venv", "--clear", str(VENV)], "Debian and Ubuntu need the package python3-venv")
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    # The pins are complete, so pip has nothing to resolve; Python compiles what it imports when it does.
+    # The pins are complete, so pip has nothing to resolve. Python compiles modules when they are imported.
     run([*pip, "--no-deps", "--no-compile", "--requirement", str(requirements)], "pip says why above")
     for stamp in VENV.glob("installed-*"):
-        stamp.unlink()  # pins of one file may have moved those of the other
+        stamp.unlink()  # pins of one file may have changed those of the other
     (VENV / f"installed-{requirements.name}").write_text(stamp_of(requirements))
     say(f"Installed {requirements.name} into {VENV.name} ({time.monotonic() - began:.0f} s)\n")
 
 
 def run(command: list[str], advice: str) -> None:
-    """Run it to its end, with a line that shows that something happens."""
+    """Run a command to its end, with a line that shows progress."""
     began = time.monotonic()
     process = subprocess.Popen(command)
     while process.poll() is None:
@@ -63,7 +65,7 @@ def run(command: list[str], advice: str) -> None:
 
 
 def say(text: str) -> None:
-    """On a terminal, in place of the line before."""
+    """Print a line, on a terminal in place of the previous one."""
     sys.stdout.write(f"\r{text}" if sys.stdout.isatty() else text)
     sys.stdout.flush()
 

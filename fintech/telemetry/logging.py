@@ -1,7 +1,7 @@
-"""One JSON object a line on stdout; never a card number, a key or personal data.
+"""Structured logs: one JSON object per line on stdout, never with a card number, a key or personal data.
 
-`extra={...}` fields become keys of the line. What a client sent is logged only where we chose the field, and the
-finished line is searched once more for anything that looks like a card number or one of our keys.
+`extra={...}` fields become keys of the line. Data from a client is logged only in chosen fields, and the finished line
+is searched once more for card numbers and our keys.
 """
 
 import json
@@ -27,7 +27,7 @@ trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEYS = ("fk_", "src_", "tr_")
 _SECRETS = re.compile(rf"((?:{'|'.join(_KEYS)})[0-9a-z]{{8}})_[\w-]+|(Bearer) [^\s\"]+")
-# Each of them has one of these, which is a hundred times as fast to look for.
+# Each of them contains one of these, which are found a hundred times as fast.
 _SIGNS = (*_KEYS, "Bearer ")
 
 # In a JSON text: from there to the end of the error's own message.
@@ -36,12 +36,12 @@ _DETAILS = re.compile(r"\\n(?:DETAIL|CONTEXT):(?:(?!\\n\\n(?:The above exception
 logger = logging.getLogger("fintech.request")
 
 
-# What every record has; the rest came with `extra`.
+# Attributes of every record; the others came with `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Our own, with orjson: a line costs a third of what python-json-logger takes for it, once a request."""
+    """Our own formatter with orjson: a line takes a third of python-json-logger's time, once per request."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -69,12 +69,12 @@ def write_json_lines(level: str = "INFO") -> None:
 def encode(line: dict[str, Any]) -> str:
     try:
         return orjson.dumps(line, default=str).decode()
-    except TypeError:  # half a surrogate pair, or an integer of more than 64 bits
+    except TypeError:  # a lone surrogate, or an integer of more than 64 bits
         return json.dumps(line, default=str)
 
 
 def redact(line: str) -> str:
-    """`line` without card numbers, secrets and the rows that PostgreSQL quotes: the last net under an exception."""
+    """Return `line` without card numbers, secrets and rows quoted by PostgreSQL: the last protection for exceptions."""
     if "DETAIL:" in line or "CONTEXT:" in line:
         line = _DETAILS.sub("", line)
     if any(sign in line for sign in _SIGNS):
@@ -83,7 +83,7 @@ def redact(line: str) -> str:
 
 
 class WithoutRequest(logging.Filter):
-    """Django's own lines quote paths and queries, which may hold anything; ours tell the rest."""
+    """A filter of Django's own lines, which quote paths and queries with any content; ours contain the rest."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.startswith(("django.request", "django.security")):
@@ -95,24 +95,26 @@ class WithoutRequest(logging.Filter):
 
 
 def accept_request_id(header: str | None) -> str:
-    """The client's X-Request-ID if it is short, plain, no card number and none of our keys, otherwise a new one."""
+    """Return the client's X-Request-ID if it is short, plain, no card number and none of our keys,
+    otherwise a new one.
+    """
     if header and _REQUEST_ID.fullmatch(header) and redact(header) == header:
         return header
     return str(uuid7())
 
 
-# Asked every few seconds by programs: nobody looks for their traces.
+# Programs poll these every few seconds, and their traces are not useful.
 PROBED = frozenset(["/health", "/ready", "/metrics"])
 
 
 def caller_of(request: HttpRequest) -> str | None:
-    """The caller's trace, where we make none ourselves."""
+    """Return the caller's trace, if tracing is off."""
     parent = tracing.parse(request.META.get("HTTP_TRACEPARENT"))
     return parent[0] if parent else None
 
 
 class RequestLogMiddleware:
-    """Gives each request an id and a trace, returns the id, and logs the request once it is answered."""
+    """Middleware that gives each request an id and a trace, returns the id, and logs the request after its answer."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -131,7 +133,7 @@ class RequestLogMiddleware:
             if request.method == "HEAD":
                 response.content = b""
         method = request.method if request.method in _METHODS else "other"
-        # The route, not the path: a path is whatever the client wrote.
+        # The route, not the path, which can contain any text.
         route = request.resolver_match.route if request.resolver_match else None
         logger.info(
             "request",

@@ -1,7 +1,7 @@
-"""`python -m fintech.telemetry.metrics_server`: the web processes' metrics from a process of its own.
+"""`python -m fintech.telemetry.metrics_server`: the web's metrics from a separate process.
 
-It needs neither Django nor a database, so it answers while every web worker is busy or the database is away. No
-token: bind it to loopback or to an inner network (METRICS_BIND, by default 127.0.0.1:9464).
+It needs neither Django nor a database, so it answers while every web process is busy or the database is unavailable. It
+has no token: bind it to loopback or to a private network (METRICS_BIND, by default 127.0.0.1:9464).
 """
 
 import signal

@@ -1,11 +1,10 @@
-"""Traces: each request keeps the times of its steps, and spans are made of them when it is over.
+"""Traces: each request stores the times of its steps, and spans are created from them when it is over.
 
-So nothing of OpenTelemetry runs while a payment is being made, and the choice can wait for the outcome: a twentieth of
-all requests (TRACE_SAMPLE_RATIO), those that a caller has sampled, and every one that failed, stayed unknown or was
-slow (TRACE_SLOW_SECONDS). Without OTEL_EXPORTER_OTLP_ENDPOINT there is no tracing at all, and a step costs one look
-at a variable.
+So no OpenTelemetry code runs during a payment, and the decision to keep a trace can wait for the outcome: a twentieth
+of all requests (TRACE_SAMPLE_RATIO), those that a caller has sampled, and all that failed, stayed unknown or were slow
+(TRACE_SLOW_SECONDS). Without OTEL_EXPORTER_OTLP_ENDPOINT there is no tracing, and a step costs one read of a variable.
 
-Attributes say what happened, never to whom: no card, no customer, no amount, nothing that a client wrote.
+Attributes describe the event, never the customer: no card, no customer, no amount, no text from a client.
 
 Sources: W3C Trace Context (`traceparent`; `traceresponse` of its second level), OpenTelemetry's semantic conventions.
 """
@@ -27,18 +26,18 @@ from fintech import env
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanProcessor
 
-# A trace holds so many steps; those of a large batch beyond that are left out.
+# The maximum number of steps in a trace; further steps of a large batch are omitted.
 MOST_STEPS = 100
-# Spans that wait to be sent; when the collector is away, they are dropped and payments go on.
+# Spans that wait to be sent. While the collector is unavailable, further ones are dropped and payments continue.
 LARGEST_QUEUE, LARGEST_EXPORT = 4096, 512
 EXPORT_TIMEOUT_SECONDS = 3.0
-# Longer than an export may take, but for the collector's name: no timeout bounds the search for it.
+# Longer than an export, except for the resolution of the collector's name, which no timeout limits.
 CLOSE_SECONDS = 4.0
 EXAMPLE = "http://127.0.0.1:4318"
 
 Attributes = Mapping[str, str | float | bool]
 NO_ATTRIBUTES: Attributes = MappingProxyType({})
-# Of a step that waits for the database.
+# Attributes of a step that waits for the database.
 DATABASE: Attributes = {"db.system.name": "postgresql", "db.namespace": "fintech", "peer.service": "postgresql"}
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-([0-9a-f]{2})")
@@ -69,11 +68,11 @@ class Step:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the program that is called is told: this step is its parent."""
+        """Return the headers for the called program: this step is its parent."""
         return {"traceparent": f"00-{self.trace.trace_id}-{self.span_id:016x}-{'01' if self.trace.sampled else '00'}"}
 
     def note(self, attributes: Attributes, *, failed: bool = False) -> None:
-        """What is known at its end only."""
+        """Add attributes that are known only at the end."""
         self.failed = self.failed or failed
         self.attributes.update(attributes)
 
@@ -98,9 +97,9 @@ AnyStep = Step | _Nothing
 
 
 class Trace:
-    """One request's: who called, and when its steps began and ended.
+    """The trace of one request: its caller, and the times of its steps.
 
-    `sampled` was decided before anything else was known; `kept` is what came of it.
+    `sampled` was decided at the start; `kept` is the final decision.
     """
 
     __slots__ = ("kept", "parent_id", "root_id", "sampled", "start", "steps", "trace_id")
@@ -117,12 +116,12 @@ class Trace:
 
     @property
     def traceresponse(self) -> str:
-        """What the caller is told."""
+        """Return the header for the caller."""
         return f"00-{self.trace_id}-{self.root_id:016x}-{'01' if self.kept else '00'}"
 
 
 def parse(traceparent: str | None) -> tuple[str, int, bool] | None:
-    """Trace id, the caller's span, and whether the caller keeps it; None if it is not well-formed."""
+    """Return trace id, the caller's span, and whether the caller keeps it; None if it is malformed."""
     found = _TRACEPARENT.fullmatch(traceparent or "")
     return (found[1], int(found[2], 16), bool(int(found[3], 16) & 1)) if found else None
 
@@ -138,20 +137,20 @@ _exporter: "Exporter | None" = None
 
 
 def begin(traceparent: str | None) -> Trace | None:
-    """The trace of the request that begins in this thread or task; None where there is no tracing."""
+    """Begin the trace of a request in this thread or task; None without tracing."""
     trace = None if _exporter is None else Trace(traceparent, _exporter.ratio)
     _current.set(trace)
     return trace
 
 
 def step(name: str, attributes: Attributes = NO_ATTRIBUTES, *, kind: str = "internal") -> AnyStep:
-    """A part of the current request. `kind`: internal, or client for a call to another program."""
+    """Record a part of the current request. `kind`: internal, or client for a call to another program."""
     trace = _current.get()
     return _NOTHING if trace is None else Step(trace, name, kind, attributes)
 
 
 def keep() -> None:
-    """Something went wrong in the current request: it is to be seen, whatever was decided at its start."""
+    """Keep the trace of the current request, because it failed."""
     trace = _current.get()
     if trace is not None:
         trace.kept = True
@@ -160,7 +159,7 @@ def keep() -> None:
 def finish(
     trace: Trace | None, name: str, attributes: Attributes = NO_ATTRIBUTES, *, failed: bool, kind: str = "server"
 ) -> None:
-    """The request is over: send its spans, if it is kept, or was slow."""
+    """End the request, and send its spans if it is kept or was slow."""
     _current.set(None)
     if trace is None or _exporter is None:
         return
@@ -174,7 +173,7 @@ def finish(
 
 @contextmanager
 def task(name: str, attributes: Attributes) -> Iterator[None]:
-    """Work that no request asked for, always kept: the resolver's, say."""
+    """Trace work outside of a request, such as the resolver's; always kept."""
     trace = begin(None)
     if trace is not None:
         trace.kept = trace.sampled = True
@@ -191,7 +190,7 @@ def task(name: str, attributes: Attributes) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Options:
-    """Whether, where to and what. Without an endpoint there is no tracing."""
+    """Options of tracing. Without an endpoint there is none."""
 
     endpoint: str
     ratio: float
@@ -199,7 +198,7 @@ class Options:
 
     @classmethod
     def read(cls) -> Self:
-        """From the environment. Raises SettingError."""
+        """Read the options from the environment. Raise SettingError."""
         endpoint = env.text("OTEL_EXPORTER_OTLP_ENDPOINT", "")
         if endpoint:
             env.url("OTEL_EXPORTER_OTLP_ENDPOINT", EXAMPLE)
@@ -207,16 +206,17 @@ class Options:
 
 
 class Exporter:
-    """Makes spans and hands them to OpenTelemetry's batch processor, which sends them from a thread of its own."""
+    """Creates spans and passes them to OpenTelemetry's batch processor, which sends them from its own thread."""
 
     def __init__(self, service: str, options: Options) -> None:
-        # Here, not above: without tracing nobody pays for loading it.
+        # Imported here, so that it is loaded only with tracing.
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-        # What fails for good is told, not each attempt: while the collector is away there is one every few seconds.
+        # Final failures are logged, not each attempt: while the collector is unavailable there is one every few
+        # seconds.
         logging.getLogger("opentelemetry").setLevel(logging.ERROR)
         self.ratio = options.ratio
         self.slow_nanoseconds = options.slow_seconds * 1e9
@@ -255,14 +255,14 @@ class Exporter:
             self._processor.on_end(span)
 
     def close(self) -> None:
-        """Send what waits, within CLOSE_SECONDS."""
+        """Send the waiting spans, within CLOSE_SECONDS."""
         closing = threading.Thread(target=self._processor.shutdown, name="last spans", daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)
 
 
 def start(service: str) -> None:
-    """After the fork, since a thread and a connection do not cross it. Raises SettingError."""
+    """Start after the fork, because threads and connections do not survive it. Raise SettingError."""
     global _exporter  # noqa: PLW0603 - a process has one
     options = Options.read()
     if options.endpoint:
@@ -270,7 +270,7 @@ def start(service: str) -> None:
 
 
 def stop() -> None:
-    """Send what waits; afterwards there is no tracing."""
+    """Send the waiting spans, and disable tracing."""
     global _exporter
     exporter, _exporter = _exporter, None
     if exporter is not None:

@@ -1,6 +1,6 @@
-"""A real browser on the real platform, and everything that it complains about.
+"""A real browser on the real platform, with everything that it reports.
 
-With SCREENSHOTS=docs/images the pictures of the documentation are made anew.
+With SCREENSHOTS=docs/images it updates the pictures of the documentation.
 """
 
 import os
@@ -31,14 +31,14 @@ PASSWORD = secrets.token_urlsafe(16)
 
 
 class Browser:
-    """One page, and everything that a browser may complain about."""
+    """One page, and every error that the browser reports."""
 
     def __init__(self, page: Page, platform: Platform) -> None:
         self.page, self.url = page, platform.url
         self.complaints: list[str] = []
         page.on("console", lambda message: self._note(message.type, message.text, message.type in ("error", "warning")))
         page.on("pageerror", lambda error: self._note("exception", str(error)))
-        # A second click aborts the first one's request: that is the browser's way, and no complaint.
+        # A second click aborts the first one's request, which is normal.
         page.on("requestfailed", lambda failed: self._note("failed", failed.url, failed.failure != "net::ERR_ABORTED"))
         page.on("response", lambda reply: self._note(str(reply.status), reply.url, reply.status >= 400))
 
@@ -50,12 +50,14 @@ class Browser:
         self.page.goto(self.url + path)
 
     def follow(self, selector: str) -> None:
-        """Click what leads to another page."""
+        """Click a link to another page."""
         with self.page.expect_navigation():
             self.page.click(selector)
 
     def picture(self, name: str, *, height: int = HEIGHT) -> None:
-        """The window at this height; 0: as high as the page, since a bar that sticks would cover a part of it."""
+        """Take a picture at this window height; 0: the height of the page, because a sticky bar would cover a part of
+        it.
+        """
         if not SCREENSHOTS:
             return
         height = height or self.page.evaluate("document.documentElement.scrollHeight")

@@ -1,1 +1,1 @@
-"""`make bench`: how fast payments are, beside what others would build, in one interleaved run on one machine."""
+"""`make bench`: throughput of payments in comparison with other stacks, in one interleaved run on one machine."""

@@ -1,4 +1,6 @@
-"""Interleaved rounds of all contenders; medians and ratios. `make bench`, or `python -m loadtests.bench --help`."""
+"""Run interleaved rounds of all contenders; print medians and ratios. `make bench`, or `python -m loadtests.bench
+--help`.
+"""
 
 import argparse
 import os
@@ -47,7 +49,7 @@ def with_latency(world: World, milliseconds: int, contender: Contender) -> Conte
 
 
 def start_all(stack: ExitStack, world: World) -> None:
-    # As the owner: the application's role may not make tables.
+    # As the owner, because the application's role cannot create tables.
     environment = {**os.environ, "DATABASE_URL": os.environ["DATABASE_OWNER_URL"]}
     subprocess.run([sys.executable, "-m", "loadtests.bench.tutorial"], env=environment, check=True)
     for server in (
@@ -97,7 +99,7 @@ def report(rounds: dict[str, list[Result]]) -> bool:
 
 
 def report_scrape() -> bool:
-    """Whether a scrape after 500 workers costs at most one and a half of a fresh one."""
+    """Return True if a scrape after 500 workers takes at most one and a half times as long as a fresh one."""
     command = [sys.executable, "-m", "loadtests.bench.scrape"]
     fresh, later = map(float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     print(f"scrape: {fresh:.1f} ms after 3 workers, {later:.1f} ms after 504")

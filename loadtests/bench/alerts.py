@@ -1,8 +1,8 @@
 """`make bench-alerts`: the alert trail over HTTP, against the real gunicorn and a durable PostgreSQL.
 
-Interleaved rounds in one run on one machine; trust the ratios. An alert is *stored* when the delivery that brought it
-is committed with its hash, and answered; it is *projected* when its identity, episode and transition can be read. The
-tutorial (tutorial_alerts.py) has stored an alert when the rows that it makes of it are committed.
+All contenders run in interleaved rounds on one machine, so compare ratios. An alert is *stored* when its delivery is
+committed with its hash and answered; it is *projected* when its identity, episode and transition can be read. The
+tutorial (tutorial_alerts.py) has stored an alert when its rows are committed.
 """
 
 import argparse
@@ -42,7 +42,7 @@ LONGEST_ANSWER = 3.0  # seconds, for 10,000 alerts in one payload
 
 
 def alert(number: int, group: str) -> dict[str, Any]:
-    """About 620 bytes, as Alertmanager sends it; 10,000 are 6.2 MB."""
+    """Return an alert of about 620 bytes, as Alertmanager sends it; 10,000 are 6.2 MB."""
     return {
         "status": "firing",
         "labels": {
@@ -66,7 +66,7 @@ def alert(number: int, group: str) -> dict[str, Any]:
 
 
 def body(alerts: int) -> bytes:
-    """A payload of alerts that nobody has seen before."""
+    """Return a payload of new alerts."""
     group = secrets.token_hex(6)
     document = {
         "version": "4",
@@ -84,7 +84,7 @@ def body(alerts: int) -> bytes:
 
 
 class Connection:
-    """One keep-alive connection that spends little; the benchmark is to measure the server."""
+    """One cheap keep-alive connection, because the benchmark measures the server."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=120)
@@ -115,13 +115,13 @@ def head_of(content: bytes, path: str = "/alert") -> bytes:
 
 
 class Trail:
-    """What the database says of our deliveries, through a connection of its own."""
+    """The state of our deliveries in the database, through its own connection."""
 
     def __init__(self, world: World) -> None:
         self._connection = psycopg.connect(world.database.url("postgres", "bench"), autocommit=True)
 
     def wait_until_projected(self, deliveries: list[int]) -> None:
-        """Asks every two milliseconds, by key."""
+        """Poll every two milliseconds, by key."""
         wait_until(lambda: not self._missing(deliveries), timeout=300, what="all is projected", interval=0.002)
 
     def _missing(self, deliveries: list[int]) -> bool:
@@ -137,7 +137,7 @@ class Trail:
         return row[0]
 
     def settle(self) -> int:
-        """A worker that starts may seal what the turn before left. How many are sealed, once that is done."""
+        """Wait until a starting worker has sealed the rows of the previous turn. Return the number of sealed rows."""
         before = -1
         while (sealed := self.sealed()) != before:
             before = sealed
@@ -145,13 +145,13 @@ class Trail:
         return sealed
 
     def rest(self) -> None:
-        """Nothing of the round before is left to be projected."""
+        """Wait until nothing of the previous round is left to be projected."""
         pending = "SELECT count(*) FROM alerts_audit_pending"
         wait_until(lambda: self._connection.execute(pending).fetchone() == (0,), timeout=300, what="nothing is pending")
 
 
 class Bench:
-    """Each method is one turn, and answers in the unit that its name in the report says."""
+    """The contenders: each method is one turn and returns its result in the unit of its name in the report."""
 
     def __init__(self, world: World, seconds: float) -> None:
         self.world, self.seconds, self.trail = world, seconds, Trail(world)
@@ -163,7 +163,7 @@ class Bench:
         return 1000 / (time.perf_counter() - start)
 
     def in_one_payload(self, alerts: int) -> tuple[float, float]:
-        """Seconds until it is answered, and until it is projected."""
+        """Return the seconds until the payload is answered, and until it is projected."""
         content, connection = body(alerts), Connection(self.world.ports["ours"])
         start = time.perf_counter()
         delivery = connection.post(content)["id"]
@@ -207,7 +207,9 @@ class Bench:
         return {UNSEALED: rate}
 
     def _flood(self, *, seal_seconds: int) -> tuple[float, int]:
-        """Deliveries a second over eight connections while a worker with all of its jobs runs; how many it sealed."""
+        """Return deliveries a second over eight connections while a worker with all of its jobs runs, and the number of
+        sealed rows.
+        """
 
         def make() -> bytes:
             content = body(1)
@@ -261,7 +263,7 @@ def run_rounds(bench: Bench, rounds: int, only: str) -> dict[str, list[float]]:
     chosen = [turn for name, turn in turns.items() if any(word in name for word in only.split(","))]
     found: dict[str, list[float]] = {}
     for number in range(-1, rounds):  # the first warms up
-        chosen.reverse()  # nobody always comes first, or always after the same
+        chosen.reverse()  # the order changes, so that no contender always comes first, or always after the same one
         for turn in chosen:
             bench.trail.rest()
             for name, value in turn().items():

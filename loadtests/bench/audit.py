@@ -1,4 +1,4 @@
-"""What sealing costs the one who delivers alerts, and what verifying a million leaves takes. `make bench-audit`."""
+"""Measure the cost of sealing for deliveries, and the verification of a million leaves. `make bench-audit`."""
 
 import argparse
 import hashlib
@@ -17,7 +17,7 @@ import psycopg
 
 from fintech.run.postgres import EmbeddedPostgres
 
-FLOOR = 0.75  # rate of inserts with the sealer on, of that without
+FLOOR = 0.75  # rate of inserts with the sealer, relative to the rate without
 BODY = b"x" * 1242  # as large as a delivery of one alert
 INSERT = "INSERT INTO alerts_audit_delivery (source, body, sha256, size) VALUES ('bench', %s, %s, %s)"
 FILL = """
@@ -30,7 +30,7 @@ FROM (SELECT number, convert_to(repeat(md5(number::text), 38), 'UTF8') AS body
 
 @contextmanager
 def database() -> Iterator[dict[str, str]]:
-    """A durable server of its own, migrated; the environment that leads there."""
+    """Start a separate durable server, migrated, and return its environment."""
     with tempfile.TemporaryDirectory(prefix="fintech-bench-") as directory:
         Path(directory).chmod(0o755)
         server = EmbeddedPostgres(Path(directory) / "postgres", settings={"max_wal_size": "4GB"})
@@ -56,7 +56,7 @@ def run(environment: dict[str, str], *command: str) -> subprocess.CompletedProce
 
 
 def insert_rate(url: str, seconds: float, clients: int) -> float:
-    """Deliveries a second, each its own commit, as the receiver stores them."""
+    """Return the deliveries a second, each its own commit, as the receiver stores them."""
     counts, stop = [0] * clients, threading.Event()
     digest = hashlib.sha256(BODY).digest()
 
@@ -79,7 +79,7 @@ def insert_rate(url: str, seconds: float, clients: int) -> float:
 
 @contextmanager
 def sealing(environment: dict[str, str], every: float) -> Iterator[None]:
-    """A process that seals all the time, far more often than the worker does."""
+    """Run a process that seals continuously, far more often than the worker does."""
     program = "\n".join(
         [
             "import django, time; django.setup()",
@@ -119,7 +119,7 @@ def measure_inserts(environment: dict[str, str], seconds: float, rounds: int, ev
 
 
 def timed(environment: dict[str, str], code: str) -> tuple[float, float, int]:
-    """Seconds, seconds of its own CPU, and the peak of resident memory (MiB) of a process that runs it."""
+    """Run a command in a process. Return seconds, CPU seconds, and the peak of resident memory (MiB)."""
     program = "\n".join(
         [
             "import django, resource, time; django.setup()",
@@ -140,7 +140,7 @@ def timed(environment: dict[str, str], code: str) -> tuple[float, float, int]:
 def measure_verification(environment: dict[str, str], leaves: int) -> None:
     with psycopg.connect(environment["DATABASE_OWNER_URL"], autocommit=True) as connection:
         (there,) = connection.execute("SELECT count(*) FROM alerts_audit_delivery").fetchone() or (0,)
-        # The projection is measured by loadtests/bench/alerts.py; here only the log counts.
+        # loadtests/bench/alerts.py measures the projection; here only the log counts.
         connection.execute("ALTER TABLE alerts_audit_delivery DISABLE TRIGGER remember_pending")
         connection.execute(FILL, [max(1, leaves - there)])
         connection.execute("ALTER TABLE alerts_audit_delivery ENABLE TRIGGER remember_pending")

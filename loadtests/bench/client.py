@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client that spends little: the benchmark is to measure the servers."""
+"""A small, cheap HTTP/1.1 client, because the benchmark measures the servers."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ BODY = {
 
 @dataclass
 class Result:
-    """What one round of load came to."""
+    """The result of one round of load."""
 
     seconds: float
     payments: int
@@ -31,13 +31,13 @@ class Result:
         return self.payments / self.seconds
 
     def percentile(self, share: float) -> float:
-        """In milliseconds."""
+        """Return a percentile in milliseconds."""
         ordered = sorted(self.latencies) or [0.0]
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection that sends the next request when the answer to the last is complete."""
+    """A keep-alive connection that sends the next request when the previous answer is complete."""
 
     def __init__(self, make_request: Callable[[], bytes], payments: int, result: Result, until: float) -> None:
         self._make, self._payments, self._result, self._until = make_request, payments, result, until
@@ -85,7 +85,7 @@ def content_length(head: bytes) -> int:
 
 
 def payment_requests(path: str, headers: dict[str, str], *, batch: int = 0) -> Callable[[], bytes]:
-    """Makes new requests: each payment has a key of its own, in the header, or in the items of a batch."""
+    """Create new requests: each payment has its own key, in the header, or in the items of a batch."""
     fixed = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     fixed += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     body = json.dumps(BODY)
@@ -104,9 +104,9 @@ def payment_requests(path: str, headers: dict[str, str], *, batch: int = 0) -> C
 def run_load(
     port: int, make_request: Callable[[], bytes], *, clients: int, seconds: float, payments: int = 1
 ) -> Result:
-    """`clients` that never rest, for `seconds`; each connects anew when the server hangs up.
+    """Run `clients` without pauses for `seconds`; each connects again when the server closes the connection.
 
-    `payments`: how many a request makes.
+    `payments`: the number of payments per request.
     """
 
     result = Result(seconds=seconds, payments=0)

@@ -1,7 +1,7 @@
-"""Our own application with a gateway that approves at once, in the process: what is left is ours.
+"""Our own application with a gateway that approves at once, in the process: the remaining time is ours.
 
-Of the load tests, only the benchmark knows the application from inside. `BENCH_QUIET=1` also turns metrics and
-logs off, to tell what they cost.
+Of the load tests, only the benchmark imports the application. `BENCH_QUIET=1` also turns metrics and logs off, to
+measure their cost.
 """
 
 import logging

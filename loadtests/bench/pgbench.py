@@ -1,4 +1,4 @@
-"""(a) pgbench with the very same two statements: what the database alone allows."""
+"""(a) pgbench with the same two statements: the limit of the database alone."""
 
 import os
 import re
@@ -19,7 +19,7 @@ SETTLED = """json_build_object('id', :id::text, 'lease_token', :id::text, 'statu
 
 
 def write_script(world: World) -> Path:
-    """A pgbench script: two prepared statements a payment, each its own commit."""
+    """Write a pgbench script: two prepared statements per payment, each its own commit."""
     from payments.settlement.statements import T1, T2
 
     t1, t2 = (statement.strip().replace("%s::json", "{}") for statement in (T1, T2))

@@ -1,7 +1,7 @@
-"""What a scrape costs after 500 workers have lived and died, beside what it cost after the first three.
+"""Measure a scrape after 500 workers have lived and died, in comparison with one after the first three.
 
-`python -m loadtests.bench.scrape` prints both medians in milliseconds; it needs settings in the environment, but no
-database. Workers are forks that take a slot, count in the metrics of payments, and die by SIGKILL.
+`python -m loadtests.bench.scrape` prints both medians in milliseconds. It needs settings in the environment, but no
+database. Workers are forks that take a slot, count in the metrics of payments, and are killed by SIGKILL.
 """
 
 import os
@@ -14,7 +14,7 @@ WORKERS, GENERATIONS = 3, 167  # 501 workers
 
 
 def live(ready: int) -> None:
-    """The whole life of one worker, as far as its metrics files can tell; then it waits to be killed."""
+    """Run a worker as far as its metrics files are concerned, then wait to be killed."""
     from fintech.telemetry import metric_slots
 
     metric_slots.claim("web", shared=True)
@@ -38,7 +38,7 @@ def fork_worker(ready: int) -> int:
 
 
 def recycle(generations: int) -> None:
-    """Three workers live side by side, and die by SIGKILL, before the next three."""
+    """Run three workers in parallel and kill them by SIGKILL, before the next three."""
     news, ready = os.pipe()
     for _ in range(generations):
         pids = [fork_worker(ready) for _ in range(WORKERS)]
@@ -66,7 +66,7 @@ def main() -> None:
         os.environ["RUNTIME_DIR"] = directory
         from django.conf import settings
 
-        assert settings.SECRET_KEY  # forks share what was loaded before; metrics must come after the slot
+        assert settings.SECRET_KEY  # forks share the loaded modules; metrics must come after the slot
         recycle(1)
         fresh = scrape_milliseconds()
         recycle(GENERATIONS)

@@ -1,4 +1,4 @@
-"""The contenders: each a server on a port of its own, over one PostgreSQL with durable settings."""
+"""The contenders: each a server on its own port, over one PostgreSQL with durable settings."""
 
 import os
 import secrets
@@ -18,7 +18,7 @@ PYTHON = sys.executable
 
 @dataclass
 class World:
-    """The shared parts of one benchmark: database, gateway, a merchant's key, and the servers that were started."""
+    """The shared parts of a benchmark: database, gateway, a merchant's key, and the started servers."""
 
     directory: Path
     database: EmbeddedPostgres
@@ -40,7 +40,7 @@ class World:
 
     @contextmanager
     def server(self, name: str, command: list[str], path: str, env: Mapping[str, str]) -> Iterator[None]:
-        """Runs `command`, in which {port} is filled in, until the block ends."""
+        """Run `command`, in which {port} is filled in, until the block ends."""
         port = free_port()
         words = [word.format(port=port) for word in command]
         environment = {**self.environment(name), "BIND": f"127.0.0.1:{port}", **env}
@@ -75,7 +75,7 @@ def start_fastapi(world: World, name: str, **env: str):
 
 @contextmanager
 def make_world(directory: Path) -> Iterator[World]:
-    """PostgreSQL, migrated; the simulator; a merchant. The environment of this process is set as a side effect."""
+    """Start PostgreSQL, migrated, the simulator, and create a merchant. Also sets the environment of this process."""
     with ExitStack() as stack:
         database = EmbeddedPostgres(directory / "postgres", settings={"max_connections": "300"})
         database.start()
@@ -100,9 +100,9 @@ def make_world(directory: Path) -> Iterator[World]:
 
 
 def ask_for_passwords(database: EmbeddedPostgres) -> dict[str, str]:
-    """Let the roles sign in as they do in production, by SCRAM. Returns their addresses, as settings.
+    """Require SCRAM passwords from the roles, as in production. Return their addresses, as settings.
 
-    Who connects once pays for that once, and who connects for every request pays every time.
+    A client that connects once pays for that once; one that connects for every request pays every time.
     """
     import psycopg
     from psycopg import sql

@@ -1,9 +1,9 @@
-"""The trail's pages at ten million episodes, through the real views. `make bench-trail`, or `--help`.
+"""Measure the trail's pages at ten million episodes, through the real views. `make bench-trail`, or `--help`.
 
-The rows are made in SQL, in a database of their own: a year of alerts of 200,000 identities, two of five acknowledged,
-and the newest 20,000 all of them, so that who looks for one that is not has far to look. Then each page is asked for
-again and again; what counts is the whole answer, rendered. It fails if a page is over its bound. "Busy" is the time on
-the processor of Python and PostgreSQL together: on a machine that others use as well, the rest was waiting for them.
+The rows are created in SQL, in a separate database: a year of alerts of 200,000 identities. Two of five are
+acknowledged, and so are all of the newest 20,000, so that a search for unacknowledged ones has to go far. Then each
+page is requested repeatedly; the measured time is that of the whole rendered answer. It fails if a page is over its
+bound. "Busy" is the CPU time of Python and PostgreSQL together: on a shared machine, the rest was waiting.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from fintech.run.postgres import EmbeddedPostgres
 
 IDENTITIES = 200_000
 FIRING = 2_000
-# Made in a throw-away database, so nothing waits for the disk.
+# A temporary database, so nothing waits for the disk.
 SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "8GB", "shared_buffers": "1GB"}
 LIST_BOUND, SEARCH_BOUND = 150, 100  # milliseconds
 
@@ -96,7 +96,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def database(directory: Path) -> Iterator[EmbeddedPostgres]:
-    """PostgreSQL in `directory`, migrated, for this process's settings."""
+    """Start PostgreSQL in `directory`, migrated, for this process's settings."""
     server = EmbeddedPostgres(directory / "postgres", settings=SETTINGS)
     server.start()
     try:
@@ -143,7 +143,7 @@ def fill(directory: Path, episodes: int) -> None:
 
 
 def drop_indexes(cursor: Any, table: str, keep: str = "") -> list[str]:
-    """Making them afterwards takes a fraction of the time. The statements that make them."""
+    """Drop the indexes and return the statements that create them, which is much faster afterwards."""
     cursor.execute(
         "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s AND indexname <> %s AND indexname NOT IN"
         " (SELECT conname FROM pg_constraint)",
@@ -156,7 +156,7 @@ def drop_indexes(cursor: Any, table: str, keep: str = "") -> list[str]:
 
 
 def pages(episodes: int) -> list[tuple[str, str, int]]:
-    """What is asked for, its address in the admin, and its bound in milliseconds."""
+    """Return each page's name, its address in the admin, and its bound in milliseconds."""
     from alerts_audit.models import Episode
 
     middle = Episode.objects.get(pk=episodes // 2)
@@ -194,7 +194,7 @@ def pages(episodes: int) -> list[tuple[str, str, int]]:
 
 @dataclass(frozen=True)
 class Times:
-    """In milliseconds."""
+    """Times in milliseconds."""
 
     median: float
     slowest: float
@@ -206,7 +206,7 @@ class Times:
 
 
 def measure(ask: Callable[[], Any], rounds: int, server: EmbeddedPostgres) -> Times:
-    """Once everything was touched."""
+    """Measure after a first request has warmed the caches."""
     ask()
     times, busy = [], processor_seconds(server)
     for _ in range(rounds):
@@ -218,7 +218,7 @@ def measure(ask: Callable[[], Any], rounds: int, server: EmbeddedPostgres) -> Ti
 
 
 def processor_seconds(server: EmbeddedPostgres) -> float:
-    """Of this process and of PostgreSQL's, also of those of its processes that have ended."""
+    """Return the CPU seconds of this process and of PostgreSQL, including ended processes."""
     postmaster = psutil.Process(server.pid())
     times = postmaster.cpu_times()
     spent = time.process_time() + times.children_user + times.children_system
@@ -229,7 +229,7 @@ def processor_seconds(server: EmbeddedPostgres) -> float:
 
 
 def run(server: EmbeddedPostgres, episodes: int, rounds: int) -> bool:
-    """Whether every page was within its bound."""
+    """Run everything. Return True if every page was within its bound."""
     from django.contrib.auth.models import User
     from django.test import Client
 

@@ -1,4 +1,4 @@
-"""(b) What a tutorial builds: a Django REST framework ModelViewSet that does one plain insert, with all defaults."""
+"""(b) A tutorial's implementation: a Django REST framework ModelViewSet with one plain insert and all defaults."""
 
 import os
 
@@ -11,7 +11,7 @@ settings.configure(
     SECRET_KEY=os.environ["DJANGO_SECRET_KEY"],
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
-    # django-admin startproject's, and REST framework
+    # defaults of django-admin startproject, and REST framework
     INSTALLED_APPS=[
         "django.contrib.admin",
         "django.contrib.auth",

@@ -1,8 +1,9 @@
-"""What a tutorial builds for Alertmanager's webhook: Django views that make rows with the ORM, one alert at a time.
+"""A tutorial's implementation of Alertmanager's webhook: Django views that create rows with the ORM, one alert at a
+time.
 
-`/alert` makes one row for each alert: no hash, no raw body, no identity, episode or transition. `/episodes` makes the
-same rows as our projection: an identity, an episode and a transition. In favour of both: they keep their connection,
-take bodies of any size, and their tables have no index that they do not need.
+`/alert` creates one row per alert: no hash, no raw body, no identity, episode or transition. `/episodes` creates the
+same rows as our projection. In favour of both: they keep their connection, accept bodies of any size, and their tables
+have no unused index.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Starts the gateway simulator: one JSON line when it listens, then one for each change of the profile."""
+"""Start the gateway simulator: one JSON line when it listens, then one for each change of the profile."""
 
 import argparse
 import asyncio
@@ -17,7 +17,7 @@ from loadtests.gateway.app import Gateway
 from loadtests.gateway.profile import WrongProfile
 from loadtests.gateway.store import Store, StoreError
 
-SHUTDOWN_SECONDS = 0.5  # for answers already being written; a request that is held longer is dropped
+SHUTDOWN_SECONDS = 0.5  # for answers already being written; a held request is dropped
 
 
 def log(event: str, **fields: Any) -> None:
@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
 
 
 async def serve(gateway: Gateway, host: str, port: int, data: Path) -> None:
-    """Until SIGTERM or SIGINT. Raises OSError when it cannot listen."""
+    """Serve until SIGTERM or SIGINT. Raise OSError if it cannot listen."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

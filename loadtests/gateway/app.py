@@ -35,12 +35,14 @@ def problem(status: int, outcome: str, code: str, **more: Any) -> web.Response:
 
 
 def not_charged(status: int, outcome: str, code: str, **more: Any) -> web.Response:
-    """A promise: this order moves no money, not now and not by a request with its key that is still under way."""
+    """Return an answer that promises: this order moves no money, neither now nor by a request with its key
+    in flight.
+    """
     return problem(status, outcome, code, charged=False, **more)
 
 
 def describe(decision: Decision) -> dict[str, Any]:
-    """What a charge, its replay and its lookup all say; the columns that do not apply are left out."""
+    """Return the answer of a charge, its replay and its lookup, without columns that do not apply."""
     body = {name: value for name, value in zip(Decision._fields, decision, strict=True) if value is not None}
     del body["kind"]
     return body
@@ -53,7 +55,7 @@ def drop_connection(request: web.Request) -> web.Response:
 
 
 def traced(handler: Handler) -> Handler:
-    """Goes on with the caller's trace, and says so in the answer."""
+    """Continue the caller's trace, and return it in the answer."""
 
     async def answer_in_trace(request: web.Request) -> web.Response:
         trace = tracing.begin(request.headers.get("traceparent"))
@@ -102,7 +104,7 @@ class Gateway:
         return app
 
     def _guarded(self, handler: Handler, *, control: bool = False) -> Handler:
-        """Lets in who holds the token, and turns what can go wrong inside into an answer."""
+        """Require the token, and turn internal errors into an answer."""
         expected = self._control_bearer if control else self._bearer
 
         async def answer_or_refuse(request: web.Request) -> web.Response:
@@ -118,7 +120,7 @@ class Gateway:
             except web.HTTPRequestEntityTooLarge:
                 return not_charged(413, "error", "too_large", message=f"The body is above {LARGEST_BODY} bytes.")
             except sqlite3.Error:
-                # No promise: what this key did before cannot be read.
+                # No promise: the previous decision for this key cannot be read.
                 return problem(503, "unavailable", "storage_unavailable")
 
         return traced(answer_or_refuse)
@@ -155,7 +157,7 @@ class Gateway:
         return answer(200, describe(decision))
 
     async def _refuse(self, order: Order, behaviour: Behaviour) -> web.Response:
-        """Not charged is a promise, so an attempt with the same key that may still charge is waited for."""
+        """Refuse an order. "Not charged" is a promise, so wait for attempts with the same key that may still charge."""
         while others := self._undecided.get((order.kind, order.key)):
             await asyncio.wait(others)
         known = self.store.find(order.kind, order.key)
@@ -191,7 +193,7 @@ class Gateway:
         )
 
     def _refusal(self, order: Order) -> str | None:
-        """Why a refund cannot be given back, if so."""
+        """Return the reason why a refund is refused, if any."""
         if order.charge is None:
             return None
         left = self.store.left_to_refund(order.charge)
@@ -218,7 +220,7 @@ class Gateway:
         return answer(200, describe(known)) if known else answer(404, {"outcome": "not_found"})
 
     async def cancel(self, kind: str, request: web.Request) -> web.Response:
-        """Leaves a tombstone, also for a key never seen: a charge still under way will not be made."""
+        """Leave a tombstone, also for an unknown key: a charge in flight will not be made."""
         if self.faults.profile.cancel_fails:
             return problem(503, "unavailable", "cancel_unavailable")
         key = check_key(request.match_info["key"])
@@ -251,7 +253,7 @@ class Gateway:
         return answer(200, self.faults.profile.to_fields())
 
     async def replace_profile(self, request: web.Request) -> web.Response:
-        """PUT starts from the defaults, PATCH from the profile in force."""
+        """Replace the profile: PUT starts from the defaults, PATCH from the current profile."""
         changes = read_object(await request.read())
         kept = self.faults.profile.to_fields() if request.method == "PATCH" else {}
         try:

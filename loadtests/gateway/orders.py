@@ -13,7 +13,7 @@ CURRENCY = re.compile(r"[A-Z]{3}")
 
 
 class BadOrder(ValueError):
-    """The request cannot be understood: nothing was charged. Answered with status, code and message."""
+    """The request is invalid: nothing was charged. Answered with status, code and message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def read_order(kind: str, key: str | None, body: bytes) -> Order:
-    """Other fields of the body (payment_method, reference) are neither needed nor kept."""
+    """Read an order. Other fields of the body (payment_method, reference) are neither needed nor stored."""
     key = check_key(key)
     content = read_object(body)
     amount, currency, charge = content.get("amount"), content.get("currency"), content.get("charge")

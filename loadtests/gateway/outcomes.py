@@ -1,4 +1,4 @@
-"""What the gateway does with a charge or a refund: by magic amount, or by the ratios of the fault profile."""
+"""The behaviour of the gateway for a charge or a refund: by magic amount, or by the ratios of the fault profile."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -23,7 +23,9 @@ class Reply(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """`wait` seconds pass before the decision, so a cancel may come first; the reply follows the decision."""
+    """The behaviour for one request. `wait` seconds pass before the decision, so a cancel may come first; the reply
+    follows the decision.
+    """
 
     does: Does
     code: str | None = None
@@ -33,7 +35,7 @@ class Behaviour:
 
     @property
     def decides(self) -> bool:
-        """Approved and declined are remembered; everything else leaves the key open."""
+        """Return True for outcomes that are stored: approved and declined. All others leave the key open."""
         return self.does in (Does.APPROVE, Does.DECLINE)
 
 
@@ -45,7 +47,7 @@ DROP = Behaviour(Does.NOTHING, reply=Reply.LOST)
 LOSE_REPLY = Behaviour(Does.APPROVE, reply=Reply.LOST)
 LATE_REPLY = Behaviour(Does.APPROVE, reply=Reply.LATE)
 
-# The last three digits of the amount. docs/gateway.md has the same table in words; a test compares the two.
+# The last three digits of the amount. docs/gateway.md has the same table; a test compares both.
 MAGIC: dict[int, Behaviour] = {
     901: Behaviour(Does.DECLINE, "insufficient_funds"),
     902: Behaviour(Does.DECLINE, "do_not_honor"),
@@ -62,7 +64,7 @@ MAGIC: dict[int, Behaviour] = {
     931: Behaviour(Does.APPROVE, wait=1.0),
 }
 
-# Each ratio of the fault profile, and what it makes of an amount that is not magic.
+# Each ratio of the fault profile, and its behaviour for an amount that is not magic.
 BY_RATIO: dict[str, Behaviour] = {
     "decline_ratio": MAGIC[902],
     "error_ratio": ERROR,

@@ -1,4 +1,4 @@
-"""The fault profile: what goes wrong, how often and how slowly. Set at run time, kept across restarts."""
+"""The fault profile: which faults occur, how often and how slowly. Set at run time, kept across restarts."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,15 +12,17 @@ LONGEST_LATENCY_MS = LONGEST_HOLD * 1000
 
 
 class WrongProfile(ValueError):
-    """A field is unknown or out of range; the message is one sentence for whoever sent it."""
+    """An unknown field or a value out of range; the message is one sentence for the sender."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """The ratios are shares of all charges and refunds whose amount is not magic; the rest is approved."""
+    """The profile. Its ratios are shares of all charges and refunds whose amount is not magic; all others
+    are approved.
+    """
 
     latency_ms: float = 0
-    latency_jitter_ms: float = 0  # up to this much is added to latency_ms, evenly spread
+    latency_jitter_ms: float = 0  # up to this much is added to latency_ms, uniformly distributed
     decline_ratio: float = 0
     error_ratio: float = 0
     unavailable_ratio: float = 0
@@ -37,7 +39,7 @@ class Profile:
 
     @classmethod
     def from_fields(cls, values: Mapping[str, Any]) -> "Profile":
-        """Raises WrongProfile, naming the field."""
+        """Create a profile. Raise WrongProfile, naming the field."""
         known = {field.name for field in fields(cls)}
         for name in values:
             if name not in known:
@@ -68,7 +70,7 @@ def _check_number(name: str, value: object, most: float) -> None:
 
 
 class Faults:
-    """Draws what happens next from a profile; a profile with a seed repeats the same draws."""
+    """Draws the behaviour of each request from a profile; with a seed it repeats the same draws."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -90,7 +92,7 @@ class Faults:
         return APPROVE
 
     def seconds_before(self, behaviour: Behaviour) -> float:
-        """How long a request with this behaviour waits before anything is decided."""
+        """Return how long a request with this behaviour waits before a decision."""
         latency = self.profile.latency_ms
         if self.profile.latency_jitter_ms:
             latency += self._random.uniform(0, self.profile.latency_jitter_ms)

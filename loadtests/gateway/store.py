@@ -1,7 +1,7 @@
-"""What the gateway remembers, in one SQLite file: a decision per key, never changed, and the fault profile.
+"""The state of the gateway in one SQLite file: one decision per key, never changed, and the fault profile.
 
-Each decision is committed before it is answered (write-ahead log, synchronous=NORMAL: a killed process loses
-nothing, a machine that loses power may lose the last moments). One process at a time holds the file.
+Each decision is committed before it is answered (write-ahead log, synchronous=NORMAL: a killed process loses nothing; a
+power failure may lose the last moments). One process at a time holds the file.
 """
 
 import json
@@ -74,13 +74,13 @@ class StoreError(Exception):
 
 
 class Decision(NamedTuple):
-    """A row of `decision`. A cancelled key has no amount: it may never have been seen before."""
+    """A row of `decision`. A cancelled key has no amount, because it may have been unknown."""
 
     kind: str
     key: str
     outcome: str
     code: str | None = None
-    charge: str | None = None  # the key of the charge that a refund gives back
+    charge: str | None = None  # the key of the refunded charge
     amount: int | None = None
     currency: str | None = None
     reference: str | None = None
@@ -100,10 +100,10 @@ def new_reference() -> str:
 
 
 class Store:
-    """Every method is one synchronous step: on one event loop nothing comes between read and write."""
+    """The store. Every method is one synchronous step: on one event loop nothing runs between read and write."""
 
     def __init__(self, path: Path) -> None:
-        """Raises StoreError when the file cannot be created, written, or is held by another process."""
+        """Open the file. Raise StoreError if it cannot be created or written, or is held by another process."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=1)
@@ -111,7 +111,7 @@ class Store:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(SCHEMA)
-            self._db.execute("BEGIN IMMEDIATE")  # takes the lock now, and shows that the file can be written
+            self._db.execute("BEGIN IMMEDIATE")  # takes the lock now, and checks that the file can be written
             self._db.execute("COMMIT")
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"The data file {path} cannot be used: {error}.") from None
@@ -124,7 +124,7 @@ class Store:
         return Decision._make(row) if row else None
 
     def decide(self, decision: Decision) -> tuple[Decision, bool]:
-        """What is decided for this key, and whether it is this decision: the first one stays."""
+        """Return the decision for this key, and True if it is this one: the first decision stays."""
         if self._db.execute(_ADD, decision).rowcount:
             return decision, True
         earlier = self.find(decision.kind, decision.key)
@@ -132,7 +132,7 @@ class Store:
         return earlier, False
 
     def left_to_refund(self, charge: str) -> tuple[int, str] | None:
-        """Amount and currency that an approved charge still holds; None where there is no such charge."""
+        """Return the remaining amount and the currency of an approved charge; None without such a charge."""
         found = self.find("charge", charge)
         if found is None or found.amount is None or found.currency is None or found.outcome != "approved":
             return None
@@ -140,7 +140,7 @@ class Store:
         return found.amount - refunded, found.currency
 
     def first_attempt(self, kind: str, key: str) -> bool:
-        """True once per key, also across restarts."""
+        """Return True once per key, also across restarts."""
         return self._db.execute("INSERT INTO attempt VALUES (?, ?) ON CONFLICT DO NOTHING", (kind, key)).rowcount == 1
 
     def totals(self) -> dict[str, dict[str, int]]:
@@ -151,7 +151,7 @@ class Store:
         return totals
 
     def records(self, after: int, limit: int) -> Iterator[dict[str, Any]]:
-        """Money that moved, in the order in which it was committed."""
+        """Return the movements of money in the order of their commits."""
         cursor = self._db.execute(_RECORDS, (after, limit))
         names = [column[0] for column in cursor.description]
         return (dict(zip(names, row, strict=True)) for row in cursor)

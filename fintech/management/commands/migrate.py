@@ -1,4 +1,4 @@
-"""`migrate`, as the schema's owner: the application's role may not change the schema."""
+"""`migrate`, run as the schema's owner, because the application's role cannot change the schema."""
 
 from typing import Any
 

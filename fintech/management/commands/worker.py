@@ -1,4 +1,4 @@
-"""`manage.py worker`: the background process, with metrics on a port of its own."""
+"""`manage.py worker`: the background process, with metrics on its own port."""
 
 import signal
 import threading
@@ -34,12 +34,12 @@ class Command(BaseCommand):
 
 
 def serve_metrics(server: WSGIServer, worker: Worker) -> None:
-    """From the moment when they are right."""
+    """Serve the metrics as soon as they are correct."""
     while not worker.stop.is_set():
         try:
             for prepare in worker.before_metrics:
                 prepare()
-        except Exception:  # the job of the same name says what is wrong
+        except Exception:  # the job of the same name reports the error
             worker.stop.wait(1)
         else:
             server.serve_forever()

@@ -6,9 +6,9 @@ from django.db.models.signals import post_migrate
 
 class PaymentsConfig(AppConfig):
     name = "payments"
-    # Tables that the application may add to and read, never change: see fintech/database/grants.py.
+    # The application can add rows to these tables and read them, never change them: see fintech/database/grants.py.
     evidence_models = ("event", "ledgerleg", "writer", "idempotencykey")
-    # Tables whose rows the application may change in part; nobody deletes a payment.
+    # The application can change rows of these tables in part, and delete none.
     kept_models = ("merchant", "apikey", "transaction", "refund")
 
     def ready(self) -> None:

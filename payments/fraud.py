@@ -1,11 +1,11 @@
-"""Fraud scoring by rules that can be explained: each that applies adds its weight, and its name is kept.
+"""Fraud scoring by rules: each rule that matches adds its weight, and its name is stored.
 
-A pure function over the payment and the merchant. A payment that scores the merchant's threshold or more is blocked
-before the gateway hears of it.
+A pure function of the payment and the merchant. A payment that reaches the merchant's threshold is blocked before the
+gateway is called.
 
-When a payment cannot be scored (the merchant's own weights are not what they should be), the policy is: let it
-through below the merchant's `unscored_limit_minor`, block it from there on, and say so in the reasons either way.
-A small loss is better than a closed shop, and a large one is not.
+If a payment cannot be scored because the merchant's own weights are invalid, it is accepted below the merchant's
+`unscored_limit_minor` and blocked from that amount on, with the reason in both cases. A small loss is better than a
+closed shop; a large one is not.
 """
 
 import logging
@@ -19,7 +19,7 @@ from payments.schemas import PaymentInput
 
 logger = logging.getLogger("payments.fraud")
 
-# In major units of any currency: coarse on purpose, a rule of thumb and not an exchange rate.
+# In major units of any currency: a rough rule, not an exchange rate.
 HIGH_AMOUNT = 5_000
 VERY_HIGH_AMOUNT = 50_000
 # Countries under a call for action by the FATF (June 2025 list).
@@ -30,7 +30,7 @@ TEST_TOKENS = {"tok_fraud": 1.0, "tok_risky": 0.6}
 
 @dataclass(frozen=True)
 class MerchantContext:
-    """What the rules may know of the merchant."""
+    """The data of the merchant that the rules use."""
 
     country: str
     fraud_threshold: float
@@ -70,7 +70,7 @@ def _is_very_high(payment: PaymentInput, merchant: MerchantContext) -> bool:
     return to_major(payment.amount, payment.currency) >= VERY_HIGH_AMOUNT
 
 
-# The rules, with the weights that a merchant's `fraud_weights` may replace.
+# The rules, with their default weights, which a merchant's `fraud_weights` can replace.
 RULES: dict[str, tuple[float, Rule]] = {
     "no_customer": (0.05, lambda payment, merchant: payment.customer is None),
     "no_payment_method": (0.05, lambda payment, merchant: payment.payment_method is None),
@@ -84,7 +84,7 @@ RULES: dict[str, tuple[float, Rule]] = {
 
 
 def check_weights(weights: Any) -> None:
-    """Raises ValueError, saying what is wrong, unless `weights` maps rules to numbers from 0 to 1."""
+    """Raise ValueError with the reason, unless `weights` maps rules to numbers from 0 to 1."""
     if not isinstance(weights, dict):
         raise ValueError("fraud_weights must be an object of rules and numbers")
     for name, weight in weights.items():
@@ -95,7 +95,7 @@ def check_weights(weights: Any) -> None:
 
 
 def score_payment(payment: PaymentInput, merchant: MerchantContext) -> Verdict:
-    """The sum of the weights of all rules that apply, at most 1, and their names."""
+    """Return the sum of the weights of all matching rules, at most 1, and their names."""
     try:
         if merchant.fraud_weights != {}:
             check_weights(merchant.fraud_weights)
@@ -113,7 +113,7 @@ def _unscored(payment: PaymentInput, merchant: MerchantContext, error: ValueErro
 
 
 def count_verdict(verdict: Verdict) -> None:
-    """Once for each payment that was stored: a replay is scored too, since only the database can tell."""
+    """Count a stored payment once: a replay is scored too, because only the database detects it."""
     if verdict.score is None:
         metrics.FRAUD_UNSCORED.inc()
     else:

@@ -1,4 +1,4 @@
-"""Two groups to begin with: who helps merchants, and who may give money back."""
+"""Initial groups: one for support of merchants, one for refunds."""
 
 from typing import Any
 

@@ -1,10 +1,10 @@
-"""The KPIs as the rows have them, and how far the counters are from that.
+"""The KPIs in the rows, and the drift of the counters.
 
-`kpi_drift` must be right while payments go on. Rows are counted before and after the counters are read: what was
-committed before the first count has been counted by then (an increment follows its commit within milliseconds, and
-the pause is longer), and what the counters hold has been committed by the second. So the true drift lies between
-`before - counters` and `after - counters`, and the value nearest to zero between them is reported: at rest it is exact,
-and under load it never cries wolf.
+`kpi_drift` must be correct while payments continue. Rows are counted before and after the counters are read. Everything
+committed before the first count is in the counters by then (an increment follows its commit within milliseconds, and
+the pause is longer), and everything in the counters is committed by the second count. So the true drift lies between
+`before - counters` and `after - counters`, and the value nearest to zero between them is reported: it is exact at rest,
+and raises no false alarm under load.
 """
 
 import time
@@ -25,9 +25,9 @@ from payments.currencies import to_minor
 from payments.gateway.client import Gateway
 from payments.models import Transaction
 
-# Longer than an increment can lag behind its commit.
+# Longer than the delay of an increment after its commit.
 PAUSE_SECONDS = 0.25
-# A turn of the folding stays well within statement_timeout, however long the worker was away.
+# One turn stays well within statement_timeout, however long the worker was down.
 LARGEST_FOLD = 50_000
 
 FOLD = """
@@ -46,18 +46,18 @@ UPDATE payments_kpiwatermark SET event_id = mark.upto FROM mark WHERE payments_k
 
 
 class Folder:
-    """Counts the settled part of the journal into `KpiRollup`, so that totals stay cheap however long it gets.
+    """Adds the settled part of the journal to `KpiRollup`, so that totals stay cheap for any length of the journal.
 
-    An event may be committed after one with a larger id, and must not be passed over. Whoever holds an id below the
-    newest that we see began to write before our next transaction begins: once every transaction up to that witness
-    has ended, none can still appear.
+    An event may be committed after one with a larger id, and must not be skipped. A transaction that holds an id below
+    the newest visible one began to write before our next transaction begins. So once every transaction up to that
+    witness has ended, no such event can appear any more.
     """
 
     def __init__(self) -> None:
         self._seen: tuple[int, str] | None = None  # the newest event at the last turn, and the witness
 
     def fold(self) -> None:
-        """What was seen at the last turn, if it is settled by now."""
+        """Add the events of the last turn, if they are settled by now."""
         with connection.cursor() as cursor:
             if self._seen is not None:
                 while self._fold_some(cursor, *self._seen):
@@ -71,7 +71,9 @@ class Folder:
     @staticmethod
     @atomic
     def _fold_some(cursor: CursorWrapper, upto: int, witness: str) -> bool:
-        cursor.execute("SELECT 1 FROM payments_kpiwatermark FOR UPDATE")  # then FOLD sees whatever turn was before it
+        cursor.execute(
+            "SELECT 1 FROM payments_kpiwatermark FOR UPDATE"
+        )  # then FOLD sees the previous turn, whichever process ran it
         cursor.execute(FOLD, {"upto": upto, "witness": witness, "most": LARGEST_FOLD})
         return cursor.rowcount > 0
 
@@ -85,7 +87,7 @@ class Totals:
 
 
 def ledger_totals(epochs: Iterable[UUID] | None = None) -> Totals:
-    """From committed rows: all of them, or those that counters of these epochs hold."""
+    """Return totals of the committed rows: of all, or of those in the counters of these epochs."""
     sql = "SELECT kind, currency, sum(count)::bigint, sum(amount)::bigint FROM payments_kpi_totals"
     parameters: list[Any] = []
     if epochs is not None:
@@ -103,7 +105,7 @@ def ledger_totals(epochs: Iterable[UUID] | None = None) -> Totals:
 
 
 def unresolved() -> tuple[int, float]:
-    """How many payments and refunds are not final, and the age of the oldest in seconds."""
+    """Return the number of payments and refunds that are not final, and the age of the oldest in seconds."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8"
@@ -117,7 +119,7 @@ def unresolved() -> tuple[int, float]:
 
 @dataclass
 class Counters:
-    """What one or more scrapes hold, and the epochs since which they count."""
+    """The counters of one or more scrapes, and their epochs."""
 
     totals: Totals = field(default_factory=Totals)
     epochs: set[UUID] = field(default_factory=set)
@@ -149,7 +151,7 @@ def scrape(url: str) -> str:
 
 
 def nearest_to_zero(low: int, high: int) -> int:
-    """The drift to report when the true one lies in [low, high]."""
+    """Return the drift to report if the true one lies in [low, high]."""
     if low > 0:
         return low
     return min(high, 0)
@@ -162,7 +164,7 @@ class Drift:
 
 
 def measure_drift(read_counters: Callable[[], Counters]) -> Drift:
-    """Rows minus counters, by status and, in minor units, by currency. Raises ScrapeError."""
+    """Return rows minus counters, by status and, in minor units, by currency. Raise ScrapeError."""
     epochs = read_counters().epochs
     before = ledger_totals(epochs)
     time.sleep(PAUSE_SECONDS)
@@ -189,12 +191,12 @@ def _compare(
 
 
 def measure_gateway_drift(gateway: Gateway) -> dict[str, int]:
-    """By currency, in minor units: what the gateway says it holds of ours minus what the ledger says. GatewayError.
+    """Return, by currency in minor units, the gateway's total minus the ledger's. Raise GatewayError.
 
-    Charges and refunds are bounded apart: a refund between two readings must not hide or feign a charge. What is in
-    hand may be on either side, so it widens the bounds as the two readings of the ledger do.
+    Charges and refunds have separate bounds: a refund between two readings must not hide or imitate a charge. Payments
+    in progress may be on either side, so they widen the bounds like the two readings of the ledger.
     """
-    # In this order nothing can slip between two readings: it is booked, or in hand, or counted twice.
+    # In this order no payment can be missed between two readings: it is posted, or in progress, or counted twice.
     before = _booked()
     totals = gateway.totals()
     in_hand, after = _in_hand(), _booked()
@@ -211,7 +213,7 @@ _Amounts = dict[str, dict[str, int]]  # by kind of event and currency, in minor 
 
 
 def _booked() -> _Amounts:
-    """What the gateway charged and refunded, as the ledger has it."""
+    """Return the charges and refunds in the ledger."""
     booked: _Amounts = defaultdict(lambda: defaultdict(int))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -224,7 +226,7 @@ def _booked() -> _Amounts:
 
 
 def _in_hand() -> _Amounts:
-    """The same of payments and refunds that are not final."""
+    """Return the charges and refunds that are not final."""
     in_hand: _Amounts = defaultdict(lambda: defaultdict(int))
     with connection.cursor() as cursor:
         cursor.execute(

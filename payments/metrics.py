@@ -1,13 +1,13 @@
 """The KPIs. Every label value starts at 0, so that rate() sees the first event.
 
-What counts money (`transactions_total`, `transaction_amount`, `unknown_outcomes_total`) is incremented in one place,
-after the commit, by `payments/settlement/group_commit.py`.
+The metrics of money (`transactions_total`, `transaction_amount`, `unknown_outcomes_total`) are incremented in one
+place, after the commit, by `payments/settlement/group_commit.py`.
 """
 
 from django.conf import settings
 from prometheus_client import Counter, Gauge, Histogram, Summary
 
-# Edges on the SLO's threshold of 300 ms and around the gateway's usual times.
+# Bucket bounds at the objective's threshold of 300 ms and around the gateway's usual times.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0, 10.0)
 
 TRANSACTIONS = Counter("transactions_total", "Payments that became final, each once.", ["status"])
@@ -36,7 +36,8 @@ IDEMPOTENCY = Counter("idempotency_requests_total", "Payments and refunds asked 
 THROTTLED = Counter("throttled_requests_total", "Requests refused because their API key sent too many.")
 REFUNDS = Counter("refunds_total", "Refunds that became final.", ["status"])
 
-# As children: looking a label up costs as much as counting. Words, not the models': metrics need no Django apps.
+# Resolved children, because a label lookup takes as long as counting. Literals instead of the models' values, because
+# metrics need no Django apps.
 STATUS = {status: TRANSACTIONS.labels(status) for status in ("succeeded", "declined", "blocked", "failed")}
 OUTCOME = {
     outcome: GATEWAY_REQUESTS.labels(outcome) for outcome in ("approved", "declined", "error", "timeout", "unavailable")

@@ -1,7 +1,7 @@
-"""The shapes of requests and answers, and the rules that a single field can break.
+"""The types of requests and responses, and the rules for single fields.
 
-Typed structures of msgspec: they validate at a tenth of a serializer's cost, and the OpenAPI document is made from
-the same types (`payments/api/openapi.py`).
+msgspec structures: they validate at a tenth of a serializer's cost, and the OpenAPI document is generated from the same
+types (`payments/api/openapi.py`).
 """
 
 import json
@@ -18,10 +18,10 @@ from fintech.cards import contains_card_number, without_clock
 from fintech.http.problems import Problem
 from payments.currencies import EXPONENTS
 
-# Twelve digits: 9,999,999,999.99 in EUR, and short of the shortest card number.
+# Twelve digits: 9,999,999,999.99 in EUR, and shorter than the shortest card number.
 LARGEST_AMOUNT = 999_999_999_999
 LARGEST_BATCH = 1000
-# More than the deepest shape below: a batch's item's metadata.
+# Deeper than any type below: a batch item's metadata.
 DEEPEST = 8
 LONGEST_NAME = 64
 
@@ -41,11 +41,11 @@ CurrencyCode = Annotated[
 ]
 Country = Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166.", min_length=2, max_length=2)]
 Moment = Annotated[datetime, Meta(tz=True)]
-# What `check_texts` refuses, for the OpenAPI document.
+# The characters that `check_texts` refuses, for the OpenAPI document.
 _TEXT = {"pattern": "^[^\\u0000]*$"}
 Short = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=_TEXT)]
 Long = Annotated[str, Meta(max_length=1000, extra_json_schema=_TEXT)]
-# `payments.api.views` checks it for header and batch alike: msgspec's check of a pattern accepts a trailing line break.
+# `payments.api.views` checks it for header and batch: msgspec's pattern check accepts a trailing line break.
 KEY_SCHEMA = {"minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$"}
 Key = Annotated[str, Meta(description="1 to 255 visible characters.", extra_json_schema=KEY_SCHEMA)]
 Metadata = Annotated[
@@ -58,7 +58,7 @@ Metadata = Annotated[
 
 
 class PaymentMethod(Struct, forbid_unknown_fields=True):
-    """How the customer pays. `token` stands for the card: numbers have no place here."""
+    """How the customer pays. `token` represents the card: card numbers are refused."""
 
     type: Annotated[str, Meta(min_length=1, max_length=32, examples=["card"], extra_json_schema=_TEXT)]
     token: Short | None = None
@@ -98,7 +98,7 @@ PaymentStatus = Literal["processing", "succeeded", "declined", "blocked", "faile
 
 
 class Payment(Struct):
-    """A transaction as the API shows it."""
+    """A transaction in the API."""
 
     id: UUID
     status: PaymentStatus
@@ -156,7 +156,7 @@ _EITHER = [{"$ref": f"#/components/schemas/{name}"} for name in ("Payment", "Pro
 
 class BatchResult(Struct):
     status_code: int
-    # Payment | ProblemDocument: msgspec cannot describe a union of structures that have no tag.
+    # Payment | ProblemDocument: msgspec cannot describe a union of structures without a tag.
     body: Annotated[Any, Meta(extra_json_schema={"anyOf": _EITHER})]
 
 
@@ -189,7 +189,7 @@ def _not_json(reason: str) -> Problem:
 
 
 def parse_json(body: bytes) -> Any:
-    """The body's content. Names that stand twice are refused: readers disagree about which one counts."""
+    """Parse the body. Repeated names are refused, because readers disagree about which one counts."""
     try:
         return json.loads(body.decode(), object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
     except UnicodeDecodeError:
@@ -198,17 +198,17 @@ def parse_json(body: bytes) -> Any:
         raise Problem(400, "invalid_json", "The body is nested too deeply.") from None
     except json.JSONDecodeError as error:
         raise _not_json(printable(str(error))) from None
-    except ValueError:  # Python's bound on the digits of an integer, which take quadratic time to read
+    except ValueError:  # Python's limit on the digits of an integer, whose parsing takes quadratic time
         raise Problem(422, "invalid_value", "A number has too many digits.", param="body") from None
 
 
 def printable(text: str) -> str:
-    """`text` as UTF-8 can carry it: a lone surrogate, which JSON can spell, becomes a question mark."""
+    """Return `text` as valid UTF-8: a lone surrogate, which JSON can contain, becomes a question mark."""
     return text.encode(errors="replace").decode()
 
 
 def shorten(name: str) -> str:
-    """A name that a client made up, short enough to be repeated in an answer."""
+    """Shorten a client's name, so that it can be repeated in an answer."""
     return printable(name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "...")
 
 
@@ -220,7 +220,7 @@ Shape = TypeVar("Shape", bound=Struct)
 
 
 def read_shape(data: Any, shape: type[Shape]) -> Shape:
-    """`data` as a `shape`, or a Problem that names the first field that is wrong."""
+    """Convert `data` to a `shape`, or raise a Problem that names the first wrong field."""
     check_texts(data)
     try:
         result = msgspec.convert(data, shape)
@@ -242,14 +242,16 @@ def _invalid(message: str) -> Problem:
     return Problem(422, code, detail.replace("`", "") + ".", param=param)
 
 
-# Where in a body: the place around it, and the name or number in there. Made into text only for an error, since a
-# client chooses how long the names are and how many values stand below them.
+# A position in a body: its parent, and the name or number in it. Formatted only for an error, because a client chooses
+# the length of the names and the number of values.
 Place = tuple["Place | None", str | int]
 _KEY: Place = (None, "idempotency_key")
 
 
 def check_texts(value: Any, place: Place | None = None, depth: int = 0) -> None:
-    """Refuse, anywhere in `value`, what cannot be stored (NUL, half a surrogate pair) or must not (a card number)."""
+    """Refuse, anywhere in `value`, text that cannot be stored (NUL, a lone surrogate) or must not be (a
+    card number).
+    """
     if depth > DEEPEST:
         raise Problem(422, "invalid_value", "This is nested too deeply.", param=path_of(place))
     if isinstance(value, dict):
@@ -286,7 +288,7 @@ def card_number(place: Place | None) -> Problem:
 
 
 def path_of(place: Place | None) -> str:
-    """`metadata.colour`, `items[3].amount`; "body" for the whole of it."""
+    """Return `metadata.colour`, `items[3].amount`, or "body" for the whole."""
     path = ""
     while place is not None:
         place, part = place

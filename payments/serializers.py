@@ -1,9 +1,9 @@
-"""Rows as the API shows them."""
+"""The form of rows in the API."""
 
 from payments.models import Refund, Transaction
 from payments.schemas import Failure, Fraud, Payment, RefundOutput
 
-# What a failure code means, for people. A code of the gateway that is not here is shown with the last sentence.
+# Texts for failure codes. An unknown code of the gateway gets the last sentence.
 MESSAGES = {
     "fraud_blocked": "The payment was blocked because its fraud score is too high.",
     "insufficient_funds": "The bank declined: insufficient funds.",

@@ -7,6 +7,6 @@ urlpatterns = [
     path("v1/transactions/batch", views.BatchView.as_view(), name="batch"),
     path("v1/transactions/<str:id>", views.TransactionView.as_view(), name="transaction"),
     path("v1/transactions/<str:id>/refunds", views.RefundsView.as_view(), name="refunds"),
-    # A short name for POST /v1/transactions.
+    # The older, short path of POST /v1/transactions.
     path("transaction", views.ShortNameView.as_view(), name="transaction-short"),
 ]

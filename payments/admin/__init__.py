@@ -1,7 +1,7 @@
-"""Payments for people: money is looked at, and moves only through the services.
+"""The admin of payments: data is read-only, and money moves only through the services.
 
-merchants, api_keys            may be added and, in part, changed
-transactions, refunds, ledger  are read-only; refunding and resolving are actions with permissions of their own
+merchants, api_keys            can be added and, in part, changed
+transactions, refunds, ledger  are read-only; refunding and resolving are actions with their own permissions
 """
 
 from payments.admin import api_keys, ledger, merchants, refunds, transactions

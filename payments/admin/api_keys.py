@@ -82,7 +82,7 @@ class ApiKeyAdmin(ShownOnceAdmin):
             self._revoke(request, key)
 
     def revoke_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Asks once more; a POST does it."""
+        """Ask for confirmation; a POST revokes."""
         if not self.has_revoke_permission(request):
             raise PermissionDenied
         key = ApiKey.objects.select_related("merchant").filter(pk=pk).first()

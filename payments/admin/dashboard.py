@@ -1,4 +1,6 @@
-"""What the admin begins with: work that is not settled, and the newest payments. Two cheap reads, nothing counted."""
+"""The payments' part of the admin's first page: open payments and the newest ones, with two cheap reads and
+no count.
+"""
 
 from typing import Any
 
@@ -14,7 +16,7 @@ NEWEST = 10
 
 
 def payments_now(request: HttpRequest) -> dict[str, Any] | None:
-    """The section's template and its context; None for those who may not look."""
+    """Return the section's template and its context; None without permission."""
     if not request.user.has_perm("payments.view_transaction"):
         return None
     number, oldest = unresolved()

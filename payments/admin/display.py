@@ -1,4 +1,4 @@
-"""How amounts and states look on the admin's pages."""
+"""The display of amounts and states."""
 
 from django.utils.safestring import SafeString
 

@@ -1,4 +1,4 @@
-"""The lists' filters."""
+"""Filters of the lists."""
 
 from typing import Any
 

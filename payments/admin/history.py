@@ -1,4 +1,4 @@
-"""All there is to know of one transaction: what happened, what is in hand, what was given back, what was booked."""
+"""Everything about one transaction: its journal, open operations, refunds and ledger legs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,13 @@ from payments.admin.display import REFUND_COLOURS, TRANSACTION_COLOURS
 from payments.currencies import format_amount
 from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
 
-# Of each kind on one page, the newest. More is possible: a payment may be given back cent by cent.
+# The newest of each kind on one page, because a payment may be refunded cent by cent.
 MOST_SHOWN = 200
 
 
 @dataclass
 class Entry:
-    """One event of the journal. `exchanges` are the attempts at the gateway, `raw` is all that was kept of them."""
+    """An event of the journal. `exchanges` are the attempts at the gateway, `raw` is their stored form."""
 
     title: str
     colour: str
@@ -29,7 +29,7 @@ class Entry:
 
 
 def history_of(payment: Transaction) -> dict[str, Any]:
-    """The context of the page's sections."""
+    """Return the context of the page's sections."""
     return {
         "journal": [_entry(event) for event in _newest(Event.objects.filter(transaction=payment))],
         "refunds": [_refund(refund, payment) for refund in _newest(Refund.objects.filter(transaction=payment))],
@@ -41,7 +41,7 @@ def history_of(payment: Transaction) -> dict[str, Any]:
 
 
 def _newest(rows: Any) -> list[Any]:
-    """The newest rows, oldest first."""
+    """Return the newest rows, oldest first."""
     return list(rows.order_by("-pk")[:MOST_SHOWN])[::-1]
 
 
@@ -86,7 +86,7 @@ def _leg(leg: LedgerLeg) -> dict[str, Any]:
 
 
 def _sums(payment: Transaction) -> list[dict[str, Any]]:
-    """Per currency, of all legs and not only of those shown: zero, or the database has failed us."""
+    """Return the sums per currency of all legs, not only of those shown: zero, unless the database has failed."""
     sums = LedgerLeg.objects.filter(transaction=payment).order_by("currency").values("currency")
     return [
         {"total": format_amount(row["total"], row["currency"]), "is_zero": row["total"] == 0}
@@ -95,7 +95,7 @@ def _sums(payment: Transaction) -> list[dict[str, Any]]:
 
 
 def _in_hand(payment: Transaction) -> Any:
-    """Work on it that is not done."""
+    """Return its open operations."""
     held = Unresolved.objects.filter(transaction_id=payment.pk).annotate(now=Now())
     return held.annotate(left=F("lease_until") - F("now")).order_by("created_at")[:MOST_SHOWN]
 

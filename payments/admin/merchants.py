@@ -32,7 +32,7 @@ class MerchantForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # The database has the last word; these say it in words.
+        # The database decides; these give the reason.
         for name, lowest, highest in (
             ("fraud_threshold", 0, 1),
             ("unscored_limit_minor", 0, LARGEST_AMOUNT),

@@ -1,4 +1,4 @@
-"""Refunds, to look at. They are made from a transaction's page."""
+"""Refunds, read-only. They are created on a transaction's page."""
 
 from django.contrib import admin
 from django.db.models import QuerySet

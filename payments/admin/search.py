@@ -1,4 +1,4 @@
-"""What the search boxes find: exact words, each through an index."""
+"""The search boxes: exact values, each through an index."""
 
 from contextlib import suppress
 from uuid import UUID
@@ -10,21 +10,21 @@ MOST_FOUND = 200
 
 
 def transactions_of(term: str) -> list[UUID]:
-    """Transactions by their id or idempotency key, or by those of one of their refunds."""
+    """Return transactions by their id or idempotency key, or by those of one of their refunds."""
     named = _named(term)
     return [*named, *Refund.objects.filter(pk__in=named).values_list("transaction_id", flat=True)]
 
 
 def refunds_of(term: str) -> list[UUID]:
-    """Refunds by their id or idempotency key, or by those of their transaction."""
+    """Return refunds by their id or idempotency key, or by those of their transaction."""
     named = _named(term)
     return [*named, *Refund.objects.filter(transaction_id__in=named).values_list("pk", flat=True)[:MOST_FOUND]]
 
 
 def _named(term: str) -> list[UUID]:
-    """The ids that `term` may stand for, of whatever kind."""
+    """Return the ids that `term` may name, of any kind."""
     term = term.strip()
-    # Keys are indexed by merchant, so each merchant's are asked for.
+    # Keys are indexed by merchant, so the query lists each merchant.
     keys = IdempotencyKey.objects.filter(merchant_id__in=Merchant.objects.values("pk"), key=term)
     found = list(keys.values_list("resource_id", flat=True)[:MOST_FOUND])
     with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Transactions, to look at; refunds and "resolve now" are the services' work, for those who may."""
+"""Transactions, read-only. The services refund and resolve, for users with the permission."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -32,12 +32,12 @@ from payments.services.resolution import request_resolution
 
 
 def left_to_refund(payment: Transaction) -> int:
-    """In minor units; nothing of a payment that did not succeed."""
+    """Return the remaining amount in minor units; 0 unless the payment succeeded."""
     return payment.amount - payment.amount_reserved if payment.status == Transaction.Status.SUCCEEDED else 0
 
 
 class RefundForm(forms.Form):
-    """`key` is made when the form is shown: however often it is sent, there is one refund."""
+    """The refund form. `key` is created when the form is shown, so sending it several times makes one refund."""
 
     amount = forms.IntegerField(widget=UnfoldAdminIntegerFieldWidget, min_value=1, max_value=LARGEST_AMOUNT)
     reason = forms.CharField(
@@ -140,7 +140,7 @@ class TransactionAdmin(ReadOnlyAdmin):
 
     @action(description="Refund…", permissions=["refund"])
     def refund(self, request: HttpRequest, queryset: QuerySet[Transaction]) -> HttpResponse | None:
-        """From the list: one at a time, since each amount is somebody's decision."""
+        """Refund from the list, one payment at a time, because each amount is a separate decision."""
         chosen = list(queryset[:2])
         if len(chosen) != 1:
             self.message_user(request, "Choose exactly one transaction to refund.", messages.WARNING)
@@ -172,7 +172,7 @@ class TransactionAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "payments/refund.html", context)
 
     def _refund(self, request: HttpRequest, payment: Transaction, form: RefundForm) -> bool:
-        """Whether the form has done its work; the outcome is a message."""
+        """Return True if the form was processed; the outcome is a message."""
         try:
             reply = create_refund(
                 merchant_id=payment.merchant_id,
@@ -280,7 +280,7 @@ class TransactionAdmin(ReadOnlyAdmin):
 
 
 def outcome_of(reply: Reply) -> tuple[str, int]:
-    """What became of a refund, for a message."""
+    """Return the outcome of a refund, for a message."""
     refund = reply.body
     assert isinstance(refund, RefundOutput)
     amount = format_amount(refund.amount, refund.currency)

@@ -1,7 +1,7 @@
-"""Lists: newest first, by cursor, with filters that the indexes serve.
+"""Lists: newest first, by cursor, with filters that the indexes support.
 
-Ids are UUID v7, so "newest first" is "largest id first", a page starts after the id that the cursor holds, and a time
-narrows the ids down.
+Ids are UUID v7, so "newest first" is "largest id first", a page starts after the id in the cursor, and a time limits
+the ids.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,8 @@ from payments.currencies import EXPONENTS
 from payments.models import IdempotencyKey, Transaction, TransactionQuerySet
 from payments.schemas import LARGEST_AMOUNT
 
-# An id is made a little before its row, by another clock: the index narrows down to this, `created_at` decides.
+# An id is created shortly before its row, by another clock: the index limits the rows to this range, `created_at`
+# decides.
 SLACK = timedelta(minutes=1)
 
 _Filter = Callable[..., TransactionQuerySet]
@@ -58,7 +59,7 @@ _CURRENCY = {"type": "string", "enum": sorted(EXPONENTS)}
 _TIME = {"type": "string", "format": "date-time"}
 _AMOUNT = {"type": "integer", "minimum": 0, "maximum": LARGEST_AMOUNT}
 
-# What narrows a list down: how, the value's JSON Schema, and a sentence for the OpenAPI document.
+# The filters: their condition, the value's JSON Schema, and a sentence for the OpenAPI document.
 FILTERS: dict[str, tuple[_Filter, dict[str, Any], str]] = {
     "status": (_by_status, _STATUS, "A status of the transaction."),
     "currency": (_by_currency, _CURRENCY, "An ISO 4217 code."),
@@ -70,13 +71,13 @@ FILTERS: dict[str, tuple[_Filter, dict[str, Any], str]] = {
 
 
 def first_id_at(moment: datetime) -> UUID:
-    """The smallest UUID v7 of a millisecond: 48 bits of Unix time, then version and variant."""
+    """Return the smallest UUID v7 of a millisecond: 48 bits of Unix time, then version and variant."""
     milliseconds = int(moment.timestamp() * 1000)
     return UUID(int=(milliseconds << 80) | (0x7 << 76) | (0x2 << 62))
 
 
 def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Transaction], str | None]:
-    """One page of the merchant's transactions, and the address of the next."""
+    """Return one page of the merchant's transactions, and the address of the next."""
     query = request.GET
     pagination.refuse_unknown(query, {*FILTERS, "idempotency_key", "cursor", "limit"})
     rows = Transaction.objects.of(merchant_id)
@@ -99,7 +100,7 @@ def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Trans
 
 
 def _upper_bound(query: QueryDict) -> UUID | None:
-    """All rows of the page are below this id."""
+    """Return the id below which all rows of the page are."""
     bounds = []
     if "cursor" in query:
         bounds.append(_read_cursor(str(query["cursor"])))

@@ -1,8 +1,8 @@
-"""Requests a second for each API key, counted by all processes of this host together.
+"""The rate limit of each API key, over all processes of this host.
 
-The generic cell rate algorithm needs one number a key: the moment at which the key will be even again. The numbers
-stand in one small file that all processes map, each under a lock on its own eight bytes, so no server is needed. The
-limit is exact on one host; n hosts allow n times as much, which is the stated tolerance.
+The generic cell rate algorithm needs one number per key: the time at which the key has used up no capacity. The numbers
+are in one small memory-mapped file, each under a lock on its own eight bytes, so no server is needed. The limit is
+exact on one host; n hosts allow n times as much, which is the documented tolerance.
 """
 
 import fcntl
@@ -17,11 +17,11 @@ from pathlib import Path
 from payments.schemas import LARGEST_BATCH
 
 _CELL = struct.Struct("d")
-CELLS = 65_536  # keys beyond that share a cell with another: both then count together
+CELLS = 65_536  # further keys share a cell with another key, and both count together
 
 
 class Throttle:
-    """`rate` requests a second, up to `burst` of them ahead of time."""
+    """`rate` requests a second, up to `burst` of them at once."""
 
     def __init__(self, path: Path, *, rate: float, burst: float, clock: Callable[[], float] = time.time) -> None:
         self._interval, self._ahead, self._clock = 1 / rate, burst / rate, clock
@@ -32,7 +32,7 @@ class Throttle:
     def take(self, key_id: int, cost: int = 1) -> float:
         """Count `cost` requests and return 0, or count none and return the seconds to wait.
 
-        Who is not behind may take more than the burst at once (a batch), and waits for it afterwards.
+        A key with free capacity may exceed the burst once (a batch), and waits for it afterwards.
         """
         offset = (key_id % CELLS) * _CELL.size
         with self._lock:
@@ -43,7 +43,7 @@ class Throttle:
                 now = self._clock()
                 even = _CELL.unpack_from(cells, offset)[0]
                 if even > now + self._most_ahead:
-                    even = now  # nobody can be so far behind: the clock was set back, or the limit was changed
+                    even = now  # impossible: the clock was set back, or the limit was changed
                 even = max(even, now)
                 wait = even + self._interval - now - self._ahead
                 if wait > 0:
@@ -58,7 +58,7 @@ class Throttle:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                # Really allocated: a write to a mapped hole on a full disk would kill the process.
+                # Allocate the blocks: a write to a mapped hole on a full disk would kill the process.
                 os.posix_fallocate(file, 0, CELLS * _CELL.size)
                 self._map = mmap.mmap(file, CELLS * _CELL.size)
             except OSError:

@@ -1,6 +1,6 @@
-"""Payments' jobs in the worker: resolve unknown outcomes, fold the journal, and export what the rows say.
+"""The payments' worker jobs: resolve unknown outcomes, advance the rollup, and export metrics from the rows.
 
-Several workers share the resolving; the one that leads exports the gauges.
+Several workers share the resolving; the leader exports the metrics.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ RESOLVER_THREADS = 8
 
 @dataclass
 class LedgerView:
-    """What the leader last read. Exported as long as it leads; a series that nobody refreshes would be a lie."""
+    """The last values that the leader read. Exported while it leads, because stale values would be wrong."""
 
     totals: kpis.Totals = field(default_factory=kpis.Totals)
     unresolved: tuple[int, float] = (0, 0.0)
@@ -100,7 +100,7 @@ class LedgerJobs:
         try:
             self.view.drift = kpis.measure_drift(self._read_counters)
         except Exception:
-            self.view.drift = None  # what cannot be measured is not 0
+            self.view.drift = None  # a value that cannot be measured is not 0
             raise
 
     def measure_gateway_drift(self) -> None:
@@ -127,13 +127,13 @@ class LedgerJobs:
 
 def jobs(worker: Worker) -> list[Job]:
     for histogram in (metrics.LATENCY, metrics.OWN):
-        REGISTRY.unregister(histogram)  # the web's alone: here they would be a second, empty series
+        REGISTRY.unregister(histogram)  # metrics of the web only: here they would be a second, empty series
     ledger = LedgerJobs()
     REGISTRY.register(LedgerCollector(ledger.view, worker.leader))
     REGISTRY.register(EpochCollector(slot().name))
     resolvers = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
     worker.at_end.append(resolvers.shutdown)
-    # Its counters begin with what the rows say: after a scrape of 0, Prometheus would count all of it anew.
+    # Its counters begin with the totals of the rows: after a scrape of 0, Prometheus would count all of it again.
     worker.before_metrics.append(writer.warm_up)
     return [
         Job("resolve", 0.5, lambda: resolve_due(resolvers)),
@@ -142,5 +142,5 @@ def jobs(worker: Worker) -> list[Job]:
         Job("gateway_drift", 10, ledger.measure_gateway_drift, leader=True),
         Job("balance", 5, ledger.measure_balance, leader=True),
         Job("fold", 15, ledger.folder.fold, leader=True),
-        Job("writer", 5, writer.warm_up),  # counters are right at start, and again after a lost connection
+        Job("writer", 5, writer.warm_up),  # counters are correct at the start, and after a lost connection
     ]

@@ -1,4 +1,4 @@
-"""`manage.py audit_ledger`: whether every row is what the others say it must be."""
+"""`manage.py audit_ledger`: check every row against the rows that it must agree with."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""`manage.py bootstrap --out DIR`: what somebody needs to begin."""
+"""`manage.py bootstrap --out DIR`: create the first accounts and keys."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Command(BaseCommand):
 
 @atomic
 def ensure_administrator(path: Path) -> str:
-    """Never changes a password: somebody may have set their own. A file that no longer tells it goes."""
+    """Create the administrator. Never changes a password, and removes a file that no longer contains it."""
     users = get_user_model()
     user = users.objects.filter(username=ADMINISTRATOR).first()
     known = read_secret(path)

@@ -15,7 +15,7 @@ from payments.ledger.reconciliation import Report, reconcile
 
 
 def moment(value: str) -> datetime:
-    """For argparse, which turns the ValueError into its own refusal."""
+    """Parse a time for argparse, which turns the ValueError into its own error."""
     found = parse_datetime(value)
     if found is None or found.tzinfo is None or found.year < 1971:
         raise ValueError(value)

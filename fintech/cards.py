@@ -18,7 +18,7 @@ _NO_DIGITS = re.compile(r"\D")
 # The time since 1970 in milliseconds, microseconds or nanoseconds: one in ten has a valid check digit.
 _CLOCK = re.compile(r"(?<!\d)1\d{12}(?:\d{3}){0,2}(?!\d)")
 _HEX, _WORD = frozenset(string.hexdigits), string.ascii_letters + string.digits
-_LONGEST_TOKEN = 64
+_MAX_TOKEN_LENGTH = 64
 
 
 def passes_luhn(digits: str) -> bool:
@@ -49,7 +49,7 @@ def _stands_in_hex(text: str, start: int, end: int) -> bool:
     """Return True for digits inside a hexadecimal token, which sometimes has so many in a row;
     `card4111...` is none.
     """
-    before, after = text[max(0, start - _LONGEST_TOKEN) : start], text[end : end + _LONGEST_TOKEN]
+    before, after = text[max(0, start - _MAX_TOKEN_LENGTH) : start], text[end : end + _MAX_TOKEN_LENGTH]
     around = before[len(before.rstrip(_WORD)) :] + after[: len(after) - len(after.lstrip(_WORD))]
     return around != "" and _HEX.issuperset(around)
 
@@ -68,7 +68,7 @@ def mask_card_numbers(text: str) -> str:
     return "".join([*parts, text[done:]]) if parts else text
 
 
-def without_clock(key: str) -> str:
+def strip_timestamps(key: str) -> str:
     """Return an idempotency key without a timestamp that it may contain. No card number of these lengths
     begins with 1.
     """

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-LARGEST_PORT = 65535
+MAX_PORT = 65535
 
 
 class SettingError(ImproperlyConfigured):
@@ -81,7 +81,7 @@ def choice(name: str, default: str, choices: Sequence[str], *, environ: Mapping[
 def address(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> tuple[str, int]:
     """Return an address to listen on. Port 0 is any free port."""
     host, _, port = text(name, default, environ=environ).rpartition(":")
-    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > LARGEST_PORT:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > MAX_PORT:
         raise SettingError(f"{name} is wrong: use host:port, such as {default}.")
     return host, int(port)
 

@@ -15,7 +15,7 @@ from django.apps import apps
 from django.db import connection
 from prometheus_client import Counter, Gauge
 
-from fintech.http.problems import DATABASE_AWAY, Away
+from fintech.http.problems import DATABASE_ERRORS, Unavailable
 
 logger = logging.getLogger("fintech.jobs")
 
@@ -55,7 +55,7 @@ class Leader:
                 self.leading = cursor.fetchone()[0]
                 if self.leading:
                     logger.info("leading")
-        except DATABASE_AWAY:
+        except DATABASE_ERRORS:
             self.resign()
 
     def resign(self) -> None:
@@ -101,7 +101,7 @@ class Worker:
             JOB_SUCCESS.labels(job.name).set_to_current_time()
         except Exception as error:
             JOB_ERRORS.labels(job.name).inc()
-            trace = None if isinstance(error, (*DATABASE_AWAY, Away)) else error
+            trace = None if isinstance(error, (*DATABASE_ERRORS, Unavailable)) else error
             logger.warning("job_failed", exc_info=trace, extra={"job": job.name, "error": str(error)[:200]})
         finally:
             connection.close()

@@ -22,7 +22,7 @@ from django.utils.http import parse_header_parameters
 
 django.setup(set_prefix=False)
 
-from fintech.http.problems import DATABASE_AWAY  # noqa: E402 - after setup
+from fintech.http.problems import DATABASE_ERRORS  # noqa: E402 - after setup
 
 logger = logging.getLogger("fintech")
 
@@ -87,7 +87,7 @@ def set_counters() -> None:
     try:
         writer.warm_up()
     except Exception as error:  # retried soon; `/ready` reports the problem
-        trace = None if isinstance(error, DATABASE_AWAY) else error
+        trace = None if isinstance(error, DATABASE_ERRORS) else error
         logger.warning("warm_up_failed", exc_info=trace, extra={"error": type(error).__name__})
 
 

@@ -31,8 +31,8 @@ except SettingError as error:
 # Only with --skip-log-setup; otherwise Locust replaces this with its own.
 write_json_lines("WARNING")
 
-MOST_ATTEMPTS = 5
-LONGEST_PAUSE = 5.0  # seconds between two attempts
+MAX_ATTEMPTS = 5
+MAX_PAUSE_SECONDS = 5.0  # seconds between two attempts
 TRY_AGAIN = (0, 429, 503)  # 0: the connection broke, so the result is unknown
 SETTLED_WITHIN = 30.0  # seconds after which no payment may be unknown
 PAYMENTS = "/v1/transactions"
@@ -58,7 +58,7 @@ def read(response: Any) -> Answer:
 def seconds_to_wait(answer: Answer, attempt: int) -> float:
     """Return the delay that the service requests, or twice the previous one; bounded."""
     asked = answer.headers.get("Retry-After", "")
-    return min(LONGEST_PAUSE, float(asked) if asked.isdigit() else 0.2 * 2**attempt)
+    return min(MAX_PAUSE_SECONDS, float(asked) if asked.isdigit() else 0.2 * 2**attempt)
 
 
 class Merchant(FastHttpUser):
@@ -67,7 +67,7 @@ class Merchant(FastHttpUser):
     Runs LOAD_RATE tasks a second, counted from start to start; a batch is one task with BATCH payments. A decline, a
     block and a technical failure are outcomes that the service reports with 201, not failures of the test. Failures are
     a wrong answer, a broken connection, 429 and 503. After the latter three the merchant sends the same request again
-    with the same key, at most MOST_ATTEMPTS times, as a client must.
+    with the same key, at most MAX_ATTEMPTS times, as a client must.
     """
 
     host = "http://127.0.0.1:5000"
@@ -162,7 +162,7 @@ class Merchant(FastHttpUser):
     ) -> bool:
         """Post until the answer can be judged. Return True if it was correct. Without `key` the body has keys."""
         headers = self.headers if key is None else self.headers | {"Idempotency-Key": key}
-        for attempt in range(MOST_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS):
             with self.client.post(path, json=body, headers=headers, name=name, catch_response=True) as response:
                 answer = read(response)
                 in_flight = answer.status == 409 and attempt > 0  # our own attempt whose answer was lost

@@ -16,7 +16,7 @@ from datetime import datetime
 from django.db import OperationalError
 from django.utils import timezone
 
-from fintech.http.problems import DATABASE_AWAY, Problem
+from fintech.http.problems import DATABASE_ERRORS, Problem
 from payments.fraud import MerchantContext
 from payments.models import ApiKey, Merchant
 
@@ -93,7 +93,7 @@ class KeyRing:
                 raise OperationalError("the database was away a moment ago")
             try:
                 principal = _load(prefix)
-            except DATABASE_AWAY:
+            except DATABASE_ERRORS:
                 self._failed_until = time.monotonic() + FAILED_SECONDS
                 raise
             if len(self._entries) >= LARGEST_CACHE:

@@ -20,7 +20,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 from prometheus_client.parser import text_string_to_metric_families
 
-from fintech.http.problems import Away
+from fintech.http.problems import Unavailable
 from payments.currencies import to_minor
 from payments.gateway.client import Gateway
 from payments.models import Transaction
@@ -136,7 +136,7 @@ class Counters:
                     self.epochs.add(UUID(sample.labels["epoch"]))
 
 
-class ScrapeError(Away):
+class ScrapeError(Unavailable):
     """The web's metrics could not be read."""
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
-from fintech.cards import contains_card_number, without_clock
+from fintech.cards import contains_card_number, strip_timestamps
 from fintech.http.problems import Problem
 from payments.currencies import EXPONENTS
 
@@ -276,7 +276,7 @@ def check_text(value: str, place: Place | None) -> None:
         except UnicodeEncodeError:
             detail = "Text cannot hold half a surrogate pair."
             raise Problem(422, "invalid_text", detail, param=path_of(place)) from None
-    if contains_card_number(without_clock(value) if place == _KEY else value):
+    if contains_card_number(strip_timestamps(value) if place == _KEY else value):
         raise card_number(place)
 
 

@@ -11,7 +11,7 @@ from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, shorten, s
 from alerts_audit.models import AccessToken, Episode, Review, View
 from alerts_audit.permissions import issue_token, revoke_token
 from fintech.adminsite.display import link_to, show_badge, show_code, show_time
-from fintech.adminsite.one_time_secrets import ExpiringForm, ShownOnceAdmin
+from fintech.adminsite.one_time_secrets import ExpiringForm, OneTimeSecretAdmin
 
 TOKEN_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger", "inactive user": "warning"}
 
@@ -71,7 +71,7 @@ class AccessTokenForm(ExpiringForm):
 
 
 @admin.register(AccessToken)
-class AccessTokenAdmin(ShownOnceAdmin):
+class AccessTokenAdmin(OneTimeSecretAdmin):
     """An admin of tokens that belong to a person."""
 
     issue = staticmethod(issue_token)

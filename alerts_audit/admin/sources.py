@@ -15,7 +15,7 @@ from alerts_audit.models import Source, SourceToken
 from alerts_audit.sources.tokens import PLACES, issue_token, revoke_token, valid_tokens
 from fintech.adminsite.changelists import KeptAdmin
 from fintech.adminsite.display import page_of, show_badge, show_code, show_time
-from fintech.adminsite.one_time_secrets import ShownOnceAdmin, show_once
+from fintech.adminsite.one_time_secrets import OneTimeSecretAdmin, show_once
 
 CREATED_TEMPLATE = "alerts_audit/source_token_created.html"
 COLOURS = {"active": "success", "inactive": "warning", "valid": "success", "revoked": "danger"}
@@ -100,7 +100,7 @@ class SourceTokenForm(ModelForm):
 
 
 @admin.register(SourceToken)
-class SourceTokenAdmin(ShownOnceAdmin):
+class SourceTokenAdmin(OneTimeSecretAdmin):
     """An admin of tokens that belong to a source."""
 
     issue = staticmethod(issue_token)

@@ -13,7 +13,7 @@ from alerts_audit.reviews.services import LONGEST_TEXT
 from alerts_audit.reviews.statistics import DEFAULT_DAYS, LONGEST_DAYS
 from alerts_audit.selectors import types
 from alerts_audit.selectors.episode_pages import MOST_LABELS, PARAMETERS
-from fintech.http.pagination import DEFAULT_LIMIT, LARGEST_LIMIT
+from fintech.http.pagination import DEFAULT_LIMIT, MAX_LIMIT
 
 _REF = "#/components/schemas/{name}"
 _SHAPES = (
@@ -48,7 +48,7 @@ PROBLEMS = {
     413: "The body is larger than 4 MiB.",
     415: "The body is not application/json.",
     422: "A parameter or a field is wrong; `param` names it.",
-    503: "The database is away.",
+    503: "The database is unavailable.",
 }
 
 
@@ -77,7 +77,7 @@ _PAGE = [
     ),
     OpenApiParameter(
         "limit",
-        {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": DEFAULT_LIMIT},
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
         description="Rows a page.",
     ),
 ]

@@ -15,7 +15,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from alerts_audit.completeness.relabelling import ACTIONS, Labels, Step, relabel
-from fintech.http.problems import Away
+from fintech.http.problems import Unavailable
 
 # 10,000 alerts with long annotations are about 20 MB.
 LARGEST_ANSWER = 64 * 1024 * 1024
@@ -25,7 +25,7 @@ FAILED = "alertmanager_notifications_failed_total"
 http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=2, read=10), retries=False, maxsize=2)
 
 
-class PollError(Away):
+class PollError(Unavailable):
     """A source did not answer, or its answer does not match its interface."""
 
 

@@ -10,14 +10,14 @@ import urllib3
 from django.conf import settings
 
 from alerts_audit.models import Gap, Notice
-from fintech.http.problems import Away
+from fintech.http.problems import Unavailable
 
 http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=3, read=10), retries=False)
 
 OUTDATED = timedelta(days=1)
 
 
-class TelegramError(Away):
+class TelegramError(Unavailable):
     """The message was not sent. The text does not contain the token."""
 
 

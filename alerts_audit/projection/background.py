@@ -13,7 +13,7 @@ import threading
 from django.db import connection
 
 from alerts_audit.projection.projector import is_anything_pending, project_pending
-from fintech.http.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_ERRORS
 
 logger = logging.getLogger("alerts_audit.projection")
 
@@ -51,7 +51,7 @@ class Prompter:
             if not project_pending() and is_anything_pending():
                 self._wanted.wait(PAUSE_SECONDS)
                 project_pending()
-        except DATABASE_AWAY as error:
+        except DATABASE_ERRORS as error:
             logger.warning("projection_postponed", extra={"error": str(error)[:200]})
         except Exception:
             logger.exception("projection_postponed")

@@ -26,7 +26,7 @@ from alerts_audit.projection.batch import (
 )
 from alerts_audit.projection.store import Connection
 from alerts_audit.projection.transition_log import tell
-from fintech.database.connections import hung_up, open_connection
+from fintech.database.connections import is_closed, open_connection
 
 logger = logging.getLogger("alerts_audit.projection")
 
@@ -132,7 +132,7 @@ class Projector:
     def _use(self, work: Callable[[Connection], T]) -> T:
         with self._turn:
             try:
-                if self._connection is None or hung_up(self._connection):
+                if self._connection is None or is_closed(self._connection):
                     self.disconnect()
                     self._connection = open_connection("projector")
                 return work(self._connection)

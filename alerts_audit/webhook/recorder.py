@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from alerts_audit.models import Delivery
-from fintech.database.connections import hung_up, open_connection
+from fintech.database.connections import is_closed, open_connection
 
 # Together with the connection's own timeouts: the longest time that a sender waits for its 503.
 WAIT_SECONDS = 3
@@ -63,7 +63,7 @@ class Recorder:
         with suppress(IndexError):  # none is idle
             while True:
                 connection = self._idle.pop()
-                if not hung_up(connection):
+                if not is_closed(connection):
                     return connection
                 connection.close()
         return open_connection("alerts")

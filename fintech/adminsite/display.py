@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 # Longer raw data is not shown on a page.
-LONGEST_SHOWN = 20_000
+MAX_SHOWN = 20_000
 
 
 def show_time(moment: datetime | None) -> SafeString | str:
@@ -34,7 +34,7 @@ def show_badge(text: str, colour: str) -> SafeString:
 def pretty(data: Any) -> str:
     """Return indented JSON, not escaped; templates and `format_html` escape it."""
     text = orjson.dumps(data, option=orjson.OPT_INDENT_2, default=str).decode()
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}\n… and {len(text) - LONGEST_SHOWN:,} more"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}\n… and {len(text) - MAX_SHOWN:,} more"
 
 
 def show_code(text: object) -> SafeString:

@@ -40,7 +40,7 @@ class ExpiringForm(forms.ModelForm):
         return expires_at
 
 
-class ShownOnceAdmin(KeptAdmin):
+class OneTimeSecretAdmin(KeptAdmin):
     """An admin of secrets that can be created and revoked, and not changed otherwise."""
 
     # The only place that creates the secret: from the form's values to the row and the secret.

@@ -23,7 +23,7 @@ def open_connection(application_name: str, **settings: str) -> psycopg.Connectio
     return psycopg.connect(**wanted | own, autocommit=True)
 
 
-def hung_up(connection: psycopg.Connection[Any]) -> bool:
+def is_closed(connection: psycopg.Connection[Any]) -> bool:
     """Whether the server has closed a connection at rest: one that lives has nothing to say."""
     if connection.closed:
         return True

@@ -10,7 +10,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from fintech.http.problems import DATABASE_AWAY, problem
+from fintech.http.problems import DATABASE_ERRORS, problem
 from fintech.telemetry.metric_slots import render
 
 _migrated = False
@@ -48,7 +48,7 @@ def ready(request: HttpRequest) -> HttpResponse:
                 names = ", ".join(str(migration) for migration, _ in pending[:3])
                 return problem(503, "not_migrated", f"Migrations are missing: {names}. Run manage.py migrate.")
             _migrated = True
-    except DATABASE_AWAY:
+    except DATABASE_ERRORS:
         return problem(503, "database_unavailable", "The database does not answer.")
     return JsonResponse({"status": "ready", "database": "ok", "migrations": "ok"})
 

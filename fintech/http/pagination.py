@@ -11,7 +11,7 @@ from django.utils.dateparse import parse_datetime
 
 from fintech.http.problems import Problem
 
-DEFAULT_LIMIT, LARGEST_LIMIT = 50, 200
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 # Out-of-range timestamps are clamped to the nearest bound.
 EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -32,8 +32,8 @@ def refuse_unknown(query: QueryDict, known: Collection[str], *, repeatable: Coll
 def read_limit(value: str | None) -> int:
     if value is None:
         return DEFAULT_LIMIT
-    if not (value.isascii() and value.isdigit() and len(value) <= 3 and 1 <= int(value) <= LARGEST_LIMIT):
-        raise invalid("limit", f"use a whole number from 1 to {LARGEST_LIMIT}")
+    if not (value.isascii() and value.isdigit() and len(value) <= 3 and 1 <= int(value) <= MAX_LIMIT):
+        raise invalid("limit", f"use a whole number from 1 to {MAX_LIMIT}")
     return int(value)
 
 

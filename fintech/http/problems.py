@@ -26,10 +26,10 @@ logger = logging.getLogger("fintech.http.problems")
 TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 
 # The database is or became unavailable: psycopg's pool and our writer raise its errors, Django's connections wrap them.
-DATABASE_AWAY = (OperationalError, InterfaceError, PsycopgOperationalError, PsycopgInterfaceError)
+DATABASE_ERRORS = (OperationalError, InterfaceError, PsycopgOperationalError, PsycopgInterfaceError)
 
 
-class Away(Exception):
+class Unavailable(Exception):
     """An external service does not answer. This is expected from time to time, and a traceback would not help."""
 
 
@@ -85,11 +85,11 @@ def problem(
     return Problem(status, code, detail, param=param, headers=headers).response()
 
 
-def database_away() -> Problem:
+def database_unavailable() -> Problem:
     return Problem(
         503,
         "database_unavailable",
-        "The database is away. The request may have been stored: retry with the same key.",
+        "The database is unavailable. The request may have been stored: retry with the same key.",
         headers={"Retry-After": "1"},
     )
 
@@ -100,9 +100,9 @@ def as_problem(error: Exception) -> Problem | None:
         case Problem():
             return error
         case Http404() | exceptions.NotFound():
-            return Problem(404, "not_found", "There is nothing here.")
+            return Problem(404, "not_found", "No such resource exists.")
         case PermissionDenied() | exceptions.PermissionDenied():
-            return Problem(403, "forbidden", "You may not do this.")
+            return Problem(403, "forbidden", "You do not have permission for this.")
         case RequestDataTooBig():
             return Problem(413, "body_too_large", "The body is larger than 4 MiB.")
         case SuspiciousOperation():  # for example a Host that is not allowed
@@ -116,8 +116,8 @@ def as_problem(error: Exception) -> Problem | None:
             return Problem(405, "method_not_allowed", str(error.detail))
         case exceptions.APIException():
             return Problem(error.status_code, error.default_code, str(error.detail))
-        case _ if isinstance(error, DATABASE_AWAY):
-            return database_away()
+        case _ if isinstance(error, DATABASE_ERRORS):
+            return database_unavailable()
     return None
 
 
@@ -128,8 +128,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     known = as_problem(error)
     if known is None:
         logger.error("unexpected_error", exc_info=error)
-        known = Problem(500, "internal_error", "Something went wrong on our side. It was logged.")
-    elif isinstance(error, DATABASE_AWAY):
+        known = Problem(500, "internal_error", "An internal error occurred. It was logged.")
+    elif isinstance(error, DATABASE_ERRORS):
         logger.warning("database_unavailable", extra={"error": type(error).__name__})
     response = known.response()
     # Every 405 has `Allow`.
@@ -140,7 +140,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
 
 # Handlers of Django (fintech/urls.py), for paths without a view.
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return problem(404, "not_found", "There is nothing at this path.")
+    return problem(404, "not_found", "Nothing exists at this path.")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -148,4 +148,4 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return problem(500, "internal_error", "Something went wrong on our side. It was logged.")
+    return problem(500, "internal_error", "An internal error occurred. It was logged.")

@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 from fintech.http.problems import Problem
 
 STALL_SECONDS = 5
-MOST_DRAINED = 32 * 1024 * 1024
+MAX_DRAINED_BYTES = 32 * 1024 * 1024
 
 _encoder = msgspec.json.Encoder(uuid_format="canonical")
 
@@ -89,7 +89,7 @@ def bounded_wait(request: HttpRequest) -> Iterator[None]:
 
 def drain(request: HttpRequest) -> None:
     """Read a body that is refused for its size: a client that is cut off while sending never sees the answer."""
-    left = MOST_DRAINED
+    left = MAX_DRAINED_BYTES
     with suppress(OSError):  # UnreadablePostError, too
         while left > 0 and (part := request.read(min(left, 65536))):
             left -= len(part)

@@ -55,7 +55,7 @@ class Run:
 
     def __call__(self) -> None:
         self.layout.make_directories()
-        checks.check_disk(self.layout.var, checks.LEAST_TO_START)
+        checks.check_disk(self.layout.var, checks.MIN_FREE_TO_START)
         with checks.take_lock(self.layout):
             self._clean_up("An earlier run was killed; stopped what it left")
             try:
@@ -222,7 +222,7 @@ class Run:
         kpis.refresh()
         before, seen = kpis.succeeded, False
         while True:
-            checks.check_disk(self.layout.var, checks.LEAST_TO_GO_ON)  # while there is disk space to stop in order
+            checks.check_disk(self.layout.var, checks.MIN_FREE_TO_CONTINUE)  # while a stop in order has space
             for news in [*supervisor.watch(), *loaded.news()]:
                 self.console.say(f"{time.strftime('%H:%M:%S')} {news}")
             kpis.refresh()

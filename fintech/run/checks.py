@@ -19,7 +19,7 @@ from fintech.run.postgres import EmbeddedPostgres
 from fintech.run.processes import Supervisor
 
 MEGABYTE = 1024**2
-LEAST_TO_START, LEAST_TO_GO_ON = 500 * MEGABYTE, 50 * MEGABYTE
+MIN_FREE_TO_START, MIN_FREE_TO_CONTINUE = 500 * MEGABYTE, 50 * MEGABYTE
 
 
 def check_disk(directory: Path, least: int) -> None:

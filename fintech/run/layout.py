@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fintech.run import RunError
-from fintech.run.postgres import LONGEST_SOCKET_PATH
+from fintech.run.postgres import MAX_SOCKET_PATH
 from fintech.secret_files import ensure_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
@@ -81,7 +81,7 @@ class Layout:
         """Return the socket's path: in `run`, or a short one derived from it if that is too long."""
         path = self.run / "supervisor.sock"
         # supervisord first binds a longer name: the path, a dot and its PID.
-        if len(os.fsencode(path)) + len(".1234567890") <= LONGEST_SOCKET_PATH:
+        if len(os.fsencode(path)) + len(".1234567890") <= MAX_SOCKET_PATH:
             return path
         digest = hashlib.sha256(os.fsencode(self.run)).hexdigest()[:16]
         return Path(f"/tmp/fintech-run-{digest}.sock")  # noqa: S108 (supervisord makes it mode 0600)

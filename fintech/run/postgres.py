@@ -36,7 +36,7 @@ PROGRAM = "postgres"
 SYSTEM_USER = "embedded_postgres"
 PORT = 5432  # part of the socket's name; no TCP port is opened
 # The maximum length of a socket's path without the closing NUL: 107 bytes on Linux, 103 on macOS.
-LONGEST_SOCKET_PATH = 103
+MAX_SOCKET_PATH = 103
 SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
@@ -63,7 +63,7 @@ class EmbeddedPostgres:
     @property
     def socket_dir(self) -> Path:
         """Return the data directory, or a short one derived from its name if a socket's path would be too long."""
-        if len(os.fsencode(self.data_dir / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH:
+        if len(os.fsencode(self.data_dir / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH:
             return self.data_dir
         digest = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
         return Path(f"/tmp/fintech-postgres-{digest}")  # noqa: S108 (made and checked by _make_socket_dir)

@@ -28,8 +28,8 @@ EVENT = re.compile(
     r"(?: \((?P<reason>.+); (?:not )?expected\)| entered \w+ state)"
 )
 # A process that ends this often within a minute fails permanently.
-MOST_EXITS, EXITS_SECONDS = 4, 60
-LARGEST_LOG_BYTES = 5 * 1024**2
+MAX_EXITS, EXITS_SECONDS = 4, 60
+MAX_LOG_BYTES = 5 * 1024**2
 TAIL_LINES = 15
 
 
@@ -52,7 +52,7 @@ class Supervisor:
         """Start supervisord itself, without any program."""
         file = self.layout.run / "supervisord.conf"
         file.write_text(configuration(self.layout, self.programs), encoding="utf-8")
-        if self.log.exists() and self.log.stat().st_size > LARGEST_LOG_BYTES:
+        if self.log.exists() and self.log.stat().st_size > MAX_LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
         self._read = self.log.stat().st_size if self.log.exists() else 0
         errors = self.layout.logs / "supervisord.err"
@@ -136,7 +136,7 @@ class Supervisor:
         exits.append(time.monotonic())
         while exits[0] < time.monotonic() - EXITS_SECONDS:
             exits.popleft()
-        if len(exits) > MOST_EXITS:
+        if len(exits) > MAX_EXITS:
             raise self._fatal(name)
         words = last_line(self.layout.logs / f"{name}.log")
         said = f" Its last line: {words}" if words else ""

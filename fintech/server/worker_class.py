@@ -83,7 +83,7 @@ class Worker(ThreadWorker):
         problem = problem_of(exc)
         if problem is None:
             logger.error("unexpected_error", exc_info=exc)
-            problem = Problem(500, "internal_error", "Something went wrong on our side. It was logged.")
+            problem = Problem(500, "internal_error", "An internal error occurred. It was logged.")
         else:
             error = type(exc).__name__
             logger.info("refused", extra={"status_code": problem.status, "code": problem.code, "error": error})

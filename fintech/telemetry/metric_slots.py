@@ -26,7 +26,7 @@ from prometheus_client.registry import Collector
 
 from fintech import env
 
-MOST_SLOTS = 1024
+MAX_SLOTS = 1024
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def claim(role: str, *, shared: bool) -> Slot:
     if _current is not None:
         raise RuntimeError(f"this process already has slot {_current.name}")
     folder = directory(role)
-    for number in range(MOST_SLOTS):
+    for number in range(MAX_SLOTS):
         name = f"{role}-{number}"
         lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _try_lock(lock):
@@ -113,7 +113,7 @@ def claim(role: str, *, shared: bool) -> Slot:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
             prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(_slot_name)
         return _current
-    raise RuntimeError(f"all {MOST_SLOTS} slots of {role} are taken")
+    raise RuntimeError(f"all {MAX_SLOTS} slots of {role} are taken")
 
 
 def forget_gauges(role: str, pid: int) -> None:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanProcessor
 
 # The maximum number of steps in a trace; further steps of a large batch are omitted.
-MOST_STEPS = 100
+MAX_STEPS = 100
 # Spans that wait to be sent. While the collector is unavailable, further ones are dropped and payments continue.
-LARGEST_QUEUE, LARGEST_EXPORT = 4096, 512
+MAX_QUEUE_SIZE, MAX_EXPORT_SIZE = 4096, 512
 EXPORT_TIMEOUT_SECONDS = 3.0
 # Longer than an export, except for the resolution of the collector's name, which no timeout limits.
 CLOSE_SECONDS = 4.0
@@ -63,7 +63,7 @@ class Step:
         if error is not None:
             self.failed = True
             self.attributes["error.type"] = type(error).__name__
-        if len(self.trace.steps) < MOST_STEPS:
+        if len(self.trace.steps) < MAX_STEPS:
             self.trace.steps.append(self)
 
     @property
@@ -225,8 +225,8 @@ class Exporter:
         sender = OTLPSpanExporter(endpoint=f"{options.endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_SECONDS)
         self._processor: SpanProcessor = BatchSpanProcessor(
             sender,
-            max_queue_size=LARGEST_QUEUE,
-            max_export_batch_size=LARGEST_EXPORT,
+            max_queue_size=MAX_QUEUE_SIZE,
+            max_export_batch_size=MAX_EXPORT_SIZE,
         )
 
     def send(self, trace: Trace, root: Step) -> None:

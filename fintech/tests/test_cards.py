@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fintech.cards import contains_card_number, mask_card_numbers, passes_luhn, without_clock
+from fintech.cards import contains_card_number, mask_card_numbers, passes_luhn, strip_timestamps
 
 # Test numbers of the networks, in the lengths that exist.
 NUMBERS = [
@@ -115,9 +115,9 @@ def test_one_wrong_digit_is_noticed(number):
 
 @pytest.mark.parametrize("clock", ["1769699379123", "1769699379123456", "1769699379123456789"])
 def test_a_key_may_be_made_of_the_time(clock):
-    assert without_clock(f"order-{clock}") == "order-"
-    assert without_clock("order-4111111111111111") == "order-4111111111111111"
-    assert contains_card_number(without_clock(f"{clock}:4111111111111111"))
+    assert strip_timestamps(f"order-{clock}") == "order-"
+    assert strip_timestamps("order-4111111111111111") == "order-4111111111111111"
+    assert contains_card_number(strip_timestamps(f"{clock}:4111111111111111"))
 
 
 @pytest.mark.parametrize("text", ["1 " * 500_000, "4111" * 250_000, "a" * 1_000_000, "-" * 1_000_000, "4 1" * 300_000])

@@ -18,9 +18,9 @@ from loadtests.gateway.outcomes import APPROVE, Behaviour, Does, Reply
 from loadtests.gateway.profile import Faults, Profile, WrongProfile
 from loadtests.gateway.store import Decision, Store, new_reference
 
-LARGEST_BODY = 64 * 1024
-LARGEST_PAGE = 1000
-LARGEST_SEQ = 2**63 - 1
+MAX_BODY_BYTES = 64 * 1024
+MAX_PAGE_SIZE = 1000
+MAX_SEQ = 2**63 - 1
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -86,7 +86,7 @@ class Gateway:
         self._undecided: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
 
     def application(self) -> web.Application:
-        app = web.Application(client_max_size=LARGEST_BODY)
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
         for kind in ("charge", "refund"):
             path = f"/v1/{kind}s"
             app.router.add_post(path, self._guarded(partial(self.place, kind)))
@@ -118,7 +118,7 @@ class Gateway:
             except BadOrder as error:
                 return not_charged(error.status, "error", error.code, message=str(error))
             except web.HTTPRequestEntityTooLarge:
-                return not_charged(413, "error", "too_large", message=f"The body is above {LARGEST_BODY} bytes.")
+                return not_charged(413, "error", "too_large", message=f"The body is above {MAX_BODY_BYTES} bytes.")
             except sqlite3.Error:
                 # No promise: the previous decision for this key cannot be read.
                 return problem(503, "unavailable", "storage_unavailable")
@@ -234,8 +234,8 @@ class Gateway:
         return answer(200, {"currencies": self.store.totals()})
 
     async def records(self, request: web.Request) -> web.Response:
-        after = self._whole_number(request, "after", 0, 0, LARGEST_SEQ)
-        limit = self._whole_number(request, "limit", LARGEST_PAGE, 1, LARGEST_PAGE)
+        after = self._whole_number(request, "after", 0, 0, MAX_SEQ)
+        limit = self._whole_number(request, "limit", MAX_PAGE_SIZE, 1, MAX_PAGE_SIZE)
         rows = list(self.store.records(after, limit + 1))
         page = rows[:limit]
         return answer(200, {"records": page, "next": page[-1]["seq"] if len(rows) > limit else None})

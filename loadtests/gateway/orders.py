@@ -7,7 +7,7 @@ import orjson
 
 from fintech.http.headers import is_joined
 
-LARGEST_AMOUNT = 10**15
+MAX_AMOUNT = 10**15
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 CURRENCY = re.compile(r"[A-Z]{3}")
 
@@ -50,8 +50,8 @@ def read_order(kind: str, key: str | None, body: bytes) -> Order:
     key = check_key(key)
     content = read_object(body)
     amount, currency, charge = content.get("amount"), content.get("currency"), content.get("charge")
-    if type(amount) is not int or not 1 <= amount <= LARGEST_AMOUNT:
-        raise BadOrder(422, "invalid_request", f"amount must be a whole number from 1 to {LARGEST_AMOUNT}.")
+    if type(amount) is not int or not 1 <= amount <= MAX_AMOUNT:
+        raise BadOrder(422, "invalid_request", f"amount must be a whole number from 1 to {MAX_AMOUNT}.")
     if type(currency) is not str or not CURRENCY.fullmatch(currency):
         raise BadOrder(422, "invalid_request", "currency must be three capital letters (ISO 4217).")
     if kind == "charge":

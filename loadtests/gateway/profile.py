@@ -7,8 +7,8 @@ from typing import Any
 
 from loadtests.gateway.outcomes import APPROVE, BY_RATIO, HOLD, MAGIC, Behaviour
 
-LONGEST_HOLD = 600
-LONGEST_LATENCY_MS = LONGEST_HOLD * 1000
+MAX_HOLD_SECONDS = 600
+MAX_LATENCY_MS = MAX_HOLD_SECONDS * 1000
 
 
 class WrongProfile(ValueError):
@@ -58,9 +58,9 @@ class Profile:
 
 
 _LIMITS = {
-    "latency_ms": LONGEST_LATENCY_MS,
-    "latency_jitter_ms": LONGEST_LATENCY_MS,
-    "hold_seconds": LONGEST_HOLD,
+    "latency_ms": MAX_LATENCY_MS,
+    "latency_jitter_ms": MAX_LATENCY_MS,
+    "hold_seconds": MAX_HOLD_SECONDS,
 }
 
 

@@ -14,7 +14,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from fintech.adminsite.display import page_of, show_badge, show_code, show_time
-from fintech.adminsite.one_time_secrets import ExpiringForm, ShownOnceAdmin
+from fintech.adminsite.one_time_secrets import ExpiringForm, OneTimeSecretAdmin
 from payments.api_keys import create_api_key, revoke_api_key
 from payments.models import ApiKey
 
@@ -34,7 +34,7 @@ class ApiKeyForm(ExpiringForm):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ShownOnceAdmin):
+class ApiKeyAdmin(OneTimeSecretAdmin):
     issue = staticmethod(create_api_key)
     created_template = "payments/api_key_created.html"
     form = ApiKeyForm

@@ -13,7 +13,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 
-from fintech.http.pagination import DEFAULT_LIMIT, LARGEST_LIMIT
+from fintech.http.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from fintech.http.views import JsonView
 from payments import schemas
 from payments.api.filters import FILTERS
@@ -76,7 +76,7 @@ PROBLEMS = {
     415: "The body is not application/json.",
     422: "A field is wrong, or the key was used with another body; `param` names the field.",
     429: "This API key sends too many requests: come back after Retry-After.",
-    503: "The database is away: retry with the same key.",
+    503: "The database is unavailable: retry with the same key.",
 }
 
 
@@ -166,7 +166,7 @@ LIST = extend_schema(
         ),
         OpenApiParameter(
             "limit",
-            {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": DEFAULT_LIMIT},
+            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
             description="Payments a page.",
         ),
         _REQUEST_ID,

@@ -12,7 +12,7 @@ from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from fintech.cards import contains_card_number, without_clock
+from fintech.cards import contains_card_number, strip_timestamps
 from fintech.http.headers import is_joined
 from fintech.http.problems import Problem
 from fintech.http.views import JsonView, has_body, json_answer, read_body
@@ -87,7 +87,7 @@ def idempotency_key(request: HttpRequest) -> str:
     if not key:
         raise Problem(400, "missing_idempotency_key", "Send an Idempotency-Key header.", param="Idempotency-Key")
     check_key(key, "Idempotency-Key")
-    if contains_card_number(without_clock(key)):
+    if contains_card_number(strip_timestamps(key)):
         detail = "Card numbers have no place here: use a random key, such as a UUID."
         raise Problem(422, "card_number", detail, param="Idempotency-Key")
     return key

@@ -23,7 +23,7 @@ import urllib3
 from django.conf import settings
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from fintech.http.problems import Away
+from fintech.http.problems import Unavailable
 from fintech.telemetry import tracing
 from payments import metrics
 from payments.gateway.circuit_breaker import CircuitBreaker
@@ -63,7 +63,7 @@ class Answer:
         return self.outcome != "timeout"
 
 
-class GatewayError(Away):
+class GatewayError(Unavailable):
     """The gateway's records could not be read."""
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from fintech.http.problems import DATABASE_AWAY, Problem, database_away
+from fintech.http.problems import DATABASE_ERRORS, Problem, database_unavailable
 from fintech.telemetry import tracing
 from payments import metrics
 from payments.api_keys import Principal
@@ -128,7 +128,7 @@ def _charge_and_settle(principal: Principal, stored: list[Pending], deadline: fl
     untried = run.close()
     for payment in settle_payments(principal, run.answered):
         replies[payment.id] = first_reply(payment, location_of(payment.id))
-    with suppress(*DATABASE_AWAY):  # then their leases run out
+    with suppress(*DATABASE_ERRORS):  # then their leases run out
         Unresolved.objects.release([(pending.id, pending.lease_token) for pending in untried])
     return replies
 
@@ -138,6 +138,6 @@ def _replay(principal: Principal, items: Mapping[int, BatchItem]) -> dict[int, R
     requests = [(item.idempotency_key, item) for item in items.values()]
     try:
         replies = replay_payments(principal.merchant_id, requests)
-    except DATABASE_AWAY:
-        replies = [database_away() for _ in requests]
+    except DATABASE_ERRORS:
+        replies = [database_unavailable() for _ in requests]
     return dict(zip(items, replies, strict=True))

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection
 from uuid_utils.compat import uuid7
 
-from fintech.http.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_ERRORS
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics
@@ -157,7 +157,7 @@ def _find(ids: Sequence[UUID]) -> dict[UUID, Transaction]:
     """Somebody else decided, or nobody knows whether our commit went through: what is stored counts."""
     try:
         return Transaction.objects.in_bulk(ids) if ids else {}
-    except DATABASE_AWAY:
+    except DATABASE_ERRORS:
         return {}
 
 

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.db.transaction import atomic, on_commit
 from uuid_utils.compat import uuid7
 
-from fintech.http.problems import DATABASE_AWAY, Problem
+from fintech.http.problems import DATABASE_ERRORS, Problem
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics
@@ -60,7 +60,7 @@ def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: Ref
         with tracing.step("settle", tracing.DATABASE, kind="client"):
             refund = settle_refund(refund.id, reserved.lease_token, answer, actor=actor)
     except Exception as error:  # no 5xx any more: the money may have moved, and the resolver clears it up
-        trace = None if isinstance(error, DATABASE_AWAY) else error
+        trace = None if isinstance(error, DATABASE_ERRORS) else error
         extra = {"refund": str(refund.id), "error": type(error).__name__}
         logger.warning("settle_failed", exc_info=trace, extra=extra)
         refund.status = Refund.Status.UNKNOWN

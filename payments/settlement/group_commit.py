@@ -21,7 +21,7 @@ from uuid import UUID
 import orjson
 import psycopg
 
-from fintech.database.connections import hung_up, open_connection
+from fintech.database.connections import is_closed, open_connection
 from fintech.telemetry import metric_slots as slots
 from payments import metrics
 from payments.currencies import to_major
@@ -216,7 +216,7 @@ class PaymentWriter:
 
     def _connected(self) -> psycopg.Connection[Any]:
         """The open connection; a new one first makes this slot's counters right."""
-        if self._connection is not None and hung_up(self._connection):
+        if self._connection is not None and is_closed(self._connection):
             self._disconnect()
         if self._connection is None:
             slot = slots.slot()

@@ -11,7 +11,7 @@ from alerts_audit.management.commands.verify_audit import Ticker, moment
 from alerts_audit.seal.archive.archive import ArchiveError, archive
 from alerts_audit.seal.keys import SealError
 from alerts_audit.seal.standalone import Invalid
-from fintech.http.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_ERRORS
 
 
 class Command(BaseCommand):
@@ -38,7 +38,7 @@ class Command(BaseCommand):
             )
         except (ArchiveError, Invalid, SealError, OSError) as error:
             raise CommandError(str(error)) from None
-        except DATABASE_AWAY as error:
+        except DATABASE_ERRORS as error:
             raise CommandError(f"The database refuses or does not answer: {error}", returncode=2) from None
         if done is None:
             self.stdout.write("There is nothing to archive.")

@@ -8,7 +8,7 @@ from alerts_audit.models import Checkpoint
 from alerts_audit.seal import keys
 from alerts_audit.seal.rotation import Trust, replace_lost, rotate
 from alerts_audit.seal.standalone import Invalid
-from fintech.http.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_ERRORS
 
 
 class Command(BaseCommand):
@@ -24,7 +24,7 @@ class Command(BaseCommand):
                 key = replace_lost() if lost else rotate()
                 self.stdout.write(f"From now on {key.public.id.hex()} signs. Keep a copy of {keys.signing_key_file()}.")
             self._show()
-        except (keys.SealError, Invalid, OSError, *DATABASE_AWAY) as error:
+        except (keys.SealError, Invalid, OSError, *DATABASE_ERRORS) as error:
             raise CommandError(str(error)) from None
 
     def _show(self) -> None:

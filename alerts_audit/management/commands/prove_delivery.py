@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from alerts_audit.seal import standalone
 from alerts_audit.seal.keys import public_keys_file
 from alerts_audit.seal.proofs import NoProof, prove, prove_from_archive
-from fintech.http.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_ERRORS
 
 
 class Command(BaseCommand):
@@ -36,7 +36,7 @@ class Command(BaseCommand):
                 out.write_text(f"{proof}\n", encoding="utf-8")
         except (NoProof, standalone.Invalid, OSError) as error:
             raise CommandError(str(error)) from None
-        except DATABASE_AWAY as error:
+        except DATABASE_ERRORS as error:
             raise CommandError(f"The database does not answer: {error}", returncode=2) from None
         sys.stderr.write(
             "Check it anywhere; the one file needs nothing but Python and `cryptography`:\n"

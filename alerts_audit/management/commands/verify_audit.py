@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from alerts_audit.seal.keys import SealError
 from alerts_audit.seal.standalone import Invalid
 from alerts_audit.seal.verify import Report, verify
-from fintech.http.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_ERRORS
 
 
 class Command(BaseCommand):
@@ -45,7 +45,7 @@ class Command(BaseCommand):
                 archives=options["archive"],
                 progress=Ticker(),
             )
-        except (Invalid, SealError, OSError, *DATABASE_AWAY) as error:
+        except (Invalid, SealError, OSError, *DATABASE_ERRORS) as error:
             raise CommandError(f"Nothing was verified: {error}", returncode=2) from None
         except Exception as error:  # 1 would mean findings
             raise CommandError(f"It could not be verified: {type(error).__name__}: {error}", returncode=2) from error

@@ -25,7 +25,7 @@ from alerts_audit.seal.verify.guards import check_guards
 from alerts_audit.seal.verify.leaves import LeafCheck
 from alerts_audit.seal.verify.report import Progress, Report
 from alerts_audit.seal.verify.rows import check_rows_have_leaves
-from fintech.http.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_ERRORS
 
 logger = logging.getLogger("alerts_audit.seal")
 
@@ -131,7 +131,7 @@ def _check_projection(report: Report) -> None:
     try:
         for difference in diff_rebuild(lambda done, total: report.progress("inputs, replayed", done, total)):
             report.find("projection", "the projection", difference)
-    except DATABASE_AWAY:
+    except DATABASE_ERRORS:
         raise
     except Exception as error:
         logger.exception("audit_replay_failed")

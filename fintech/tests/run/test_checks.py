@@ -14,7 +14,7 @@ from fintech.env import SettingError
 from fintech.run import RunError, checks
 from fintech.run.__main__ import Run
 from fintech.run.console import Console
-from fintech.run.layout import LONGEST_SOCKET_PATH, MARK, Layout, Ports, make_environment, read_ports
+from fintech.run.layout import MARK, MAX_SOCKET_PATH, Layout, Ports, make_environment, read_ports
 from fintech.run.monitoring import missing, monitoring_programs
 from fintech.run.tools import INSTALLED, UNPACKED, make_relative
 from fintech.secret_files import ensure_secret, read_secret, write_secret
@@ -32,8 +32,8 @@ def layout(tmp_path: Path) -> Layout:
 def test_a_disk_that_is_nearly_full_is_refused(layout, monkeypatch):
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda _: SimpleNamespace(free=42 * 1024**2))
 
-    checks.check_disk(layout.var, checks.LEAST_TO_GO_ON - 10 * checks.MEGABYTE)
-    for least, needed in ((checks.LEAST_TO_START, 500), (checks.LEAST_TO_GO_ON, 50)):
+    checks.check_disk(layout.var, checks.MIN_FREE_TO_CONTINUE - 10 * checks.MEGABYTE)
+    for least, needed in ((checks.MIN_FREE_TO_START, 500), (checks.MIN_FREE_TO_CONTINUE, 50)):
         with pytest.raises(RunError, match=f"has 42 MB left, and {needed} MB are needed: free some space"):
             checks.check_disk(layout.var, least)
 
@@ -109,7 +109,7 @@ def test_a_secret_file_that_others_could_read_is_replaced_by_a_closed_one(tmp_pa
 
 
 def test_a_deep_folder_gets_a_socket_with_a_short_name(tmp_path):
-    assert len(str(Layout(tmp_path / ("long" * 40), Ports()).supervisor_socket)) < LONGEST_SOCKET_PATH
+    assert len(str(Layout(tmp_path / ("long" * 40), Ports()).supervisor_socket)) < MAX_SOCKET_PATH
 
 
 def test_tools_that_are_not_installed_are_left_out(layout, monkeypatch):

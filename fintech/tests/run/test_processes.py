@@ -99,7 +99,7 @@ def test_a_process_that_cannot_start_stops_all_and_says_why(layout, start):
 
 
 def test_a_process_that_keeps_ending_is_not_started_for_ever(start, monkeypatch):
-    monkeypatch.setattr("fintech.run.processes.MOST_EXITS", 1)
+    monkeypatch.setattr("fintech.run.processes.MAX_EXITS", 1)
     supervisor = start(flapping="import time; time.sleep(1.5); raise SystemExit(3)")
 
     with pytest.raises(RunError, match=r"flapping does not stay up \(exit status 3, 2 times within a minute"):

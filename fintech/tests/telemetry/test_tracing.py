@@ -154,12 +154,12 @@ def test_a_task_that_fails_is_sent_as_failed_and_its_error_goes_on(sent):
 
 def test_a_trace_has_a_bound(sent):
     trace = tracing.begin(PARENT)
-    for _ in range(tracing.MOST_STEPS + 5):
+    for _ in range(tracing.MAX_STEPS + 5):
         with tracing.step(secrets.token_hex(4)):
             pass
 
     assert trace
-    assert len(trace.steps) == tracing.MOST_STEPS
+    assert len(trace.steps) == tracing.MAX_STEPS
 
 
 def test_the_other_side_is_told_who_calls(sent):

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from fintech.http.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_ERRORS
 from payments.ledger.audit import Finding, audit_ledger
 
 
@@ -28,7 +28,7 @@ class Command(BaseCommand):
                     self.stdout.write(f"{name}: {len(found) or 'nothing'} found")
                     for finding in found:
                         self.stdout.write(f"  {finding.resource}: {finding.detail}")
-        except DATABASE_AWAY as error:
+        except DATABASE_ERRORS as error:
             raise CommandError(f"The database does not answer: {error}", returncode=2) from None
         if options["json"]:
             document = {"checks": checks, "findings": [asdict(finding) for finding in findings]}

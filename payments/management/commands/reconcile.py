@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_datetime
 
-from fintech.http.problems import DATABASE_AWAY
+from fintech.http.problems import DATABASE_ERRORS
 from payments.gateway.client import GatewayError, gateway
 from payments.ledger.reconciliation import Report, reconcile
 
@@ -35,7 +35,7 @@ class Command(BaseCommand):
             report = reconcile(gateway(), since=since, merchants=merchant, progress=self.progress)
         except GatewayError as error:
             raise CommandError(f"The gateway's record cannot be read: {error}.", returncode=2) from None
-        except DATABASE_AWAY as error:
+        except DATABASE_ERRORS as error:
             raise CommandError(f"The database does not answer: {error}", returncode=2) from None
         self.stdout.write(as_json(report) if options["json"] else as_text(report))
         if report.findings:

@@ -137,6 +137,7 @@ def odd_folder(tmp_path: Path, name: str) -> Path:
     return folder
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", ODD)
 def test_prometheus_finds_its_rules_targets_and_alertmanager_in_a_folder_of_any_name(tmp_path, name):
     folder, port = odd_folder(tmp_path, name), free_port()
@@ -149,6 +150,7 @@ def test_prometheus_finds_its_rules_targets_and_alertmanager_in_a_folder_of_any_
         wait_until(lambda: not missing_in_prometheus(f"http://127.0.0.1:{port}"), 20, "all is loaded")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", ODD)
 def test_alertmanager_finds_its_template_and_its_token_in_a_folder_of_any_name(tmp_path, name):
     folder = odd_folder(tmp_path, name)
@@ -167,6 +169,7 @@ def test_alertmanager_finds_its_template_and_its_token_in_a_folder_of_any_name(t
     assert webhook["http_config"]["authorization"]["credentials_file"] == str(folder / "token")
 
 
+@pytest.mark.processes
 def test_a_prometheus_that_loads_nothing_says_so(tmp_path):
     port = free_port()
     (tmp_path / "prometheus.yml").write_text("rule_files: [nowhere/*.yml]\n")

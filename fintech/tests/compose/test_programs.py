@@ -268,6 +268,7 @@ def test_the_first_accounts_are_created_once_and_the_load_gets_the_key(tmp_path,
     assert not [secret for secret in (key, read_secret(accounts / "admin_password")) if str(secret) in caplog.text]
 
 
+@pytest.mark.processes
 def test_a_database_that_is_unavailable_ends_the_migration_with_a_sentence():
     gone = dict.fromkeys(("DATABASE_URL", "DATABASE_OWNER_URL"), "postgresql://owner@127.0.0.1:1/x")
     command = [sys.executable, "-m", "fintech.compose.migrate"]
@@ -291,6 +292,7 @@ def test_what_django_writes_in_pieces_is_logged_in_lines(caplog):
 # --- Lines of the log ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_what_runs_once_writes_json_lines_with_a_level(urls):
     settings = {"DATABASE_ADMIN_URL": "admin_url", "DATABASE_OWNER_URL": "owner_url", "DATABASE_URL": "app_url"}
     settings |= {"DATABASE_MONITOR_URL": "monitor_url"}

@@ -9,6 +9,8 @@ from fintech.run.layout import Layout, Ports
 from fintech.testing.processes import answers, free_port, running, wait_until
 from observability.render import prometheus_command, render
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def layout(tmp_path, monkeypatch) -> Layout:

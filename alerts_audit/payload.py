@@ -71,16 +71,29 @@ _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 
 def read(body: bytes) -> Payload | None:
     """Return the payload, or None if the body is not one."""
-    try:
-        return decode(body, set())
-    except Unreadable:
-        return None
+    return decode(body).payload
 
 
-def decode(body: bytes, repairs: set[str]) -> Payload:
-    """Decode a body, and add replaced values to `repairs`. Raise Unreadable."""
+class DecodedBody(msgspec.Struct, frozen=True):
+    """A payload and the names of what was replaced in it, or the error of a body that is no payload."""
+
+    payload: Payload | None = None
+    repairs: frozenset[str] = frozenset()
+    error: str | None = None
+
+
+def decode(body: bytes) -> DecodedBody:
     if is_deeper(body, DEEPEST):
-        raise Unreadable("it is nested too deeply")
+        return DecodedBody(error="it is nested too deeply")
+    repairs: set[str] = set()
+    try:
+        content = _decode_with_room(body, repairs)
+    except Unreadable as error:
+        return DecodedBody(error=str(error))
+    return DecodedBody(content, frozenset(repairs))
+
+
+def _decode_with_room(body: bytes, repairs: set[str]) -> Payload:
     try:
         return _decode(body, repairs)
     except RecursionError:  # the caller is deep within a command: another thread has its own stack

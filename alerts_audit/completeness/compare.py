@@ -21,8 +21,8 @@ from alerts_audit.completeness.clients import PollError
 from alerts_audit.completeness.observe import Snapshot, Watched, ask_alertmanager, ask_prometheus, watched_sources
 from alerts_audit.completeness.sightings import AlertmanagerSightings, PrometheusSightings, Sighting
 from alerts_audit.completeness.suppressions import close_unwatched, record_held_back
+from alerts_audit.identity import identify
 from alerts_audit.models import Gap, Observation, Pending, Poll
-from alerts_audit.projection.decoding import identify
 
 logger = logging.getLogger("alerts_audit")
 

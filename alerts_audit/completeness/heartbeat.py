@@ -16,7 +16,7 @@ from django.db import connection
 
 from alerts_audit import gaps, payload
 from alerts_audit.models import Delivery, Gap, Pending, Poll, Source
-from alerts_audit.projection.decoding import MOST_NAMES
+from alerts_audit.models.projection import MAX_ALERTNAMES
 
 KIND = Gap.Reason.HEARTBEAT
 # Deliveries read per turn, and how far back the first turn looks.
@@ -84,12 +84,12 @@ def newest_beats(sources: Iterable[Source]) -> dict[str, datetime]:
 def beats_between(begin: int, upto: int, names: dict[str, str]) -> list[tuple[str, datetime]]:
     """Return source and time of each delivery in this range that contains its source's heartbeat, in order."""
     with connection.cursor() as cursor:
-        cursor.execute(NEW_BEATS, [begin, upto, sorted(set(names.values())), MOST_NAMES])
+        cursor.execute(NEW_BEATS, [begin, upto, sorted(set(names.values())), MAX_ALERTNAMES])
         rows = cursor.fetchall()
     found = []
     for delivery_id, source, received_at, content in rows:
         wanted, alertnames = names.get(source), orjson.loads(content)
-        if wanted in alertnames or (len(alertnames) >= MOST_NAMES and is_inside(delivery_id, wanted)):
+        if wanted in alertnames or (len(alertnames) >= MAX_ALERTNAMES and is_inside(delivery_id, wanted)):
             found.append((source, received_at))
     return found
 

@@ -9,6 +9,8 @@ from django.db.models import Q
 
 from alerts_audit.models.deliveries import Delivery
 
+MAX_ALERTNAMES = 20  # of one envelope
+
 
 class Envelope(models.Model):
     """A parsed delivery. A delivery that cannot be parsed is quarantined: it has an `error` and nothing else."""

@@ -9,7 +9,6 @@ apply.py            load numbered inputs and apply them
 projector.py        number pending rows and project them
 truncation.py       open gaps for alerts that a delivery truncated
 transition_log.py   log each transition
-background.py       schedule a projection in the web processes
 replay.py           replay all inputs into temporary tables
 archived_hashes.py  hash the rows that outlive their archived inputs
 rebuild.py          compare, repair, and carry state into an archive

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from alerts_audit.payload import Unreadable
+from alerts_audit.payload import DecodedBody, decode
 from alerts_audit.projection import decoding, state_machine
 from alerts_audit.projection.decoding import Reading, Word
 
@@ -29,6 +29,7 @@ class Arrival:
     observes: str | None = None  # an observation's own kind
     sha256: bytes = b""
     trace_id: str | None = None
+    decoded: DecodedBody | None = None  # where this process has decoded the body already
 
     def __post_init__(self) -> None:
         self.at = self.at.astimezone(UTC)  # the driver's time zone takes ten times as long to format
@@ -243,10 +244,12 @@ def understand(arrival: Arrival) -> Reading | str:
     """Decode a delivery, or return the reason why it cannot be parsed."""
     if arrival.is_part:
         return f"truncated: only {len(arrival.body)} of {arrival.size} bytes were kept"
-    try:
-        return decoding.read(arrival.body, source=arrival.source, cluster=arrival.cluster, at=arrival.at)
-    except Unreadable as error:
-        return str(error)
+    decoded = arrival.decoded or decode(arrival.body)
+    if decoded.payload is None:
+        return decoded.error or ""
+    return decoding.read(
+        decoded.payload, decoded.repairs, source=arrival.source, cluster=arrival.cluster, at=arrival.at
+    )
 
 
 def hashes(contents: Iterable[Reading | str]) -> Iterator[bytes]:

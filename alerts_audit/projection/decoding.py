@@ -3,16 +3,17 @@
 Impossible times (the year 9999) count as missing, and `repaired` records them.
 """
 
-import hashlib
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from alerts_audit.payload import Alert, Payload, decode
+from alerts_audit.identity import identify
+from alerts_audit.models.projection import MAX_ALERTNAMES
+from alerts_audit.payload import Alert, Payload
 from alerts_audit.projection.state_machine import Said
 
-MOST_NAMES = 20
 # Both are indexed, and index entries must stay below 2,704 bytes.
 LONGEST_NAME = 200
 LONGEST_SUMMARY = 2000
@@ -59,21 +60,12 @@ class Reading(msgspec.Struct, frozen=True):
 
     @property
     def alertnames(self) -> list[str]:
-        return sorted({word.alertname for word in self.words})[:MOST_NAMES]
+        return sorted({word.alertname for word in self.words})[:MAX_ALERTNAMES]
 
 
-_canonical = msgspec.json.Encoder(order="sorted")
-
-
-def identify(cluster: str, labels: dict[str, str]) -> bytes:
-    """Return the SHA-256 of the cluster and the labels in canonical JSON. The order of the labels does not matter."""
-    return hashlib.sha256(_canonical.encode([cluster, labels])).digest()
-
-
-def read(body: bytes, *, source: str, cluster: str, at: datetime) -> Reading:
-    """Decode a delivery received at `at`. Raise Unreadable."""
-    repairs: set[str] = set()
-    webhook = decode(body, repairs)
+def read(webhook: Payload, repaired: Iterable[str], *, source: str, cluster: str, at: datetime) -> Reading:
+    """Interpret the payload of a delivery received at `at`. Raise Unreadable."""
+    repairs = set(repaired)
     words = [
         read_alert(alert, webhook.status, source=source, cluster=cluster, at=at, repairs=repairs)
         for alert in webhook.alerts

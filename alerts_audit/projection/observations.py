@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import msgspec
 
+from alerts_audit.identity import identify
 from alerts_audit.projection.batch import Arrival
-from alerts_audit.projection.decoding import identify
 from alerts_audit.projection.state_machine import Seen
 from alerts_audit.projection.store import Connection
 

@@ -8,7 +8,8 @@ sufficient, because no other process writes the projection.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from django.db import Error as DjangoDatabaseError
 from psycopg import errors
 
 from alerts_audit.infinite_timestamps import FAR_BINARY, TIMESTAMPTZ
+from alerts_audit.payload import DecodedBody
 from alerts_audit.projection import store, truncation
 from alerts_audit.projection.apply import now, use_deliveries, use_observation, use_tick
 from alerts_audit.projection.batch import (
@@ -90,6 +92,8 @@ ANYTHING = "SELECT EXISTS (SELECT FROM alerts_audit_pending)"
 DONE = "DELETE FROM alerts_audit_pending WHERE kind = %s AND ref = ANY(%s)"
 
 T = TypeVar("T")
+Decoded = Mapping[int, DecodedBody]
+NOTHING: Decoded = {}
 
 
 class Projector:
@@ -99,12 +103,13 @@ class Projector:
         self._turn = threading.Lock()
         self._connection: Connection | None = None
 
-    def project_pending(self) -> int:
-        """Project until nothing is pending or another process projects. Return the number of used inputs.
+    def project_pending(self, decoded: Decoded = NOTHING) -> int:
+        """Project until nothing is pending or another process is at it. Return the number of inputs used.
 
-        Raise psycopg.OperationalError while the database is unavailable; committed transactions remain.
+        `decoded` holds the bodies that the caller has decoded already, by delivery. Raise psycopg.OperationalError
+        while the database is unavailable; what was committed until then stays.
         """
-        return self._use(self._until_nothing_is_left)
+        return self._use(partial(self._until_nothing_is_left, decoded))
 
     def tick(self) -> int:
         """Look for episodes without updates for too long. Return 1 if there are any, because the tick is
@@ -115,15 +120,15 @@ class Projector:
     def is_anything_pending(self) -> bool:
         return self._use(lambda connection: connection.execute(ANYTHING, prepare=True).fetchone()) == (True,)
 
-    def _until_nothing_is_left(self, connection: Connection) -> int:
+    def _until_nothing_is_left(self, decoded: Decoded, connection: Connection) -> int:
         total = 0
-        while used := self._some(connection):
+        while used := self._some(connection, decoded):
             total += used
         return total
 
-    def _some(self, connection: Connection) -> int:
+    def _some(self, connection: Connection, decoded: Decoded) -> int:
         try:
-            return run_exclusively(connection, lambda taken: use_pending(taken, MOST_DELIVERIES))
+            return run_exclusively(connection, lambda taken: use_pending(taken, MOST_DELIVERIES, decoded))
         except Exception as error:
             if not is_poison(error):
                 raise
@@ -174,11 +179,14 @@ def run_exclusively(connection: Connection, use: Callable[[Connection], "Batch |
 # --- What is pending --------------------------------------------------------------------------------------------
 
 
-def use_pending(connection: Connection, most: int) -> Batch | None:
-    """Apply the next deliveries, or the next observation."""
-    arrivals = take(connection, most)
+def use_pending(connection: Connection, limit: int, decoded: Decoded = NOTHING) -> Batch | None:
+    """Project the next deliveries, or the next observation."""
+    arrivals = take(connection, limit)
     if not arrivals:
         return None
+    for arrival in arrivals:
+        if arrival.kind == "delivery":
+            arrival.decoded = decoded.get(arrival.ref)
     batch = begin(connection)
     numbered = number(connection, batch, arrivals)
     if arrivals[0].kind == "observation":
@@ -209,10 +217,10 @@ def use_one(connection: Connection) -> Batch | None:
     return batch
 
 
-def take(connection: Connection, most: int) -> Sequence[Arrival]:
+def take(connection: Connection, limit: int) -> Sequence[Arrival]:
     with connection.cursor(binary=True) as cursor:
         cursor.adapters.register_loader(TIMESTAMPTZ, FAR_BINARY)
-        arrivals = [Arrival(*row) for row in cursor.execute(TAKE, [most, MOST_BYTES], prepare=True)]
+        arrivals = [Arrival(*row) for row in cursor.execute(TAKE, [limit, MOST_BYTES], prepare=True)]
     if arrivals and arrivals[0].kind == "observation":
         return arrivals[:1]
     return list(takewhile(lambda arrival: arrival.kind == "delivery", arrivals))

@@ -29,7 +29,6 @@ def look_after(connection: Connection, batch: Batch) -> None:
             close_gap(reason=Gap.Reason.TRUNCATED, subject=subject, until=arrival.at, delivery_id=arrival.ref)
     for arrival, _ in batch.used:
         if arrival.is_part:
-            # The webhook opens it too; this makes sure of it.
             open_cut_off(
                 delivery_id=arrival.ref,
                 source=arrival.source,

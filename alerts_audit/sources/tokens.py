@@ -21,7 +21,7 @@ from django.db.transaction import atomic
 
 from alerts_audit.models import Source, SourceToken
 from alerts_audit.models.sources import DEFAULT_SOURCE
-from alerts_audit.webhook import metrics
+from alerts_audit.sources import metrics
 
 CACHE_SECONDS = 3.0
 # A token that is not in the cache may be new, and must work immediately: after a 401 Alertmanager does not repeat
@@ -85,7 +85,7 @@ class Tokens:
         self._known = {bytes(digest): source for digest, source in rows}
         self._loaded_at = start
         for source in set(self._known.values()):
-            metrics.introduce(source)
+            metrics.initialize(source)
 
 
 tokens = Tokens()

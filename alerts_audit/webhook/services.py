@@ -1,13 +1,12 @@
-"""All writes of the webhook: a delivery, and its log line and counters."""
+"""Store a delivery, log it and count it."""
 
 import hashlib
 import logging
 from typing import Any
 
 from alerts_audit import payload
-from alerts_audit.gaps import open_cut_off
 from alerts_audit.models import Delivery
-from alerts_audit.webhook import metrics
+from alerts_audit.sources import metrics
 from alerts_audit.webhook.recorder import recorder
 
 logger = logging.getLogger("alerts_audit")
@@ -46,10 +45,7 @@ def record_delivery(
         trace_id=trace_id,
     )
     recorder.insert(delivery)
-    try:
-        count(delivery)
-    except Exception:  # the delivery is stored, so the answer is 200
-        logger.exception("alert_not_counted", extra={"delivery_id": delivery.pk})
+    metrics.DELIVERIES.labels(source, "stored" if delivery.complete else "partial").inc()
     return delivery
 
 
@@ -58,29 +54,23 @@ def storable(header: str | None) -> str | None:
     return header.replace("\0", "")[:LONGEST_HEADER] if header else None
 
 
-def count(delivery: Delivery) -> None:
-    metrics.DELIVERIES.labels(delivery.source, "stored" if delivery.complete else "partial").inc()
-    if not delivery.complete:
-        open_cut_off(
-            delivery_id=delivery.pk,
-            source=delivery.source,
-            since=delivery.received_at,
-            size=delivery.size,
-            kept=len(delivery.body),
-        )
+def log_delivery(delivery: Delivery) -> payload.DecodedBody | None:
+    """Log a stored delivery and count its alerts. Return its decoded body if it was kept as a whole.
 
-
-def tell_of(delivery: Delivery) -> None:
-    """Log and count a delivery. Never fails, because the delivery is stored and answered."""
+    Never raise: the delivery is stored and answered.
+    """
     try:
-        content = payload.read(bytes(delivery.body)) if delivery.complete else None
+        decoded = payload.decode(bytes(delivery.body)) if delivery.complete else None
+        content = decoded.payload if decoded is not None else None
         if content is not None:
             statuses = content.statuses()
             for status in metrics.STATUSES:
                 metrics.ALERTS.labels(status).inc(statuses[status])
         logger.info("alert_received", extra=log_fields(delivery, content))
+        return decoded
     except Exception:
         logger.exception("alert_not_told", extra={"delivery_id": delivery.pk})
+        return None
 
 
 def log_fields(delivery: Delivery, content: payload.Payload | None) -> dict[str, Any]:

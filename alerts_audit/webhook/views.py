@@ -13,11 +13,11 @@ from django.http import HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from alerts_audit.models import Delivery
-from alerts_audit.projection.background import prompt
+from alerts_audit.sources import metrics
 from alerts_audit.sources.tokens import find_source, visible_part
-from alerts_audit.webhook import metrics
+from alerts_audit.webhook.background import schedule_projection
 from alerts_audit.webhook.request_body import BodyIncomplete, read_body
-from alerts_audit.webhook.services import record_delivery, tell_of
+from alerts_audit.webhook.services import record_delivery
 from fintech.http.problems import problem
 from fintech.telemetry.logging import request_id, trace_id
 
@@ -51,26 +51,9 @@ def receive_from(source: str, request: WSGIRequest) -> HttpResponse:
     except Exception:  # in any case it is not certain that it is stored, and the sender retries
         logger.exception("alert_not_stored", extra={"source": source})
         return refuse("unavailable", 503, "The alert could not be stored. Send it again.", source)
-    return Stored(delivery)
-
-
-class Stored(JsonResponse):
-    """The answer to a stored delivery. The payload is parsed after the answer was sent, so that the sender does not
-    wait.
-    """
-
-    def __init__(self, delivery: Delivery) -> None:
-        answer = {"id": delivery.pk, "sha256": delivery.sha256.hex()}
-        super().__init__(answer if delivery.complete else {**answer, "complete": False})
-        self._delivery = delivery
-
-    def close(self) -> None:
-        """Called by the server after the last byte, or when the sender has disconnected."""
-        if self.closed:
-            return
-        super().close()
-        tell_of(self._delivery)
-        wake_projector()
+    schedule_projection(delivery)
+    answer = {"id": delivery.pk, "sha256": delivery.sha256.hex()}
+    return JsonResponse(answer if delivery.complete else {**answer, "complete": False})
 
 
 def store(source: str, request: WSGIRequest) -> Delivery:
@@ -85,16 +68,6 @@ def store(source: str, request: WSGIRequest) -> Delivery:
         request_id=request_id.get(),
         trace_id=trace_id.get(),
     )
-
-
-def wake_projector() -> None:
-    """Wake the projector, which works in its own thread. The worker does the remaining work, so no error here may
-    change the answer.
-    """
-    try:
-        prompt()
-    except Exception:
-        logger.exception("projector_not_woken")
 
 
 def refuse(outcome: str, status: int, detail: str, source: str = "") -> HttpResponse:

@@ -10,7 +10,7 @@ from alerts_audit.completeness.heartbeat import Heartbeats
 from alerts_audit.projection import project_pending, tick
 from alerts_audit.seal.sealer import seal
 from alerts_audit.seal.verify.job import verify_regularly
-from alerts_audit.webhook import metrics
+from alerts_audit.sources import metrics
 from alerts_audit.worker.metrics import TrailCollector
 from fintech.jobs import Job, Worker
 

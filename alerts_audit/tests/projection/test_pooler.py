@@ -58,6 +58,7 @@ def test_a_projection_that_fails_leaves_its_connection_as_it_was(durable_trail):
         assert settings_of(connection) == usual
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed (apt install pgbouncer)")
 def test_a_client_that_gets_the_projectors_connection_from_pgbouncer_commits_durably(durable_trail, tmp_path):
     durable_trail.fires(0)

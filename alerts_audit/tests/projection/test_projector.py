@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from django.db import ProgrammingError
 
+from alerts_audit.identity import identify
 from alerts_audit.models import Delivery, Envelope, Episode, Gap, Identity, Input, Observation, OpenGap, Pending
 from alerts_audit.projection import projector
-from alerts_audit.projection.decoding import identify
 from alerts_audit.projection.projector import LOCK
 from alerts_audit.tests.projection.trail import url
 from fintech.database.connections import open_connection

@@ -6,8 +6,9 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 
 from alerts_audit.management.commands.alert_source import Command
+from alerts_audit.sources import metrics
 from alerts_audit.sources.tokens import CACHE_SECONDS, UNKNOWN_SECONDS
-from alerts_audit.webhook import metrics, request_body
+from alerts_audit.webhook import request_body
 from fintech.server.worker_class import MALFORMED, REFUSALS
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -11,13 +11,13 @@ from django.db import connection, transaction
 from alerts_audit.models import Delivery
 from alerts_audit.tests.payloads import READABLE, UNREADABLE, alertmanager_body
 from alerts_audit.webhook.recorder import MOST_CONNECTIONS, recorder
-from alerts_audit.webhook.services import record_delivery, tell_of
+from alerts_audit.webhook.services import log_delivery, record_delivery
 
 
 def record(body: bytes, **fields) -> Delivery:
     usual = {"content_type": "application/json", "content_encoding": None, "request_id": None}
     delivery = record_delivery(body=body, **{"source": "alertmanager", **usual, **fields})
-    tell_of(delivery)
+    log_delivery(delivery)
     return delivery
 
 

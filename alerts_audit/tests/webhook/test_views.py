@@ -2,15 +2,17 @@
 
 import gzip
 import hashlib
+import io
 import json
 import logging
 import secrets
+import threading
 from typing import Any
 
 import psycopg
 import pytest
 from django.conf import settings as django_settings
-from django.test import Client, RequestFactory
+from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
@@ -19,7 +21,8 @@ from alerts_audit.models import Delivery, Gap
 from alerts_audit.tests.payloads import READABLE, UNREADABLE, alertmanager_body
 from alerts_audit.webhook.recorder import recorder
 from alerts_audit.webhook.request_body import LIMIT
-from alerts_audit.webhook.views import receive_alert
+from fintech.telemetry.logging import JsonFormatter
+from fintech.testing.processes import wait_until
 
 
 def post(body: bytes, *, authorization: str | None = None, content_type="application/json", **environ):
@@ -40,6 +43,13 @@ def lines(caplog, event: str) -> list[dict[str, Any]]:
     """The fields of the webhook's log lines with this event; the projector, in its thread, writes others."""
     ours = (line.__dict__ for line in caplog.records if line.name == "alerts_audit" and line.getMessage() == event)
     return [line for line in ours if line.get("kind") != "transition"]
+
+
+def line_about(caplog, event: str, delivery_id: int) -> dict[str, Any]:
+    """The one line with this event about a delivery, which is written after the answer."""
+    found = wait_until(lambda: [line for line in lines(caplog, event) if line.get("delivery_id") == delivery_id])
+    assert len(found) == 1
+    return found[0]
 
 
 KEYS = ["alerts", "labels", "annotations", "status", "startsAt", "endsAt", "receiver", "groupKey", "version"]
@@ -107,14 +117,14 @@ def test_of_a_body_above_16_mib_the_beginning_is_kept_with_the_hash_of_the_whole
     assert bytes(delivery.kept_sha256) == hashlib.sha256(body[:LIMIT]).digest()
     assert delivery.size == len(body)
     assert outcomes("partial") == counted + 1
-    [line] = lines(caplog, "alert_received")
+    line = line_about(caplog, "alert_received", delivery.pk)
     assert (line["complete"], line["size"], line["readable"]) == (False, len(body), False)
 
 
 def test_what_was_cut_off_is_a_gap():
     delivery = post(bytes(LIMIT + 1)).json()["id"]
 
-    gap = Gap.objects.get(delivery_id=delivery)
+    gap = wait_until(lambda: Gap.objects.filter(delivery_id=delivery).first(), what="the projection opens a gap")
     assert (gap.reason, gap.source) == (Gap.Reason.TRUNCATED, "alertmanager")
     assert gap.since == Delivery.objects.get(pk=delivery).received_at
 
@@ -210,11 +220,22 @@ def test_the_scheme_may_be_written_in_any_case():
 
 def test_the_log_says_alert_received_with_the_request_id(caplog):
     caplog.set_level(logging.INFO, "alerts_audit")
-    response = post(alertmanager_body("X"), HTTP_X_REQUEST_ID="from-alertmanager")
+    written = io.StringIO()
+    handler, logger = logging.StreamHandler(written), logging.getLogger("alerts_audit")
+    handler.setFormatter(JsonFormatter())
+    logger.addHandler(handler)
+    try:
+        response = post(alertmanager_body("X"), HTTP_X_REQUEST_ID="from-alertmanager")
+        delivery = Delivery.objects.get(pk=response.json()["id"])
+        assert line_about(caplog, "alert_received", delivery.pk)
+    finally:
+        logger.removeHandler(handler)
 
-    delivery = Delivery.objects.get(pk=response.json()["id"])
     assert delivery.request_id == response["X-Request-ID"] == "from-alertmanager"
-    assert [line["delivery_id"] for line in lines(caplog, "alert_received")] == [delivery.pk]
+    texts = [json.loads(text) for text in written.getvalue().splitlines()]
+    assert [text["request_id"] for text in texts if text.get("delivery_id") == delivery.pk and "size" in text] == [
+        "from-alertmanager"
+    ]
 
 
 def test_the_log_has_the_senders_trace(caplog):
@@ -231,15 +252,18 @@ def test_a_malformed_trace_is_overlooked(header):
     assert Delivery.objects.get(pk=response.json()["id"]).trace_id is None
 
 
-def test_alerts_are_counted_by_their_own_status_once_they_are_stored():
+def test_alerts_are_counted_by_their_own_status_once_they_are_stored(caplog):
     mixed: list[dict[str, Any]] = [
         {"status": status, "labels": {}} for status in ("firing", "resolved", "resolved", "invented")
     ]
+    caplog.set_level(logging.INFO, "alerts_audit")
+    line_about(caplog, "alert_received", post(b"{").json()["id"])  # all before it are counted
     before = alerts("firing"), alerts("resolved")
     post(alertmanager_body(alerts=mixed))
     post(b"{")
 
-    assert (alerts("firing"), alerts("resolved")) == (before[0] + 1, before[1] + 2)
+    counted = (before[0] + 1, before[1] + 2)
+    wait_until(lambda: (alerts("firing"), alerts("resolved")) == counted, what="the alerts are counted")
     assert REGISTRY.get_sample_value("alerts_received_total", {"status": "invented"}) is None
 
 
@@ -248,27 +272,41 @@ def test_trouble_after_the_commit_is_logged_and_does_not_take_the_answer_back(mo
     response = post(alertmanager_body("X"))
 
     assert response.status_code == 200
-    assert [line["delivery_id"] for line in lines(caplog, "alert_not_told")] == [response.json()["id"]]
+    assert line_about(caplog, "alert_not_told", response.json()["id"])
+
+
+class Gate(logging.Handler):
+    """Holds whoever logs a delivery until it is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() == "alert_received":
+            assert self.opened.wait(10)
 
 
 def test_the_sender_does_not_wait_until_its_payload_is_read(caplog):
     caplog.set_level(logging.INFO, "alerts_audit")
-    token = {"authorization": f"Bearer {django_settings.ALERT_TOKEN}"}
-    request = RequestFactory().post("/alert", alertmanager_body("X"), content_type="application/json", headers=token)
-    response = receive_alert(request)
+    gate, logger = Gate(), logging.getLogger("alerts_audit")
+    logger.addHandler(gate)
+    try:
+        response = post(alertmanager_body("X"))
+        assert Delivery.objects.filter(pk=response.json()["id"]).exists()
+        assert not gate.opened.is_set()
+    finally:
+        gate.opened.set()
+        logger.removeHandler(gate)
 
-    assert Delivery.objects.filter(pk=json.loads(response.content)["id"]).exists()
-    assert lines(caplog, "alert_received") == []
-    for _ in range(2):
-        response.close()
-        assert len(lines(caplog, "alert_received")) == 1
+    assert line_about(caplog, "alert_received", response.json()["id"])
 
 
 def test_a_projector_that_cannot_be_woken_does_not_take_the_answer_back(monkeypatch, caplog):
-    monkeypatch.setattr("alerts_audit.webhook.views.prompt", lambda: 1 / 0)
+    monkeypatch.setattr("alerts_audit.webhook.background.BackgroundThread._start", lambda _: 1 / 0)
 
     assert post(alertmanager_body("X")).status_code == 200
-    assert lines(caplog, "projector_not_woken")
+    assert "projector_not_woken" in caplog.messages
 
 
 def test_every_outcome_is_exported_from_the_start():

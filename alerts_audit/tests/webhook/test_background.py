@@ -7,9 +7,9 @@ import pytest
 
 from alerts_audit.models import Delivery, Envelope
 from alerts_audit.projection import projector
-from alerts_audit.projection.background import Prompter
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.tests.seal.trails import on_database
+from alerts_audit.webhook.background import BackgroundThread
 from alerts_audit.webhook.services import record_delivery
 from fintech.database.connections import open_connection
 from fintech.testing.processes import wait_until
@@ -29,33 +29,33 @@ def is_projected(delivery: Delivery) -> bool:
     return Envelope.objects.filter(pk=delivery.pk).exists()
 
 
-def test_a_delivery_is_projected_soon_after_the_prompt():
+def test_a_delivery_is_projected_soon_after_it_was_scheduled():
     delivery = deliver()
 
-    Prompter().prompt()
+    BackgroundThread().schedule(delivery)
 
     wait_until(lambda: is_projected(delivery), what="it is projected")
 
 
 def test_a_process_has_one_thread_for_it():
-    prompter = Prompter()
+    thread, delivery = BackgroundThread(), deliver()
     before = threading.active_count()
     for _ in range(20):
-        prompter.prompt()
+        thread.schedule(delivery)
 
     assert threading.active_count() == before + 1
 
 
 def test_what_another_process_holds_up_is_left_to_the_worker():
-    prompter = Prompter()
+    thread = BackgroundThread()
     with open_connection("somebody") as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [projector.LOCK])
         delivery = deliver()
-        prompter.project()
+        thread.work()
         assert not is_projected(delivery)
 
     def is_projected_now() -> bool:
-        prompter.project()
+        thread.work()
         return is_projected(delivery)
 
     wait_until(is_projected_now, what="it is projected")
@@ -65,6 +65,6 @@ def test_a_database_that_is_away_is_no_error_of_the_web(tmp_path, caplog):
     nowhere = {f"DATABASE{name}_URL": f"postgresql://app@/fintech?host={tmp_path}" for name in ("", "_OWNER")}
     projector.disconnect()
     with on_database(nowhere, tmp_path):
-        Prompter().project()
+        BackgroundThread().work()
 
     assert [record.message for record in caplog.records] == ["projection_postponed"]

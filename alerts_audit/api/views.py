@@ -187,11 +187,11 @@ def one_of(name: str, value: str | None, words: Any) -> str:
 
 def page_by_id(request: HttpRequest, rows: Any) -> tuple[list[Any], str | None]:
     """Return one page of `rows`, newest first, and the address of the next."""
-    query = request.GET
+    query, list_name = request.GET, rows.model._meta.model_name
     if "cursor" in query:
-        rows = rows.filter(id__lt=read_number(str(query["cursor"])))
+        rows = rows.filter(id__lt=read_number(list_name, str(query["cursor"])))
     limit = pagination.read_limit(query.get("limit"))
     found = list(rows[: limit + 1])
     if len(found) <= limit:
         return found, None
-    return found[:limit], pagination.next_address(request, write_number(found[limit - 1].pk))
+    return found[:limit], pagination.next_address(request, write_number(list_name, found[limit - 1].pk))

@@ -22,6 +22,7 @@ from alerts_audit.models import Episode, Identity, Review
 from fintech.http import pagination
 from fintech.http.pagination import invalid, read_time
 
+LIST_NAME = "episode"
 WINDOW = 5_000
 # More identities than this are not selective: their episodes are found faster among the newest.
 MOST_IDENTITIES = 1000
@@ -170,10 +171,11 @@ def requested_page(request: HttpRequest) -> tuple[list[Episode], str | None]:
     """Return one page, and the address of the next. Raise Problem 422."""
     query = request.GET
     pagination.refuse_unknown(query, {*PARAMETERS, "cursor", "limit"}, repeatable=["label"])
-    before = read_number(str(query["cursor"])) if "cursor" in query else None
+    before = read_number(LIST_NAME, str(query["cursor"])) if "cursor" in query else None
     page = page_of_episodes(read_criteria(query), before=before, limit=pagination.read_limit(query.get("limit")))
-    following = page.following
-    return page.rows, None if following is None else pagination.next_address(request, write_number(following))
+    if page.following is None:
+        return page.rows, None
+    return page.rows, pagination.next_address(request, write_number(LIST_NAME, page.following))
 
 
 def read_criteria(query: QueryDict) -> Criteria:
@@ -237,12 +239,12 @@ def query_of(criteria: Criteria) -> str:
     return urlencode(pairs, doseq=True)
 
 
-def write_number(number: int) -> str:
-    return pagination.write_cursor(str(number).encode())
+def write_number(list_name: str, number: int) -> str:
+    return pagination.write_cursor(list_name, str(number).encode())
 
 
-def read_number(cursor: str) -> int:
-    text = pagination.read_cursor(cursor)
+def read_number(list_name: str, cursor: str) -> int:
+    text = pagination.read_cursor(list_name, cursor)
     if not text.isdigit() or len(text) > 18:
         raise pagination.no_cursor()
     return int(text)

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, QueryDict
+from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.dateparse import parse_datetime
 
 from fintech.http.problems import Problem
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+CODE_BYTES = 8
 # Out-of-range timestamps are clamped to the nearest bound.
 EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -48,15 +50,23 @@ def read_time(name: str, value: str) -> datetime:
     return min(max(moment, EARLIEST), LATEST).astimezone(UTC)
 
 
-def write_cursor(last: bytes) -> str:
-    return base64.urlsafe_b64encode(last).decode().rstrip("=")
+def write_cursor(list_name: str, last: bytes) -> str:
+    """Encode the key that a page ends with, and a code that shows if the cursor was altered or is of another list."""
+    code = salted_hmac(f"cursor of {list_name}", last, algorithm="sha256").digest()
+    return base64.urlsafe_b64encode(last + code[:CODE_BYTES]).decode().rstrip("=")
 
 
-def read_cursor(value: str) -> bytes:
+def read_cursor(list_name: str, value: str) -> bytes:
+    """Return the key. Raise Problem 422 unless this list wrote the cursor."""
     try:
-        return base64.b64decode(value.encode("ascii") + b"=" * (-len(value) % 4), altchars=b"-_", validate=True)
+        content = base64.b64decode(value.encode("ascii") + b"=" * (-len(value) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
         raise no_cursor() from None
+    last = content[:-CODE_BYTES]
+    # Compared as text: several texts decode to the same bytes.
+    if not constant_time_compare(value, write_cursor(list_name, last)):
+        raise no_cursor()
+    return last
 
 
 def no_cursor() -> Problem:

@@ -21,6 +21,8 @@ from payments.schemas import LARGEST_AMOUNT
 # decides.
 SLACK = timedelta(minutes=1)
 
+LIST_NAME = "transactions"
+
 _Filter = Callable[..., TransactionQuerySet]
 
 
@@ -110,11 +112,11 @@ def _upper_bound(query: QueryDict) -> UUID | None:
 
 
 def write_cursor(last: UUID) -> str:
-    return pagination.write_cursor(last.bytes)
+    return pagination.write_cursor(LIST_NAME, last.bytes)
 
 
 def _read_cursor(value: str) -> UUID:
     try:
-        return UUID(bytes=pagination.read_cursor(value))
+        return UUID(bytes=pagination.read_cursor(LIST_NAME, value))
     except ValueError:
         raise pagination.no_cursor() from None

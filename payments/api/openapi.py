@@ -161,7 +161,7 @@ LIST = extend_schema(
         OpenApiParameter("idempotency_key", str, description="The key that the payment was made with."),
         OpenApiParameter(
             "cursor",
-            {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"},
+            {"type": "string", "pattern": "^[A-Za-z0-9_-]{32}$"},
             description="From `next` of the page before.",
         ),
         OpenApiParameter(

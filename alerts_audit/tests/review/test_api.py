@@ -129,6 +129,33 @@ def test_pages_are_newest_first_and_complete(api):
     assert third.json()["next"] is None
 
 
+def cursor_of(page) -> str:
+    return page.json()["next"].rpartition("cursor=")[2]
+
+
+def test_an_altered_cursor_is_refused(api):
+    alert = name()
+    for _ in range(2):
+        make_episode(make_identity(alert))
+    cursor = cursor_of(api.get("episodes", alertname=alert, limit=1))
+
+    others = [
+        cursor[:place] + ("B" if letter == "A" else "A") + cursor[place + 1 :] for place, letter in enumerate(cursor)
+    ]
+    for other in (*others, cursor[:-1], cursor + "A", "OTk5"):
+        assert problem(api.get("episodes", alertname=alert, cursor=other)) == (422, "invalid_parameter", "cursor")
+
+
+def test_a_cursor_of_another_list_is_refused(api):
+    for _ in range(2):
+        Gap.objects.create(reason="outage", subject=secrets.token_hex(8), since=NOON)
+    cursor = cursor_of(api.get("gaps", reason="outage", limit=1))
+
+    assert api.get("gaps", reason="outage", cursor=cursor).status_code == 200
+    for path in ("episodes", "checkpoints"):
+        assert problem(api.get(path, cursor=cursor)) == (422, "invalid_parameter", "cursor")
+
+
 def test_an_episode_is_shown_with_its_labels_and_reviews(api):
     episode = make_episode(make_identity(name(), instance="web-1", cluster="eu"))
     acknowledge(episode_key=episode.key, author=api.user)

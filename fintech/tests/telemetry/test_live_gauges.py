@@ -6,6 +6,8 @@ import pytest
 
 from fintech.testing.processes import Platform, wait_until
 
+pytestmark = pytest.mark.processes
+
 THREADS = 3
 
 

@@ -1,5 +1,6 @@
 """What a JSON Schema cannot say, so that schemathesis does not take it for a fault: see test_schema.py."""
 
+import os
 import secrets
 from typing import Any
 
@@ -20,8 +21,10 @@ def whole(value: Any) -> Any:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """A valid request has a key that was never used before."""
+    """A valid request has a key that was never used before, and a cursor that the list wrote."""
     if case.meta is not None and case.meta.generation.mode.is_positive:
         case.body = whole(case.body)
         if "Idempotency-Key" in (case.headers or {}):
             case.headers["Idempotency-Key"] = secrets.token_hex(12)
+        if "cursor" in (case.query or {}):
+            case.query["cursor"] = os.environ["CURSOR"]

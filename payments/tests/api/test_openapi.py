@@ -161,6 +161,7 @@ def read_at_once(platform: Platform, readers: int = 40) -> list[int]:
         return list(threads.map(read, range(readers)))
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_the_first_readers_after_each_start_get_it(tmp_path):
     """They generated it at the same time, and most of them got 500."""

@@ -4,9 +4,12 @@ import os
 import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
+
+from payments.api.filters import write_cursor
 
 pytestmark = pytest.mark.processes
 
@@ -34,7 +37,12 @@ def test_the_service_does_what_its_document_says(platform, client, tmp_path):
     run = subprocess.run(
         [*command, *options, "--header", f"Authorization: Bearer {client.api_key}", f"{platform.url}/v1/schema"],
         cwd=tmp_path,
-        env={**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE)},
+        env={
+            **os.environ,
+            "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
+            "PYTHONPATH": str(HERE),
+            "CURSOR": write_cursor(uuid.uuid4()),
+        },
         capture_output=True,
         text=True,
         timeout=150,

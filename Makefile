@@ -51,11 +51,12 @@ bench-trail: environment-dev ## Measure the trail's pages at ten million episode
 bench-audit: environment-dev ## Measure sealing during inserts, and the verification of a million leaves
 	$(VENV)/python -m loadtests.bench.audit
 
-lint: environment-dev ## Check style, format, words and types
+lint: environment-dev ## Check style, format, words, imports and types
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/yamllint --strict docker-compose.yml observability
 	$(VENV)/python -m fintech.testing.words
+	$(VENV)/lint-imports --no-logo pyproject.toml
 	$(TYPE_CHECK) .
 
 format: environment-dev ## Format the code

@@ -6,12 +6,10 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from fintech.http import health
-from payments.api.openapi import SchemaView
 
 urlpatterns = [
     path("", include("payments.urls")),
     path("", include("alerts_audit.urls")),
-    path("v1/schema", SchemaView.as_view(), name="schema"),
     path("v1/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("health", health.health),
     path("ready", health.ready),

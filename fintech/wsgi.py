@@ -4,10 +4,7 @@ Sessions, CSRF, messages and the rest take a tenth of a request's time, and the 
 exactly one handler; `manage.py check --deploy` and the tests see the full list, `settings.MIDDLEWARE`.
 """
 
-import logging
 import os
-import threading
-import time
 from collections.abc import Iterable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -15,16 +12,13 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fintech.settings")
 
 import django
+from django.apps import apps
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.urls import get_resolver
 from django.utils.http import parse_header_parameters
 
 django.setup(set_prefix=False)
-
-from fintech.http.problems import DATABASE_ERRORS  # noqa: E402 - after setup
-
-logger = logging.getLogger("fintech")
 
 # The trail's API accepts the admin's cookie as well as a token.
 BROWSER_PATHS = ("/admin/", "/static/", "/v1/docs", "/v1/alerts/")
@@ -61,37 +55,9 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     return handler(environ, start_response)
 
 
-WARM_UP_SECONDS = 5
-
-
 def warm_up() -> None:
-    """Prepare a worker before its first request, then in its own thread: after a crash or a lost connection its
-    counters are set from the rows, even without another payment.
-    """
-    build_shared()
-    set_counters()
-    threading.Thread(target=_keep_warm, name="writer", daemon=True).start()
-
-
-def build_shared() -> None:
-    """Build the routes and the OpenAPI document by one thread; requests would race for them."""
-    from payments.api.openapi import document
-
-    get_resolver()._populate()
-    document()
-
-
-def set_counters() -> None:
-    from payments.settlement.group_commit import writer
-
-    try:
-        writer.warm_up()
-    except Exception as error:  # retried soon; `/ready` reports the problem
-        trace = None if isinstance(error, DATABASE_ERRORS) else error
-        logger.warning("warm_up_failed", exc_info=trace, extra={"error": type(error).__name__})
-
-
-def _keep_warm() -> None:
-    while True:
-        time.sleep(WARM_UP_SECONDS)
-        set_counters()
+    """Prepare a worker process before its first request: the routes, and what each app prepares (`start_web`)."""
+    get_resolver()._populate()  # by one thread; requests would race for it
+    for config in apps.get_app_configs():
+        if start_web := getattr(config, "start_web", None):
+            start_web()

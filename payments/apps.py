@@ -12,6 +12,7 @@ class PaymentsConfig(AppConfig):
     kept_models = ("merchant", "apikey", "transaction", "refund")
 
     def ready(self) -> None:
+        from payments import checks  # noqa: F401 - registers them
         from payments.groups import ensure_groups
 
         post_migrate.connect(ensure_groups, sender=self)
@@ -21,6 +22,14 @@ class PaymentsConfig(AppConfig):
         from payments.admin.dashboard import payments_now
 
         return payments_now(request)
+
+    def start_web(self) -> None:
+        """See fintech/wsgi.py."""
+        from payments.api.openapi import document
+        from payments.settlement import warm_up
+
+        document()
+        warm_up.start()
 
     def worker_jobs(self, worker: Any) -> Any:
         """See fintech/jobs.py."""

@@ -74,7 +74,6 @@ WRONG: list[tuple[str, str, dict[str, Any]]] = [
     ("manage.py", "BATCH_CONCURRENCY=0 is wrong: use a number from 1", {"BATCH_CONCURRENCY": "0"}),
     ("manage.py", "THROTTLE_RATE=0 is wrong", {"THROTTLE_RATE": "0"}),
     ("manage.py", "LOG_LEVEL='loud' is wrong: use one of DEBUG, INFO", {"LOG_LEVEL": "loud"}),
-    ("manage.py", "KPI_CURRENCIES is wrong: 'EURO' is no ISO 4217 code", {"KPI_CURRENCIES": "EUR, EURO"}),
     ("worker", "GATEWAY_URL is wrong: use an address such as http://", {"GATEWAY_URL": "gateway:5001"}),
     ("gunicorn", "WEB_CONCURRENCY=0 is wrong: use a number from 1 to 256", {"WEB_CONCURRENCY": "0"}),
     ("gunicorn", "WEB_THREADS=2000 is wrong", {"WEB_THREADS": "2000"}),

@@ -4,8 +4,6 @@ The person's current permissions decide, so removing one, or deactivating the pe
 token's SHA-256 is stored: it has 256 random bits, so it cannot be guessed.
 """
 
-import hashlib
-import secrets
 from datetime import datetime
 from typing import Any
 
@@ -18,19 +16,16 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
 
 from alerts_audit.models import AccessToken
+from fintech import tokens
 from fintech.http.problems import Problem
 
-PREFIX = "tr_"
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
-
-@sensitive_variables("secret")
+@sensitive_variables("new")
 def issue_token(*, user: User, name: str, expires_at: datetime | None = None) -> tuple[AccessToken, str]:
     """Create a token. The second part of the result is the token itself, which cannot be shown again."""
-    prefix = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(8))
-    secret = f"{prefix}_{secrets.token_urlsafe(32)}"
-    row = AccessToken.objects.create(user=user, name=name, prefix=prefix, sha256=digest(secret), expires_at=expires_at)
-    return row, secret
+    new = tokens.issue(tokens.ACCESS)
+    row = AccessToken.objects.create(user=user, name=name, prefix=new.prefix, sha256=new.sha256, expires_at=expires_at)
+    return row, new.secret
 
 
 def revoke_token(token: AccessToken) -> None:
@@ -38,16 +33,12 @@ def revoke_token(token: AccessToken) -> None:
     AccessToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
 
 
-def digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode(errors="replace")).digest()
-
-
 def person_of(header: str) -> User:
     """Return the person of an Authorization header. Raise Problem 401 with the reason."""
-    scheme, _, secret = header.partition(" ")
-    if scheme.lower() != "bearer" or not secret:
+    secret = tokens.read_bearer(header)
+    if not secret:
         raise refused("invalid_token", "Send Authorization: Bearer <access token>.")
-    token = AccessToken.objects.select_related("user").filter(sha256=digest(secret.strip())).first()
+    token = AccessToken.objects.select_related("user").filter(sha256=tokens.digest(secret)).first()
     if token is None:
         raise refused("invalid_token", "There is no such access token; a merchant's API key is none.")
     if token.revoked_at is not None:

@@ -4,30 +4,23 @@ A key reads `fk_<8 characters>_<secret>`. The prefix finds the row, the SHA-256 
 Rows are kept in memory for `CACHE_SECONDS`, so a revoked key stops working within five seconds everywhere.
 """
 
-import hashlib
-import hmac
-import secrets
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db import OperationalError
 from django.utils import timezone
 
-from fintech.http.problems import DATABASE_ERRORS, Problem
+from fintech import tokens
+from fintech.http.problems import Problem
 from payments.fraud import MerchantContext
 from payments.models import ApiKey, Merchant
 
 CACHE_SECONDS = 3.0
 # Prefixes that do not exist are remembered too, but not for long: a new key shall work at once.
 UNKNOWN_SECONDS = 0.5
-# Who asks this soon after the database failed is told so at once: waiting one after the other would take minutes.
-FAILED_SECONDS = 0.5
 LARGEST_CACHE = 10_000
-
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 @dataclass(frozen=True)
@@ -53,17 +46,16 @@ def create_api_key(
     *, merchant: Merchant, name: str, scopes: Sequence[str], expires_at: datetime | None = None
 ) -> tuple[ApiKey, str]:
     """Store a new key; the second part of the answer is the key itself, which nobody can show again."""
-    prefix = "fk_" + "".join(secrets.choice(_ALPHABET) for _ in range(8))
-    secret = f"{prefix}_{secrets.token_urlsafe(32)}"
+    token = tokens.issue(tokens.API_KEY)
     row = ApiKey.objects.create(
         merchant=merchant,
         name=name,
-        prefix=prefix,
-        secret_sha256=hashlib.sha256(secret.encode()).digest(),
+        prefix=token.prefix,
+        secret_sha256=token.sha256,
         scopes=list(scopes),
         expires_at=expires_at,
     )
-    return row, secret
+    return row, token.secret
 
 
 def revoke_api_key(key: ApiKey) -> None:
@@ -76,7 +68,7 @@ class KeyRing:
 
     def __init__(self) -> None:
         self._entries: dict[str, tuple[float, Principal | None]] = {}
-        self._failed_until = 0.0
+        self._fail_fast = tokens.FailFast()
         self._lock = threading.Lock()
 
     def find(self, prefix: str) -> Principal | None:
@@ -89,13 +81,8 @@ class KeyRing:
                 return entry[1]
             # What a slow query says was true when it began.
             start = time.monotonic()
-            if start < self._failed_until:
-                raise OperationalError("the database was away a moment ago")
-            try:
+            with self._fail_fast.guard():
                 principal = _load(prefix)
-            except DATABASE_ERRORS:
-                self._failed_until = time.monotonic() + FAILED_SECONDS
-                raise
             if len(self._entries) >= LARGEST_CACHE:
                 self._entries.clear()
             keep = UNKNOWN_SECONDS if principal is None else CACHE_SECONDS
@@ -137,15 +124,13 @@ def authenticate(header: str | None) -> Principal:
     """The principal of an Authorization header; a Problem 401 that says why not."""
     if not header:
         raise _refused("missing_api_key", "Send Authorization: Bearer <api key>.")
-    scheme, _, secret = header.partition(" ")
-    if scheme.lower() != "bearer" or not secret:
+    secret = tokens.read_bearer(header)
+    if not secret:
         raise _refused("invalid_api_key", "Send Authorization: Bearer <api key>.")
     principal = None
-    if secret.isascii() and secret.startswith("fk_") and "\0" not in secret:
+    if secret.isascii() and secret.startswith(tokens.API_KEY) and "\0" not in secret:
         principal = ring.find(secret[:11])
-    if principal is None or not hmac.compare_digest(
-        hashlib.sha256(secret.encode(errors="replace")).digest(), principal.secret_sha256
-    ):
+    if principal is None or not tokens.matches(secret, principal.secret_sha256):
         raise _refused("invalid_api_key", "There is no such API key.")
     if principal.revoked:
         raise _refused("revoked_api_key", "This API key was revoked.")

@@ -6,34 +6,27 @@ characters>_<secret>`; only their SHA-256 is stored. There are few valid tokens,
 everywhere.
 """
 
-import hashlib
-import hmac
-import re
-import secrets
 import threading
 import time
 
 from django.conf import settings
 from django.db import Error as DatabaseTrouble
-from django.db import OperationalError, connections
+from django.db import connections
 from django.db.models.functions import Now
 from django.db.transaction import atomic
 
 from alerts_audit.models import Source, SourceToken
 from alerts_audit.models.sources import DEFAULT_SOURCE
 from alerts_audit.sources import metrics
+from fintech import tokens
 
 CACHE_SECONDS = 3.0
 # A token that is not in the cache may be new, and must work immediately: after a 401 Alertmanager does not repeat
 # before its group's next interval. So the tokens are read again, at most this often, however many unknown tokens
 # arrive.
 UNKNOWN_SECONDS = 0.05
-# Fail fast for this long after a database error, instead of queueing requests on connection timeouts.
-FAILED_SECONDS = 0.5
 
 PLACES = (1, 2)
-_TOKEN = re.compile(r"(src_[0-9a-hjkmnp-tv-z]{8})_[\w-]{43}", re.ASCII)
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 class TooManyTokens(Exception):
@@ -43,13 +36,13 @@ class TooManyTokens(Exception):
 # --- Telling -----------------------------------------------------------------------------------------------
 
 
-class Tokens:
-    """The cache of valid tokens: SHA-256 -> name of the source. Thread-safe."""
+class TokenCache:
+    """The valid tokens: SHA-256 -> name of the source. Thread-safe."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, str] = {}
         self._loaded_at = float("-inf")
-        self._failed_until = float("-inf")
+        self._fail_fast = tokens.FailFast()
         self._lock = threading.Lock()
 
     def find(self, digest: bytes) -> str | None:
@@ -74,21 +67,16 @@ class Tokens:
 
     def _load(self) -> None:
         start = time.monotonic()  # the result of a slow query was valid when the query began
-        if start < self._failed_until:
-            raise OperationalError("the database was away a moment ago")
-        try:
+        with self._fail_fast.guard():
             valid = SourceToken.objects.filter(revoked_at=None, source__is_active=True)
             rows = list(valid.values_list("sha256", "source__name"))
-        except DatabaseTrouble:
-            self._failed_until = time.monotonic() + FAILED_SECONDS
-            raise
         self._known = {bytes(digest): source for digest, source in rows}
         self._loaded_at = start
         for source in set(self._known.values()):
             metrics.initialize(source)
 
 
-tokens = Tokens()
+cache = TokenCache()
 
 
 def find_source(authorization: str) -> str | None:
@@ -96,23 +84,15 @@ def find_source(authorization: str) -> str | None:
 
     Raise django.db.Error if that is unknown. Hashes are compared, so timing reveals nothing about a token.
     """
-    token = bearer_token(authorization)
-    digest = hashlib.sha256(token.encode(errors="replace")).digest()
-    if hmac.compare_digest(digest, hashlib.sha256(settings.ALERT_TOKEN.encode()).digest()):
+    token = tokens.read_bearer(authorization)
+    if tokens.matches(token, tokens.digest(settings.ALERT_TOKEN)):
         return DEFAULT_SOURCE
-    return tokens.find(digest) if _TOKEN.fullmatch(token) else None
-
-
-def bearer_token(authorization: str) -> str:
-    """Return the token without its scheme, or "" for another scheme."""
-    scheme, _, token = authorization.partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    return cache.find(tokens.digest(token)) if tokens.read_prefix(token, tokens.SOURCE) else None
 
 
 def visible_part(authorization: str) -> str | None:
-    """Return the part of a refused token that may be logged: the beginning, if it has our form."""
-    found = _TOKEN.fullmatch(bearer_token(authorization))
-    return found[1] if found else None
+    """Return the part of a refused token that may be logged: the prefix, if it has our form."""
+    return tokens.read_prefix(tokens.read_bearer(authorization), tokens.SOURCE)
 
 
 # --- Making and revoking -----------------------------------------------------------------------------------
@@ -144,10 +124,8 @@ def issue_token(source: Source) -> tuple[SourceToken, str]:
     free = [place for place in PLACES if place not in taken]
     if not free:
         raise TooManyTokens(f"{source} has two valid tokens: revoke one of them first.")
-    prefix = "src_" + "".join(secrets.choice(_ALPHABET) for _ in range(8))
-    secret = f"{prefix}_{secrets.token_urlsafe(32)}"
-    digest = hashlib.sha256(secret.encode()).digest()
-    return source.tokens.create(place=free[0], prefix=prefix, sha256=digest), secret
+    token = tokens.issue(tokens.SOURCE)
+    return source.tokens.create(place=free[0], prefix=token.prefix, sha256=token.sha256), token.secret
 
 
 def valid_tokens(source: Source) -> list[str]:

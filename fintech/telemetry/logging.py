@@ -20,15 +20,15 @@ from uuid_utils import uuid7
 
 from fintech.cards import mask_card_numbers
 from fintech.telemetry import tracing
+from fintech.tokens import KINDS
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_KEYS = ("fk_", "src_", "tr_")
-_SECRETS = re.compile(rf"((?:{'|'.join(_KEYS)})[0-9a-z]{{8}})_[\w-]+|(Bearer) [^\s\"]+")
+_SECRETS = re.compile(rf"((?:{'|'.join(KINDS)})[0-9a-z]{{8}})_[\w-]+|(Bearer) [^\s\"]+")
 # Each of them contains one of these, which are found a hundred times as fast.
-_SIGNS = (*_KEYS, "Bearer ")
+_SIGNS = (*KINDS, "Bearer ")
 
 # In a JSON text: from there to the end of the error's own message.
 _DETAILS = re.compile(r"\\n(?:DETAIL|CONTEXT):(?:(?!\\n\\n(?:The above exception|During handling))(?:[^\"\\]|\\.))*")

@@ -12,6 +12,7 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from fintech import tokens
 from fintech.http.problems import Problem
 from payments import api_keys
 from payments.api_keys import KeyRing, Principal, authenticate, create_api_key, revoke_api_key
@@ -197,7 +198,7 @@ def test_after_a_moment_the_database_is_asked_again(secret, ring, monkeypatch):
 
     with pytest.raises(OperationalError):
         authenticate(f"Bearer {secret}")
-    now[0] += api_keys.FAILED_SECONDS
+    now[0] += tokens.FAILED_SECONDS
     assert authenticate(f"Bearer {secret}")
 
 

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from alerts_audit.models import Source, SourceToken
-from alerts_audit.sources.tokens import Tokens, add_source, issue_token
+from alerts_audit.sources.tokens import TokenCache, add_source, issue_token
 from alerts_audit.tests.factories import make_user, sign_in
 
 SOURCES = "/admin/alerts_audit/source/"
@@ -34,7 +34,7 @@ def secret_in(page: str) -> str:
 
 
 def owner_of(secret: str) -> str | None:
-    return Tokens().find(hashlib.sha256(secret.encode()).digest())
+    return TokenCache().find(hashlib.sha256(secret.encode()).digest())
 
 
 @pytest.mark.parametrize("permission", [(), ("view_source", "view_sourcetoken")])

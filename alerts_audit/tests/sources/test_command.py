@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from alerts_audit.models import Source, SourceToken
-from alerts_audit.sources.tokens import Tokens
+from alerts_audit.sources.tokens import TokenCache
 
 
 def run(*words: str) -> str:
@@ -20,7 +20,7 @@ def run(*words: str) -> str:
 
 
 def owner_of(secret: str) -> str | None:
-    return Tokens().find(hashlib.sha256(secret.encode()).digest())
+    return TokenCache().find(hashlib.sha256(secret.encode()).digest())
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from alerts_audit.sources.tokens import (
     issue_token,
     revoke_token,
 )
+from fintech import tokens
 
 STRANGER = f"src_{'0' * 8}_{'x' * 43}"
 
@@ -39,7 +40,8 @@ class Clock:
 def clock(monkeypatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(sources, "time", clock)
-    monkeypatch.setattr(sources, "tokens", sources.Tokens())
+    monkeypatch.setattr(tokens, "time", clock)
+    monkeypatch.setattr(sources, "cache", sources.TokenCache())
     return clock
 
 

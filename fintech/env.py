@@ -79,11 +79,11 @@ def choice(name: str, default: str, choices: Sequence[str], *, environ: Mapping[
 
 
 def address(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> tuple[str, int]:
-    """Return an address to listen on. Port 0 is any free port."""
-    host, _, port = text(name, default, environ=environ).rpartition(":")
-    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > MAX_PORT:
-        raise SettingError(f"{name} is wrong: use host:port, such as {default}.")
-    return host, int(port)
+    """Return an address to listen on; an IPv6 host is in brackets. Port 0 is any free port."""
+    match = re.fullmatch(r"(\[[^\[\]]+\]|[^:\[\]]+):([0-9]{1,5})", text(name, default, environ=environ))
+    if match is None or int(match[2]) > MAX_PORT:
+        raise SettingError(f"{name} is wrong: use host:port or [IPv6]:port, such as {default}.")
+    return match[1], int(match[2])
 
 
 def url(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> str:

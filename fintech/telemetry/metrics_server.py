@@ -1,47 +1,105 @@
-"""`python -m fintech.telemetry.metrics_server`: the web's metrics from a separate process.
+"""`python -m fintech.telemetry.metrics_server`: the web processes' metrics, served by a process of its own.
 
-It needs neither Django nor a database, so it answers while every web process is busy or the database is unavailable. It
-has no token: bind it to loopback or to a private network (METRICS_BIND, by default 127.0.0.1:9464).
+It needs neither Django nor a database, so it answers while every web worker is busy or the database is down. It asks
+for no token: bind it to loopback or to an internal network (METRICS_BIND, by default 127.0.0.1:9464).
 """
 
 import signal
+import socket
+import socketserver
 import sys
 import threading
-from collections.abc import Callable
-from wsgiref.simple_server import WSGIServer, make_server
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
-from prometheus_client.exposition import ThreadingWSGIServer, _SilentHandler
 
 from fintech import env
 from fintech.telemetry import metric_slots
 
-
-def application(render: Callable[[], bytes]) -> WSGIApplication:
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        if environ["PATH_INFO"] == "/health":
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [b"ok\n"]
-        if environ["PATH_INFO"] != "/metrics":
-            start_response("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"metrics are at /metrics\n"]
-        content = render()
-        start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
-        return [content]
-
-    return answer
+CLIENT_SECONDS = 10  # as long as Prometheus's own scrape_timeout by default
 
 
-# `_SilentHandler` keeps a scrape out of standard error; `start_wsgi_server`, the public way to it, serves no /health.
-def listen(address: tuple[str, int], render: Callable[[], bytes]) -> WSGIServer:
-    return make_server(*address, application(render), ThreadingWSGIServer, handler_class=_SilentHandler)
+class Handler(BaseHTTPRequestHandler):
+    """One request per connection, answered within `CLIENT_SECONDS` or cut off."""
+
+    server: "MetricsServer"
+    server_version, sys_version = "fintech", ""
+
+    def handle(self) -> None:
+        """Handle the request. A client that is too slow, or that disconnects, ends it without a log line."""
+        deadline = threading.Timer(self.server.client_seconds, self._cut_off)
+        deadline.daemon = True
+        deadline.start()
+        try:
+            with suppress(OSError):
+                super().handle()
+        finally:
+            deadline.cancel()
+
+    def _cut_off(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, self.server.render())
+        elif path == "/health":
+            self._send(HTTPStatus.OK, "text/plain", b"ok\n")
+        else:
+            self._send(HTTPStatus.NOT_FOUND, "text/plain", b"metrics are at /metrics\n")
+
+    do_HEAD = do_GET
+
+    def _refuse(self) -> None:
+        self._send(HTTPStatus.METHOD_NOT_ALLOWED, "text/plain", b"use GET or HEAD\n", {"Allow": "GET, HEAD"})
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _refuse
+
+    def _send(
+        self, status: HTTPStatus, content_type: str, content: bytes, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.send_response(status)
+        for name, value in {
+            "Content-Type": content_type,
+            "Content-Length": str(len(content)),
+            **(headers or {}),
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Log nothing: a scrape every few seconds is no news, and a path may contain anything."""
+
+
+class MetricsServer(socketserver.ThreadingTCPServer):
+    """An HTTP server that serves `/metrics` and `/health`, each client in a thread."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(
+        self, address: tuple[str, int], render: Callable[[], bytes], *, client_seconds: float = CLIENT_SECONDS
+    ) -> None:
+        self.render, self.client_seconds = render, client_seconds
+        host, port = address
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family = found[0][0]  # read by the base class
+        super().__init__((host.strip("[]"), port), Handler)
 
 
 def main() -> None:
+    """Serve the metrics until SIGTERM or SIGINT."""
     try:
         metric_slots.directory("web")
-        server = listen(env.address("METRICS_BIND", "127.0.0.1:9464"), lambda: metric_slots.render("web"))
+        server = MetricsServer(env.address("METRICS_BIND", "127.0.0.1:9464"), lambda: metric_slots.render("web"))
     except (env.SettingError, OSError) as error:
         sys.exit(f"error: the metrics exporter cannot start: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -113,9 +113,16 @@ def test_an_address_is_a_host_and_a_port(value, expected):
     assert env.address("BIND", "127.0.0.1:1", environ={"BIND": value}) == expected
 
 
-@pytest.mark.parametrize("value", ["5000", ":5000", "localhost", "a:", "a:b", "a:-1", "a:65536", "a:1e3", "a:٣"])
+@pytest.mark.parametrize(
+    "value", ["5000", ":5000", "localhost", "a:", "a:b", "a:-1", "a:65536", "a:1e3", "a:٣", "::1:80", "[::1]", "[]:1"]
+)
 def test_what_is_no_address_is_refused(value):
     assert refusal(env.address, "BIND", "127.0.0.1:5000", environ={"BIND": value}).endswith("such as 127.0.0.1:5000.")
+
+
+@pytest.mark.parametrize("value", ["::1:80", "[::1]", "[]:1", "[::1]]:1"])
+def test_an_ipv6_address_needs_brackets_and_a_port(value):
+    assert "host:port or [IPv6]:port" in refusal(env.address, "BIND", "127.0.0.1:5000", environ={"BIND": value})
 
 
 @pytest.mark.parametrize("value", ["http://gateway:5001", "https://gateway.example/v2", "http://[::1]:80/"])

@@ -3,14 +3,14 @@
 import signal
 import threading
 from typing import Any
-from wsgiref.simple_server import WSGIServer
 
 from django.core.management.base import BaseCommand, CommandError
 from prometheus_client import REGISTRY, disable_created_metrics, generate_latest
 
 from fintech import env
 from fintech.jobs import Worker
-from fintech.telemetry import metric_slots, metrics_server, tracing
+from fintech.telemetry import metric_slots, tracing
+from fintech.telemetry.metrics_server import MetricsServer
 
 
 class Command(BaseCommand):
@@ -20,7 +20,7 @@ class Command(BaseCommand):
         try:
             metric_slots.claim("worker", shared=False)
             address = env.address("WORKER_METRICS_BIND", "127.0.0.1:9465")
-            server = metrics_server.listen(address, lambda: generate_latest(REGISTRY))
+            server = MetricsServer(address, lambda: generate_latest(REGISTRY))
             tracing.start("worker")
         except (env.SettingError, OSError) as error:
             raise CommandError(f"the worker cannot start: {error}") from None
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         tracing.stop()
 
 
-def serve_metrics(server: WSGIServer, worker: Worker) -> None:
+def serve_metrics(server: MetricsServer, worker: Worker) -> None:
     """Serve the metrics as soon as they are correct."""
     while not worker.stop.is_set():
         try:

@@ -1,18 +1,39 @@
 """The exporter as a process: it needs neither Django's settings nor a database, and says why it cannot start."""
 
+import select
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fintech.testing.processes import BASE_DIR, Program, answers, free_port, request, running
+from fintech.telemetry.metrics_server import MetricsServer
+from fintech.testing.processes import BASE_DIR, Program, answers, free_port, request, running, wait_until
 
 pytestmark = pytest.mark.processes
 
 COMMAND = [sys.executable, "-m", "fintech.telemetry.metrics_server"]
+
+
+@contextmanager
+def serving(host: str, render: Callable[[], bytes], **options: float) -> Iterator[MetricsServer]:
+    """Serve in this process while the block runs."""
+    with MetricsServer((host, 0), render, **options) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.05])
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def read_all(client: socket.socket) -> bytes:
+    return b"".join(iter(lambda: client.recv(65536), b""))
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +67,60 @@ def test_it_answers_before_any_web_process_has_lived(port):
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/metrics/x", "/health/", "/%00", "/favicon.ico", "/a" * 1000])
 def test_other_paths_are_not_found(port, path):
     assert request(port, "GET", path).status == 404
+
+
+@pytest.mark.usefixtures("exporter")
+@pytest.mark.parametrize("path", ["/metrics", "/health", "/other"])
+def test_head_gets_the_headers_of_get_and_no_body(port, path):
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        head, _, body = read_all(client).partition(b"\r\n\r\n")
+
+    assert body == b""
+    length = int(request(port, "GET", path).headers["Content-Length"])
+    assert f"Content-Length: {length}".encode() in head
+
+
+@pytest.mark.usefixtures("exporter")
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_other_methods_are_not_allowed(port, method):
+    reply = request(port, method, "/metrics")
+
+    assert (reply.status, reply.headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_it_listens_on_ipv6():
+    with (
+        serving("[::1]", lambda: b"up 1\n") as server,
+        socket.create_connection(("::1", server.server_address[1])) as client,
+    ):
+        client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert read_all(client).endswith(b"\r\n\r\nup 1\n")
+
+
+def test_a_client_that_sends_one_byte_after_the_other_is_cut_off():
+    def send_byte(client: socket.socket) -> bool:
+        """Return True once the server has closed the connection."""
+        with suppress(OSError):
+            client.sendall(b"G")
+        return bool(select.select([client], [], [], 0)[0])
+
+    with serving("127.0.0.1", lambda: b"", client_seconds=0.5) as server:
+        before = threading.active_count()
+        with socket.create_connection(server.server_address[:2]) as client:
+            wait_until(lambda: send_byte(client), what="the client is cut off")
+        wait_until(lambda: threading.active_count() <= before, what="the client's threads have ended")
+
+
+def test_a_client_that_does_not_read_is_cut_off(capfd):
+    with serving("127.0.0.1", lambda: b"x" * 50_000_000, client_seconds=0.5) as server:
+        before = threading.active_count()
+        with socket.create_connection(server.server_address[:2]) as client:
+            client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            wait_until(lambda: threading.active_count() > before, what="the request is handled")
+            wait_until(lambda: threading.active_count() <= before, what="the client's threads have ended")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.usefixtures("exporter")
@@ -84,9 +159,9 @@ def test_a_port_that_is_taken_is_told(tmp_path):
         assert "Address already in use" in start(METRICS_BIND=bind, RUNTIME_DIR=str(tmp_path))
 
 
-@pytest.mark.parametrize("bind", ["9464", "127.0.0.1:99999", "127.0.0.1:x", ":9464"])
+@pytest.mark.parametrize("bind", ["9464", "127.0.0.1:99999", "127.0.0.1:x", ":9464", "::1:9464"])
 def test_a_wrong_address_is_told(tmp_path, bind):
-    assert "METRICS_BIND is wrong: use host:port" in start(METRICS_BIND=bind, RUNTIME_DIR=str(tmp_path))
+    assert "METRICS_BIND is wrong: use host:port or [IPv6]:port" in start(METRICS_BIND=bind, RUNTIME_DIR=str(tmp_path))
 
 
 def test_a_directory_that_cannot_be_used_is_told(tmp_path):

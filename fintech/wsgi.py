@@ -6,6 +6,7 @@ exactly one handler; `manage.py check --deploy` and the tests see the full list,
 
 import os
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -15,10 +16,14 @@ import django
 from django.apps import apps
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
-from django.urls import get_resolver
+from django.http import HttpRequest
+from django.urls import ResolverMatch, get_resolver, resolve
 from django.utils.http import parse_header_parameters
 
 django.setup(set_prefix=False)
+
+from fintech.server import cooperation  # noqa: E402 - after setup
+from fintech.server.lanes import LOOP_PATHS  # noqa: E402
 
 # The trail's API accepts the admin's cookie as well as a token.
 BROWSER_PATHS = ("/admin/", "/static/", "/v1/docs", "/v1/alerts/")
@@ -44,6 +49,28 @@ class ApiHandler(WSGIHandler):
             super().load_middleware(is_async)
         finally:
             settings.MIDDLEWARE = full
+
+    _middleware_chain: Any
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        """On the loop without Django's signals: they open, check and close the connections that a thread has."""
+        if not cooperation.on_loop():
+            return super().__call__(environ, start_response)
+        response = self._middleware_chain(self.request_class(environ))
+        start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
+        return [response.content]
+
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
+        if request.path_info not in LOOP_PATHS:
+            return super().resolve_request(request)
+        request.resolver_match = _resolve(request.path_info)
+        return request.resolver_match
+
+
+@cache
+def _resolve(path: str) -> ResolverMatch:
+    """What Django finds again for each request."""
+    return resolve(path)
 
 
 _browser, _api = BrowserHandler(), ApiHandler()

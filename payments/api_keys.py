@@ -4,7 +4,6 @@ A key reads `fk_<8 characters>_<secret>`. The prefix finds the row, the SHA-256 
 Rows are kept in memory for `CACHE_SECONDS`, so a revoked key stops working within five seconds everywhere.
 """
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,9 @@ from datetime import datetime
 from django.utils import timezone
 
 from fintech import tokens
+from fintech.database.connections import query
 from fintech.http.problems import Problem
+from fintech.server import cooperation
 from payments.fraud import MerchantContext
 from payments.models import ApiKey, Merchant
 
@@ -69,7 +70,7 @@ class KeyRing:
     def __init__(self) -> None:
         self._entries: dict[str, tuple[float, Principal | None]] = {}
         self._fail_fast = tokens.FailFast()
-        self._lock = threading.Lock()
+        self._lock = cooperation.Lock()
 
     def find(self, prefix: str) -> Principal | None:
         entry = self._entries.get(prefix)
@@ -82,7 +83,7 @@ class KeyRing:
             # What a slow query says was true when it began.
             start = time.monotonic()
             with self._fail_fast.guard():
-                principal = _load(prefix)
+                principal = query(_load, prefix)
             if len(self._entries) >= LARGEST_CACHE:
                 self._entries.clear()
             keep = UNKNOWN_SECONDS if principal is None else CACHE_SECONDS

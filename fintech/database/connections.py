@@ -1,10 +1,15 @@
 """A PostgreSQL connection of one's own, apart from Django's and its pool."""
 
 import select
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import psycopg
 from django.db import connections
+
+from fintech.server import cooperation
+
+Result = TypeVar("Result")
 
 # What Django means for itself; the rest is libpq's, such as sslmode, channel_binding or keepalives.
 DJANGOS = ("context", "cursor_factory", "prepare_threshold")
@@ -20,7 +25,7 @@ def open_connection(application_name: str, **settings: str) -> psycopg.Connectio
     wanted = {name: value for name, value in params.items() if value and name not in DJANGOS}
     options = [wanted.get("options", ""), *(f"-c {name}={value}" for name, value in settings.items())]
     own = {"application_name": application_name[:63], "options": " ".join(options)}
-    return psycopg.connect(**wanted | own, autocommit=True)
+    return cooperation.LoopConnection.connect(**wanted | own, autocommit=True)
 
 
 def is_closed(connection: psycopg.Connection[Any]) -> bool:
@@ -30,3 +35,23 @@ def is_closed(connection: psycopg.Connection[Any]) -> bool:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def query(function: Callable[..., Result], *arguments: Any) -> Result:
+    """The result of `function`, which asks Django's database: not on the loop, where that would stop all others."""
+    if not cooperation.on_loop():
+        return function(*arguments)
+    return cooperation.offload(_release_afterwards, function, *arguments)
+
+
+def _release_afterwards(function: Callable[..., Result], *arguments: Any) -> Result:
+    try:
+        return function(*arguments)
+    finally:
+        connections.close_all()
+
+
+def release() -> None:
+    """Give the caller's connection back to the pool, before a long wait."""
+    if not cooperation.on_loop():  # there it has none
+        connections["default"].close()

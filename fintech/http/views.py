@@ -12,6 +12,7 @@ import msgspec
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -21,6 +22,8 @@ from fintech.http.problems import Problem
 STALL_SECONDS = 5
 MAX_DRAINED_BYTES = 32 * 1024 * 1024
 
+_ALLOW: dict[type, str] = {}  # by view: it cannot change
+_NEGOTIATION = DefaultContentNegotiation()
 _encoder = msgspec.json.Encoder(uuid_format="canonical")
 
 
@@ -31,8 +34,21 @@ def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None 
 class JsonView(APIView):
     renderer_classes = [JSONRenderer]  # for the schema; `json_answer` creates the responses
 
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[Any, str]:
-        return self.renderer_classes[0](), "application/json"
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        return Request(request, authenticators=self.get_authenticators(), negotiator=_NEGOTIATION)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """The same steps as in REST framework, without the choice of a renderer and a version."""
+        self.perform_authentication(request)
+        self.check_permissions(request)
+        self.check_throttles(request)
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        allow = _ALLOW.get(type(self))
+        if allow is None:
+            allow = _ALLOW[type(self)] = ", ".join(self.allowed_methods)
+        return {"Allow": allow}
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
         return HttpResponse(status=204)  # REST framework adds `Allow`

@@ -1,4 +1,4 @@
-"""gunicorn's configuration: several processes with threads, since a payment mostly waits for the gateway."""
+"""gunicorn's configuration: several processes, each with one event loop for payments and threads for the rest."""
 
 import sys
 from typing import Any
@@ -14,19 +14,21 @@ try:
 
     host, port = env.address("BIND", "127.0.0.1:5000")
     workers = env.integer("WEB_CONCURRENCY", 3, least=1, most=256)
-    threads = env.integer("WEB_THREADS", 32, least=1, most=1024)
+    threads = env.integer("WEB_THREADS", 16, least=1, most=1024)
+    capacity = env.integer("WEB_CAPACITY", 512, least=1, most=16_384)
     tracing.Options.read()
 except ImproperlyConfigured as error:
     sys.exit(f"error: {error}")
 
 bind = f"{host}:{port}"
 worker_class = "fintech.server.worker_class.Worker"
-# A thread that waits for the gateway is not a stuck worker: the heartbeat comes from the main thread.
+# A payment that waits for the gateway does not stop the heartbeat: it comes from the event loop.
 timeout = 30
 # A payment in hand may take as long as the gateway's deadline, a batch as its own; then it is answered, and we go.
 graceful_timeout = int(max(settings.GATEWAY_DEADLINE_SECONDS, settings.BATCH_DEADLINE_SECONDS)) + 5
 keepalive = 75  # longer than a proxy's, so that it is the proxy that closes idle connections
 backlog = 2048
+worker_connections = 16_384  # idle ones cost a few kilobytes each
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - the heartbeat file must not wait for a disk
 limit_request_line = 8190
 # No proxy tells us our path: from loopback a header SCRIPT_NAME would be believed, and a wrong one is a 500.
@@ -61,8 +63,9 @@ def post_worker_init(worker: Any) -> None:
 
     tracing.start("app")
     warm_up()
+    worker.limit_payments(capacity)
     # Beside transactions_in_progress it says how near the limit is.
-    Gauge("web_threads", "Requests that can be worked on at once.", multiprocess_mode="livesum").set(threads)
+    Gauge("web_capacity", "Payments that can be worked on at once.", multiprocess_mode="livesum").set(capacity)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -1,21 +1,31 @@
-"""gunicorn's threaded worker: with patience, refusals that are problem+json, and no client quoted in its log."""
+"""gunicorn's worker for this project: one event loop for all sockets, tasks for payments, threads for the rest."""
 
+import asyncio
+import gc
 import logging
-import select
-from contextlib import suppress
+import os
+import resource
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.http import errors
-from gunicorn.util import write_nonblock
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.base import Worker as BaseWorker
+from gunicorn.workers.gasgi import ASGIWorker
 from uuid_utils import uuid7
 
-from fintech.http.headers import find_repeated
+from fintech import env
 from fintech.http.problems import Problem
+from fintech.server import cooperation
+from fintech.server.connections import Answer, Connection, run_application
+from fintech.server.lanes import Lane, lane_of
+from fintech.server.watchdog import Watchdog
 from fintech.telemetry.logging import request_id, trace_id
 
-logger = logging.getLogger("fintech.server.worker_class")
+logger = logging.getLogger("fintech.server")
 
 # What cannot be read as HTTP, or is too long for it, reaches no view. The rest of its kind is a plain 400.
 REFUSALS = {
@@ -29,6 +39,11 @@ REFUSALS = {
 }
 MALFORMED = (400, "malformed_request", "The request is not well-formed HTTP/1.1.")
 
+SWEEP_SECONDS = 1.0
+LINGER_SECONDS = 2.0
+OTHER_FILES = 256  # database, gateway, logs and bodies
+COLLECT_AFTER = (20_000, 20, 20)
+
 
 def problem_of(error: Exception) -> Problem | None:
     """None for a fault of our own, such as a header that we must not send."""
@@ -40,44 +55,54 @@ def problem_of(error: Exception) -> Problem | None:
     return Problem(*REFUSALS.get(type(error), MALFORMED))
 
 
-# A busy client sends its next request within a few milliseconds of the answer.
-PATIENCE_MILLISECONDS = 20
-
-
 class Logger(GunicornLogger):
     def access(self, *_: Any) -> None:
         """Nothing: with a `logconfig_dict` gunicorn prepares a line of its own that nobody would see."""
 
 
-class Worker(ThreadWorker):
-    def handle(self, conn: TConn) -> Any:
-        """A thread stays with its connection for a moment, as long as no other connection waits for a thread.
+class Worker(ASGIWorker):
+    """gunicorn's ASGI worker lends its loop and signals; what it serves is WSGI."""
 
-        gunicorn gives a kept-alive connection back to the main thread after every answer, and takes a thread anew for
-        the next request. Under load that took as much of the interpreter's time as the payment itself.
-        """
-        result = super().handle(conn)
-        while result is True and self.alive and self._has_next_request(conn):
-            result = super().handle(conn)
-        return result
+    alive: bool
 
-    def _has_next_request(self, conn: TConn) -> bool:
-        # Private, but a thread pool says nowhere else whether work is waiting.
-        if conn.is_http2 or self.tpool._work_queue.qsize():
-            return False
-        if conn.parser.unreader.buf.getvalue():
-            return True  # the client did not wait for the answer
-        waiting = select.poll()
-        waiting.register(conn.sock, select.POLLIN)
-        return bool(waiting.poll(PATIENCE_MILLISECONDS))
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        pass
 
-    def handle_request(self, req: Any, conn: TConn) -> bool:
-        """Refuse repeated headers here: WSGI sees one, joined with commas."""
-        if name := find_repeated(req.headers, req.path):
-            raise Problem(400, "repeated_header", f"Send the header {name} once.", param=name)
-        return super().handle_request(req, conn)
+    def load_wsgi(self) -> None:
+        BaseWorker.load_wsgi(self)
 
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+    def init_process(self) -> None:
+        self.connections: set[Connection] = set()
+        self.keepalive = self.cfg.keepalive
+        self.spool_directory = env.runtime_dir() / "bodies"
+        self.spool_directory.mkdir(parents=True, exist_ok=True)
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+        self._most_connections = min(self.cfg.worker_connections, files - OTHER_FILES)
+        super().init_process()
+
+    def limit_payments(self, capacity: int) -> None:
+        self._capacity = cooperation.Slots(capacity)
+
+    # --- Requests ------------------------------------------------------------------------------------------
+
+    def may_keep_alive(self) -> bool:
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+        return self.alive
+
+    def answer(self, environ: dict[str, Any], response: Any, answer: Answer) -> None:
+        lane = lane_of(environ)
+        if lane is Lane.LOOP:
+            with self._capacity if environ["REQUEST_METHOD"] == "POST" else nullcontext():
+                run_application(self.wsgi, environ, response, answer)
+        else:
+            cooperation.offload(run_application, self.wsgi, environ, response, answer, threads=self._lanes[lane])
+
+    def refusal(self, exc: Exception) -> bytes:
         request_id.set(str(uuid7()))
         trace_id.set(None)
         problem = problem_of(exc)
@@ -92,5 +117,90 @@ class Worker(ThreadWorker):
         head = [f"HTTP/1.1 {response.status_code} {response.reason_phrase}"]
         head += [f"{name}: {value}" for name, value in headers.items()]
         head += [f"X-Request-ID: {request_id.get()}", "", ""]
-        with suppress(OSError):  # it is the client's to wait for the answer
-            write_nonblock(client, "\r\n".join(head).encode() + response.content)
+        return "\r\n".join(head).encode() + response.content
+
+    # --- The loop ------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        self._lanes = {lane: ThreadPoolExecutor(lane.threads(self.cfg.threads), lane.value) for lane in Lane}
+        cooperation.start(self.loop, self._lanes[Lane.PAGES])
+        # What lives as long as the process is not collected: looking at it again took a seventh of a payment.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECT_AFTER)
+        self._stopping = asyncio.Event()
+        for listener in self.sockets:
+            listener.sock.setblocking(False)
+        watchdog = Watchdog(self.loop, [listener.sock for listener in self.sockets], self._adopt)
+        watchdog.start()
+        while self.alive and self.ppid == os.getppid():
+            self._listen(len(self.connections) < self._most_connections)
+            self.notify()
+            self._sweep(time.monotonic())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), SWEEP_SECONDS)
+        watchdog.stop()
+        await self._finish()
+
+    def handle_exit_signal(self) -> None:
+        super().handle_exit_signal()
+        self._stopping.set()
+
+    def handle_quit_signal(self) -> None:
+        super().handle_quit_signal()
+        self._stopping.set()
+
+    def _listen(self, wanted: bool) -> None:
+        for listener in self.sockets:
+            if wanted:
+                self.loop.add_reader(listener.sock.fileno(), self._accept, listener.sock)
+            else:
+                self.loop.remove_reader(listener.sock.fileno())
+
+    def _accept(self, listener: socket.socket) -> None:
+        """One at a time: a busy process takes fewer, and the others more."""
+        try:
+            client, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+            return
+        except OSError as error:  # too many open files: try again with the next sweep
+            logger.warning("connection_not_accepted", extra={"error": error.strerror})
+            self._listen(False)
+            return
+        self._adopt(client)
+        if len(self.connections) >= self._most_connections:
+            self._listen(False)
+
+    def _adopt(self, client: socket.socket, data: bytes = b"") -> None:
+        """Serve a connection, of which `data` has been read."""
+        client.setblocking(False)
+        self.loop.create_task(self._connect(client, data))
+
+    async def _connect(self, client: socket.socket, data: bytes) -> None:
+        connection = Connection(self, client.getsockname())
+        try:
+            await self.loop.connect_accepted_socket(lambda: connection, client)
+        except OSError:
+            client.close()
+        else:
+            if data:
+                connection.data_received(data)
+
+    def _sweep(self, now: float) -> None:
+        for connection in [one for one in self.connections if one.deadline < now]:
+            connection.expire()
+
+    async def _finish(self) -> None:
+        """Accept no more, and answer what is in hand."""
+        self._listen(False)
+        for listener in self.sockets:
+            listener.close()
+        begin = time.monotonic()
+        while self.connections and time.monotonic() < begin + self.cfg.graceful_timeout and not self._quick_shutdown:
+            self.notify()
+            self._sweep(time.monotonic())
+            if time.monotonic() > begin + LINGER_SECONDS:
+                for connection in [one for one in self.connections if one.is_idle]:
+                    connection.close()
+            await asyncio.sleep(0.05)
+        await cooperation.end()

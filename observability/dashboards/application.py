@@ -49,7 +49,7 @@ def at_a_glance() -> Section:
                 "Threads in use by payments",
                 "Share of the web's threads that payments use. Above 80 % an alert fires, because requests may queue.",
                 query(
-                    f'sum(transactions_in_progress{{job="web", {HERE}}}) / sum(web_threads{{job="web", {HERE}}})',
+                    f'sum(transactions_in_progress{{job="web", {HERE}}}) / sum(web_capacity{{job="web", {HERE}}})',
                     "in use",
                 ),
                 unit="percentunit",
@@ -119,7 +119,7 @@ def web() -> Section:
                 "Payments in progress",
                 "Payments in progress over all web processes, and their capacity.",
                 query(f"sum(transactions_in_progress{{{HERE}}})", "in progress"),
-                query(f"sum(web_threads{{{HERE}}})", "capacity"),
+                query(f"sum(web_capacity{{{HERE}}})", "capacity"),
                 unit="short",
             ),
         ],

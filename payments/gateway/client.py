@@ -21,12 +21,14 @@ import msgspec
 import orjson
 import urllib3
 from django.conf import settings
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError
 
 from fintech.http.problems import Unavailable
+from fintech.server import cooperation
 from fintech.telemetry import tracing
 from payments import metrics
 from payments.gateway.circuit_breaker import CircuitBreaker
+from payments.gateway.transport import LoopTransport, NoAnswer, NotReached, ThreadTransport
 
 MOST_ATTEMPTS = 3
 LARGEST_ANSWER = 16 * 1024
@@ -73,7 +75,7 @@ class Gateway:
     def __init__(self, url: str, token: str) -> None:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
-        self._pool = urllib3.PoolManager(num_pools=1, maxsize=256, retries=False, headers=self._headers)
+        self._in_threads, self._on_loop = ThreadTransport(), LoopTransport()
         self._breaker = CircuitBreaker(failures=BREAKER_FAILURES, pause_seconds=BREAKER_SECONDS)
 
     def charge(self, key: UUID, *, amount: int, currency: str, payment_method: Any) -> Answer:
@@ -114,7 +116,7 @@ class Gateway:
                 break
             if attempt == MOST_ATTEMPTS or time.monotonic() + pause >= deadline:
                 break
-            time.sleep(pause)
+            cooperation.sleep(pause)
         answer.exchanges, answer.seconds = exchanges, time.monotonic() - start
         return answer
 
@@ -138,27 +140,22 @@ class Gateway:
         start = time.monotonic()
         timeout = max(0.01, min(settings.GATEWAY_TIMEOUT_SECONDS, deadline - start))
         try:
-            response = self._pool.request(
-                "POST",
+            transport = self._on_loop if cooperation.on_loop() else self._in_threads
+            received = transport.post(
                 self._url + path,
-                body=msgspec.json.encode(body),  # it holds the request's own structures
-                headers={
-                    **self._headers,
-                    **call.headers,
-                    "Content-Type": "application/json",
-                    "Idempotency-Key": str(key),
-                },
-                timeout=urllib3.Timeout(connect=min(1.0, timeout), read=timeout),
+                msgspec.json.encode(body),  # it holds the request's own structures
+                {**self._headers, **call.headers, "Content-Type": "application/json", "Idempotency-Key": str(key)},
+                timeout,
             )
-            status_code, content = response.status, _content(response.data)
+            status_code, content = received.status, _content(received.content)
             answer = read_answer(status_code, content)
-            if span := tracing.parse(response.headers.get("traceresponse")):
+            if span := tracing.parse(received.traceresponse):
                 call.note({"gateway.span_id": f"{span[1]:016x}"})
-        except (NewConnectionError, ConnectTimeoutError) as error:
-            status_code, content = None, type(error).__name__
+        except NotReached as error:
+            status_code, content = None, str(error)
             answer = Answer("unavailable", "not_reached")
-        except HTTPError as error:  # also TLS: it can fail when the order has already been read
-            status_code, content = None, type(error).__name__
+        except NoAnswer as error:
+            status_code, content = None, str(error)
             answer = Answer("timeout", "no_answer")
         seconds = time.monotonic() - start
         metrics.GATEWAY_SECONDS.observe(seconds)
@@ -169,7 +166,8 @@ class Gateway:
 
     def _read(self, path: str) -> dict[str, Any]:
         try:
-            response = self._pool.request("GET", self._url + path, timeout=urllib3.Timeout(connect=1, read=10))
+            limits = urllib3.Timeout(connect=1, read=10)
+            response = self._in_threads.pool.request("GET", self._url + path, headers=self._headers, timeout=limits)
         except HTTPError as error:
             raise GatewayError(f"the gateway does not answer: {type(error).__name__}") from error
         if response.status != 200:

@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 import msgspec
 import psycopg
 from django.conf import settings
-from django.db import connection
 from uuid_utils.compat import uuid7
 
+from fintech.database.connections import query, release
 from fintech.http.problems import DATABASE_ERRORS
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
@@ -96,13 +96,13 @@ def create_payment(*, principal: Principal, key: str, body: PaymentInput) -> Rep
         with tracing.step("T1", tracing.DATABASE, kind="client"):
             stored = writer.store([stored_row(pending, principal, settings.LEASE_SECONDS)])
         if pending.id not in stored:
-            return replay_payment(principal.merchant_id, key, body)
+            return query(replay_payment, principal.merchant_id, key, body)
         metrics.RESULT["new"].inc()
         pending.created_at = stored[pending.id]
         count_verdict(pending.verdict)
         if pending.verdict.blocked:
             return first_reply(pending.shown_blocked(), location_of(pending.id))
-        connection.close()  # the gateway may take seconds
+        release()  # the gateway may take seconds
         answer = charge(pending)
         (payment,) = settle_payments(principal, [(pending, answer)])
         return first_reply(payment, location_of(payment.id), answer.seconds)
@@ -156,7 +156,7 @@ def settle_payments(principal: Principal, answered: Sequence[tuple[Pending, Answ
 def _find(ids: Sequence[UUID]) -> dict[UUID, Transaction]:
     """Somebody else decided, or nobody knows whether our commit went through: what is stored counts."""
     try:
-        return Transaction.objects.in_bulk(ids) if ids else {}
+        return query(Transaction.objects.in_bulk, ids) if ids else {}
     except DATABASE_ERRORS:
         return {}
 

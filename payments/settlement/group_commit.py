@@ -22,6 +22,7 @@ import orjson
 import psycopg
 
 from fintech.database.connections import is_closed, open_connection
+from fintech.server import cooperation
 from fintech.telemetry import metric_slots as slots
 from payments import metrics
 from payments.currencies import to_major
@@ -47,8 +48,9 @@ class Work:
     stored: dict[UUID, Any] = field(default_factory=dict)  # id -> when
     error: Exception | None = field(default_factory=_unfinished)  # also when its leader ended half-way
     done: bool = False
-    # Held by the one who waits; released to wake it, with the work done or to take the lead.
-    baton: threading.Lock = field(default_factory=threading.Lock)
+    # Woken with the work done, or to take the lead.
+    waiter: cooperation.Waiter = field(default_factory=cooperation.Waiter)
+    leads: bool = False
 
 
 class Tally:
@@ -127,11 +129,11 @@ class PaymentWriter:
     def _submit(self, work: Work) -> dict[UUID, Any]:
         with self._mutex:
             self._queue.append(work)
-            lead, self._leading = not self._leading, True
-            if not lead:
-                work.baton.acquire()
-        if not lead:
-            work.baton.acquire()  # until the leader has done our work, or hands over
+            work.leads, self._leading = not self._leading, True
+        if not work.leads:
+            work.waiter.wait()  # until the leader has done our work, or hands over
+        elif cooperation.on_loop():
+            cooperation.end_turn()  # what other clients have sent meanwhile joins the group
         if not work.done:
             self._lead()
         if work.error is not None:
@@ -153,15 +155,16 @@ class PaymentWriter:
                 successor = self._queue[0] if self._queue else None
                 self._leading = successor is not None
             if successor is not None:
-                successor.baton.release()
+                successor.leads = True
+                successor.waiter.wake()
 
     @staticmethod
     def _wake(works: list[Work]) -> None:
         for work in works:
             if not work.done:
                 work.done = True
-                if work.baton.locked():  # the leader does not wait
-                    work.baton.release()
+                if not work.leads:
+                    work.waiter.wake()
 
     def _take_group(self) -> tuple[list[Work], list[Work]]:
         """What fits into one group, and what has to wait; the first always fits."""
@@ -198,7 +201,7 @@ class PaymentWriter:
             work.error = error
 
     def _run(self, statement: str, works: list[Work]) -> None:
-        connection = self._connected()
+        connection = self._connected() if self._connection else cooperation.offload(self._connected)
         rows = [{**row, "writer_id": self._writer_id} for work in works for row in work.rows]
         cursor = connection.execute(statement, [_encode(rows)], prepare=True, binary=True)
         answer = cursor.fetchall()

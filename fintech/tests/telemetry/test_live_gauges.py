@@ -8,18 +8,20 @@ from fintech.testing.processes import Platform, wait_until
 
 pytestmark = pytest.mark.processes
 
-THREADS = 3
+CAPACITY = 3
 
 
 @pytest.mark.parametrize(("sent", "left"), [(signal.SIGHUP, 2), (signal.SIGTTOU, 1)])
 def test_workers_that_have_left_are_not_counted(tmp_path, sent, left):
-    """After a reload twice the threads were counted, and PaymentsSaturated could never fire."""
-    with Platform(tmp_path, workers=2, worker=False, env={"WEB_THREADS": str(THREADS)}) as platform:
-        wait_until(lambda: platform.scrape().get("web_threads") == 2 * THREADS, timeout=30, what="both workers are up")
+    """After a reload twice the capacity was counted, and PaymentsSaturated could never fire."""
+    with Platform(tmp_path, workers=2, worker=False, env={"WEB_CAPACITY": str(CAPACITY)}) as platform:
+        wait_until(
+            lambda: platform.scrape().get("web_capacity") == 2 * CAPACITY, timeout=30, what="both workers are up"
+        )
         pids = set(platform.worker_pids())
         platform.web.process.send_signal(sent)
         gone = 2 if sent == signal.SIGHUP else 1
         wait_until(lambda: len(pids - set(platform.worker_pids())) == gone, timeout=60, what="the old ones have left")
 
-        wanted = left * THREADS
-        wait_until(lambda: platform.scrape().get("web_threads") == wanted, timeout=30, what="only live workers count")
+        wanted = left * CAPACITY
+        wait_until(lambda: platform.scrape().get("web_capacity") == wanted, timeout=30, what="only live workers count")

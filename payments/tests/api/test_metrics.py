@@ -59,7 +59,7 @@ def fresh(tmp_path_factory, platform, gateway) -> Iterator[Platform]:
     """A platform that has seen no request but for its health, with six threads, and whose worker leads."""
     directory = tmp_path_factory.mktemp("fresh")
     platform.worker.stop()
-    with Platform(directory, gateway=gateway, env={"WEB_THREADS": "2"}) as fresh:
+    with Platform(directory, gateway=gateway, env={"WEB_CAPACITY": "2"}) as fresh:
         yield fresh
     platform.start()
 

@@ -240,14 +240,14 @@ def test_an_error_that_may_come_after_the_order_was_read_is_unknown(client, monk
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(client._pool, "request", fail)
+    monkeypatch.setattr(client._in_threads.pool, "request", fail)
 
     assert charge(client).outcome == "timeout"
 
 
 def test_a_connection_that_the_gateway_closed_in_between_is_no_failure(client, server):
     assert charge(client).outcome == "approved"
-    for connection in client._pool.pools._container.values():
+    for connection in client._in_threads.pool.pools._container.values():
         idle = connection.pool.get(block=False)
         idle.sock.shutdown(socket.SHUT_RDWR)
         connection.pool.put(idle)

@@ -98,7 +98,7 @@ class Scraper(Load):
 def is_counter(job: str, name: str) -> bool:
     if job == "worker":
         return name.startswith(("transactions_total", "transaction_amount", "unknown_outcomes_total"))
-    return not name.startswith(("transactions_in_progress", "web_threads"))  # gauges of those who live
+    return not name.startswith(("transactions_in_progress", "web_capacity", "web_loop_lag"))  # gauges of those who live
 
 
 def warm(own: OwnPlatform) -> int:

@@ -1,0 +1,328 @@
+"""HTTP/1.1 connections of the web process: read whole requests, answer them, and wait for no client without bound.
+
+The loop owns the sockets. gunicorn's own code parses, frames and answers requests. It is written for blocking sockets;
+here it runs in a task (`fintech/server/cooperation.py`), so a slow client costs a little memory and holds no thread. An
+idle connection has no task.
+
+`deadline` is the one clock of a connection. The worker sweeps all connections once a second and calls `expire`.
+"""
+
+import asyncio
+import io
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, cast
+
+from gunicorn.http.errors import NoMoreData
+from gunicorn.http.message import Request
+from gunicorn.http.unreader import Unreader
+from gunicorn.http.wsgi import Response, create
+
+from fintech.http.headers import find_repeated
+from fintech.http.problems import Problem
+from fintech.server import cooperation
+
+logger = logging.getLogger("fintech.server")
+
+HEAD_SECONDS = 10.0  # from a request's first byte to the end of its headers
+STALL_SECONDS = 5.0  # without a byte of the body
+BODY_SECONDS = 30.0  # for all of it
+ANSWER_SECONDS = 10.0  # for an answer, and as much more as the slowest reader needs
+SLOWEST_READER = 16 * 1024  # bytes a second that a client has to take at least
+CLOSE_SECONDS = 2.0  # for a client to read our last answer before the connection is torn down
+
+MAX_BODY = 256 * 1024 * 1024
+IN_MEMORY = 128 * 1024
+READ_AHEAD = 256 * 1024
+FLUSH_AT = 256 * 1024
+FOREVER = float("inf")
+
+
+class Stream(Unreader):
+    """What a client sends, as gunicorn's parser reads it."""
+
+    def __init__(self, receive: Callable[[], bytes]) -> None:
+        super().__init__()
+        self._receive = receive
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        return self._receive()
+
+
+class BrokenBody(io.RawIOBase):
+    """The part of a body that came, then the error that ended it."""
+
+    def __init__(self, part: Any, error: Exception) -> None:
+        self._part, self._error = part, error
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = self._part.read(size)
+        if size is None or size < 0 or len(data) < size:
+            raise self._error
+        return cast(bytes, data)
+
+
+class Answer:
+    """Stands for the socket that gunicorn's `Response` writes to: collects, and sends in large pieces."""
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection, self._parts, self._size = connection, list[bytes](), 0
+
+    def sendall(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > FLUSH_AT:
+            self.flush(wait=True)
+
+    send = sendall
+
+    def flush(self, *, wait: bool = False) -> None:
+        """Hand over what was collected; `wait` until the client has taken nearly all of it."""
+        data, self._parts, self._size = b"".join(self._parts), [], 0
+        if data:
+            self._connection.write(data, wait=wait)
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, worker: Any, server: Any) -> None:
+        self._worker, self._server = worker, server
+        self._received: list[bytes] = []
+        self._size = 0
+        self._reader: cooperation.Waiter | None = None
+        self._writers: list[cooperation.Waiter] = []
+        self._ended = self._lost = self._stalled = self._paused = False
+        self._busy = self._closing = False
+        self._renew = 0.0  # each byte moves the deadline by this
+        self._limit = FOREVER  # but not beyond this
+        self._requests = 0
+        self._stream = Stream(self._receive)
+        self.deadline = time.monotonic() + HEAD_SECONDS
+
+    # --- Called by the loop --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._client = transport.get_extra_info("peername")
+        self._worker.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        self._received.append(data)
+        self._size += len(data)
+        if self._renew:
+            self.deadline = min(time.monotonic() + self._renew, self._limit)
+        if self._reader is not None:
+            self._wake_reader()
+        elif not self._busy:
+            self._busy = True
+            cooperation.spawn(self._serve)
+        if self._size > READ_AHEAD:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._ended = True
+        self._wake_reader()
+        if not self._busy:
+            self._transport.close()
+        return True  # who will send no more may still read our answer
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._worker.connections.discard(self)
+        self._wake_reader()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        seconds = ANSWER_SECONDS + self._transport.get_write_buffer_size() / SLOWEST_READER
+        self.deadline = time.monotonic() + seconds
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            writer.wake()
+
+    # --- Called by the worker ------------------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._busy
+
+    def expire(self) -> None:
+        """The deadline has come: whoever waits for this client waits no longer."""
+        if self._renew:
+            self._stalled = True
+            self._wake_reader()
+        else:
+            self._transport.abort()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    # --- In a task -----------------------------------------------------------------------------------------
+
+    def _wake_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.wake()
+
+    def _receive(self) -> bytes:
+        """What came since the last call, or wait for more; nothing if no more is coming."""
+        while not self._received:
+            if self._ended or self._lost or self._stalled:
+                return b""
+            self._reader = cooperation.Waiter()
+            self._reader.wait()
+        data = self._received[0] if len(self._received) == 1 else b"".join(self._received)
+        self._received.clear()
+        if self._size > READ_AHEAD and not self._lost:
+            self._transport.resume_reading()
+        self._size = 0
+        return data
+
+    def _serve(self) -> None:
+        """Answer requests, as long as the client has sent some."""
+        try:
+            while self._has_data():
+                if not self._serve_one():
+                    self._end()
+                    return
+            if self._ended:
+                self._transport.close()
+            self.deadline = time.monotonic() + self._worker.keepalive
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._busy = False
+
+    def _has_data(self) -> bool:
+        return not self._lost and bool(self._received or self._stream.buf.getbuffer().nbytes)
+
+    def _serve_one(self) -> bool:
+        """Whether another request may follow."""
+        self.deadline = time.monotonic() + HEAD_SECONDS
+        self._requests += 1
+        try:
+            request = Request(self._worker.cfg, self._stream, self._client, self._requests)
+        except (NoMoreData, StopIteration):  # the client left, or what it sent is no request
+            return False
+        if name := find_repeated(request.headers, request.path):
+            raise Problem(400, "repeated_header", f"Send the header {name} once.", param=name)
+        body = self._read_body(request)
+        self.deadline = FOREVER
+        answer = Answer(self)
+        response, environ = create(request, answer, self._client, self._server, self._worker.cfg)
+        environ["wsgi.input"] = body
+        environ["wsgi.multithread"] = True
+        del environ["gunicorn.socket"]  # the body is here: a view need not guard its reading
+        if self._stalled or self._ended or isinstance(body, BrokenBody) or not self._worker.may_keep_alive():
+            response.force_close()
+        self._worker.answer(environ, response, answer)
+        if self._paused:
+            self._wait_until_taken()
+        return not (self._lost or response.should_close())
+
+    # --- The body ------------------------------------------------------------------------------------------
+
+    def _read_body(self, request: Request) -> Any:
+        if request._expected_100_continue:
+            request._expected_100_continue = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        length = getattr(request.body.reader, "length", None)
+        if length == 0:
+            return io.BytesIO()
+        self._renew, self._limit = STALL_SECONDS, time.monotonic() + BODY_SECONDS
+        self.deadline = time.monotonic() + STALL_SECONDS
+        try:
+            if length is not None and length <= IN_MEMORY:
+                return io.BytesIO(request.body.read(length))
+            return self._spool(request.body)
+        finally:
+            self._renew = 0.0
+
+    def _spool(self, body: Any) -> Any:
+        """A large body waits on disk until it is complete."""
+        file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=self._worker.spool_directory)  # noqa: SIM115 - returned
+        error: Exception | None = None
+        try:
+            while file.tell() <= MAX_BODY and (part := body.read(IN_MEMORY)):
+                file.write(part)
+            if file.tell() > MAX_BODY:
+                error = NoMoreData()
+        except Exception as broken:
+            error = broken
+        file.seek(0)
+        return file if error is None else BrokenBody(file, error)
+
+    # --- The answer ----------------------------------------------------------------------------------------
+
+    def write(self, data: bytes, *, wait: bool) -> None:
+        """In a task, or in a thread."""
+        if cooperation.on_loop():
+            self._write(data)
+            if wait and self._paused:
+                self._wait_until_taken()
+        elif self._lost:
+            raise ConnectionResetError("the client has left")
+        else:
+            cooperation.call(self._write, data)
+            if wait:
+                self._wait_until_taken()
+
+    def _write(self, data: bytes) -> None:
+        if not self._lost:
+            self._transport.write(data)
+
+    def _wait_until_taken(self) -> None:
+        waiter = cooperation.Waiter()
+        cooperation.call(self._add_writer, waiter)
+        waiter.wait()
+        self.deadline = FOREVER
+        if self._lost:
+            raise ConnectionResetError("the client has left")
+
+    def _add_writer(self, waiter: cooperation.Waiter) -> None:
+        if self._paused and not self._lost:
+            self._writers.append(waiter)
+        else:
+            waiter.wake()
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, OSError):
+            self._transport.abort()
+            return
+        with suppress(OSError):
+            self._transport.write(self._worker.refusal(error))
+        self._end()
+
+    def _end(self) -> None:
+        """Close, but not before the client could read the answer: what it still sends would reset the connection."""
+        if self._lost or self._ended:
+            self._transport.close()
+            return
+        self._closing = True
+        self._received.clear()
+        self.deadline = time.monotonic() + CLOSE_SECONDS
+        with suppress(OSError, RuntimeError):
+            self._transport.resume_reading()
+        with suppress(OSError, RuntimeError):
+            self._transport.write_eof()
+
+
+def run_application(application: Any, environ: dict[str, Any], response: Response, answer: Answer) -> None:
+    """Call the application and hand its answer over, then close what it gave us."""
+    parts: Iterable[bytes] = application(environ, response.start_response)
+    try:
+        for part in parts:
+            response.write(part)
+        response.close()
+        answer.flush()
+    finally:
+        close = getattr(parts, "close", None)
+        if close is not None:
+            close()

@@ -1,0 +1,219 @@
+"""Waiting that suits the caller: a greenlet of the event loop steps aside, a thread blocks.
+
+The web process runs payments on one event loop. Each payment is a greenlet, so its code stays synchronous. Where the
+code has to wait, it calls one of the functions here: they switch to the loop and return when the wait is over. The
+same code also runs in threads (the worker process, commands, batches); there the same functions block.
+
+On the loop a blocking call stops everything else, so what may block there is handed to a thread with `offload`.
+Locks that are held across a wait must be `Lock`: a `threading.Lock` would stop the loop that is to release it.
+"""
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, ClassVar, Self, TypeVar
+
+import psycopg
+from greenlet import getcurrent, greenlet
+from psycopg import waiting
+
+Result = TypeVar("Result")
+
+
+class Task(greenlet):
+    """A piece of synchronous work that runs on the loop's thread."""
+
+
+class _Loop:
+    """The event loop of this process, where there is one."""
+
+    loop: asyncio.AbstractEventLoop
+    thread: int | None = None
+    hub: greenlet
+    threads: Executor
+    endings: ClassVar[list[Callable[[], Awaitable[None]]]] = []
+
+
+def start(loop: asyncio.AbstractEventLoop, threads: Executor) -> None:
+    """Run tasks on `loop` from now on; call it on the loop's own thread. `threads` does what is offloaded."""
+    _Loop.loop, _Loop.threads, _Loop.thread, _Loop.hub = loop, threads, threading.get_ident(), getcurrent()
+
+
+def spawn(function: Callable[..., None], *arguments: Any) -> None:
+    """Begin a task now. Call it on the loop's thread, outside of tasks; `function` must not raise."""
+    Task(function, _Loop.hub).switch(*arguments)
+
+
+def at_end(close: Callable[[], Awaitable[None]]) -> None:
+    """Await `close` when the loop ends."""
+    _Loop.endings.append(close)
+
+
+async def end() -> None:
+    while _Loop.endings:
+        await _Loop.endings.pop()()
+
+
+def on_loop() -> bool:
+    return isinstance(getcurrent(), Task)
+
+
+class Waiter:
+    """One wait: `wait` returns once any thread has called `wake`, before or after."""
+
+    __slots__ = ("_done", "_lock", "_task", "_waiting")
+
+    def __init__(self) -> None:
+        current = getcurrent()
+        self._done = self._waiting = False
+        self._task = current if isinstance(current, Task) else None
+        self._lock = threading.Lock()
+        if self._task is None:
+            self._lock.acquire()
+
+    def wait(self) -> None:
+        if self._task is None:
+            self._lock.acquire()
+            return
+        self._waiting = True
+        while not self._done:
+            _Loop.hub.switch()
+        self._waiting = False
+
+    def wake(self) -> None:
+        """Once, by one."""
+        self._done = True
+        if self._task is None:
+            self._lock.release()
+        elif threading.get_ident() == _Loop.thread:
+            if self._waiting:
+                _Loop.loop.call_soon(self._resume)
+        else:
+            _Loop.loop.call_soon_threadsafe(self._resume)
+
+    def _resume(self) -> None:
+        if self._waiting and self._task is not None:
+            self._task.switch()
+
+
+class Slots:
+    """At most `number` holders at once, tasks or threads, also across waits; the longest waiting is next."""
+
+    def __init__(self, number: int) -> None:
+        self._guard = threading.Lock()
+        self._free = number
+        self._waiters: deque[Waiter] = deque()
+
+    def __enter__(self) -> Self:
+        with self._guard:
+            if self._free:
+                self._free -= 1
+                return self
+            waiter = Waiter()
+            self._waiters.append(waiter)
+        waiter.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            if self._waiters:
+                self._waiters.popleft().wake()  # it takes over this slot
+            else:
+                self._free += 1
+
+
+class Lock(Slots):
+    """A mutex that may be held across a wait."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
+def offload(function: Callable[..., Result], *arguments: Any, threads: Executor | None = None) -> Result:
+    """The result of `function`, which may block: in a thread if this is the loop, with the context of the caller."""
+    if not on_loop():
+        return function(*arguments)
+    waiter, context = Waiter(), contextvars.copy_context()
+    future = (threads or _Loop.threads).submit(context.run, function, *arguments)
+    future.add_done_callback(lambda _: waiter.wake())
+    waiter.wait()
+    return future.result()
+
+
+def sleep(seconds: float) -> None:
+    if on_loop():
+        waiter = Waiter()
+        _Loop.loop.call_later(seconds, waiter.wake)
+        waiter.wait()
+    else:
+        time.sleep(seconds)
+
+
+def end_turn() -> None:
+    """Let all go on that can, before the caller does."""
+    waiter = Waiter()
+    _Loop.loop.call_soon(waiter.wake)
+    waiter.wait()
+
+
+def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `coroutine`; on the loop only."""
+    waiter = Waiter()
+    task = _Loop.loop.create_task(coroutine)
+    task.add_done_callback(lambda _: waiter.wake())
+    waiter.wait()
+    return task.result()
+
+
+class LoopConnection(psycopg.Connection[Any]):
+    """A connection whose statements may be executed on the loop as well as in threads."""
+
+    def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
+        if on_loop():
+            return _drive(gen, self.pgconn.socket)
+        return super().wait(gen, *arguments, **options)
+
+
+def _drive(generator: Any, descriptor: int) -> Any:
+    """What psycopg's own `waiting.wait` does, on the loop."""
+    try:
+        wanted = next(generator)
+        while True:
+            wanted = generator.send(_ready(descriptor, wanted))
+    except StopIteration as end:
+        return end.value
+
+
+def _ready(descriptor: int, wanted: int) -> int:
+    loop, waiter, ready = _Loop.loop, Waiter(), 0
+
+    def note(state: int) -> None:
+        nonlocal ready
+        if not ready:
+            waiter.wake()
+        ready |= state
+
+    if wanted & waiting.WAIT_R:
+        loop.add_reader(descriptor, note, waiting.READY_R)
+    if wanted & waiting.WAIT_W:
+        loop.add_writer(descriptor, note, waiting.READY_W)
+    try:
+        waiter.wait()
+    finally:
+        if wanted & waiting.WAIT_R:
+            loop.remove_reader(descriptor)
+        if wanted & waiting.WAIT_W:
+            loop.remove_writer(descriptor)
+    return ready
+
+
+def call(function: Callable[..., None], *arguments: Any) -> None:
+    """Run `function` on the loop's thread, now or soon."""
+    if threading.get_ident() == _Loop.thread:
+        function(*arguments)
+    else:
+        _Loop.loop.call_soon_threadsafe(function, *arguments)

@@ -1,0 +1,214 @@
+"""Connections to the real web process: slow, stalled, idle and many of them."""
+
+import http.client
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from fintech.server.connections import ANSWER_SECONDS, HEAD_SECONDS
+from fintech.server.watchdog import BLOCKED_SECONDS
+from fintech.testing.processes import IN_FULL, Platform, Program, wait_until
+
+pytestmark = pytest.mark.processes
+
+GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+MANY = 2_000 if IN_FULL else 300
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    with Platform(tmp_path_factory.mktemp("platform"), workers=1, worker=False) as running:
+        yield running
+
+
+@pytest.fixture
+def connections() -> Iterator[ExitStack]:
+    """Closes what is entered into it. This process may open enough files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with ExitStack() as stack:
+        yield stack
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def connect(platform: Platform, connections: ExitStack) -> socket.socket:
+    return connections.enter_context(socket.create_connection(("127.0.0.1", platform.port), timeout=20))
+
+
+def seconds_of_health(platform: Platform) -> float:
+    start = time.monotonic()
+    assert platform.request("GET", "/health").status == 200
+    return time.monotonic() - start
+
+
+def is_closed(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        while connection.recv(65536):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def accepts(platform: Platform) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", platform.port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def answers(connection: socket.socket, number: int) -> list[bytes]:
+    """The bodies of the next answers on this connection."""
+    bodies = []
+    with connection.makefile("rb") as file:
+        for _ in range(number):
+            assert file.readline().startswith(b"HTTP/1.1 200 ")
+            headers = dict(line.split(b": ", 1) for line in iter(file.readline, b"\r\n"))
+            bodies.append(file.read(int(headers[b"Content-Length"])))
+    return bodies
+
+
+def test_clients_that_never_finish_their_headers_hinder_no_other_and_are_closed(platform, connections):
+    stalled = [connect(platform, connections) for _ in range(MANY)]
+    for connection in stalled:
+        connection.sendall(b"POST /alert HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+
+    assert seconds_of_health(platform) < 2
+    assert platform.request("GET", "/ready").status == 200
+    wait_until(lambda: all(map(is_closed, stalled)), timeout=HEAD_SECONDS + 10, what="all are closed")
+
+
+def test_a_client_that_drips_its_headers_is_closed_at_the_deadline(platform, connections):
+    connection, start = connect(platform, connections), time.monotonic()
+    while time.monotonic() < start + HEAD_SECONDS + 10 and not is_closed(connection):
+        with suppress(OSError):
+            connection.sendall(b"G")
+        time.sleep(0.2)
+
+    assert time.monotonic() - start < HEAD_SECONDS + 5
+
+
+def test_clients_that_never_read_their_answers_hinder_no_other_and_are_closed(platform, connections):
+    stalled = []
+    for _ in range(MANY):
+        connection = connections.enter_context(socket.socket())
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", platform.port))
+        connection.setblocking(False)
+        with suppress(BlockingIOError):
+            connection.send(GET % b"/v1/schema" * 300)
+        stalled.append(connection)
+
+    wait_until(lambda: seconds_of_health(platform) < 2, timeout=60, what="others are served")
+    descriptors = len(os.listdir(f"/proc/{platform.worker_pids()[0]}/fd"))
+    wait_until(
+        lambda: len(os.listdir(f"/proc/{platform.worker_pids()[0]}/fd")) < descriptors / 4,
+        timeout=ANSWER_SECONDS + 60,
+        what="the server has closed them",
+    )
+
+
+def test_ten_thousand_idle_connections_hinder_no_other(platform, connections):
+    number = min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1000)
+    idle = []
+    for _ in range(number):
+        idle.append(connect(platform, connections))
+        idle[-1].sendall(GET % b"/health")
+    assert all(connection.recv(15) == b"HTTP/1.1 200 OK" for connection in idle)
+
+    assert seconds_of_health(platform) < 2
+    idle[0].recv(4096)
+    idle[0].sendall(GET % b"/health")
+    assert answers(idle[0], 1) == [b'{"status": "ok"}']
+
+
+def test_pipelined_requests_are_answered_in_order(platform, connections):
+    connection = connect(platform, connections)
+    connection.sendall(GET % b"/health" + GET % b"/ready" + GET % b"/health")
+
+    first, second, third = answers(connection, 3)
+    assert first == third == b'{"status": "ok"}'
+    assert b"ready" in second
+
+
+def test_a_request_that_arrives_byte_by_byte_is_read(platform, connections):
+    connection = connect(platform, connections)
+    for byte in GET % b"/health":
+        connection.sendall(bytes([byte]))
+
+    assert answers(connection, 1) == [b'{"status": "ok"}']
+
+
+def test_an_answer_that_is_read_byte_by_byte_hinders_no_other(platform, connections):
+    connection = connect(platform, connections)
+    connection.sendall(GET % b"/v1/schema")
+    assert connection.recv(1) == b"H"
+
+    assert seconds_of_health(platform) < 2
+    assert connection.recv(11) == b"TTP/1.1 200"
+
+
+def test_a_graceful_stop_answers_what_is_in_hand_and_closes_idle_connections(tmp_path, connections):
+    with Platform(tmp_path, workers=1, worker=False) as platform:
+        idle = connect(platform, connections)
+        idle.sendall(GET % b"/health")
+        assert answers(idle, 1) == [b'{"status": "ok"}']
+        half = connect(platform, connections)
+        half.sendall(b"GET /health HTTP/1.1\r\n")
+        time.sleep(0.2)
+        os.kill(platform.web.pid, signal.SIGTERM)
+        wait_until(lambda: not accepts(platform), what="it accepts no more")
+        half.sendall(b"Host: localhost\r\n\r\n")
+        response = http.client.HTTPResponse(half)
+        response.begin()
+
+        assert (response.status, response.headers["Connection"]) == (200, "close")
+        wait_until(lambda: not platform.web.alive, timeout=15, what="the web has ended")
+        assert is_closed(idle)
+
+
+# --- A blocked loop ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def blocking(tmp_path: Path) -> Iterator[Platform]:
+    platform = Platform(tmp_path, workers=1, worker=False)
+    command = [sys.executable, "-m", "gunicorn", "-c", "fintech/server/gunicorn.py"]
+    command.append("fintech.tests.server.blocking_application")
+    platform.web = Program(command, log=tmp_path / "web.log", env=platform.env)
+    with platform:
+        yield platform
+
+
+def test_a_blocked_loop_is_measured_logged_and_does_not_stop_health(blocking, connections):
+    connection = connect(blocking, connections)
+    connection.sendall(b"POST /transaction HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n6")
+    time.sleep(BLOCKED_SECONDS + 1)
+
+    assert seconds_of_health(blocking) < 2
+    assert blocking.scrape()["web_loop_lag_seconds"] >= BLOCKED_SECONDS
+    log = (blocking.directory / "web.log").read_text()
+    assert '"event":"loop_blocked"' in log
+    assert "blocking_application.py" in log
+    assert '"event":"loop_unblocked"' not in log
+
+
+def test_a_request_that_came_while_the_loop_was_blocked_is_answered_afterwards(blocking, connections):
+    connection = connect(blocking, connections)
+    connection.sendall(b"POST /transaction HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n3")
+    time.sleep(BLOCKED_SECONDS + 0.5)
+
+    assert blocking.request("GET", "/ready").status == 200

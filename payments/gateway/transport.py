@@ -1,0 +1,91 @@
+"""How requests reach the gateway: over urllib3 in threads, over aiohttp on the web's event loop.
+
+Both pool connections, verify certificates, follow no redirect, keep no cookie and try nothing again. Both raise
+`NotReached` only if the gateway cannot have read the request.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import aiohttp
+import urllib3
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+
+from fintech.server import cooperation
+
+CONNECT_SECONDS = 1.0
+# Below the minute after which most servers close an idle connection.
+IDLE_SECONDS = 15.0
+
+
+class NotReached(Exception):
+    """There was no connection: nothing was sent."""
+
+
+class NoAnswer(Exception):
+    """It is not known what the gateway has read."""
+
+
+@dataclass(frozen=True)
+class Received:
+    status: int
+    content: bytes
+    traceresponse: str | None
+
+
+class Transport(Protocol):
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Received: ...
+
+
+class ThreadTransport:
+    """Blocks the calling thread."""
+
+    def __init__(self) -> None:
+        self.pool = urllib3.PoolManager(num_pools=1, maxsize=256, retries=False)
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Received:
+        limits = urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout), read=timeout)
+        try:
+            response = self.pool.request("POST", url, body=body, headers=headers, timeout=limits)
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            raise NotReached(type(error).__name__) from error
+        except HTTPError as error:  # also TLS: it can fail when the order has already been read
+            raise NoAnswer(type(error).__name__) from error
+        return Received(response.status, response.data, response.headers.get("traceresponse"))
+
+
+class LoopTransport:
+    """Lets the calling task wait, and all others go on."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Received:
+        return cooperation.run(self._post(url, body, headers, timeout))
+
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Received:
+        connect = min(CONNECT_SECONDS, timeout)
+        limits = aiohttp.ClientTimeout(total=connect + timeout, sock_connect=connect, sock_read=timeout)
+        try:
+            async with self._open_session().post(
+                url, data=body, headers=headers, timeout=limits, allow_redirects=False
+            ) as response:
+                return Received(response.status, await response.read(), response.headers.get("traceresponse"))
+        except aiohttp.ClientSSLError as error:
+            raise NoAnswer(type(error).__name__) from error
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NotReached(type(error).__name__) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise NoAnswer(type(error).__name__) from error
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept-Encoding": "identity"},
+                skip_auto_headers=["Accept", "User-Agent"],
+            )
+            cooperation.at_end(self._session.close)
+        return self._session

@@ -45,6 +45,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "fintech.telemetry.logging.RequestLogMiddleware",
+    "fintech.http.middleware.AllowedHostMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "fintech.http.middleware.ContentSecurityPolicyMiddleware",
@@ -59,6 +60,7 @@ MIDDLEWARE = [
 # Middleware of API requests: see fintech/wsgi.py.
 API_MIDDLEWARE = [
     "fintech.telemetry.logging.RequestLogMiddleware",
+    "fintech.http.middleware.AllowedHostMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "fintech.http.middleware.ApiMetricsMiddleware",
 ]

@@ -1,13 +1,37 @@
-"""Middleware: browser security headers, and metrics of API requests."""
+"""Middleware: allowed hosts, browser security headers, and metrics of API requests."""
 
+from collections.abc import Callable
 from typing import Any
 
 from csp.middleware import CSPMiddleware
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django_prometheus.middleware import PrometheusAfterMiddleware
 from django_prometheus.utils import Time, TimeSince
+
+from fintech.http.problems import disallowed_host
+
+# Machines reach these by any address, the answers contain none, and an alert must not be lost for its Host.
+ANY_HOST_PATHS = frozenset(["/health", "/ready", "/metrics", "/alert"])
+
+
+class AllowedHostMiddleware:
+    """Refuse a Host that is not in ALLOWED_HOSTS before any work. Django checks it only where a view needs its name."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path not in ANY_HOST_PATHS:
+            try:
+                request.get_host()
+            except DisallowedHost:
+                # Not the host itself: a client may write anything there.
+                request.log_fields["reason"] = "disallowed_host"  # type: ignore[attr-defined]
+                return disallowed_host().response()
+        return self.get_response(request)
 
 
 class ContentSecurityPolicyMiddleware(CSPMiddleware):

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from psycopg import InterfaceError as PsycopgInterfaceError
@@ -94,6 +94,10 @@ def database_unavailable() -> Problem:
     )
 
 
+def disallowed_host() -> Problem:
+    return Problem(400, "bad_request", "The Host header names a host that is not in ALLOWED_HOSTS.")
+
+
 def as_problem(error: Exception) -> Problem | None:
     """Convert `error` for the client; None for a fault of our own."""
     match error:
@@ -105,7 +109,9 @@ def as_problem(error: Exception) -> Problem | None:
             return Problem(403, "forbidden", "You do not have permission for this.")
         case RequestDataTooBig():
             return Problem(413, "body_too_large", "The body is larger than 4 MiB.")
-        case SuspiciousOperation():  # for example a Host that is not allowed
+        case DisallowedHost():
+            return disallowed_host()
+        case SuspiciousOperation():
             return Problem(400, "bad_request", "The request is malformed.")
         case exceptions.Throttled():
             # Whole seconds, rounded up: a slightly early retry would be refused again.

@@ -399,6 +399,38 @@ def test_head_is_get_without_the_body(shop, platform):
     assert lengths == [(0, "23"), (23, "23")]
 
 
+@pytest.mark.parametrize("host", ["pay.example", "evil.example:5000", "a_b", "localhost.evil.example"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", PATH),
+        ("POST", "/transaction"),
+        ("POST", f"{PATH}/batch"),
+        ("GET", PATH),
+        ("GET", "/v1/schema"),
+        ("GET", "/v1/docs"),
+        ("GET", "/admin/login/"),
+        ("GET", "/v1/alerts/episodes"),
+        ("GET", "/nothing"),
+    ],
+)
+def test_another_host_is_refused_at_once_and_the_answer_names_the_cause(shop, method, path, host):
+    """Payments were made, and only a list with a second page was refused, without a reason."""
+    headers = {"Host": host, "Authorization": f"Bearer {shop.api_key}", "Idempotency-Key": "order-9"}
+    reply = shop.platform.request(method, path, body() if method == "POST" else None, headers=headers)
+
+    assert_problem(reply, 400, "bad_request")
+    assert "ALLOWED_HOSTS" in reply.body["detail"]
+    assert '"reason":"disallowed_host"' in shop.platform.web.output()
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
+def test_probes_may_use_any_host(shop, path):
+    reply = shop.platform.request("GET", path, headers={"Host": "10.0.0.7:5000"})
+
+    assert reply.status == (401 if path == "/metrics" else 200), "metrics need a token, not a host"
+
+
 def test_a_host_that_is_not_ours(client):
     """Addresses of next pages are made from it."""
     for _ in range(2):

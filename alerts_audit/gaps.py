@@ -144,12 +144,12 @@ def close_by_hand(*, gap_id: int, by: str, note: str) -> Gap:
     If its cause continues, the worker opens another one. Raise NotOpen, and ValueError without a name and a note.
     """
     if not by.strip() or not note.strip():
-        raise ValueError("Say who closes it, and why.")
+        raise ValueError("Name the person who closes it, and the reason.")
     gap = Gap.objects.open().filter(pk=gap_id).first()
     details = {"how": "closed by a person", "by": by, "note": note}
     row = gap and close_gap(reason=gap.reason, subject=gap.subject, until=datetime.now(UTC), details=details)
     if row is None:
-        raise NotOpen(f"There is no open gap {gap_id}.")
+        raise NotOpen(f"No open gap has the number {gap_id}.")
     return row
 
 

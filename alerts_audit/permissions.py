@@ -40,13 +40,13 @@ def person_of(header: str) -> User:
         raise refused("invalid_token", "Send Authorization: Bearer <access token>.")
     token = AccessToken.objects.select_related("user").filter(sha256=tokens.digest(secret)).first()
     if token is None:
-        raise refused("invalid_token", "There is no such access token; a merchant's API key is none.")
+        raise refused("invalid_token", "This access token does not exist. A merchant's API key is not an access token.")
     if token.revoked_at is not None:
         raise refused("revoked_token", "This access token was revoked.")
     if token.expires_at is not None and token.expires_at <= timezone.now():
         raise refused("expired_token", "This access token has expired.")
     if not token.user.is_active:
-        raise refused("inactive_user", "The person of this access token is not active.")
+        raise refused("inactive_user", "The user of this access token is not active.")
     return token.user
 
 
@@ -71,7 +71,7 @@ class PersonAuthentication(SessionAuthentication):
         try:
             return super().authenticate(request)
         except exceptions.PermissionDenied:
-            raise Problem(403, "csrf_failed", "With a cookie, send its X-CSRFToken too.") from None
+            raise Problem(403, "csrf_failed", "With the session cookie, send X-CSRFToken too.") from None
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"

@@ -33,7 +33,7 @@ def text(name: str, default: str | None = None, *, environ: Mapping[str, str] = 
     if value:
         return value
     if default is None:
-        raise SettingError(f"{name} is not set: set {name}, or {name}_FILE to a file that holds it.")
+        raise SettingError(f"{name} is not set: set {name}, or {name}_FILE to a file that contains it.")
     return default
 
 

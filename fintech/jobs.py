@@ -21,7 +21,7 @@ logger = logging.getLogger("fintech.jobs")
 
 LEADER_LOCK = 0x7061796D656E7473  # "payments", for pg_try_advisory_lock
 
-JOB_ERRORS = Counter("worker_job_errors_total", "Turns of a job that failed.", ["job"])
+JOB_ERRORS = Counter("worker_job_errors_total", "Failed runs of a job.", ["job"])
 JOB_SUCCESS = Gauge("worker_job_last_success_timestamp_seconds", "When a job last succeeded.", ["job"])
 
 

@@ -98,7 +98,7 @@ def database(name: str, url: str, **options: Any) -> dict[str, Any]:
         advice = "use postgresql://user:password@host:5432/database"
         raise env.SettingError(f"{name} is not a PostgreSQL address: {advice}.") from None
     if not parts.get("dbname"):
-        raise env.SettingError(f"{name} names no database: postgresql://user:password@host:5432/database.")
+        raise env.SettingError(f"{name} does not name a database: postgresql://user:password@host:5432/database.")
     known = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
     settings = {target: str(parts.pop(source, "") or "") for source, target in known.items()}
     timeouts = "-c statement_timeout=5s -c idle_in_transaction_session_timeout=10s"

@@ -132,7 +132,7 @@ def authenticate(header: str | None) -> Principal:
     if secret.isascii() and secret.startswith(tokens.API_KEY) and "\0" not in secret:
         principal = ring.find(secret[:11])
     if principal is None or not tokens.matches(secret, principal.secret_sha256):
-        raise _refused("invalid_api_key", "There is no such API key.")
+        raise _refused("invalid_api_key", "This API key does not exist.")
     if principal.revoked:
         raise _refused("revoked_api_key", "This API key was revoked.")
     if principal.expires_at is not None and principal.expires_at <= timezone.now():

@@ -13,7 +13,7 @@ from payments.currencies import EXPONENTS
 def check_currencies(app_configs: Sequence[AppConfig] | None, **_: object) -> list[Error]:
     return [
         Error(
-            f"KPI_CURRENCIES is wrong: {currency!r} is no ISO 4217 code, such as EUR.",
+            f"KPI_CURRENCIES is wrong: {currency!r} is not an ISO 4217 code, such as EUR.",
             hint="Name currencies that have a minor unit, separated by commas.",
             id="payments.E001",
         )

@@ -11,11 +11,11 @@ from prometheus_client import Counter, Gauge, Histogram, Summary
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0, 10.0)
 
 TRANSACTIONS = Counter("transactions_total", "Payments that became final, each once.", ["status"])
-UNKNOWN_OUTCOMES = Counter("unknown_outcomes_total", "Payments whose outcome was not known at first.")
+UNKNOWN_OUTCOMES = Counter("unknown_outcomes_total", "Payments whose outcome was unknown at first.")
 AMOUNT = Summary("transaction_amount", "Amounts of succeeded payments, in major units.", ["currency"])
 LATENCY = Histogram(
     "transaction_latency_seconds",
-    "From receipt to response of a new single payment, the gateway's time included.",
+    "From receipt to response of a new single payment, including the gateway's time.",
     buckets=_SECONDS,
 )
 OWN = Histogram(
@@ -23,8 +23,8 @@ OWN = Histogram(
     "The same without the gateway's time.",
     buckets=(0.001, 0.0025, *_SECONDS),
 )
-IN_PROGRESS = Gauge("transactions_in_progress", "Payments being worked on at this moment.", multiprocess_mode="livesum")
-GATEWAY_REQUESTS = Counter("gateway_requests_total", "Calls to the gateway by what came of them.", ["outcome"])
+IN_PROGRESS = Gauge("transactions_in_progress", "Payments in progress.", multiprocess_mode="livesum")
+GATEWAY_REQUESTS = Counter("gateway_requests_total", "Calls to the gateway by outcome.", ["outcome"])
 GATEWAY_SECONDS = Histogram("gateway_request_seconds", "Duration of calls to the gateway.", buckets=_SECONDS)
 FRAUD_SCORE = Histogram(
     "fraud_score",
@@ -32,8 +32,10 @@ FRAUD_SCORE = Histogram(
     buckets=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
 )
 FRAUD_UNSCORED = Counter("fraud_unscored_total", "Payments that could not be scored.")
-IDEMPOTENCY = Counter("idempotency_requests_total", "Payments and refunds asked for, by their key.", ["result"])
-THROTTLED = Counter("throttled_requests_total", "Requests refused because their API key sent too many.")
+IDEMPOTENCY = Counter(
+    "idempotency_requests_total", "Requests for payments and refunds, by idempotency result.", ["result"]
+)
+THROTTLED = Counter("throttled_requests_total", "Requests refused because their API key exceeded its limit.")
 REFUNDS = Counter("refunds_total", "Refunds that became final.", ["status"])
 
 # Resolved children, because a label lookup takes as long as counting. Literals instead of the models' values, because

@@ -80,7 +80,7 @@ class BatchItem(PaymentInput, kw_only=True, forbid_unknown_fields=True):
 
 
 class RefundInput(Struct, forbid_unknown_fields=True):
-    amount: Annotated[Amount | None, Meta(description="Absent: all that is left.")] = None
+    amount: Annotated[Amount | None, Meta(description="Absent, the full remaining amount.")] = None
     reason: Long | None = None
 
 
@@ -176,7 +176,7 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = next(name for name, _ in pairs if counts[name] > 1)
-        raise _not_json(f"the name {shorten(twice)!r} stands twice in one object")
+        raise _not_json(f"the name {shorten(twice)!r} occurs twice in one object")
     return result
 
 
@@ -227,7 +227,7 @@ def read_shape(data: Any, shape: type[Shape]) -> Shape:
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     if isinstance(result, PaymentInput) and result.currency not in EXPONENTS:
-        raise Problem(422, "unknown_currency", f"{result.currency} is no ISO 4217 currency.", param="currency")
+        raise Problem(422, "unknown_currency", f"{result.currency} is not an ISO 4217 currency.", param="currency")
     return result
 
 
@@ -238,7 +238,7 @@ def _invalid(message: str) -> Problem:
     code, detail = "invalid_value", _PATH.sub("", message)
     if named:
         code = "unknown_field" if "unknown" in message else "missing_field"
-        detail = f"{'There is no such field' if code == 'unknown_field' else 'This field is required'}: {param}"
+        detail = f"{'Unknown field' if code == 'unknown_field' else 'This field is required'}: {param}"
     return Problem(422, code, detail.replace("`", "") + ".", param=param)
 
 
@@ -269,12 +269,12 @@ def check_texts(value: Any, place: Place | None = None, depth: int = 0) -> None:
 
 def check_text(value: str, place: Place | None) -> None:
     if "\0" in value:
-        raise Problem(422, "invalid_text", "Text cannot hold the character NUL.", param=path_of(place))
+        raise Problem(422, "invalid_text", "Text cannot contain the character NUL.", param=path_of(place))
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
-            detail = "Text cannot hold half a surrogate pair."
+            detail = "Text cannot contain a lone surrogate."
             raise Problem(422, "invalid_text", detail, param=path_of(place)) from None
     if contains_card_number(strip_timestamps(value) if place == _KEY else value):
         raise card_number(place)
@@ -283,7 +283,7 @@ def check_text(value: str, place: Place | None) -> None:
 def card_number(place: Place | None) -> Problem:
     # The name of the parameter may be the card number itself.
     param = path_of(place)
-    detail = "Card numbers have no place here: send a token."
+    detail = "Card numbers are not allowed: send a token."
     return Problem(422, "card_number", detail, param="body" if contains_card_number(param) else param)
 
 

@@ -14,11 +14,11 @@ MESSAGES = {
     "not_reached": "The gateway was not reached; nothing was charged. You may try again with a new key.",
     "circuit_open": "The gateway is down; nothing was charged. You may try again with a new key.",
     "cancelled": "The outcome stayed unknown, so the charge was cancelled; nothing was charged.",
-    "exceeds_charge": "The gateway refused: more than it charged.",
-    "currency_differs": "The gateway refused: it charged in another currency.",
-    "charge_not_found": "The gateway refused: it knows of no such charge.",
+    "exceeds_charge": "The gateway refused the refund: it exceeds the charge.",
+    "currency_differs": "The gateway refused the refund: the charge has another currency.",
+    "charge_not_found": "The gateway refused the refund: the charge does not exist.",
 }
-OTHER_MESSAGE = "The gateway did not carry it out; nothing was moved."
+OTHER_MESSAGE = "The gateway refused; no money was moved."
 
 
 def show_failure(code: str | None) -> Failure | None:

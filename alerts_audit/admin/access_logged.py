@@ -53,7 +53,7 @@ class ProvableAdmin(RecordedAdmin):
         kind = str(self.opts.model_name)
         sealed = seals_of_rows({Leaf.Kind(kind): [row.pk]})[kind, row.pk]
         if sealed.checkpoint is None:
-            return "It waits for its seal." if sealed.leaf is None else f"leaf {sealed.leaf}"
+            return "Not sealed yet." if sealed.leaf is None else f"leaf {sealed.leaf}"
         address = reverse(f"admin:alerts_audit_{kind}_proof", args=[row.pk])
         text = '{} leaf {}, sealed by {} UTC; <a class="link" href="{}">inclusion proof</a>'
         badge, at = show_badge("sealed", SEAL_COLOURS["sealed"]), show_time(sealed.checkpoint.at)
@@ -61,7 +61,7 @@ class ProvableAdmin(RecordedAdmin):
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
         """Redirect with a message. Django's would suggest that the object was deleted, which is impossible."""
-        text = f"There is no {opts.verbose_name} {shorten(object_id, 20)} here. If it was archived, its archive has it."
+        text = f"The {opts.verbose_name} {shorten(object_id, 20)} does not exist here. An archive may contain it."
         self.message_user(request, text, messages.WARNING)
         return HttpResponseRedirect(reverse("admin:index"))
 

@@ -44,8 +44,8 @@ class ReadFilter(ChoiceFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
-            ("quarantined", "quarantined: nobody could read it"),
-            ("partial", "partial: too large to keep as a whole"),
+            ("quarantined", "quarantined: cannot be parsed"),
+            ("partial", "partial: too large to store completely"),
         ]
 
     def narrow(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
@@ -157,9 +157,9 @@ class DeliveryAdmin(ProvableAdmin):
         if envelope is not None and envelope.error is None:
             return show_alerts(payload.few(envelope.alertnames), envelope.alerts)
         if not delivery.complete:
-            return "not counted: only the first part of it was kept"
+            return "unknown: only the first part is stored"
         waits = envelope is None and delivery.size > READABLE_IN_LISTS
-        return "not counted: too large to read for a list" if waits else None
+        return "unknown: too large to parse for a list" if waits else None
 
     def receiver(self, delivery: Delivery) -> str | None:
         content, envelope = small_payload(delivery), envelope_of(delivery)
@@ -169,11 +169,11 @@ class DeliveryAdmin(ProvableAdmin):
     @display(description="Kept")
     def kept(self, delivery: Delivery) -> str:
         if delivery.kept_sha256 is None:
-            return "all of it"
-        text = 'its beginning, {} bytes with the SHA-256 <span class="code">{}</span>'
+            return "complete"
+        text = 'the first {} bytes, with the SHA-256 <span class="code">{}</span>'
         return format_html(text, f"{len(delivery.body):,}", bytes(delivery.kept_sha256).hex())
 
-    @display(description="SHA-256 of all that was sent")
+    @display(description="SHA-256 of the whole body")
     def hash(self, delivery: Delivery) -> str:
         return bytes(delivery.sha256).hex()
 
@@ -181,7 +181,7 @@ class DeliveryAdmin(ProvableAdmin):
     def content(self, delivery: Delivery) -> SafeString:
         text = readable(bytes(delivery.body))
         note = " Its beginning:" if len(text) > LONGEST_SHOWN else ""
-        download = "Download it as it came" if delivery.complete else "Download the first part, which alone was kept"
+        download = "Download the original bytes" if delivery.complete else "Download the stored first part"
         return format_html(
             '<p><a class="link" href="{}">{}</a>.{}</p><pre class="raw">{}</pre>',
             reverse("admin:alerts_audit_delivery_body", args=[delivery.pk]),

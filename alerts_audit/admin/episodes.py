@@ -37,7 +37,7 @@ from fintech.adminsite.filters import ChoiceFilter
 PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 SAID = {
     "acknowledge": "You acknowledged it.",
-    "comment": "Your comment is kept.",
+    "comment": "Your comment is stored.",
     "noise": "It is marked as noise.",
     "incident": "It is linked to the incident.",
 }
@@ -98,7 +98,7 @@ class NoiseFilter(WordFilter):
 
 
 class OpenedFilter(WordFilter):
-    title = "begun in the last"
+    title = "started in the last"
     parameter_name = "opened"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -307,11 +307,11 @@ class EpisodeAdmin(RecordedAdmin):
     def ended(self, episode: Episode) -> str:
         return show_time(episode.ends_at or episode.closed_at)
 
-    @display(description="First heard of (UTC)")
+    @display(description="First reported (UTC)")
     def heard(self, episode: Episode) -> str:
         return show_time(episode.opened_at)
 
-    @display(description="Last heard of (UTC)")
+    @display(description="Last reported (UTC)")
     def last_heard(self, episode: Episode) -> str:
         return show_time(episode.last_seen_at)
 

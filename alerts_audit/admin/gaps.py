@@ -109,13 +109,13 @@ class GapAdmin(ProvableAdmin):
         if not self.get_queryset(request).filter(pk=pk).exists():
             raise Http404
         try:
-            note = said(request.POST.get("note", ""), "Say what you found out about it.")
+            note = said(request.POST.get("note", ""), "Enter your findings.")
             close_by_hand(gap_id=pk, by=request.user.get_username(), note=note)
             self.message_user(request, "You closed it.", messages.SUCCESS)
         except ReviewError as refusal:
             self.message_user(request, str(refusal), messages.WARNING)
         except NotOpen:
-            self.message_user(request, "It was closed already.", messages.WARNING)
+            self.message_user(request, "It was already closed.", messages.WARNING)
         return HttpResponseRedirect(page_of(Gap, pk))
 
     @display(description="State")

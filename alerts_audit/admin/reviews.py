@@ -26,7 +26,7 @@ class ViewAdmin(RecordedAdmin):
     def seen_at(self, view: View) -> str:
         return show_time(view.at)
 
-    @display(description="Which, or the filter")
+    @display(description="Item or filter")
     def which(self, view: View) -> str:
         return shorten(view.key) or "-"
 
@@ -95,7 +95,7 @@ class AccessTokenAdmin(OneTimeSecretAdmin):
         for token in queryset.filter(revoked_at=None):
             revoke_token(token)
             self.log_change(request, token, "Revoked.")
-            self.message_user(request, f"{token} is revoked: from now on it is refused.", messages.SUCCESS)
+            self.message_user(request, f"{token} is revoked and refused from now on.", messages.SUCCESS)
 
     @display(description="Begins with")
     def start(self, token: AccessToken) -> str:

@@ -59,7 +59,7 @@ class CheckpointAdmin(RecordedAdmin):
 
     @display(description="Public key that signed it")
     def signer(self, checkpoint: Checkpoint) -> str:
-        return show_code(signers_of([checkpoint])[checkpoint.pk] or "That cannot be told here.")
+        return show_code(signers_of([checkpoint])[checkpoint.pk] or "Unknown here.")
 
 
 @admin.register(Verification)

@@ -126,7 +126,7 @@ class SourceTokenAdmin(OneTimeSecretAdmin):
         for token in queryset:
             if revoke_token(token):
                 self.log_change(request, token, "Revoked.")
-                text = f"{token} of {token.source} is revoked; within five seconds it is refused."
+                text = f"{token} of {token.source} is revoked. Requests with it are refused within five seconds."
                 self.message_user(request, text, messages.SUCCESS)
 
     @display(description="Begins with")

@@ -91,7 +91,7 @@ def _transitions(detail: Detail) -> Iterator[Entry]:
 def _gone(detail: Detail, delivery: int | None) -> str | None:
     if delivery in detail.archived:
         return f"archived: {detail.archived[delivery].file_name}"
-    return "is not here, and in no archive: run verify_audit" if delivery in detail.missing else None
+    return "is neither here nor in an archive: run verify_audit" if delivery in detail.missing else None
 
 
 def _title(transition: Transition) -> str:

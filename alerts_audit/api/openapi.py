@@ -31,7 +31,7 @@ REVIEW_INPUT = {
         "text": {
             "type": ["string", "null"],
             "maxLength": LONGEST_TEXT,
-            "description": "A comment, why it is noise, or the incident's address; an acknowledgement needs none.",
+            "description": "A comment, the reason for noise, or an incident's address. Optional to acknowledge.",
         },
     },
     "required": ["kind"],
@@ -39,11 +39,11 @@ REVIEW_INPUT = {
 }
 
 PROBLEMS = {
-    400: "The request is malformed: the body is not JSON, or not whole.",
-    401: "No valid access token, and no cookie of somebody who signed in to the admin.",
+    400: "The request is malformed: the body is not JSON, or incomplete.",
+    401: "No valid access token, and no session cookie of the admin.",
     403: "The person lacks the permission; or a request with the cookie lacks the CSRF token.",
-    404: "There is no such episode.",
-    409: "Somebody acknowledged it before; the first one counts.",
+    404: "The episode does not exist.",
+    409: "It is already acknowledged; the first acknowledgement counts.",
     411: "The body has no Content-Length.",
     413: "The body is larger than 4 MiB.",
     415: "The body is not application/json.",
@@ -73,7 +73,7 @@ def _choice(name: str, words: Any, text: str, **more: Any) -> OpenApiParameter:
 _KEY = OpenApiParameter("key", OpenApiTypes.UUID, OpenApiParameter.PATH)
 _PAGE = [
     OpenApiParameter(
-        "cursor", {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}, description="From `next` of the page before."
+        "cursor", {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}, description="From `next` of the previous page."
     ),
     OpenApiParameter(
         "limit",
@@ -105,9 +105,9 @@ LIST = _operation(
 )
 EXPORT = _operation(
     "export_episodes",
-    "Take a copy of the filtered list",
+    "Export the filtered list",
     {
-        (200, content_type): OpenApiResponse(OpenApiTypes.STR, "A row, or a JSON object a line, for each alert.")
+        (200, content_type): OpenApiResponse(OpenApiTypes.STR, "A row, or a JSON object per line, for each alert.")
         for content_type in ("text/csv", "application/x-ndjson")
     },
     422,
@@ -115,22 +115,22 @@ EXPORT = _operation(
 )
 RETRIEVE = _operation(
     "retrieve_episode",
-    "Read one alert's whole story",
-    _answer(types.EpisodeDetail, "The newest 200 changes of its state, what told of them, and what people said."),
+    "Read everything about one alert",
+    _answer(types.EpisodeDetail, "The newest 200 state changes, the deliveries that caused them, and the reviews."),
     404,
     parameters=[_KEY],
 )
 LIST_REVIEWS = _operation(
     "list_reviews",
-    "List what people said of an alert, oldest first",
-    _answer(types.ReviewList, "All of it."),
+    "List the reviews of an alert, oldest first",
+    _answer(types.ReviewList, "All reviews."),
     404,
     parameters=[_KEY],
 )
 REVIEW = _operation(
     "create_review",
     "Acknowledge an alert, comment on it, mark it as noise, or link it to an incident",
-    _answer(types.Review, "It is kept, and can never be changed.", 201),
+    _answer(types.Review, "It is stored, and can never be changed.", 201),
     *(400, 404, 409, 411, 413, 415, 422),
     parameters=[_KEY],
     request={"application/json": REVIEW_INPUT},
@@ -141,19 +141,19 @@ REVIEW = _operation(
 )
 LIST_GAPS = _operation(
     "list_gaps",
-    "List what never arrived, newest first",
+    "List missing alerts, newest first",
     _answer(types.GapPage, "One page."),
     422,
     parameters=[
-        _choice("reason", Gap.Reason.values, "Why it did not."),
-        _choice("state", ["open", "closed"], "Whether it is over."),
+        _choice("reason", Gap.Reason.values, "The reason."),
+        _choice("state", ["open", "closed"], "`open` or `closed`."),
         *_PAGE,
     ],
 )
 STATISTICS = _operation(
     "retrieve_statistics",
-    "How alerts were answered over the last days",
-    _answer(types.Statistics, "Of the alerts that were first heard of in these days."),
+    "Statistics of alert handling over the last days",
+    _answer(types.Statistics, "Over the alerts first reported in these days."),
     422,
     parameters=[
         OpenApiParameter(
@@ -181,7 +181,7 @@ class PersonScheme(OpenApiAuthenticationExtension):
     name = "trailToken"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        text = "An access token of a person (docs/alert-review.md), or the cookie of one who signed in to the admin."
+        text = "An access token of a person (docs/alert-review.md), or the session cookie of the admin."
         return {"type": "http", "scheme": "bearer", "description": text}
 
 

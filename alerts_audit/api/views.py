@@ -167,7 +167,7 @@ def read_review(request: HttpRequest) -> tuple[str, str]:
         raise Problem(422, "invalid_value", 'Send {"kind": "...", "text": "..."}.', param="body")
     for name in body:
         if name not in ("kind", "text"):
-            raise Problem(422, "unknown_field", "There is no such field; there are kind and text.", param=name[:64])
+            raise Problem(422, "unknown_field", "Unknown field. The fields are kind and text.", param=name[:64])
     if "kind" not in body:
         raise Problem(422, "missing_field", "This field is required: kind.", param="kind")
     kind, text = body["kind"], body.get("text")

@@ -34,7 +34,7 @@ def fetch(base_url: str, path: str) -> bytes:
     url = base_url.rstrip("/") + path
     place = url.partition("?")[0]
     if not url.startswith(("http://", "https://")):
-        raise PollError(f"{place} is no address such as http://alertmanager:9093")
+        raise PollError(f"{place} is not an address such as http://alertmanager:9093")
     try:
         response = http.request("GET", url, preload_content=False)
         try:
@@ -100,7 +100,7 @@ class Alertmanager:
         try:
             alerts = [_alert(item) for item in answer]
         except (KeyError, TypeError, AttributeError) as error:
-            raise PollError(f"{self.url} told of alerts in a form that is not known") from error
+            raise PollError(f"{self.url} returned alerts in an unknown format") from error
         return sorted(alerts, key=lambda alert: orjson.dumps(alert["labels"], option=orjson.OPT_SORT_KEYS))
 
     def silence(self, key: str) -> dict[str, Any]:
@@ -224,7 +224,7 @@ class Prometheus:
             try:
                 steps = [Step.read(step) for step in configured]
             except re.error as error:  # Go's regular expressions differ from Python's
-                raise PollError(f"{self.url} relabels alerts in a way that cannot be followed: {error}") from error
+                raise PollError(f"{self.url} relabels alerts with an unsupported rule: {error}") from error
             known = [step for step in steps if step.action in ACTIONS]
             if known not in found:
                 found.append(known)
@@ -250,7 +250,7 @@ class Prometheus:
         try:
             return yaml.safe_load(answer["data"]["yaml"]) or {}
         except (KeyError, TypeError, yaml.YAMLError) as error:
-            raise PollError(f"{self.url} told its configuration in a form that is not known") from error
+            raise PollError(f"{self.url} returned its configuration in an unknown format") from error
 
     def _query(self, expression: str, at: datetime) -> list[dict[str, Any]]:
         path = "/api/v1/query?" + urlencode({"query": expression, "time": f"{at.timestamp():.3f}"})
@@ -258,7 +258,7 @@ class Prometheus:
         try:
             return answer["data"]["result"]
         except (KeyError, TypeError) as error:
-            raise PollError(f"{self.url} answered a query in a form that is not known") from error
+            raise PollError(f"{self.url} answered a query in an unknown format") from error
 
 
 def _static_targets(entry: dict[str, Any]) -> list[str]:

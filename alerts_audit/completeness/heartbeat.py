@@ -127,4 +127,4 @@ def retire(sources: Iterable[Source]) -> None:
     for subject in (
         Gap.objects.open().filter(reason=KIND).exclude(subject__in=expected).values_list("subject", flat=True)
     ):
-        gaps.close_gap(reason=KIND, subject=subject, until=datetime.now(UTC), details={"how": "expected no more"})
+        gaps.close_gap(reason=KIND, subject=subject, until=datetime.now(UTC), details={"how": "no longer expected"})

@@ -25,7 +25,7 @@ OVERLAP = timedelta(seconds=60)
 LONGEST_RANGE = timedelta(minutes=10)
 FURTHEST_BACK = timedelta(days=15)
 
-POLL_ERRORS = Counter("alert_poll_errors_total", "Questions to a source that it did not answer.", ["source", "kind"])
+POLL_ERRORS = Counter("alert_poll_errors_total", "Polls that a source did not answer.", ["source", "kind"])
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def close_held_back(cluster: str, reason: str, held: Iterable[str], there: set[s
     now = datetime.now(UTC)
     listed = Gap.objects.open().filter(reason=reason, subject__startswith=f"{cluster} ")
     closings = [
-        gaps.Closing(subject, now, {"how": "held back no more" if subject in there else "the alert ended"})
+        gaps.Closing(subject, now, {"how": "no longer suppressed" if subject in there else "the alert ended"})
         for subject in listed.values_list("subject", flat=True)
         if subject not in still
     ]
@@ -77,5 +77,5 @@ def close_unwatched(clusters: Iterable[str]) -> None:
     """Close the suppression gaps of clusters that are no longer polled, because their state is unknown."""
     listed = Gap.objects.open().filter(reason__in=HELD_BACK).exclude(details__cluster__in=list(clusters))
     for reason, subject in listed.values_list("reason", "subject"):
-        details = {"how": "its source is not asked any more"}
+        details = {"how": "its source is no longer polled"}
         gaps.close_gap(reason=reason, subject=subject, until=datetime.now(UTC), details=details)

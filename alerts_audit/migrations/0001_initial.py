@@ -23,11 +23,11 @@ class Migration(migrations.Migration):
                     "received_at",
                     models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
                 ),
-                ("source", models.TextField(help_text="Whose token it came with.")),
+                ("source", models.TextField(help_text="The source of the token.")),
                 ("content_type", models.TextField(null=True)),
                 (
                     "content_encoding",
-                    models.TextField(help_text="A compressed body is kept as it came.", null=True),
+                    models.TextField(help_text="A compressed body is stored unchanged.", null=True),
                 ),
                 ("body", models.BinaryField()),
                 ("sha256", models.BinaryField(verbose_name="SHA-256")),

@@ -23,14 +23,14 @@ class Migration(migrations.Migration):
             name="AccessToken",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", models.CharField(help_text="What uses this token.", max_length=100)),
+                ("name", models.CharField(help_text="The program that uses this token.", max_length=100)),
                 ("prefix", models.CharField(editable=False, max_length=12)),
                 ("sha256", models.BinaryField(max_length=32, unique=True)),
                 (
                     "created_at",
                     models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
                 ),
-                ("expires_at", models.DateTimeField(blank=True, help_text="Empty: never.", null=True)),
+                ("expires_at", models.DateTimeField(blank=True, help_text="Empty: it does not expire.", null=True)),
                 ("revoked_at", models.DateTimeField(blank=True, editable=False, null=True)),
             ],
             options={
@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
                 ("first_leaf", models.BigIntegerField()),
                 (
                     "end_leaf",
-                    models.BigIntegerField(help_text="The first leaf that is not in it: the size of a checkpoint."),
+                    models.BigIntegerField(help_text="The first leaf after it: the size of a checkpoint."),
                 ),
                 ("last_input", models.BigIntegerField()),
                 ("file_name", models.TextField()),
@@ -53,7 +53,7 @@ class Migration(migrations.Migration):
                 (
                     "kept",
                     models.JSONField(
-                        default=list, help_text="Number and hash of the leaves below its end that stay here."
+                        default=list, help_text="Number and hash of the leaves below its end that were kept."
                     ),
                 ),
                 ("by", models.TextField()),
@@ -96,10 +96,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("input_number", models.BigIntegerField(unique=True)),
-                ("error", models.TextField(help_text="Why it could not be read.", null=True)),
+                ("error", models.TextField(help_text="The reason why it cannot be parsed.", null=True)),
                 (
                     "repaired",
-                    models.TextField(help_text="What was replaced so that the rest could be kept.", null=True),
+                    models.TextField(help_text="The replaced values.", null=True),
                 ),
                 ("version", models.TextField(null=True)),
                 ("receiver", models.TextField(null=True)),
@@ -110,7 +110,7 @@ class Migration(migrations.Migration):
                 ("alerts", models.IntegerField(default=0)),
                 (
                     "truncated",
-                    models.IntegerField(default=0, help_text="Alerts that Alertmanager left out (max_alerts)."),
+                    models.IntegerField(default=0, help_text="Alerts that Alertmanager cut off (max_alerts)."),
                 ),
                 ("alertnames", models.JSONField(default=list)),
             ],
@@ -125,7 +125,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigIntegerField(primary_key=True, serialize=False)),
                 (
                     "key",
-                    models.UUIDField(help_text="Made from the identity and the input that opened it.", unique=True),
+                    models.UUIDField(help_text="Derived from the identity and the input that opened it.", unique=True),
                 ),
                 (
                     "state",
@@ -133,9 +133,9 @@ class Migration(migrations.Migration):
                         choices=[
                             ("firing", "Firing"),
                             ("resolved", "Resolved"),
-                            ("superseded", "Superseded: it began anew before its end was told"),
-                            ("stale", "Stale: nothing was heard of it any more"),
-                            ("unknown", "Unknown: it ended, and nobody told how"),
+                            ("superseded", "Superseded: it started again before its end was reported"),
+                            ("stale", "Stale: no further updates"),
+                            ("unknown", "Unknown: it ended without a report"),
                         ],
                         max_length=10,
                     ),
@@ -145,14 +145,14 @@ class Migration(migrations.Migration):
                 ("summary", models.TextField()),
                 ("annotations", models.JSONField(default=dict)),
                 ("generator_url", models.TextField()),
-                ("starts_at", models.DateTimeField(help_text="The earliest start that was told.")),
-                ("ends_at", models.DateTimeField(help_text="The end that was told.", null=True)),
-                ("opened_at", models.DateTimeField(help_text="When we first heard of it.")),
-                ("closed_at", models.DateTimeField(help_text="When we learned of its end.", null=True)),
+                ("starts_at", models.DateTimeField(help_text="The earliest reported start.")),
+                ("ends_at", models.DateTimeField(help_text="The reported end.", null=True)),
+                ("opened_at", models.DateTimeField(help_text="Time of the first report.")),
+                ("closed_at", models.DateTimeField(help_text="Time at which its end became known.", null=True)),
                 ("last_seen_at", models.DateTimeField()),
                 ("opened_input", models.BigIntegerField()),
                 ("last_input", models.BigIntegerField()),
-                ("deliveries", models.IntegerField(default=1, help_text="How many deliveries told of it.")),
+                ("deliveries", models.IntegerField(default=1, help_text="Number of deliveries that reported it.")),
                 ("memory", models.JSONField(default=dict)),
             ],
             options={
@@ -168,11 +168,11 @@ class Migration(migrations.Migration):
                     "reason",
                     models.CharField(
                         choices=[
-                            ("outage", "Fired, and never arrived"),
+                            ("outage", "Fired and never arrived"),
                             ("inhibited", "Inhibited by another alert"),
                             ("silenced", "Silenced"),
-                            ("truncated", "Left out of a delivery, or cut off for its size"),
-                            ("unauthorized", "Refused for its token"),
+                            ("truncated", "Cut off from a delivery"),
+                            ("unauthorized", "Refused because of its token"),
                             ("heartbeat", "The heartbeat is missing"),
                             ("notifications", "Alertmanager could not deliver"),
                         ],
@@ -182,8 +182,8 @@ class Migration(migrations.Migration):
                 ("subject", models.TextField()),
                 ("source", models.TextField(null=True)),
                 ("labels", models.JSONField(null=True)),
-                ("since", models.DateTimeField(help_text="From when something may be missing.")),
-                ("until", models.DateTimeField(help_text="Up to when; of the row that closes it.", null=True)),
+                ("since", models.DateTimeField(help_text="Start of the gap.")),
+                ("until", models.DateTimeField(help_text="End of the gap, in the row that closes it.", null=True)),
                 ("details", models.JSONField(default=dict)),
                 ("delivery_id", models.BigIntegerField(null=True)),
                 ("observation_id", models.BigIntegerField(null=True)),
@@ -200,7 +200,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigIntegerField(primary_key=True, serialize=False)),
                 (
                     "sha256",
-                    models.BinaryField(help_text="Of the cluster and the labels, in canonical JSON.", unique=True),
+                    models.BinaryField(help_text="Hash of the cluster and the labels in canonical JSON.", unique=True),
                 ),
                 ("cluster", models.TextField()),
                 ("labels", models.JSONField()),
@@ -228,7 +228,7 @@ class Migration(migrations.Migration):
                 (
                     "at",
                     models.DateTimeField(
-                        help_text="When it was received, observed, or ticked: the projection's only clock."
+                        help_text="Time of receipt, observation or tick: the projection's only clock."
                     ),
                 ),
                 ("context", models.JSONField(default=dict)),
@@ -291,7 +291,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("alertmanager", "Alertmanager's alerts"),
                             ("prometheus", "Prometheus's ALERTS"),
-                            ("notifications", "Notifications that failed"),
+                            ("notifications", "Failed notifications"),
                         ],
                         max_length=16,
                     ),
@@ -322,7 +322,12 @@ class Migration(migrations.Migration):
                         max_length=11,
                     ),
                 ),
-                ("text", models.TextField(blank=True, help_text="A comment, the reason, or the incident's address.")),
+                (
+                    "text",
+                    models.TextField(
+                        blank=True, help_text="A comment, the reason for noise, or the address of an incident."
+                    ),
+                ),
                 ("author", models.TextField(help_text="The user's name at that time.")),
                 ("author_id", models.BigIntegerField()),
                 ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -343,7 +348,7 @@ class Migration(migrations.Migration):
                 (
                     "name",
                     models.CharField(
-                        help_text="It cannot be changed later, nor can the cluster.",
+                        help_text="Name and cluster cannot be changed later.",
                         max_length=64,
                         unique=True,
                         validators=[
@@ -358,7 +363,7 @@ class Migration(migrations.Migration):
                     "cluster",
                     models.CharField(
                         default="main",
-                        help_text="Peers of one high-availability cluster share this: what they send twice is one alert.",
+                        help_text="Shared by the peers of one high-availability cluster, whose alerts are counted once.",
                         max_length=64,
                         validators=[
                             django.core.validators.RegexValidator(
@@ -372,13 +377,15 @@ class Migration(migrations.Migration):
                     "alertmanager_url",
                     models.CharField(
                         blank=True,
-                        help_text="Its own address, to compare with what arrived. Empty: not compared.",
+                        help_text="Its address, to compare fired with received alerts. Empty: not compared.",
                         max_length=255,
                     ),
                 ),
                 (
                     "prometheus_url",
-                    models.CharField(blank=True, help_text="The Prometheus behind it. Empty: none.", max_length=255),
+                    models.CharField(
+                        blank=True, help_text="The address of its Prometheus. Empty: none.", max_length=255
+                    ),
                 ),
                 (
                     "heartbeat_alert",
@@ -391,7 +398,7 @@ class Migration(migrations.Migration):
                         help_text="A gap opens when the heartbeat is older than this. 0: no heartbeat is expected.",
                     ),
                 ),
-                ("is_active", models.BooleanField(default=True, help_text="An inactive source's tokens are refused.")),
+                ("is_active", models.BooleanField(default=True, help_text="Tokens of an inactive source are refused.")),
                 (
                     "created_at",
                     models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
@@ -456,7 +463,7 @@ class Migration(migrations.Migration):
                 ("user", models.TextField()),
                 ("user_id", models.BigIntegerField()),
                 ("what", models.TextField(help_text="The kind of page, such as episode or export.")),
-                ("key", models.TextField(blank=True, help_text="Which one, or the filter.")),
+                ("key", models.TextField(blank=True, help_text="The item or the filter.")),
                 ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("request_id", models.TextField(null=True)),
             ],
@@ -468,7 +475,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="delivery",
             name="kept_sha256",
-            field=models.BinaryField(null=True, verbose_name="SHA-256 of what is kept"),
+            field=models.BinaryField(null=True, verbose_name="SHA-256 of the stored part"),
         ),
         migrations.AddField(
             model_name="delivery",
@@ -478,12 +485,12 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="delivery",
             name="sha256",
-            field=models.BinaryField(help_text="Of everything that was sent.", verbose_name="SHA-256"),
+            field=models.BinaryField(help_text="Hash of the whole body.", verbose_name="SHA-256"),
         ),
         migrations.AlterField(
             model_name="delivery",
             name="size",
-            field=models.BigIntegerField(help_text="Bytes that were sent."),
+            field=models.BigIntegerField(help_text="Size of the whole body in bytes."),
         ),
         migrations.AddConstraint(
             model_name="delivery",
@@ -771,11 +778,11 @@ class Migration(migrations.Migration):
                     "reason",
                     models.CharField(
                         choices=[
-                            ("outage", "Fired, and never arrived"),
+                            ("outage", "Fired and never arrived"),
                             ("inhibited", "Inhibited by another alert"),
                             ("silenced", "Silenced"),
-                            ("truncated", "Left out of a delivery, or cut off for its size"),
-                            ("unauthorized", "Refused for its token"),
+                            ("truncated", "Cut off from a delivery"),
+                            ("unauthorized", "Refused because of its token"),
                             ("heartbeat", "The heartbeat is missing"),
                             ("notifications", "Alertmanager could not deliver"),
                         ],
@@ -795,8 +802,8 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("source", models.TextField()),
                 ("kind", models.CharField(max_length=16)),
-                ("until", models.DateTimeField(help_text="What happened before this was seen.")),
-                ("state", models.JSONField(default=dict, help_text="Such as what a counter said then.")),
+                ("until", models.DateTimeField(help_text="Everything before this time was polled.")),
+                ("state", models.JSONField(default=dict, help_text="State of the poll, such as a counter's value.")),
             ],
             options={
                 "default_permissions": (),

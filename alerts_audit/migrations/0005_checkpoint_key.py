@@ -8,8 +8,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="checkpoint",
             name="public_key",
-            field=models.TextField(
-                help_text="The key itself; NULL in rows that are older than this column.", null=True
-            ),
+            field=models.TextField(help_text="The key itself; NULL in rows older than this column.", null=True),
         ),
     ]

@@ -30,14 +30,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
 class Delivery(models.Model):
     received_at = models.DateTimeField(db_default=Now(), editable=False)  # the database's clock
-    source = models.TextField(help_text="Whose token it came with.")
+    source = models.TextField(help_text="The source of the token.")
     content_type = models.TextField(null=True)
-    content_encoding = models.TextField(null=True, help_text="A compressed body is kept as it came.")
+    content_encoding = models.TextField(null=True, help_text="A compressed body is stored unchanged.")
     body = models.BinaryField()
-    sha256 = models.BinaryField(verbose_name="SHA-256", help_text="Of everything that was sent.")
-    size = models.BigIntegerField(help_text="Bytes that were sent.")
+    sha256 = models.BinaryField(verbose_name="SHA-256", help_text="Hash of the whole body.")
+    size = models.BigIntegerField(help_text="Size of the whole body in bytes.")
     # A body above the limit is stored in part; then this is the hash of that part.
-    kept_sha256 = models.BinaryField(null=True, verbose_name="SHA-256 of what is kept")
+    kept_sha256 = models.BinaryField(null=True, verbose_name="SHA-256 of the stored part")
     request_id = models.TextField(null=True)
     trace_id = models.TextField(null=True, help_text="From the sender's W3C traceparent.")
 

@@ -15,11 +15,11 @@ class Gap(models.Model):
     """A gap. Append-only: closing one inserts a second row that references it."""
 
     class Reason(models.TextChoices):
-        OUTAGE = "outage", "Fired, and never arrived"
+        OUTAGE = "outage", "Fired and never arrived"
         INHIBITED = "inhibited", "Inhibited by another alert"
         SILENCED = "silenced", "Silenced"
-        TRUNCATED = "truncated", "Left out of a delivery, or cut off for its size"
-        UNAUTHORIZED = "unauthorized", "Refused for its token"
+        TRUNCATED = "truncated", "Cut off from a delivery"
+        UNAUTHORIZED = "unauthorized", "Refused because of its token"
         HEARTBEAT = "heartbeat", "The heartbeat is missing"
         NOTIFICATIONS = "notifications", "Alertmanager could not deliver"
 
@@ -29,8 +29,8 @@ class Gap(models.Model):
     subject = models.TextField()
     source = models.TextField(null=True)
     labels = models.JSONField(null=True)
-    since = models.DateTimeField(help_text="From when something may be missing.")
-    until = models.DateTimeField(null=True, help_text="Up to when; of the row that closes it.")
+    since = models.DateTimeField(help_text="Start of the gap.")
+    until = models.DateTimeField(null=True, help_text="End of the gap, in the row that closes it.")
     details = models.JSONField(default=dict)
     delivery_id = models.BigIntegerField(null=True)
     observation_id = models.BigIntegerField(null=True)
@@ -76,8 +76,8 @@ class Poll(models.Model):
 
     source = models.TextField()
     kind = models.CharField(max_length=16)
-    until = models.DateTimeField(help_text="What happened before this was seen.")
-    state = models.JSONField(default=dict, help_text="Such as what a counter said then.")
+    until = models.DateTimeField(help_text="Everything before this time was polled.")
+    state = models.JSONField(default=dict, help_text="State of the poll, such as a counter's value.")
 
     class Meta:
         default_permissions = ()

@@ -13,7 +13,7 @@ class Observation(models.Model):
     class Kind(models.TextChoices):
         ALERTMANAGER = "alertmanager", "Alertmanager's alerts"
         PROMETHEUS = "prometheus", "Prometheus's ALERTS"
-        NOTIFICATIONS = "notifications", "Notifications that failed"
+        NOTIFICATIONS = "notifications", "Failed notifications"
 
     source = models.TextField()
     kind = models.CharField(max_length=16, choices=Kind.choices)
@@ -68,7 +68,7 @@ class Input(models.Model):
     observation = models.ForeignKey(
         Observation, on_delete=models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="inputs"
     )
-    at = models.DateTimeField(help_text="When it was received, observed, or ticked: the projection's only clock.")
+    at = models.DateTimeField(help_text="Time of receipt, observation or tick: the projection's only clock.")
     # Other data that its effect depends on, at that time: the source's cluster, a tick's settings and the known peers.
     context = models.JSONField(default=dict)
 

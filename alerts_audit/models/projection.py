@@ -19,8 +19,8 @@ class Envelope(models.Model):
         Delivery, on_delete=models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="envelope"
     )
     input_number = models.BigIntegerField(unique=True)
-    error = models.TextField(null=True, help_text="Why it could not be read.")
-    repaired = models.TextField(null=True, help_text="What was replaced so that the rest could be kept.")
+    error = models.TextField(null=True, help_text="The reason why it cannot be parsed.")
+    repaired = models.TextField(null=True, help_text="The replaced values.")
     version = models.TextField(null=True)
     receiver = models.TextField(null=True)
     status = models.TextField(null=True)
@@ -28,7 +28,7 @@ class Envelope(models.Model):
     external_url = models.TextField(null=True)
     notification_reason = models.TextField(null=True)
     alerts = models.IntegerField(default=0)
-    truncated = models.IntegerField(default=0, help_text="Alerts that Alertmanager left out (max_alerts).")
+    truncated = models.IntegerField(default=0, help_text="Alerts that Alertmanager cut off (max_alerts).")
     alertnames = models.JSONField(default=list)
 
     class Meta:
@@ -46,7 +46,7 @@ class Identity(models.Model):
     """A set of labels in one cluster. Alertmanager's fingerprint is a 64-bit index, not an identity."""
 
     id = models.BigIntegerField(primary_key=True)
-    sha256 = models.BinaryField(unique=True, help_text="Of the cluster and the labels, in canonical JSON.")
+    sha256 = models.BinaryField(unique=True, help_text="Hash of the cluster and the labels in canonical JSON.")
     cluster = models.TextField()
     labels = models.JSONField()
     alertname = models.TextField()
@@ -74,12 +74,12 @@ class Episode(models.Model):
     class State(models.TextChoices):
         FIRING = "firing"
         RESOLVED = "resolved"
-        SUPERSEDED = "superseded", "Superseded: it began anew before its end was told"
-        STALE = "stale", "Stale: nothing was heard of it any more"
-        UNKNOWN = "unknown", "Unknown: it ended, and nobody told how"
+        SUPERSEDED = "superseded", "Superseded: it started again before its end was reported"
+        STALE = "stale", "Stale: no further updates"
+        UNKNOWN = "unknown", "Unknown: it ended without a report"
 
     id = models.BigIntegerField(primary_key=True)  # dense, in the order in which episodes were opened
-    key = models.UUIDField(unique=True, help_text="Made from the identity and the input that opened it.")
+    key = models.UUIDField(unique=True, help_text="Derived from the identity and the input that opened it.")
     identity = models.ForeignKey(
         Identity, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="episodes"
     )
@@ -89,14 +89,14 @@ class Episode(models.Model):
     summary = models.TextField()
     annotations = models.JSONField(default=dict)
     generator_url = models.TextField()
-    starts_at = models.DateTimeField(help_text="The earliest start that was told.")
-    ends_at = models.DateTimeField(null=True, help_text="The end that was told.")
-    opened_at = models.DateTimeField(help_text="When we first heard of it.")
-    closed_at = models.DateTimeField(null=True, help_text="When we learned of its end.")
+    starts_at = models.DateTimeField(help_text="The earliest reported start.")
+    ends_at = models.DateTimeField(null=True, help_text="The reported end.")
+    opened_at = models.DateTimeField(help_text="Time of the first report.")
+    closed_at = models.DateTimeField(null=True, help_text="Time at which its end became known.")
     last_seen_at = models.DateTimeField()
     opened_input = models.BigIntegerField()
     last_input = models.BigIntegerField()
-    deliveries = models.IntegerField(default=1, help_text="How many deliveries told of it.")
+    deliveries = models.IntegerField(default=1, help_text="Number of deliveries that reported it.")
     # The state machine's memory of each source, such as which peer has reported "resolved".
     memory = models.JSONField(default=dict)
 

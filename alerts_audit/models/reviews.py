@@ -14,7 +14,7 @@ class Review(models.Model):
 
     episode_key = models.UUIDField()
     kind = models.CharField(max_length=11, choices=Kind.choices)
-    text = models.TextField(blank=True, help_text="A comment, the reason, or the incident's address.")
+    text = models.TextField(blank=True, help_text="A comment, the reason for noise, or the address of an incident.")
     author = models.TextField(help_text="The user's name at that time.")
     author_id = models.BigIntegerField()
     at = models.DateTimeField(db_default=Now())
@@ -45,7 +45,7 @@ class View(models.Model):
     user = models.TextField()
     user_id = models.BigIntegerField()
     what = models.TextField(help_text="The kind of page, such as episode or export.")
-    key = models.TextField(blank=True, help_text="Which one, or the filter.")
+    key = models.TextField(blank=True, help_text="The item or the filter.")
     at = models.DateTimeField(db_default=Now())
     request_id = models.TextField(null=True)
 

@@ -47,7 +47,7 @@ class Checkpoint(models.Model):
     root = models.BinaryField()
     at = models.DateTimeField()
     key_id = models.TextField(help_text="The first four bytes of the key's hash, in hexadecimal.")
-    public_key = models.TextField(null=True, help_text="The key itself; NULL in rows that are older than this column.")
+    public_key = models.TextField(null=True, help_text="The key itself; NULL in rows older than this column.")
     note = models.TextField()
     # The roots of the complete subtrees, largest first: the next root is computed from these and the new leaves.
     frontier = ArrayField(models.BinaryField())
@@ -74,12 +74,12 @@ class Archive(models.Model):
     """
 
     first_leaf = models.BigIntegerField()
-    end_leaf = models.BigIntegerField(help_text="The first leaf that is not in it: the size of a checkpoint.")
+    end_leaf = models.BigIntegerField(help_text="The first leaf after it: the size of a checkpoint.")
     last_input = models.BigIntegerField()
     file_name = models.TextField()
     file_sha256 = models.BinaryField()
     carried = models.JSONField()
-    kept = models.JSONField(default=list, help_text="Number and hash of the leaves below its end that stay here.")
+    kept = models.JSONField(default=list, help_text="Number and hash of the leaves below its end that were kept.")
     by = models.TextField()
     at = models.DateTimeField(db_default=Now())
 

@@ -18,23 +18,25 @@ class Source(models.Model):
         max_length=64,
         unique=True,
         validators=[is_plain_name],
-        help_text="It cannot be changed later, nor can the cluster.",
+        help_text="Name and cluster cannot be changed later.",
     )
     cluster = models.CharField(
         max_length=64,
         default="main",
         validators=[is_plain_name],
-        help_text="Peers of one high-availability cluster share this: what they send twice is one alert.",
+        help_text="Shared by the peers of one high-availability cluster, whose alerts are counted once.",
     )
     alertmanager_url = models.CharField(
-        max_length=255, blank=True, help_text="Its own address, to compare with what arrived. Empty: not compared."
+        max_length=255, blank=True, help_text="Its address, to compare fired with received alerts. Empty: not compared."
     )
-    prometheus_url = models.CharField(max_length=255, blank=True, help_text="The Prometheus behind it. Empty: none.")
+    prometheus_url = models.CharField(
+        max_length=255, blank=True, help_text="The address of its Prometheus. Empty: none."
+    )
     heartbeat_alert = models.CharField(max_length=200, default="Watchdog", help_text="The alert that always fires.")
     heartbeat_seconds = models.PositiveIntegerField(
         default=900, help_text="A gap opens when the heartbeat is older than this. 0: no heartbeat is expected."
     )
-    is_active = models.BooleanField(default=True, help_text="An inactive source's tokens are refused.")
+    is_active = models.BooleanField(default=True, help_text="Tokens of an inactive source are refused.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

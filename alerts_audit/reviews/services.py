@@ -41,7 +41,7 @@ class UnknownEpisode(ReviewError):
     status, code = 404, "not_found"
 
     def __init__(self) -> None:
-        super().__init__("There is no such episode.")
+        super().__init__("The episode does not exist.")
 
 
 class AlreadyAcknowledged(ReviewError):
@@ -83,7 +83,7 @@ def comment(*, episode_key: UUID, author: User, text: str) -> Review:
 
 def mark_as_noise(*, episode_key: UUID, author: User, reason: str) -> Review:
     """Mark an episode as noise. Raise UnknownEpisode, InvalidText."""
-    return _add(episode_key, Review.Kind.NOISE, author, said(reason, "Say why it is noise."))
+    return _add(episode_key, Review.Kind.NOISE, author, said(reason, "Enter the reason for noise."))
 
 
 def link_incident(*, episode_key: UUID, author: User, address: str) -> Review:
@@ -106,7 +106,7 @@ def review(*, episode_key: UUID, kind: str, author: User, text: str = "") -> Rev
             return mark_as_noise(episode_key=episode_key, author=author, reason=text)
         case Review.Kind.INCIDENT:
             return link_incident(episode_key=episode_key, author=author, address=text)
-    raise ReviewError(f"There is no such review; there are {', '.join(Review.Kind.values)}.")
+    raise ReviewError(f"Unknown kind of review. The kinds are {', '.join(Review.Kind.values)}.")
 
 
 def said(text: str, advice: str) -> str:
@@ -122,9 +122,9 @@ def readable_text(text: str) -> str:
     if len(text) > LONGEST_TEXT:
         raise InvalidText(f"Use at most {LONGEST_TEXT} characters.")
     if "\0" in text:
-        raise InvalidText("A text cannot hold the character NUL.")
+        raise InvalidText("Text cannot contain the character NUL.")
     if contains_card_number(strip_timestamps(text)):  # an address may contain a timestamp
-        raise InvalidText("This looks like a card number: it has no place here.")
+        raise InvalidText("This looks like a card number, which is not allowed.")
     return text
 
 

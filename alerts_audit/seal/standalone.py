@@ -266,7 +266,7 @@ class Proof:
             for note in same:
                 note.signer(trusted)
                 if note.root != root:
-                    raise Invalid("the checkpoint you kept has another root: somebody signed two histories")
+                    raise Invalid("the checkpoint you kept has another root: two histories were signed")
             return f"{said}, as in the checkpoint you kept"
         older = [note for note in kept if note.size == self.grown_from > 0]
         if not older:

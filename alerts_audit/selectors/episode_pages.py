@@ -38,10 +38,10 @@ PARAMETERS = {
     "state": "A state of the episode.",
     "severity": "The label `severity`.",
     "alertname": "The label `alertname`.",
-    "label": "`key=value`, exactly; may be sent up to ten times, and all must be there.",
-    "cluster": "The cluster of the Alertmanager that told of it.",
-    "opened_from": "We first heard of it at this time or later, such as 2026-01-31T12:00:00Z.",
-    "opened_before": "We first heard of it before this time.",
+    "label": "`key=value`, an exact match; can be sent up to ten times, and all must match.",
+    "cluster": "The cluster of the Alertmanager that reported it.",
+    "opened_from": "First reported at this time or later, such as 2026-01-31T12:00:00Z.",
+    "opened_before": "First reported before this time.",
     "acknowledged": "`true` or `false`.",
     "noise": "`true` or `false`: marked as noise.",
 }
@@ -204,7 +204,7 @@ def _time(query: QueryDict, name: str) -> datetime | None:
 def _text(query: QueryDict, name: str) -> str | None:
     value = query.get(name)
     if value is not None and "\0" in value:
-        raise invalid(name, "a text cannot hold the character NUL")
+        raise invalid(name, "text cannot contain the character NUL")
     return value
 
 

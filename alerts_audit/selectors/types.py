@@ -17,7 +17,7 @@ Moment = Annotated[datetime, Meta(tz=True)]
 Next = Annotated[str | None, Meta(description="The address of the next page; null: this is the last.")]
 Sha256 = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9a-f]{64}$"})]
 Seconds = Annotated[float, Meta(description="Seconds.")]
-MeanSeconds = Annotated[float | None, Meta(description="Seconds; null where there is nothing to take the mean of.")]
+MeanSeconds = Annotated[float | None, Meta(description="Seconds; null without data.")]
 State = Annotated[str, _one_of(models.Episode.State.values)]
 
 
@@ -63,8 +63,8 @@ class EpisodePage(TypedDict):
 
 
 class Seal(TypedDict):
-    leaf: Annotated[int | None, Meta(description="Its number in the log; null: it waits for its seal.")]
-    checkpoint_size: Annotated[int | None, Meta(description="Of the first checkpoint that covers it.")]
+    leaf: Annotated[int | None, Meta(description="Its number in the log; null: not sealed yet.")]
+    checkpoint_size: Annotated[int | None, Meta(description="Size of the first checkpoint that covers it.")]
 
 
 class Transition(_FromState):
@@ -112,9 +112,11 @@ class SealedReview(Review, Seal):
 
 class EpisodeDetail(Episode):
     transitions: list[Transition]
-    deliveries: Annotated[list[Delivery], Meta(description="Those that changed its state, and are still here.")]
-    archived_deliveries: Annotated[list[ArchivedDelivery], Meta(description="Those that an archive holds.")]
-    missing_deliveries: Annotated[list[int], Meta(description="Those that are in no archive either: run verify_audit.")]
+    deliveries: Annotated[list[Delivery], Meta(description="Deliveries that changed its state and are not archived.")]
+    archived_deliveries: Annotated[list[ArchivedDelivery], Meta(description="Archived deliveries.")]
+    missing_deliveries: Annotated[
+        list[int], Meta(description="Deliveries that are in no archive either: run verify_audit.")
+    ]
     reviews: list[SealedReview]
 
 
@@ -165,7 +167,7 @@ class OfAlert(TypedDict):
 class Statistics(_From):
     until: Moment
     days: int
-    not_counted: Annotated[list[str], Meta(description="Alerts that are heartbeats, which are in no figure here.")]
+    not_counted: Annotated[list[str], Meta(description="Heartbeat alerts, which are excluded from all figures.")]
     alerts: int
     alerts_per_day: float
     firing: int
@@ -184,7 +186,7 @@ class Checkpoint(TypedDict):
     root: Sha256
     at: Moment
     key_id: Annotated[str, Meta(description="The first four bytes of the key's hash, in hexadecimal.")]
-    public_key: Annotated[str | None, Meta(description="The key that signed it; null if that cannot be told here.")]
+    public_key: Annotated[str | None, Meta(description="The key that signed it; null if it is unknown here.")]
     note: str
 
 

@@ -1,4 +1,4 @@
-"""Gaps: opened once, closed once, whoever asks and however many at once."""
+"""Gaps: opened once and closed once, for any caller and any concurrency."""
 
 import secrets
 from concurrent.futures import ThreadPoolExecutor
@@ -160,7 +160,7 @@ def test_a_person_closes_a_gap_with_a_name_and_a_reason(subject, capsys):
 def test_nobody_closes_a_gap_without_a_name_and_a_reason(subject, by, note):
     gap = opened(subject)
     assert gap
-    with pytest.raises(CommandError, match="Say who"):
+    with pytest.raises(CommandError, match="Name the person"):
         call_command("close_gap", str(gap.pk), "--by", by, "--note", note)
 
     assert Gap.objects.open().filter(pk=gap.pk).exists()
@@ -170,7 +170,7 @@ def test_a_gap_that_is_closed_cannot_be_closed_by_hand(subject):
     gap = opened(subject)
     closed(subject)
     assert gap
-    with pytest.raises(CommandError, match=f"no open gap {gap.pk}"):
+    with pytest.raises(CommandError, match=f"No open gap has the number {gap.pk}"):
         call_command("close_gap", str(gap.pk), "--by", "ann", "--note", "why")
 
 

@@ -27,17 +27,17 @@ logger = logging.getLogger("alerts_audit")
 @csrf_exempt
 def receive_alert(request: WSGIRequest) -> HttpResponse:
     if request.method != "POST":
-        return problem(405, "method_not_allowed", "Alerts are POSTed here.", headers={"Allow": "POST"})
+        return problem(405, "method_not_allowed", "Use POST to send alerts.", headers={"Allow": "POST"})
     authorization = request.META.get("HTTP_AUTHORIZATION", "")
     try:
         source = find_source(authorization)
     except (DatabaseTrouble, psycopg.Error):
         logger.exception("alert_source_unknown")
-        return refuse("unavailable", 503, "It cannot be told whose token this is. Send it again.")
+        return refuse("unavailable", 503, "The token cannot be checked now. Send the alert again.")
     if source is None:
         client = {"client": request.META.get("REMOTE_ADDR"), "token": visible_part(authorization)}
         logger.warning("alert_unauthorized", extra=client)
-        return refuse("unauthorized", 401, "This needs the bearer token of a known source.")
+        return refuse("unauthorized", 401, "A bearer token of a known source is required.")
     return receive_from(source, request)
 
 
@@ -47,7 +47,7 @@ def receive_from(source: str, request: WSGIRequest) -> HttpResponse:
     except BodyIncomplete as error:
         # 503, because the sender should try again.
         logger.warning("alert_incomplete", extra={"source": source, "reason": str(error)})
-        return refuse("incomplete", 503, "The body did not arrive as a whole.", source)
+        return refuse("incomplete", 503, "The body is incomplete.", source)
     except Exception:  # in any case it is not certain that it is stored, and the sender retries
         logger.exception("alert_not_stored", extra={"source": source})
         return refuse("unavailable", 503, "The alert could not be stored. Send it again.", source)

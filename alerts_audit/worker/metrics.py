@@ -143,27 +143,27 @@ class TrailCollector(Collector):
         lag = trail.lag_seconds + (time.monotonic() - self._read_at if trail.pending else 0)
         yield gauge("alert_projection_lag_seconds", "Age of the oldest input that is not projected.", lag)
         yield gauge("alert_projection_pending", "Deliveries and observations that are not projected.", trail.pending)
-        yield gauge("alert_quarantined_deliveries", "Deliveries that nobody can read.", trail.quarantined)
+        yield gauge("alert_quarantined_deliveries", "Deliveries that cannot be parsed.", trail.quarantined)
         severities = [*SEVERITIES, OTHER]
-        yield gauges("alert_episodes_open", "Alerts that fire.", "severity", severities, trail.open_episodes)
-        transitions = CounterMetricFamily("alert_transitions", "Changes of state of episodes.", labels=["state"])
+        yield gauges("alert_episodes_open", "Firing alerts.", "severity", severities, trail.open_episodes)
+        transitions = CounterMetricFamily("alert_transitions", "State changes of episodes.", labels=["state"])
         for state in Episode.State.values:
             transitions.add_metric([state], trail.transitions.get(state, 0))
         yield transitions
         yield gauges("audit_gaps_open", "Gaps in the alert trail.", "reason", Gap.Reason.values, trail.open_gaps)
         yield from self._seal(trail)
         ages = self._heartbeat_ages()
-        yield gauges("alert_heartbeat_age_seconds", "Time since the heartbeat arrived.", "source", sorted(ages), ages)
+        yield gauges("alert_heartbeat_age_seconds", "Time since the newest heartbeat.", "source", sorted(ages), ages)
 
     @staticmethod
     def _seal(trail: Trail) -> Iterator[Metric]:
-        yield gauge("audit_unsealed_leaves", "Rows of evidence that are in no checkpoint yet.", trail.unsealed)
+        yield gauge("audit_unsealed_leaves", "Rows of evidence without a checkpoint.", trail.unsealed)
         yield gauge("audit_tree_size", "Leaves of the newest checkpoint.", trail.tree_size)
         sealed, verified = timestamp(trail.sealed_at), timestamp(trail.verified_at)
-        yield gauge("audit_last_seal_timestamp_seconds", "When the newest checkpoint was signed; 0: never.", sealed)
+        yield gauge("audit_last_seal_timestamp_seconds", "Time of the newest checkpoint; 0: never.", sealed)
         name = "audit_last_verification_timestamp_seconds"
-        yield gauge(name, "When a verification last found nothing wrong; 0: never.", verified)
-        yield gauge("audit_verification_findings", "What the last verification found wrong.", trail.findings)
+        yield gauge(name, "Time of the last verification without findings; 0: never.", verified)
+        yield gauge("audit_verification_findings", "Findings of the last verification.", trail.findings)
 
 
 def gauge(name: str, documentation: str, value: float) -> Metric:

@@ -124,12 +124,12 @@ class KeptAdmin(ModelAdmin):
         if not allowed or any(name and name not in allowed for name in request.POST.getlist("action")):
             raise PermissionDenied
         if request.POST.get("select_across", "0") != "0":
-            raise BadRequest("Actions are for rows that somebody has seen.")
+            raise BadRequest("An action needs rows of this list.")
         try:
             for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
                 self.opts.pk.to_python(key)
         except ValidationError:
-            raise BadRequest("That is no key.") from None
+            raise BadRequest("This key is invalid.") from None
 
 
 class ReadOnlyAdmin(KeptAdmin):

@@ -36,7 +36,7 @@ class ExpiringForm(forms.ModelForm):
     def clean_expires_at(self) -> Any:
         expires_at = self.cleaned_data["expires_at"]
         if expires_at is not None and expires_at <= timezone.now():
-            raise forms.ValidationError("Use a time that is still to come, or none.")
+            raise forms.ValidationError("Use a time in the future, or none.")
         return expires_at
 
 

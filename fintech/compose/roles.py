@@ -66,7 +66,7 @@ def main() -> None:
     except env.SettingError as error:
         sys.exit(f"error: {error}")
     except psycopg.Error as error:
-        sys.exit(f"error: the database's roles cannot be made: {str(error).strip()}")
+        sys.exit(f"error: the database's roles cannot be created: {str(error).strip()}")
     logger.info("roles_created")
 
 

@@ -21,7 +21,7 @@ def safe_methods(view: View) -> View:
     @wraps(view)
     def guarded(request: HttpRequest) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
-            detail = f"{request.method} is not allowed here; GET is."
+            detail = f"{request.method} is not allowed here. Use GET."
             return problem(405, "method_not_allowed", detail, headers={"Allow": "GET, HEAD"})
         return view(request)
 

@@ -25,7 +25,7 @@ def invalid(name: str, advice: str) -> Problem:
 def refuse_unknown(query: QueryDict, known: Collection[str], *, repeatable: Collection[str] = ()) -> None:
     for name in query:
         if name not in known:
-            detail = f"There is no such parameter; there are {', '.join(sorted(known))}."
+            detail = f"Unknown parameter. The parameters are {', '.join(sorted(known))}."
             raise Problem(422, "unknown_parameter", detail, param=name[:64].replace("\0", " "))
         if name not in repeatable and len(query.getlist(name)) > 1:
             raise invalid(name, "send it once")
@@ -70,7 +70,7 @@ def read_cursor(list_name: str, value: str) -> bytes:
 
 
 def no_cursor() -> Problem:
-    return invalid("cursor", "use the one that `next` of the page before holds")
+    return invalid("cursor", "use the value in `next` of the previous page")
 
 
 def next_address(request: HttpRequest, cursor: str) -> str:

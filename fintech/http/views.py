@@ -54,7 +54,7 @@ class JsonView(APIView):
         return HttpResponse(status=204)  # REST framework adds `Allow`
 
     def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:  # type: ignore[override]
-        detail = f"{request.method} is not allowed here; {', '.join(self.allowed_methods)} is."
+        detail = f"{request.method} is not allowed here. Use {', '.join(self.allowed_methods)}."
         raise Problem(405, "method_not_allowed", detail, headers={"Allow": ", ".join(self.allowed_methods)})
 
 

@@ -57,7 +57,7 @@ class Run:
         self.layout.make_directories()
         checks.check_disk(self.layout.var, checks.MIN_FREE_TO_START)
         with checks.take_lock(self.layout):
-            self._clean_up("An earlier run was killed; stopped what it left")
+            self._clean_up("An earlier run was killed; stopped its leftovers")
             try:
                 self._run()
             finally:
@@ -129,7 +129,7 @@ class Run:
                 self.postgres.ensure_database(DATABASE)
         with self.console.step("Migrating", "The schema is up to date"):
             self._manage(supervisor, "migrate", "--no-input")
-        with self.console.step("Making the first accounts", "Administrator, merchant and API key are there"):
+        with self.console.step("Creating the first accounts", "Administrator, merchant and API key exist"):
             self._manage(supervisor, "bootstrap", "--out", str(self.layout.secrets))
         with self.console.step("Starting the services", "All services answer"):
             for name in names:
@@ -181,7 +181,7 @@ class Run:
             if condition():
                 return
             if time.monotonic() > deadline:
-                raise RunError(f"After {seconds:.0f} s still not: {what}. The logs are in {self.layout.logs}.")
+                raise RunError(f"After {seconds:.0f} s still waiting for: {what}. The logs are in {self.layout.logs}.")
             time.sleep(0.05)
 
     def _database_answers(self) -> bool:
@@ -195,7 +195,7 @@ class Run:
     def _say_addresses(self, names: list[str]) -> None:
         ports, url = self.layout.ports, self.layout.url
         password = read_secret(self.layout.secrets / "admin_password")
-        known = f"user admin, password {password}" if password else "user admin, with the password you gave it"
+        known = f"user admin, password {password}" if password else "user admin, with the password that you set"
         lines = {
             "API": f"{url(ports.web, '/v1/transactions')}   key in {self.layout.api_key}",
             "Docs": url(ports.web, "/v1/docs"),

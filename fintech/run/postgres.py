@@ -193,7 +193,7 @@ class EmbeddedPostgres:
     def _create(self) -> None:
         """Run initdb beside the final place, so that an interrupted one is never mistaken for a database."""
         if self.data_dir.exists() and any(self.data_dir.iterdir()):
-            raise PostgresError(f"{self.data_dir} holds files but no PostgreSQL database: move it away.")
+            raise PostgresError(f"{self.data_dir} contains files but no PostgreSQL database: move them elsewhere.")
         draft = self.data_dir.with_name(f"{self.data_dir.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
@@ -282,7 +282,7 @@ class EmbeddedPostgres:
         except FileExistsError:
             found = directory.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.pw_uid or found.st_mode & 0o077:
-                raise PostgresError(f"{directory} belongs to somebody else: remove it.") from None
+                raise PostgresError(f"{directory} belongs to another user: remove it.") from None
 
     def _open_programs(self) -> None:
         """Let the server's account run the programs that pip installed, possibly with a restrictive umask.
@@ -319,7 +319,7 @@ class EmbeddedPostgres:
             return f"PostgreSQL may not use {self.data_dir} ({cause(output)}): check who owns it."
         if "is not compatible with this version" in output:
             version = (self.data_dir / "PG_VERSION").read_text(encoding="ascii").strip()
-            return f"{self.data_dir} was written by PostgreSQL {version}: move it away, or use that version."
+            return f"{self.data_dir} was written by PostgreSQL {version}: move it elsewhere, or use that version."
         if "already exists" in output and "lock file" in output:
             return f"Another PostgreSQL already uses {self.data_dir} ({cause(output)}): stop it first."
         return f"PostgreSQL in {self.data_dir} does not start: {cause(output)}"
@@ -339,7 +339,7 @@ def make_system_user() -> None:
 
 def cause(output: str) -> str:
     """Return the line with the cause: the first fatal one, otherwise the last."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"]
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["no output"]
     words = ("FATAL", "PANIC", "error:")
     fatal = [line for line in lines if any(word in line for word in words) and "system is starting up" not in line]
     return fatal[0] if fatal else lines[-1]

@@ -69,7 +69,7 @@ class Supervisor:
         deadline = time.monotonic() + 20
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                said = " ".join(last_lines(errors, 2)) or "it said nothing"
+                said = " ".join(last_lines(errors, 2)) or "no output"
                 raise RunError(f"The supervisor does not start: {said}")
             time.sleep(0.05)
 
@@ -146,7 +146,7 @@ class Supervisor:
         path = self.layout.logs / f"{name}.log"
         reason = f"{self._reasons.get(name, 'it cannot be run')}, {len(self._exits[name])} times within a minute"
         tail = "\n".join(f"  {line}" for line in last_lines(path, TAIL_LINES))
-        return RunError(f"{name} does not stay up ({reason}). Everything is stopped. The end of {path}:\n{tail}")
+        return RunError(f"{name} keeps failing ({reason}). Everything is stopped. The end of {path}:\n{tail}")
 
     def _new_lines(self) -> list[str]:
         with self.log.open("rb") as file:

@@ -53,8 +53,8 @@ def run_apt(state: Path, *command: str) -> None:
 def run(command: list[str], state: Path) -> None:
     result = subprocess.run(command, cwd=state / "packages", capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        said = (result.stdout + result.stderr).strip().splitlines() or ["it said nothing"]
-        raise RunError(f"{Path(command[0]).name} failed ({said[-1]}); what it needs is a way to Debian's packages.")
+        said = (result.stdout + result.stderr).strip().splitlines() or ["no output"]
+        raise RunError(f"{Path(command[0]).name} failed ({said[-1]}); it needs access to Debian's packages.")
 
 
 def make_relative(program: Path) -> None:
@@ -73,7 +73,7 @@ def main() -> int:
     tools = parser.parse_args().var.resolve() / "tools"
     programs = [tools / "usr" / "bin" / package for package in PACKAGES]
     if all(program.exists() for program in programs):
-        sys.stdout.write(f"They are in {tools} already; remove that folder to fetch them again.\n")
+        sys.stdout.write(f"They are already in {tools}; remove that folder to fetch them again.\n")
         return 0
     sys.stdout.write(f"Fetching {', '.join(PACKAGES)} from Debian ...\n")
     try:

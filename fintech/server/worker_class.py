@@ -33,9 +33,9 @@ REFUSALS = {
     errors.LimitRequestHeaders: (
         431,
         "headers_too_large",
-        "Headers are at most 8190 bytes long, and at most 100.",
+        "A header line can have 8190 bytes, and a request 100 headers.",
     ),
-    errors.ExpectationFailed: (417, "expectation_failed", "The only expectation that can be met is 100-continue."),
+    errors.ExpectationFailed: (417, "expectation_failed", "Only the expectation 100-continue is supported."),
 }
 MALFORMED = (400, "malformed_request", "The request is not well-formed HTTP/1.1.")
 

@@ -154,7 +154,7 @@ class EpochCollector(Collector):
         self._life = life
 
     def collect(self) -> Iterator[Metric]:
-        help_text = "The life of the metrics files that these counters are kept in."
+        help_text = "The epoch of the metrics files of these counters."
         yield InfoMetricFamily("metrics_epoch", help_text, value={"epoch": str(epoch(self._life))})
 
 

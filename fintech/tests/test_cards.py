@@ -1,4 +1,4 @@
-"""What is a card number, what is none, and that looking for one stays cheap."""
+"""Card numbers: detection, false positives, and the cost of a search."""
 
 import secrets
 import time

@@ -1,4 +1,4 @@
-"""Every wrong setting is told in one sentence that names it and says what to do."""
+"""Every wrong setting is reported in one sentence that names it and the remedy."""
 
 from typing import Any
 

@@ -102,5 +102,7 @@ def test_a_wrong_database_url_is_told_without_its_password(url):
 
 
 def test_a_database_url_names_a_database():
-    assert_refused("manage.py", "DATABASE_URL names no database", DATABASE_URL="postgresql://app:geheim@db")
-    assert_refused("manage.py", "DATABASE_OWNER_URL names no database", DATABASE_OWNER_URL="host=db password=geheim")
+    assert_refused("manage.py", "DATABASE_URL does not name a database", DATABASE_URL="postgresql://app:geheim@db")
+    assert_refused(
+        "manage.py", "DATABASE_OWNER_URL does not name a database", DATABASE_OWNER_URL="host=db password=geheim"
+    )

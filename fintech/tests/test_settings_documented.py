@@ -34,7 +34,7 @@ def test_every_setting_of_the_document_is_read_by_the_code():
 
 
 def defaults_in_code() -> dict[str, str]:
-    """Of the settings whose default is written as a literal."""
+    """Return the settings whose default is a literal."""
     found = {}
     for path in CODE:
         for call in ast.walk(ast.parse(path.read_text())):

@@ -203,7 +203,7 @@ class Bench:
 
     def not_sealing(self) -> dict[str, float]:
         rate, sealed = self._flood(seal_seconds=3600)
-        assert sealed == 0, "somebody sealed"
+        assert sealed == 0, "another process sealed"
         return {UNSEALED: rate}
 
     def _flood(self, *, seal_seconds: int) -> tuple[float, int]:

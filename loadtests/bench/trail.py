@@ -184,7 +184,7 @@ def pages(episodes: int) -> list[tuple[str, str, int]]:
         "search: label, one identity": f"q=pod=pod-{IDENTITIES - 5}",
         "search: label, a twelfth of all": "q=team=team-3",
         "search: two labels": "q=team=team-3,job=job-27",
-        "search: label that nobody has": "q=team=none",
+        "search: label without a match": "q=team=none",
         "search: key": f"q={middle.key}",
     }
     return [(name, query, LIST_BOUND) for name, query in lists.items()] + [

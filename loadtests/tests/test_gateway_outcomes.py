@@ -1,4 +1,4 @@
-"""What each magic amount and each ratio of the profile does, seen over HTTP."""
+"""The effect of each magic amount and each ratio of the profile, over HTTP."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""What the gateway refuses, and that nothing moved."""
+"""Refusals of the gateway, without any movement of money."""
 
 import http.client
 from uuid import uuid4

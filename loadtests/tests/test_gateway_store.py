@@ -26,7 +26,7 @@ def store(path):
 
 
 def raw(path: Path, statement: str) -> None:
-    """What a careless hand with a SQLite shell would do."""
+    """Execute a statement, like a user with a SQLite shell."""
     with sqlite3.connect(path) as db:
         db.execute(statement)
     db.close()

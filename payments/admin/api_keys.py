@@ -101,11 +101,13 @@ class ApiKeyAdmin(OneTimeSecretAdmin):
 
     def _revoke(self, request: HttpRequest, key: ApiKey) -> None:
         if key.revoked_at is not None:
-            self.message_user(request, f"{key} was revoked before.", messages.INFO)
+            self.message_user(request, f"{key} was already revoked.", messages.INFO)
             return
         revoke_api_key(key)
         self.log_change(request, key, "Revoked.")
-        self.message_user(request, f"{key} is revoked; within five seconds it is refused.", messages.SUCCESS)
+        self.message_user(
+            request, f"{key} is revoked. Requests with it are refused within five seconds.", messages.SUCCESS
+        )
 
     # --- Columns -------------------------------------------------------------------------------------------
 

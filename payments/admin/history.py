@@ -107,7 +107,7 @@ def _work(work: Any) -> dict[str, Any]:
     elif seconds:
         state = f"The resolver tries again in {seconds} s."
     else:
-        state = "The resolver takes it at its next turn."
+        state = "The resolver handles it at its next run."
     return {
         "what": "Refund" if work.refund_id else "Payment",
         "link": page_of(Refund, work.refund_id) if work.refund_id else None,

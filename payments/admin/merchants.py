@@ -54,7 +54,7 @@ class MerchantForm(forms.ModelForm):
         try:
             check_weights(weights)
         except ValueError as error:
-            raise forms.ValidationError(f"This cannot be used to score payments: {error}.") from None
+            raise forms.ValidationError(f"These weights are invalid: {error}.") from None
         return weights
 
 

@@ -41,7 +41,7 @@ class RefundForm(forms.Form):
 
     amount = forms.IntegerField(widget=UnfoldAdminIntegerFieldWidget, min_value=1, max_value=LARGEST_AMOUNT)
     reason = forms.CharField(
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}), required=False, help_text="Kept with the refund."
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}), required=False, help_text="Stored with the refund."
     )
     key = forms.UUIDField(widget=forms.HiddenInput)
 
@@ -49,11 +49,13 @@ class RefundForm(forms.Form):
         left = left_to_refund(payment)
         super().__init__(data, initial={"amount": left, "key": uuid4()})
         self.fields["amount"].label = f"Amount in minor units of {payment.currency}"
-        self.fields["amount"].help_text = f"{left} is {format_amount(left, payment.currency)}: all that is left."
+        self.fields[
+            "amount"
+        ].help_text = f"{left} is {format_amount(left, payment.currency)}, the full remaining amount."
 
     def clean(self) -> dict[str, Any]:
         if "key" not in self.cleaned_data:
-            self.add_error(None, "Open this form again: what makes it safe to send is missing.")
+            self.add_error(None, "Open this form again: its idempotency key is missing.")
         fields = {"amount": self.cleaned_data.get("amount"), "reason": self.cleaned_data.get("reason") or None}
         try:
             self.cleaned_data["body"] = read_shape(fields, RefundInput)
@@ -185,7 +187,7 @@ class TransactionAdmin(ReadOnlyAdmin):
             if problem.code != "request_in_flight":
                 form.refuse(problem)
                 return False
-            self.message_user(request, "This refund is on its way already.", messages.WARNING)
+            self.message_user(request, "This refund is already in progress.", messages.WARNING)
         else:
             self.message_user(request, *outcome_of(reply))
         return True
@@ -207,9 +209,9 @@ class TransactionAdmin(ReadOnlyAdmin):
     def _resolve(self, request: HttpRequest, ids: Iterable[UUID]) -> None:
         asked = request_resolution(ids, actor=f"admin:{request.user.get_username()}")
         if asked:
-            self.message_user(request, f"The resolver was asked to settle {asked} at its next turn.", messages.SUCCESS)
+            self.message_user(request, f"The resolver will handle {asked} at its next run.", messages.SUCCESS)
         else:
-            detail = "Nothing was waiting: it is settled, or a process is working on it."
+            detail = "Nothing to resolve: it is final, or a process is working on it."
             self.message_user(request, detail, messages.WARNING)
 
     def _find(self, pk: UUID) -> Transaction:
@@ -252,7 +254,7 @@ class TransactionAdmin(ReadOnlyAdmin):
     def refunded(self, payment: Transaction) -> str | None:
         return show_amount(payment.amount_refunded, payment.currency) if payment.amount_refunded else None
 
-    @display(description="Left to refund")
+    @display(description="Remaining to refund")
     def left(self, payment: Transaction) -> str | None:
         left = left_to_refund(payment)
         return show_amount(left, payment.currency) if left else None
@@ -285,7 +287,7 @@ def outcome_of(reply: Reply) -> tuple[str, int]:
     assert isinstance(refund, RefundOutput)
     amount = format_amount(refund.amount, refund.currency)
     if not reply.is_new:
-        return f"This refund of {amount} was made before: it is {refund.status}.", messages.INFO
+        return f"This refund of {amount} exists already: it is {refund.status}.", messages.INFO
     if refund.status == "succeeded":
         return f"Refunded {amount}.", messages.SUCCESS
     if refund.failure is not None:

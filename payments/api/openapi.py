@@ -64,18 +64,18 @@ PROBLEM_EXAMPLE = {
 }
 
 PROBLEMS = {
-    400: "The request is malformed: the body is not JSON, the Idempotency-Key is missing or no key, or the like.",
+    400: "The request is malformed: the body is not JSON, the Idempotency-Key is missing or invalid, or similar.",
     401: "No valid API key.",
     403: "The API key lacks the scope, or its merchant is not active.",
-    404: "There is no such transaction of this merchant.",
+    404: "The merchant has no such transaction.",
     405: "The method is not allowed here.",
-    409: "The first request with this key is still being worked on: come back after Retry-After. Or a refund of a "
+    409: "The first request with this key is still in progress: retry after Retry-After. Or a refund of a "
     "payment that did not succeed.",
     411: "The body has no Content-Length.",
     413: "The body is larger than 4 MiB.",
     415: "The body is not application/json.",
     422: "A field is wrong, or the key was used with another body; `param` names the field.",
-    429: "This API key sends too many requests: come back after Retry-After.",
+    429: "This API key sends too many requests: retry after Retry-After.",
     503: "The database is unavailable: retry with the same key.",
 }
 
@@ -109,13 +109,13 @@ _KEY = OpenApiParameter(
     {"type": "string", **schemas.KEY_SCHEMA},
     OpenApiParameter.HEADER,
     required=True,
-    description="Yours, once for each payment or refund: the same key never charges twice.",
+    description="Chosen by the client, once for each payment or refund: the same key never charges twice.",
 )
 _REQUEST_ID = OpenApiParameter(
     "X-Request-ID",
     str,
     OpenApiParameter.HEADER,
-    description="Returned and logged: yours if it is 1 to 64 letters, digits, dots, dashes and no card number.",
+    description="Returned and logged: the client's, if it is 1 to 64 letters, digits, dots, dashes and no card number.",
 )
 _ID = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
@@ -128,12 +128,12 @@ _WAIT = _response_header("Retry-After", [202, 409, 429, 503], "Seconds.")
 _HEADERS = [
     _WAIT,
     _response_header("Idempotency-Replayed", [200, 202], "`true` if this is the stored answer of an earlier request."),
-    _response_header("Location", [201, 202], "Where the transaction can be read."),
+    _response_header("Location", [201, 202], "The address of the transaction."),
 ]
 
 _CREATED = _answers(
     schemas.Payment,
-    s200="A replay: this key was used before with this body, and here is the stored answer.",
+    s200="A replay: this key was used before with this body; this is the stored answer.",
     s201="The outcome is final: look at `status`. A decline or a block is an outcome, not an error.",
     s202="The outcome is not known yet: read the transaction again after Retry-After.",
 )
@@ -158,11 +158,11 @@ LIST = extend_schema(
     tags=["transactions"],
     parameters=[
         *(OpenApiParameter(name, schema, description=text) for name, (_, schema, text) in FILTERS.items()),
-        OpenApiParameter("idempotency_key", str, description="The key that the payment was made with."),
+        OpenApiParameter("idempotency_key", str, description="The idempotency key of the payment."),
         OpenApiParameter(
             "cursor",
             {"type": "string", "pattern": "^[A-Za-z0-9_-]{32}$"},
-            description="From `next` of the page before.",
+            description="From `next` of the previous page.",
         ),
         OpenApiParameter(
             "limit",
@@ -179,11 +179,11 @@ RETRIEVE = extend_schema(
     summary="Read a payment",
     tags=["transactions"],
     parameters=[_ID, _REQUEST_ID, _WAIT],
-    responses=_answers(schemas.Payment, s200="The payment as it stands.") | _READ | _problems(404),
+    responses=_answers(schemas.Payment, s200="The current state of the payment.") | _READ | _problems(404),
 )
 BATCH = extend_schema(
     operation_id="create_transactions",
-    summary="Make up to 1,000 payments, each under its own key",
+    summary="Create up to 1,000 payments, each with its own key",
     tags=["transactions"],
     parameters=[_REQUEST_ID, _WAIT],
     request={"application/json": _schema(schemas.BatchInput)},
@@ -198,7 +198,7 @@ BATCH = extend_schema(
 )
 REFUND = extend_schema(
     operation_id="create_refund",
-    summary="Give a payment back, in part or all that is left",
+    summary="Refund a payment, in part or in full",
     tags=["refunds"],
     parameters=[_ID, _KEY, _REQUEST_ID, *_HEADERS],
     request={"application/json": _schema(schemas.RefundInput)},

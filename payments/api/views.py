@@ -88,7 +88,7 @@ def idempotency_key(request: HttpRequest) -> str:
         raise Problem(400, "missing_idempotency_key", "Send an Idempotency-Key header.", param="Idempotency-Key")
     check_key(key, "Idempotency-Key")
     if contains_card_number(strip_timestamps(key)):
-        detail = "Card numbers have no place here: use a random key, such as a UUID."
+        detail = "Card numbers are not allowed: use a random key, such as a UUID."
         raise Problem(422, "card_number", detail, param="Idempotency-Key")
     return key
 
@@ -106,14 +106,14 @@ def read_id(value: str) -> UUID:
     try:
         return UUID(value)
     except ValueError:
-        raise Problem(404, "not_found", "There is no such transaction.") from None
+        raise Problem(404, "not_found", "The transaction does not exist.") from None
 
 
 def find_transaction(principal: Principal, identifier: str) -> Transaction:
     """The merchant's own; of another's there is nothing to say."""
     found = Transaction.objects.of(principal.merchant_id).filter(id=read_id(identifier)).first()
     if found is None:
-        raise Problem(404, "not_found", "There is no such transaction.")
+        raise Problem(404, "not_found", "The transaction does not exist.")
     return found
 
 

@@ -129,7 +129,7 @@ def _replay(body: Payment | RefundOutput, is_final: bool, seconds: float | None,
     if body.status == "processing" and seconds is not None:
         metrics.RESULT["in_flight"].inc()
         headers = {"Retry-After": str(math.ceil(seconds))}
-        detail = "The first request with this key is still being worked on."
+        detail = "The first request with this key is still in progress."
         raise Problem(409, "request_in_flight", detail, headers=headers)
     metrics.RESULT["replayed" if body.status == "unknown" else "recovered"].inc()
     headers = {**REPLAYED, "Location": location, "Retry-After": str(RETRY_UNKNOWN_SECONDS)}

@@ -74,7 +74,7 @@ def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput
     """Take the key and the amount, or neither."""
     payment = Transaction.objects.select_for_update().of(merchant_id).filter(id=transaction_id).first()
     if payment is None:
-        raise Problem(404, "not_found", "There is no such transaction.")
+        raise Problem(404, "not_found", "The transaction does not exist.")
     refund_id, lease_token = uuid7(), uuid4()
     _take_key(merchant_id, key, refund_id)
     if payment.status != Transaction.Status.SUCCEEDED:

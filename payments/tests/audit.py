@@ -1,6 +1,6 @@
-"""What every test of money ends with: the books are right in themselves, and they are the gateway's.
+"""The end of every test of money: the books are consistent and equal the gateway's record.
 
-Called once nothing is unresolved any more; `settled` waits for that.
+Called when nothing is unresolved any more; `settled` waits for that.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What most tests of payments need: a merchant of their own, and one real platform for the module."""
+"""Common fixtures of payments' tests: a separate merchant, and one real platform per module."""
 
 import secrets
 from collections.abc import Callable, Iterator

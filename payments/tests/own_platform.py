@@ -1,7 +1,7 @@
-"""A platform with a PostgreSQL server and a simulator of its own, where nobody else's payments are.
+"""A platform with its own PostgreSQL server and simulator, without payments of other tests.
 
-For tests that restart the database, and for those that need every payment in it to be theirs. Looked at from
-outside: over HTTP, by `manage.py`, and by SQL over a connection of one's own.
+For tests that restart the database, and for those that need to know every payment in it. Checked from outside: over
+HTTP, by `manage.py`, and by SQL over a separate connection.
 """
 
 import json
@@ -91,7 +91,7 @@ class OwnPlatform:
         wait_until(nothing_left, timeout=within, what="nothing is unresolved")
 
     def audit(self) -> None:
-        """By the commands that an operator has: over everything, with no finding."""
+        """Run an operator's commands over everything, and expect no finding."""
         for command in ("audit_ledger", "reconcile"):
             code, printed = self.manage(command, "--json")
             assert (code, json.loads(printed)["findings"]) == (0, [])

@@ -1,4 +1,4 @@
-"""`manage.py bootstrap`: what somebody needs to begin, made once."""
+"""`manage.py bootstrap`: create the first accounts and keys, once."""
 
 import stat
 

@@ -14,6 +14,6 @@ def test_the_settings_of_the_tests_pass():
 def test_a_currency_that_iso_4217_does_not_know_stops_a_command(monkeypatch, currency):
     monkeypatch.setattr(settings, "KPI_CURRENCIES", ["EUR", currency])
 
-    sentence = rf"\(payments\.E001\) KPI_CURRENCIES is wrong: '{currency}' is no ISO 4217 code"
+    sentence = rf"\(payments\.E001\) KPI_CURRENCIES is wrong: '{currency}' is not an ISO 4217 code"
     with pytest.raises(SystemCheckError, match=sentence):
         call_command("check")

@@ -35,7 +35,7 @@ def migrate(server: EmbeddedPostgres, *target: str) -> None:
 
 
 def names(server: EmbeddedPostgres) -> set[str]:
-    """Of our tables, views and functions."""
+    """Return the names of our tables, views and functions."""
     with psycopg.connect(server.url("owner", "fintech")) as connection:
         found = connection.execute(
             "SELECT relname FROM pg_class WHERE relkind IN ('r', 'v') AND relname ~ '^(payments|alerts_audit)_'"
@@ -71,7 +71,7 @@ def test_no_event_is_counted_twice_after_the_kpis_were_taken_back(server):
 
 @pytest.fixture
 def with_lz4(open_tmp, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`server` is Debian's, if this stands before it."""
+    """A fixture for `server`: if it comes first, the server is Debian's."""
     if DEBIANS is None:
         pytest.skip("no PostgreSQL of Debian's is installed")
     monkeypatch.setattr(postgres, "PROGRAMS", DEBIANS)
@@ -86,7 +86,7 @@ def with_lz4(open_tmp, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def compressions(server: EmbeddedPostgres) -> list[str]:
-    """How bodies are compressed: by lz4 (l), or by what the server does if nobody says more."""
+    """Return how bodies are compressed: by lz4 (l), or by the server's default."""
     with psycopg.connect(server.url("owner", "fintech")) as connection:
         found = connection.execute(
             "SELECT attcompression FROM pg_attribute WHERE attname = 'body' AND attrelid IN"

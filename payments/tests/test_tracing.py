@@ -1,4 +1,4 @@
-"""What becomes of a payment's trace: real gunicorn, worker and gateway, and a receiver that reads what they send."""
+"""The trace of a payment: real gunicorn, worker and gateway, and a receiver that reads their spans."""
 
 import json
 import secrets

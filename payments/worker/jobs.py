@@ -56,7 +56,7 @@ class LedgerCollector(Collector):
         yield amounts
         number, oldest = view.unresolved
         yield GaugeMetricFamily("unresolved_transactions", "Payments and refunds that are not final.", value=number)
-        yield GaugeMetricFamily("unresolved_oldest_seconds", "Age of the oldest of them.", value=oldest)
+        yield GaugeMetricFamily("unresolved_oldest_seconds", "Age of the oldest one.", value=oldest)
         if view.drift is not None:
             yield self._drift(view.drift)
         if view.gateway_drift is not None:
@@ -64,9 +64,7 @@ class LedgerCollector(Collector):
                 "gateway_drift", "Charged by the gateway minus the ledger, in minor units.", view.gateway_drift
             )
         if view.imbalance is not None:
-            yield self._by_currency(
-                "ledger_imbalance", "What the legs of the ledger sum to, in minor units.", view.imbalance
-            )
+            yield self._by_currency("ledger_imbalance", "Sum of all ledger legs, in minor units.", view.imbalance)
 
     @staticmethod
     def _by_currency(name: str, documentation: str, amounts: dict[str, int]) -> Metric:

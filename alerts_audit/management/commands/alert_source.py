@@ -22,8 +22,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="add|list|rotate|revoke")
         add = actions.add_parser("add", help="a new source with its first token")
-        add.add_argument("name", help="such as alertmanager-b: small letters, digits, dots, dashes, underscores")
-        add.add_argument("--cluster", default="main", help="what peers of one high-availability cluster share (main)")
+        add.add_argument("name", help="such as alertmanager-b: lower-case letters, digits, dots, dashes, underscores")
+        add.add_argument(
+            "--cluster", default="main", help="the cluster, shared by peers of one high-availability cluster (main)"
+        )
         actions.add_parser("list", help="sources and the beginnings of their valid tokens")
         rotate = actions.add_parser("rotate", help="a second token beside the one in use")
         rotate.add_argument("name")
@@ -55,7 +57,7 @@ class Command(BaseCommand):
     def rotate(self, *, name: str, token_file: Path | None) -> None:
         source = Source.objects.filter(name=name).first()
         if source is None:
-            raise CommandError(f"There is no source {name}.")
+            raise CommandError(f"Unknown source {name}.")
         try:
             token, secret = issue_token(source)
         except TooManyTokens as error:
@@ -65,15 +67,15 @@ class Command(BaseCommand):
     def revoke(self, *, prefix: str) -> None:
         token = SourceToken.objects.filter(prefix=prefix).select_related("source").first()
         if token is None:
-            raise CommandError(f"There is no token {prefix}.")
+            raise CommandError(f"Unknown token {prefix}.")
         if not revoke_token(token):
-            raise CommandError(f"{token} was revoked before.")
-        self.stdout.write(f"{token} of {token.source} is revoked; within five seconds it is refused.")
+            raise CommandError(f"{token} was already revoked.")
+        self.stdout.write(f"{token} of {token.source} is revoked. Requests with it are refused within five seconds.")
 
     def hand_over(self, what: str, token: SourceToken, secret: str, file: Path | None) -> None:
         """Write only the token to stdout, so that it can be piped."""
         if file is None:
-            self.say(f"{what} Its token follows; nobody can show it again.")
+            self.say(f"{what} Its token follows; it cannot be shown again.")
             self.stdout.write(secret)
             return
         try:

@@ -12,17 +12,17 @@ from alerts_audit.permissions import issue_token
 
 
 class Command(BaseCommand):
-    help = "Make an access token for the alert trail's API; it may do what the user may."
+    help = "Create an access token for the alert trail's API, with the permissions of the user."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user", help="whose it is")
+        parser.add_argument("user", help="the user of the token")
         parser.add_argument("--name", required=True, help="what uses it, up to 100 characters")
         parser.add_argument("--days", type=int, help="valid for so many days (default: until it is revoked)")
 
     def handle(self, *args: Any, user: str, name: str, days: int | None, **options: Any) -> None:
         person = User.objects.filter(username=user, is_active=True).first()
         if person is None:
-            raise CommandError(f"There is no active user {user!r}.")
+            raise CommandError(f"Unknown or inactive user {user!r}.")
         longest = AccessToken._meta.get_field("name").max_length
         if not 0 < len(name) <= (longest or 0):
             raise CommandError(f"Use a name of 1 to {longest} characters.")
@@ -31,4 +31,4 @@ class Command(BaseCommand):
         expires_at = None if days is None else timezone.now() + timedelta(days=days)
         _, secret = issue_token(user=person, name=name, expires_at=expires_at)
         self.stdout.write(secret)
-        self.stderr.write("Only its hash is stored: nobody can show it again.")
+        self.stderr.write("Only its hash is stored, so it cannot be shown again.")

@@ -17,14 +17,16 @@ from fintech.http.problems import DATABASE_ERRORS
 class Command(BaseCommand):
     help = (
         "Export what was sealed before a date with its proofs, verify the export, then drop it from the database."
-        " Needs DATABASE_OWNER_URL. May be repeated after an interruption. docs/audit.md says what stays."
+        " Needs DATABASE_OWNER_URL. Can be repeated after an interruption. docs/audit.md says what stays."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--before", type=moment, required=True, help="what was sealed before then (ISO 8601, UTC)")
         parser.add_argument("--out", type=Path, help="the folder of archives (default: AUDIT_DIR/archives)")
-        parser.add_argument("--by", default=getpass.getuser(), help="who does it (default: the system's user)")
-        parser.add_argument("--dry-run", action="store_true", help="verify the range and say what would be done")
+        parser.add_argument(
+            "--by", default=getpass.getuser(), help="the person who archives (default: the system's user)"
+        )
+        parser.add_argument("--dry-run", action="store_true", help="verify the range and report what would be archived")
 
     def handle(self, *args: Any, **options: Any) -> None:
         directory = options["out"] or Path(settings.AUDIT_DIR) / "archives"

@@ -12,11 +12,13 @@ from fintech.http.problems import DATABASE_ERRORS
 
 
 class Command(BaseCommand):
-    help = "Show the public keys of the log, or change the signing key. docs/audit.md says what to mind."
+    help = "Show the public keys of the log, or change the signing key. See docs/audit.md."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=["show", "rotate"])
-        parser.add_argument("--lost", action="store_true", help="the old key is lost: go on with one of no standing")
+        parser.add_argument(
+            "--lost", action="store_true", help="the old key is lost: continue with a new one that no key vouches for"
+        )
 
     def handle(self, *args: Any, action: str, lost: bool, **options: Any) -> None:
         try:

@@ -8,12 +8,12 @@ from alerts_audit.gaps import NotOpen, close_by_hand
 
 
 class Command(BaseCommand):
-    help = "Close an open gap of the alert trail by hand. It stays in the trail, with who closed it, when and why."
+    help = "Close an open gap of the alert trail by hand. The gap stays in the trail, with name, time and note."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("gap", type=int, help="its number, as the admin and the API show it")
+        parser.add_argument("gap", type=int, help="the number of the gap in the admin and the API")
         parser.add_argument("--by", required=True, help="your name")
-        parser.add_argument("--note", required=True, help="what you found out about it")
+        parser.add_argument("--note", required=True, help="your findings")
 
     def handle(self, *args: Any, gap: int, by: str, note: str, **options: Any) -> None:
         try:

@@ -19,9 +19,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("id", type=int, help="the delivery's number")
         parser.add_argument("--out", type=Path, help="the file to write (default: standard output)")
-        parser.add_argument("--size", type=int, help="in the checkpoint of so many leaves, such as one that you kept")
+        parser.add_argument("--size", type=int, help="use the checkpoint of this size, such as one that you kept")
 
-        parser.add_argument("--archive", type=Path, help="the file of the archive that it is in")
+        parser.add_argument("--archive", type=Path, help="the file of its archive")
 
     def handle(self, *args: Any, id: int, out: Path | None, **options: Any) -> None:
         try:
@@ -39,7 +39,7 @@ class Command(BaseCommand):
         except DATABASE_ERRORS as error:
             raise CommandError(f"The database does not answer: {error}", returncode=2) from None
         sys.stderr.write(
-            "Check it anywhere; the one file needs nothing but Python and `cryptography`:\n"
+            "Check it anywhere; this one file needs only Python and `cryptography`:\n"
             f"  python {standalone.__file__} {out or 'proof.json'} --key {public_keys_file()}"
             " [--checkpoint a checkpoint that was kept] [--body the delivery's body]\n"
         )

@@ -8,19 +8,19 @@ from alerts_audit.projection import diff_rebuild, rebuild
 
 
 class Command(BaseCommand):
-    help = "Replay all inputs in their order, and make envelopes, identities, episodes and transitions what they say."
+    help = "Replay all inputs in their order, and set envelopes, identities, episodes and transitions to the result."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="Say what differs, and change nothing.")
+        parser.add_argument("--dry-run", action="store_true", help="List the differences, and change nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = self.compare() if options["dry_run"] else self.mend()
         if not found:
-            self.stdout.write("The projection is what its inputs say.")
+            self.stdout.write("The projection equals its inputs.")
         elif options["dry_run"]:
-            raise CommandError(f"{found} differences. Without --dry-run they are mended.")
+            raise CommandError(f"{found} differences. Without --dry-run they are repaired.")
         else:
-            self.stdout.write(f"{found} differences were mended.")
+            self.stdout.write(f"{found} differences were repaired.")
 
     def compare(self) -> int:
         found = 0

@@ -18,7 +18,7 @@ from fintech.http.problems import DATABASE_ERRORS
 class Command(BaseCommand):
     help = (
         "Verify the alert trail: bytes, hashes, leaves, roots, signatures, the checkpoints outside the database."
-        " Exits with 1 if anything is wrong, with 2 if it could not look. docs/audit.md says what it proves."
+        " Exits with 1 on findings, with 2 if it could not run. docs/audit.md explains what it proves."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

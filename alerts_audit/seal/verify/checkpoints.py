@@ -154,7 +154,7 @@ class CheckpointCheck:
             self.report.find(
                 "file_missing",
                 f"the checkpoint file {self.file.path}",
-                "there is none, or nothing in it: without an anchor outside the database nobody can notice a cut tail",
+                "there is none, or nothing in it: without an anchor outside the database a cut tail cannot be noticed",
             )
         if late:
             self.report.remarks.append(

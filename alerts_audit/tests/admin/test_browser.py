@@ -87,7 +87,7 @@ def deliver(platform: Platform, alerts: list[dict]) -> None:
 
 @pytest.fixture
 def episodes(platform: Platform) -> list[Episode]:
-    """Oldest first: what Alertmanager told of an hour and a half."""
+    """Make episodes, oldest first: an hour and a half of Alertmanager's reports."""
     shop, now = secrets.token_hex(3), datetime.now(UTC).replace(microsecond=0)
     for number, (name, severity, began, lasted, summary) in enumerate(ALERTS):
         start = now - timedelta(minutes=began)

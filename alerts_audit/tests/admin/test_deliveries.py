@@ -80,7 +80,7 @@ def test_the_list_neither_counts_the_table_nor_loads_large_bodies(admin):
 @pytest.mark.django_db  # rolled back: the projector, which other tests run, must not find its envelope
 def test_a_large_delivery_is_not_counted_until_it_is_projected(admin):
     large = record(alertmanager_body("x" * READABLE_IN_LISTS))
-    assert "not counted: too large to read for a list" in admin.get(LIST).text
+    assert "unknown: too large to parse for a list" in admin.get(LIST).text
 
     values = {"status": "resolved", "receiver": "night-shift", "alerts": 5_000, "alertnames": ["TargetDown"]}
     Envelope.objects.create(delivery=large, input_number=10**15 + large.pk, **values)
@@ -92,11 +92,11 @@ def test_a_large_delivery_is_not_counted_until_it_is_projected(admin):
 @pytest.mark.django_db
 def test_a_delivery_that_was_kept_in_part_says_so_wherever_it_is_offered(admin):
     part = record(b"{", size=20_000_000)
-    assert "not counted: only the first part of it was kept" in admin.get(LIST).text
+    assert "unknown: only the first part is stored" in admin.get(LIST).text
 
     page = admin.get(f"{LIST}{part.pk}/change/").text
-    assert "Download the first part, which alone was kept" in page
-    assert "Download it as it came" not in page
+    assert "Download the stored first part" in page
+    assert "Download the original bytes" not in page
     assert "its beginning, 1 bytes" in page
     assert bytes(part.kept_sha256).hex() in page
     disposition = admin.get(f"{LIST}{part.pk}/body")["Content-Disposition"]

@@ -273,7 +273,7 @@ def test_a_delivery_that_is_in_no_archive_either_is_no_archived_one(client):
     page = client.get(page_of(episode)).text
 
     assert f"<span>delivery {gone}</span>" in page
-    assert "is not here, and in no archive: run verify_audit" in page
+    assert "is neither here nor in an archive: run verify_audit" in page
 
 
 def test_the_page_tells_the_whole_story(client, person):
@@ -292,7 +292,7 @@ def test_the_page_tells_the_whole_story(client, person):
     ("kind", "text", "says"),
     [
         ("acknowledge", "", "You acknowledged it."),
-        ("comment", "Looking.", "Your comment is kept."),
+        ("comment", "Looking.", "Your comment is stored."),
         ("noise", "Too low.", "It is marked as noise."),
         ("incident", "https://incidents.example/7", "It is linked to the incident."),
     ],
@@ -310,10 +310,10 @@ def test_each_review_can_be_made_on_the_page(client, person, kind, text, says):
     ("form", "says"),
     [
         ({"kind": "comment"}, "Say something."),
-        ({"kind": "noise", "text": " "}, "Say why it is noise."),
+        ({"kind": "noise", "text": " "}, "Enter the reason for noise."),
         ({"kind": "incident", "text": "javascript:alert(1)"}, "begins with http:// or https://"),
-        ({"kind": "delete"}, "There is no such review"),
-        ({}, "There is no such review"),
+        ({"kind": "delete"}, "Unknown kind of review"),
+        ({}, "Unknown kind of review"),
     ],
 )
 def test_a_review_that_says_nothing_is_a_message_and_no_error_page(client, form, says):
@@ -415,7 +415,7 @@ def test_the_first_page_counts_all_that_fires_but_the_heartbeat(client):
     assert "No alert is firing." in page
     assert "Without the heartbeat Watchdog" in page
 
-    make_episode(make_identity(name(), severity=""), state="firing")  # nobody said how severe it is: it fires
+    make_episode(make_identity(name(), severity=""), state="firing")  # without a severity: it fires all the same
     assert "1 alert<" in client.get("/admin/").text
     assert "Without the heartbeat Watchdog" in client.get(f"{LIST}statistics/").text
 

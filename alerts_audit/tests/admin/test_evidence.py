@@ -104,8 +104,8 @@ def test_who_may_only_look_cannot_close_a_gap(client):
 @pytest.mark.parametrize(
     ("note", "says"),
     [
-        ("", "Say what you found out about it."),
-        (" \n", "Say what you found out about it."),
+        ("", "Enter your findings."),
+        (" \n", "Enter your findings."),
         ("a\0b", "NUL"),
         ("paid with 4242 4242 4242 4242", "looks like a card number"),
         ("x" * 4001, "at most 4000 characters"),
@@ -123,7 +123,7 @@ def test_a_gap_is_closed_once():
     gap = make_gap(closed=True)
     page = close(sign_in(responder()), gap, note="I was too late.")
 
-    assert "It was closed already." in page.text
+    assert "It was already closed." in page.text
     assert Gap.objects.filter(closes=gap).count() == 1
 
 
@@ -167,7 +167,7 @@ def test_what_is_not_sealed_has_no_proof_but_a_reason(client):
 def test_each_row_of_the_log_says_whether_it_is_sealed(client):
     delivery = Delivery.objects.create(source="alertmanager", body=b"{}", size=2, sha256=b"x" * 32)
     page = f"{ADMIN}delivery/{delivery.pk}/change/"
-    assert "It waits for its seal." in client.get(page).text
+    assert "Not sealed yet." in client.get(page).text
 
     Leaf.objects.create(number=10**15, kind="delivery", ref=delivery.pk, hash=b"h" * 32)
     Checkpoint.objects.create(
@@ -238,7 +238,7 @@ def test_an_archived_delivery_needs_the_permission_too():
 def test_what_is_not_here_is_never_said_to_be_deleted(client, subject, key):
     page = client.get(f"{ADMIN}{subject}/{key}/change/", follow=True).text
 
-    assert f"There is no {subject} {key} here. If it was archived, its archive has it." in page
+    assert f"The {subject} {key} does not exist here. An archive may contain it." in page
     assert "deleted" not in page
 
 
@@ -309,7 +309,7 @@ def test_tokens_are_for_those_who_may_make_them(client):
 def test_a_token_cannot_have_expired_before_it_is_made(root):
     body = {"user": make_user().pk, "name": "x", "expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}
 
-    assert "still to come" in root.post(f"{ADMIN}accesstoken/add/", body).text
+    assert "a time in the future" in root.post(f"{ADMIN}accesstoken/add/", body).text
 
 
 def test_the_command_prints_a_token_that_works(capsys):
@@ -332,5 +332,5 @@ def test_the_command_refuses_in_one_sentence(arguments):
 
 
 def test_a_token_is_no_api_key_of_a_merchant_and_the_other_way_round():
-    with pytest.raises(Problem, match="a merchant's API key is none"):
+    with pytest.raises(Problem, match="A merchant's API key is not an access token"):
         person_of("Bearer fk_12345678_abc")

@@ -145,7 +145,7 @@ def test_without_a_configuration_the_labels_are_the_alerts_own():
 
 
 def test_an_expression_that_only_go_understands_is_said_and_costs_no_other_source_its_turn():
-    with pytest.raises(PollError, match="cannot be followed"):
+    with pytest.raises(PollError, match="an unsupported rule"):
         labels_with("alerting: {alert_relabel_configs: [{action: labeldrop, regex: '\\pL+'}]}")
 
 

@@ -1,4 +1,4 @@
-"""What fired, beside what arrived: with an Alertmanager that holds whatever a test says."""
+"""Fired alerts compared with arrived alerts, with an Alertmanager that has whatever a test defines."""
 
 import json
 import secrets
@@ -70,7 +70,7 @@ class Cluster:
 
 @pytest.fixture
 def cluster(monkeypatch) -> Iterator[Cluster]:
-    """Nobody has any time to arrive."""
+    """A cluster whose alerts have no time to arrive."""
     monkeypatch.setattr(settings, "ALERT_GRACE_SECONDS", 0)
     with fake_server(lambda path: (200, [])) as server:
         yield (found := Cluster(server))
@@ -291,7 +291,7 @@ def test_of_a_source_that_is_not_asked_any_more_nothing_is_held_back(cluster):
     Source.objects.filter(name=cluster.name).update(is_active=False)
     cluster.turn()
 
-    assert Gap.objects.get(closes=gap).details == {"how": "its source is not asked any more"}
+    assert Gap.objects.get(closes=gap).details == {"how": "its source is no longer polled"}
 
 
 # --- Evidence, and its growth --------------------------------------------------------------------------------

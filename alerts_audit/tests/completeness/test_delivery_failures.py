@@ -1,4 +1,4 @@
-"""What is only counted elsewhere: a rise opens a gap, a quiet time closes it."""
+"""Failures that are only counted elsewhere: a rise opens a gap, a constant counter closes it."""
 
 import secrets
 from collections.abc import Iterator
@@ -127,7 +127,7 @@ def test_a_source_that_does_not_answer_hides_no_other():
 
 @pytest.fixture
 def door(monkeypatch) -> Iterator[FakeServer]:
-    """The web's metrics; nobody has been refused yet, and no gap is open."""
+    """The web's metrics, without any refusal and without an open gap."""
     monkeypatch.setattr(settings, "ALERT_QUIET_SECONDS", 0)
     with fake_server(lambda path: (200, refused(0))) as server:
         monkeypatch.setattr(settings, "WEB_METRICS_URL", f"{server.url}/metrics")

@@ -1,4 +1,4 @@
-"""Prometheus's memory: asked in steps from where the last answer ended, and compared by the labels that can be told."""
+"""Prometheus's history: polled in steps from the end of the last answer, and compared by the known labels."""
 
 import secrets
 import time

@@ -15,7 +15,7 @@ def database(django_db_setup: None, django_db_blocker) -> Iterator[str]:
 
 @pytest.fixture
 def trail(database: str, tmp_path) -> Iterator[Trail]:
-    """A cluster that nobody else has, in that database."""
+    """A cluster of its own, in that database."""
     with Trail(database).used(tmp_path) as made:
         yield made
 

@@ -1,4 +1,4 @@
-"""What a delivery's body may hold."""
+"""Unusual bodies of deliveries."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ REPAIRED = {
 
 
 def envelope(trail: Trail, body: bytes | dict[str, Any], **options: Any) -> Envelope:
-    """Of a delivery with this body, projected, and looked at once more after a rebuild."""
+    """Return the envelope of a delivery with this body, projected, and checked again after a rebuild."""
     key = trail.deliver(body, **options)
     trail.project()
     assert trail.differences() == []

@@ -1,4 +1,4 @@
-"""Every case of docs/alert-projection.md, told in minutes. Each is looked at once more after a rebuild."""
+"""Every case of docs/alert-projection.md, in minutes. Each is checked again after a rebuild."""
 
 from collections.abc import Callable
 from typing import Any

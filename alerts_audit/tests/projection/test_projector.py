@@ -1,4 +1,4 @@
-"""Numbers, what is set aside, what is told in the log, and gaps."""
+"""Numbers, quarantine, log lines and gaps of the projector."""
 
 import hashlib
 import logging
@@ -178,7 +178,7 @@ def test_a_lock_that_somebody_holds_is_no_fault_of_the_delivery(lone_trail, monk
 
 
 def test_what_is_pending_and_gone_holds_up_nothing(lone_trail):
-    """Somebody deleted its row: verify_audit tells of it, and what comes after it is projected."""
+    """A deleted row is reported by verify_audit, and later ones are projected."""
     lone_trail.tamper(
         "INSERT INTO alerts_audit_pending (kind, ref, at)"
         " SELECT 'delivery', 1000000 + gone, now() FROM generate_series(1, 2 * %s) AS gone",

@@ -50,7 +50,7 @@ def story(lone_trail: Trail) -> Iterator[Trail]:
 
 
 def tell(trail: Trail, minutes: int) -> None:
-    """Two alerts that begin and end again and again, told by both peers, with an odd body in between."""
+    """Report two alerts that begin and end repeatedly, by both peers, with an invalid body in between."""
     for minute in range(minutes):
         peer = "ab"[minute % 2]
         alerts = [

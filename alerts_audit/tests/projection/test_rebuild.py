@@ -1,4 +1,4 @@
-"""Whatever somebody did to the projection is named, and a rebuild mends it."""
+"""Any change of the projection is reported, and a rebuild repairs it."""
 
 from importlib import import_module
 from io import StringIO
@@ -146,8 +146,8 @@ def run(*arguments: str) -> str:
 
 
 def test_the_command_says_that_all_is_well(trail):
-    assert run() == "The projection is what its inputs say.\n"
-    assert run("--dry-run") == "The projection is what its inputs say.\n"
+    assert run() == "The projection equals its inputs.\n"
+    assert run("--dry-run") == "The projection equals its inputs.\n"
 
 
 def test_a_dry_run_changes_nothing_and_fails(trail):
@@ -161,7 +161,7 @@ def test_a_dry_run_changes_nothing_and_fails(trail):
 def test_the_command_says_what_it_mends(trail):
     trail.tamper("DELETE FROM alerts_audit_transition WHERE id = 2")
 
-    assert run() == "transition 2 is missing\n1 differences were mended.\n"
+    assert run() == "transition 2 is missing\n1 differences were repaired.\n"
     assert trail.differences() == []
 
 
@@ -172,7 +172,7 @@ def test_very_many_differences_are_counted(trail, monkeypatch):
 
     *lines, more, total = run().splitlines()
     assert lines == ["episode 1 is missing", "transition 1 is missing"]
-    assert (more, total) == ("and 3 more", "5 differences were mended.")
+    assert (more, total) == ("and 3 more", "5 differences were repaired.")
     assert trail.differences() == []
 
 

@@ -105,7 +105,7 @@ def test_reviews_survive_a_rebuild_of_everything(trail):
     output = StringIO()
     call_command("rebuild_projection", stdout=output)
 
-    assert "were mended" in output.getvalue()
+    assert "were repaired" in output.getvalue()
     assert review_texts() == said
     assert len(said) == 3
     call_command("verify_audit", stdout=output)
@@ -124,7 +124,7 @@ def review_each(author: User) -> dict[int, set[str]]:
 
 
 def review_texts() -> dict[int, set[str]]:
-    """By the episode that a review leads to today."""
+    """Return the texts by the episode that a review leads to today."""
     episodes = dict(Episode.objects.values_list("key", "pk"))
     found: dict[int, set[str]] = {}
     for key, text in Review.objects.values_list("episode_key", "text"):

@@ -1,4 +1,4 @@
-"""What is seen at Alertmanager, and what is heard of no more."""
+"""Polls of Alertmanager, and alerts without further updates."""
 
 from datetime import timedelta
 

@@ -1,4 +1,5 @@
-"""A trail told in minutes: what peers `a` and `b` of one cluster say, what their Alertmanagers know, and what follows.
+"""A trail in minutes: the reports of peers `a` and `b` of one cluster, the alerts of their Alertmanagers, and the
+result.
 
 trail.fires(0)                 at minute 0, peer a: it fires since minute 0
 trail.ends(9, at=5, peer="b")  at minute 9, peer b: it ended at minute 5
@@ -68,7 +69,7 @@ class Trail:
         return f"{self.cluster}-{peer}"
 
     def time(self, minute: float | str | None) -> str:
-        """A word stands for itself: what comes may be anything."""
+        """Convert minutes to a time; a text is used as it is, because a delivery may contain anything."""
         if isinstance(minute, str):
             return minute
         return NEVER if minute is None else (self.zero + timedelta(minutes=minute)).isoformat()
@@ -126,7 +127,7 @@ class Trail:
         return self.deliver(self.document(self.alert("resolved", since, at), status="resolved"), minute, peer)
 
     def sees(self, minute: float, peer: str = "a", *, known: bool, silenced_by: str | None = None) -> int:
-        """What the worker keeps of an Alertmanager's answer that differs from the one before."""
+        """Store an answer of an Alertmanager that differs from the previous one."""
         alert = self.alert()
         silences = [silenced_by] if silenced_by else []
         seen = {"labels": alert["labels"], "starts_at": self.time(0), "silenced_by": silences, "inhibited_by": []}

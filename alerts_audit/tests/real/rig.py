@@ -256,15 +256,15 @@ class Scene:
         return [json.loads(bytes(body)) for body in bodies]
 
     def statuses(self) -> list[str]:
-        """Of the deliveries, oldest first."""
+        """Return the statuses of the deliveries, oldest first."""
         return [body["status"] for body in self.deliveries()]
 
     def polls(self) -> set[str]:
-        """What the worker has asked of the first source."""
+        """Return the polls of the first source."""
         return set(Poll.objects.filter(source=self.names()[0]).values_list("kind", flat=True))
 
     def messages(self, bot: FakeServer) -> list[str]:
-        """What people were told of these sources."""
+        """Return the direct messages about these sources."""
         texts = [asked.body["text"] for asked in bot.asked]
         return [text for text in texts if self.cluster in text]
 
@@ -282,7 +282,7 @@ class Scene:
         return [episode.state for episode in self.episodes(name=name)]
 
     def seen(self, labels: dict[str, str]) -> bool:
-        """Whether an observation holds it."""
+        """Return True if an observation contains it."""
         bodies = Observation.objects.filter(source__in=self.names()).values_list("body", flat=True)
         return any(alert["labels"] == labels for body in bodies for alert in json.loads(bytes(body)).get("alerts", []))
 

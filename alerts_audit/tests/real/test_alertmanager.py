@@ -1,4 +1,4 @@
-"""What the trail makes of what the real Alertmanager really does."""
+"""The trail's view of a real Alertmanager."""
 
 import secrets
 from collections.abc import Iterator
@@ -142,7 +142,7 @@ def test_an_alert_that_outlives_its_silence_arrives(trail):
 
     trail.wait_for_states(["firing"])
     trail.wait_for_no_gap("silenced")
-    assert trail.closing_of(gap).details == {"how": "held back no more"}
+    assert trail.closing_of(gap).details == {"how": "no longer suppressed"}
     trail.assert_complete()
 
 

@@ -1,4 +1,4 @@
-"""Who answers alerts, and who checks the trail; nobody deletes."""
+"""Responders and auditors: neither can delete."""
 
 import pytest
 from django.contrib.auth.models import Group

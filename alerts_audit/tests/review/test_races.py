@@ -1,4 +1,4 @@
-"""Several people at once, on episodes that the projection made: one is first, and everybody is told who."""
+"""Concurrent reviews of projected episodes: one is first, and all others learn which one."""
 
 import secrets
 from concurrent.futures import ThreadPoolExecutor

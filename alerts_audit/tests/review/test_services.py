@@ -1,4 +1,4 @@
-"""What people say about an episode: who is first counts, nothing changes, and nothing unsafe is kept."""
+"""Reviews of an episode: the first acknowledgement counts, nothing changes, and nothing unsafe is stored."""
 
 from uuid import uuid4
 

@@ -324,7 +324,7 @@ def test_tampering_with_what_an_archive_left_is_named(trail: Trail, statement, s
 
 
 def again(trail: Trail) -> None:
-    """Alert 0 fires anew, so that its first episode is past, and can't be carried on."""
+    """Make alert 0 fire again, so that its first episode is past and cannot be carried over."""
     with trail.used():
         make_delivery(alertmanager_body("Alert0").replace(b"13:40", b"15:40"))
         project()

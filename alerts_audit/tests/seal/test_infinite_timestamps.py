@@ -1,4 +1,4 @@
-"""Who may insert a row may give it a time that Python does not have: the trail can be looked at all the same."""
+"""A row with a time that Python cannot represent does not break the trail."""
 
 import pytest
 from django.apps import apps

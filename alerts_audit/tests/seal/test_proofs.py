@@ -42,7 +42,7 @@ def check(directory: Path, *arguments: object) -> tuple[int, str]:
 
 @pytest.fixture
 def proof(sealed: Trail, tmp_path) -> Path:
-    """Of delivery 3."""
+    """Return the proof of delivery 3."""
     file = tmp_path / "proof.json"
     with sealed.used():
         call_command("prove_delivery", "3", out=file)

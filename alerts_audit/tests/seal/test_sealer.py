@@ -136,7 +136,7 @@ def test_a_run_reads_only_what_is_new(trail: Trail):
 
 @pytest.mark.parametrize("time", ["infinity", "-infinity", "20000-01-01"])
 def test_a_row_of_an_impossible_time_keeps_no_other_from_being_sealed(trail: Trail, time):
-    """Whoever may insert may insert that; nobody may take it away again."""
+    """An impossible time can be inserted, and cannot be removed again."""
     with trail.used(), connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO alerts_audit_delivery (received_at, source, body, sha256, size) VALUES (%s, 'a', '', %s, 0)",

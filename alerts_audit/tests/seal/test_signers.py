@@ -1,4 +1,4 @@
-"""Whose signature a checkpoint has can be told without the folder that the worker alone can read."""
+"""The signer of a checkpoint is known without the folder that only the worker can read."""
 
 from alerts_audit.models import Checkpoint
 from alerts_audit.seal.rotation import rotate

@@ -1,4 +1,4 @@
-"""What a superuser changes behind our back is named, row by row; what nobody touched is not."""
+"""Changes by a superuser are reported row by row; unchanged rows are not."""
 
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -418,7 +418,7 @@ def test_another_trust_root_believes_nothing(trail: Trail, tmp_path):
 
 
 def test_a_row_that_was_given_an_earlier_time_before_it_was_sealed_is_told(trail: Trail):
-    """Whoever may insert may say of a row that it is old; the log says that it was not there."""
+    """A row can claim an earlier time; the log shows that it did not exist then."""
     with trail.used(), connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO alerts_audit_delivery (received_at, source, body, sha256, size)"

@@ -91,7 +91,7 @@ class Trail:
             seal()
 
     def copy(self, directory: Path) -> "Trail":
-        """Of the database and the folder, to be spoilt."""
+        """Return a copy of the database and the folder, to be damaged."""
         name = f"trail_{secrets.token_hex(4)}"
         copy_database(name, self.name)
         if self.directory.exists():

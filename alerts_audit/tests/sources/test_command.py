@@ -13,7 +13,7 @@ from alerts_audit.sources.tokens import TokenCache
 
 
 def run(*words: str) -> str:
-    """What it prints on stdout."""
+    """Run the command and return its standard output."""
     out = StringIO()
     call_command("alert_source", *words, stdout=out, stderr=StringIO())
     return out.getvalue()
@@ -81,8 +81,8 @@ def test_it_lists_a_source_that_is_inactive(name):
     [
         (["add", "Not plain"], "small letters"),
         (["add", "alertmanager"], "already exists"),
-        (["rotate", "nobody"], "no source"),
-        (["revoke", "src_nothing"], "no token"),
+        (["rotate", "nothing"], "Unknown source"),
+        (["revoke", "src_nothing"], "Unknown token"),
         ([], "required"),
         (["delete", "alertmanager"], "invalid choice"),
     ],
@@ -96,5 +96,5 @@ def test_a_token_is_revoked_once(name):
     prefix = run("add", name)[:12]
     run("revoke", prefix)
 
-    with pytest.raises(CommandError, match="was revoked before"):
+    with pytest.raises(CommandError, match="was already revoked"):
         run("revoke", prefix)

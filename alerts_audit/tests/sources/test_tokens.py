@@ -1,4 +1,4 @@
-"""Who may send: tokens, their rotation, and what strangers cost."""
+"""Tokens of sources: their rotation, and the cost of unknown ones."""
 
 import secrets
 from concurrent.futures import ThreadPoolExecutor

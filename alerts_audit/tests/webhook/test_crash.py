@@ -1,7 +1,7 @@
-"""Processes die at any point, and whoever was answered 200 finds the delivery in the table, byte for byte.
+"""Processes die at any point, and every delivery answered with 200 is in the table, byte for byte.
 
-Senders do what Alertmanager does: who gets no answer, or a 5xx, sends the same again. The database has its
-production settings: durability is what is tested.
+Senders behave like Alertmanager: without an answer, or after a 5xx, they send the same again. The database has its
+production settings, because the test is about durability.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What was received stays as it was, whoever asks."""
+"""Received deliveries stay unchanged, for every role."""
 
 import hashlib
 

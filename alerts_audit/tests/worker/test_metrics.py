@@ -1,4 +1,4 @@
-"""What the leading worker exports of the trail."""
+"""Metrics of the trail in the leading worker."""
 
 import secrets
 from datetime import UTC, datetime

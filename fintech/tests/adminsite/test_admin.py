@@ -1,4 +1,4 @@
-"""Who signs in to the admin is looked after there, in its own look."""
+"""The users of the admin are managed there, with its theme."""
 
 import secrets
 

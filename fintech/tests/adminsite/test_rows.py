@@ -36,7 +36,7 @@ def merchant() -> Merchant:
 
 
 def drawn_cells(changes: KeysetChangeList) -> list:
-    """Of each row, without what is around them."""
+    """Return the cells of each row, without their markup."""
     rows = (row.split("<tr", 1)[1].split(">", 1)[1].removesuffix("</tr></tbody>") for row in changes.rows())
     return [parse_html(row) for row in rows]
 

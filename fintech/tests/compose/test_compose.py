@@ -87,7 +87,7 @@ def stages() -> dict[str, tuple[str, list[str]]]:
 
 
 def inherited(stage: str) -> list[str]:
-    """The instructions of a stage and of those it stands on, in order."""
+    """Return the instructions of a stage and of its base stages, in order."""
     found: list[str] = []
     while stage in stages():
         stage, instructions = stages()[stage]
@@ -135,7 +135,7 @@ def test_a_final_image_runs_as_nobody_special_and_holds_no_tools(target):
 
 @pytest.mark.parametrize("stage", stages())
 def test_each_stage_follows_the_usual_rules(stage):
-    """What hadolint looks for, as far as it applies: DL3002 to DL3020, DL3025, DL3059, DL4006."""
+    """Check hadolint's rules, as far as they apply: DL3002 to DL3020, DL3025, DL3059, DL4006."""
     _, instructions = stages()[stage]
     for line in instructions:
         word, _, rest = line.partition(" ")

@@ -1,4 +1,4 @@
-"""What the monitoring's containers read, as the service `configuration` writes it."""
+"""The configuration of the monitoring's containers, as the service `configuration` writes it."""
 
 import stat
 from pathlib import Path

@@ -19,7 +19,7 @@ from fintech.compose import healthcheck, migrate, roles, secrets
 from fintech.secret_files import read_secret, write_secret
 from fintech.testing.processes import BASE_DIR, free_port
 
-# Whoever runs the tests may give files to their own group only.
+# The user of the tests may only give files to their own group.
 CONSUMERS = [replace(consumer, group=os.getgid()) for consumer in secrets.CONSUMERS]
 WRITERS = [replace(writer, user=os.getuid()) for writer in secrets.WRITERS]
 
@@ -236,7 +236,7 @@ def test_what_was_interrupted_is_finished_and_a_changed_password_counts(urls):
                 "DATABASE_ADMIN_URL": "postgresql://postgres@127.0.0.1:1/x",
                 "DATABASE_MONITOR_URL": "dbname=x user=m password=p",
             },
-            "error: the database's roles cannot be made",
+            "error: the database's roles cannot be created",
         ),
     ],
 )

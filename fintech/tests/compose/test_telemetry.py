@@ -1,7 +1,7 @@
-"""Loki, Grafana, Tempo and Alloy: their configuration keeps what docs/logs-and-traces.md promises.
+"""Loki, Grafana, Tempo and Alloy: their configuration keeps the promises of docs/logs-and-traces.md.
 
-Their own programs check it where they are installed. Elsewhere `observability/checked.json` says what a file held when
-its program last accepted it, so a change that nobody checked does not pass.
+Their own programs check it where they are installed. Elsewhere `observability/checked.json` has the hash that each
+program last accepted, so an unchecked change fails.
 """
 
 import ast
@@ -41,7 +41,7 @@ COMMANDS = {
 
 
 def digest(file: str) -> str:
-    """Of what the file says, without its comments."""
+    """Return a hash of the file without its comments."""
     text = (FOLDER / file).read_text()
     meaning = (
         re.sub(r"(?m)^\s*//.*\n", "", text)
@@ -160,7 +160,7 @@ def test_alloy_knows_a_line_by_what_docker_is_told_to_write_into_it():
 
 
 def level_of(line: str) -> str | None:
-    """Of a line that is no JSON: what the expressions find in it, the last one counts, and the name that we use."""
+    """Return the level of a line that is not JSON: the last match of the expressions, as our name of the level."""
     found = [re.search(expression, line) for expression in re.findall(r"expression = `(.+)`", LOGS)]
     given = [match["level"] for match in found if match]
     [names] = re.findall(r"(?s)\$names := dict(.+?)\}\}", LOGS)

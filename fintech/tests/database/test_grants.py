@@ -1,4 +1,4 @@
-"""What the application's role may do is what each app declares, and nothing to evidence but add and read."""
+"""The application's role has the rights that each app declares, and only INSERT and SELECT on evidence."""
 
 import pytest
 from django.apps import apps

@@ -1,4 +1,4 @@
-"""What could stop a start, and the environment that a run gives its processes."""
+"""Obstacles to a start, and the environment of a run's processes."""
 
 import io
 import os
@@ -39,7 +39,7 @@ def test_a_disk_that_is_nearly_full_is_refused(layout, monkeypatch):
 
 
 def test_only_one_run_holds_the_lock_and_the_other_learns_its_pid(layout):
-    with checks.take_lock(layout), pytest.raises(RunError, match=rf"runs already \(PID {os.getpid()}\)"):
+    with checks.take_lock(layout), pytest.raises(RunError, match=rf"already running \(PID {os.getpid()}\)"):
         checks.take_lock(layout)
 
     checks.take_lock(layout).close()  # a lock file that was left behind is no obstacle

@@ -158,7 +158,7 @@ def test_a_socket_directory_of_somebody_else_is_refused(template, open_tmp):
     server.socket_dir.mkdir(mode=0o777)
     server.socket_dir.chmod(0o777)
     try:
-        with pytest.raises(PostgresError, match="belongs to somebody else: remove it"):
+        with pytest.raises(PostgresError, match="belongs to another user: remove it"):
             server._make_socket_dir()
     finally:
         server.socket_dir.rmdir()
@@ -168,7 +168,7 @@ def test_it_refuses_a_directory_with_other_files(open_tmp):
     (open_tmp / "postgres").mkdir()
     (open_tmp / "postgres" / "holiday.jpg").touch()
 
-    with pytest.raises(PostgresError, match="holds files but no PostgreSQL database: move it away"):
+    with pytest.raises(PostgresError, match="contains files but no PostgreSQL database: move them elsewhere"):
         EmbeddedPostgres(open_tmp / "postgres").start()
 
 

@@ -61,7 +61,7 @@ def start(layout: Layout) -> Program:
 
 
 def refusal(layout: Layout, **env: str) -> str:
-    """What a run says that ends by itself, which must be with 1 and with a sentence."""
+    """Return the error of a run that ends by itself, which must be exit code 1 and a sentence."""
     program = make_run(layout, **env)
     program.start()
     try:
@@ -147,7 +147,7 @@ def test_prometheus_scrapes_whatever_runs(running, layout):
 
 
 def test_a_second_run_is_refused_while_the_first_goes_on(running, layout):
-    assert f"error: It runs already (PID {running.pid}): stop that one with Ctrl-C first." in refusal(layout)
+    assert f"error: It is already running (PID {running.pid}): stop that run with Ctrl-C first." in refusal(layout)
     assert answers(layout.ports.web, "/ready")
 
 
@@ -200,7 +200,7 @@ def test_the_next_day_continues_with_the_same_data_and_survives_being_killed(lay
 
     said = refusal(layout, WEB_THREADS="none")
 
-    assert "An earlier run was killed; stopped what it left: its supervisor and what it ran" in said
+    assert "An earlier run was killed; stopped its leftovers: its supervisor and what it ran" in said
     assert re.search(r"error: web does not stay up \(exit status 1, \d times within a minute\)\. Everything is", said)
     assert "WEB_THREADS='none' is wrong: use a number." in said
     assert our_processes(layout) == []

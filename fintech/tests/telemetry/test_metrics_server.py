@@ -144,7 +144,7 @@ def test_it_ends_when_it_is_told_to(tmp_path):
 
 
 def start(**env: str) -> str:
-    """What it says when it does not start; one sentence, and the exit code 1."""
+    """Return the error of a failed start: one sentence, and exit code 1."""
     env = {"PATH": "/usr/bin:/bin", **env}  # as in production: nothing of Django's is set
     run = subprocess.run(COMMAND, cwd=BASE_DIR, env=env, capture_output=True, text=True, timeout=20, check=False)
     assert run.returncode == 1, run

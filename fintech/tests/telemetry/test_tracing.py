@@ -1,4 +1,4 @@
-"""Traces in one process: what is kept and what others are told. payments/tests/test_tracing.py has real programs."""
+"""Traces in one process: kept traces and headers. payments/tests/test_tracing.py has real programs."""
 
 import secrets
 import socket

@@ -30,6 +30,11 @@ def test_a_part_of_another_word_or_a_method_of_a_file_is_not_found(write, text):
     assert write("page.md", text) == []
 
 
+@pytest.mark.parametrize("text", words.VOCABULARY["stored"])
+def test_a_stored_text_keeps_its_words(write, text):
+    assert write("module.py", f'NOTE = "{text}"\n') == []
+
+
 @pytest.mark.parametrize("opening", words.VOCABULARY["openings"])
 def test_a_docstring_that_begins_with_a_question_word_is_found(write, opening):
     [finding] = write("module.py", f'def f():\n    """{opening} it does."""\n')

@@ -11,7 +11,7 @@ from payments.ledger.audit import Finding, audit_ledger
 
 
 class Command(BaseCommand):
-    help = "Check the books: postings, journal, refunds, idempotency keys, KPIs. Exits with 1 if anything is wrong."
+    help = "Check the books: postings, journal, refunds, idempotency keys, KPIs. Exits with 1 if there are findings."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -34,4 +34,4 @@ class Command(BaseCommand):
             document = {"checks": checks, "findings": [asdict(finding) for finding in findings]}
             self.stdout.write(json.dumps(document, indent=2))
         if findings:
-            raise CommandError(f"The books are wrong: {len(findings)} findings.")
+            raise CommandError(f"The ledger has {len(findings)} findings.")

@@ -18,8 +18,8 @@ MERCHANT = "Demo"
 
 class Command(BaseCommand):
     help = (
-        "Make the administrator 'admin' (DIR/admin_password) and the merchant 'Demo' with an API key (DIR/api_key)."
-        " What exists is kept, so it is safe to repeat."
+        "Create the administrator 'admin' (DIR/admin_password) and the merchant 'Demo' with an API key (DIR/api_key)."
+        " Existing ones are kept, so it is safe to repeat."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -48,7 +48,7 @@ def ensure_administrator(path: Path) -> str:
         password = random_secret()[:20]
         write_secret(path, password)
         users.objects.create_superuser(ADMINISTRATOR, password=password)
-        return f"Made the administrator {ADMINISTRATOR}; the password is in {path}."
+        return f"Created the administrator {ADMINISTRATOR}; the password is in {path}."
     if known is not None and user.check_password(known):
         return f"The administrator {ADMINISTRATOR} exists; the password is in {path}."
     path.unlink(missing_ok=True)
@@ -59,10 +59,10 @@ def ensure_administrator(path: Path) -> str:
 def ensure_api_key(path: Path) -> str:
     merchant, _ = Merchant.objects.get_or_create(name=MERCHANT, defaults={"country": "DE"})
     if is_key_of(merchant, read_secret(path)):
-        return f"The API key in {path} is good."
+        return f"The API key in {path} is valid."
     _, secret = create_api_key(merchant=merchant, name="bootstrap", scopes=ApiKey.Scope.values)
     write_secret(path, secret)
-    return f"Made an API key for the merchant {MERCHANT}; it is in {path}."
+    return f"Created an API key for the merchant {MERCHANT}; it is in {path}."
 
 
 def is_key_of(merchant: Merchant, secret: str | None) -> bool:

@@ -66,7 +66,7 @@ def secret_in(page: str) -> str:
         ({"name": "x" * 101}, "at most 100 characters"),
         ({"scopes": []}, "This field is required"),
         ({"scopes": ["payments:read", "admin"]}, "admin is not one of the available choices"),
-        ({"expires_at_0": "2020-01-01", "expires_at_1": "00:00"}, "still to come"),
+        ({"expires_at_0": "2020-01-01", "expires_at_1": "00:00"}, "a time in the future"),
         ({"expires_at_0": "soon", "expires_at_1": "00:00"}, "Enter a valid date"),
     ],
 )
@@ -166,7 +166,7 @@ def test_a_revoked_key_is_refused_and_stays_so(merchant):
     with pytest.raises(Problem, match="revoked"):
         authenticate(f"Bearer {secret}")
     revoked_at = ApiKey.objects.get(pk=row.pk).revoked_at
-    assert "was revoked before" in client.post(f"{KEYS}{row.pk}/revoke/", follow=True).text
+    assert "was already revoked" in client.post(f"{KEYS}{row.pk}/revoke/", follow=True).text
     assert ApiKey.objects.get(pk=row.pk).revoked_at == revoked_at
     assert "Revoke…" not in client.get(f"{KEYS}{row.pk}/change/").text
     assert [entry.change_message for entry in LogEntry.objects.filter(object_id=row.pk)] == ["Revoked."]

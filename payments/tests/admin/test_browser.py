@@ -107,7 +107,7 @@ def look_at_the_lists(browser: Browser, payment: str, merchant: Merchant) -> Non
 
 
 def resolve(browser: Browser, platform: Platform, shop: Client) -> None:
-    """Without a worker nobody resolves; with one again it is done within seconds."""
+    """Without a worker nothing is resolved; with one it takes seconds."""
     assert platform.worker is not None
     platform.worker.stop()
     unknown = shop.pay(1922).body  # charged, and the reply lost

@@ -39,7 +39,7 @@ def finance() -> Client:
 
 
 def form_of(payment: Transaction, **fields: object) -> dict[str, object]:
-    """What a person's form sends; `key` is new for each form."""
+    """Return the form as a browser sends it; `key` is new for each form."""
     uuid = f"{secrets.token_hex(4)}-{secrets.token_hex(2)}-4{secrets.token_hex(2)[1:]}-8000-{secrets.token_hex(6)}"
     return {"amount": payment.amount, "reason": "", "key": uuid, **fields}
 
@@ -83,7 +83,7 @@ def test_a_refund_needs_the_token_of_a_page(payment):
         ({"amount": "9" * 30}, "less than or equal to"),
         ({"amount": ""}, "This field is required"),
         ({"reason": "x" * 1001}, "length &lt;= 1000"),
-        ({"reason": "card 4111 1111 1111 1111"}, "Card numbers have no place here"),
+        ({"reason": "card 4111 1111 1111 1111"}, "Card numbers are not allowed"),
         ({"reason": "a\0b"}, "Null characters are not allowed"),
         ({"key": ""}, "Open this form again"),
         ({"key": "mine"}, "Open this form again"),
@@ -135,7 +135,7 @@ def test_the_form_offers_all_that_is_left_and_a_key_of_its_own(finance, payment)
     pages = [finance.get(f"{LIST}{payment.pk}/refund/").text for _ in range(2)]
 
     assert 'value="10000"' in pages[0]
-    assert "100.00 EUR: all that is left" in pages[0]
+    assert "100.00 EUR, the full remaining amount" in pages[0]
     keys = {key for page in pages for key in re.findall(r'name="key" value="([0-9a-f-]{36})"', page)}
     assert len(keys) == 2
 
@@ -169,7 +169,7 @@ def test_a_form_sent_again_refunds_once(finance, payment):
     first, second = send(finance, payment, form), send(finance, payment, form)
 
     assert "Refunded 30.00 EUR." in first.text
-    assert "was made before: it is succeeded" in second.text
+    assert "exists already: it is succeeded" in second.text
     assert [refund.amount for refund in refunds(payment)] == [3_000]
 
 
@@ -194,7 +194,7 @@ def test_a_double_click_refunds_once(payment, gateway):
         thread.join()
 
     assert sum("Refunded 9.31 EUR." in answer for answer in answers) == 1
-    assert sum("on its way already" in answer for answer in answers) == 2
+    assert sum("already in progress" in answer for answer in answers) == 2
     assert [refund.amount for refund in refunds(payment)] == [931]
 
 
@@ -212,7 +212,7 @@ def test_a_refund_without_an_answer_is_left_to_the_resolver(finance, payment, ga
     assert "Waiting for the outcome" in answer.text
     (refund,) = refunds(payment)
     root = sign_in(superuser=True)
-    assert "asked to settle 1" in root.post(f"{LIST}{payment.pk}/resolve/", follow=True).text
+    assert "will handle 1" in root.post(f"{LIST}{payment.pk}/resolve/", follow=True).text
     (lease,) = [lease for lease in resolution.take_leases() if lease.refund_id == refund.pk]
     assert resolve_one(lease) == "approved"
     assert not Unresolved.objects.filter(refund_id=refund.pk).exists()

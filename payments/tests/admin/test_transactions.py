@@ -338,7 +338,7 @@ def test_a_long_history_is_cut_and_the_cost_stays(root, payment, monkeypatch, dj
 
 def test_the_page_says_who_holds_the_lease(root, merchant):
     payment = make_payment(merchant, status="unknown")
-    assert "The resolver takes it at its next turn." in root.get(page_of(payment)).text
+    assert "The resolver handles it at its next run." in root.get(page_of(payment)).text
 
     with connection.cursor() as cursor:
         cursor.execute(
@@ -358,7 +358,7 @@ def test_who_may_resolve_asks_the_resolver(merchant, group):
     client = sign_in(group=group) if group else sign_in(superuser=True)
     answer = client.post(f"{LIST}{payment.pk}/resolve/", follow=True)
 
-    assert "asked to settle 1" in answer.text
+    assert "will handle 1" in answer.text
     event = Event.objects.get(transaction=payment, kind="resolution_requested")
     assert event.actor == f"admin:{answer.wsgi_request.user.username}"
 
@@ -367,13 +367,13 @@ def test_resolve_from_the_list(root, merchant):
     payments = [make_payment(merchant, status="unknown") for _ in range(2)]
     body = {"action": "resolve", "_selected_action": [payment.pk for payment in payments], "index": 0}
 
-    assert "asked to settle 2" in root.post(LIST, body, follow=True).text
+    assert "will handle 2" in root.post(LIST, body, follow=True).text
 
 
 def test_there_is_nothing_to_resolve_in_what_is_settled(root, payment):
     answer = root.post(f"{LIST}{payment.pk}/resolve/", follow=True)
 
-    assert "Nothing was waiting" in answer.text
+    assert "Nothing to resolve" in answer.text
     assert not Event.objects.filter(transaction=payment, kind="resolution_requested").exists()
 
 

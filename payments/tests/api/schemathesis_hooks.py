@@ -1,4 +1,4 @@
-"""What a JSON Schema cannot say, so that schemathesis does not take it for a fault: see test_schema.py."""
+"""Rules that a JSON Schema cannot express, so that schemathesis does not report them: see test_schema.py."""
 
 import os
 import secrets

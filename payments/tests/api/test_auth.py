@@ -1,4 +1,4 @@
-"""Who may ask for what: every refusal says why, and costs the client nothing."""
+"""Authentication and scopes: every refusal gives its reason, and costs the client nothing."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +77,7 @@ def test_a_revoked_key_is_refused_by_all_workers_within_five_seconds(platform, m
         # Many at once, so that each worker has the key in its memory.
         assert {reply.status for reply in threads.map(ask, range(48))} == {200}
         revoke_api_key(key)
-        time.sleep(5)  # the promise: whoever asks later is refused
+        time.sleep(5)  # the promise: later requests are refused
         replies = list(threads.map(ask, range(48)))
     for reply in replies:
         assert_refused(reply, 401, "revoked_api_key")

@@ -1,4 +1,4 @@
-"""What somebody who only knows the design would trip over."""
+"""Surprises for a client that only knows the design."""
 
 import pytest
 

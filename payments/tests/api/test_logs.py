@@ -1,4 +1,4 @@
-"""The logs tell what happened, and nothing about cards, keys and people, whatever is sent wherever."""
+"""The logs report events, and nothing about cards, keys and people, for any input."""
 
 import json
 import secrets
@@ -129,7 +129,7 @@ def feed_headers(client: Client) -> None:
     for word in EVERYTHING:
         for name in names:
             if name == "X-Request-ID" and word in WORDS:
-                continue  # nobody can tell it from an id
+                continue  # an id does not show it
             client.post(PATH, {"amount": 1250, "currency": "EUR"}, headers={"Idempotency-Key": "k", name: word})
         for scheme in ("Bearer ", "Basic ", "bearer  ", "", "Token "):
             client.platform.request("GET", PATH, headers={"Authorization": scheme + word})

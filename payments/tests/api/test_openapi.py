@@ -38,7 +38,7 @@ def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]
 
 
 def examples(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Each schema with an example that stands beside it."""
+    """Return each schema with its example."""
     if isinstance(value, dict):
         for example in value.get("examples", {}).values() if isinstance(value.get("examples"), dict) else ():
             yield value["schema"], example["value"]

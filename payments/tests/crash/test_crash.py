@@ -76,7 +76,7 @@ class Scene:
         return self.gateway.charge(str(payment.pk))["outcome"]
 
     def ends_right(self) -> None:
-        """What each test ends with: nothing open, the books right, and the KPIs equal to them."""
+        """Check the end of each test: nothing open, consistent books, and KPIs equal to them."""
         settled(self.client.merchant)
         audit(self.gateway, self.client.merchant)
         self.wait_until_it_serves()
@@ -259,7 +259,7 @@ def test_unknown_stays_unknown_while_the_gateway_says_nothing(scene):
     ("amount", "becomes"), [(1931, "succeeded"), (1925, "failed")], ids=["charged before", "cancelled before"]
 )
 def test_a_late_answer_changes_nothing_once_the_resolver_has_decided(scene, amount, becomes):
-    """The web worker stands still until its lease is gone, and finds the gateway's answer when it wakes."""
+    """The web worker is stopped until its lease has expired, and finds the gateway's answer when it continues."""
     scene.gateway.profile(hold_seconds=LEASE_SECONDS + 2)
     asked = scene.ask(scene.client.pay, amount, key="k-1")
     row = Transaction.objects.filter(pk=scene.payment.pk).values()

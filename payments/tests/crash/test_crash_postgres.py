@@ -29,7 +29,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPlatform]:
 
 
 class Shops(Load):
-    """They pay all the time, each payment with a key of its own; what they were told."""
+    """Shops that pay continuously, each payment with its own key, and record the answers."""
 
     def __init__(self, own: OwnPlatform) -> None:
         super().__init__([self._shop] * SHOPS)
@@ -67,7 +67,7 @@ def same_processes(own: OwnPlatform) -> Iterator[None]:
 
 
 def check(own: OwnPlatform, answers: list[Reply]) -> None:
-    """Whoever was told something finds it so; the books and the counters agree."""
+    """Check that every answer is still true, and that the books and the counters agree."""
     assert {answer.status for answer in answers} <= {201, 202, 503}
     own.settled()
     stored = {str(id): status for id, status in own.query("SELECT id, status FROM payments_transaction")}

@@ -1,4 +1,4 @@
-"""The gateway client against a server that answers as it is told, or not at all."""
+"""The gateway client against a server that answers as a test defines, or not at all."""
 
 import http.server
 import json

@@ -69,7 +69,7 @@ class Collector:
         return [span for span in self.spans if span.trace_id == trace_id]
 
     def wait_for(self, trace_id: str, *names: str) -> dict[str, Span]:
-        """By name, once these are all there."""
+        """Return the metrics by name, once all of these exist."""
 
         def found() -> dict[str, Span] | None:
             spans = {span.name: span for span in self.trace(trace_id)}

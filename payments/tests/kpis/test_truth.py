@@ -68,9 +68,10 @@ class Shops(Load):
 
 
 class Scraper(Load):
-    """Reads the counters all the time: one that falls looks like a restart to Prometheus, which counts it all anew.
+    """Reads the counters continuously: a counter that falls looks like a restart to Prometheus, which counts its value
+    again.
 
-    The web's are kept in files, so none may ever fall; of the worker's, those that are set from the rows.
+    The web's counters are in files, so none may ever fall; of the worker's, those that are set from the rows.
     """
 
     def __init__(self, own: OwnPlatform) -> None:

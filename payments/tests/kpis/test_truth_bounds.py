@@ -40,7 +40,7 @@ class World:
     random: Random
     items: list[Item]
     stands_still: bool = False
-    extra: int = 0  # money at the gateway that nobody here knows of
+    extra: int = 0  # money at the gateway that is unknown here
     readings: list[str] = field(default_factory=list)
 
     def read(self, name: str, wanted: Callable[[Item], bool]) -> dict[str, dict[str, int]]:

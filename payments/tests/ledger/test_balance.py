@@ -21,7 +21,9 @@ SELECT event_id, transaction_id, account, currency, %s FROM payments_ledgerleg W
 
 @pytest.fixture
 def owner(shop, monkeypatch) -> Iterator[None]:
-    """The schema's owner, who has taken the trigger away; it is all taken back. Nobody can pay meanwhile."""
+    """A connection of the schema's owner without the trigger; everything is rolled back. Payments are blocked
+    meanwhile.
+    """
     shop.pay(1250)
     opened = connections["owner"]
     monkeypatch.setattr(balance, "connection", opened)

@@ -1,4 +1,4 @@
-"""What must never be true of money, the database refuses: for the application's role, and for a slip of the owner."""
+"""The database refuses impossible money: for the application's role, and for mistakes of the owner."""
 
 from collections.abc import Iterator
 from uuid import UUID, uuid4

@@ -1,4 +1,6 @@
-"""The group commit: nobody waits in vain or pays for another's mistake, and counters equal rows whatever breaks."""
+"""The group commit: no request waits in vain or fails for another's error, and counters equal rows after
+any failure.
+"""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -90,7 +92,7 @@ def query(statement: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 def blocked() -> bool:
-    """Whether the writer's session waits for a lock."""
+    """Return True if the writer's session waits for a lock."""
     statement = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'"
     return bool(query(statement, session()))
 
@@ -126,7 +128,7 @@ def counters() -> dict[str, float]:
 
 
 def rows() -> dict[str, float]:
-    """What the counters of this slot should be."""
+    """Return the correct counters of this slot."""
     ours = Writer.objects.filter(slot=slots.slot().name, epoch=slots.slot().epoch)
     events = Event.objects.filter(writer_id__in=ours.values("id"))
     expected: dict[str, float] = {kind: events.filter(kind=kind).count() for kind in (*metrics.STATUS, "unknown")}
@@ -254,7 +256,7 @@ def test_no_wake_up_is_ever_lost(writer, merchant, pool):
 
 
 def test_groups_that_share_keys_do_not_deadlock(merchant):
-    """Two processes with the same keys in opposite order: each key is taken once, and nobody is the victim."""
+    """Two processes with the same keys in opposite order: each key is taken once, without a deadlock."""
     writer_id = Writer.objects.create(slot="test", epoch=uuid4()).pk
 
     def store(batch: list[Row]) -> int:

@@ -5,6 +5,7 @@ are not included.
 """
 
 import csv
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -17,7 +18,11 @@ from alerts_audit.selectors.serializers import show_episode
 
 CHUNK = 500
 # Beginnings that a spreadsheet would run as a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")  # noqa: RUF001 - also their wide forms
+BLANKS = ' \u00a0\u2007\u202f\u200b\u3000\ufeff"'
+# Readers of another locale split at semicolons and tabs, and some at line ends inside quotes: a cell of theirs begins
+# there. The match ends where it needs an apostrophe.
+INNER_FORMULA = re.compile(r'[;\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029][\s\u200b\ufeff"]*(?=[=+\-@＝＋－＠])')  # noqa: RUF001
 COLUMNS = [
     "key",
     "state",
@@ -61,10 +66,14 @@ def json_lines(criteria: Criteria) -> Iterator[bytes]:
 
 
 class _Echo:
-    """A file that returns what is written to it."""
+    """A file that returns what is written to it, in UTF-8 and safe for readers that split a line at other places."""
+
+    def __init__(self) -> None:
+        self._mark = "\ufeff"  # Excel recognises UTF-8 by it
 
     def write(self, line: str) -> bytes:
-        return line.encode()
+        mark, self._mark = self._mark, ""
+        return (mark + INNER_FORMULA.sub(r"\g<0>'", line)).encode()
 
 
 def csv_lines(criteria: Criteria) -> Iterator[bytes]:
@@ -95,7 +104,7 @@ def harmless(value: Any) -> str:
     if isinstance(value, dict):
         return orjson.dumps(value).decode()
     text = str(value)
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
+    return f"'{text}" if text.lstrip(BLANKS).startswith(FORMULA) else text
 
 
 FORMATS: dict[str, tuple[Callable[[Criteria], Iterator[bytes]], str]] = {

@@ -31,7 +31,7 @@ def copy(api: Api, **query) -> str:
     reply = api.get("episodes/export", **query)
     assert reply.status_code == 200
     assert reply["Content-Disposition"].startswith("attachment")
-    return b"".join(reply.streaming_content).decode()
+    return b"".join(reply.streaming_content).decode("utf-8-sig")
 
 
 def test_csv_has_a_line_for_each_episode_newest_first(auditor, monkeypatch):
@@ -71,6 +71,45 @@ def test_a_spreadsheet_runs_nothing(auditor):
     assert row["summary"] == f"'{formula}"
     for column in ("alertname", "cluster", "summary", "generator_url", "noise_reason"):
         assert row[column].startswith("'")
+
+
+FOREIGN = [
+    "Disk full;=1+1;x",
+    "Disk full; \u00a0-1+1",
+    'Disk full;"=1+1"',
+    "Disk\t=1+1\tx",
+    "Two lines\n=1+1",
+    "Two lines\r\n+1+1",
+    "Two lines\u2028@x",
+    "wide;＝1+1",  # noqa: RUF001
+    "\t=1",
+    "\u00a0=1",
+]
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_no_cell_of_any_reader_begins_a_formula(auditor, text, separator):
+    """Excel splits at the list separator of its locale, LibreOffice also at tabs."""
+    episode = make_episode(make_identity(name(), shop=text, x="a"), summary=text)
+    mark_as_noise(episode_key=episode.key, author=auditor.user, reason=text)
+    lines = copy(auditor, format="csv", alertname=episode.alertname)
+
+    cells = [cell for row in csv.reader(io.StringIO(lines, newline=""), delimiter=separator) for cell in row]
+    cells += [cell for line in lines.splitlines() for cell in line.split(separator)]
+    assert len(cells) > 2
+    begins = [cell.strip(' \u00a0"') for cell in cells]
+    assert [cell for cell in begins if cell.startswith(("=", "+", "-", "@", "＝"))] == []  # noqa: RUF001
+
+
+def test_a_spreadsheet_recognises_utf_8(auditor):
+    episode = make_episode(make_identity(name()), summary="Größe überschritten")
+    reply = auditor.get("episodes/export", format="csv", alertname=episode.alertname)
+    content = b"".join(reply.streaming_content)
+
+    assert content.startswith(b"\xef\xbb\xbf")
+    assert content.count(b"\xef\xbb\xbf") == 1
+    assert "Größe überschritten" in content.decode()
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "  =1"])

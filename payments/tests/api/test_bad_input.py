@@ -501,6 +501,10 @@ def test_unusual_texts_are_texts(client):
     assert client.pay(**fields, key="k").status == 200
 
 
+def test_javascript_reads_every_amount_exactly():
+    assert LARGEST_AMOUNT <= 2**53 - 1
+
+
 @pytest.mark.parametrize("amount", [1, LARGEST_AMOUNT])
 def test_the_smallest_and_the_largest_amount(client, amount):
     reply = client.pay(amount)

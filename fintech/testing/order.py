@@ -78,6 +78,6 @@ class ByUnit(LoadScopeScheduling):
         return unit_of(file_of(nodeid))
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config) -> ByUnit:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByUnit:
     config.option.loadscopereorder = False
-    return ByUnit(config)
+    return ByUnit(config, log)

@@ -46,8 +46,8 @@ def at_a_glance() -> Section:
                 thresholds=below(2, 1),
             ),
             stat(
-                "Threads in use by payments",
-                "Share of the web's threads that payments use. Above 80 % an alert fires, because requests may queue.",
+                "Capacity in use by payments",
+                "Share of the web's capacity that payments use. Above 80 % an alert fires, because requests may queue.",
                 query(
                     f'sum(transactions_in_progress{{job="web", {HERE}}}) / sum(web_capacity{{job="web", {HERE}}})',
                     "in use",

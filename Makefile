@@ -6,8 +6,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$python && break; done)
 VENV := .venv/bin
 PYTEST := env -u DJANGO_SETTINGS_MODULE $(VENV)/python -m pytest
-# Always write bytecode: without it each process takes three seconds more to start.
-export PYTHONDONTWRITEBYTECODE :=
+# Python's variables in the caller's shell (PYTHONSAFEPATH, PYTHONPATH, PYTHONDONTWRITEBYTECODE) are not for our programs.
+unexport $(filter PYTHON%,$(.VARIABLES))
 # mypy's plugin loads Django's settings, which require these values.
 TYPE_CHECK := env DJANGO_SECRET_KEY=none DATABASE_URL=postgresql:///none GATEWAY_TOKEN=none METRICS_TOKEN=none \
 	ALERT_TOKEN=none $(VENV)/mypy
@@ -21,7 +21,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: environment ## Run the platform on this machine until Ctrl-C (NO_LOAD=1, LOAD_USERS=5, WEB_CONCURRENCY=3, BASE_PORT=6000, DATABASE_URL)
+run: environment ## Run the platform on this machine until Ctrl-C (NO_LOAD=1, LOAD_USERS=5, WEB_CONCURRENCY=3, BASE_PORT=8200, DATABASE_URL)
 	@exec $(VENV)/python -m fintech.run
 
 test: environment-dev ## Run all tests on every core, in random order (TESTS=payments/tests/api)

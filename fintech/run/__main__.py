@@ -9,13 +9,14 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from fintech import env
 from fintech.env import SettingError
-from fintech.run import RunError, checks, monitoring, programs
+from fintech.run import RunError, checks, environment, monitoring, programs
 from fintech.run.console import Console
 from fintech.run.kpis import OPENER, Kpis
 from fintech.run.layout import BASE_DIR, DATABASE, Layout, make_environment, read_ports
@@ -87,13 +88,10 @@ class Run:
     # --- Preparation ---------------------------------------------------------------------------------------
 
     def _make_environment(self) -> dict[str, str]:
-        environ = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
         database = {}
         if self.postgres is None:
             checks.check_database(env.text("DATABASE_OWNER_URL", env.text("DATABASE_URL")))
         else:
-            # libpq's own variables would lead the processes to another server.
-            environ = {name: value for name, value in environ.items() if not name.startswith("PG")}
             with self.console.step("Preparing PostgreSQL", "PostgreSQL is prepared"):
                 self.postgres.init()
             for directory in self.postgres.opened:
@@ -101,9 +99,7 @@ class Run:
                     f"Others may now pass through {directory} (not list it): PostgreSQL does not run as root."
                 )
             database = self.postgres.urls(DATABASE)
-        environment = make_environment(self.layout, database, environ)
-        environment.setdefault("API_KEY_FILE", str(self.layout.api_key))
-        return environment
+        return make_environment(self.layout, database, os.environ) | {"API_KEY_FILE": str(self.layout.api_key)}
 
     def _choose_programs(self) -> list[programs.Program]:
         chosen = [programs.postgres_program(self.postgres)] if self.postgres else []
@@ -125,7 +121,7 @@ class Run:
         if self.postgres is not None:
             with self.console.step("Starting PostgreSQL", f"PostgreSQL runs on {self.layout.postgres}"):
                 supervisor.start_program("postgres")
-                self._wait(supervisor, self._database_answers, "PostgreSQL answers")
+                self._wait(supervisor, self._database_problem, "postgres")
                 self.postgres.ensure_database(DATABASE)
         with self.console.step("Migrating", "The schema is up to date"):
             self._manage(supervisor, "migrate", "--no-input")
@@ -136,7 +132,7 @@ class Run:
                 if name not in ("postgres", "load"):
                     supervisor.start_program(name)
             for name, url in self._places().items():
-                self._wait(supervisor, partial(is_ok, url), f"{name} answers")
+                self._wait(supervisor, partial(http_problem, url), name)
         self._say_addresses(names)
         if "load" in names:
             supervisor.start_program("load")
@@ -163,8 +159,9 @@ class Run:
                 stderr=output,
                 start_new_session=True,
             )
+        still_running = f"manage.py {command[0]} is still running"
         try:
-            self._wait(supervisor, lambda: process.poll() is not None, f"{command[0]} is done", seconds=600)
+            self._wait(supervisor, lambda: still_running if process.poll() is None else None, "setup", seconds=600)
         finally:
             process.kill()
             process.wait()
@@ -172,25 +169,30 @@ class Run:
             raise RunError(f"manage.py {command[0]} failed: {last_line(log)} (all of it is in {log})")
 
     def _wait(
-        self, supervisor: Supervisor, condition: Callable[[], bool], what: str, seconds: float = START_SECONDS
+        self, supervisor: Supervisor, problem: Callable[[], str | None], name: str, seconds: float = START_SECONDS
     ) -> None:
+        """Wait until `problem` returns None; a RunError names the last problem and the last line of the log."""
         deadline = time.monotonic() + seconds
         while True:
             for news in supervisor.watch():
                 self.console.say(news)
-            if condition():
+            reason = problem()
+            if reason is None:
                 return
             if time.monotonic() > deadline:
-                raise RunError(f"After {seconds:.0f} s still waiting for: {what}. The logs are in {self.layout.logs}.")
+                log = self.layout.logs / f"{name}.log"
+                said = last_line(log)
+                ending = f" The last line of {log}: {said}" if said else f" {log} is empty."
+                raise RunError(f"{name} is not ready after {seconds:.0f} s: {reason}.{ending}")
             time.sleep(0.05)
 
-    def _database_answers(self) -> bool:
+    def _database_problem(self) -> str | None:
         assert self.postgres is not None
         try:
             self.postgres.wait_until_ready(timeout=0)
-        except PostgresError:
-            return False
-        return True
+        except PostgresError as error:
+            return str(error).rstrip(".")
+        return None
 
     def _say_addresses(self, names: list[str]) -> None:
         ports, url = self.layout.ports, self.layout.url
@@ -233,12 +235,15 @@ class Run:
             time.sleep(1)
 
 
-def is_ok(url: str) -> bool:
+def http_problem(url: str) -> str | None:
+    """Return why `url` does not answer 200; None if it does."""
     try:
         with OPENER.open(url, timeout=2) as response:
-            return bool(response.status == 200)
-    except (OSError, http.client.HTTPException):
-        return False
+            return None if response.status == 200 else f"{url} answers {response.status}"
+    except urllib.error.HTTPError as error:
+        return f"{url} answers {error.code}: {error.read(300).decode(errors='replace')}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{url} does not answer ({getattr(error, 'reason', error)})"
 
 
 def interrupt(*_: object) -> None:
@@ -249,10 +254,13 @@ def interrupt(*_: object) -> None:
 
 
 def main() -> int:
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a log's last line may not fit the locale
     console = Console()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     socket.setdefaulttimeout(10)  # supervisord answers at once, or not at all
+    environment.drop_unknown()
     options = arguments()
     try:
         Run(Layout(options.var.resolve(), read_ports(options.base_port)), console)()

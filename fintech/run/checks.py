@@ -14,7 +14,7 @@ import psycopg
 
 from fintech import env
 from fintech.run import RunError
-from fintech.run.layout import MARK, Layout, Ports
+from fintech.run.layout import ADVISED_BASE_PORT, MARK, Layout, Ports
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.run.processes import Supervisor
 
@@ -105,7 +105,7 @@ def check_ports(ports: Ports, used: set[str]) -> None:
         if field.name in used and not is_free(port):
             raise RunError(
                 f"Port {port} ({field.name}) is taken{holder_of(port)}: stop that program, or choose other ports"
-                " with BASE_PORT, such as make run BASE_PORT=6000."
+                f" with BASE_PORT, such as make run BASE_PORT={ADVISED_BASE_PORT}."
             )
 
 

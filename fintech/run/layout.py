@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fintech.run import RunError
+from fintech.run.environment import is_accepted
 from fintech.run.postgres import MAX_SOCKET_PATH
 from fintech.secret_files import ensure_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
 DATABASE = "fintech"  # the database's name
+ADVISED_BASE_PORT = 8200
+# Browsers refuse these ports (https://fetch.spec.whatwg.org/#port-blocking); the ones below 1024 need root anyway.
+BLOCKED_PORTS = frozenset(
+    {1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080}
+)
 
 # The environment variable that marks a process as ours; its value is the folder of the run.
 MARK = "FINTECH_RUN_DIR"
@@ -100,7 +106,7 @@ class Layout:
 
 
 def make_environment(layout: Layout, database: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of all processes: the caller's environment, and our settings where the caller has none."""
+    """Return the environment of all processes: accepted variables of the caller, then our settings as defaults."""
     ports = layout.ports
     ours = {
         **database,
@@ -115,9 +121,10 @@ def make_environment(layout: Layout, database: Mapping[str, str], environ: Mappi
         "WEB_METRICS_URL": layout.url(ports.metrics, "/metrics"),
         "GATEWAY_URL": layout.url(ports.gateway),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",  # log lines are UTF-8, whatever the locale
         MARK: str(layout.var),
     }
-    result = dict(environ)
+    result = {name: value for name, value in environ.items() if is_accepted(name)}
     for name, value in ours.items():
         if f"{name}_FILE" not in environ:
             result.setdefault(name, value)
@@ -134,5 +141,11 @@ def read_ports(text: str) -> Ports:
     if not text:
         return Ports()
     if not text.isdecimal() or not 1024 <= int(text) <= 65_528:
-        raise RunError(f"BASE_PORT={text} is wrong: use a number from 1024 to 65528.")
-    return Ports.from_base(int(text))
+        raise RunError(f"BASE_PORT={text} is wrong: use a number from 1024 to 65528, such as {ADVISED_BASE_PORT}.")
+    base = int(text)
+    if blocked := BLOCKED_PORTS.intersection(range(base, base + 8)):
+        raise RunError(
+            f"BASE_PORT={text} includes port {min(blocked)}, which browsers refuse to open:"
+            f" use another one, such as {ADVISED_BASE_PORT}."
+        )
+    return Ports.from_base(base)

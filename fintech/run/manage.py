@@ -3,12 +3,13 @@
 import os
 import sys
 
-from fintech.run import RunError
+from fintech.run import RunError, environment
 from fintech.run.layout import BASE_DIR, DATABASE, Layout, make_environment, read_ports
 from fintech.run.postgres import EmbeddedPostgres
 
 
 def main() -> None:
+    environment.drop_unknown()
     try:
         layout = Layout(BASE_DIR / "var", read_ports(os.environ.get("BASE_PORT", "")))
         database = {}
@@ -17,11 +18,11 @@ def main() -> None:
             if postgres.pid() is None:
                 raise RunError("Nothing runs here: start the platform with `make run` first, in another terminal.")
             database = postgres.urls(DATABASE)
-        environment = make_environment(layout, database, os.environ)
+        environ = make_environment(layout, database, os.environ)
     except RunError as error:
         sys.exit(f"error: {error}")
     command = [sys.executable, str(BASE_DIR / "manage.py"), *sys.argv[1:]]
-    os.execve(sys.executable, command, environment)  # noqa: S606 (our own interpreter)
+    os.execve(sys.executable, command, environ)  # noqa: S606 (our own interpreter)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import sys
 import time
 import xmlrpc.client
 from collections import defaultdict, deque
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,7 +35,7 @@ TAIL_LINES = 15
 class Supervisor:
     """The processes of one run. Leaving the `with` block stops them all, last started first."""
 
-    def __init__(self, layout: Layout, programs: list[Program], environment: Mapping[str, str]) -> None:
+    def __init__(self, layout: Layout, programs: list[Program], environment: dict[str, str]) -> None:
         self.layout = layout
         self.programs = programs
         self.environment = environment
@@ -51,7 +50,8 @@ class Supervisor:
     def start(self) -> None:
         """Start supervisord itself, without any program."""
         file = self.layout.run / "supervisord.conf"
-        file.write_text(configuration(self.layout, self.programs), encoding="utf-8")
+        content, texts = configuration(self.layout, self.programs)
+        file.write_text(content, encoding="utf-8")
         if self.log.exists() and self.log.stat().st_size > MAX_LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
         self._read = self.log.stat().st_size if self.log.exists() else 0
@@ -60,7 +60,7 @@ class Supervisor:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "supervisor.supervisord", "-c", str(file)],
                 cwd=self.layout.var,
-                env=dict(self.environment),
+                env=self.environment | texts,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -1,13 +1,17 @@
 """The processes of a run, and supervisord's configuration for them."""
 
 import os
+import re
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from fintech.run import RunError
 from fintech.run.layout import BASE_DIR, Layout
 from fintech.run.postgres import EmbeddedPostgres
+
+SPECIAL = re.compile("[%;#]")
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,21 @@ def service_programs(layout: Layout) -> list[Program]:
 def load_program(layout: Layout) -> Program:
     """Return the steady load; LOAD_USERS and LOAD_RATE are settings of the locustfile."""
     locust = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--only-summary"]
-    return Program("load", [*locust, "--loglevel", "WARNING", "--host", layout.url(layout.ports.web)])
+    # Locust also reads ~/.locust.conf, which is meant for other load tests.
+    home = ["env", f"HOME={layout.run}"]
+    return Program("load", [*home, *locust, "--loglevel", "WARNING", "--host", layout.url(layout.ports.web)])
 
 
-def configuration(layout: Layout, programs: list[Program]) -> str:
-    """Return supervisord.conf. Every program is its own group, so that priorities order the stop as well."""
+def configuration(layout: Layout, programs: list[Program]) -> tuple[str, dict[str, str]]:
+    """Return supervisord.conf and the environment variables that it refers to.
+
+    Every program is a group of its own, so that priorities order the stop as well.
+    """
+    texts: dict[str, str] = {}
     sections = [
-        section("unix_http_server", file=layout.supervisor_socket, chmod="0600"),
+        section(texts, "unix_http_server", file=layout.supervisor_socket, chmod="0600"),
         section(
+            texts,
             "supervisord",
             nodaemon="true",
             silent="true",
@@ -81,16 +92,18 @@ def configuration(layout: Layout, programs: list[Program]) -> str:
             **({"user": "root"} if os.geteuid() == 0 else {}),
         ),
         section(
+            texts,
             "rpcinterface:supervisor",
             **{"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"},
         ),
     ]
-    sections += [program_section(layout, program, 10 * place) for place, program in enumerate(programs, 1)]
-    return "\n".join(sections)
+    sections += [program_section(texts, layout, program, 10 * place) for place, program in enumerate(programs, 1)]
+    return "\n".join(sections), texts
 
 
-def program_section(layout: Layout, program: Program, priority: int) -> str:
+def program_section(texts: dict[str, str], layout: Layout, program: Program, priority: int) -> str:
     return section(
+        texts,
         f"program:{program.name}",
         command=shlex.join(program.command),
         directory=program.directory,
@@ -112,7 +125,19 @@ def program_section(layout: Layout, program: Program, priority: int) -> str:
     )
 
 
-def section(title: str, **values: object) -> str:
-    """Return a section. Percent signs are doubled, because supervisord expands them."""
-    lines = [f"{name} = {str(value).replace('%', '%%')}" for name, value in values.items()]
+def section(texts: dict[str, str], title: str, **values: object) -> str:
+    """Return one section. A value with a special character moves to `texts`, and the section refers to it.
+
+    supervisord ends a value at ` ;` or ` #`, expands `%`, and knows no escape for the former two.
+    """
+    lines = []
+    for name, value in values.items():
+        text = str(value)
+        if "\n" in text or "\r" in text:
+            raise RunError(f"A path contains a line break: move the project to another folder ({text!r}).")
+        if SPECIAL.search(text):
+            variable = f"FINTECH_TEXT_{len(texts)}"
+            texts[variable] = text
+            text = f"%(ENV_{variable})s"
+        lines.append(f"{name} = {text}")
     return "\n".join([f"[{title}]", *lines, ""])

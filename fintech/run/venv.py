@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from fintech.run import environment
+
 BASE_DIR = Path(__file__).resolve().parents[2]
 VENV = BASE_DIR / ".venv"
 
@@ -43,12 +45,22 @@ def make(requirements: Path) -> None:
     if not fits():
         run([sys.executable, "-m", "venv", "--clear", str(VENV)], "Debian and Ubuntu need the package python3-venv")
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    # The pins are complete, so pip has nothing to resolve. Python compiles modules when they are imported.
-    run([*pip, "--no-deps", "--no-compile", "--requirement", str(requirements)], "pip says why above")
+    # The pins are complete, so pip has nothing to resolve; Python compiles what it imports when it does. --no-user
+    # overrides a `user = true` in the caller's pip.conf, which decides only where packages come from.
+    options = ["--no-deps", "--no-compile", "--no-user", "--requirement", str(requirements)]
+    run([*pip, *options], "pip says why above")
+    make_importable()
     for stamp in VENV.glob("installed-*"):
         stamp.unlink()  # pins of one file may have changed those of the other
     (VENV / f"installed-{requirements.name}").write_text(stamp_of(requirements))
     say(f"Installed {requirements.name} into {VENV.name} ({time.monotonic() - began:.0f} s)\n")
+
+
+def make_importable() -> None:
+    """Let the environment's Python find the project, also where PYTHONSAFEPATH keeps the current folder out."""
+    version = "{}.{}".format(*sys.version_info[:2])
+    packages = VENV / "lib" / f"python{version}" / "site-packages"
+    (packages / "fintech.pth").write_text(f"{BASE_DIR}\n", encoding="utf-8")
 
 
 def run(command: list[str], advice: str) -> None:
@@ -73,6 +85,7 @@ def say(text: str) -> None:
 def main() -> None:
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         sys.exit(f"error: Python {sys.version.split()[0]} does not fit: install Python 3.11, 3.12 or 3.13.")
+    environment.drop_unknown(also=environment.PIP)
     requirements = BASE_DIR / sys.argv[1]
     if not is_current(requirements):
         make(requirements)

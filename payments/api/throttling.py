@@ -58,11 +58,21 @@ class Throttle:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                # Allocate the blocks: a write to a mapped hole on a full disk would kill the process.
-                os.posix_fallocate(file, 0, CELLS * _CELL.size)
+                _fill(file)
                 self._map = mmap.mmap(file, CELLS * _CELL.size)
             except OSError:
                 os.close(file)
                 raise
             self._file = file
         return self._map
+
+
+def _fill(file: int) -> None:
+    """Extend the file with written zeros: a write to a mapped hole on a full disk would kill the process."""
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    try:
+        size = os.fstat(file).st_size
+        if size < CELLS * _CELL.size:
+            os.pwrite(file, bytes(CELLS * _CELL.size - size), size)
+    finally:
+        fcntl.lockf(file, fcntl.LOCK_UN)

@@ -14,7 +14,15 @@ from fintech.env import SettingError
 from fintech.run import RunError, checks
 from fintech.run.__main__ import Run
 from fintech.run.console import Console
-from fintech.run.layout import MARK, MAX_SOCKET_PATH, Layout, Ports, make_environment, read_ports
+from fintech.run.layout import (
+    ADVISED_BASE_PORT,
+    MARK,
+    MAX_SOCKET_PATH,
+    Layout,
+    Ports,
+    make_environment,
+    read_ports,
+)
 from fintech.run.monitoring import missing, monitoring_programs
 from fintech.run.tools import INSTALLED, UNPACKED, make_relative
 from fintech.secret_files import ensure_secret, read_secret, write_secret
@@ -62,9 +70,19 @@ def test_a_wrong_base_port_is_refused(text):
         read_ports(text)
 
 
+@pytest.mark.parametrize("base", ["6000", "5995", "6660", "10075"])
+def test_a_base_port_whose_ports_browsers_refuse_is_refused(base):
+    with pytest.raises(RunError, match=r"BASE_PORT=\d+ includes port \d+, which browsers refuse to open: use .* 8200"):
+        read_ports(base)
+
+
+def test_the_advised_base_port_is_accepted():
+    assert read_ports(str(ADVISED_BASE_PORT)).web == ADVISED_BASE_PORT
+
+
 def test_ports_follow_the_base():
     assert read_ports("") == Ports()
-    assert read_ports("6000") == Ports(6000, 6001, 6002, 6003, 6004, 6005, 6006, 6007)
+    assert read_ports("7000") == Ports(7000, 7001, 7002, 7003, 7004, 7005, 7006, 7007)
 
 
 def test_what_the_caller_set_is_kept_and_no_secret_is_in_the_environment(layout):

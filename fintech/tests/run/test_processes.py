@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -172,16 +173,30 @@ def test_processes_of_another_run_are_not_leftovers(layout, start, tmp_path):
     assert pid_of(layout, "shop") == pid
 
 
-def test_names_with_a_percent_sign_survive(tmp_path):
-    layout = Layout(tmp_path / "100% of it", Ports.from_base(21_000))
+@pytest.mark.parametrize("name", ["100% of it", "Project #1", "a ;b", "a [b] c", 'it\'s "here"'])
+def test_a_folder_name_that_an_ini_reader_could_cut_survives(tmp_path, name):
+    layout = Layout(tmp_path / name, Ports.from_base(21_000))
     layout.make_directories()
-    supervisor = Supervisor(layout, [program("shop", STAY)], dict(os.environ))
+    shop = replace(program("shop", f"print({name!r}); {STAY}"), directory=layout.var)
+    supervisor = Supervisor(layout, [shop], dict(os.environ))
     supervisor.start()
     try:
         supervisor.start_program("shop")
-        wait_until(lambda: pid_of(layout, "shop"), 10, "the shop runs")
+        pid = wait_until(lambda: pid_of(layout, "shop"), 10, "the shop runs")
+        process = psutil.Process(pid)
+        wait_until(lambda: repr(name) in process.cmdline()[-1], 10, "the shop has its own command line")
+        assert process.cwd() == str(layout.var)
+        assert {path.name for path in tmp_path.iterdir()} == {name}
     finally:
         supervisor.stop()
+
+
+def test_a_folder_name_with_a_line_break_is_refused_with_a_sentence(tmp_path):
+    layout = Layout(tmp_path / "two\nlines", Ports.from_base(21_000))
+    layout.make_directories()
+
+    with pytest.raises(RunError, match="A path contains a line break: move the project to another folder"):
+        Supervisor(layout, [], dict(os.environ)).start()
 
 
 def ours(layout: Layout) -> Iterator[psutil.Process]:

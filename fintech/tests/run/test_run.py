@@ -27,6 +27,20 @@ PAYMENT = {"amount": 1250, "currency": "EUR", "payment_method": {"type": "card",
 # What the tests' own environment has and a person's has not.
 OURS = ("DATABASE_", "DJANGO_", "GATEWAY_", "METRICS_", "ALERT_", "AUDIT_", "RUNTIME_", "HTTPS")
 
+# Shells hold these for other programs; each of them used to break a start.
+OF_OTHER_PROGRAMS = {
+    "API_KEY": "of-another-service",
+    "DJANGO_SETTINGS_MODULE": "shop.settings",
+    "GUNICORN_CMD_ARGS": "--bind=127.0.0.1:1 --worker-class=gevent",
+    "LOCUST_RUN_TIME": "5s",
+    "PGCHANNELBINDING": "require",
+    "PGHOSTADDR": "127.0.0.1",
+    "PGSERVICE": "shop",
+    "PROMETHEUS_MULTIPROC_DIR": "/nowhere",
+    "PYTHONIOENCODING": "iso-8859-1",
+    "LC_ALL": "de_DE.ISO-8859-1",
+}
+
 
 def free_base_port() -> int:
     """Eight free ports in a row, below those that outgoing connections use."""
@@ -39,7 +53,7 @@ def free_base_port() -> int:
 @pytest.fixture(scope="module")
 def layout() -> Iterator[Layout]:
     """In a folder that PostgreSQL's account can reach, and with a name that wants quoting."""
-    with tempfile.TemporaryDirectory(prefix="fintech 100% ") as directory:
+    with tempfile.TemporaryDirectory(prefix="fintech #1 ;100% ") as directory:
         found = Layout(Path(directory) / "var", Ports.from_base(free_base_port()))
         yield found
         found.make_directories()
@@ -55,7 +69,7 @@ def make_run(layout: Layout, **env: str) -> Program:
 
 
 def start(layout: Layout) -> Program:
-    program = make_run(layout)
+    program = make_run(layout, **OF_OTHER_PROGRAMS)
     program.start(ready=lambda: "Ready " in program.output(), timeout=READY_SECONDS)
     return program
 
@@ -156,8 +170,12 @@ def test_a_killed_process_is_reported_and_comes_back(running, layout, name):
     pid = call(layout.supervisor_socket, "getProcessInfo", name)["pid"]
     os.kill(pid, signal.SIGKILL)
 
-    wait_until(lambda: f"{name} ended (terminated by SIGKILL)" in running.output(), 10, f"{name}'s end is said")
-    wait_until(lambda: f"{name} is back." in running.output(), 30, f"{name} is back")
+    wait_until(
+        lambda: f"{name} ended (terminated by SIGKILL)" in running.output(),
+        10,
+        lambda: f"{name}'s end is said:\n{running.output()}",
+    )
+    wait_until(lambda: f"{name} is back." in running.output(), 30, running.output)
     assert call(layout.supervisor_socket, "getProcessInfo", name)["pid"] not in (0, pid)
     wait_until(lambda: answers(layout.ports.web, "/ready"), 10, "the service is ready again")
 
@@ -215,4 +233,6 @@ def test_a_database_that_does_not_answer_is_a_sentence(layout):
 
 
 def test_a_wrong_base_port_is_a_sentence(layout):
-    assert "error: BASE_PORT=80 is wrong: use a number from 1024 to 65528." in refusal(layout, BASE_PORT="80")
+    assert "error: BASE_PORT=80 is wrong: use a number from 1024 to 65528, such as 8200." in refusal(
+        layout, BASE_PORT="80"
+    )

@@ -15,6 +15,7 @@ def project(tmp_path: Path, monkeypatch) -> Path:
     monkeypatch.setattr(venv, "BASE_DIR", tmp_path)
     monkeypatch.setattr(venv, "VENV", tmp_path / ".venv")
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages").mkdir(parents=True)
     for name in ("python", "pip"):
         (tmp_path / ".venv" / "bin" / name).touch()
     write_configuration(tmp_path, sys.version.split()[0])
@@ -56,6 +57,16 @@ def test_an_environment_of_another_python_is_made_anew(project, monkeypatch):
 
     assert ran[0][1:4] == ["-m", "venv", "--clear"]
     assert ran[1][-2:] == ["--requirement", str(project / "requirements.txt")]
+    assert "--no-user" in ran[1]
+
+
+def test_the_project_is_importable_where_the_current_folder_is_not_searched(project, monkeypatch):
+    monkeypatch.setattr(venv, "run", lambda *_: None)
+
+    venv.make(project / "requirements.txt")
+
+    [found] = (project / ".venv").rglob("*.pth")
+    assert found.read_text() == f"{project}\n"
 
 
 def test_an_environment_whose_python_is_gone_is_not_current(project):

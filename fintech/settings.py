@@ -224,6 +224,8 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- The gateway -------------------------------------------------------------------------------------------
+# The name that each payment keeps of the gateway that charged it.
+GATEWAY_NAME = env.text("GATEWAY_NAME", "simulator")
 GATEWAY_URL = env.url("GATEWAY_URL", "http://127.0.0.1:5001")
 GATEWAY_TOKEN = env.text("GATEWAY_TOKEN")
 # Time limits of one attempt and of all attempts of one call. The lease on a payment must outlive the deadline, or the

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 from django.utils import timezone
 
@@ -36,6 +37,7 @@ class Principal:
     merchant_id: int
     merchant_active: bool
     fee_basis_points: int
+    gateway_namespace: UUID
     fraud: MerchantContext
 
     def require(self, scope: str) -> None:
@@ -90,6 +92,10 @@ class KeyRing:
             self._entries[prefix] = (start + keep, principal)
         return principal
 
+    def forget(self) -> None:
+        """Read every key again when it is next used."""
+        self._entries.clear()
+
 
 def _load(prefix: str) -> Principal | None:
     row = ApiKey.objects.select_related("merchant").filter(prefix=prefix).first()
@@ -105,6 +111,7 @@ def _load(prefix: str) -> Principal | None:
         merchant_id=merchant.pk,
         merchant_active=merchant.is_active,
         fee_basis_points=merchant.fee_basis_points,
+        gateway_namespace=merchant.gateway_namespace,
         fraud=MerchantContext(
             country=merchant.country,
             fraud_threshold=merchant.fraud_threshold,

@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -44,8 +45,11 @@ class Merchant(models.Model):
         help_text="When a payment cannot be scored, it is let through below this amount and blocked from it on.",
     )
     fee_basis_points = models.PositiveIntegerField(
-        default=150, help_text="Our fee in hundredths of a percent of the amount: 150 is 1.5 %."
+        default=150,
+        help_text="Our fee in hundredths of a percent of the amount: 150 is 1.5 %. Applies to new payments.",
     )
+    # Part of each gateway key (`payments/gateway/keys.py`): ids repeat when a database is created again, this does not.
+    gateway_namespace = models.UUIDField(db_default=RandomUUID(), editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -133,6 +137,11 @@ class Transaction(models.Model):
     amount_reserved = models.BigIntegerField(db_default=0)  # by refunds that succeeded or still may
     amount_refunded = models.BigIntegerField(db_default=0)  # by refunds that succeeded
     fee = models.BigIntegerField(db_default=0)
+    # The merchant's rate when the payment was created: a later change does not apply to it.
+    fee_basis_points = models.PositiveSmallIntegerField()
+    # The gateway that was asked to charge, and the key that it knows the charge by.
+    gateway = models.TextField(db_default="simulator")
+    gateway_key = models.UUIDField()
     fraud_score = models.FloatField(null=True)  # NULL: it could not be scored
     fraud_reasons = models.JSONField(default=list)
     failure_code = models.TextField(null=True)
@@ -174,6 +183,14 @@ class Transaction(models.Model):
             ),
             models.CheckConstraint(condition=Q(fee__gte=0, fee__lte=F("amount")), name="transaction_fee_within_amount"),
             models.CheckConstraint(
+                condition=Q(fee_basis_points__lte=10_000), name="transaction_fee_rate_at_most_the_amount"
+            ),
+            models.CheckConstraint(
+                condition=Q(status="succeeded", fee=(F("amount") * F("fee_basis_points") + 5_000) / 10_000)
+                | ~Q(status="succeeded") & Q(fee=0),
+                name="transaction_fee_follows_from_rate",
+            ),
+            models.CheckConstraint(
                 condition=Q(fraud_score=None) | Q(fraud_score__gte=0, fraud_score__lte=1),
                 name="transaction_fraud_score_is_a_share",
             ),
@@ -209,6 +226,7 @@ class Refund(models.Model):
     amount = models.BigIntegerField()
     # What the body asked for: NULL is "all that is left". A replay is compared with this.
     amount_requested = models.BigIntegerField(null=True)
+    gateway_key = models.UUIDField()  # the gateway knows the refund by it
     reason = models.TextField(null=True)
     status = models.CharField(max_length=10, choices=Status.choices)
     failure_code = models.TextField(null=True)

@@ -93,6 +93,9 @@ async def create(body: PaymentInput, response: Response, idempotency_key: str = 
         "status": "processing",
         "fraud_score": 0.0,
         "fraud_reasons": [],
+        "fee_basis_points": 150,
+        "gateway": "simulator",
+        "gateway_key": str(payment_id),
         "lease_token": str(lease),
         "lease_seconds": 8,
     }
@@ -107,7 +110,6 @@ async def create(body: PaymentInput, response: Response, idempotency_key: str = 
         "id": str(payment_id),
         "lease_token": str(lease),
         "status": "succeeded",
-        "fee": 19,
         "gateway_reference": answer["reference"],
         "actor": "api",
         "data": {"gateway": [answer]},

@@ -13,8 +13,9 @@ ROW = """json_build_object('id', :id::text, 'merchant_id', :merchant::bigint, 'k
  'amount', 1250, 'currency', 'EUR', 'status', 'processing', 'fraud_score', 0.0, 'fraud_reasons', '[]'::json,
  'customer', 'c_42',
  'reference', 'order-7', 'payment_method', json_build_object('type', 'card', 'token', 'tok_visa'),
- 'metadata', '{}'::json, 'lease_token', :id::text, 'lease_seconds', 8)"""
-SETTLED = """json_build_object('id', :id::text, 'lease_token', :id::text, 'status', 'succeeded', 'fee', 19,
+ 'metadata', '{}'::json, 'fee_basis_points', 150, 'gateway', 'simulator', 'gateway_key', :id::text,
+ 'lease_token', :id::text, 'lease_seconds', 8)"""
+SETTLED = """json_build_object('id', :id::text, 'lease_token', :id::text, 'status', 'succeeded',
  'gateway_reference', 'null', 'actor', 'api', 'data', json_build_object('gateway', '[]'::json))"""
 
 

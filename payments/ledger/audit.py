@@ -49,6 +49,13 @@ CHECKS = {
                 -payment.fee::numeric, 0::numeric)
             ELSE posted.transaction_id IS NOT NULL OR payment.fee <> 0 END
     """,
+    "fees_follow_from_the_rate": """
+        SELECT payment.id, format('%%s %%s at %%s basis points, but a fee of %%s', payment.amount, payment.currency,
+            payment.fee_basis_points, payment.fee)
+        FROM payment
+        WHERE payment.fee <> CASE WHEN payment.status = 'succeeded'
+            THEN (payment.amount * payment.fee_basis_points + 5000) / 10000 ELSE 0 END
+    """,
     "refunds_are_posted_once": """
         SELECT refund.id, format('%%s, %%s; posted: %%s', refund.status, refund.amount, to_jsonb(posted))
         FROM refund LEFT JOIN posted ON posted.refund_id = refund.id

@@ -1,7 +1,7 @@
-"""Is the money at the gateway the money in our ledger, item by item? `manage.py reconcile`.
+"""Compare the money at the gateway with the ledger, item by item: `manage.py reconcile`.
 
-An item is a charge or a refund that really moved money, named by our own id. What is not final is left out: its money
-may be on either side, and the resolver is on it.
+An item is a charge or a refund that moved money, identified by its gateway key. Items that are not final are left out:
+the resolver still works on them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,34 +18,59 @@ from payments.api.filters import first_id_at
 from payments.gateway.client import Gateway
 from payments.ledger.audit import MOST_FINDINGS, Finding
 
-COPY = "COPY moved (kind, key, name, charge, amount, currency, reference) FROM STDIN"
+COPY = "COPY moved (kind, key, name, charge, amount, currency, reference, at) FROM STDIN"
 
-AS_THEY_ARE = ("charge", "amount", "currency", "reference")
+FIELDS = ("charge", "amount", "currency", "reference", "at")
 
+# `key` is NULL where the gateway's key (`name`) is no UUID, so none of ours. `id` is our payment's or refund's.
 TABLES = """
 CREATE TEMP TABLE moved (
     kind text NOT NULL, key uuid, name text NOT NULL, charge text, amount bigint NOT NULL, currency text NOT NULL,
-    reference text);
+    reference text, at timestamptz NOT NULL);
 CREATE TEMP TABLE in_hand (key uuid PRIMARY KEY);
 CREATE TEMP TABLE booked (
-    kind text NOT NULL, key uuid NOT NULL, charge uuid NOT NULL, amount numeric NOT NULL, currency text NOT NULL,
-    merchant_id bigint, event_id bigint NOT NULL);
+    kind text NOT NULL, id uuid NOT NULL, key uuid NOT NULL, charge uuid NOT NULL, amount numeric NOT NULL,
+    currency text NOT NULL, merchant_id bigint, event_id bigint NOT NULL);
 """
 
-# What the ledger says that the gateway moved: one row a charge or refund. Legs that went wrong are added up as they
-# are; what is wrong within the ledger is for `audit_ledger` to say.
+IN_HAND = """
+INSERT INTO in_hand SELECT coalesce(refund.gateway_key, payment.gateway_key)
+FROM payments_unresolved AS work
+JOIN payments_transaction AS payment ON payment.id = work.transaction_id
+LEFT JOIN payments_refund AS refund ON refund.id = work.refund_id
+ON CONFLICT DO NOTHING
+"""
+
+# Our ids contain the time of the request. A record whose key we do not know has only the gateway's time.
+FORGET_EARLIER = """
+WITH known AS (
+    SELECT 'charge' AS kind, gateway_key, id FROM payments_transaction
+    UNION ALL SELECT 'refund', gateway_key, id FROM payments_refund
+)
+DELETE FROM moved USING moved AS record
+LEFT JOIN known ON (known.kind, known.gateway_key) = (record.kind, record.key)
+WHERE moved.ctid = record.ctid AND coalesce(known.id < %(first_id)s, record.at < %(since)s)
+"""
+
+# What the ledger says that the gateway moved: one row per charge or refund. Faulty legs are added up as they are;
+# `audit_ledger` reports faults within the ledger.
 BOOK = """
-INSERT INTO booked (kind, key, charge, amount, currency, merchant_id, event_id)
+INSERT INTO booked (kind, id, key, charge, amount, currency, merchant_id, event_id)
 SELECT CASE WHEN event.refund_id IS NULL THEN 'charge' ELSE 'refund' END,
-    coalesce(event.refund_id, leg.transaction_id), leg.transaction_id,
+    coalesce(event.refund_id, leg.transaction_id),
+    CASE WHEN event.refund_id IS NULL THEN coalesce(payment.gateway_key, leg.transaction_id)
+        ELSE coalesce(refund.gateway_key, event.refund_id) END,
+    coalesce(payment.gateway_key, leg.transaction_id),
     CASE WHEN event.refund_id IS NULL THEN sum(leg.amount) ELSE -sum(leg.amount) END, leg.currency,
     payment.merchant_id, max(event.id)
 FROM payments_ledgerleg AS leg
 JOIN payments_event AS event ON event.id = leg.event_id
 LEFT JOIN payments_transaction AS payment ON payment.id = leg.transaction_id
+LEFT JOIN payments_refund AS refund ON refund.id = event.refund_id
 WHERE leg.account = 'gateway_clearing'
-    AND (%(since)s::uuid IS NULL OR coalesce(event.refund_id, leg.transaction_id) >= %(since)s)
-GROUP BY event.refund_id, leg.transaction_id, leg.currency, payment.merchant_id
+    AND (%(first_id)s::uuid IS NULL OR coalesce(event.refund_id, leg.transaction_id) >= %(first_id)s)
+GROUP BY event.refund_id, leg.transaction_id, payment.gateway_key, refund.gateway_key, leg.currency,
+    payment.merchant_id
 """
 
 COMPARE = """
@@ -53,22 +78,23 @@ WITH theirs AS (
     SELECT kind, key, name, charge, currency, sum(amount) AS amount, string_agg(reference, ', ') AS reference
     FROM moved GROUP BY 1, 2, 3, 4, 5
 )
-SELECT 'missing_in_ledger', theirs.name, format('the gateway made a %%s of %%s %%s (%%s); here it is %%s',
-    theirs.kind, theirs.amount, theirs.currency, theirs.reference, coalesce(payment.status, refund.status, 'not known'))
+SELECT 'missing_in_ledger', coalesce(payment.id::text, refund.id::text, theirs.name),
+    format('the gateway made a %%s of %%s %%s (%%s); here it is %%s', theirs.kind, theirs.amount, theirs.currency,
+    theirs.reference, coalesce(payment.status, refund.status, 'not known'))
 FROM theirs
 LEFT JOIN booked ON (booked.kind, booked.key) = (theirs.kind, theirs.key)
 LEFT JOIN in_hand ON in_hand.key = theirs.key
-LEFT JOIN payments_transaction AS payment ON theirs.kind = 'charge' AND payment.id = theirs.key
-LEFT JOIN payments_refund AS refund ON theirs.kind = 'refund' AND refund.id = theirs.key
+LEFT JOIN payments_transaction AS payment ON theirs.kind = 'charge' AND payment.gateway_key = theirs.key
+LEFT JOIN payments_refund AS refund ON theirs.kind = 'refund' AND refund.gateway_key = theirs.key
 WHERE booked.key IS NULL AND in_hand.key IS NULL
 UNION ALL
-SELECT 'missing_at_gateway', booked.key::text, format('booked a %%s of %%s %%s; the gateway has none', booked.kind,
+SELECT 'missing_at_gateway', booked.id::text, format('booked a %%s of %%s %%s; the gateway has none', booked.kind,
     booked.amount, booked.currency)
 FROM booked LEFT JOIN theirs ON (theirs.kind, theirs.key) = (booked.kind, booked.key)
 WHERE theirs.key IS NULL AND booked.event_id <= %(booked_by)s
     AND (%(merchants)s::bigint[] IS NULL OR booked.merchant_id = ANY(%(merchants)s))
 UNION ALL
-SELECT 'differs', booked.key::text, format('booked a %%s of %%s %%s for %%s; the gateway has %%s %%s for %%s',
+SELECT 'differs', booked.id::text, format('booked a %%s of %%s %%s for %%s; the gateway has %%s %%s for %%s',
     booked.kind, booked.amount, booked.currency, booked.charge, theirs.amount, theirs.currency,
     coalesce(theirs.charge, theirs.name))
 FROM booked JOIN theirs ON (theirs.kind, theirs.key) = (booked.kind, booked.key)
@@ -106,7 +132,8 @@ def reconcile(
     """
     report = Report(since)
     parameters: dict[str, Any] = {
-        "since": first_id_at(since) if since else None,
+        "since": since,
+        "first_id": first_id_at(since) if since else None,
         "merchants": list(merchants) if merchants is not None else None,
     }
     with closing(open_connection("reconcile")) as connection:
@@ -114,9 +141,11 @@ def reconcile(
         # Read first: all that the ledger has by then was at the gateway before its records are read.
         (parameters["booked_by"],) = _one(connection, "SELECT coalesce(max(id), 0) FROM payments_event")
         connection.execute(TABLES)
-        report.at_gateway = _copy(connection, _records(gateway, parameters["since"], progress))
+        report.at_gateway = _copy(connection, _records(gateway, progress))
+        if since is not None:
+            report.at_gateway -= connection.execute(FORGET_EARLIER, parameters).rowcount
         # In this order, whatever leaves the one on the way is in the other.
-        connection.execute("INSERT INTO in_hand SELECT resource_id FROM payments_unresolved")
+        connection.execute(IN_HAND)
         connection.execute(BOOK, parameters)
         connection.execute("ANALYZE moved, booked, in_hand")
         (report.in_ledger,) = _one(connection, COUNT, parameters)
@@ -139,22 +168,20 @@ def _copy(connection: psycopg.Connection[Any], rows: Iterator[tuple[Any, ...]]) 
     return number
 
 
-def _records(gateway: Gateway, since: UUID | None, progress: Callable[[int], None]) -> Iterator[tuple[Any, ...]]:
-    """All that the gateway moved, page by page. A key that is none of ours is kept, to be reported."""
+def _records(gateway: Gateway, progress: Callable[[int], None]) -> Iterator[tuple[Any, ...]]:
+    """Yield all that the gateway moved, page by page; also keys that are not ours, so that they are reported."""
     after: int | None = 0
     read = 0
     while after is not None:
         page = gateway.records(after=after)
         for record in page["records"]:
-            key = _our_id(record["key"])
-            if since is None or key is None or key >= since:
-                yield record["kind"], key, *(record[name] for name in ("key", *AS_THEY_ARE))
+            yield record["kind"], _uuid(record["key"]), record["key"], *(record[name] for name in FIELDS)
         read += len(page["records"])
         progress(read)
         after = page["next"]
 
 
-def _our_id(name: str) -> UUID | None:
+def _uuid(name: str) -> UUID | None:
     try:
         return UUID(name)
     except ValueError:

@@ -32,8 +32,8 @@ _threads = ThreadPoolExecutor(max_workers=settings.BATCH_CONCURRENCY, thread_nam
 class _Run:
     """The charges of one batch, by several threads, until the deadline."""
 
-    def __init__(self, pendings: Sequence[Pending], principal: Principal) -> None:
-        self._todo, self._principal = iter(pendings), principal
+    def __init__(self, pendings: Sequence[Pending]) -> None:
+        self._todo = iter(pendings)
         self._lock = threading.Lock()
         self._closed = False
         self.answered: list[tuple[Pending, Answer]] = []
@@ -53,7 +53,7 @@ class _Run:
                 return
         # Too late for the client's answer, not for the books.
         try:
-            settle_payments(self._principal, [(pending, answer)])
+            settle_payments([(pending, answer)])
         finally:
             connection.close()  # this thread's own, which no request ends
 
@@ -83,7 +83,7 @@ def create_batch(*, principal: Principal, items: Sequence[BatchItem | Problem]) 
     metrics.IN_PROGRESS.inc(len(pendings))
     try:
         stored = _store(principal, list(pendings.values()))
-        replies = _charge_and_settle(principal, stored, deadline)
+        replies = _charge_and_settle(stored, deadline)
     finally:
         metrics.IN_PROGRESS.dec(len(pendings))
     lost = {
@@ -112,7 +112,7 @@ def _store(principal: Principal, pendings: list[Pending]) -> list[Pending]:
     return stored
 
 
-def _charge_and_settle(principal: Principal, stored: list[Pending], deadline: float) -> dict[UUID, Reply]:
+def _charge_and_settle(stored: list[Pending], deadline: float) -> dict[UUID, Reply]:
     replies = {}
     to_charge = []
     for pending in stored:
@@ -122,11 +122,11 @@ def _charge_and_settle(principal: Principal, stored: list[Pending], deadline: fl
             replies[pending.id] = first_reply(pending.shown("processing"), location_of(pending.id))
             to_charge.append(pending)
     connection.close()  # the gateway may take seconds
-    run = _Run(to_charge, principal)
+    run = _Run(to_charge)
     with tracing.step("gateway charges"):
         wait([_threads.submit(run.work) for _ in range(run.size)], timeout=max(0.0, deadline - time.monotonic()))
     untried = run.close()
-    for payment in settle_payments(principal, run.answered):
+    for payment in settle_payments(run.answered):
         replies[payment.id] = first_reply(payment, location_of(payment.id))
     with suppress(*DATABASE_ERRORS):  # then their leases run out
         Unresolved.objects.release([(pending.id, pending.lease_token) for pending in untried])

@@ -20,6 +20,7 @@ from payments import metrics
 from payments.api_keys import Principal
 from payments.fraud import Verdict, count_verdict, score_payment
 from payments.gateway.client import Answer, gateway
+from payments.gateway.keys import charge_key
 from payments.models import Transaction
 from payments.schemas import Fraud, Payment, PaymentInput
 from payments.serializers import show_failure, show_transaction
@@ -46,13 +47,15 @@ class Pending:
     id: UUID
     lease_token: UUID
     key: str
+    gateway_key: UUID
     body: PaymentInput
     verdict: Verdict
     created_at: datetime | None = None
 
     @classmethod
     def of(cls, principal: Principal, key: str, body: PaymentInput) -> "Pending":
-        return cls(uuid7(), uuid4(), key, body, score_payment(body, principal.fraud))
+        gateway_key = charge_key(principal.gateway_namespace, key)
+        return cls(uuid7(), uuid4(), key, gateway_key, body, score_payment(body, principal.fraud))
 
     def shown(
         self,
@@ -104,29 +107,23 @@ def create_payment(*, principal: Principal, key: str, body: PaymentInput) -> Rep
             return first_reply(pending.shown_blocked(), location_of(pending.id))
         release()  # the gateway may take seconds
         answer = charge(pending)
-        (payment,) = settle_payments(principal, [(pending, answer)])
+        (payment,) = settle_payments([(pending, answer)])
         return first_reply(payment, location_of(payment.id), answer.seconds)
 
 
 def charge(pending: Pending) -> Answer:
     return gateway().charge(
-        pending.id,
+        pending.gateway_key,
         amount=pending.body.amount,
         currency=pending.body.currency,
         payment_method=pending.body.payment_method,
     )
 
 
-def settle_payments(principal: Principal, answered: Sequence[tuple[Pending, Answer]]) -> list[Payment]:
+def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[Payment]:
     """Store what the gateway said (T2). After a charge there is no error any more: at worst nobody knows yet."""
     known = [
-        settled_row(
-            pending.id,
-            pending.lease_token,
-            answer,
-            fee=fee_of(pending.body.amount, principal.fee_basis_points),
-            actor="api",
-        )
+        settled_row(pending.id, pending.lease_token, answer, actor="api")
         for pending, answer in answered
         if answer.is_known
     ]
@@ -174,11 +171,6 @@ def _show_settled(pending: Pending, answer: Answer, settled_at: datetime | None,
 # --- Rows for the statements -------------------------------------------------------------------------------
 
 
-def fee_of(amount: int, basis_points: int) -> int:
-    """Our fee in minor units, half a unit rounded up."""
-    return (amount * basis_points + 5_000) // 10_000
-
-
 def stored_row(pending: Pending, principal: Principal, lease_seconds: float) -> dict[str, Any]:
     body, verdict = pending.body, pending.verdict
     return {
@@ -197,18 +189,20 @@ def stored_row(pending: Pending, principal: Principal, lease_seconds: float) -> 
         "payment_method": msgspec.to_builtins(body.payment_method),
         "metadata": body.metadata or {},
         "request_id": request_id.get(),
+        "fee_basis_points": principal.fee_basis_points,
+        "gateway": settings.GATEWAY_NAME,
+        "gateway_key": pending.gateway_key,
         "lease_token": pending.lease_token,
         "lease_seconds": lease_seconds,
     }
 
 
-def settled_row(transaction_id: UUID, lease_token: UUID, answer: Answer, *, fee: int, actor: str) -> dict[str, Any]:
+def settled_row(transaction_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> dict[str, Any]:
     status = STATUS_OF_OUTCOME[answer.outcome]
     return {
         "id": transaction_id,
         "lease_token": lease_token,
         "status": status,
-        "fee": fee if status == "succeeded" else 0,
         "failure_code": None if status == "succeeded" else answer.code,
         "gateway_reference": answer.reference,
         "actor": actor,

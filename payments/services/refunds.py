@@ -17,6 +17,7 @@ from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics
 from payments.gateway.client import Answer, gateway
+from payments.gateway.keys import refund_key
 from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
 from payments.schemas import RefundInput
 from payments.serializers import show_refund
@@ -53,8 +54,9 @@ def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: Ref
     metrics.RESULT["new"].inc()
     refund = reserved.refund
     connection.close()  # the gateway may take seconds
+    payment = refund.transaction
     answer = gateway().refund(
-        refund.id, charge=transaction_id, amount=refund.amount, currency=refund.transaction.currency
+        refund.gateway_key, charge=payment.gateway_key, amount=refund.amount, currency=payment.currency
     )
     try:
         with tracing.step("settle", tracing.DATABASE, kind="client"):
@@ -93,6 +95,7 @@ def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput
         idempotency_key=key,
         amount=amount,
         amount_requested=body.amount,
+        gateway_key=refund_key(payment.gateway_key, key),
         reason=body.reason,
         status=Refund.Status.PROCESSING,
         request_id=request_id.get(),

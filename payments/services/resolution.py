@@ -16,8 +16,8 @@ from django.db.models.functions import Now
 
 from fintech.telemetry import tracing
 from payments.gateway.client import Answer, gateway
-from payments.models import Event, Transaction, Unresolved
-from payments.services.charges import fee_of, settled_row
+from payments.models import Event, Unresolved
+from payments.services.charges import settled_row
 from payments.services.refunds import settle_refund
 from payments.settlement.group_commit import writer
 
@@ -28,12 +28,19 @@ LONGEST_PAUSE_SECONDS = 30.0
 
 # A lease that ran out or was given up: who holds the new token may settle, whoever held the old one may not.
 TAKE = """
-UPDATE payments_unresolved SET lease_token = gen_random_uuid(), attempts = attempts + 1,
-    lease_until = clock_timestamp() + make_interval(secs => %s)
-WHERE resource_id IN (
-    SELECT resource_id FROM payments_unresolved WHERE lease_until <= clock_timestamp()
-    ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED)
-RETURNING resource_id, transaction_id, refund_id, lease_token, attempts
+WITH taken AS (
+    UPDATE payments_unresolved SET lease_token = gen_random_uuid(), attempts = attempts + 1,
+        lease_until = clock_timestamp() + make_interval(secs => %s)
+    WHERE resource_id IN (
+        SELECT resource_id FROM payments_unresolved WHERE lease_until <= clock_timestamp()
+        ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED)
+    RETURNING *
+)
+SELECT taken.resource_id, taken.transaction_id, taken.refund_id, taken.lease_token, taken.attempts,
+    coalesce(refund.gateway_key, payment.gateway_key)
+FROM taken
+JOIN payments_transaction AS payment ON payment.id = taken.transaction_id
+LEFT JOIN payments_refund AS refund ON refund.id = taken.refund_id
 """
 
 
@@ -44,6 +51,7 @@ class Lease:
     refund_id: UUID | None
     token: UUID
     attempts: int
+    gateway_key: UUID
 
 
 def take_leases() -> list[Lease]:
@@ -74,9 +82,9 @@ def _resolve_in_thread(lease: Lease) -> None:
 def resolve_one(lease: Lease) -> str:
     """One question to the gateway; the outcome it gave. Without an answer the next turn comes after a growing pause."""
     if lease.refund_id is not None:
-        answer = gateway().cancel_refund(lease.refund_id)
+        answer = gateway().cancel_refund(lease.gateway_key)
     else:
-        answer = gateway().cancel_charge(lease.transaction_id)
+        answer = gateway().cancel_charge(lease.gateway_key)
     if answer.outcome in ("approved", "declined", "cancelled"):
         _settle(lease, answer)
     else:
@@ -98,9 +106,7 @@ def _settle(lease: Lease, answer: Answer) -> None:
     if lease.refund_id is not None:
         settle_refund(lease.refund_id, lease.token, answer, actor="resolver")
         return
-    payment = Transaction.objects.select_related("merchant").get(id=lease.transaction_id)
-    fee = fee_of(payment.amount, payment.merchant.fee_basis_points)
-    writer.settle([settled_row(payment.id, lease.token, answer, fee=fee, actor="resolver")])
+    writer.settle([settled_row(lease.transaction_id, lease.token, answer, actor="resolver")])
 
 
 def request_resolution(transaction_ids: Iterable[UUID], *, actor: str) -> int:

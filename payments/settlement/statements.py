@@ -15,7 +15,8 @@ WITH input AS MATERIALIZED (
         id uuid, merchant_id bigint, key text, amount bigint, currency text, status text,
         fraud_score float8, fraud_reasons jsonb, failure_code text,
         customer text, reference text, description text, payment_method jsonb, metadata jsonb,
-        request_id text, lease_token uuid, lease_seconds float8, writer_id bigint)
+        request_id text, fee_basis_points smallint, gateway text, gateway_key uuid,
+        lease_token uuid, lease_seconds float8, writer_id bigint)
 ), won AS (
     INSERT INTO payments_idempotencykey (merchant_id, key, resource_id, kind)
     SELECT merchant_id, key, id, 'payment' FROM input ORDER BY merchant_id, key, id
@@ -24,9 +25,11 @@ WITH input AS MATERIALIZED (
 ), stored AS (
     INSERT INTO payments_transaction (
         id, merchant_id, idempotency_key, amount, currency, status, fraud_score, fraud_reasons, failure_code,
-        customer, reference, description, payment_method, metadata, request_id, created_at, settled_at)
+        customer, reference, description, payment_method, metadata, request_id,
+        fee_basis_points, gateway, gateway_key, created_at, settled_at)
     SELECT id, merchant_id, key, amount, currency, status, fraud_score, fraud_reasons, failure_code,
-        customer, reference, description, payment_method, metadata, request_id, now(),
+        customer, reference, description, payment_method, metadata, request_id,
+        fee_basis_points, gateway, gateway_key, now(),
         CASE WHEN status = 'blocked' THEN now() END
     FROM input JOIN won ON won.resource_id = input.id
     RETURNING id, created_at, status, currency, amount
@@ -50,7 +53,7 @@ SELECT id, created_at, status, currency, amount FROM stored
 T2 = """
 WITH input AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%s::json) AS item(
-        id uuid, lease_token uuid, status text, fee bigint, failure_code text, gateway_reference text,
+        id uuid, lease_token uuid, status text, failure_code text, gateway_reference text,
         actor text, writer_id bigint, data jsonb)
 ), ours AS (
     DELETE FROM payments_unresolved AS work USING input
@@ -59,7 +62,9 @@ WITH input AS MATERIALIZED (
     RETURNING input.*
 ), settled AS (
     UPDATE payments_transaction AS payment
-    SET status = ours.status, fee = ours.fee, failure_code = ours.failure_code,
+    SET status = ours.status, failure_code = ours.failure_code,
+        fee = CASE WHEN ours.status = 'succeeded' THEN (payment.amount * payment.fee_basis_points + 5000) / 10000
+            ELSE 0 END,
         gateway_reference = ours.gateway_reference, settled_at = now()
     FROM ours
     WHERE payment.id = ANY (ARRAY(SELECT id FROM ours)) AND payment.id = ours.id

@@ -4,6 +4,7 @@ Called when nothing is unresolved any more; `settled` waits for that.
 """
 
 from collections.abc import Iterable
+from uuid import UUID
 
 from fintech.testing.processes import Platform, wait_until
 from loadtests.tests.simulator import Simulator
@@ -21,6 +22,11 @@ def audit(gateway: Simulator, *merchants: Merchant) -> None:
     findings = [finding for _, found in audit_ledger(ids) for finding in found]
     findings += reconcile(Gateway(gateway.url, gateway.token), merchants=ids).findings
     assert not findings
+
+
+def gateway_key(transaction: UUID | str) -> str:
+    """Return the key by which the gateway knows this payment."""
+    return str(Transaction.objects.get(id=transaction).gateway_key)
 
 
 def settled(*merchants: Merchant, within: float = 15) -> None:

@@ -2,6 +2,7 @@
 
 import secrets
 from typing import Any
+from uuid import uuid4
 
 from django.contrib.auth.models import Group, Permission, User
 from django.db.models.functions import Now
@@ -38,6 +39,8 @@ def make_payment(
         currency=currency,
         status=status,
         fee=0,
+        fee_basis_points=0,
+        gateway_key=uuid4(),
         **fields,
     )
     if payment.is_final:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
-from payments.api_keys import Principal, authenticate, create_api_key
+from payments.api_keys import Principal, authenticate, create_api_key, ring
 from payments.models import ApiKey, Merchant, Unresolved
 from payments.schemas import PaymentInput, RefundInput
 from payments.services.charges import create_payment
@@ -20,13 +20,20 @@ from payments.services.resolution import resolve_due
 @dataclass
 class Shop:
     merchant: Merchant
+    secret: str
     principal: Principal
 
     @classmethod
     def open(cls, **fields: int) -> "Shop":
         merchant = Merchant.objects.create(name=f"Shop {secrets.token_hex(8)}", country="DE", **fields)
         _, secret = create_api_key(merchant=merchant, name="test", scopes=list(ApiKey.Scope.values))
-        return cls(merchant, authenticate(f"Bearer {secret}"))
+        return cls(merchant, secret, authenticate(f"Bearer {secret}"))
+
+    def change_merchant(self, **fields: Any) -> None:
+        """Change the merchant, and authenticate again once the change is known."""
+        Merchant.objects.filter(pk=self.merchant.pk).update(**fields)
+        ring.forget()
+        self.principal = authenticate(f"Bearer {self.secret}")
 
     def pay(self, amount: int = 1250, currency: str = "EUR", *, key: str | None = None, **fields: Any) -> Reply:
         body = PaymentInput(amount=amount, currency=currency, **{"customer": "c_1", **fields})

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -67,6 +68,39 @@ def test_no_event_is_counted_twice_after_the_kpis_were_taken_back(server):
 
     with psycopg.connect(server.url("owner", "fintech")) as connection:
         assert connection.execute("SELECT * FROM payments_kpi_totals").fetchall() == []
+
+
+ROW_OF_0002 = """
+INSERT INTO payments_transaction
+    (id, merchant_id, idempotency_key, amount, currency, status, fee, fraud_reasons, metadata, settled_at)
+VALUES (%s, 1, %s, %s, 'EUR', %s, %s, '[]', '{}', CASE WHEN %s THEN now() END)
+"""
+
+
+def test_old_payments_keep_their_fee_and_their_key_at_the_gateway(server):
+    migrate(server, "payments", "0002")
+    rows = {uuid4(): row for row in ((1250, "succeeded", 19), (1250, "succeeded", 31), (77, "declined", 0))}
+    with psycopg.connect(server.url("owner", "fintech")) as connection:
+        connection.execute(
+            "INSERT INTO payments_merchant (name, country, is_active, fraud_threshold, fraud_weights,"
+            " unscored_limit_minor, fee_basis_points) VALUES ('old', 'DE', true, 1, '{}', 0, 150)"
+        )
+        for key, (amount, status, fee) in rows.items():
+            connection.execute(ROW_OF_0002, [key, key.hex, amount, status, fee, True])
+
+    migrate(server)
+    still_inserted_by_the_old_release = uuid4()
+    with psycopg.connect(server.url("owner", "fintech")) as connection:
+        connection.execute(ROW_OF_0002, [still_inserted_by_the_old_release, "k", 5, "processing", 0, False])
+        found = connection.execute(
+            "SELECT id, gateway_key = id, (amount * fee_basis_points + 5000) / 10000, gateway FROM payments_transaction"
+        ).fetchall()
+
+    fees = {key: fee for key, (_, status, fee) in rows.items() if status == "succeeded"}
+    assert {key: fee for key, _, fee, _ in found if key in fees} == fees
+    assert {(is_id, gateway) for _, is_id, _, gateway in found} == {(True, "simulator")}
+    assert len(found) == 4
+    migrate(server, "payments", "0002")
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ CREATE TEMP TABLE made AS SELECT uuidv7(make_interval(secs => n)) AS id, n,
     CASE WHEN n % 300 = 7 THEN 'failed' WHEN n % 20 = 3 THEN 'declined' ELSE 'succeeded' END AS status
 FROM generate_series(1, {NUMBER}) AS n;
 INSERT INTO payments_transaction (id, merchant_id, idempotency_key, amount, currency, status, fraud_score,
-    fraud_reasons, metadata, created_at, settled_at)
-SELECT id, merchant, 'key-' || n, n, CASE n % 3 WHEN 0 THEN 'EUR' ELSE 'USD' END, status, 0, '[]', '{{}}',
+    fraud_reasons, metadata, fee_basis_points, gateway_key, created_at, settled_at)
+SELECT id, merchant, 'key-' || n, n, CASE n % 3 WHEN 0 THEN 'EUR' ELSE 'USD' END, status, 0, '[]', '{{}}', 0, id,
     now() + make_interval(secs => n), now() FROM made;
 INSERT INTO payments_idempotencykey SELECT merchant, 'key-' || n, id, 'payment' FROM made;
 INSERT INTO payments_event (transaction_id, kind, actor, at) SELECT id, kind, 'api', now()

@@ -11,7 +11,6 @@ from django.db.transaction import atomic
 from psycopg.types.json import Jsonb
 
 from payments.models import Event, IdempotencyKey, LedgerLeg, Refund, Transaction, Unresolved
-from payments.services.charges import fee_of
 from payments.tests.audit import audit
 from payments.tests.shop import Shop
 
@@ -51,8 +50,10 @@ def test_a_payment_owes_the_merchant_all_but_the_fee_rounded_half_up(shop, amoun
 
 
 @pytest.mark.parametrize(("basis_points", "fee"), [(0, 0), (1, 0), (40, 1), (150, 2), (10_000, 125)])
-def test_the_fee_is_a_whole_number_of_minor_units(basis_points, fee):
-    assert fee_of(125, basis_points) == fee
+def test_the_fee_is_a_whole_number_of_minor_units(gateway, shop, basis_points, fee):
+    shop = Shop.open(fee_basis_points=basis_points)
+
+    assert Transaction.objects.get(id=pay(shop, 125)).fee == fee
 
 
 def test_a_fee_as_high_as_the_amount_leaves_nothing_to_the_merchant(shop, gateway):
@@ -62,6 +63,34 @@ def test_a_fee_as_high_as_the_amount_leaves_nothing_to_the_merchant(shop, gatewa
 
     assert legs_of(payment) == [("gateway_clearing", 500), ("fees", -500)]
     audit(gateway, shop.merchant)
+
+
+def test_a_change_of_the_rate_applies_to_new_payments_only(gateway, shop):
+    shop = Shop.open(fee_basis_points=200)
+    unknown = [pay(shop, 1922) for _ in range(2)]
+    shop.change_merchant(fee_basis_points=1_000)
+
+    shop.resolve()
+    unknown.append(pay(shop, 1922))
+    shop.resolve()
+
+    fees = [Transaction.objects.get(id=payment).fee for payment in unknown]
+    assert fees == [38, 38, 192]
+    audit(gateway, shop.merchant)
+
+
+@pytest.mark.parametrize("change", ["fee_basis_points = 0", "gateway = 'other'", "gateway_key = gen_random_uuid()"])
+@pytest.mark.parametrize("amount", [1250, 1922], ids=["final", "unknown"])
+def test_the_terms_of_a_payment_never_change(shop, role, change, amount):
+    with pytest.raises(psycopg.errors.CheckViolation, match="asked for"):
+        role.execute(f"UPDATE payments_transaction SET {change} WHERE id = %s", [pay(shop, amount)])
+
+
+def test_a_fee_that_does_not_follow_from_the_rate_is_refused(shop):
+    unknown = Transaction.objects.filter(id=pay(shop, 1922))
+
+    with pytest.raises(IntegrityError, match="fee_follows_from_rate"):
+        unknown.update(status="succeeded", settled_at=Now(), fee=1)
 
 
 @pytest.mark.parametrize("amount", [1901, 1911])
@@ -184,7 +213,14 @@ def test_what_was_asked_for_never_changes(shop, role, change, amount):
 
 @pytest.mark.parametrize(
     "change",
-    ["status = 'failed'", "settled_at = now()", "amount = 1", "amount_requested = 1", "transaction_id = %(other)s"],
+    [
+        "status = 'failed'",
+        "settled_at = now()",
+        "amount = 1",
+        "amount_requested = 1",
+        "transaction_id = %(other)s",
+        "gateway_key = gen_random_uuid()",
+    ],
 )
 def test_a_refund_that_is_final_never_changes(shop, role, change):
     parameters = {"id": shop.refund(pay(shop), 400).body.id, "other": pay(shop)}
@@ -214,9 +250,8 @@ def test_only_a_payment_that_succeeded_is_refunded(shop):
 
 @pytest.mark.parametrize("change", [{"settled_at": None}, {"amount": 0}, {"currency": "eur"}, {"status": "paid"}])
 def test_half_a_payment_is_refused(change):
-    row = Transaction(
-        **{"idempotency_key": "k", "merchant_id": 1, "amount": 5, "currency": "EUR", "status": "declined"} | change
-    )
+    whole = {"idempotency_key": "k", "merchant_id": 1, "amount": 5, "currency": "EUR", "status": "declined"}
+    row = Transaction(**whole | {"fee_basis_points": 0, "gateway_key": uuid4()} | change)
 
     with pytest.raises(IntegrityError), atomic():
         row.save()

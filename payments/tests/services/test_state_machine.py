@@ -167,7 +167,7 @@ class Payments(RuleBasedStateMachine):
     @rule(late=consumes(stranded))
     def wake_up_late(self, late: Stranded) -> None:
         answer = late.answer or charge(late.pending)
-        (shown,) = settle_payments(self.shop.principal, [(late.pending, answer)])
+        (shown,) = settle_payments([(late.pending, answer)])
         stored = Transaction.objects.get(id=late.pending.id)
         assert shown.status in (stored.status, "unknown")
 
@@ -188,7 +188,7 @@ class Payments(RuleBasedStateMachine):
 
     def ask_for(self, refund: Refund) -> Answer:
         return gateway_module.gateway().refund(
-            refund.id, charge=refund.transaction_id, amount=refund.amount, currency="EUR"
+            refund.gateway_key, charge=refund.transaction.gateway_key, amount=refund.amount, currency="EUR"
         )
 
     # --- The resolver ----------------------------------------------------------------------------------------

@@ -70,6 +70,9 @@ def new_row(merchant: Merchant, **changes: Any) -> Row:
         "fraud_score": 0.0,
         "fraud_reasons": [],
         "metadata": {},
+        "fee_basis_points": 1_000,
+        "gateway": "test",
+        "gateway_key": uuid4(),
         "lease_token": uuid4(),
         "lease_seconds": 60,
         **changes,
@@ -77,7 +80,7 @@ def new_row(merchant: Merchant, **changes: Any) -> Row:
 
 
 def settled(row: Row, **changes: Any) -> Row:
-    wanted = {"id": row["id"], "lease_token": row["lease_token"], "status": "succeeded", "fee": 1, "actor": "api"}
+    wanted = {"id": row["id"], "lease_token": row["lease_token"], "status": "succeeded", "actor": "api"}
     return {**wanted, "gateway_reference": "gw_test", **changes}
 
 
@@ -206,11 +209,11 @@ def test_a_group_is_no_larger_than_the_largest_batch(writer, merchant, pool):
 
 
 def test_a_batch_of_a_thousand_is_one_commit_each_way(writer, merchant):
-    batch = [new_row(merchant, amount=number + 1) for number in range(1000)]
+    batch = [new_row(merchant, amount=number + 1, fee_basis_points=0) for number in range(1000)]
     before = counters()
 
     assert len(writer.store(batch)) == 1000
-    assert len(writer.settle([settled(row, fee=0) for row in batch])) == 1000
+    assert len(writer.settle([settled(row) for row in batch])) == 1000
 
     assert commits([row["id"] for row in batch]) == 1
     assert counters()["succeeded"] == before["succeeded"] + 1000
@@ -304,7 +307,10 @@ def test_a_payment_settled_wrongly_takes_no_other_with_it(writer, merchant, pool
     with key_held(first):
         leader = pool.submit(writer.store, [first])
         wait_until(blocked, what="the leader waits for the key")
-        waiting = [pool.submit(writer.settle, [settled(bad, fee=11)]), pool.submit(writer.settle, [settled(good)])]
+        waiting = [
+            pool.submit(writer.settle, [settled(bad, status="paid")]),
+            pool.submit(writer.settle, [settled(good)]),
+        ]
         wait_until(all_waiting(writer, 2), what="two wait")
 
     leader.result(10)
@@ -428,9 +434,9 @@ def test_a_sum_never_falls_by_a_hair(writer, merchant):
     """0.1 + 0.2 is more than 0.3: a sum of floats would fall when the counters are set from the rows."""
     seen = []
     for amount in (10, 20, 30, 70, 110):
-        row = new_row(merchant, amount=amount)
+        row = new_row(merchant, amount=amount, fee_basis_points=0)
         writer.store([row])
-        writer.settle([settled(row, fee=0)])
+        writer.settle([settled(row)])
         seen.append(counters()["EUR"])
         writer._disconnect()
         writer.warm_up()

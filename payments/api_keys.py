@@ -1,7 +1,7 @@
-"""API keys: making them, and telling whose they are without a query for each request.
+"""API keys: create them, and authenticate requests without a query for each.
 
 A key reads `fk_<8 characters>_<secret>`. The prefix finds the row, the SHA-256 of the whole key proves the secret.
-Rows are kept in memory for `CACHE_SECONDS`, so a revoked key stops working within five seconds everywhere.
+Rows are cached for `CACHE_SECONDS`, so a revoked key stops working within five seconds everywhere.
 """
 
 import time
@@ -14,20 +14,20 @@ from django.utils import timezone
 
 from fintech import tokens
 from fintech.database.connections import query
-from fintech.http.problems import Problem
 from fintech.server import cooperation
+from payments.errors import AuthenticationFailed, PermissionDenied
 from payments.fraud import MerchantContext
 from payments.models import ApiKey, Merchant
 
 CACHE_SECONDS = 3.0
-# Prefixes that do not exist are remembered too, but not for long: a new key shall work at once.
+# Unknown prefixes are cached too, but briefly: a new key must work soon.
 UNKNOWN_SECONDS = 0.5
-LARGEST_CACHE = 10_000
+MAX_CACHED_KEYS = 10_000
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who is asking: a key and its merchant, as they were at most `CACHE_SECONDS` ago."""
+    """The caller: a key and its merchant, at most `CACHE_SECONDS` old."""
 
     key_id: int
     secret_sha256: bytes = field(repr=False)
@@ -42,13 +42,13 @@ class Principal:
 
     def require(self, scope: str) -> None:
         if scope not in self.scopes:
-            raise Problem(403, "wrong_scope", f"This API key lacks the scope {scope}.")
+            raise PermissionDenied("wrong_scope", f"This API key lacks the scope {scope}.")
 
 
 def create_api_key(
     *, merchant: Merchant, name: str, scopes: Sequence[str], expires_at: datetime | None = None
 ) -> tuple[ApiKey, str]:
-    """Store a new key; the second part of the answer is the key itself, which nobody can show again."""
+    """Store a new key. Returns its row and the key itself, which cannot be read again."""
     token = tokens.issue(tokens.API_KEY)
     row = ApiKey.objects.create(
         merchant=merchant,
@@ -62,12 +62,12 @@ def create_api_key(
 
 
 def revoke_api_key(key: ApiKey) -> None:
-    """From now on refused; revoking again changes nothing."""
+    """Refuse the key from now on. Revoking it again changes nothing."""
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
 
 
-class KeyRing:
-    """The keys this process knows. Safe for threads: entries are replaced whole."""
+class ApiKeyCache:
+    """The keys that this process has read. Safe for threads: entries are replaced as a whole."""
 
     def __init__(self) -> None:
         self._entries: dict[str, tuple[float, Principal | None]] = {}
@@ -78,15 +78,15 @@ class KeyRing:
         entry = self._entries.get(prefix)
         if entry is not None and time.monotonic() < entry[0]:
             return entry[1]
-        with self._lock:  # one query for all who wait for the same news
+        with self._lock:  # one query for all threads that wait for the same key
             entry = self._entries.get(prefix)
             if entry is not None and time.monotonic() < entry[0]:
                 return entry[1]
-            # What a slow query says was true when it began.
+            # The result of a slow query was true when it began.
             start = time.monotonic()
             with self._fail_fast.guard():
                 principal = query(_load, prefix)
-            if len(self._entries) >= LARGEST_CACHE:
+            if len(self._entries) >= MAX_CACHED_KEYS:
                 self._entries.clear()
             keep = UNKNOWN_SECONDS if principal is None else CACHE_SECONDS
             self._entries[prefix] = (start + keep, principal)
@@ -121,29 +121,25 @@ def _load(prefix: str) -> Principal | None:
     )
 
 
-ring = KeyRing()
-
-
-def _refused(code: str, detail: str) -> Problem:
-    return Problem(401, code, detail, headers={"WWW-Authenticate": "Bearer"})
+cache = ApiKeyCache()
 
 
 def authenticate(header: str | None) -> Principal:
-    """The principal of an Authorization header; a Problem 401 that says why not."""
+    """Return the principal of an Authorization header. Raises AuthenticationFailed or PermissionDenied."""
     if not header:
-        raise _refused("missing_api_key", "Send Authorization: Bearer <api key>.")
+        raise AuthenticationFailed("missing_api_key", "Send Authorization: Bearer <api key>.")
     secret = tokens.read_bearer(header)
     if not secret:
-        raise _refused("invalid_api_key", "Send Authorization: Bearer <api key>.")
+        raise AuthenticationFailed("invalid_api_key", "Send Authorization: Bearer <api key>.")
     principal = None
     if secret.isascii() and secret.startswith(tokens.API_KEY) and "\0" not in secret:
-        principal = ring.find(secret[:11])
+        principal = cache.find(secret[:11])
     if principal is None or not tokens.matches(secret, principal.secret_sha256):
-        raise _refused("invalid_api_key", "This API key does not exist.")
+        raise AuthenticationFailed("invalid_api_key", "This API key does not exist.")
     if principal.revoked:
-        raise _refused("revoked_api_key", "This API key was revoked.")
+        raise AuthenticationFailed("revoked_api_key", "This API key was revoked.")
     if principal.expires_at is not None and principal.expires_at <= timezone.now():
-        raise _refused("expired_api_key", "This API key has expired.")
+        raise AuthenticationFailed("expired_api_key", "This API key has expired.")
     if not principal.merchant_active:
-        raise Problem(403, "inactive_merchant", "This merchant is not active.")
+        raise PermissionDenied("inactive_merchant", "This merchant is not active.")
     return principal

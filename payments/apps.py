@@ -19,9 +19,9 @@ class PaymentsConfig(AppConfig):
 
     def dashboard(self, request: Any) -> Any:
         """See fintech/adminsite/dashboard.py."""
-        from payments.admin.dashboard import payments_now
+        from payments.admin.dashboard import dashboard_section
 
-        return payments_now(request)
+        return dashboard_section(request)
 
     def start_web(self) -> None:
         """See fintech/wsgi.py."""

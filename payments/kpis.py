@@ -22,19 +22,21 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fintech.http.problems import Unavailable
 from payments.currencies import to_minor
-from payments.gateway.client import Gateway
+from payments.gateway.base import Gateway
+from payments.journal import JournalFollower
 from payments.models import Transaction
+from payments.states import CHARGE, LIFECYCLES, REFUND
 
 # Longer than the delay of an increment after its commit.
 PAUSE_SECONDS = 0.25
-# One turn stays well within statement_timeout, however long the worker was down.
-LARGEST_FOLD = 50_000
+# The events that one statement adds, well within statement_timeout.
+BATCH_SIZE = 50_000
 
-FOLD = """
+ADVANCE = """
 WITH mark AS (
     SELECT id, least(%(upto)s, event_id + %(most)s) AS upto FROM payments_kpiwatermark
-    WHERE event_id < %(upto)s AND %(witness)s::xid8 < pg_snapshot_xmin(pg_current_snapshot())
-), folded AS (
+    WHERE event_id < %(upto)s AND pg_postmaster_start_time()::text = %(server)s
+), added AS (
     INSERT INTO payments_kpirollup AS total (writer_id, kind, currency, count, amount)
     SELECT writer_id, kind, currency, count(*), sum(amount) FROM payments_kpi_tail
     WHERE id <= (SELECT upto FROM mark) GROUP BY 1, 2, 3
@@ -45,36 +47,23 @@ UPDATE payments_kpiwatermark SET event_id = mark.upto FROM mark WHERE payments_k
 """
 
 
-class Folder:
-    """Adds the settled part of the journal to `KpiRollup`, so that totals stay cheap for any length of the journal.
-
-    An event may be committed after one with a larger id, and must not be skipped. A transaction that holds an id below
-    the newest visible one began to write before our next transaction begins. So once every transaction up to that
-    witness has ended, no such event can appear any more.
-    """
+class Rollup:
+    """Adds the settled part of the journal to `KpiRollup`: the cost of totals does not grow with the journal."""
 
     def __init__(self) -> None:
-        self._seen: tuple[int, str] | None = None  # the newest event at the last turn, and the witness
+        self._follower = JournalFollower("payments_event")
 
-    def fold(self) -> None:
-        """Add the events of the last turn, if they are settled by now."""
+    def advance(self) -> None:
         with connection.cursor() as cursor:
-            if self._seen is not None:
-                while self._fold_some(cursor, *self._seen):
-                    pass
-            cursor.execute("SELECT coalesce(max(id), 0) FROM payments_event")
-            (newest,) = cursor.fetchone()
-            cursor.execute("SELECT pg_current_xact_id()::text")
-            (witness,) = cursor.fetchone()
-        self._seen = newest, witness
+            self._follower.advance(cursor)
+            while self._add_batch(cursor):
+                pass
 
-    @staticmethod
     @atomic
-    def _fold_some(cursor: CursorWrapper, upto: int, witness: str) -> bool:
-        cursor.execute(
-            "SELECT 1 FROM payments_kpiwatermark FOR UPDATE"
-        )  # then FOLD sees the previous turn, whichever process ran it
-        cursor.execute(FOLD, {"upto": upto, "witness": witness, "most": LARGEST_FOLD})
+    def _add_batch(self, cursor: CursorWrapper) -> bool:
+        cursor.execute("SELECT 1 FROM payments_kpiwatermark FOR UPDATE")  # then ADVANCE sees what came before it
+        follower = self._follower
+        cursor.execute(ADVANCE, {"upto": follower.settled, "server": follower.server, "most": BATCH_SIZE})
         return cursor.rowcount > 0
 
 
@@ -171,7 +160,7 @@ def measure_drift(read_counters: Callable[[], Counters]) -> Drift:
     counters = read_counters()
     after = ledger_totals(epochs)
     if counters.epochs != epochs:
-        raise ScrapeError("the counters began anew while they were compared")
+        raise ScrapeError("the counters began again while they were compared")
     return Drift(
         transactions=_compare(before.count, counters.totals.count, after.count, Transaction.FINAL),
         revenue=_compare(before.amount, counters.totals.amount, after.amount, ()),
@@ -201,7 +190,7 @@ def measure_gateway_drift(gateway: Gateway) -> dict[str, int]:
     totals = gateway.totals()
     in_hand, after = _in_hand(), _booked()
     drift: dict[str, int] = defaultdict(int)
-    for kind, sign, theirs in (("succeeded", 1, "charged"), ("refund_succeeded", -1, "refunded")):
+    for kind, sign, theirs in ((CHARGE.success, 1, "charged"), (REFUND.success, -1, "refunded")):
         for currency in {*before[kind], *after[kind], *totals}:
             moved = totals.get(currency, {}).get(theirs, 0)
             low = moved - after[kind][currency] - in_hand[kind][currency]
@@ -218,7 +207,8 @@ def _booked() -> _Amounts:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT kind, currency, abs(sum(amount))::bigint FROM payments_kpi_totals"
-            " WHERE kind IN ('succeeded', 'refund_succeeded') GROUP BY kind, currency"
+            " WHERE kind = ANY(%s) GROUP BY kind, currency",
+            [[CHARGE.success, REFUND.success]],
         )
         for kind, currency, amount in cursor.fetchall():
             booked[kind][currency] = amount
@@ -230,11 +220,11 @@ def _in_hand() -> _Amounts:
     in_hand: _Amounts = defaultdict(lambda: defaultdict(int))
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT CASE WHEN work.refund_id IS NULL THEN 'succeeded' ELSE 'refund_succeeded' END, payment.currency,"
+            "SELECT work.operation, payment.currency,"
             " sum(coalesce(refund.amount, payment.amount))::bigint FROM payments_unresolved AS work"
             " JOIN payments_transaction AS payment ON payment.id = work.transaction_id"
             " LEFT JOIN payments_refund AS refund ON refund.id = work.refund_id GROUP BY 1, 2"
         )
-        for kind, currency, amount in cursor.fetchall():
-            in_hand[kind][currency] = amount
+        for operation, currency, amount in cursor.fetchall():
+            in_hand[LIFECYCLES[operation].success][currency] = amount
     return in_hand

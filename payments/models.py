@@ -1,15 +1,15 @@
-"""The data of payments: who may ask for them, what became of them, and the ledger that proves it.
+"""The data of payments.
 
-Merchant -> ApiKey          who may ask
-Transaction -> Refund       what was asked and what became of it; amounts are integers in minor units
-IdempotencyKey              one key a merchant, whatever it was used for
-Unresolved                  work whose outcome is not final, with the lease of whoever works on it
+Merchant -> ApiKey          the clients of the API
+Transaction -> Refund       requests and their outcomes; amounts are integers in minor units
+IdempotencyKey              one row per merchant and key, for payments and refunds
+Unresolved                  operations that are not final, each with the lease of the process that works on it
 Event                       append-only journal: one row for every change of state
 LedgerLeg                   append-only double-entry ledger: the legs of one event sum to zero per currency
-Writer, KpiRollup           which process committed which events, so that its counters can be set from the rows
+Writer, KpiRollup           the process that committed each event, so that its counters can be set from the rows
 
-What must never be true, the database refuses: see the constraints here and the triggers in
-`migrations/0002_guards.py`. Writes are in `services/` and `writer.py`; this file holds data and reads.
+The database refuses invalid data: see the constraints here and the triggers in `migrations/`. Writes are in
+`services/` and `settlement/`; this file holds data and reads.
 """
 
 import uuid
@@ -19,12 +19,14 @@ from datetime import timedelta
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import RandomUUID
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
+
+from payments.states import CHARGE, REFUND, ChargeStatus, RefundStatus
 
 
 class Merchant(models.Model):
-    """Who sells. Never deleted: payments refer to it without a foreign key (see `Transaction.merchant`)."""
+    """A seller. Never deleted: payments refer to it without a foreign key (see `Transaction.merchant`)."""
 
     name = models.CharField(max_length=200, unique=True)
     country = models.CharField(max_length=2, help_text="ISO 3166 code of the merchant's country, such as DE.")
@@ -68,8 +70,9 @@ class Merchant(models.Model):
 
 
 class ApiKey(models.Model):
-    """A secret that speaks for a merchant. We keep its SHA-256: the secret has 256 random bits, so nobody can
-    search for it, and a slow hash would only slow the payments down."""
+    """A merchant's secret. The SHA-256 is stored: the secret has 256 random bits, so a search is hopeless, and a slow
+    hash would only delay payments.
+    """
 
     class Scope(models.TextChoices):
         READ = "payments:read", "Read payments"
@@ -94,15 +97,15 @@ class ApiKey(models.Model):
 
 
 class TransactionQuerySet(models.QuerySet["Transaction"]):
-    """Reads for the API. Rows are found through (merchant, id): ids are UUID v7, so the newest are the largest."""
+    """Reads for the API, through the index (merchant, id). Ids are UUID v7, so the newest are the largest."""
 
-    def of(self, merchant_id: int) -> "TransactionQuerySet":
+    def for_merchant(self, merchant_id: int) -> "TransactionQuerySet":
         return self.filter(merchant_id=merchant_id)
 
     def with_status(self, status: str, *, before: uuid.UUID | None = None) -> "TransactionQuerySet":
-        """Through the journal's index (kind, transaction): `status` itself has no index, it would end HOT updates.
+        """Filter through the journal's index (kind, transaction): an index on `status` would prevent HOT updates.
 
-        A list that goes on below an id says so with `before`, or the index is read from its newest entry again.
+        Pass `before` if the list continues below an id; otherwise the index is read from its newest entry.
         """
         if status in Transaction.OPEN:
             return self.filter(status=status, id__in=Unresolved.objects.filter(refund_id=None).values("transaction_id"))
@@ -113,18 +116,10 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
 
 
 class Transaction(models.Model):
-    """One payment: asked for once, final once."""
+    """One payment: requested once, final once."""
 
-    class Status(models.TextChoices):
-        PROCESSING = "processing"
-        SUCCEEDED = "succeeded"
-        DECLINED = "declined", "Declined by the bank"
-        BLOCKED = "blocked", "Blocked as fraud"
-        FAILED = "failed", "Failed, not charged"
-        UNKNOWN = "unknown", "Unknown, being resolved"
-
-    OPEN = (Status.PROCESSING.value, Status.UNKNOWN.value)
-    FINAL = (Status.SUCCEEDED.value, Status.DECLINED.value, Status.BLOCKED.value, Status.FAILED.value)
+    Status = ChargeStatus
+    OPEN, FINAL = CHARGE.open, CHARGE.final
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # No constraint and no index of its own: a foreign key would lock the merchant's row for every payment, and
@@ -134,7 +129,7 @@ class Transaction(models.Model):
     amount = models.BigIntegerField()
     currency = models.CharField(max_length=3)
     status = models.CharField(max_length=10, choices=Status.choices)
-    amount_reserved = models.BigIntegerField(db_default=0)  # by refunds that succeeded or still may
+    amount_reserved = models.BigIntegerField(db_default=0)  # by refunds that succeeded or still can
     amount_refunded = models.BigIntegerField(db_default=0)  # by refunds that succeeded
     fee = models.BigIntegerField(db_default=0)
     # The merchant's rate when the payment was created: a later change does not apply to it.
@@ -142,7 +137,7 @@ class Transaction(models.Model):
     # The gateway that was asked to charge, and the key that it knows the charge by.
     gateway = models.TextField(db_default="simulator")
     gateway_key = models.UUIDField()
-    fraud_score = models.FloatField(null=True)  # NULL: it could not be scored
+    fraud_score = models.FloatField(null=True)  # NULL: not scored
     fraud_reasons = models.JSONField(default=list)
     failure_code = models.TextField(null=True)
     gateway_reference = models.TextField(null=True)
@@ -168,7 +163,7 @@ class Transaction(models.Model):
             models.CheckConstraint(condition=Q(amount__gt=0), name="transaction_amount_positive"),
             models.CheckConstraint(condition=Q(currency__regex=r"^[A-Z]{3}$"), name="transaction_currency_is_iso_4217"),
             models.CheckConstraint(
-                condition=Q(status__in=["processing", "succeeded", "declined", "blocked", "failed", "unknown"]),
+                condition=Q(status__in=CHARGE.statuses.values),
                 name="transaction_status_known",
             ),
             models.CheckConstraint(
@@ -178,7 +173,7 @@ class Transaction(models.Model):
                 name="transaction_refunds_within_amount",
             ),
             models.CheckConstraint(
-                condition=Q(amount_reserved=0) | Q(status="succeeded"),
+                condition=Q(amount_reserved=0) | Q(status=ChargeStatus.SUCCEEDED.value),
                 name="transaction_refunded_only_if_succeeded",
             ),
             models.CheckConstraint(condition=Q(fee__gte=0, fee__lte=F("amount")), name="transaction_fee_within_amount"),
@@ -186,8 +181,10 @@ class Transaction(models.Model):
                 condition=Q(fee_basis_points__lte=10_000), name="transaction_fee_rate_at_most_the_amount"
             ),
             models.CheckConstraint(
-                condition=Q(status="succeeded", fee=(F("amount") * F("fee_basis_points") + 5_000) / 10_000)
-                | ~Q(status="succeeded") & Q(fee=0),
+                condition=Q(
+                    status=ChargeStatus.SUCCEEDED.value, fee=(F("amount") * F("fee_basis_points") + 5_000) / 10_000
+                )
+                | ~Q(status=ChargeStatus.SUCCEEDED.value) & Q(fee=0),
                 name="transaction_fee_follows_from_rate",
             ),
             models.CheckConstraint(
@@ -195,8 +192,8 @@ class Transaction(models.Model):
                 name="transaction_fraud_score_is_a_share",
             ),
             models.CheckConstraint(
-                condition=Q(status__in=["processing", "unknown"], settled_at=None)
-                | Q(status__in=["succeeded", "declined", "blocked", "failed"], settled_at__isnull=False),
+                condition=Q(status__in=CHARGE.open, settled_at=None)
+                | Q(status__in=CHARGE.final, settled_at__isnull=False),
                 name="transaction_settled_exactly_if_final",
             ),
         ]
@@ -210,21 +207,16 @@ class Transaction(models.Model):
 
 
 class Refund(models.Model):
-    """Money given back: a part of one transaction, with a life of its own."""
+    """Money returned: a part of one transaction, with its own lifecycle."""
 
-    class Status(models.TextChoices):
-        PROCESSING = "processing"
-        SUCCEEDED = "succeeded"
-        FAILED = "failed", "Failed, nothing given back"
-        UNKNOWN = "unknown", "Unknown, being resolved"
-
-    FINAL = (Status.SUCCEEDED.value, Status.FAILED.value)
+    Status = RefundStatus
+    FINAL = REFUND.final
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="refunds")
     idempotency_key = models.TextField()
     amount = models.BigIntegerField()
-    # What the body asked for: NULL is "all that is left". A replay is compared with this.
+    # The requested amount, with which a replay is compared: NULL is "all that remains".
     amount_requested = models.BigIntegerField(null=True)
     gateway_key = models.UUIDField()  # the gateway knows the refund by it
     reason = models.TextField(null=True)
@@ -240,8 +232,8 @@ class Refund(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0), name="refund_amount_positive"),
             models.CheckConstraint(
-                condition=Q(status__in=["processing", "unknown"], settled_at=None)
-                | Q(status__in=["succeeded", "failed"], settled_at__isnull=False),
+                condition=Q(status__in=REFUND.open, settled_at=None)
+                | Q(status__in=REFUND.final, settled_at__isnull=False),
                 name="refund_settled_exactly_if_final",
             ),
         ]
@@ -255,7 +247,7 @@ class Refund(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """A merchant's key, taken once, by a payment or by a refund. Keys do not expire yet."""
+    """A merchant's key, used once, for a payment or a refund. Keys do not expire yet."""
 
     pk = models.CompositePrimaryKey("merchant_id", "key")
     merchant_id = models.BigIntegerField()
@@ -268,25 +260,30 @@ class IdempotencyKey(models.Model):
 
 
 class UnresolvedQuerySet(models.QuerySet["Unresolved"]):
-    def seconds_of_leases(self, resource_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, float]:
-        """How long the first holders may still work on them, by the database's clock; without those that are free."""
+    def lease_seconds(self, resource_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, float]:
+        """Return the remaining seconds of first leases that still run, by the database's clock."""
         held = self.filter(resource_id__in=resource_ids, attempts=0, lease_until__gt=Now())
-        left = held.annotate(left=F("lease_until") - Now()).values_list("resource_id", "left")
-        return {resource_id: seconds.total_seconds() for resource_id, seconds in left}
+        remaining = held.annotate(remaining=F("lease_until") - Now()).values_list("resource_id", "remaining")
+        return {resource_id: time.total_seconds() for resource_id, time in remaining}
 
     def release(self, leases: Iterable[tuple[uuid.UUID, uuid.UUID]], *, seconds: float = 0) -> None:
-        """Give up (resource, token) leases that are still ours; the resolver may have them after `seconds`."""
+        """Release (resource, token) leases that are still ours; the resolver may acquire them after `seconds`."""
         held = dict(leases)
         ours = self.filter(resource_id__in=held, lease_token__in=held.values())  # no two leases share a token
         ours.update(lease_token=None, lease_until=Now() + timedelta(seconds=seconds))
 
 
 class Unresolved(models.Model):
-    """Work in hand or left over. Only who holds `lease_token` may settle it, and nobody else while the lease runs."""
+    """An operation that is not final. Only the holder of `lease_token` may settle it while the lease runs."""
 
     resource_id = models.UUIDField(primary_key=True)  # the transaction's id, or the refund's
     transaction_id = models.UUIDField()
     refund_id = models.UUIDField(null=True)
+    operation = models.GeneratedField(
+        expression=Case(When(Q(refund_id=None), then=Value("charge")), default=Value("refund")),
+        output_field=models.CharField(max_length=16),
+        db_persist=True,
+    )
     lease_token = models.UUIDField(null=True)
     lease_until = models.DateTimeField()
     attempts = models.IntegerField(db_default=0)
@@ -299,7 +296,7 @@ class Unresolved(models.Model):
 
 
 class Writer(models.Model):
-    """One life of one process that settles payments. `slot` names its metrics files, `epoch` their beginning."""
+    """One run of a process that settles payments. `slot` names its metrics files, `epoch` their beginning."""
 
     slot = models.TextField()
     epoch = models.UUIDField()
@@ -313,21 +310,21 @@ class Writer(models.Model):
 
 
 class Event(models.Model):
-    """The journal: what happened to a transaction, when, by whom. Append-only."""
+    """An entry of the append-only journal: each change of a transaction or refund, with time and actor."""
 
     transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="events", db_index=False)
     refund_id = models.UUIDField(null=True)
-    kind = models.CharField(max_length=20)  # a transaction's status, or refund_ and the refund's
+    kind = models.CharField(max_length=20)  # a status, after the event prefix of its lifecycle
     at = models.DateTimeField(db_default=Now())
     actor = models.TextField()  # api, resolver, or admin:<user name>
-    # Whose counters hold this event; NULL where nothing is counted. No foreign key: it would cost every payment.
+    # The process whose counters include this event; NULL if none does. A foreign key would cost every payment.
     writer = models.ForeignKey(Writer, on_delete=models.PROTECT, null=True, db_constraint=False, db_index=False)
-    data = models.JSONField(null=True)  # the gateway exchange, failure codes: never card or personal data
+    data = models.JSONField(null=True)  # the gateway exchange and failure codes, never card or personal data
 
     class Meta:
         ordering = ["id"]
-        # Serves both "which transactions failed, newest first" and, by PostgreSQL 18's skip scan over the few
-        # kinds, "what happened to this transaction".
+        # Serves lists by status, newest first, and, by PostgreSQL 18's skip scan over the few kinds, the journal of
+        # one transaction.
         indexes = [models.Index(fields=["kind", "-transaction"], name="event_kind_transaction")]
 
     def __str__(self) -> str:
@@ -335,7 +332,7 @@ class Event(models.Model):
 
 
 class LedgerLeg(models.Model):
-    """One leg of a posting; debits are positive, credits negative. `docs/ledger.md` explains the accounts."""
+    """One leg of a posting: debits are positive, credits negative. The accounts are in `docs/ledger.md`."""
 
     class Account(models.TextChoices):
         GATEWAY_CLEARING = "gateway_clearing", "Gateway clearing (what the acquirer owes us)"
@@ -364,7 +361,7 @@ class LedgerLeg(models.Model):
 
 
 class KpiRollup(models.Model):
-    """Events that were counted for good, by who wrote them. `payments/kpis.py` folds new ones in."""
+    """Totals of settled events per writer. `payments/kpis.py` adds new ones."""
 
     pk = models.CompositePrimaryKey("writer_id", "kind", "currency")
     writer_id = models.BigIntegerField()
@@ -378,7 +375,7 @@ class KpiRollup(models.Model):
 
 
 class KpiWatermark(models.Model):
-    """Up to which event `KpiRollup` has counted: one row."""
+    """The event up to which `KpiRollup` has counted: one row."""
 
     event_id = models.BigIntegerField(db_default=0)
 

@@ -15,19 +15,19 @@ import msgspec
 from msgspec import Meta, Struct
 
 from fintech.cards import contains_card_number, strip_timestamps
-from fintech.http.problems import Problem
 from payments.currencies import EXPONENTS
+from payments.errors import InvalidRequest, MalformedRequest, PaymentError
 
 # Twelve digits: 9,999,999,999.99 in EUR, and shorter than the shortest card number.
-LARGEST_AMOUNT = 999_999_999_999
-LARGEST_BATCH = 1000
+MAX_AMOUNT = 999_999_999_999
+MAX_BATCH = 1000
 # Deeper than any type below: a batch item's metadata.
-DEEPEST = 8
-LONGEST_NAME = 64
+MAX_DEPTH = 8
+MAX_NAME_LENGTH = 64
 
 Amount = Annotated[
     int,
-    Meta(ge=1, le=LARGEST_AMOUNT, description="In the currency's minor unit: 1250 is EUR 12.50, or JPY 1250."),
+    Meta(ge=1, le=MAX_AMOUNT, description="In the currency's minor unit: 1250 is EUR 12.50, or JPY 1250."),
 ]
 CurrencyCode = Annotated[
     str,
@@ -58,14 +58,19 @@ Metadata = Annotated[
 
 
 class PaymentMethod(Struct, forbid_unknown_fields=True):
-    """How the customer pays. `token` represents the card: card numbers are refused."""
+    """The customer's means of payment. `token` represents the card: card numbers are refused."""
 
     type: Annotated[str, Meta(min_length=1, max_length=32, examples=["card"], extra_json_schema=_TEXT)]
     token: Short | None = None
     country: Country | None = None
 
 
-class PaymentInput(Struct, forbid_unknown_fields=True):
+class Input(Struct):
+    def check(self) -> None:
+        """Raise InvalidRequest for what a field's type cannot express."""
+
+
+class PaymentInput(Input, forbid_unknown_fields=True):
     amount: Amount
     currency: CurrencyCode
     customer: Short | None = None
@@ -74,12 +79,16 @@ class PaymentInput(Struct, forbid_unknown_fields=True):
     payment_method: PaymentMethod | None = None
     metadata: Metadata | None = None
 
+    def check(self) -> None:
+        if self.currency not in EXPONENTS:
+            raise InvalidRequest("unknown_currency", f"{self.currency} is not an ISO 4217 currency.", param="currency")
+
 
 class BatchItem(PaymentInput, kw_only=True, forbid_unknown_fields=True):
     idempotency_key: Key
 
 
-class RefundInput(Struct, forbid_unknown_fields=True):
+class RefundInput(Input, forbid_unknown_fields=True):
     amount: Annotated[Amount | None, Meta(description="Absent, the full remaining amount.")] = None
     reason: Long | None = None
 
@@ -94,6 +103,7 @@ class Failure(Struct):
     message: str
 
 
+RefundStatus = Literal["processing", "succeeded", "failed", "unknown"]
 PaymentStatus = Literal["processing", "succeeded", "declined", "blocked", "failed", "unknown"]
 
 
@@ -119,7 +129,7 @@ class Payment(Struct):
 class RefundOutput(Struct):
     id: UUID
     transaction: UUID
-    status: Literal["processing", "succeeded", "failed", "unknown"]
+    status: RefundStatus
     amount: int
     currency: str
     reason: str | None
@@ -165,7 +175,7 @@ class BatchOutput(Struct):
 
 
 class BatchInput(Struct, forbid_unknown_fields=True):
-    items: Annotated[list[BatchItem], Meta(min_length=1, max_length=LARGEST_BATCH)]
+    items: Annotated[list[BatchItem], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
 # --- Reading a body ----------------------------------------------------------------------------------------
@@ -184,8 +194,8 @@ def _refuse_constant(name: str) -> None:
     raise _not_json(f"{name} is not a number")
 
 
-def _not_json(reason: str) -> Problem:
-    return Problem(400, "invalid_json", f"The body is not JSON: {reason}.")
+def _not_json(reason: str) -> PaymentError:
+    return MalformedRequest("invalid_json", f"The body is not JSON: {reason}.")
 
 
 def parse_json(body: bytes) -> Any:
@@ -193,13 +203,13 @@ def parse_json(body: bytes) -> Any:
     try:
         return json.loads(body.decode(), object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
     except UnicodeDecodeError:
-        raise Problem(400, "invalid_json", "The body is not UTF-8.") from None
+        raise MalformedRequest("invalid_json", "The body is not UTF-8.") from None
     except RecursionError:
-        raise Problem(400, "invalid_json", "The body is nested too deeply.") from None
+        raise MalformedRequest("invalid_json", "The body is nested too deeply.") from None
     except json.JSONDecodeError as error:
         raise _not_json(printable(str(error))) from None
-    except ValueError:  # Python's limit on the digits of an integer, whose parsing takes quadratic time
-        raise Problem(422, "invalid_value", "A number has too many digits.", param="body") from None
+    except ValueError:  # Python limits the digits of an integer, whose parsing takes quadratic time
+        raise InvalidRequest("invalid_value", "A number has too many digits.", param="body") from None
 
 
 def printable(text: str) -> str:
@@ -209,29 +219,28 @@ def printable(text: str) -> str:
 
 def shorten(name: str) -> str:
     """Shorten a client's name, so that it can be repeated in an answer."""
-    return printable(name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "...")
+    return printable(name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "...")
 
 
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _NAMED = re.compile(r"(?:required|unknown) field `([^`]*)`")
 
 
-Shape = TypeVar("Shape", bound=Struct)
+Shape = TypeVar("Shape", bound=Input)
 
 
-def read_shape(data: Any, shape: type[Shape]) -> Shape:
-    """Convert `data` to a `shape`, or raise a Problem that names the first wrong field."""
+def parse(data: Any, shape: type[Shape]) -> Shape:
+    """Convert `data` to a `shape`. Raises InvalidRequest, which names the first wrong field."""
     check_texts(data)
     try:
         result = msgspec.convert(data, shape)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
-    if isinstance(result, PaymentInput) and result.currency not in EXPONENTS:
-        raise Problem(422, "unknown_currency", f"{result.currency} is not an ISO 4217 currency.", param="currency")
+    result.check()
     return result
 
 
-def _invalid(message: str) -> Problem:
+def _invalid(message: str) -> PaymentError:
     path, named = _PATH.search(message), _NAMED.search(message)
     inner = path[1] if path else ""
     param = ".".join(part for part in (inner, shorten(named[1]) if named else "") if part) or "body"
@@ -239,7 +248,7 @@ def _invalid(message: str) -> Problem:
     if named:
         code = "unknown_field" if "unknown" in message else "missing_field"
         detail = f"{'Unknown field' if code == 'unknown_field' else 'This field is required'}: {param}"
-    return Problem(422, code, detail.replace("`", "") + ".", param=param)
+    return InvalidRequest(code, detail.replace("`", "") + ".", param=param)
 
 
 # A position in a body: its parent, and the name or number in it. Formatted only for an error, because a client chooses
@@ -252,8 +261,8 @@ def check_texts(value: Any, place: Place | None = None, depth: int = 0) -> None:
     """Refuse, anywhere in `value`, text that cannot be stored (NUL, a lone surrogate) or must not be (a
     card number).
     """
-    if depth > DEEPEST:
-        raise Problem(422, "invalid_value", "This is nested too deeply.", param=path_of(place))
+    if depth > MAX_DEPTH:
+        raise InvalidRequest("invalid_value", "This is nested too deeply.", param=path_of(place))
     if isinstance(value, dict):
         for name, inner in value.items():
             check_text(name, place or (None, name))
@@ -263,28 +272,28 @@ def check_texts(value: Any, place: Place | None = None, depth: int = 0) -> None:
             check_texts(inner, (place, number), depth + 1)
     elif isinstance(value, str):
         check_text(value, place)
-    elif isinstance(value, int) and contains_card_number(str(value)):
+    elif isinstance(value, int) and value > MAX_AMOUNT and contains_card_number(str(value)):  # smaller ones are none
         raise card_number(place)
 
 
 def check_text(value: str, place: Place | None) -> None:
     if "\0" in value:
-        raise Problem(422, "invalid_text", "Text cannot contain the character NUL.", param=path_of(place))
+        raise InvalidRequest("invalid_text", "Text cannot contain the character NUL.", param=path_of(place))
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
             detail = "Text cannot contain a lone surrogate."
-            raise Problem(422, "invalid_text", detail, param=path_of(place)) from None
+            raise InvalidRequest("invalid_text", detail, param=path_of(place)) from None
     if contains_card_number(strip_timestamps(value) if place == _KEY else value):
         raise card_number(place)
 
 
-def card_number(place: Place | None) -> Problem:
+def card_number(place: Place | None) -> PaymentError:
     # The name of the parameter may be the card number itself.
     param = path_of(place)
     detail = "Card numbers are not allowed: send a token."
-    return Problem(422, "card_number", detail, param="body" if contains_card_number(param) else param)
+    return InvalidRequest("card_number", detail, param="body" if contains_card_number(param) else param)
 
 
 def path_of(place: Place | None) -> str:

@@ -1,7 +1,8 @@
-"""The form of rows in the API."""
+"""Build the API's representation of payments and refunds."""
 
-from payments.models import Refund, Transaction
+from payments.models import Refund
 from payments.schemas import Failure, Fraud, Payment, RefundOutput
+from payments.services.outcomes import Charge
 
 # Texts for failure codes. An unknown code of the gateway gets the last sentence.
 MESSAGES = {
@@ -21,11 +22,11 @@ MESSAGES = {
 OTHER_MESSAGE = "The gateway refused; no money was moved."
 
 
-def show_failure(code: str | None) -> Failure | None:
+def serialize_failure(code: str | None) -> Failure | None:
     return Failure(code, MESSAGES.get(code, OTHER_MESSAGE)) if code else None
 
 
-def show_transaction(row: Transaction) -> Payment:
+def serialize_payment(row: Charge) -> Payment:
     return Payment(
         id=row.id,
         status=row.status,  # type: ignore[arg-type]
@@ -33,7 +34,7 @@ def show_transaction(row: Transaction) -> Payment:
         amount_refunded=row.amount_refunded,
         currency=row.currency,
         fraud=Fraud(row.fraud_score, row.fraud_reasons),
-        failure=show_failure(row.failure_code),
+        failure=serialize_failure(row.failure_code),
         gateway_reference=row.gateway_reference,
         customer=row.customer,
         reference=row.reference,
@@ -44,7 +45,7 @@ def show_transaction(row: Transaction) -> Payment:
     )
 
 
-def show_refund(row: Refund) -> RefundOutput:
+def serialize_refund(row: Refund) -> RefundOutput:
     return RefundOutput(
         id=row.id,
         transaction=row.transaction_id,
@@ -52,7 +53,7 @@ def show_refund(row: Refund) -> RefundOutput:
         amount=row.amount,
         currency=row.transaction.currency,
         reason=row.reason,
-        failure=show_failure(row.failure_code),
+        failure=serialize_failure(row.failure_code),
         gateway_reference=row.gateway_reference,
         created_at=row.created_at,
         settled_at=row.settled_at,

@@ -15,14 +15,14 @@ from payments.models import Transaction
 NEWEST = 10
 
 
-def payments_now(request: HttpRequest) -> dict[str, Any] | None:
+def dashboard_section(request: HttpRequest) -> dict[str, Any] | None:
     """Return the section's template and its context; None without permission."""
     if not request.user.has_perm("payments.view_transaction"):
         return None
     number, oldest = unresolved()
     payments = Transaction.objects.select_related("merchant").order_by("-pk")[:NEWEST]
     return {
-        "template": "payments/newest.html",
+        "template": "payments/dashboard_recent_payments.html",
         "unresolved": number,
         "unresolved_oldest": round(oldest),
         "payments": [

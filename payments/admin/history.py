@@ -12,7 +12,7 @@ from payments.currencies import format_amount
 from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
 
 # The newest of each kind on one page, because a payment may be refunded cent by cent.
-MOST_SHOWN = 200
+MAX_SHOWN = 200
 
 
 @dataclass
@@ -36,13 +36,13 @@ def history_of(payment: Transaction) -> dict[str, Any]:
         "legs": [_leg(leg) for leg in _newest(LedgerLeg.objects.filter(transaction=payment).select_related("event"))],
         "sums": _sums(payment),
         "in_hand": [_work(work) for work in _in_hand(payment)],
-        "most_shown": MOST_SHOWN,
+        "most_shown": MAX_SHOWN,
     }
 
 
 def _newest(rows: Any) -> list[Any]:
     """Return the newest rows, oldest first."""
-    return list(rows.order_by("-pk")[:MOST_SHOWN])[::-1]
+    return list(rows.order_by("-pk")[:MAX_SHOWN])[::-1]
 
 
 def _entry(event: Event) -> Entry:
@@ -97,7 +97,7 @@ def _sums(payment: Transaction) -> list[dict[str, Any]]:
 def _in_hand(payment: Transaction) -> Any:
     """Return its open operations."""
     held = Unresolved.objects.filter(transaction_id=payment.pk).annotate(now=Now())
-    return held.annotate(left=F("lease_until") - F("now")).order_by("created_at")[:MOST_SHOWN]
+    return held.annotate(left=F("lease_until") - F("now")).order_by("created_at")[:MAX_SHOWN]
 
 
 def _work(work: Any) -> dict[str, Any]:

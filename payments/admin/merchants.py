@@ -14,7 +14,7 @@ from fintech.adminsite.changelists import KeptAdmin
 from fintech.adminsite.display import show_time
 from payments.fraud import check_weights
 from payments.models import Merchant
-from payments.schemas import LARGEST_AMOUNT
+from payments.schemas import MAX_AMOUNT
 
 
 class MerchantForm(forms.ModelForm):
@@ -35,7 +35,7 @@ class MerchantForm(forms.ModelForm):
         # The database decides; these give the reason.
         for name, lowest, highest in (
             ("fraud_threshold", 0, 1),
-            ("unscored_limit_minor", 0, LARGEST_AMOUNT),
+            ("unscored_limit_minor", 0, MAX_AMOUNT),
             ("fee_basis_points", 0, 10_000),
         ):
             if name in self.fields:  # a page without the right to change has none

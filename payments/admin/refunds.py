@@ -9,7 +9,7 @@ from fintech.adminsite.display import link_to, show_badge, show_code, show_time
 from payments.admin.display import REFUND_COLOURS, show_amount
 from payments.admin.search import refunds_of
 from payments.models import Refund, Transaction
-from payments.serializers import show_failure
+from payments.serializers import serialize_failure
 
 
 @admin.register(Refund)
@@ -52,7 +52,7 @@ class RefundAdmin(ReadOnlyAdmin):
 
     @display(description="Failure")
     def failure(self, refund: Refund) -> str | None:
-        failure = show_failure(refund.failure_code)
+        failure = serialize_failure(refund.failure_code)
         return f"{failure.code}: {failure.message}" if failure else None
 
     @display(description="Idempotency key")

@@ -6,7 +6,7 @@ from uuid import UUID
 from payments.models import IdempotencyKey, Merchant, Refund
 
 # Merchants may have used the same key.
-MOST_FOUND = 200
+MAX_FOUND = 200
 
 
 def transactions_of(term: str) -> list[UUID]:
@@ -18,7 +18,7 @@ def transactions_of(term: str) -> list[UUID]:
 def refunds_of(term: str) -> list[UUID]:
     """Return refunds by their id or idempotency key, or by those of their transaction."""
     named = _named(term)
-    return [*named, *Refund.objects.filter(transaction_id__in=named).values_list("pk", flat=True)[:MOST_FOUND]]
+    return [*named, *Refund.objects.filter(transaction_id__in=named).values_list("pk", flat=True)[:MAX_FOUND]]
 
 
 def _named(term: str) -> list[UUID]:
@@ -26,7 +26,7 @@ def _named(term: str) -> list[UUID]:
     term = term.strip()
     # Keys are indexed by merchant, so the query lists each merchant.
     keys = IdempotencyKey.objects.filter(merchant_id__in=Merchant.objects.values("pk"), key=term)
-    found = list(keys.values_list("resource_id", flat=True)[:MOST_FOUND])
+    found = list(keys.values_list("resource_id", flat=True)[:MAX_FOUND])
     with suppress(ValueError):
         found.append(UUID(term))
     return found

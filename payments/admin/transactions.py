@@ -17,16 +17,16 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWid
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
 from fintech.adminsite.display import link_to, page_of, show_badge, show_code, show_json, show_time
-from fintech.http.problems import Problem
 from payments.admin.display import TRANSACTION_COLOURS, show_amount
 from payments.admin.filters import CurrencyFilter, StatusFilter
 from payments.admin.history import history_of
 from payments.admin.search import transactions_of
 from payments.currencies import format_amount
-from payments.models import Merchant, Transaction
-from payments.schemas import LARGEST_AMOUNT, RefundInput, RefundOutput, read_shape
-from payments.serializers import show_failure
-from payments.services.idempotency import Reply
+from payments.errors import InFlight, PaymentError
+from payments.models import Merchant, Refund, Transaction
+from payments.schemas import MAX_AMOUNT, RefundInput, parse
+from payments.serializers import serialize_failure
+from payments.services.outcomes import Outcome
 from payments.services.refunds import create_refund
 from payments.services.resolution import request_resolution
 
@@ -39,7 +39,7 @@ def left_to_refund(payment: Transaction) -> int:
 class RefundForm(forms.Form):
     """The refund form. `key` is created when the form is shown, so sending it several times makes one refund."""
 
-    amount = forms.IntegerField(widget=UnfoldAdminIntegerFieldWidget, min_value=1, max_value=LARGEST_AMOUNT)
+    amount = forms.IntegerField(widget=UnfoldAdminIntegerFieldWidget, min_value=1, max_value=MAX_AMOUNT)
     reason = forms.CharField(
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}), required=False, help_text="Stored with the refund."
     )
@@ -58,13 +58,13 @@ class RefundForm(forms.Form):
             self.add_error(None, "Open this form again: its idempotency key is missing.")
         fields = {"amount": self.cleaned_data.get("amount"), "reason": self.cleaned_data.get("reason") or None}
         try:
-            self.cleaned_data["body"] = read_shape(fields, RefundInput)
-        except Problem as problem:
-            self.refuse(problem)
+            self.cleaned_data["body"] = parse(fields, RefundInput)
+        except PaymentError as error:
+            self.refuse(error)
         return self.cleaned_data
 
-    def refuse(self, problem: Problem) -> None:
-        self.add_error(problem.param if problem.param in self.fields else None, problem.detail)
+    def refuse(self, error: PaymentError) -> None:
+        self.add_error(error.param if error.param in self.fields else None, error.detail)
 
 
 @admin.register(Transaction)
@@ -176,20 +176,20 @@ class TransactionAdmin(ReadOnlyAdmin):
     def _refund(self, request: HttpRequest, payment: Transaction, form: RefundForm) -> bool:
         """Return True if the form was processed; the outcome is a message."""
         try:
-            reply = create_refund(
+            outcome = create_refund(
                 merchant_id=payment.merchant_id,
                 transaction_id=payment.pk,
                 key=f"admin-{form.cleaned_data['key']}",
                 body=form.cleaned_data["body"],
                 actor=f"admin:{request.user.get_username()}",
             )
-        except Problem as problem:
-            if problem.code != "request_in_flight":
-                form.refuse(problem)
-                return False
+        except InFlight:
             self.message_user(request, "This refund is already in progress.", messages.WARNING)
+        except PaymentError as error:
+            form.refuse(error)
+            return False
         else:
-            self.message_user(request, *outcome_of(reply))
+            self.message_user(request, *describe(outcome))
         return True
 
     # --- Resolve now ---------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ class TransactionAdmin(ReadOnlyAdmin):
 
     @display(description="Failure")
     def failure(self, payment: Transaction) -> str | None:
-        failure = show_failure(payment.failure_code)
+        failure = serialize_failure(payment.failure_code)
         return f"{failure.code}: {failure.message}" if failure else None
 
     @display(description="Idempotency key")
@@ -281,15 +281,15 @@ class TransactionAdmin(ReadOnlyAdmin):
         return show_json(payment.metadata)
 
 
-def outcome_of(reply: Reply) -> tuple[str, int]:
-    """Return the outcome of a refund, for a message."""
-    refund = reply.body
-    assert isinstance(refund, RefundOutput)
-    amount = format_amount(refund.amount, refund.currency)
-    if not reply.is_new:
+def describe(outcome: Outcome) -> tuple[str, int]:
+    """Return the message about a refund's outcome, and its level."""
+    refund = outcome.operation
+    assert isinstance(refund, Refund)
+    amount = format_amount(refund.amount, refund.transaction.currency)
+    if outcome.is_replay:
         return f"This refund of {amount} exists already: it is {refund.status}.", messages.INFO
-    if refund.status == "succeeded":
+    if refund.status == Refund.Status.SUCCEEDED:
         return f"Refunded {amount}.", messages.SUCCESS
-    if refund.failure is not None:
-        return f"The refund of {amount} failed: {refund.failure.message}", messages.ERROR
+    if failure := serialize_failure(refund.failure_code):
+        return f"The refund of {amount} failed: {failure.message}", messages.ERROR
     return f"The outcome of the refund of {amount} is not known yet; the resolver settles it.", messages.WARNING

@@ -15,7 +15,7 @@ from fintech.http import pagination
 from fintech.http.pagination import invalid, read_time
 from payments.currencies import EXPONENTS
 from payments.models import IdempotencyKey, Transaction, TransactionQuerySet
-from payments.schemas import LARGEST_AMOUNT
+from payments.schemas import MAX_AMOUNT
 
 # An id is created shortly before its row, by another clock: the index limits the rows to this range, `created_at`
 # decides.
@@ -41,7 +41,7 @@ def _by_currency(rows: TransactionQuerySet, name: str, value: str) -> Transactio
 def _by_amount(lookup: str) -> _Filter:
     def narrow(rows: TransactionQuerySet, name: str, value: str) -> TransactionQuerySet:
         if not (value.isascii() and value.isdigit() and len(value) <= 12):
-            raise invalid(name, f"use a whole number of minor units from 0 to {LARGEST_AMOUNT}")
+            raise invalid(name, f"use a whole number of minor units from 0 to {MAX_AMOUNT}")
         return rows.filter(**{lookup: int(value)})
 
     return narrow
@@ -59,7 +59,7 @@ def _created_before(rows: TransactionQuerySet, name: str, value: str) -> Transac
 _STATUS = {"type": "string", "enum": Transaction.Status.values}
 _CURRENCY = {"type": "string", "enum": sorted(EXPONENTS)}
 _TIME = {"type": "string", "format": "date-time"}
-_AMOUNT = {"type": "integer", "minimum": 0, "maximum": LARGEST_AMOUNT}
+_AMOUNT = {"type": "integer", "minimum": 0, "maximum": MAX_AMOUNT}
 
 # The filters: their condition, the value's JSON Schema, and a sentence for the OpenAPI document.
 FILTERS: dict[str, tuple[_Filter, dict[str, Any], str]] = {
@@ -82,7 +82,7 @@ def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Trans
     """Return one page of the merchant's transactions, and the address of the next."""
     query = request.GET
     pagination.refuse_unknown(query, {*FILTERS, "idempotency_key", "cursor", "limit"})
-    rows = Transaction.objects.of(merchant_id)
+    rows = Transaction.objects.for_merchant(merchant_id)
     if "idempotency_key" in query:
         taken = IdempotencyKey.objects.filter(merchant_id=merchant_id, key=query["idempotency_key"].replace("\0", " "))
         rows = rows.filter(id__in=taken.filter(kind="payment").values("resource_id"))

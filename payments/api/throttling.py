@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from payments.schemas import LARGEST_BATCH
+from payments.schemas import MAX_BATCH
 
 _CELL = struct.Struct("d")
 CELLS = 65_536  # further keys share a cell with another key, and both count together
@@ -25,7 +25,7 @@ class Throttle:
 
     def __init__(self, path: Path, *, rate: float, burst: float, clock: Callable[[], float] = time.time) -> None:
         self._interval, self._ahead, self._clock = 1 / rate, burst / rate, clock
-        self._most_ahead = self._ahead + LARGEST_BATCH * self._interval
+        self._most_ahead = self._ahead + MAX_BATCH * self._interval
         self._path, self._lock = path, threading.Lock()
         self._file: int | None = None
 

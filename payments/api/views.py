@@ -14,32 +14,31 @@ from rest_framework.throttling import BaseThrottle
 
 from fintech.cards import contains_card_number, strip_timestamps
 from fintech.http.headers import is_joined
-from fintech.http.problems import Problem
 from fintech.http.views import JsonView, has_body, json_answer, read_body
 from payments import metrics
 from payments.api import openapi
 from payments.api.filters import transaction_page
+from payments.api.responses import batch_result, problem_of, reply_to
 from payments.api.throttling import Throttle
 from payments.api_keys import Principal, authenticate
+from payments.errors import InvalidRequest, MalformedRequest, NotFound, PaymentError
 from payments.models import ApiKey, Refund, Transaction
 from payments.schemas import (
     KEY_SCHEMA,
-    LARGEST_BATCH,
+    MAX_BATCH,
     BatchItem,
     BatchOutput,
-    BatchResult,
     PaymentInput,
     PaymentPage,
-    ProblemDocument,
     RefundInput,
     RefundPage,
+    parse,
     parse_json,
-    read_shape,
 )
-from payments.serializers import show_refund, show_transaction
+from payments.serializers import serialize_payment, serialize_refund
 from payments.services.batches import create_batch
 from payments.services.charges import create_payment
-from payments.services.idempotency import Reply
+from payments.services.outcomes import Outcome
 from payments.services.refunds import create_refund
 
 _KEY = re.compile(str(KEY_SCHEMA["pattern"]))
@@ -73,9 +72,12 @@ class PaymentsView(JsonView):
     authentication_classes = [ApiKeyAuthentication]
     throttle_classes = [ApiKeyThrottle]
 
+    def handle_exception(self, exc: Exception) -> Any:
+        return super().handle_exception(problem_of(exc) if isinstance(exc, PaymentError) else exc)
+
     @staticmethod
     def principal(request: Request, scope: str) -> Principal:
-        """Who is asking; a Problem 403 unless the key has `scope`."""
+        """Return the caller. Raises PermissionDenied unless its key has `scope`."""
         principal = request.user
         assert isinstance(principal, Principal)
         principal.require(scope)
@@ -85,39 +87,40 @@ class PaymentsView(JsonView):
 def idempotency_key(request: HttpRequest) -> str:
     key = request.META.get("HTTP_IDEMPOTENCY_KEY", "")
     if not key:
-        raise Problem(400, "missing_idempotency_key", "Send an Idempotency-Key header.", param="Idempotency-Key")
+        raise MalformedRequest("missing_idempotency_key", "Send an Idempotency-Key header.", param="Idempotency-Key")
     check_key(key, "Idempotency-Key")
     if contains_card_number(strip_timestamps(key)):
         detail = "Card numbers are not allowed: use a random key, such as a UUID."
-        raise Problem(422, "card_number", detail, param="Idempotency-Key")
+        raise InvalidRequest("card_number", detail, param="Idempotency-Key")
     return key
 
 
 def check_key(key: str, param: str) -> None:
     if is_joined(key):
         detail = f"This is one key, repeated and joined with commas: send {param} once."
-        raise Problem(400, "repeated_header", detail, param=param)
+        raise MalformedRequest("repeated_header", detail, param=param)
     if not _KEY.fullmatch(key):
         detail = "An idempotency key is 1 to 255 visible ASCII characters."
-        raise Problem(400, "invalid_idempotency_key", detail, param=param)
+        raise MalformedRequest("invalid_idempotency_key", detail, param=param)
 
 
 def read_id(value: str) -> UUID:
     try:
         return UUID(value)
     except ValueError:
-        raise Problem(404, "not_found", "The transaction does not exist.") from None
+        raise NotFound from None
 
 
 def find_transaction(principal: Principal, identifier: str) -> Transaction:
     """The merchant's own; of another's there is nothing to say."""
-    found = Transaction.objects.of(principal.merchant_id).filter(id=read_id(identifier)).first()
+    found = Transaction.objects.for_merchant(principal.merchant_id).filter(id=read_id(identifier)).first()
     if found is None:
-        raise Problem(404, "not_found", "The transaction does not exist.")
+        raise NotFound
     return found
 
 
-def answer(request: HttpRequest, reply: Reply) -> HttpResponse:
+def answer(request: HttpRequest, outcome: Outcome) -> HttpResponse:
+    reply = reply_to(outcome)
     request.log_fields["transaction"] = str(getattr(reply.body, "transaction", reply.body.id))  # type: ignore[attr-defined]
     request.log_fields["status"] = reply.body.status  # type: ignore[attr-defined]
     return json_answer(reply.body, reply.status_code, reply.headers)
@@ -128,20 +131,20 @@ class TransactionsView(PaymentsView):
     def get(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
         rows, following = transaction_page(request._request, principal.merchant_id)
-        return json_answer(PaymentPage([show_transaction(row) for row in rows], following))
+        return json_answer(PaymentPage([serialize_payment(row) for row in rows], following))
 
     @openapi.CREATE
     def post(self, request: Request) -> HttpResponse:
         start = time.perf_counter()
         principal = self.principal(request, ApiKey.Scope.WRITE)
         key = idempotency_key(request)
-        body = read_shape(parse_json(read_body(request._request)), PaymentInput)
-        reply = create_payment(principal=principal, key=key, body=body)
-        response = answer(request._request, reply)
-        if reply.is_new:
+        body = parse(parse_json(read_body(request._request)), PaymentInput)
+        outcome = create_payment(principal=principal, key=key, body=body)
+        response = answer(request._request, outcome)
+        if not outcome.is_replay:
             seconds = time.perf_counter() - start
             metrics.LATENCY.observe(seconds)
-            metrics.OWN.observe(seconds - reply.gateway_seconds)
+            metrics.OWN.observe(seconds - outcome.gateway_seconds)
         return response
 
 
@@ -157,7 +160,7 @@ class TransactionView(PaymentsView):
     @openapi.RETRIEVE
     def get(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
-        return json_answer(show_transaction(find_transaction(principal, id)))
+        return json_answer(serialize_payment(find_transaction(principal, id)))
 
 
 class RefundsView(PaymentsView):
@@ -166,7 +169,7 @@ class RefundsView(PaymentsView):
         principal = self.principal(request, ApiKey.Scope.READ)
         payment = find_transaction(principal, id)
         refunds = Refund.objects.filter(transaction=payment).select_related("transaction").order_by("-id")
-        return json_answer(RefundPage([show_refund(refund) for refund in refunds], None))
+        return json_answer(RefundPage([serialize_refund(refund) for refund in refunds], None))
 
     @openapi.REFUND
     def post(self, request: Request, id: str) -> HttpResponse:
@@ -174,9 +177,9 @@ class RefundsView(PaymentsView):
         identifier = read_id(id)
         key = idempotency_key(request)
         data = parse_json(read_body(request._request)) if has_body(request._request) else {}
-        body = read_shape(data, RefundInput)
-        reply = create_refund(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
-        return answer(request._request, reply)
+        body = parse(data, RefundInput)
+        outcome = create_refund(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
+        return answer(request._request, outcome)
 
 
 class BatchView(PaymentsView):
@@ -185,10 +188,9 @@ class BatchView(PaymentsView):
         principal = self.principal(request, ApiKey.Scope.WRITE)
         items = read_items(parse_json(read_body(request._request)))
         take_items(principal, len(items))
-        replies = create_batch(principal=principal, items=[read_item(item) for item in items])
-        results = [batch_result(reply) for reply in replies]
+        results = create_batch(principal=principal, items=[read_item(item) for item in items])
         request._request.log_fields["items"] = len(items)  # type: ignore[attr-defined]
-        return json_answer(BatchOutput(results))
+        return json_answer(BatchOutput([batch_result(result) for result in results]))
 
 
 def take_items(principal: Principal, number: int) -> None:
@@ -201,25 +203,19 @@ def take_items(principal: Principal, number: int) -> None:
 
 def read_items(data: Any) -> list[Any]:
     if not isinstance(data, dict) or set(data) != {"items"} or not isinstance(data["items"], list):
-        raise Problem(422, "invalid_value", 'Send {"items": [...]}.', param="items")
-    if not 1 <= len(data["items"]) <= LARGEST_BATCH:
-        raise Problem(422, "invalid_value", f"Send 1 to {LARGEST_BATCH} items.", param="items")
+        raise InvalidRequest("invalid_value", 'Send {"items": [...]}.', param="items")
+    if not 1 <= len(data["items"]) <= MAX_BATCH:
+        raise InvalidRequest("invalid_value", f"Send 1 to {MAX_BATCH} items.", param="items")
     return data["items"]
 
 
-def read_item(data: Any) -> BatchItem | Problem:
+def read_item(data: Any) -> BatchItem | PaymentError:
     try:
-        item = read_shape(data, BatchItem)
+        item = parse(data, BatchItem)
         check_key(item.idempotency_key, "idempotency_key")
-    except Problem as refusal:
+    except PaymentError as refusal:
         if refusal.param == "idempotency_key" and refusal.code != "card_number":  # as for a single payment's header
             kind = "missing" if refusal.code == "missing_field" else "invalid"
-            refusal.status, refusal.code = 400, f"{kind}_idempotency_key"
+            return MalformedRequest(f"{kind}_idempotency_key", refusal.detail, param=refusal.param)
         return refusal
     return item
-
-
-def batch_result(reply: Reply | Problem) -> BatchResult:
-    if isinstance(reply, Problem):
-        return BatchResult(reply.status, ProblemDocument(**reply.body()))
-    return BatchResult(reply.status_code, reply.body)

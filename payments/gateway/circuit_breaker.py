@@ -1,4 +1,4 @@
-"""A circuit breaker: when the gateway is down, say so at once instead of letting every payment wait for it.
+"""A circuit breaker: while the gateway is down, payments fail at once instead of waiting for it.
 
 Our own, because the library we tried holds its lock for the length of a call, and calls run side by side here.
 """
@@ -18,13 +18,13 @@ class CircuitBreaker:
         self._open_until = 0.0
 
     def allows(self) -> bool:
-        """May this caller try? While open, one caller gets a yes each `pause_seconds`."""
+        """Return whether this caller may try. While open, one caller may every `pause_seconds`."""
         if self._failures < self._most:
             return True
         with self._lock:
             if self._clock() < self._open_until:
                 return False
-            self._open_until = self._clock() + self._pause  # the others wait for this one's result
+            self._open_until = self._clock() + self._pause  # the others wait for the result of this call
             return True
 
     def succeeded(self) -> None:

@@ -1,19 +1,17 @@
-"""The client of the gateway (the acquirer): pooled, bounded in time, and honest about what it does not know.
+"""The HTTP client of the gateway (the acquirer): pooled, bounded in time, and exact about what is not known.
 
 Every call ends in one of these outcomes, and each attempt is counted by its own:
 
-* approved, declined    the gateway's word
-* error                 it says that it failed and did not charge
-* unavailable           it was not reached, or said that it did not try: nothing was charged
-* timeout               the answer did not come, or could not be read: nobody knows
+* approved, declined    the gateway's decision
+* error                 the gateway reports that it failed and did not charge
+* unavailable           the gateway was not reached, or reports that it did not try: nothing was charged
+* timeout               no answer, or none that can be read: the outcome is unknown
 
 Only `unavailable` is tried again, with the same key, while the deadline allows. After a `timeout` the resolver asks;
-another attempt from here could only make the caller wait.
+another attempt would only delay the caller.
 """
 
-import threading
 import time
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -23,54 +21,24 @@ import urllib3
 from django.conf import settings
 from urllib3.exceptions import HTTPError
 
-from fintech.http.problems import Unavailable
 from fintech.server import cooperation
 from fintech.telemetry import tracing
 from payments import metrics
+from payments.gateway.base import Answer, Exchange, GatewayError
 from payments.gateway.circuit_breaker import CircuitBreaker
 from payments.gateway.transport import LoopTransport, NoAnswer, NotReached, ThreadTransport
 
-MOST_ATTEMPTS = 3
-LARGEST_ANSWER = 16 * 1024
+MAX_ATTEMPTS = 3
+MAX_ANSWER_BYTES = 16 * 1024
 PAUSE_SECONDS = 0.1  # before the second attempt, twice that before the third
 
-# After this many failures in a row the gateway is left alone for a while; then one call tries it.
+# After this many failures in a row no call is made for a while; then one call probes the gateway.
 BREAKER_FAILURES = 10
 BREAKER_SECONDS = 5.0
 
 
-@dataclass
-class Exchange:
-    """One attempt, as kept in the journal. No token and no card data: those are never in it."""
-
-    operation: str
-    outcome: str
-    status_code: int | None
-    answer: Any
-    milliseconds: float
-
-
-@dataclass
-class Answer:
-    """What the gateway said of a charge, a refund or a cancel, or that it said nothing."""
-
-    outcome: str
-    code: str | None = None
-    reference: str | None = None
-    seconds: float = 0.0
-    exchanges: list[Exchange] = field(default_factory=list)
-
-    @property
-    def is_known(self) -> bool:
-        return self.outcome != "timeout"
-
-
-class GatewayError(Unavailable):
-    """The gateway's records could not be read."""
-
-
-class Gateway:
-    """`charge`, `refund`, `cancel_charge`, `cancel_refund` and the gateway's own records, over HTTP."""
+class HttpGateway:
+    """A gateway that speaks the simulator's HTTP interface (docs/gateway.md)."""
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url.rstrip("/")
@@ -94,7 +62,7 @@ class Gateway:
         return self._call("cancel", f"/v1/refunds/{key}/cancel", key, {})
 
     def totals(self) -> dict[str, dict[str, int]]:
-        """By currency: `charged` and `refunded` in minor units, as the gateway has them."""
+        """Return `charged` and `refunded` by currency, in minor units."""
         return self._read("/v1/totals")["currencies"]
 
     def records(self, *, after: int = 0, limit: int = 1000) -> dict[str, Any]:
@@ -108,13 +76,13 @@ class Gateway:
         start = time.monotonic()
         deadline = start + settings.GATEWAY_DEADLINE_SECONDS
         exchanges: list[Exchange] = []
-        for attempt in range(1, MOST_ATTEMPTS + 1):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             answer = self._guarded_attempt(operation, path, key, body, deadline)
             exchanges += answer.exchanges
             pause = PAUSE_SECONDS * 2 ** (attempt - 1)
             if answer.outcome != "unavailable" or answer.code == "circuit_open":
                 break
-            if attempt == MOST_ATTEMPTS or time.monotonic() + pause >= deadline:
+            if attempt == MAX_ATTEMPTS or time.monotonic() + pause >= deadline:
                 break
             cooperation.sleep(pause)
         answer.exchanges, answer.seconds = exchanges, time.monotonic() - start
@@ -180,7 +148,7 @@ class Gateway:
 
 def _content(data: bytes) -> Any:
     """The answer if it is JSON that the journal can hold: bounded, and without NUL, which PostgreSQL refuses."""
-    if len(data) > LARGEST_ANSWER or b"\\u0000" in data:
+    if len(data) > MAX_ANSWER_BYTES or b"\\u0000" in data:
         return None
     try:
         return orjson.loads(data)
@@ -207,16 +175,3 @@ def read_answer(status_code: int, content: Any) -> Answer:
         case ((401 | 403), _):
             return Answer("error", "gateway_refused_our_credentials")
     return Answer("timeout", "unclear_answer")
-
-
-_lock = threading.Lock()
-_gateway: Gateway | None = None
-
-
-def gateway() -> Gateway:
-    """This process's client; made on first use, since a connection pool must not cross a fork."""
-    global _gateway  # noqa: PLW0603 - one pool and one breaker a process
-    if _gateway is None:
-        with _lock:
-            _gateway = _gateway or Gateway(settings.GATEWAY_URL, settings.GATEWAY_TOKEN)
-    return _gateway

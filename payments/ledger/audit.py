@@ -1,17 +1,20 @@
-"""Is every row what the other rows say it must be? `manage.py audit_ledger`, and the end of most of our tests.
+"""Check that every row agrees with the other rows: `manage.py audit_ledger`, and the end of most of our tests.
 
-The database refuses most of this already; the audit does not take its word for it. Each check is one statement over
-one snapshot, so it holds at any moment, also while payments go on.
+The database refuses most faults already; the audit does not rely on it. Each check is one statement over one snapshot,
+so it holds at any moment, also during payments.
 """
+# ruff: noqa: S608 - the SQL is made of our own constants
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from fintech.database.connections import open_connection
+from payments.ledger.postings import ACCOUNTS, balances_sql, fee_sql
+from payments.states import CHARGE, REFUND, ChargeStatus, RefundStatus, sql_list
 
 # What a report names one by one; there may be more.
-MOST_FINDINGS = 1000
+MAX_FINDINGS = 1000
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,11 @@ class Finding:
     detail: str
 
 
+POSTED = ", ".join(f"posted.{account}" for account in ACCOUNTS)
+SUMS = ", ".join(
+    f"coalesce(sum(leg.amount) FILTER (WHERE leg.account = '{account}'), 0) AS {account}" for account in ACCOUNTS
+)
+
 # Name -> what is wrong, as (resource, detail).
 CHECKS = {
     "legs_sum_to_zero": """
@@ -30,65 +38,64 @@ CHECKS = {
         FROM payments_ledgerleg AS leg JOIN payment ON payment.id = leg.transaction_id
         GROUP BY leg.transaction_id, leg.event_id, leg.currency HAVING sum(leg.amount) <> 0
     """,
-    "legs_follow_from_a_success": """
+    "legs_follow_from_a_success": f"""
         SELECT leg.transaction_id, format('leg %%s belongs to event %%s (%%s)', leg.id, leg.event_id, event.kind)
         FROM payments_ledgerleg AS leg
         JOIN payment ON payment.id = leg.transaction_id
         LEFT JOIN payments_event AS event ON event.id = leg.event_id
         WHERE event.kind IS NULL OR event.transaction_id <> leg.transaction_id
-            OR event.kind <> CASE WHEN event.refund_id IS NULL THEN 'succeeded' ELSE 'refund_succeeded' END
+            OR event.kind <> CASE WHEN event.refund_id IS NULL THEN '{CHARGE.success}' ELSE '{REFUND.success}' END
             OR NOT EXISTS (SELECT 1 FROM refund WHERE refund.id = event.refund_id) AND event.refund_id IS NOT NULL
     """,
-    "payments_are_posted_once": """
+    "payments_are_posted_once": f"""
         SELECT payment.id, format('%%s, %%s %%s, fee %%s; posted: %%s', payment.status, payment.amount,
             payment.currency, payment.fee, to_jsonb(posted))
         FROM payment LEFT JOIN posted ON posted.transaction_id = payment.id AND posted.refund_id IS NULL
-        WHERE CASE WHEN payment.status = 'succeeded'
-            THEN (posted.events, posted.same_currency, clearing, payable, fees, refunds) IS DISTINCT FROM
-                (1::bigint, true, payment.amount::numeric, (payment.fee - payment.amount)::numeric,
-                -payment.fee::numeric, 0::numeric)
+        WHERE CASE WHEN payment.status = '{ChargeStatus.SUCCEEDED}'
+            THEN (posted.events, posted.same_currency, {POSTED}) IS DISTINCT FROM
+                (1::bigint, true, {balances_sql(CHARGE.success, amount="payment.amount", fee="payment.fee")})
             ELSE posted.transaction_id IS NOT NULL OR payment.fee <> 0 END
     """,
-    "fees_follow_from_the_rate": """
+    "fees_follow_from_the_rate": f"""
         SELECT payment.id, format('%%s %%s at %%s basis points, but a fee of %%s', payment.amount, payment.currency,
             payment.fee_basis_points, payment.fee)
         FROM payment
-        WHERE payment.fee <> CASE WHEN payment.status = 'succeeded'
-            THEN (payment.amount * payment.fee_basis_points + 5000) / 10000 ELSE 0 END
+        WHERE payment.fee <> CASE WHEN payment.status = '{ChargeStatus.SUCCEEDED}'
+            THEN {fee_sql("payment.amount", "payment.fee_basis_points")} ELSE 0 END
     """,
-    "refunds_are_posted_once": """
+    "refunds_are_posted_once": f"""
         SELECT refund.id, format('%%s, %%s; posted: %%s', refund.status, refund.amount, to_jsonb(posted))
         FROM refund LEFT JOIN posted ON posted.refund_id = refund.id
-        WHERE CASE WHEN refund.status = 'succeeded'
-            THEN (posted.transaction_id, posted.events, posted.same_currency, clearing, payable, fees, refunds)
-                IS DISTINCT FROM (refund.transaction_id, 1::bigint, true, -refund.amount::numeric, 0::numeric,
-                0::numeric, refund.amount::numeric)
+        WHERE CASE WHEN refund.status = '{RefundStatus.SUCCEEDED}'
+            THEN (posted.transaction_id, posted.events, posted.same_currency, {POSTED})
+                IS DISTINCT FROM (refund.transaction_id, 1::bigint, true,
+                {balances_sql(REFUND.success, amount="refund.amount", fee="0")})
             ELSE posted.transaction_id IS NOT NULL END
     """,
-    "refunds_add_up": """
+    "refunds_add_up": f"""
         SELECT payment.id, format('reserved %%s, refunded %%s; its refunds say %%s and %%s', payment.amount_reserved,
             payment.amount_refunded, coalesce(sums.reserved, 0), coalesce(sums.refunded, 0))
         FROM payment LEFT JOIN (
-            SELECT transaction_id, sum(amount) FILTER (WHERE status <> 'failed') AS reserved,
-                sum(amount) FILTER (WHERE status = 'succeeded') AS refunded
+            SELECT transaction_id, sum(amount) FILTER (WHERE status <> '{RefundStatus.FAILED}') AS reserved,
+                sum(amount) FILTER (WHERE status = '{RefundStatus.SUCCEEDED}') AS refunded
             FROM refund GROUP BY transaction_id
         ) AS sums ON sums.transaction_id = payment.id
         WHERE (payment.amount_reserved, payment.amount_refunded)
             IS DISTINCT FROM (coalesce(sums.reserved, 0), coalesce(sums.refunded, 0))
     """,
-    "what_is_open_is_unresolved": """
+    "what_is_open_is_unresolved": f"""
         SELECT resource.id, format('%%s, and %%s unresolved', resource.status,
             CASE WHEN work.resource_id IS NULL THEN 'not' ELSE 'still' END)
         FROM (SELECT id, id AS transaction_id, NULL::uuid AS refund_id, status FROM payment
             UNION ALL SELECT id, transaction_id, id, status FROM refund) AS resource
         LEFT JOIN payments_unresolved AS work ON work.resource_id = resource.id
             AND work.transaction_id = resource.transaction_id AND work.refund_id IS NOT DISTINCT FROM resource.refund_id
-        WHERE (resource.status IN ('processing', 'unknown')) <> (work.resource_id IS NOT NULL)
+        WHERE (resource.status IN {sql_list(CHARGE.open)}) <> (work.resource_id IS NOT NULL)
     """,
-    "status_is_the_last_event": """
+    "status_is_the_last_event": f"""
         SELECT resource.id, format('%%s, but its journal: %%s', resource.status, history.kinds)
         FROM (SELECT id, NULL::uuid AS refund_id, id AS transaction_id, status::text FROM payment
-            UNION ALL SELECT id, id, transaction_id, 'refund_' || status FROM refund) AS resource
+            UNION ALL SELECT id, id, transaction_id, '{REFUND.event_prefix}' || status FROM refund) AS resource
         LEFT JOIN (
             SELECT event.transaction_id, event.refund_id, array_agg(event.kind::text ORDER BY event.id) AS kinds,
                 count(*) FILTER (WHERE event.kind NOT LIKE '%%processing' AND event.kind NOT LIKE '%%unknown') AS finals
@@ -120,26 +127,26 @@ CHECKS = {
             AND NOT EXISTS (SELECT 1 FROM payments_refund AS found
                 WHERE taken.kind = 'refund' AND found.id = taken.resource_id)
     """,
-    "final_payments_are_counted": """
+    "final_payments_are_counted": f"""
         SELECT payment.id, format('event %%s (%%s) is in no counter', event.id, event.kind)
         FROM payments_event AS event JOIN payment ON payment.id = event.transaction_id
         LEFT JOIN payments_writer AS writer ON writer.id = event.writer_id
-        WHERE event.kind IN ('succeeded', 'declined', 'blocked', 'failed', 'unknown') AND writer.id IS NULL
+        WHERE event.kind IN {sql_list([*CHARGE.final, ChargeStatus.UNKNOWN])} AND writer.id IS NULL
     """,
 }
 
 # Over all merchants only: the KPIs know none.
-TOTALS_CHECK = """
+TOTALS_CHECK = f"""
     SELECT coalesce(rows.status, kpi.status), format('%%s payments, but the KPIs count %%s', rows.count, kpi.count)
     FROM (SELECT status::text, count(*) AS count FROM payments_transaction
-        WHERE status NOT IN ('processing', 'unknown') GROUP BY status) AS rows
+        WHERE status IN {sql_list(CHARGE.final)} GROUP BY status) AS rows
     FULL JOIN (SELECT kind::text AS status, sum(count)::bigint AS count FROM payments_kpi_totals
-        WHERE kind IN ('succeeded', 'declined', 'blocked', 'failed') GROUP BY kind) AS kpi USING (status)
+        WHERE kind IN {sql_list(CHARGE.final)} GROUP BY kind) AS kpi USING (status)
     WHERE rows.count IS DISTINCT FROM kpi.count
 """
 
 # The payments that are looked at, their refunds, and all that was posted for either (a payment's own: no refund_id).
-_SCOPE = """
+_SCOPE = f"""
 WITH payment AS MATERIALIZED (
     SELECT * FROM payments_transaction
     WHERE %(merchants)s::bigint[] IS NULL OR merchant_id = ANY(%(merchants)s)
@@ -148,10 +155,7 @@ WITH payment AS MATERIALIZED (
 ), posted AS (
     SELECT leg.transaction_id, event.refund_id, count(DISTINCT event.id) AS events,
         bool_and(leg.currency = payment.currency) AS same_currency,
-        coalesce(sum(leg.amount) FILTER (WHERE leg.account = 'gateway_clearing'), 0) AS clearing,
-        coalesce(sum(leg.amount) FILTER (WHERE leg.account = 'merchant_payable'), 0) AS payable,
-        coalesce(sum(leg.amount) FILTER (WHERE leg.account = 'fees'), 0) AS fees,
-        coalesce(sum(leg.amount) FILTER (WHERE leg.account = 'refunds'), 0) AS refunds
+        {SUMS}
     FROM payments_ledgerleg AS leg
     JOIN payments_event AS event ON event.id = leg.event_id
     JOIN payment ON payment.id = leg.transaction_id
@@ -163,9 +167,9 @@ WITH payment AS MATERIALIZED (
 def audit_ledger(merchants: Sequence[int] | None = None) -> Iterator[tuple[str, list[Finding]]]:
     """Each check's name, as it is done, and what it found; of these merchants, or of all."""
     parameters = {"merchants": list(merchants) if merchants is not None else None}
-    statements = {name: f"{_SCOPE} {check} LIMIT {MOST_FINDINGS}" for name, check in CHECKS.items()}
+    statements = {name: f"{_SCOPE} {check} LIMIT {MAX_FINDINGS}" for name, check in CHECKS.items()}
     if merchants is None:
-        statements["kpis_count_every_payment"] = f"{TOTALS_CHECK} LIMIT {MOST_FINDINGS}"
+        statements["kpis_count_every_payment"] = f"{TOTALS_CHECK} LIMIT {MAX_FINDINGS}"
     with closing(open_connection("audit_ledger")) as connection:
         connection.execute("SET statement_timeout = 0")
         for name, statement in statements.items():

@@ -1,8 +1,8 @@
-"""Whether the ledger's legs sum to zero, per currency, while it is being written.
+"""Sum the ledger's legs per currency while it is being written: the sums must be zero.
 
-The database refuses a posting that does not (`0002_guards.py`), and `manage.py audit_ledger` looks at each posting by
-itself. This is the watch between two audits: it does not take the database's word for it either, and it costs the same
-however long the ledger gets, because what is settled is summed once.
+The database refuses an unbalanced posting (`0002_guards.py`), and `manage.py audit_ledger` checks each posting. This is
+the watch between two audits. It does not rely on the database either, and its cost does not grow with the ledger: legs
+that are settled are summed once.
 """
 
 from collections import Counter
@@ -10,8 +10,10 @@ from collections import Counter
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-# What one statement sums stays well within statement_timeout.
-LARGEST_SUM = 200_000
+from payments.journal import JournalFollower
+
+# The legs that one statement sums, well within statement_timeout.
+BATCH_SIZE = 200_000
 
 SUM = """
 SELECT currency, sum(amount)::bigint FROM payments_ledgerleg WHERE id > %s AND id <= %s
@@ -20,33 +22,23 @@ GROUP BY currency HAVING sum(amount) <> 0
 
 
 class Balance:
-    """Sums the legs, again and again.
-
-    A posting is one statement, so the legs that a snapshot sees sum to zero in whatever order their ids come to be
-    seen. Up to which id nothing can appear any more is found as `kpis.Folder` finds it.
-    """
+    """The running sum. A posting is one statement, so the legs in one snapshot sum to zero, whatever their order."""
 
     def __init__(self) -> None:
+        self._follower = JournalFollower("payments_ledgerleg")
         self._settled: Counter[str] = Counter()  # of the legs up to `_upto`
         self._upto = 0
-        self._seen: tuple[int, str] | None = None  # the newest leg at the last turn, and the witness
 
     def measure(self) -> dict[str, int] | None:
-        """What each currency is off by, in minor units; {} if nothing is.
+        """Return the sum per currency that is not zero, in minor units.
 
-        None as long as there is more to catch up with than one statement sums.
+        Returns None while more legs are to be summed than one statement sums.
         """
         with connection.cursor() as cursor:
-            cursor.execute("SELECT coalesce(max(id), 0) FROM payments_ledgerleg")
-            (newest,) = cursor.fetchone()
-            # A witness is kept until it has ended: there may always be a transaction that is older than the last turn.
-            if self._seen is None or self._has_ended(cursor, self._seen[1]):
-                if self._seen is not None:
-                    self._settle(cursor, self._seen[0])
-                cursor.execute("SELECT pg_current_xact_id()::text")
-                (witness,) = cursor.fetchone()
-                self._seen = newest, witness
-            if newest - self._upto > LARGEST_SUM:
+            if not self._follower.advance(cursor):
+                self._settled, self._upto = Counter(), 0
+            self._settle(cursor, self._follower.settled)
+            if self._follower.newest - self._upto > BATCH_SIZE:
                 return None
             total = self._settled.copy()
             # To the very end: up to the newest that was seen, half of a posting might be missing.
@@ -55,15 +47,9 @@ class Balance:
 
     def _settle(self, cursor: CursorWrapper, upto: int) -> None:
         while self._upto < upto:
-            part = min(upto, self._upto + LARGEST_SUM)
+            part = min(upto, self._upto + BATCH_SIZE)
             self._settled.update(self._sum(cursor, self._upto, part))
             self._upto = part
-
-    @staticmethod
-    def _has_ended(cursor: CursorWrapper, witness: str) -> bool:
-        """Every transaction up to that one."""
-        cursor.execute("SELECT %s::xid8 < pg_snapshot_xmin(pg_current_snapshot())", [witness])
-        return bool(cursor.fetchone()[0])
 
     @staticmethod
     def _sum(cursor: CursorWrapper, after: int, upto: int) -> dict[str, int]:

@@ -15,8 +15,8 @@ import psycopg
 
 from fintech.database.connections import open_connection
 from payments.api.filters import first_id_at
-from payments.gateway.client import Gateway
-from payments.ledger.audit import MOST_FINDINGS, Finding
+from payments.gateway.base import Gateway
+from payments.ledger.audit import MAX_FINDINGS, Finding
 
 COPY = "COPY moved (kind, key, name, charge, amount, currency, reference, at) FROM STDIN"
 
@@ -110,7 +110,7 @@ WHERE event_id <= %(booked_by)s AND (%(merchants)s::bigint[] IS NULL OR merchant
 
 @dataclass
 class Report:
-    """How many items either side has, and the findings; `since` bounds both."""
+    """The number of items on either side, and the findings; `since` bounds both."""
 
     since: datetime | None
     at_gateway: int = 0
@@ -125,9 +125,9 @@ def reconcile(
     merchants: Sequence[int] | None = None,
     progress: Callable[[int], None] = lambda records: None,
 ) -> Report:
-    """Compare both records. `since`: only payments and refunds that were asked for from then on.
+    """Compare both records; with `since`, only payments and refunds that were requested from then on.
 
-    With `merchants`, items of others may be missing at this gateway. `progress` hears how many records were read.
+    With `merchants`, items of others may be missing at this gateway. `progress` gets the number of records read so far.
     Raises GatewayError and psycopg.Error.
     """
     report = Report(since)
@@ -149,7 +149,7 @@ def reconcile(
         connection.execute(BOOK, parameters)
         connection.execute("ANALYZE moved, booked, in_hand")
         (report.in_ledger,) = _one(connection, COUNT, parameters)
-        report.findings = [Finding(*row) for row in connection.execute(COMPARE, parameters).fetchmany(MOST_FINDINGS)]
+        report.findings = [Finding(*row) for row in connection.execute(COMPARE, parameters).fetchmany(MAX_FINDINGS)]
     return report
 
 

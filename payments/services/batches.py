@@ -1,4 +1,4 @@
-"""Up to 1,000 payments in one request: one T1, the gateway with bounded concurrency, one T2."""
+"""Up to 1,000 payments in one request: stored at once, charged with bounded concurrency, settled at once."""
 
 import logging
 import threading
@@ -11,16 +11,18 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from fintech.http.problems import DATABASE_ERRORS, Problem, database_unavailable
+from fintech.http.problems import DATABASE_ERRORS
 from fintech.telemetry import tracing
 from payments import metrics
 from payments.api_keys import Principal
+from payments.errors import PaymentError, Unavailable
 from payments.fraud import count_verdict
-from payments.gateway.client import Answer
+from payments.gateway.base import Answer
 from payments.models import Unresolved
 from payments.schemas import BatchItem
 from payments.services.charges import Pending, charge, settle_payments, stored_row
-from payments.services.idempotency import Reply, first_reply, location_of, replay_payments
+from payments.services.idempotency import replay_payments
+from payments.services.outcomes import Outcome
 from payments.settlement.group_commit import writer
 
 logger = logging.getLogger("payments")
@@ -43,7 +45,7 @@ class _Run:
         while (pending := self._next()) is not None:
             try:
                 self._settle_if_late(pending, charge(pending))
-            except Exception:  # one payment's trouble, which the resolver clears up; the others go on
+            except Exception:  # of one payment, which the resolver settles; the others continue
                 logger.exception("charge_failed", extra={"transaction": str(pending.id)})
 
     def _settle_if_late(self, pending: Pending, answer: Answer) -> None:
@@ -51,93 +53,86 @@ class _Run:
             if not self._closed:
                 self.answered.append((pending, answer))
                 return
-        # Too late for the client's answer, not for the books.
+        # Too late for the client's answer, not for the ledger.
         try:
             settle_payments([(pending, answer)])
         finally:
-            connection.close()  # this thread's own, which no request ends
+            connection.close()  # it belongs to this thread, and no request closes it
 
     def _next(self) -> Pending | None:
         with self._lock:
             return None if self._closed else next(self._todo, None)
 
     def close(self) -> list[Pending]:
-        """No further charges. Returns those that were never tried."""
+        """Stop charging. Returns the payments that were never tried."""
         with self._lock:
             self._closed = True
             return list(self._todo)
 
 
-def create_batch(*, principal: Principal, items: Sequence[BatchItem | Problem]) -> list[Reply | Problem]:
-    """Carry out the items that are well-formed, each under its own key; results in the order of the items.
+def create_batch(*, principal: Principal, items: Sequence[BatchItem | PaymentError]) -> list[Outcome | PaymentError]:
+    """Carry out the valid items, each under its own key. Returns results in the order of the items.
 
-    An item that is not final at the deadline comes back as `processing`: one that was being charged is settled when
-    its answer comes, and one whose turn never came is cancelled by the resolver.
+    An item that is not final at the deadline is returned as `processing`. If it was being charged, it is settled when
+    the gateway answers; otherwise the resolver cancels it.
     """
     deadline = time.monotonic() + settings.BATCH_DEADLINE_SECONDS
     pendings = {
-        place: Pending.of(principal, item.idempotency_key, item)
+        place: Pending.create(principal, item.idempotency_key, item)
         for place, item in enumerate(items)
         if isinstance(item, BatchItem)
     }
     metrics.IN_PROGRESS.inc(len(pendings))
     try:
-        stored = _store(principal, list(pendings.values()))
-        replies = _charge_and_settle(stored, deadline)
+        stored = _store(list(pendings.values()))
+        outcomes = _charge_and_settle(stored, deadline)
     finally:
         metrics.IN_PROGRESS.dec(len(pendings))
     lost = {
         place: item
         for place, item in enumerate(items)
-        if isinstance(item, BatchItem) and pendings[place].id not in replies
+        if isinstance(item, BatchItem) and pendings[place].id not in outcomes
     }
     replays = _replay(principal, lost)
     return [
-        item if isinstance(item, Problem) else replays.get(place) or replies[pendings[place].id]
+        item if isinstance(item, PaymentError) else replays.get(place) or outcomes[pendings[place].id]
         for place, item in enumerate(items)
     ]
 
 
-def _store(principal: Principal, pendings: list[Pending]) -> list[Pending]:
-    """T1. The payments that are new; the others lost their key to an earlier request, or to an earlier item."""
+def _store(pendings: list[Pending]) -> list[Pending]:
+    """Store the payments. Returns the new ones; the keys of the others belong to earlier requests or items."""
     lease = settings.BATCH_DEADLINE_SECONDS + settings.LEASE_SECONDS
     with tracing.step("T1", tracing.DATABASE, kind="client"):
-        times = writer.store([stored_row(pending, principal, lease) for pending in pendings])
-    for pending in pendings:
-        pending.created_at = times.get(pending.id)
-    stored = [pending for pending in pendings if pending.created_at is not None]
+        times = writer.store([stored_row(pending, lease) for pending in pendings])
+    stored = [pending for pending in pendings if pending.id in times]
     metrics.RESULT["new"].inc(len(stored))
     for pending in stored:
+        pending.mark_stored(times[pending.id])
         count_verdict(pending.verdict)
     return stored
 
 
-def _charge_and_settle(stored: list[Pending], deadline: float) -> dict[UUID, Reply]:
-    replies = {}
-    to_charge = []
-    for pending in stored:
-        if pending.verdict.blocked:
-            replies[pending.id] = first_reply(pending.shown_blocked(), location_of(pending.id))
-        else:
-            replies[pending.id] = first_reply(pending.shown("processing"), location_of(pending.id))
-            to_charge.append(pending)
+def _charge_and_settle(stored: list[Pending], deadline: float) -> dict[UUID, Outcome]:
+    outcomes = {pending.id: Outcome(pending) for pending in stored}
     connection.close()  # the gateway may take seconds
-    run = _Run(to_charge)
+    run = _Run([pending for pending in stored if not pending.is_final])
     with tracing.step("gateway charges"):
         wait([_threads.submit(run.work) for _ in range(run.size)], timeout=max(0.0, deadline - time.monotonic()))
     untried = run.close()
     for payment in settle_payments(run.answered):
-        replies[payment.id] = first_reply(payment, location_of(payment.id))
+        outcomes[payment.id] = Outcome(payment)
     with suppress(*DATABASE_ERRORS):  # then their leases run out
         Unresolved.objects.release([(pending.id, pending.lease_token) for pending in untried])
-    return replies
+    return outcomes
 
 
-def _replay(principal: Principal, items: Mapping[int, BatchItem]) -> dict[int, Reply | Problem]:
-    """What came of items whose key was taken before. Others may just have been charged, so no error ends the batch."""
+def _replay(principal: Principal, items: Mapping[int, BatchItem]) -> dict[int, Outcome | PaymentError]:
+    """Return the outcomes of items whose key was used before. Others may have been charged: no error ends the batch."""
     requests = [(item.idempotency_key, item) for item in items.values()]
+    results: list[Outcome | PaymentError]
     try:
-        replies = replay_payments(principal.merchant_id, requests)
+        results = replay_payments(principal.merchant_id, requests)
     except DATABASE_ERRORS:
-        replies = [database_unavailable() for _ in requests]
-    return dict(zip(items, replies, strict=True))
+        results = [Unavailable() for _ in requests]
+    return dict(zip(items, results, strict=True))

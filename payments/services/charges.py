@@ -1,4 +1,4 @@
-"""One payment: score, store (T1), charge, settle (T2), in this order and no other."""
+"""One payment: score, store (T1), charge, settle (T2), in this order."""
 
 import logging
 from collections.abc import Sequence
@@ -19,100 +19,130 @@ from fintech.telemetry.logging import request_id
 from payments import metrics
 from payments.api_keys import Principal
 from payments.fraud import Verdict, count_verdict, score_payment
-from payments.gateway.client import Answer, gateway
+from payments.gateway.base import Answer
 from payments.gateway.keys import charge_key
+from payments.gateway.registry import gateways
 from payments.models import Transaction
-from payments.schemas import Fraud, Payment, PaymentInput
-from payments.serializers import show_failure, show_transaction
-from payments.services.idempotency import Reply, first_reply, location_of, replay_payment
+from payments.schemas import PaymentInput
+from payments.services.idempotency import replay_payment
+from payments.services.outcomes import Charge, Outcome
 from payments.settlement.group_commit import writer
+from payments.states import CHARGE, ChargeStatus
 
 logger = logging.getLogger("payments")
 
-# The gateway's outcome -> our status. `unavailable` and `error` are failures that are known not to be charges.
-STATUS_OF_OUTCOME = {
-    "approved": "succeeded",
-    "declined": "declined",
-    "error": "failed",
-    "unavailable": "failed",
-    "cancelled": "failed",
-    "timeout": "unknown",
-}
+NOT_STORED = datetime.min
 
 
-@dataclass
+@dataclass(slots=True)
 class Pending:
-    """A payment from its validation to its answer."""
+    """A payment from its validation to its answer: a `Charge` that is not read back from its row."""
 
     id: UUID
     lease_token: UUID
-    key: str
+    idempotency_key: str
     gateway_key: UUID
+    fee_basis_points: int
+    merchant_id: int
     body: PaymentInput
     verdict: Verdict
-    created_at: datetime | None = None
+    status: str
+    failure_code: str | None = None
+    gateway_reference: str | None = None
+    settled_at: datetime | None = None
+    created_at: datetime = NOT_STORED
 
     @classmethod
-    def of(cls, principal: Principal, key: str, body: PaymentInput) -> "Pending":
-        gateway_key = charge_key(principal.gateway_namespace, key)
-        return cls(uuid7(), uuid4(), key, gateway_key, body, score_payment(body, principal.fraud))
-
-    def shown(
-        self,
-        status: str,
-        *,
-        settled_at: datetime | None = None,
-        failure_code: str | None = None,
-        gateway_reference: str | None = None,
-    ) -> Payment:
-        assert self.created_at is not None
-        body = self.body
-        return Payment(
-            id=self.id,
-            status=status,  # type: ignore[arg-type]
-            amount=body.amount,
-            amount_refunded=0,
-            currency=body.currency,
-            fraud=Fraud(self.verdict.score, self.verdict.reasons),
-            failure=show_failure(failure_code),
-            gateway_reference=gateway_reference,
-            customer=body.customer,
-            reference=body.reference,
-            description=body.description,
-            metadata=body.metadata or {},
-            created_at=self.created_at,
-            settled_at=settled_at,
+    def create(cls, principal: Principal, key: str, body: PaymentInput) -> "Pending":
+        verdict = score_payment(body, principal.fraud)
+        return cls(
+            id=uuid7(),
+            lease_token=uuid4(),
+            idempotency_key=key,
+            gateway_key=charge_key(principal.gateway_namespace, key),
+            fee_basis_points=principal.fee_basis_points,
+            merchant_id=principal.merchant_id,
+            body=body,
+            verdict=verdict,
+            status=ChargeStatus.BLOCKED if verdict.blocked else ChargeStatus.PROCESSING,
+            failure_code="fraud_blocked" if verdict.blocked else None,
         )
 
-    def shown_blocked(self) -> Payment:
-        return self.shown("blocked", settled_at=self.created_at, failure_code="fraud_blocked")
+    def mark_stored(self, at: datetime) -> None:
+        self.created_at = at
+        if self.is_final:
+            self.settled_at = at
+
+    def settle(self, answer: Answer, at: datetime) -> None:
+        self.status = CHARGE.outcomes[answer.outcome]
+        self.failure_code, self.gateway_reference, self.settled_at = answer.failure_code, answer.reference, at
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in CHARGE.final
+
+    @property
+    def amount(self) -> int:
+        return self.body.amount
+
+    @property
+    def amount_refunded(self) -> int:
+        return 0
+
+    @property
+    def currency(self) -> str:
+        return self.body.currency
+
+    @property
+    def fraud_score(self) -> float | None:
+        return self.verdict.score
+
+    @property
+    def fraud_reasons(self) -> list[str]:
+        return self.verdict.reasons
+
+    @property
+    def customer(self) -> str | None:
+        return self.body.customer
+
+    @property
+    def reference(self) -> str | None:
+        return self.body.reference
+
+    @property
+    def description(self) -> str | None:
+        return self.body.description
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return self.body.metadata or {}
 
 
-def create_payment(*, principal: Principal, key: str, body: PaymentInput) -> Reply:
-    """Carry out one payment, or replay it if `key` was taken before.
+def create_payment(*, principal: Principal, key: str, body: PaymentInput) -> Outcome:
+    """Carry out one payment, or replay it if `key` was used before.
 
-    Raises Problem for what the client did, and a database error only before anything was charged.
+    Raises PaymentError for an error of the client, and a database error only before anything was charged.
     """
     with metrics.IN_PROGRESS.track_inprogress():
         with tracing.step("fraud"):
-            pending = Pending.of(principal, key, body)
+            pending = Pending.create(principal, key, body)
         with tracing.step("T1", tracing.DATABASE, kind="client"):
-            stored = writer.store([stored_row(pending, principal, settings.LEASE_SECONDS)])
+            stored = writer.store([stored_row(pending, settings.LEASE_SECONDS)])
         if pending.id not in stored:
             return query(replay_payment, principal.merchant_id, key, body)
         metrics.RESULT["new"].inc()
-        pending.created_at = stored[pending.id]
+        pending.mark_stored(stored[pending.id])
         count_verdict(pending.verdict)
-        if pending.verdict.blocked:
-            return first_reply(pending.shown_blocked(), location_of(pending.id))
+        if pending.is_final:
+            return Outcome(pending)
         release()  # the gateway may take seconds
         answer = charge(pending)
         (payment,) = settle_payments([(pending, answer)])
-        return first_reply(payment, location_of(payment.id), answer.seconds)
+        return Outcome(payment, gateway_seconds=answer.seconds)
 
 
 def charge(pending: Pending) -> Answer:
-    return gateway().charge(
+    return gateways.default().charge(
         pending.gateway_key,
         amount=pending.body.amount,
         currency=pending.body.currency,
@@ -120,8 +150,8 @@ def charge(pending: Pending) -> Answer:
     )
 
 
-def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[Payment]:
-    """Store what the gateway said (T2). After a charge there is no error any more: at worst nobody knows yet."""
+def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[Charge]:
+    """Store the gateway's answers (T2). After a charge no error is raised: at worst the payment is unknown."""
     known = [
         settled_row(pending.id, pending.lease_token, answer, actor="api")
         for pending, answer in answered
@@ -146,50 +176,48 @@ def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[Payment]
         tracing.keep()
     stored = _find([pending.id for pending, answer in answered if answer.is_known and pending.id not in settled])
     return [
-        _show_settled(pending, answer, settled.get(pending.id), stored.get(pending.id)) for pending, answer in answered
+        stored.get(pending.id) or _settled(pending, answer, settled.get(pending.id)) for pending, answer in answered
     ]
 
 
 def _find(ids: Sequence[UUID]) -> dict[UUID, Transaction]:
-    """Somebody else decided, or nobody knows whether our commit went through: what is stored counts."""
+    """Read payments that another process settled, or whose commit has an unknown result: the row counts."""
     try:
         return query(Transaction.objects.in_bulk, ids) if ids else {}
     except DATABASE_ERRORS:
         return {}
 
 
-def _show_settled(pending: Pending, answer: Answer, settled_at: datetime | None, stored: Transaction | None) -> Payment:
-    if stored is not None:
-        return show_transaction(stored)
-    if settled_at is None:
-        return pending.shown("unknown")
-    status = STATUS_OF_OUTCOME[answer.outcome]
-    code = None if status == "succeeded" else answer.code
-    return pending.shown(status, settled_at=settled_at, failure_code=code, gateway_reference=answer.reference)
+def _settled(pending: Pending, answer: Answer, at: datetime | None) -> Pending:
+    if at is None:
+        pending.status = ChargeStatus.UNKNOWN
+    else:
+        pending.settle(answer, at)
+    return pending
 
 
 # --- Rows for the statements -------------------------------------------------------------------------------
 
 
-def stored_row(pending: Pending, principal: Principal, lease_seconds: float) -> dict[str, Any]:
-    body, verdict = pending.body, pending.verdict
+def stored_row(pending: Pending, lease_seconds: float) -> dict[str, Any]:
+    body = pending.body
     return {
         "id": pending.id,
-        "merchant_id": principal.merchant_id,
-        "key": pending.key,
+        "merchant_id": pending.merchant_id,
+        "key": pending.idempotency_key,
         "amount": body.amount,
         "currency": body.currency,
-        "status": "blocked" if verdict.blocked else "processing",
-        "fraud_score": verdict.score,
-        "fraud_reasons": verdict.reasons,
-        "failure_code": "fraud_blocked" if verdict.blocked else None,
+        "status": pending.status,
+        "fraud_score": pending.verdict.score,
+        "fraud_reasons": pending.verdict.reasons,
+        "failure_code": pending.failure_code,
         "customer": body.customer,
         "reference": body.reference,
         "description": body.description,
         "payment_method": msgspec.to_builtins(body.payment_method),
         "metadata": body.metadata or {},
         "request_id": request_id.get(),
-        "fee_basis_points": principal.fee_basis_points,
+        "fee_basis_points": pending.fee_basis_points,
         "gateway": settings.GATEWAY_NAME,
         "gateway_key": pending.gateway_key,
         "lease_token": pending.lease_token,
@@ -198,12 +226,11 @@ def stored_row(pending: Pending, principal: Principal, lease_seconds: float) -> 
 
 
 def settled_row(transaction_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> dict[str, Any]:
-    status = STATUS_OF_OUTCOME[answer.outcome]
     return {
         "id": transaction_id,
         "lease_token": lease_token,
-        "status": status,
-        "failure_code": None if status == "succeeded" else answer.code,
+        "status": CHARGE.outcomes[answer.outcome],
+        "failure_code": answer.failure_code,
         "gateway_reference": answer.reference,
         "actor": actor,
         "data": journal_of(answer),
@@ -214,12 +241,12 @@ def unknown_row(transaction_id: UUID, lease_token: UUID, answer: Answer) -> dict
     return {
         "id": transaction_id,
         "lease_token": lease_token,
-        "status": "unknown",
+        "status": ChargeStatus.UNKNOWN,
         "actor": "api",
         "data": journal_of(answer),
     }
 
 
 def journal_of(answer: Answer) -> dict[str, Sequence[dict[str, Any]]]:
-    """The raw exchange with the gateway, for the journal."""
+    """Return the exchange with the gateway as the journal keeps it."""
     return {"gateway": [dict(vars(exchange)) for exchange in answer.exchanges]}

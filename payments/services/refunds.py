@@ -1,4 +1,4 @@
-"""Refunds: reserve under the payment's row lock, ask the gateway, settle. Racing refunds can't exceed the payment."""
+"""Refunds: reserve under the payment's row lock, refund at the gateway, settle. Races cannot exceed the payment."""
 
 import logging
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from django.db.models.functions import Now
 from django.db.transaction import atomic, on_commit
 from uuid_utils.compat import uuid7
 
-from fintech.http.problems import DATABASE_ERRORS, Problem
+from fintech.http.problems import DATABASE_ERRORS
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics
-from payments.gateway.client import Answer, gateway
+from payments.errors import Conflict, InvalidRequest, NotFound
+from payments.gateway.base import Answer
 from payments.gateway.keys import refund_key
+from payments.gateway.registry import gateways
+from payments.ledger.postings import legs_of
 from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
 from payments.schemas import RefundInput
-from payments.serializers import show_refund
-from payments.services import charges
 from payments.services.charges import journal_of
-from payments.services.idempotency import Reply, first_reply, location_of, replay_refund
+from payments.services.idempotency import replay_refund
+from payments.services.outcomes import Outcome
+from payments.states import REFUND
 
 logger = logging.getLogger("payments")
-
-# A payment's, but a refund has no status `declined`: what the gateway refuses to give back has failed.
-STATUS_OF_OUTCOME = {**charges.STATUS_OF_OUTCOME, "declined": "failed"}
 
 
 @dataclass
@@ -41,10 +41,12 @@ class _KeyTaken(Exception):
     pass
 
 
-def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: RefundInput, actor: str = "api") -> Reply:
-    """Give back `body.amount`, or all that is left, or replay it if `key` was taken before.
+def create_refund(
+    *, merchant_id: int, transaction_id: UUID, key: str, body: RefundInput, actor: str = "api"
+) -> Outcome:
+    """Give back `body.amount`, or all that remains, or replay it if `key` was used before.
 
-    Raises Problem: 404 no such transaction, 409 it did not succeed, 422 more than is left.
+    Raises NotFound, Conflict if the payment did not succeed, InvalidRequest if less remains.
     """
     try:
         with tracing.step("reserve", tracing.DATABASE, kind="client"):
@@ -55,38 +57,38 @@ def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: Ref
     refund = reserved.refund
     connection.close()  # the gateway may take seconds
     payment = refund.transaction
-    answer = gateway().refund(
+    answer = gateways.get(payment.gateway).refund(
         refund.gateway_key, charge=payment.gateway_key, amount=refund.amount, currency=payment.currency
     )
     try:
         with tracing.step("settle", tracing.DATABASE, kind="client"):
             refund = settle_refund(refund.id, reserved.lease_token, answer, actor=actor)
-    except Exception as error:  # no 5xx any more: the money may have moved, and the resolver clears it up
+    except Exception as error:  # the money may have moved: the refund is unknown, and the resolver settles it
         trace = None if isinstance(error, DATABASE_ERRORS) else error
         extra = {"refund": str(refund.id), "error": type(error).__name__}
         logger.warning("settle_failed", exc_info=trace, extra=extra)
         refund.status = Refund.Status.UNKNOWN
     if refund.status in (Refund.Status.FAILED, Refund.Status.UNKNOWN):
         tracing.keep()
-    return first_reply(show_refund(refund), location_of(transaction_id) + "/refunds", answer.seconds)
+    return Outcome(refund, gateway_seconds=answer.seconds)
 
 
 @atomic
 def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput, actor: str) -> _Reservation:
-    """Take the key and the amount, or neither."""
-    payment = Transaction.objects.select_for_update().of(merchant_id).filter(id=transaction_id).first()
+    """Take the key and reserve the amount, or do neither."""
+    payment = Transaction.objects.select_for_update().for_merchant(merchant_id).filter(id=transaction_id).first()
     if payment is None:
-        raise Problem(404, "not_found", "The transaction does not exist.")
+        raise NotFound
     refund_id, lease_token = uuid7(), uuid4()
     _take_key(merchant_id, key, refund_id)
     if payment.status != Transaction.Status.SUCCEEDED:
         detail = f"A transaction that is {payment.status} cannot be refunded."
-        raise Problem(409, "not_refundable", detail)
+        raise Conflict("not_refundable", detail)
     left = payment.amount - payment.amount_reserved
     amount = left if body.amount is None else body.amount
     if not 0 < amount <= left:
         detail = f"{left} is left to refund, in minor units of {payment.currency}."
-        raise Problem(422, "amount_exceeds_remaining", detail, param="amount")
+        raise InvalidRequest("amount_exceeds_remaining", detail, param="amount")
     payment.amount_reserved += amount
     payment.save(update_fields=["amount_reserved"])
     refund = Refund.objects.create(
@@ -101,7 +103,7 @@ def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput
         request_id=request_id.get(),
     )
     refund.refresh_from_db(fields=["created_at"])
-    _record(refund, "processing", actor, {"amount": amount})
+    _record(refund, refund.status, actor, {"amount": amount})
     Unresolved.objects.create(
         resource_id=refund.id,
         transaction_id=payment.id,
@@ -125,12 +127,12 @@ def _take_key(merchant_id: int, key: str, refund_id: UUID) -> None:
 
 @atomic
 def settle_refund(refund_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> Refund:
-    """Store what the gateway said, if the lease is still ours; either way, the refund as it is stored then."""
+    """Store the gateway's answer if the lease is still ours. Returns the refund as it is stored then."""
     refund = Refund.objects.get(id=refund_id)
     payment = Transaction.objects.select_for_update().get(id=refund.transaction_id)
     refund = Refund.objects.select_for_update().get(id=refund_id)
     refund.transaction = payment
-    status = STATUS_OF_OUTCOME[answer.outcome]
+    status = REFUND.outcomes[answer.outcome]
     lease = Unresolved.objects.filter(resource_id=refund_id, lease_token=lease_token)
     if refund.is_final or not lease.exists():
         return refund
@@ -143,7 +145,7 @@ def settle_refund(refund_id: UUID, lease_token: UUID, answer: Answer, *, actor: 
         return refund
     lease.delete()
     refund.status = status
-    refund.failure_code = None if status == Refund.Status.SUCCEEDED else answer.code
+    refund.failure_code = answer.failure_code
     refund.gateway_reference = answer.reference
     refund.settled_at = Now()
     refund.save(update_fields=["status", "failure_code", "gateway_reference", "settled_at"])
@@ -155,20 +157,16 @@ def settle_refund(refund_id: UUID, lease_token: UUID, answer: Answer, *, actor: 
 
 
 def _book(payment: Transaction, refund: Refund, event: Event) -> None:
-    """Post a refund that succeeded; give back the reservation of one that failed."""
+    """Post a refund that succeeded; release the reservation of one that failed."""
     if refund.status == Refund.Status.FAILED:
         payment.amount_reserved -= refund.amount
         payment.save(update_fields=["amount_reserved"])
         return
     payment.amount_refunded += refund.amount
     payment.save(update_fields=["amount_refunded"])
-    accounts = LedgerLeg.Account
     LedgerLeg.objects.bulk_create(
         LedgerLeg(event=event, transaction=payment, account=account, currency=payment.currency, amount=amount)
-        for account, amount in (
-            (accounts.REFUNDS, refund.amount),
-            (accounts.GATEWAY_CLEARING, -refund.amount),
-        )
+        for account, amount in legs_of(event.kind, amount=refund.amount)
     )
 
 
@@ -176,7 +174,7 @@ def _record(refund: Refund, status: str, actor: str, data: Any) -> Event:
     return Event.objects.create(
         transaction_id=refund.transaction_id,
         refund_id=refund.id,
-        kind=f"refund_{status}",
+        kind=REFUND.event_kind(status),
         actor=actor,
         data=data,
     )

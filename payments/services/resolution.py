@@ -1,11 +1,11 @@
-"""What became of a payment or refund whose outcome is not known? Cancel it by our key; settle what the gateway says.
+"""Resolve operations whose outcome is unknown: cancel them by their key, and settle the gateway's answer.
 
-"Not found" would not be "failed": the call may still be in flight. A cancel leaves a tombstone that fences it, so its
-answer is final: `cancelled` (nothing was charged, and nothing will be) or what had happened already.
+"Not found" would not mean "failed", because the call may still be in flight. A cancel leaves a tombstone that stops it,
+so its answer is final: `cancelled` (nothing was charged, and nothing will be) or the earlier outcome.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from uuid import UUID
@@ -15,19 +15,21 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from fintech.telemetry import tracing
-from payments.gateway.client import Answer, gateway
+from payments.gateway.base import Answer, Gateway
+from payments.gateway.registry import gateways
 from payments.models import Event, Unresolved
 from payments.services.charges import settled_row
 from payments.services.refunds import settle_refund
 from payments.settlement.group_commit import writer
+from payments.states import CHARGE, REFUND
 
 logger = logging.getLogger("payments.resolver")
 
-LARGEST_TURN = 64
-LONGEST_PAUSE_SECONDS = 30.0
+BATCH_SIZE = 64
+MAX_PAUSE_SECONDS = 30.0
 
-# A lease that ran out or was given up: who holds the new token may settle, whoever held the old one may not.
-TAKE = """
+# Leases that ran out or were released. Only the holder of the new token may settle.
+ACQUIRE_LEASES = """
 WITH taken AS (
     UPDATE payments_unresolved SET lease_token = gen_random_uuid(), attempts = attempts + 1,
         lease_until = clock_timestamp() + make_interval(secs => %s)
@@ -37,7 +39,7 @@ WITH taken AS (
     RETURNING *
 )
 SELECT taken.resource_id, taken.transaction_id, taken.refund_id, taken.lease_token, taken.attempts,
-    coalesce(refund.gateway_key, payment.gateway_key)
+    taken.operation, payment.gateway, coalesce(refund.gateway_key, payment.gateway_key)
 FROM taken
 JOIN payments_transaction AS payment ON payment.id = taken.transaction_id
 LEFT JOIN payments_refund AS refund ON refund.id = taken.refund_id
@@ -51,21 +53,23 @@ class Lease:
     refund_id: UUID | None
     token: UUID
     attempts: int
+    operation: str
+    gateway: str
     gateway_key: UUID
 
 
-def take_leases() -> list[Lease]:
+def acquire_leases() -> list[Lease]:
     with connection.cursor() as cursor:
-        cursor.execute(TAKE, [settings.LEASE_SECONDS, LARGEST_TURN])
+        cursor.execute(ACQUIRE_LEASES, [settings.LEASE_SECONDS, BATCH_SIZE])
         return [Lease(*row) for row in cursor.fetchall()]
 
 
 def resolve_due(threads: ThreadPoolExecutor) -> int:
-    """Take what is due and settle as much of it as the gateway allows; returns how many were taken."""
-    leases = take_leases()
+    """Acquire the leases that are due and resolve their operations. Returns how many there were."""
+    leases = acquire_leases()
     connection.close()  # the gateway may take seconds
     turns = [threads.submit(_resolve_in_thread, lease) for lease in leases]
-    wait(turns)  # also when one fails: the next turn must not meet a lease that still waits for a thread
+    wait(turns)  # also if one fails: the next turn must not find a lease that still waits for a thread
     for turn in turns:
         turn.result()
     return len(leases)
@@ -76,19 +80,17 @@ def _resolve_in_thread(lease: Lease) -> None:
         with tracing.task("resolve", {"attempt": lease.attempts}):
             resolve_one(lease)
     finally:
-        connection.close()  # this thread's own, which no request ends
+        connection.close()  # it belongs to this thread, and no request closes it
 
 
 def resolve_one(lease: Lease) -> str:
-    """One question to the gateway; the outcome it gave. Without an answer the next turn comes after a growing pause."""
-    if lease.refund_id is not None:
-        answer = gateway().cancel_refund(lease.gateway_key)
-    else:
-        answer = gateway().cancel_charge(lease.gateway_key)
+    """Ask the gateway once and return the outcome. Without an answer, the next attempt comes after a growing pause."""
+    steps = STEPS[lease.operation]
+    answer = steps.cancel(gateways.get(lease.gateway), lease.gateway_key)
     if answer.outcome in ("approved", "declined", "cancelled"):
-        _settle(lease, answer)
+        steps.settle(lease, answer)
     else:
-        pause = min(LONGEST_PAUSE_SECONDS, 0.5 * 2 ** min(lease.attempts, 10))
+        pause = min(MAX_PAUSE_SECONDS, 0.5 * 2 ** min(lease.attempts, 10))
         Unresolved.objects.release([(lease.resource_id, lease.token)], seconds=pause)
     logger.info(
         "resolution",
@@ -102,15 +104,30 @@ def resolve_one(lease: Lease) -> str:
     return answer.outcome
 
 
-def _settle(lease: Lease, answer: Answer) -> None:
-    if lease.refund_id is not None:
-        settle_refund(lease.refund_id, lease.token, answer, actor="resolver")
-        return
-    writer.settle([settled_row(lease.transaction_id, lease.token, answer, actor="resolver")])
+def _settle_charge(lease: Lease, answer: Answer) -> None:
+    writer.settle([settled_row(lease.resource_id, lease.token, answer, actor="resolver")])
+
+
+def _settle_refund(lease: Lease, answer: Answer) -> None:
+    settle_refund(lease.resource_id, lease.token, answer, actor="resolver")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The two steps that differ between operations."""
+
+    cancel: Callable[[Gateway, UUID], Answer]
+    settle: Callable[[Lease, Answer], None]
+
+
+STEPS = {
+    CHARGE.operation: Steps(lambda gateway, key: gateway.cancel_charge(key), _settle_charge),
+    REFUND.operation: Steps(lambda gateway, key: gateway.cancel_refund(key), _settle_refund),
+}
 
 
 def request_resolution(transaction_ids: Iterable[UUID], *, actor: str) -> int:
-    """Let the resolver try these, and their refunds, at its next turn; returns how many were waiting."""
+    """Let the resolver try these payments and their refunds at its next turn. Returns how many were waiting."""
     waiting = Unresolved.objects.filter(transaction_id__in=list(transaction_ids), lease_token=None)
     asked = 0
     for resource_id, transaction_id, refund_id in waiting.values_list("resource_id", "transaction_id", "refund_id"):

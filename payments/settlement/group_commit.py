@@ -26,13 +26,13 @@ from fintech.server import cooperation
 from fintech.telemetry import metric_slots as slots
 from payments import metrics
 from payments.currencies import to_major
-from payments.schemas import LARGEST_BATCH
+from payments.schemas import MAX_BATCH
 from payments.settlement.statements import T1, T2, UNKNOWN
 
 logger = logging.getLogger("payments.settlement.group_commit")
 
 # A whole batch at most in one statement: it bounds how long the others wait.
-LARGEST_GROUP = LARGEST_BATCH
+LARGEST_GROUP = MAX_BATCH
 
 
 def _unfinished() -> Exception:

@@ -1,15 +1,18 @@
-"""The statements that every payment is made of, set-based: a JSON array in, rows out.
+"""The statements that store and settle payments, set-based: a JSON array in, rows out.
 
-T1 stores it, T2 settles it, UNKNOWN says that nobody knows yet. The same statements serve one payment, a batch, and
-all the payments that a process has in hand at one moment (`payments/settlement/group_commit.py`). Rows are joined on
-the transaction's id, never on the key: two items of one batch may carry the same key, and just one of them wins. Each
-returns what it stored: id, time, status, currency and amount.
+T1 stores payments, T2 settles them, UNKNOWN marks those without an answer. The same statements serve one payment, a
+batch, and all payments that a process has in hand at one moment (`payments/settlement/group_commit.py`). Rows are
+joined on the transaction's id, never on the key: two items of one batch may carry the same key, and one of them wins.
+Each statement returns what it stored: id, time, status, currency and amount.
 """
+
+from payments.ledger.postings import fee_sql, legs_sql
+from payments.states import CHARGE, ChargeStatus, sql_list
 
 # T1: take the idempotency key and store the payment, or nothing. An id that is missing from the answer lost its
 # key to an earlier request. Keys are inserted in order, so that two groups that share keys
 # wait for each other instead of deadlocking. The lease runs on the database's clock.
-T1 = """
+T1 = f"""
 WITH input AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%s::json) AS item(
         id uuid, merchant_id bigint, key text, amount bigint, currency text, status text,
@@ -30,27 +33,27 @@ WITH input AS MATERIALIZED (
     SELECT id, merchant_id, key, amount, currency, status, fraud_score, fraud_reasons, failure_code,
         customer, reference, description, payment_method, metadata, request_id,
         fee_basis_points, gateway, gateway_key, now(),
-        CASE WHEN status = 'blocked' THEN now() END
+        CASE WHEN status = '{ChargeStatus.BLOCKED}' THEN now() END
     FROM input JOIN won ON won.resource_id = input.id
     RETURNING id, created_at, status, currency, amount
 ), event AS (
     INSERT INTO payments_event (transaction_id, kind, at, actor, writer_id, data)
-    SELECT id, status, clock_timestamp(), 'api', CASE WHEN status = 'blocked' THEN writer_id END,
-        CASE WHEN status = 'blocked' THEN json_build_object('reasons', fraud_reasons) END
+    SELECT id, status, clock_timestamp(), 'api', CASE WHEN status = '{ChargeStatus.BLOCKED}' THEN writer_id END,
+        CASE WHEN status = '{ChargeStatus.BLOCKED}' THEN json_build_object('reasons', fraud_reasons) END
     FROM input JOIN won ON won.resource_id = input.id
 ), lease AS (
     INSERT INTO payments_unresolved (resource_id, transaction_id, lease_token, lease_until, created_at)
     SELECT id, id, lease_token, clock_timestamp() + make_interval(secs => lease_seconds), clock_timestamp()
     FROM input JOIN won ON won.resource_id = input.id
-    WHERE status = 'processing'
+    WHERE status = '{ChargeStatus.PROCESSING}'
 )
 SELECT id, created_at, status, currency, amount FROM stored
-"""
+"""  # noqa: S608 - our own constants
 
 # T2: settle payments whose lease is still ours: final status, event, ledger legs, and no longer unresolved.
-# An id that is missing from the answer was decided by somebody else, whose word stands. Only the input whose token
-# matched goes on: two threads may bring the same payment, one of them with a lease that it lost.
-T2 = """
+# An id that is missing from the answer was settled by another process, whose result counts. Only the input whose token
+# matched continues: two threads may bring the same payment, one of them with a lease that it lost.
+T2 = f"""
 WITH input AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%s::json) AS item(
         id uuid, lease_token uuid, status text, failure_code text, gateway_reference text,
@@ -63,12 +66,12 @@ WITH input AS MATERIALIZED (
 ), settled AS (
     UPDATE payments_transaction AS payment
     SET status = ours.status, failure_code = ours.failure_code,
-        fee = CASE WHEN ours.status = 'succeeded' THEN (payment.amount * payment.fee_basis_points + 5000) / 10000
-            ELSE 0 END,
+        fee = CASE WHEN ours.status = '{ChargeStatus.SUCCEEDED}'
+            THEN {fee_sql("payment.amount", "payment.fee_basis_points")} ELSE 0 END,
         gateway_reference = ours.gateway_reference, settled_at = now()
     FROM ours
     WHERE payment.id = ANY (ARRAY(SELECT id FROM ours)) AND payment.id = ours.id
-        AND payment.status IN ('processing', 'unknown')
+        AND payment.status IN {sql_list(CHARGE.open)}
     RETURNING payment.id, payment.amount, payment.currency, payment.status, payment.fee, payment.settled_at
 ), event AS (
     INSERT INTO payments_event (transaction_id, kind, at, actor, writer_id, data)
@@ -79,17 +82,15 @@ WITH input AS MATERIALIZED (
     INSERT INTO payments_ledgerleg (event_id, transaction_id, account, currency, amount)
     SELECT event.id, settled.id, leg.account, settled.currency, leg.amount
     FROM settled JOIN event ON event.transaction_id = settled.id
-    CROSS JOIN LATERAL (VALUES
-        ('gateway_clearing', settled.amount),
-        ('merchant_payable', settled.fee - settled.amount),
-        ('fees', -settled.fee)) AS leg(account, amount)
-    WHERE settled.status = 'succeeded' AND leg.amount <> 0
+    CROSS JOIN LATERAL (VALUES {legs_sql(CHARGE.success, amount="settled.amount", fee="settled.fee")}
+        ) AS leg(account, amount)
+    WHERE settled.status = '{ChargeStatus.SUCCEEDED}' AND leg.amount <> 0
 )
 SELECT id, settled_at, status, currency, amount FROM settled
-"""
+"""  # noqa: S608 - our own constants
 
-# The gateway's answer did not come: say so, and let the resolver have the lease at once.
-UNKNOWN = """
+# The gateway did not answer: mark the payment, and release its lease to the resolver at once.
+UNKNOWN = f"""
 WITH input AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%s::json) AS item(
         id uuid, lease_token uuid, status text, actor text, writer_id bigint, data jsonb)
@@ -103,7 +104,7 @@ WITH input AS MATERIALIZED (
     UPDATE payments_transaction AS payment SET status = released.status
     FROM released
     WHERE payment.id = ANY (ARRAY(SELECT id FROM released)) AND payment.id = released.id
-        AND payment.status = 'processing'
+        AND payment.status = '{ChargeStatus.PROCESSING}'
     RETURNING payment.id, payment.status, payment.currency, payment.amount
 ), event AS (
     INSERT INTO payments_event (transaction_id, kind, at, actor, writer_id, data)
@@ -111,4 +112,4 @@ WITH input AS MATERIALIZED (
     FROM released JOIN marked ON marked.id = released.id
 )
 SELECT id, now(), status, currency, amount FROM marked
-"""
+"""  # noqa: S608 - our own constants

@@ -9,7 +9,7 @@ from uuid import UUID
 from fintech.testing.processes import Platform, wait_until
 from loadtests.tests.simulator import Simulator
 from payments import kpis
-from payments.gateway.client import Gateway
+from payments.gateway.client import HttpGateway
 from payments.ledger.audit import audit_ledger
 from payments.ledger.reconciliation import reconcile
 from payments.models import Merchant, Transaction, Unresolved
@@ -20,7 +20,7 @@ def audit(gateway: Simulator, *merchants: Merchant) -> None:
     ids = [merchant.pk for merchant in merchants]
     assert not left_open(ids), "audited too early: something is unresolved"
     findings = [finding for _, found in audit_ledger(ids) for finding in found]
-    findings += reconcile(Gateway(gateway.url, gateway.token), merchants=ids).findings
+    findings += reconcile(HttpGateway(gateway.url, gateway.token), merchants=ids).findings
     assert not findings
 
 

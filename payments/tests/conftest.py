@@ -13,7 +13,8 @@ from django.db import connections
 from fintech.testing.processes import Platform
 from loadtests.tests.simulator import Simulator, running_gateway
 from payments.api_keys import create_api_key
-from payments.gateway.client import Gateway
+from payments.gateway.client import HttpGateway
+from payments.gateway.registry import gateways
 from payments.models import ApiKey, Merchant
 from payments.tests.shop import Shop
 
@@ -80,7 +81,7 @@ def client(make_client: Callable[[], Client]) -> Client:
 @pytest.fixture
 def shop(gateway: Simulator, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """A merchant whose payments are made in this process, at the module's simulator."""
-    monkeypatch.setattr("payments.gateway.client._gateway", Gateway(gateway.url, gateway.token))
+    monkeypatch.setitem(gateways.made, "simulator", HttpGateway(gateway.url, gateway.token))
     return Shop.open()
 
 

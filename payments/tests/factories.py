@@ -2,7 +2,6 @@
 
 import secrets
 from typing import Any
-from uuid import uuid4
 
 from django.contrib.auth.models import Group, Permission, User
 from django.db.models.functions import Now
@@ -31,8 +30,9 @@ def make_payment(
     merchant: Merchant, *, amount: int = 1250, currency: str = "EUR", status: str = "succeeded", **fields: Any
 ) -> Transaction:
     """A payment as the services leave it, without asking a gateway."""
+    key = uuid7()
     payment = Transaction(
-        id=uuid7(),
+        id=key,
         merchant=merchant,
         idempotency_key=secrets.token_hex(12),
         amount=amount,
@@ -40,7 +40,7 @@ def make_payment(
         status=status,
         fee=0,
         fee_basis_points=0,
-        gateway_key=uuid4(),
+        gateway_key=key,
         **fields,
     )
     if payment.is_final:

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
-from payments.api_keys import Principal, authenticate, create_api_key, ring
+from payments.api.responses import Reply, reply_to
+from payments.api_keys import Principal, authenticate, cache, create_api_key
 from payments.models import ApiKey, Merchant, Unresolved
 from payments.schemas import PaymentInput, RefundInput
 from payments.services.charges import create_payment
-from payments.services.idempotency import Reply
 from payments.services.refunds import create_refund
 from payments.services.resolution import resolve_due
 
@@ -32,20 +32,21 @@ class Shop:
     def change_merchant(self, **fields: Any) -> None:
         """Change the merchant, and authenticate again once the change is known."""
         Merchant.objects.filter(pk=self.merchant.pk).update(**fields)
-        ring.forget()
+        cache.forget()
         self.principal = authenticate(f"Bearer {self.secret}")
 
     def pay(self, amount: int = 1250, currency: str = "EUR", *, key: str | None = None, **fields: Any) -> Reply:
         body = PaymentInput(amount=amount, currency=currency, **{"customer": "c_1", **fields})
-        return create_payment(principal=self.principal, key=key or secrets.token_hex(12), body=body)
+        return reply_to(create_payment(principal=self.principal, key=key or secrets.token_hex(12), body=body))
 
     def refund(self, payment: UUID, amount: int | None = None, *, key: str | None = None) -> Reply:
-        return create_refund(
+        outcome = create_refund(
             merchant_id=self.merchant.pk,
             transaction_id=payment,
             key=key or secrets.token_hex(12),
             body=RefundInput(amount=amount),
         )
+        return reply_to(outcome)
 
     def resolve(self) -> None:
         """Resolver's turns until nothing of any shop is due."""

@@ -13,29 +13,30 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from fintech import tokens
-from fintech.http.problems import Problem
 from payments import api_keys
-from payments.api_keys import KeyRing, Principal, authenticate, create_api_key, revoke_api_key
+from payments.api.responses import problem_of
+from payments.api_keys import ApiKeyCache, Principal, authenticate, create_api_key, revoke_api_key
+from payments.errors import PaymentError
 from payments.models import ApiKey
 
 SCOPES = ["payments:read"]
 
 
 @pytest.fixture
-def ring(monkeypatch: pytest.MonkeyPatch) -> KeyRing:
+def cache(monkeypatch: pytest.MonkeyPatch) -> ApiKeyCache:
     """A memory that knows nothing yet."""
-    fresh = KeyRing()
-    monkeypatch.setattr(api_keys, "ring", fresh)
+    fresh = ApiKeyCache()
+    monkeypatch.setattr(api_keys, "cache", fresh)
     return fresh
 
 
 @pytest.fixture
-def secret(merchant, ring) -> str:
+def secret(merchant, cache) -> str:
     return create_api_key(merchant=merchant, name="shop", scopes=SCOPES)[1]
 
 
 def code_of(header: str | None) -> str:
-    with pytest.raises(Problem) as refusal:
+    with pytest.raises(PaymentError) as refusal:
         authenticate(header)
     return refusal.value.code
 
@@ -68,7 +69,7 @@ def test_a_key_is_asked_for_once_and_then_remembered(secret):
     assert len(set(map(id, found))) == 1
 
 
-def test_a_prefix_that_does_not_exist_is_remembered_too(ring):
+def test_a_prefix_that_does_not_exist_is_remembered_too(cache):
     with CaptureQueriesContext(connection) as queries:
         for number in range(100):
             assert code_of(f"Bearer fk_nosuchke_{number}") == "invalid_api_key"
@@ -80,7 +81,7 @@ NO_KEYS = [None, "", "Bearer", "Bearer ", "Bearer x", "Bearer  x", "Basic fk_a_x
 
 
 @pytest.mark.parametrize("header", NO_KEYS)
-def test_what_cannot_be_a_key_costs_no_query(ring, header):
+def test_what_cannot_be_a_key_costs_no_query(cache, header):
     with CaptureQueriesContext(connection) as queries:
         assert code_of(header) in ("missing_api_key", "invalid_api_key")
 
@@ -92,7 +93,7 @@ def test_the_prefix_alone_is_not_enough(secret):
         assert code_of(f"Bearer {wrong}") == "invalid_api_key"
 
 
-def test_what_was_remembered_is_forgotten_in_time(merchant, ring, monkeypatch):
+def test_what_was_remembered_is_forgotten_in_time(merchant, cache, monkeypatch):
     row, secret = create_api_key(merchant=merchant, name="shop", scopes=SCOPES)
     authenticate(f"Bearer {secret}")
     revoke_api_key(row)
@@ -132,7 +133,7 @@ def test_revoking_again_changes_nothing(merchant):
     assert ApiKey.objects.get(pk=row.pk).revoked_at == first
 
 
-def test_the_reasons_are_told_only_to_who_has_the_secret(merchant, ring):
+def test_the_reasons_are_told_only_to_who_has_the_secret(merchant, cache):
     row, secret = create_api_key(
         merchant=merchant, name="shop", scopes=SCOPES, expires_at=timezone.now() - timedelta(days=1)
     )
@@ -141,17 +142,17 @@ def test_the_reasons_are_told_only_to_who_has_the_secret(merchant, ring):
     assert code_of(f"Bearer {row.prefix}_guess") == "invalid_api_key"
 
 
-def test_many_unknown_prefixes_do_not_fill_the_memory(ring, monkeypatch):
-    monkeypatch.setattr(api_keys, "LARGEST_CACHE", 10)
+def test_many_unknown_prefixes_do_not_fill_the_memory(cache, monkeypatch):
+    monkeypatch.setattr(api_keys, "MAX_CACHED_KEYS", 10)
     monkeypatch.setattr(api_keys, "_load", lambda prefix: None)
 
     for number in range(100):
-        ring.find(f"fk_{number:08}")
+        cache.find(f"fk_{number:08}")
 
-    assert len(ring._entries) <= 10
+    assert len(cache._entries) <= 10
 
 
-def test_all_who_wait_for_the_same_key_share_one_query(secret, ring, monkeypatch):
+def test_all_who_wait_for_the_same_key_share_one_query(secret, cache, monkeypatch):
     load, asked, go = api_keys._load, [], threading.Event()
 
     def slow(prefix: str) -> Principal | None:
@@ -171,7 +172,7 @@ def test_all_who_wait_for_the_same_key_share_one_query(secret, ring, monkeypatch
     assert len(asked) == 1
 
 
-def test_a_database_that_is_away_fails_all_who_wait_at_once(ring, monkeypatch):
+def test_a_database_that_is_away_fails_all_who_wait_at_once(cache, monkeypatch):
     asked, go = [], threading.Event()
 
     def away(prefix: str) -> None:
@@ -181,14 +182,14 @@ def test_a_database_that_is_away_fails_all_who_wait_at_once(ring, monkeypatch):
 
     monkeypatch.setattr(api_keys, "_load", away)
     with ThreadPoolExecutor(8) as threads:
-        waiting = [threads.submit(ring.find, f"fk_{number:08}") for number in range(8)]
+        waiting = [threads.submit(cache.find, f"fk_{number:08}") for number in range(8)]
         go.set()
 
     assert all(isinstance(each.exception(), OperationalError) for each in waiting)
     assert len(asked) == 1
 
 
-def test_after_a_moment_the_database_is_asked_again(secret, ring, monkeypatch):
+def test_after_a_moment_the_database_is_asked_again(secret, cache, monkeypatch):
     now = [time.monotonic()]
     monkeypatch.setattr(api_keys.time, "monotonic", lambda: now[0])
     with monkeypatch.context() as patch:
@@ -207,6 +208,6 @@ def test_a_scope_is_had_or_not(secret, scope):
     principal = authenticate(f"Bearer {secret}")
 
     principal.require("payments:read")
-    with pytest.raises(Problem) as refusal:
+    with pytest.raises(PaymentError) as refusal:
         principal.require(scope)
-    assert (refusal.value.status, refusal.value.code) == (403, "wrong_scope")
+    assert (problem_of(refusal.value).status, refusal.value.code) == (403, "wrong_scope")

@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
 from fintech.secret_files import read_secret, write_secret
-from payments.api_keys import authenticate, revoke_api_key, ring
+from payments.api_keys import authenticate, cache, revoke_api_key
 from payments.models import ApiKey
 
 pytestmark = pytest.mark.django_db  # rolled back: there is one administrator in the whole database
@@ -69,7 +69,7 @@ def test_a_key_that_is_no_longer_good_is_replaced(bootstrap, tmp_path, trouble):
     old = read_secret(path)
     if trouble == "revoked":
         revoke_api_key(ApiKey.objects.get(prefix=str(old)[:11]))
-        ring._entries.clear()  # this process would remember it for some seconds
+        cache._entries.clear()  # this process would remember it for some seconds
     elif trouble == "missing":
         path.unlink()
     else:

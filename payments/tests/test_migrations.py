@@ -78,6 +78,7 @@ VALUES (%s, 1, %s, %s, 'EUR', %s, %s, '[]', '{}', CASE WHEN %s THEN now() END)
 
 
 def test_old_payments_keep_their_fee_and_their_key_at_the_gateway(server):
+    migrate(server)
     migrate(server, "payments", "0002")
     rows = {uuid4(): row for row in ((1250, "succeeded", 19), (1250, "succeeded", 31), (77, "declined", 0))}
     with psycopg.connect(server.url("owner", "fintech")) as connection:

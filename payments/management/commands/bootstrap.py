@@ -7,9 +7,9 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.transaction import atomic
 
-from fintech.http.problems import Problem
 from fintech.secret_files import random_secret, read_secret, write_secret
 from payments.api_keys import authenticate, create_api_key
+from payments.errors import PaymentError
 from payments.models import ApiKey, Merchant
 
 ADMINISTRATOR = "admin"
@@ -70,5 +70,5 @@ def is_key_of(merchant: Merchant, secret: str | None) -> bool:
         return False
     try:
         return authenticate(f"Bearer {secret}").merchant_id == merchant.pk
-    except Problem:
+    except PaymentError:
         return False

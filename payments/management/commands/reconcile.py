@@ -10,7 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_datetime
 
 from fintech.http.problems import DATABASE_ERRORS
-from payments.gateway.client import GatewayError, gateway
+from payments.gateway.base import GatewayError
+from payments.gateway.registry import gateways
 from payments.ledger.reconciliation import Report, reconcile
 
 
@@ -32,7 +33,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, since: datetime | None, merchant: list[int] | None, **options: Any) -> None:
         try:
-            report = reconcile(gateway(), since=since, merchants=merchant, progress=self.progress)
+            report = reconcile(gateways.default(), since=since, merchants=merchant, progress=self.progress)
         except GatewayError as error:
             raise CommandError(f"The gateway's record cannot be read: {error}.", returncode=2) from None
         except DATABASE_ERRORS as error:

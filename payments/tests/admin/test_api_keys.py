@@ -10,8 +10,8 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from fintech.http.problems import Problem
-from payments.api_keys import KeyRing, authenticate, create_api_key
+from payments.api_keys import ApiKeyCache, authenticate, create_api_key
+from payments.errors import PaymentError
 from payments.models import ApiKey, Merchant
 from payments.tests.factories import sign_in
 
@@ -26,7 +26,7 @@ def _own_ring(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are remembered for seconds; these tests look at once."""
     monkeypatch.setattr("payments.api_keys.CACHE_SECONDS", 0)
     monkeypatch.setattr("payments.api_keys.UNKNOWN_SECONDS", 0)
-    monkeypatch.setattr("payments.api_keys.ring", KeyRing())
+    monkeypatch.setattr("payments.api_keys.cache", ApiKeyCache())
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_a_revoked_key_is_refused_and_stays_so(merchant):
     client = sign_in("view_apikey", "change_apikey")
 
     assert "is revoked" in client.post(f"{KEYS}{row.pk}/revoke/", follow=True).text
-    with pytest.raises(Problem, match="revoked"):
+    with pytest.raises(PaymentError, match="revoked"):
         authenticate(f"Bearer {secret}")
     revoked_at = ApiKey.objects.get(pk=row.pk).revoked_at
     assert "was already revoked" in client.post(f"{KEYS}{row.pk}/revoke/", follow=True).text

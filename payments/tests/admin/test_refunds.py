@@ -10,6 +10,8 @@ from django.db import connection
 from django.test import Client
 
 from loadtests.tests.simulator import Simulator
+from payments.gateway.client import HttpGateway
+from payments.gateway.registry import gateways
 from payments.models import Event, Merchant, Refund, Transaction, Unresolved
 from payments.services import resolution
 from payments.services.resolution import resolve_one
@@ -23,7 +25,7 @@ LIST = "/admin/payments/transaction/"
 @pytest.fixture(autouse=True)
 def _this_gateway(gateway: Simulator, settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.GATEWAY_URL, settings.GATEWAY_TOKEN = gateway.url, gateway.token
-    monkeypatch.setattr("payments.gateway.client._gateway", None)
+    monkeypatch.setitem(gateways.made, "simulator", HttpGateway(gateway.url, gateway.token))
 
 
 @pytest.fixture
@@ -151,7 +153,7 @@ def test_a_refund_is_made_by_the_gateway_and_written_down_with_its_author(financ
         "One cup was broken",
         f"admin-{form['key']}",
     )
-    assert gateway.refund(str(refund.pk))["amount"] == 2_500
+    assert gateway.refund(str(refund.gateway_key))["amount"] == 2_500
     actors = Event.objects.filter(refund_id=refund.pk).values_list("kind", "actor")
     author = f"admin:{answer.wsgi_request.user.username}"
     assert list(actors) == [("refund_processing", author), ("refund_succeeded", author)]
@@ -213,7 +215,7 @@ def test_a_refund_without_an_answer_is_left_to_the_resolver(finance, payment, ga
     (refund,) = refunds(payment)
     root = sign_in(superuser=True)
     assert "will handle 1" in root.post(f"{LIST}{payment.pk}/resolve/", follow=True).text
-    (lease,) = [lease for lease in resolution.take_leases() if lease.refund_id == refund.pk]
+    (lease,) = [lease for lease in resolution.acquire_leases() if lease.refund_id == refund.pk]
     assert resolve_one(lease) == "approved"
     assert not Unresolved.objects.filter(refund_id=refund.pk).exists()
     assert "9.22 EUR" in finance.get(f"{LIST}{payment.pk}/change/").text

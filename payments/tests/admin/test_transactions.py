@@ -324,7 +324,7 @@ def test_a_long_answer_of_the_gateway_is_cut(root, payment):
 
 
 def test_a_long_history_is_cut_and_the_cost_stays(root, payment, monkeypatch, django_assert_max_num_queries):
-    monkeypatch.setattr(history, "MOST_SHOWN", 5)
+    monkeypatch.setattr(history, "MAX_SHOWN", 5)
     for number in range(20):
         Event.objects.create(transaction=payment, kind="resolution_requested", actor=f"admin:{number}")
     root.get(page_of(payment))

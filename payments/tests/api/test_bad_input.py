@@ -10,7 +10,7 @@ import pytest
 
 from fintech.testing.processes import Reply
 from payments.models import IdempotencyKey, Refund, Transaction
-from payments.schemas import LARGEST_AMOUNT
+from payments.schemas import MAX_AMOUNT
 from payments.tests.conftest import Client
 
 pytestmark = pytest.mark.processes
@@ -56,7 +56,7 @@ BODIES = {
     # amount
     "amount is zero": (body(amount=0), 422, INVALID, "amount"),
     "amount is negative": (body(amount=-1), 422, INVALID, "amount"),
-    "amount is too large by one": (body(amount=LARGEST_AMOUNT + 1), 422, INVALID, "amount"),
+    "amount is too large by one": (body(amount=MAX_AMOUNT + 1), 422, INVALID, "amount"),
     "amount has 64 bits": (raw_amount(str(2**63)), 422, INVALID, "amount"),
     "amount has 4,299 digits": (raw_amount("9" * 4299), 422, INVALID, "amount"),
     "amount has 4,301 digits": (raw_amount("9" * 4301), 422, INVALID, "body"),
@@ -502,10 +502,10 @@ def test_unusual_texts_are_texts(client):
 
 
 def test_javascript_reads_every_amount_exactly():
-    assert LARGEST_AMOUNT <= 2**53 - 1
+    assert MAX_AMOUNT <= 2**53 - 1
 
 
-@pytest.mark.parametrize("amount", [1, LARGEST_AMOUNT])
+@pytest.mark.parametrize("amount", [1, MAX_AMOUNT])
 def test_the_smallest_and_the_largest_amount(client, amount):
     reply = client.pay(amount)
 

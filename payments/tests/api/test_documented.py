@@ -4,7 +4,10 @@ import re
 from pathlib import Path
 
 from fintech.server.worker_class import MALFORMED, REFUSALS
+from payments import errors
+from payments.api.responses import STATUS_CODES
 
+STATUS_CODES_BY_NAME = {error.__name__: status for error, status in STATUS_CODES.items()}
 ROOT = Path(__file__).resolve().parents[3]
 CODE = [
     path
@@ -18,8 +21,9 @@ OTHER_FORMS = {"missing_field", "unknown_field"}  # chosen by what msgspec found
 
 
 def codes_in_code() -> set[str]:
-    calls = re.compile(r"(?:Problem|problem)\(\s*\d{3},\s*\"([a-z_]+)\"|_refused\(\s*\"([a-z_]+)\"")
-    found = {first or second for path in CODE for first, second in calls.findall(path.read_text())}
+    classes = "|".join(STATUS_CODES_BY_NAME)
+    calls = re.compile(rf'(?:(?:Problem|problem)\(\s*\d{{3}},\s*|(?:{classes}|super\(\).__init__)\(\s*)"([a-z_]+)"')
+    found = {code for path in CODE for code in calls.findall(path.read_text())}
     found |= {code for _, code, _ in (*REFUSALS.values(), MALFORMED)}
     return (found | OTHER_FORMS) - ELSEWHERE
 
@@ -37,3 +41,9 @@ def test_every_error_code_is_documented():
 
 def test_every_documented_error_code_exists():
     assert codes_in_document() - codes_in_code() == set()
+
+
+def test_every_error_has_a_status():
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.PaymentError)}
+
+    assert kinds - {errors.PaymentError} == set(STATUS_CODES)

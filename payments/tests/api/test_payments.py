@@ -2,10 +2,12 @@
 
 import pytest
 
-from fintech.http.problems import Problem
 from fintech.testing.processes import wait_until
+from payments.api.responses import problem_of
 from payments.api.views import read_item
+from payments.errors import PaymentError
 from payments.models import Event, LedgerLeg, Transaction
+from payments.tests.audit import gateway_key
 
 pytestmark = pytest.mark.processes
 
@@ -16,7 +18,7 @@ def test_a_payment_is_charged_booked_and_answered(client, gateway):
     assert reply.status == 201, reply.body
     payment = reply.body
     assert payment["status"] == "succeeded", payment["failure"]
-    assert gateway.charge(payment["id"])["outcome"] == "approved"
+    assert gateway.charge(gateway_key(payment["id"]))["outcome"] == "approved"
     legs = LedgerLeg.objects.filter(transaction_id=payment["id"])
     assert {leg.account: leg.amount for leg in legs} == {
         "gateway_clearing": 1250,
@@ -41,5 +43,6 @@ def test_a_lost_reply_is_unknown_and_then_settled(client, gateway):
 def test_a_batch_item_refuses_the_keys_that_a_header_does(key):
     refusal = read_item({"idempotency_key": key, "amount": 1250, "currency": "EUR"})
 
-    assert isinstance(refusal, Problem)
-    assert (refusal.status, refusal.code, refusal.param) == (400, "invalid_idempotency_key", "idempotency_key")
+    assert isinstance(refusal, PaymentError)
+    assert problem_of(refusal).status == 400
+    assert (refusal.code, refusal.param) == ("invalid_idempotency_key", "idempotency_key")

@@ -28,7 +28,7 @@ def test_a_part_is_refunded_and_booked(client, gateway):
     assert refund["transaction"] == payment
     assert reply.headers["Location"] == f"{PATH}/{payment}/refunds"
     assert client.get(f"{PATH}/{payment}").body["amount_refunded"] == 400
-    assert gateway.refund(refund["id"])["outcome"] == "approved"
+    assert gateway.refund(str(Refund.objects.get(id=refund["id"]).gateway_key))["outcome"] == "approved"
     legs = LedgerLeg.objects.filter(event__refund_id=refund["id"])
     assert {leg.account: leg.amount for leg in legs} == {"refunds": 400, "gateway_clearing": -400}
 

@@ -73,7 +73,7 @@ class Scene:
         return list(events.values_list("kind", flat=True))
 
     def at_the_gateway(self, payment: Transaction) -> str:
-        return self.gateway.charge(str(payment.pk))["outcome"]
+        return self.gateway.charge(str(payment.gateway_key))["outcome"]
 
     def ends_right(self) -> None:
         """Check the end of each test: nothing open, consistent books, and KPIs equal to them."""
@@ -194,7 +194,8 @@ def test_killed_in_the_middle_of_a_refund(scene):
     payment = scene.client.pay(5000).body["id"]
     asked = scene.ask(scene.client.refund, payment, 1923)
     refund = wait_until(Refund.objects.filter(transaction_id=payment).first, what="the refund is reserved")
-    wait_until(lambda: scene.gateway.refund(str(refund.pk))["outcome"] == "approved", what="the gateway has paid")
+    key = str(refund.gateway_key)
+    wait_until(lambda: scene.gateway.refund(key)["outcome"] == "approved", what="the gateway has paid")
     os.kill(scene.web(), signal.SIGKILL)
 
     assert asked.result(10) is None

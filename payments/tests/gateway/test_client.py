@@ -17,7 +17,8 @@ from urllib3.exceptions import ProtocolError, SSLError
 from fintech.testing.processes import free_port
 from payments import metrics
 from payments.gateway import client as module
-from payments.gateway.client import Answer, Gateway, GatewayError, read_answer
+from payments.gateway.base import Answer, GatewayError
+from payments.gateway.client import HttpGateway, read_answer
 from payments.schemas import PaymentMethod
 
 APPROVED = (200, {"outcome": "approved", "reference": "gw_1"})
@@ -86,11 +87,11 @@ def _quick(settings, monkeypatch) -> None:
 
 
 @pytest.fixture
-def client(server: Server) -> Gateway:
-    return Gateway(f"http://127.0.0.1:{server.port}/", "secret-token")
+def client(server: Server) -> HttpGateway:
+    return HttpGateway(f"http://127.0.0.1:{server.port}/", "secret-token")
 
 
-def charge(client: Gateway, key: UUID | None = None) -> Answer:
+def charge(client: HttpGateway, key: UUID | None = None) -> Answer:
     return client.charge(key or uuid4(), amount=1250, currency="EUR", payment_method=PaymentMethod("card"))
 
 
@@ -186,7 +187,7 @@ def test_it_is_not_tried_again_after_the_deadline(client, server, settings, monk
 def test_a_gateway_that_is_not_there_did_not_charge():
     before = counted()
 
-    answer = charge(Gateway(f"http://127.0.0.1:{free_port()}", "t"))
+    answer = charge(HttpGateway(f"http://127.0.0.1:{free_port()}", "t"))
 
     assert (answer.outcome, answer.code) == ("unavailable", "not_reached")
     assert len(answer.exchanges) == 3
@@ -229,7 +230,7 @@ def test_half_an_answer_is_unknown():
                 connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"outcome": "declined"')
 
         threading.Thread(target=answer, daemon=True).start()
-        assert charge(Gateway(f"http://127.0.0.1:{listener.getsockname()[1]}", "t")).outcome == "timeout"
+        assert charge(HttpGateway(f"http://127.0.0.1:{listener.getsockname()[1]}", "t")).outcome == "timeout"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The drifts are 0 while payments go on, and exact at rest; the folding of the journal passes nothing over."""
+"""The drifts are 0 while payments go on, and exact at rest; the rollup of the journal passes nothing over."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fintech.database.connections import open_connection
 from fintech.testing.processes import wait_until
 from payments import kpis
-from payments.kpis import Counters, Folder, ScrapeError, measure_drift, measure_gateway_drift
+from payments.kpis import Counters, Rollup, ScrapeError, measure_drift, measure_gateway_drift
 from payments.models import Event, KpiWatermark, Writer
 from payments.tests.shop import Shop
 from payments.worker.jobs import LedgerJobs
@@ -156,7 +156,7 @@ def refuse() -> Counters:
     raise ScrapeError("the exporter is gone")
 
 
-# --- The folding -------------------------------------------------------------------------------------------
+# --- The rollup --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -179,79 +179,91 @@ def counted(writer_id: int) -> int:
 
 
 def tail() -> int:
-    """Events that are not folded."""
+    """Events that are not in the rollup."""
     return Event.objects.filter(pk__gt=KpiWatermark.objects.get().event_id).count()
 
 
 @pytest.fixture
-def folder() -> Iterator[Folder]:
-    made = Folder()
-    made.fold()
-    made.fold()
+def rollup() -> Iterator[Rollup]:
+    made = Rollup()
+    made.advance()
+    made.advance()
     yield made
-    made.fold()
+    made.advance()
 
 
 @pytest.mark.processes
-def test_an_event_that_is_committed_late_is_not_passed_over(shop, writer_id, folder):
+def test_an_event_that_is_committed_late_is_not_passed_over(shop, writer_id, rollup):
     event = an_event(shop, writer_id)
     with open_connection("late") as late, late.transaction():
         late.execute(ADD, event)
         with open_connection("early") as early:
             early.execute(ADD, event)
         for _ in range(3):
-            folder.fold()
+            rollup.advance()
         assert counted(writer_id) == 1
 
     assert counted(writer_id) == 2
     for _ in range(2):
-        folder.fold()
+        rollup.advance()
     assert (counted(writer_id), tail()) == (2, 0)
 
 
 @pytest.mark.processes
-def test_an_event_that_was_taken_back_holds_up_nothing(shop, writer_id, folder):
+def test_an_event_that_was_taken_back_holds_up_nothing(shop, writer_id, rollup):
     event = an_event(shop, writer_id)
     with open_connection("late") as late, late.transaction(force_rollback=True):
         late.execute(ADD, event)
-    folder.fold()
-    folder.fold()
+    rollup.advance()
+    rollup.advance()
 
     assert (counted(writer_id), tail()) == (0, 0)
 
 
 @pytest.mark.processes
-def test_a_long_tail_is_folded_in_bounded_turns(shop, writer_id, folder, monkeypatch):
-    monkeypatch.setattr(kpis, "LARGEST_FOLD", 3)
+def test_a_long_tail_is_added_in_bounded_batches(shop, writer_id, rollup, monkeypatch):
+    monkeypatch.setattr(kpis, "BATCH_SIZE", 3)
     event = an_event(shop, writer_id)
     with open_connection("many") as many:
         for _ in range(20):
             many.execute(ADD, event)
-    folder.fold()
-    folder.fold()
+    rollup.advance()
+    rollup.advance()
 
     assert (counted(writer_id), tail()) == (20, 0)
 
 
 @pytest.mark.processes
-def test_two_that_fold_at_once_count_nothing_twice(shop, writer_id):
+def test_two_rollups_at_once_count_nothing_twice(shop, writer_id):
     """A leader that lost its lock may still be at work."""
     event = an_event(shop, writer_id)
-    folders = [Folder(), Folder()]
+    rollups = [Rollup(), Rollup()]
     for _ in range(5):
         with open_connection("many") as many:
             for _ in range(10):
                 many.execute(ADD, event)
-        for folder in folders:
-            folder.fold()
+        for rollup in rollups:
+            rollup.advance()
         with ThreadPoolExecutor(2) as threads:
-            list(threads.map(fold_and_close, folders))
+            list(threads.map(advance_and_close, rollups))
 
     wait_until(lambda: counted(writer_id) == 50, what="each is counted once")
 
 
-def fold_and_close(folder: Folder) -> None:
+@pytest.mark.processes
+def test_what_was_settled_at_a_lost_server_is_not_added_at_the_next(shop, writer_id, rollup):
+    with open_connection("many") as many:
+        many.execute(ADD, an_event(shop, writer_id))
+    rollup._follower.settled, rollup._follower.server = Event.objects.latest("id").pk, "the server that was lost"
+
+    with connection.cursor() as cursor:
+        assert not rollup._add_batch(cursor)
+
+    assert (counted(writer_id), tail() > 0) == (1, True)
+
+
+def advance_and_close(rollup: Rollup) -> None:
     try:
-        folder.fold()
+        rollup.advance()
     finally:
         connection.close()

@@ -1,5 +1,6 @@
 """The legs of the ledger sum to zero, and it is noticed when they do not."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,7 @@ from django.db import connections
 from django.db.transaction import atomic
 
 from fintech.testing.processes import wait_until
+from payments.journal import JournalFollower
 from payments.ledger import balance
 from payments.ledger.balance import Balance
 from payments.models import LedgerLeg
@@ -65,7 +67,7 @@ def test_two_errors_that_hide_each_other_in_one_sum_balance(owner):
 
 def test_what_an_error_did_stays_when_it_is_settled(owner, monkeypatch):
     add_leg(3)
-    monkeypatch.setattr(Balance, "_has_ended", staticmethod(lambda cursor, witness: True))
+    monkeypatch.setattr(JournalFollower, "_has_ended", staticmethod(lambda cursor, xid: True))
     ledger = Balance()
 
     assert [ledger.measure() for _ in range(3)] == [{"EUR": 3}] * 3
@@ -74,8 +76,22 @@ def test_what_an_error_did_stays_when_it_is_settled(owner, monkeypatch):
 def test_a_long_ledger_is_caught_up_with_in_bounded_statements(shop, monkeypatch):
     shop.pay(1250)
     newest = LedgerLeg.objects.latest("id").pk
-    monkeypatch.setattr(balance, "LARGEST_SUM", max(1, newest // 3))
+    monkeypatch.setattr(balance, "BATCH_SIZE", max(1, newest // 3))
     ledger = Balance()
 
     assert ledger.measure() is None
     wait_until(lambda: ledger.measure() == {}, what="it has caught up")
+
+
+def test_what_was_summed_is_forgotten_after_a_failover(shop, owner, monkeypatch):
+    """The new server's ids may begin again below those that were summed."""
+    monkeypatch.setattr(JournalFollower, "_has_ended", staticmethod(lambda cursor, xid: True))
+    ledger = Balance()
+    for _ in range(3):
+        ledger.measure()
+    ledger._follower.server = "the server that was lost"
+    ledger._settled, ledger._upto = Counter({"EUR": 5}), 2**40
+
+    add_leg(3)
+
+    assert ledger.measure() == {"EUR": 3}

@@ -9,11 +9,13 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from urllib3 import HTTPResponse
 from uuid_utils.compat import uuid7
 
 from loadtests.tests.simulator import Simulator, running_gateway
-from payments.gateway.client import Gateway
+from payments.gateway.client import HttpGateway
+from payments.gateway.registry import gateways
 from payments.ledger import reconciliation
 from payments.ledger.audit import audit_ledger
 from payments.ledger.reconciliation import reconcile
@@ -26,6 +28,12 @@ pytestmark = pytest.mark.processes
 
 def pay(shop: Shop, amount: int = 1250, currency: str = "EUR") -> UUID:
     return shop.pay(amount, currency).body.id
+
+
+def query(statement: str, values: list[object]) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return cursor.fetchone()[0]
 
 
 def found(shop: Shop) -> dict[str, list[str]]:
@@ -44,7 +52,6 @@ WRONG = {
     "legs_sum_to_zero": "UPDATE payments_ledgerleg SET amount = amount + 1"
     " WHERE transaction_id = %s AND account = 'fees'",
     "payments_are_posted_once": "DELETE FROM payments_ledgerleg WHERE transaction_id = %s",
-    "fees_follow_from_the_rate": "UPDATE payments_transaction SET fee_basis_points = 9999 WHERE id = %s",
     "refunds_add_up": "UPDATE payments_transaction SET amount_reserved = 7 WHERE id = %s",
     "what_is_open_is_unresolved": "INSERT INTO payments_unresolved (resource_id, transaction_id, lease_until)"
     " SELECT id, id, 'infinity' FROM payments_transaction WHERE id = %s",
@@ -53,6 +60,9 @@ WRONG = {
     "keys_are_one_to_one": "DELETE FROM payments_idempotencykey WHERE resource_id = %s",
     "final_payments_are_counted": "UPDATE payments_event SET writer_id = NULL WHERE transaction_id = %s",
 }
+
+
+CONSTRAINT = "transaction_fee_follows_from_rate"
 
 
 @pytest.mark.parametrize("check", WRONG)
@@ -64,6 +74,20 @@ def test_the_audit_names_the_payment_that_is_wrong(shop, tamper, check):
 
     assert found(shop)[check] == [str(wrong)]
     Unresolved.objects.filter(resource_id=wrong).delete()
+
+
+def test_the_audit_finds_a_fee_that_does_not_follow_from_the_rate(shop, tamper):
+    wrong = pay(shop)
+    rate = shop.principal.fee_basis_points
+    definition = query("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = %s", [CONSTRAINT])
+
+    tamper(f"ALTER TABLE payments_transaction DROP CONSTRAINT {CONSTRAINT}")
+    try:
+        tamper("UPDATE payments_transaction SET fee_basis_points = 9999 WHERE id = %s", wrong)
+        assert found(shop) == {"fees_follow_from_the_rate": [str(wrong)]}
+    finally:
+        tamper("UPDATE payments_transaction SET fee_basis_points = %s WHERE id = %s", rate, wrong)
+        tamper(f"ALTER TABLE payments_transaction ADD CONSTRAINT {CONSTRAINT} {definition}")
 
 
 def test_the_audit_finds_a_payment_posted_twice(shop, tamper):
@@ -127,10 +151,10 @@ def test_the_audit_finds_work_that_nobody_will_ever_do(shop, tamper):
 @pytest.fixture
 def differences(gateway, shop):
     """(check, resource) of what a reconciliation finds on this shop's account."""
-    before = set(reconcile(Gateway(gateway.url, gateway.token), merchants=[shop.merchant.pk]).findings)
+    before = set(reconcile(HttpGateway(gateway.url, gateway.token), merchants=[shop.merchant.pk]).findings)
 
     def find(**options) -> list[tuple[str, str]]:
-        report = reconcile(Gateway(gateway.url, gateway.token), merchants=[shop.merchant.pk], **options)
+        report = reconcile(HttpGateway(gateway.url, gateway.token), merchants=[shop.merchant.pk], **options)
         return [(finding.check, finding.resource) for finding in report.findings if finding not in before]
 
     return find
@@ -213,7 +237,7 @@ def test_a_charge_of_an_earlier_request_is_left_out_whenever_the_gateway_made_it
 def test_many_pages_are_compared_whole(shop, gateway, monkeypatch, differences):
     for _ in range(7):
         pay(shop)
-    monkeypatch.setattr(Gateway, "records", lambda self, after: self._read(f"/v1/records?after={after}&limit=3"))
+    monkeypatch.setattr(HttpGateway, "records", lambda self, after: self._read(f"/v1/records?after={after}&limit=3"))
     heard: list[int] = []
 
     assert differences(progress=heard.append) == []
@@ -249,7 +273,7 @@ def run(command: str, shop: Shop, *arguments: str) -> str:
 def fresh(tmp_path, monkeypatch) -> Iterator[tuple[Shop, Simulator]]:
     """A shop at a simulator of its own, where nothing is wrong yet."""
     with running_gateway(tmp_path) as gateway:
-        monkeypatch.setattr("payments.gateway.client._gateway", Gateway(gateway.url, gateway.token))
+        monkeypatch.setitem(gateways.made, "simulator", HttpGateway(gateway.url, gateway.token))
         shop = Shop.open()
         shop.pay()
         yield shop, gateway

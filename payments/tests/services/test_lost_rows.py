@@ -5,8 +5,9 @@ from uuid import UUID
 import pytest
 
 from loadtests.tests.simulator import Simulator, running_gateway
-from payments.gateway.client import Gateway
+from payments.gateway.client import HttpGateway
 from payments.gateway.keys import charge_key, refund_key
+from payments.gateway.registry import gateways
 from payments.ledger.reconciliation import reconcile
 from payments.models import IdempotencyKey, Transaction
 from payments.tests.audit import audit, gateway_key
@@ -60,7 +61,7 @@ def test_a_retry_of_a_lost_payment_that_was_declined_is_declined_again(shop, gat
 
 def test_a_retry_of_a_lost_payment_with_another_amount_charges_nothing_and_is_reported(tmp_path, monkeypatch, tamper):
     with running_gateway(tmp_path) as gateway:
-        monkeypatch.setattr("payments.gateway.client._gateway", Gateway(gateway.url, gateway.token))
+        monkeypatch.setitem(gateways.made, "simulator", HttpGateway(gateway.url, gateway.token))
         shop = Shop.open()
         first = shop.pay(1250, key="order-7").body
         key = gateway_key(first.id)
@@ -70,7 +71,7 @@ def test_a_retry_of_a_lost_payment_with_another_amount_charges_nothing_and_is_re
 
         assert again.status == "failed"
         assert moved(gateway, key) == [1250]
-        (finding,) = reconcile(Gateway(gateway.url, gateway.token), merchants=[shop.merchant.pk]).findings
+        (finding,) = reconcile(HttpGateway(gateway.url, gateway.token), merchants=[shop.merchant.pk]).findings
         assert (finding.check, finding.resource) == ("missing_in_ledger", str(again.id))
 
 

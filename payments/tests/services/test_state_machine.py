@@ -28,19 +28,20 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fintech.http.problems import Problem
 from fintech.testing.processes import IN_FULL
 from loadtests.tests.simulator import Simulator
-from payments.gateway import client as gateway_module
-from payments.gateway.client import Answer, Gateway
+from payments.errors import PaymentError
+from payments.gateway.base import Answer
+from payments.gateway.client import HttpGateway
+from payments.gateway.registry import gateways
 from payments.ledger.audit import audit_ledger
 from payments.models import Refund, Transaction, Unresolved
 from payments.schemas import BatchItem, PaymentInput, RefundInput
 from payments.services import refunds as refund_service
 from payments.services.batches import create_batch
 from payments.services.charges import Pending, charge, settle_payments, stored_row
-from payments.services.idempotency import Reply
-from payments.services.resolution import resolve_due, take_leases
+from payments.services.outcomes import Outcome
+from payments.services.resolution import acquire_leases, resolve_due
 from payments.settlement.group_commit import writer
 from payments.tests.audit import audit
 from payments.tests.shop import Shop
@@ -75,7 +76,7 @@ class StrandedRefund:
     lease_token: UUID
 
 
-def expect(problem: Problem, *codes: str) -> None:
+def expect(problem: PaymentError, *codes: str) -> None:
     assert problem.code in codes, problem
 
 
@@ -107,7 +108,7 @@ class Payments(RuleBasedStateMachine):
     def pay_again(self, payment: Paid) -> None:
         try:
             reply = self.shop.pay(payment.amount, key=payment.key)
-        except Problem as problem:
+        except PaymentError as problem:
             expect(problem, "request_in_flight")
             return
         assert reply.body.id == payment.id
@@ -116,7 +117,7 @@ class Payments(RuleBasedStateMachine):
 
     @rule(payment=paid)
     def pay_another_amount_with_the_same_key(self, payment: Paid) -> None:
-        with pytest.raises(Problem) as refusal:
+        with pytest.raises(PaymentError) as refusal:
             self.shop.pay(payment.amount + 1, key=payment.key)
         assert (refusal.value.code, refusal.value.param) == ("idempotency_key_reused", "amount")
 
@@ -128,10 +129,10 @@ class Payments(RuleBasedStateMachine):
         ]
         twice = [items[0], BatchItem(old.amount, "EUR", "c_1", idempotency_key=old.key)]
         replies = create_batch(principal=self.shop.principal, items=[*items, *twice])
-        found = [reply.body for reply in replies[: len(items)] if isinstance(reply, Reply)]
+        found = [result.operation for result in replies[: len(items)] if isinstance(result, Outcome)]
         paid = [Paid(key, amount, body.id) for key, amount, body in zip(keys, amounts, found, strict=True)]
         for reply, first in zip(replies[len(items) :], (paid[0], old), strict=True):
-            assert isinstance(reply, Problem) or reply.body.id == first.id
+            assert isinstance(reply, PaymentError) or reply.operation.id == first.id
         return multiple(*paid)
 
     @rule(target=refunded, payment=paid, amount=st.one_of(st.none(), AMOUNTS, st.sampled_from([1, 100, 922, 924])))
@@ -139,7 +140,7 @@ class Payments(RuleBasedStateMachine):
         key = secrets.token_hex(12)
         try:
             self.shop.refund(payment.id, amount, key=key)
-        except Problem as problem:
+        except PaymentError as problem:
             expect(problem, "not_refundable", "amount_exceeds_remaining")
             return multiple()
         return key, payment, amount
@@ -150,7 +151,7 @@ class Payments(RuleBasedStateMachine):
         before = Refund.objects.filter(transaction_id=payment.id).count()
         try:
             self.shop.refund(payment.id, amount, key=key)
-        except Problem as problem:
+        except PaymentError as problem:
             expect(problem, "request_in_flight")
         assert Refund.objects.filter(transaction_id=payment.id).count() == before
 
@@ -159,9 +160,9 @@ class Payments(RuleBasedStateMachine):
     @rule(target=stranded, amount=AMOUNTS, answered=st.booleans())
     def die_while_paying(self, amount: int, answered: bool) -> Stranded:
         body = PaymentInput(amount, "EUR", "c_1")
-        pending = Pending.of(self.shop.principal, secrets.token_hex(12), body)
-        stored = writer.store([stored_row(pending, self.shop.principal, 60)])
-        pending.created_at = stored[pending.id]
+        pending = Pending.create(self.shop.principal, secrets.token_hex(12), body)
+        stored = writer.store([stored_row(pending, 60)])
+        pending.mark_stored(stored[pending.id])
         return Stranded(pending, charge(pending) if answered else None)
 
     @rule(late=consumes(stranded))
@@ -176,7 +177,7 @@ class Payments(RuleBasedStateMachine):
         body, key = RefundInput(amount), secrets.token_hex(12)
         try:
             reserved = refund_service._reserve(self.shop.merchant.pk, payment.id, key, body, "api")
-        except Problem:
+        except PaymentError:
             return multiple()
         if asked:
             self.ask_for(reserved.refund)
@@ -187,7 +188,7 @@ class Payments(RuleBasedStateMachine):
         refund_service.settle_refund(late.refund.id, late.lease_token, self.ask_for(late.refund), actor="api")
 
     def ask_for(self, refund: Refund) -> Answer:
-        return gateway_module.gateway().refund(
+        return gateways.default().refund(
             refund.gateway_key, charge=refund.transaction.gateway_key, amount=refund.amount, currency="EUR"
         )
 
@@ -203,7 +204,7 @@ class Payments(RuleBasedStateMachine):
 
     @rule()
     def a_resolver_takes_leases_and_dies(self) -> None:
-        take_leases()
+        acquire_leases()
 
     # --- The gateway -----------------------------------------------------------------------------------------
 
@@ -220,7 +221,7 @@ class Payments(RuleBasedStateMachine):
     def plain_gateway(self) -> None:
         profile = {"hold_seconds": 0.1, "seed": 1}
         self.simulator.request("PUT", "/control/profile", profile, token=self.simulator.control_token)
-        gateway_module._gateway = Gateway(self.simulator.url, self.simulator.token)  # with its circuit closed
+        gateways.made["simulator"] = HttpGateway(self.simulator.url, self.simulator.token)  # with its circuit closed
 
     # --- What must be true -----------------------------------------------------------------------------------
 
@@ -253,7 +254,7 @@ class Payments(RuleBasedStateMachine):
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("payments.gateway.client.PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr("payments.gateway.client._gateway", None)
+    monkeypatch.setitem(gateways.made, "simulator", HttpGateway("http://127.0.0.1:1", ""))
     with override_settings(GATEWAY_TIMEOUT_SECONDS=0.06, BATCH_DEADLINE_SECONDS=0.5):
         yield
 

@@ -1,0 +1,65 @@
+"""Gateways: what each one offers, and where to find it by name.
+
+A payment stores the name of the gateway that was asked to charge it; its refunds and its resolution go to the same.
+Another acquirer is another class with these methods and an entry in `_FACTORIES`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID
+
+from fintech.http.problems import Unavailable
+
+
+@dataclass
+class Exchange:
+    """One attempt, as the journal keeps it: never a token or card data."""
+
+    operation: str
+    outcome: str
+    status_code: int | None
+    answer: Any
+    milliseconds: float
+
+
+@dataclass
+class Answer:
+    """The gateway's answer to a charge, a refund or a cancel; the outcome `timeout` if there was none.
+
+    The outcomes are approved, declined, cancelled, error, unavailable and timeout: `payments/gateway/client.py`.
+    """
+
+    outcome: str
+    code: str | None = None
+    reference: str | None = None
+    seconds: float = 0.0
+    exchanges: list[Exchange] = field(default_factory=list)
+
+    @property
+    def failure_code(self) -> str | None:
+        return None if self.outcome == "approved" else self.code
+
+    @property
+    def is_known(self) -> bool:
+        return self.outcome != "timeout"
+
+
+class GatewayError(Unavailable):
+    """The gateway's records could not be read."""
+
+
+class Gateway(Protocol):
+    """Every operation is idempotent by `key`. A cancel is final: it also prevents an operation still in flight."""
+
+    def charge(self, key: UUID, *, amount: int, currency: str, payment_method: Any) -> Answer: ...
+    def refund(self, key: UUID, *, charge: UUID, amount: int, currency: str) -> Answer: ...
+    def cancel_charge(self, key: UUID) -> Answer: ...
+    def cancel_refund(self, key: UUID) -> Answer: ...
+
+    def totals(self) -> dict[str, dict[str, int]]:
+        """Return `charged` and `refunded` by currency, in minor units. Raises GatewayError."""
+        ...
+
+    def records(self, *, after: int = 0, limit: int = 1000) -> dict[str, Any]:
+        """Return one page of the money that the gateway moved, and `next` to continue after. Raises GatewayError."""
+        ...

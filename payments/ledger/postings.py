@@ -1,0 +1,61 @@
+"""The postings: which legs each event makes. One table for the SQL, the audit and docs/ledger.md."""
+
+from dataclasses import dataclass
+
+from payments.states import CHARGE, REFUND
+
+
+@dataclass(frozen=True)
+class Leg:
+    """`amount` and `fee` say how often the operation's amount and fee are part of the leg; debits are positive."""
+
+    account: str
+    amount: int = 0
+    fee: int = 0
+
+    def value(self, *, amount: int, fee: int) -> int:
+        return self.amount * amount + self.fee * fee
+
+    def sql(self, amount: str, fee: str) -> str:
+        """Return the same as an expression over two SQL expressions."""
+        parts = [
+            f"{'-' if sign < 0 else '+'} {term}" for sign, term in ((self.amount, amount), (self.fee, fee)) if sign
+        ]
+        return " ".join(parts).removeprefix("+ ") or "0"
+
+
+# The kind of the event -> its legs, whose factors sum to zero.
+POSTINGS = {
+    CHARGE.success: (
+        Leg("gateway_clearing", amount=1),
+        Leg("merchant_payable", amount=-1, fee=1),
+        Leg("fees", fee=-1),
+    ),
+    REFUND.success: (
+        Leg("refunds", amount=1),
+        Leg("gateway_clearing", amount=-1),
+    ),
+}
+ACCOUNTS = ("gateway_clearing", "merchant_payable", "fees", "refunds")
+
+
+def legs_of(event_kind: str, *, amount: int, fee: int = 0) -> list[tuple[str, int]]:
+    """Return (account, amount) of each leg; a leg of 0 is omitted."""
+    values = ((leg.account, leg.value(amount=amount, fee=fee)) for leg in POSTINGS[event_kind])
+    return [(account, value) for account, value in values if value]
+
+
+def legs_sql(event_kind: str, *, amount: str, fee: str) -> str:
+    """Return the rows of a VALUES list: (account, amount)."""
+    return ", ".join(f"('{leg.account}', {leg.sql(amount, fee)})" for leg in POSTINGS[event_kind])
+
+
+def balances_sql(event_kind: str, *, amount: str, fee: str) -> str:
+    """Return what a posting adds to each of `ACCOUNTS`, in that order."""
+    legs = {leg.account: leg for leg in POSTINGS[event_kind]}
+    return ", ".join(f"({legs.get(account, Leg(account)).sql(amount, fee)})::numeric" for account in ACCOUNTS)
+
+
+def fee_sql(amount: str, basis_points: str) -> str:
+    """Return the fee in minor units, half a unit rounded up. The only place that rounds; a constraint repeats it."""
+    return f"({amount} * {basis_points} + 5000) / 10000"

@@ -1,0 +1,58 @@
+"""docs/ledger.md and docs/design.md say what the tables of postings and states say."""
+
+import re
+from pathlib import Path
+
+from payments.ledger.postings import ACCOUNTS, POSTINGS, Leg, legs_of
+from payments.states import CHARGE, LIFECYCLES, REFUND
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+NOUNS = {CHARGE.success: "a payment", REFUND.success: "a refund"}
+PARTS = {(1, 0): "the amount", (1, -1): "the amount less our fee", (0, 1): "our fee"}
+
+
+def rows(document: str, header: str) -> list[list[str]]:
+    text = (DOCS / document).read_text()
+    table = text[text.index(header) :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def side(account: str, sign: int) -> str:
+    """Return the cell of the table of accounts: what is debited (1) or credited (-1)."""
+
+    def part(leg: Leg) -> str | None:
+        return PARTS.get((sign * leg.amount, sign * leg.fee))
+
+    found = [(NOUNS[kind], part(leg)) for kind, legs in POSTINGS.items() for leg in legs if leg.account == account]
+    return ", ".join(f"{noun}: {text}" for noun, text in found if text)
+
+
+def test_the_accounts_are_posted_as_documented():
+    documented = {row[0].strip("`"): (row[2], row[3]) for row in rows("ledger.md", "| account | balance |")}
+
+    assert documented == {account: (side(account, 1), side(account, -1)) for account in ACCOUNTS}
+
+
+def test_the_example_is_right():
+    example = rows("ledger.md", "| event | account | amount |")
+    kinds = [kind.strip("`") for kind, _, _ in example if kind]
+    legs = [(account.strip("`"), int(amount)) for _, account, amount in example]
+
+    assert kinds == [CHARGE.success, REFUND.success]
+    assert legs == [*legs_of(CHARGE.success, amount=1250, fee=19), *legs_of(REFUND.success, amount=400)]
+
+
+def test_the_states_are_those_of_the_document():
+    documented: dict[str, dict[str, list[str]]] = {}
+    operation = ""
+    for name, state, following in rows("design.md", "| operation | state | next |"):
+        operation = name or operation
+        documented.setdefault(operation, {})[state.strip("`")] = re.findall(r"`(\w+)`", following)
+
+    assert documented == {
+        name: {
+            "created as": list(lifecycle.initial),
+            **{state: list(steps) for state, steps in lifecycle.steps.items()},
+        }
+        for name, lifecycle in LIFECYCLES.items()
+    }

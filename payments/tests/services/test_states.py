@@ -1,0 +1,74 @@
+"""The states of an operation: the database refuses every step that the table does not list."""
+
+from typing import Any, get_args
+from uuid import uuid4
+
+import pytest
+from django.db import IntegrityError, connections
+from django.db.transaction import atomic, set_rollback
+
+from payments import schemas
+from payments.ledger.postings import ACCOUNTS, POSTINGS, legs_of
+from payments.models import LedgerLeg, Merchant
+from payments.states import CHARGE, REFUND, Lifecycle
+
+PAYMENT = """
+INSERT INTO payments_transaction (id, merchant_id, idempotency_key, amount, currency, status, fee, fee_basis_points,
+    gateway_key, fraud_reasons, metadata, settled_at)
+VALUES (%(id)s, %(merchant)s, 'k', 10, 'EUR', %(status)s, 0, 0, %(id)s, '[]', '{}', CASE WHEN %(final)s THEN now() END)
+"""
+REFUND_ROW = """
+INSERT INTO payments_refund (id, transaction_id, idempotency_key, amount, status, gateway_key, settled_at)
+VALUES (%(id)s, %(payment)s, 'r', 10, %(status)s, %(id)s, CASE WHEN %(final)s THEN now() END)
+"""
+STEP = "UPDATE payments_{} SET status = %s, settled_at = CASE WHEN %s THEN now() END WHERE id = %s"
+TABLES = {CHARGE.operation: "transaction", REFUND.operation: "refund"}
+
+
+def allows(merchant: Merchant, lifecycle: Lifecycle, old: str, new: str) -> bool:
+    """Return whether the database lets a row go from `old` to `new`, in a transaction that is rolled back."""
+    key, payment = uuid4(), uuid4()
+    is_charge = lifecycle is CHARGE
+    with atomic(using="owner"), connections["owner"].cursor() as cursor:
+        values: dict[str, Any] = {"merchant": merchant.pk, "payment": payment}
+        if not is_charge:
+            cursor.execute(PAYMENT, {**values, "id": payment, "status": "succeeded", "final": True})
+        row = {**values, "id": key, "status": old, "final": old in lifecycle.final}
+        cursor.execute(PAYMENT if is_charge else REFUND_ROW, row)
+        try:
+            with atomic(using="owner"):
+                cursor.execute(STEP.format(TABLES[lifecycle.operation]), [new, new in lifecycle.final, key])
+        except IntegrityError:
+            allowed = False
+        else:
+            allowed = True
+        set_rollback(True, using="owner")
+    return allowed
+
+
+@pytest.mark.parametrize("lifecycle", [CHARGE, REFUND], ids=lambda lifecycle: lifecycle.operation)
+def test_the_database_allows_exactly_the_steps_of_the_table(merchant, lifecycle):
+    statuses = lifecycle.statuses.values
+    steps = {(old, new) for old in statuses for new in statuses if old != new and allows(merchant, lifecycle, old, new)}
+
+    assert steps == {(old, new) for old, following in lifecycle.steps.items() for new in following}
+
+
+def test_the_api_shows_the_states_of_the_table():
+    assert set(get_args(schemas.PaymentStatus)) == set(CHARGE.statuses.values)
+    assert set(get_args(schemas.RefundStatus)) == set(REFUND.statuses.values)
+
+
+def test_every_outcome_of_the_gateway_is_a_state():
+    for lifecycle in (CHARGE, REFUND):
+        assert set(lifecycle.outcomes.values()) <= set(lifecycle.statuses.values) - set(lifecycle.initial)
+
+
+@pytest.mark.parametrize("kind", POSTINGS)
+@pytest.mark.parametrize(("amount", "fee"), [(1250, 19), (1, 0), (500, 500)])
+def test_the_legs_of_a_posting_sum_to_zero(kind, amount, fee):
+    assert sum(value for _, value in legs_of(kind, amount=amount, fee=fee)) == 0
+
+
+def test_every_account_is_posted_to():
+    assert {leg.account for legs in POSTINGS.values() for leg in legs} == set(ACCOUNTS) == set(LedgerLeg.Account.values)

@@ -1,0 +1,71 @@
+"""The metrics that the worker reads from the rows: `ledger_*`, `unresolved_*`, and the drifts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from fintech.jobs import Leader
+from payments import kpis
+from payments.currencies import to_major
+from payments.models import Transaction
+
+
+@dataclass
+class LedgerView:
+    """The values that the leader read last. Exported only while it leads: no other process refreshes them."""
+
+    totals: kpis.Totals = field(default_factory=kpis.Totals)
+    unresolved: tuple[int, float] = (0, 0.0)
+    drift: kpis.Drift | None = None
+    gateway_drift: dict[str, int] | None = None
+    imbalance: dict[str, int] | None = None
+
+
+class LedgerCollector(Collector):
+    """Exports a view. `kpi_drift`, `gateway_drift` and `ledger_imbalance` are left out while they are not known."""
+
+    def __init__(self, view: LedgerView, leader: Leader) -> None:
+        self._view, self._leader = view, leader
+
+    def collect(self) -> Iterator[Metric]:
+        view = self._view
+        if not self._leader.leading:
+            return
+        transactions = CounterMetricFamily("ledger_transactions", "Committed final payments.", labels=["status"])
+        for status in Transaction.FINAL:
+            transactions.add_metric([status], view.totals.count.get(status, 0))
+        amounts = CounterMetricFamily("ledger_amount", "Posted amounts, in major units.", labels=["currency"])
+        for currency in sorted({*settings.KPI_CURRENCIES, *view.totals.amount}):
+            amounts.add_metric([currency], to_major(view.totals.amount.get(currency, 0), currency))
+        yield transactions
+        yield amounts
+        number, oldest = view.unresolved
+        yield GaugeMetricFamily("unresolved_transactions", "Payments and refunds that are not final.", value=number)
+        yield GaugeMetricFamily("unresolved_oldest_seconds", "Age of the oldest one.", value=oldest)
+        if view.drift is not None:
+            yield self._drift(view.drift)
+        if view.gateway_drift is not None:
+            yield self._by_currency(
+                "gateway_drift", "Charged by the gateway minus the ledger, in minor units.", view.gateway_drift
+            )
+        if view.imbalance is not None:
+            yield self._by_currency("ledger_imbalance", "Sum of all ledger legs, in minor units.", view.imbalance)
+
+    @staticmethod
+    def _by_currency(name: str, documentation: str, amounts: dict[str, int]) -> Metric:
+        family = GaugeMetricFamily(name, documentation, labels=["currency"])
+        for currency in sorted({*settings.KPI_CURRENCIES, *amounts}):
+            family.add_metric([currency], amounts.get(currency, 0))
+        return family
+
+    @staticmethod
+    def _drift(drift: kpis.Drift) -> Metric:
+        family = GaugeMetricFamily("kpi_drift", "Rows minus counters: payments, or minor units of revenue.")
+        for status, value in sorted(drift.transactions.items()):
+            family.add_sample("kpi_drift", {"kpi": "transactions", "status": status}, value)
+        for currency, value in sorted(drift.revenue.items()):
+            family.add_sample("kpi_drift", {"kpi": "revenue", "currency": currency}, value)
+        return family

@@ -134,11 +134,11 @@ def test_the_drift_is_what_no_payment_meanwhile_can_explain(rows, before, counte
     assert measure_drift(lambda: counters(succeeded=counted)).transactions["succeeded"] == drift
 
 
-def test_counters_that_begin_anew_meanwhile_are_not_compared(rows):
+def test_counters_that_begin_again_meanwhile_are_not_compared(rows):
     rows += [5, 5]
     answers = iter([Counters(epochs={EPOCH}), Counters(epochs={uuid4()})])
 
-    with pytest.raises(ScrapeError, match="anew"):
+    with pytest.raises(ScrapeError, match="began again"):
         measure_drift(lambda: next(answers))
 
 

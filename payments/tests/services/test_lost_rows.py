@@ -13,6 +13,8 @@ from payments.models import IdempotencyKey, Transaction
 from payments.tests.audit import audit, gateway_key
 from payments.tests.shop import Shop
 
+pytestmark = pytest.mark.processes
+
 LOSE_PAYMENT = """
 WITH legs AS (DELETE FROM payments_ledgerleg WHERE transaction_id = %(id)s),
     events AS (DELETE FROM payments_event WHERE transaction_id = %(id)s),

@@ -87,7 +87,7 @@ def show_address(address: str, own: str, setting: str) -> str:
     return address if own or not address else f"{address} ({setting})"
 
 
-class SourceTokenForm(ModelForm):
+class SourceTokenForm(ModelForm):  # type: ignore[type-arg]  # it takes none at run time
     class Meta:
         model = SourceToken
         fields = ["source"]

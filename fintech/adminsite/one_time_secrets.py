@@ -30,7 +30,7 @@ def show_once(
     return TemplateResponse(request, template, context)
 
 
-class ExpiringForm(forms.ModelForm):
+class ExpiringForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
     """A form of a secret with an optional expiry, `expires_at`."""
 
     def clean_expires_at(self) -> Any:

@@ -4,7 +4,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,18 +54,18 @@ class World:
             program.kill()
 
 
-def start_ours(world: World, name: str, *, threads: int = 32, **env: str):
+def start_ours(world: World, name: str, *, threads: int = 32, **env: str) -> AbstractContextManager[None]:
     application = "loadtests.bench.null_gateway"
     command = [PYTHON, "-m", "gunicorn", "-c", "fintech/server/gunicorn.py", application]
     return world.server(name, command, "/health", {"WEB_THREADS": str(threads), **env})
 
 
-def start_tutorial(world: World):
+def start_tutorial(world: World) -> AbstractContextManager[None]:
     command = [PYTHON, "-m", "gunicorn", "-w", str(WORKERS), "-b", "127.0.0.1:{port}", "loadtests.bench.tutorial"]
     return world.server("tutorial", command, "/sales/?format=json", {})
 
 
-def start_fastapi(world: World, name: str, **env: str):
+def start_fastapi(world: World, name: str, **env: str) -> AbstractContextManager[None]:
     metrics = world.directory / f"{name}-metrics"
     metrics.mkdir()
     command = [PYTHON, "-m", "uvicorn", "loadtests.bench.fastapi_app:app", "--port", "{port}"]

@@ -39,7 +39,7 @@ PREFIXES = {"node_": "node", "pg_": "postgres", "probe_": "blackbox"}
 
 # The variables of the dashboards, and their annotations.
 VARIABLES = sorted(
-    re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"]).groups()  # type: ignore[union-attr]
+    re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"]).groups()
     for dashboard in DASHBOARDS.values()
     for variable in dashboard["templating"]["list"]
 )

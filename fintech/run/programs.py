@@ -69,7 +69,7 @@ def load_program(layout: Layout) -> Program:
     locust = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--only-summary"]
     # Locust also reads ~/.locust.conf, which is meant for other load tests.
     home = ["env", f"HOME={layout.run}"]
-    return Program("load", [*home, *locust, "--loglevel", "WARNING", "--host", layout.url(layout.ports.web)])
+    return Program("load", [*home, *locust, "--skip-log-setup", "--host", layout.url(layout.ports.web)])
 
 
 def configuration(layout: Layout, programs: list[Program]) -> tuple[str, dict[str, str]]:

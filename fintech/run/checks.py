@@ -33,7 +33,7 @@ def check_disk(directory: Path, least: int) -> None:
 
 def check_numbers() -> None:
     """Check the numeric settings of all processes, so that a wrong one stops the start and not a process."""
-    env.integer("WEB_CONCURRENCY", 3, least=1, most=256)
+    env.integer("WEB_CONCURRENCY", 2, least=1, most=256)
     env.integer("LOAD_USERS", 5, least=1)
     env.number("LOAD_RATE", 1, least=0.001)
 

@@ -115,7 +115,7 @@ def make_environment(layout: Layout, database: Mapping[str, str], environ: Mappi
         "RUNTIME_DIR": str(layout.runtime),
         "AUDIT_DIR": str(layout.audit),
         "BIND": f"127.0.0.1:{ports.web}",
-        "WEB_CONCURRENCY": "3",
+        "WEB_CONCURRENCY": "2",
         "METRICS_BIND": f"127.0.0.1:{ports.metrics}",
         "WORKER_METRICS_BIND": f"127.0.0.1:{ports.worker}",
         "WEB_METRICS_URL": layout.url(ports.metrics, "/metrics"),

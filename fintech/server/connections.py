@@ -52,6 +52,17 @@ class Stream(Unreader):
         return self._receive()
 
 
+class TrustedRequest(Request):
+    """A request whose sender was looked up in the list of trusted proxies when it connected."""
+
+    def __init__(self, *arguments: Any, trust: Any) -> None:
+        self._trust = trust
+        super().__init__(*arguments)
+
+    def _peer_trusted_for_forwarded(self) -> Any:
+        return self._trust or super()._peer_trusted_for_forwarded()
+
+
 class BrokenBody(io.RawIOBase):
     """The part of a body that came, then the error that ended it."""
 
@@ -98,6 +109,7 @@ class Connection(asyncio.Protocol):
         self._renew = 0.0  # each byte moves the deadline by this
         self._limit = FOREVER  # but not beyond this
         self._requests = 0
+        self._trust: Any = None
         self._stream = Stream(self._receive)
         self.deadline = time.monotonic() + HEAD_SECONDS
 
@@ -208,9 +220,10 @@ class Connection(asyncio.Protocol):
         self.deadline = time.monotonic() + HEAD_SECONDS
         self._requests += 1
         try:
-            request = Request(self._worker.cfg, self._stream, self._client, self._requests)
+            request = TrustedRequest(self._worker.cfg, self._stream, self._client, self._requests, trust=self._trust)
         except (NoMoreData, StopIteration):  # the client left, or what it sent is no request
             return False
+        self._trust = self._trust or request._peer_trusted_for_forwarded()
         if name := find_repeated(request.headers, request.path):
             raise Problem(400, "repeated_header", f"Send the header {name} once.", param=name)
         body = self._read_body(request)

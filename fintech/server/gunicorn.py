@@ -13,7 +13,7 @@ try:
     from fintech import settings  # a wrong setting stops the start here, with one sentence
 
     host, port = env.address("BIND", "127.0.0.1:5000")
-    workers = env.integer("WEB_CONCURRENCY", 3, least=1, most=256)
+    workers = env.integer("WEB_CONCURRENCY", 2, least=1, most=256)
     threads = env.integer("WEB_THREADS", 16, least=1, most=1024)
     capacity = env.integer("WEB_CAPACITY", 512, least=1, most=16_384)
     tracing.Options.read()

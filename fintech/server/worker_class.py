@@ -42,7 +42,7 @@ MALFORMED = (400, "malformed_request", "The request is not well-formed HTTP/1.1.
 SWEEP_SECONDS = 1.0
 LINGER_SECONDS = 2.0
 OTHER_FILES = 256  # database, gateway, logs and bodies
-COLLECT_AFTER = (20_000, 20, 20)
+COLLECT_AFTER = (50_000, 20, 50)
 
 
 def problem_of(error: Exception) -> Problem | None:

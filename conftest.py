@@ -57,8 +57,8 @@ for name, value in environment().items():
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each process that a test starts would compile everything anew
 
 import django  # noqa: E402 (settings read the environment that was made above)
-from django.core.management import call_command  # noqa: E402
-from django.db import connections  # noqa: E402
+from django.core.management import call_command  # noqa: E402 - after setup
+from django.db import connections  # noqa: E402 - after setup
 
 django.setup()  # the conftest files of the apps import models
 

@@ -23,7 +23,7 @@ from django.utils.http import parse_header_parameters
 django.setup(set_prefix=False)
 
 from fintech.server import cooperation  # noqa: E402 - after setup
-from fintech.server.lanes import LOOP_PATHS  # noqa: E402
+from fintech.server.lanes import LOOP_PATHS  # noqa: E402 - after setup
 
 # The trail's API accepts the admin's cookie as well as a token.
 BROWSER_PATHS = ("/admin/", "/static/", "/v1/docs", "/v1/alerts/")

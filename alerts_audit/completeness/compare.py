@@ -55,7 +55,7 @@ SELECT subject, reason FROM (
     FROM alerts_audit_opengap AS listed JOIN alerts_audit_gap AS gap ON gap.id = listed.gap_id
     WHERE listed.reason = ANY(%(reasons)s) AND gap.details ->> 'cluster' = %(cluster)s AND gap.details ? 'last_seen'
 ) AS wanted WHERE {ALIKE}
-"""  # noqa: S608
+"""  # noqa: S608 - of our own names
 # For labels that may be incomplete. Identities first, because PostgreSQL would otherwise scan all of them instead of
 # using the index.
 CONTAINED = f"""
@@ -67,7 +67,7 @@ WITH alike AS MATERIALIZED (
 SELECT EXISTS (
     SELECT FROM wanted, alike JOIN alerts_audit_episode AS episode ON episode.identity_id = alike.id WHERE {COVERS}
 )
-"""  # noqa: S608
+"""  # noqa: S608 - of our own names
 # The subject of a gap is the alert and its start. This finds it by the index, for any start.
 RECORDED = """
 SELECT wanted.number FROM jsonb_to_recordset(%(wanted)s::jsonb) AS wanted(

@@ -22,7 +22,7 @@ FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")  # 
 BLANKS = ' \u00a0\u2007\u202f\u200b\u3000\ufeff"'
 # Readers of another locale split at semicolons and tabs, and some at line ends inside quotes: a cell of theirs begins
 # there. The match ends where it needs an apostrophe.
-INNER_FORMULA = re.compile(r'[;\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029][\s\u200b\ufeff"]*(?=[=+\-@＝＋－＠])')  # noqa: RUF001
+INNER_FORMULA = re.compile(r'[;\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029][\s\u200b\ufeff"]*(?=[=+\-@＝＋－＠])')  # noqa: RUF001 - these characters are meant
 COLUMNS = [
     "key",
     "state",

@@ -120,7 +120,7 @@ def settled_horizon() -> dict[str, int]:
         # Limit it to ids that were assigned: a row with a chosen id must not settle later ones. A sequence that has
         # assigned none has no last value. Inputs have no sequence.
         highest[kind.name] = _scalar(
-            f"SELECT least(coalesce(max({kind.key}), -1), ("  # noqa: S608
+            f"SELECT least(coalesce(max({kind.key}), -1), ("  # noqa: S608 - of our own names
             "SELECT coalesce(pg_sequence_last_value(sequence::regclass), -1)"
             f" FROM pg_get_serial_sequence('{kind.table}', '{kind.key}') AS sequence WHERE sequence IS NOT NULL"
             f")) FROM {kind.table}"
@@ -205,7 +205,7 @@ def unsealed(kind: Kind, *, above: int, limit: int) -> list[tuple[Any, ...]]:
         return []
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {kind.select} FROM {kind.table} AS evidence WHERE {kind.key} > %(above)s"  # noqa: S608
+            f"SELECT {kind.select} FROM {kind.table} AS evidence WHERE {kind.key} > %(above)s"  # noqa: S608 - of our own names
             f" AND NOT EXISTS (SELECT 1 FROM {Leaf._meta.db_table} AS leaf"
             f" WHERE leaf.kind = %(kind)s AND leaf.ref = evidence.{kind.key} AND leaf.ref > %(above)s)"
             f" ORDER BY {kind.key} LIMIT %(limit)s",
@@ -219,7 +219,7 @@ def insert_leaves(first: int, found: Sequence[tuple[str, int, bytes]]) -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {Leaf._meta.db_table} (number, kind, ref, hash)"  # noqa: S608
+            f"INSERT INTO {Leaf._meta.db_table} (number, kind, ref, hash)"  # noqa: S608 - of our own names
             " SELECT %s + place - 1, kind, ref, hash"
             " FROM unnest(%s::text[], %s::bigint[], %s::bytea[]) WITH ORDINALITY AS new (kind, ref, hash, place)",
             [first, *([row[column] for row in found] for column in range(3))],

@@ -30,12 +30,12 @@ FROM (SELECT at FROM alerts_audit_pending ORDER BY id LIMIT {MOST}) AS oldest
 """  # noqa: S608 - a number of our own
 QUARANTINED = f"""
 SELECT count(*) FROM (SELECT FROM alerts_audit_envelope WHERE error IS NOT NULL LIMIT {MOST}) AS bounded
-"""  # noqa: S608
+"""  # noqa: S608 - of our own names
 OPEN_EPISODES = f"""
 SELECT severity, count(*) FROM (
     SELECT severity FROM alerts_audit_episode WHERE state = 'firing' LIMIT {MOST}
 ) AS bounded GROUP BY severity
-"""  # noqa: S608
+"""  # noqa: S608 - of our own names
 NEW_TRANSITIONS = """
 SELECT max(id), to_state, count(*) FROM (
     SELECT id, to_state FROM alerts_audit_transition WHERE id > %s ORDER BY id LIMIT %s
@@ -95,7 +95,7 @@ def unsealed(kind: Any, above: int) -> int:
     """Count the rows of one kind without a leaf. All rows up to `above` have theirs."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT count(*) FROM (SELECT FROM {kind.table} AS evidence WHERE {kind.key} > %s"  # noqa: S608
+            f"SELECT count(*) FROM (SELECT FROM {kind.table} AS evidence WHERE {kind.key} > %s"  # noqa: S608 - of our own names
             " AND NOT EXISTS (SELECT FROM alerts_audit_leaf AS leaf"
             f" WHERE leaf.kind = %s AND leaf.ref = evidence.{kind.key} AND leaf.ref > %s) LIMIT {MOST}) AS bounded",
             [above, kind.name, above],

@@ -43,10 +43,10 @@ settings.configure(
 )
 django.setup(set_prefix=False)
 
-from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
-from django.db import models  # noqa: E402
-from rest_framework import serializers, viewsets  # noqa: E402
-from rest_framework.routers import DefaultRouter  # noqa: E402
+from django.core.handlers.wsgi import WSGIHandler  # noqa: E402 - after setup
+from django.db import models  # noqa: E402 - after setup
+from rest_framework import serializers, viewsets  # noqa: E402 - after setup
+from rest_framework.routers import DefaultRouter  # noqa: E402 - after setup
 
 
 class Sale(models.Model):

@@ -35,10 +35,10 @@ settings.configure(
 )
 django.setup(set_prefix=False)
 
-from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
-from django.db import connection, models  # noqa: E402
-from django.http import HttpRequest, JsonResponse  # noqa: E402
-from django.urls import path  # noqa: E402
+from django.core.handlers.wsgi import WSGIHandler  # noqa: E402 - after setup
+from django.db import connection, models  # noqa: E402 - after setup
+from django.http import HttpRequest, JsonResponse  # noqa: E402 - after setup
+from django.urls import path  # noqa: E402 - after setup
 
 
 class Alert(models.Model):

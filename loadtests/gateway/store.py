@@ -88,7 +88,7 @@ class Decision(NamedTuple):
 
 _COLUMNS = ", ".join(Decision._fields)
 _FIND = f"SELECT {_COLUMNS} FROM decision WHERE kind = ? AND key = ?"  # noqa: S608 our own words
-_ADD = f"INSERT INTO decision ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608
+_ADD = f"INSERT INTO decision ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - of our own names
 _REFUNDED = """SELECT COALESCE(SUM(amount), 0) FROM decision
                WHERE kind = 'refund' AND charge = ? AND outcome = 'approved'"""
 _RECORDS = """SELECT seq, kind, key, charge, outcome, amount, currency, reference, at FROM decision

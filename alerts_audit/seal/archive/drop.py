@@ -73,16 +73,16 @@ def _portions(kind: Kind, refs: list[int]) -> Iterator[list[int]]:
 def _remove(kind: Kind, refs: Sequence[int], numbers: Sequence[int], cursor: CursorWrapper) -> None:
     """Delete rows and their leaves. A gap is deleted together with the row that closes it, which references it."""
     if kind.name == Leaf.Kind.GAP:
-        cursor.execute(f"SELECT id FROM {kind.table} WHERE closes_id = ANY(%s)", [list(refs)])  # noqa: S608
+        cursor.execute(f"SELECT id FROM {kind.table} WHERE closes_id = ANY(%s)", [list(refs)])  # noqa: S608 - of our own names
         closing = [ref for (ref,) in cursor.fetchall()]
-        cursor.execute(f"DELETE FROM {LEAVES} WHERE kind = 'gap' AND ref = ANY(%s)", [closing])  # noqa: S608
+        cursor.execute(f"DELETE FROM {LEAVES} WHERE kind = 'gap' AND ref = ANY(%s)", [closing])  # noqa: S608 - of our own names
         _delete(cursor, kind.table, kind.key, closing)
     _delete(cursor, kind.table, kind.key, refs)
     _delete(cursor, LEAVES, "number", numbers)
 
 
 def _delete(cursor: CursorWrapper, table: str, key: str, refs: Sequence[int]) -> None:
-    cursor.execute(f"DELETE FROM {table} WHERE {key} = ANY(%s)", [list(refs)])  # noqa: S608
+    cursor.execute(f"DELETE FROM {table} WHERE {key} = ANY(%s)", [list(refs)])  # noqa: S608 - of our own names
 
 
 def change(tables: Sequence[str], work: Callable[[CursorWrapper], None]) -> None:

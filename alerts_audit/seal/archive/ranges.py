@@ -36,7 +36,7 @@ WHERE leaf.number >= %(start)s AND leaf.number < %(stop)s AND (
         WHERE closing.closes_id IS NOT NULL AND (closing.id = leaf.ref OR closing.closes_id = leaf.ref))
 )
 ORDER BY leaf.number
-"""  # noqa: S608
+"""  # noqa: S608 - of our own names
 
 
 @dataclass
@@ -145,7 +145,7 @@ def find_range(before: datetime) -> Range | None:
     ]  # the first of several checkpoints without new rows in between
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT coalesce(max(ref), %s) FROM {Leaf._meta.db_table} WHERE kind = 'input' AND number < %s",  # noqa: S608
+            f"SELECT coalesce(max(ref), %s) FROM {Leaf._meta.db_table} WHERE kind = 'input' AND number < %s",  # noqa: S608 - of our own names
             [archived.last_input if archived else 0, last.size],
         )
         (last_input,) = cursor.fetchone()

@@ -89,7 +89,7 @@ class LeafCheck:
             self.report.progress("leaves", start - self.first, self.end - self.first)
             with connection.cursor() as cursor:
                 cursor.execute(
-                    f"SELECT number, kind, ref, hash FROM {Leaf._meta.db_table}"  # noqa: S608
+                    f"SELECT number, kind, ref, hash FROM {Leaf._meta.db_table}"  # noqa: S608 - of our own names
                     " WHERE number >= %s AND number < %s ORDER BY number LIMIT %s",
                     [start, self.end, CHUNK],
                 )
@@ -195,7 +195,7 @@ def read_rows(
     """Return rows by primary key, with the body's length. `twice` is called for keys that occur more than once."""
     length = f", octet_length({kind.body})" if kind.body else ""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {kind.select}{length} FROM {kind.table} WHERE {kind.key} = ANY(%s)", [refs])  # noqa: S608
+        cursor.execute(f"SELECT {kind.select}{length} FROM {kind.table} WHERE {kind.key} = ANY(%s)", [refs])  # noqa: S608 - of our own names
         found: dict[int, tuple[Any, ...]] = {}
         for row in cursor.fetchall():
             if row[0] in found:
@@ -220,5 +220,5 @@ def body_groups(sizes: dict[int, int]) -> Iterator[list[int]]:
 
 def read_bodies(kind: Kind, refs: list[int]) -> list[tuple[int, bytes]]:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {kind.key}, {kind.body} FROM {kind.table} WHERE {kind.key} = ANY(%s)", [refs])  # noqa: S608
+        cursor.execute(f"SELECT {kind.key}, {kind.body} FROM {kind.table} WHERE {kind.key} = ANY(%s)", [refs])  # noqa: S608 - of our own names
         return [(ref, bytes(body)) for ref, body in cursor.fetchall()]

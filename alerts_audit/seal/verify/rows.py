@@ -36,18 +36,18 @@ def settled_of(checkpoint: Checkpoint) -> dict[str, int]:
 def rows_without_leaf(report: Report, kind: Kind, first: int) -> list[tuple[int, datetime]]:
     found: list[tuple[int, datetime]] = []
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT max({kind.key}) FROM {kind.table} WHERE {kind.key} >= %s", [first])  # noqa: S608
+        cursor.execute(f"SELECT max({kind.key}) FROM {kind.table} WHERE {kind.key} >= %s", [first])  # noqa: S608 - of our own names
         (highest,) = cursor.fetchone()
         while highest is not None and first <= highest:
             report.progress(f"rows without a leaf: {kind.name}", max(0, first), highest)
             cursor.execute(
-                f"SELECT max(key) FROM (SELECT {kind.key} AS key FROM {kind.table}"  # noqa: S608
+                f"SELECT max(key) FROM (SELECT {kind.key} AS key FROM {kind.table}"  # noqa: S608 - of our own names
                 f" WHERE {kind.key} >= %s ORDER BY {kind.key} LIMIT {SPAN}) AS next",
                 [first],
             )
             (last,) = cursor.fetchone()
             cursor.execute(
-                f"SELECT {kind.key}, {kind.at} FROM {kind.table} AS evidence"  # noqa: S608
+                f"SELECT {kind.key}, {kind.at} FROM {kind.table} AS evidence"  # noqa: S608 - of our own names
                 f" WHERE {kind.key} >= %(first)s AND {kind.key} <= %(last)s"
                 f" AND NOT EXISTS (SELECT 1 FROM {Leaf._meta.db_table} AS leaf WHERE leaf.kind = %(kind)s"
                 f" AND leaf.ref = evidence.{kind.key} AND leaf.ref >= %(first)s AND leaf.ref <= %(last)s)"

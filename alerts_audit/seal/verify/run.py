@@ -144,7 +144,7 @@ def _state() -> tuple[datetime, Checkpoint | None, int]:
     """Return time, newest checkpoint and highest leaf of one snapshot: a checkpoint is committed with its leaves."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT now(), (SELECT max(id) FROM {Checkpoint._meta.db_table}),"  # noqa: S608
+            f"SELECT now(), (SELECT max(id) FROM {Checkpoint._meta.db_table}),"  # noqa: S608 - of our own names
             f" coalesce((SELECT max(number) FROM {Leaf._meta.db_table}), -1)"
         )
         now, number, highest = cursor.fetchone()

@@ -53,7 +53,7 @@ class ApiHandler(WSGIHandler):
     _middleware_chain: Any
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        """On the loop without Django's signals: they open, check and close the connections that a thread has."""
+        """Handle a request on the loop without Django's signals, which open, check and close a thread's connections."""
         if not cooperation.on_loop():
             return super().__call__(environ, start_response)
         response = self._middleware_chain(self.request_class(environ))
@@ -69,7 +69,7 @@ class ApiHandler(WSGIHandler):
 
 @cache
 def _resolve(path: str) -> ResolverMatch:
-    """What Django finds again for each request."""
+    """Return the cached resolution of a path, which Django computes again for each request."""
     return resolve(path)
 
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL connection of one's own, apart from Django's and its pool."""
+"""Separate PostgreSQL connections, outside of Django's and its pool."""
 
 import select
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from fintech.server import cooperation
 
 Result = TypeVar("Result")
 
-# What Django means for itself; the rest is libpq's, such as sslmode, channel_binding or keepalives.
+# Options for Django itself; all others are libpq's, such as sslmode, channel_binding or keepalives.
 DJANGOS = ("context", "cursor_factory", "prepare_threshold")
 
 
 def open_connection(application_name: str, **settings: str) -> psycopg.Connection[Any]:
-    """Connect to the database of the `default` settings, as its role; each statement commits by itself.
+    """Connect to the database of the `default` settings, as its role, in autocommit mode.
 
-    `settings` are the server's, for this session alone. They are sent when it starts and never by `SET`, which would
-    stay on a connection that a pooler in transaction mode hands to another client.
+    `settings` are the server's, for this session only. They are sent at its start and never by `SET`, which would stay
+    on a connection that a pooler in transaction mode gives to another client.
     """
     params = connections["default"].get_connection_params()
     wanted = {name: value for name, value in params.items() if value and name not in DJANGOS}
@@ -29,7 +29,7 @@ def open_connection(application_name: str, **settings: str) -> psycopg.Connectio
 
 
 def is_closed(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the server has closed a connection at rest: one that lives has nothing to say."""
+    """Return True if the server has closed an idle connection: an open one has nothing to read."""
     if connection.closed:
         return True
     poll = select.poll()
@@ -38,7 +38,9 @@ def is_closed(connection: psycopg.Connection[Any]) -> bool:
 
 
 def query(function: Callable[..., Result], *arguments: Any) -> Result:
-    """The result of `function`, which asks Django's database: not on the loop, where that would stop all others."""
+    """Return the result of `function`, which queries Django's database: not on the loop, where it would stop all
+    others.
+    """
     if not cooperation.on_loop():
         return function(*arguments)
     return cooperation.offload(_release_afterwards, function, *arguments)

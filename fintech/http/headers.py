@@ -8,7 +8,7 @@ This module needs neither Django nor a server: the web's server and the gateway 
 
 from collections.abc import Iterable
 
-# By their names in lower case, as people write them.
+# By their names in lower case, in the form that people write.
 _NAMES = {
     name.lower(): name
     for name in (
@@ -22,7 +22,8 @@ _NAMES = {
     )
 }
 SINGLE = frozenset(_NAMES)
-# An alert is evidence, and its sender never repeats a 400: only what says who sent it, and where to, must be certain.
+# An alert is evidence, and its sender never repeats a 400, so only the headers about its sender and its target must be
+# unambiguous.
 SINGLE_OF_ALERTS = frozenset(["authorization", "content-length", "host"])
 ALERT_PATH = "/alert"
 

@@ -44,7 +44,7 @@ PIP_TRUSTED_HOST
 
 
 def is_accepted(name: str, also: frozenset[str] = frozenset()) -> bool:
-    """Tell a variable that our programs read from any other."""
+    """Return True for a variable that our programs read."""
     return name in SYSTEM | RUN | also or name.removesuffix("_FILE") in SETTINGS or name in SETTINGS
 
 

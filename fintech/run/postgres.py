@@ -239,7 +239,7 @@ class EmbeddedPostgres:
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
             try:
-                # A server's working directory is its data directory, which tells it apart from a reused PID.
+                # A server's working directory is its data directory, which distinguishes it from a reused PID.
                 return same_file(process.cwd(), self.data_dir)
             except psutil.AccessDenied:
                 return self._seems_to_serve_our_data(process)

@@ -1,10 +1,10 @@
-"""HTTP/1.1 connections of the web process: read whole requests, answer them, and wait for no client without bound.
+"""HTTP/1.1 connections of the web process: read whole requests, answer them, and limit every wait for a client.
 
 The loop owns the sockets. gunicorn's own code parses, frames and answers requests. It is written for blocking sockets;
-here it runs in a task (`fintech/server/cooperation.py`), so a slow client costs a little memory and holds no thread. An
-idle connection has no task.
+here it runs in a task (`fintech/server/cooperation.py`), so a slow client costs little memory and no thread. An idle
+connection has no task.
 
-`deadline` is the one clock of a connection. The worker sweeps all connections once a second and calls `expire`.
+`deadline` is the only timer of a connection. The worker checks all connections once a second and calls `expire`.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ FOREVER = float("inf")
 
 
 class Stream(Unreader):
-    """What a client sends, as gunicorn's parser reads it."""
+    """The data of a client, in the form that gunicorn's parser reads."""
 
     def __init__(self, receive: Callable[[], bytes]) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class TrustedRequest(Request):
 
 
 class BrokenBody(io.RawIOBase):
-    """The part of a body that came, then the error that ended it."""
+    """The received part of a body, then the error that ended it."""
 
     def __init__(self, part: Any, error: Exception) -> None:
         self._part, self._error = part, error
@@ -77,7 +77,7 @@ class BrokenBody(io.RawIOBase):
 
 
 class Answer:
-    """Stands for the socket that gunicorn's `Response` writes to: collects, and sends in large pieces."""
+    """A replacement of the socket that gunicorn's `Response` writes to: collects data, and sends it in large pieces."""
 
     def __init__(self, connection: "Connection") -> None:
         self._connection, self._parts, self._size = connection, list[bytes](), 0
@@ -91,7 +91,7 @@ class Answer:
     send = sendall
 
     def flush(self, *, wait: bool = False) -> None:
-        """Hand over what was collected; `wait` until the client has taken nearly all of it."""
+        """Send the collected data; with `wait`, until the client has taken nearly all of it."""
         data, self._parts, self._size = b"".join(self._parts), [], 0
         if data:
             self._connection.write(data, wait=wait)
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         self._wake_reader()
         if not self._busy:
             self._transport.close()
-        return True  # who will send no more may still read our answer
+        return True  # a client that sends no more may still read our answer
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
         return not self._busy
 
     def expire(self) -> None:
-        """The deadline has come: whoever waits for this client waits no longer."""
+        """End every wait for this client, because the deadline has passed."""
         if self._renew:
             self._stalled = True
             self._wake_reader()
@@ -184,7 +184,7 @@ class Connection(asyncio.Protocol):
             reader.wake()
 
     def _receive(self) -> bytes:
-        """What came since the last call, or wait for more; nothing if no more is coming."""
+        """Return the data since the last call, or wait for more; nothing if no more is coming."""
         while not self._received:
             if self._ended or self._lost or self._stalled:
                 return b""
@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
         return data
 
     def _serve(self) -> None:
-        """Answer requests, as long as the client has sent some."""
+        """Answer the requests that the client has sent."""
         try:
             while self._has_data():
                 if not self._serve_one():
@@ -216,7 +216,7 @@ class Connection(asyncio.Protocol):
         return not self._lost and bool(self._received or self._stream.buf.getbuffer().nbytes)
 
     def _serve_one(self) -> bool:
-        """Whether another request may follow."""
+        """Answer a request. Return True if another one may follow."""
         self.deadline = time.monotonic() + HEAD_SECONDS
         self._requests += 1
         try:
@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
         response, environ = create(request, answer, self._client, self._server, self._worker.cfg)
         environ["wsgi.input"] = body
         environ["wsgi.multithread"] = True
-        del environ["gunicorn.socket"]  # the body is here: a view need not guard its reading
+        del environ["gunicorn.socket"]  # the body is complete: a view need not guard its reading
         if self._stalled or self._ended or isinstance(body, BrokenBody) or not self._worker.may_keep_alive():
             response.force_close()
         self._worker.answer(environ, response, answer)
@@ -259,7 +259,7 @@ class Connection(asyncio.Protocol):
             self._renew = 0.0
 
     def _spool(self, body: Any) -> Any:
-        """A large body waits on disk until it is complete."""
+        """Store a large body on disk until it is complete."""
         file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=self._worker.spool_directory)  # noqa: SIM115 - returned
         error: Exception | None = None
         try:
@@ -275,7 +275,7 @@ class Connection(asyncio.Protocol):
     # --- The answer ----------------------------------------------------------------------------------------
 
     def write(self, data: bytes, *, wait: bool) -> None:
-        """In a task, or in a thread."""
+        """Send data, from a task or a thread."""
         if cooperation.on_loop():
             self._write(data)
             if wait and self._paused:
@@ -314,7 +314,7 @@ class Connection(asyncio.Protocol):
         self._end()
 
     def _end(self) -> None:
-        """Close, but not before the client could read the answer: what it still sends would reset the connection."""
+        """Close the connection after the client could read the answer: unread input would reset the connection."""
         if self._lost or self._ended:
             self._transport.close()
             return
@@ -328,7 +328,7 @@ class Connection(asyncio.Protocol):
 
 
 def run_application(application: Any, environ: dict[str, Any], response: Response, answer: Answer) -> None:
-    """Call the application and hand its answer over, then close what it gave us."""
+    """Call the application, send its answer, then close it."""
     parts: Iterable[bytes] = application(environ, response.start_response)
     try:
         for part in parts:

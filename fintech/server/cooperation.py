@@ -1,11 +1,11 @@
-"""Waiting that suits the caller: a greenlet of the event loop steps aside, a thread blocks.
+"""Waits that suit the caller: a greenlet of the event loop yields, a thread blocks.
 
 The web process runs payments on one event loop. Each payment is a greenlet, so its code stays synchronous. Where the
-code has to wait, it calls one of the functions here: they switch to the loop and return when the wait is over. The
-same code also runs in threads (the worker process, commands, batches); there the same functions block.
+code has to wait, it calls one of the functions here: they switch to the loop and return when the wait is over. The same
+code also runs in threads (the worker process, commands, batches); there the same functions block.
 
-On the loop a blocking call stops everything else, so what may block there is handed to a thread with `offload`.
-Locks that are held across a wait must be `Lock`: a `threading.Lock` would stop the loop that is to release it.
+On the loop a blocking call stops everything else, so `offload` runs code that may block in a thread. Locks that are
+held across a wait must be `Lock`: a `threading.Lock` would stop the loop that is to release it.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class _Loop:
 
 
 def start(loop: asyncio.AbstractEventLoop, threads: Executor) -> None:
-    """Run tasks on `loop` from now on; call it on the loop's own thread. `threads` does what is offloaded."""
+    """Run tasks on `loop` from now on; call it on the loop's own thread. `threads` runs offloaded functions."""
     _Loop.loop, _Loop.threads, _Loop.thread, _Loop.hub = loop, threads, threading.get_ident(), getcurrent()
 
 
@@ -63,7 +63,7 @@ def on_loop() -> bool:
 
 
 class Waiter:
-    """One wait: `wait` returns once any thread has called `wake`, before or after."""
+    """A single wait: `wait` returns once any thread has called `wake`, before or after."""
 
     __slots__ = ("_done", "_lock", "_task", "_waiting")
 
@@ -85,7 +85,7 @@ class Waiter:
         self._waiting = False
 
     def wake(self) -> None:
-        """Once, by one."""
+        """Wake the waiter, once and by one caller."""
         self._done = True
         if self._task is None:
             self._lock.release()
@@ -134,7 +134,7 @@ class Lock(Slots):
 
 
 def offload(function: Callable[..., Result], *arguments: Any, threads: Executor | None = None) -> Result:
-    """The result of `function`, which may block: in a thread if this is the loop, with the context of the caller."""
+    """Return the result of `function`, which may block: in a thread if this is the loop, with the caller's context."""
     if not on_loop():
         return function(*arguments)
     waiter, context = Waiter(), contextvars.copy_context()
@@ -154,14 +154,14 @@ def sleep(seconds: float) -> None:
 
 
 def end_turn() -> None:
-    """Let all go on that can, before the caller does."""
+    """Let all ready tasks run before the caller continues."""
     waiter = Waiter()
     _Loop.loop.call_soon(waiter.wake)
     waiter.wait()
 
 
 def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `coroutine`; on the loop only."""
+    """Return the result of `coroutine`; on the loop only."""
     waiter = Waiter()
     task = _Loop.loop.create_task(coroutine)
     task.add_done_callback(lambda _: waiter.wake())
@@ -170,7 +170,7 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
 
 class LoopConnection(psycopg.Connection[Any]):
-    """A connection whose statements may be executed on the loop as well as in threads."""
+    """A connection whose statements can be executed on the loop and in threads."""
 
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
         if on_loop():
@@ -179,7 +179,7 @@ class LoopConnection(psycopg.Connection[Any]):
 
 
 def _drive(generator: Any, descriptor: int) -> Any:
-    """What psycopg's own `waiting.wait` does, on the loop."""
+    """Drive a query on the loop, as psycopg's own `waiting.wait` does."""
     try:
         wanted = next(generator)
         while True:

@@ -24,18 +24,19 @@ bind = f"{host}:{port}"
 worker_class = "fintech.server.worker_class.Worker"
 # A payment that waits for the gateway does not stop the heartbeat: it comes from the event loop.
 timeout = 30
-# A payment in hand may take as long as the gateway's deadline, a batch as its own; then it is answered, and we go.
+# A running payment may take as long as the gateway's deadline, a batch as its own; then it is answered and the process
+# ends.
 graceful_timeout = int(max(settings.GATEWAY_DEADLINE_SECONDS, settings.BATCH_DEADLINE_SECONDS)) + 5
-keepalive = 75  # longer than a proxy's, so that it is the proxy that closes idle connections
+keepalive = 75  # longer than a proxy's, so that the proxy closes idle connections
 backlog = 2048
 worker_connections = 16_384  # idle ones cost a few kilobytes each
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - the heartbeat file must not wait for a disk
 limit_request_line = 8190
-# No proxy tells us our path: from loopback a header SCRIPT_NAME would be believed, and a wrong one is a 500.
+# No proxy sets our path: a header SCRIPT_NAME from loopback would be accepted, and a wrong one is a 500.
 forwarder_headers = ""
-# All instances of a user would share one socket in the home directory, which a container may not even write.
+# All instances of a user would share one socket in the home directory, which may be read-only in a container.
 control_socket_disable = True
-# Each request is logged once, as JSON, by fintech.telemetry.logging; gunicorn's own log says what happens to workers.
+# fintech.telemetry.logging logs each request once, as JSON; gunicorn's own log reports the workers.
 accesslog = None
 logger_class = "fintech.server.worker_class.Logger"
 logconfig_dict = {
@@ -64,7 +65,7 @@ def post_worker_init(worker: Any) -> None:
     tracing.start("app")
     warm_up()
     worker.limit_payments(capacity)
-    # Beside transactions_in_progress it says how near the limit is.
+    # Together with transactions_in_progress it shows how near the limit is.
     Gauge("web_capacity", "Payments that can be worked on at once.", multiprocess_mode="livesum").set(capacity)
 
 

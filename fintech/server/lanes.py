@@ -1,13 +1,13 @@
-"""Where each request runs, so that no kind of work waits behind another.
+"""The place where each request runs, so that no kind of work waits for another.
 
-Payments and /health run on the event loop. Threads do the rest, in pools of their own: what waits for the gateway must
-not keep pages from people, and neither must keep alerts or probes.
+Payments and /health run on the event loop. All other requests run in threads, in separate pools: requests that wait for
+the gateway must not delay pages, and neither must delay alerts or probes.
 """
 
 from enum import Enum
 from wsgiref.types import WSGIEnvironment
 
-# They wait through `fintech.server.cooperation` alone.
+# They wait only through `fintech.server.cooperation`.
 LOOP_PATHS = frozenset(["/v1/transactions", "/transaction"])
 PROBE_PATHS = frozenset(["/ready", "/metrics"])
 GATEWAY_ENDINGS = ("/batch", "/refunds")
@@ -21,7 +21,7 @@ class Lane(Enum):
     PAGES = "page"
 
     def threads(self, most: int) -> int:
-        """Of `most`, the setting. Probes and alerts are short."""
+        """Return the number of threads, at most the setting `most`. Probes and alerts are short."""
         return most if self in (Lane.GATEWAY, Lane.PAGES) else min(most, 4)
 
 

@@ -1,9 +1,9 @@
-"""Watches the event loop from a thread: measures its lag, logs what blocks it, and answers /health meanwhile.
+"""A thread that watches the event loop: measures its lag, logs blocking code, and answers /health in the meantime.
 
-Code that blocks on the loop (a slow disk, a name that is looked up, a long computation) stops all requests of its
-process. The lag shows that in `web_loop_lag_seconds`, and a log line shows where the loop is. New connections wait in
-the queue that all processes share, so others accept them; if every loop is blocked, the watchdogs do, and answer
-liveness themselves. Everything else waits for the loop. gunicorn kills a process whose loop is blocked for `timeout`.
+Code that blocks on the loop (a slow disk, a name lookup, a long computation) stops all requests of its process.
+`web_loop_lag_seconds` shows the lag, and a log line shows the position of the loop. New connections wait in the queue
+that all processes share, so other processes accept them. If every loop is blocked, the watchdogs accept them and answer
+liveness themselves. All other requests wait for the loop. gunicorn kills a process whose loop is blocked for `timeout`.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ logger = logging.getLogger("fintech.server")
 
 TURN_SECONDS = 0.25
 BLOCKED_SECONDS = 1.0
-WINDOW = 60  # turns whose largest lag is exported, so that a scrape misses none
+WINDOW = 60  # turns whose largest lag is exported, so that no scrape misses it
 PEEK_SECONDS = 0.2
 HEALTHY = b'{"status": "ok"}'
 HEAD = (
@@ -34,7 +34,7 @@ Adopt = Callable[[socket.socket, bytes], None]
 
 
 class Watchdog:
-    """`adopt` gets, on the loop, each connection that was accepted here and asks for something else."""
+    """A watchdog. `adopt` receives, on the loop, each connection accepted here that requests something else."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, listeners: Sequence[socket.socket], adopt: Adopt) -> None:
         self._loop, self._listeners, self._adopt = loop, listeners, adopt
@@ -61,7 +61,7 @@ class Watchdog:
             time.sleep(TURN_SECONDS)
 
     def _measure(self) -> float:
-        """How long the loop takes to answer."""
+        """Measure how long the loop takes to answer."""
         begin = time.monotonic()
         self._answered.clear()
         with suppress(RuntimeError):  # the loop has just been closed

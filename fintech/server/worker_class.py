@@ -27,7 +27,7 @@ from fintech.telemetry.logging import request_id, trace_id
 
 logger = logging.getLogger("fintech.server")
 
-# What cannot be read as HTTP, or is too long for it, reaches no view. The rest of its kind is a plain 400.
+# Input that is not valid HTTP, or is too long, reaches no view. Other errors of this kind are a plain 400.
 REFUSALS = {
     errors.LimitRequestLine: (414, "uri_too_long", "The request line is longer than 8190 bytes."),
     errors.LimitRequestHeaders: (
@@ -46,7 +46,7 @@ COLLECT_AFTER = (50_000, 20, 50)
 
 
 def problem_of(error: Exception) -> Problem | None:
-    """None for a fault of our own, such as a header that we must not send."""
+    """Convert a parse error; None for a fault of our own, such as a header that we must not send."""
     if isinstance(error, Problem):
         return error
     ours = isinstance(error, errors.InvalidResponseHeader | errors.InvalidResponseHeaderName)
@@ -57,11 +57,11 @@ def problem_of(error: Exception) -> Problem | None:
 
 class Logger(GunicornLogger):
     def access(self, *_: Any) -> None:
-        """Nothing: with a `logconfig_dict` gunicorn prepares a line of its own that nobody would see."""
+        """Log nothing: with a `logconfig_dict` gunicorn would format an unused line."""
 
 
 class Worker(ASGIWorker):
-    """gunicorn's ASGI worker lends its loop and signals; what it serves is WSGI."""
+    """A worker with the loop and the signals of gunicorn's ASGI worker, which serves WSGI."""
 
     alive: bool
 
@@ -124,7 +124,8 @@ class Worker(ASGIWorker):
     async def _serve(self) -> None:
         self._lanes = {lane: ThreadPoolExecutor(lane.threads(self.cfg.threads), lane.value) for lane in Lane}
         cooperation.start(self.loop, self._lanes[Lane.PAGES])
-        # What lives as long as the process is not collected: looking at it again took a seventh of a payment.
+        # Objects that live as long as the process are not collected: checking them again took a seventh of a payment's
+        # time.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*COLLECT_AFTER)
@@ -158,12 +159,12 @@ class Worker(ASGIWorker):
                 self.loop.remove_reader(listener.sock.fileno())
 
     def _accept(self, listener: socket.socket) -> None:
-        """One at a time: a busy process takes fewer, and the others more."""
+        """Accept connections one at a time, so that a busy process takes fewer, and the others more."""
         try:
             client, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError, InterruptedError):
             return
-        except OSError as error:  # too many open files: try again with the next sweep
+        except OSError as error:  # too many open files: retry with the next check
             logger.warning("connection_not_accepted", extra={"error": error.strerror})
             self._listen(False)
             return
@@ -191,7 +192,7 @@ class Worker(ASGIWorker):
             connection.expire()
 
     async def _finish(self) -> None:
-        """Accept no more, and answer what is in hand."""
+        """Accept no more connections, and answer the running requests."""
         self._listen(False)
         for listener in self.sockets:
             listener.close()

@@ -1,12 +1,12 @@
-"""Metrics that outlive their process: a slot, not a process id, names the files.
+"""Metrics that outlive their process: the files are named by a slot, not by a process id.
 
-prometheus_client's multi-process mode keeps one set of files for each process id, and those of dead processes pile
-up. Here each process of a role takes the lowest free slot (`web-0`, `web-1`, ...) and carries on with its
-predecessor's files, so their number is the largest number of processes that ever ran at once. A lock held by the
-kernel for the life of the process says who has a slot; SIGKILL frees it.
+prometheus_client's multi-process mode keeps one set of files per process id, and files of dead processes accumulate.
+Here each process of a role takes the lowest free slot (`web-0`, `web-1`, ...) and continues the files of the previous
+process in it, so their number is the largest number of concurrent processes. A kernel lock that lasts as long as the
+process marks the owner of a slot; SIGKILL releases it.
 
-Files carry an `epoch`: the id of the directory's life. Payments are stored with the slot and epoch of the process
-that settled them, so counters can be set from the rows after a crash (`payments/settlement/group_commit.py`).
+Files have an `epoch`: the id of the folder's lifetime. Payments are stored with the slot and epoch of the process that
+settled them, so counters can be set from the rows after a crash (`payments/settlement/group_commit.py`).
 """
 
 import fcntl
@@ -31,31 +31,31 @@ MAX_SLOTS = 1024
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one process. `epoch` says since when the counters in it count."""
+    """The place of one process. `epoch` marks since when its counters count."""
 
     name: str
     epoch: uuid.UUID
-    lock: int = field(repr=False)  # an open file: the lock lasts as long as it
+    lock: int = field(repr=False)  # an open file: the lock lasts as long as it is open
 
 
 _current: Slot | None = None
 
 
 def directory(role: str) -> Path:
-    """The folder of a role's metrics files, made if need be."""
+    """Return the folder of a role's metrics files, and create it if necessary."""
     path = env.runtime_dir() / "metrics" / role
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def epoch(role: str) -> uuid.UUID:
-    """The id of this folder's life, the same for all its processes; the first to ask makes it."""
+    """Return the id of this folder's lifetime, the same for all its processes; the first caller creates it."""
     path = directory(role) / "epoch"
     if not path.exists():
         draft = path.with_name(f"epoch.{os.getpid()}")
         draft.write_text(str(uuid.uuid4()))
         try:
-            os.link(draft, path)  # fails where another process was first: its epoch counts
+            os.link(draft, path)  # fails if another process was first: its epoch counts
         except FileExistsError:
             pass
         finally:
@@ -64,7 +64,9 @@ def epoch(role: str) -> uuid.UUID:
 
 
 def prepare(role: str) -> None:
-    """Before the first process of a role starts: drop gauges of the dead, and start anew if a file is torn."""
+    """Prepare before the first process of a role starts: drop gauges of dead processes, and start over if a file is
+    torn.
+    """
     folder = directory(role)
     for path in folder.glob("gauge_live*.db"):
         path.unlink()
@@ -75,13 +77,13 @@ def prepare(role: str) -> None:
         epoch(role)
     except OSError:
         raise
-    except Exception:  # a power cut can tear a file that is mapped, in any way
+    except Exception:  # a power failure can tear a memory-mapped file in any way
         for path in [*folder.glob("*.db"), folder / "epoch"]:
             path.unlink(missing_ok=True)
 
 
 def _check_length(path: Path) -> None:
-    """A file begins with how much of it is used: from its own 8 bytes to all of it, or nothing yet."""
+    """Check the length: a file begins with the size of its used part, from its own 8 bytes to all of it, or 0."""
     with path.open("rb") as file:
         used = int.from_bytes(file.read(4), sys.byteorder, signed=True)
     if used and not 8 <= used <= path.stat().st_size:
@@ -91,7 +93,7 @@ def _check_length(path: Path) -> None:
 def claim(role: str, *, shared: bool) -> Slot:
     """Take the lowest free slot of `role` for the rest of this process's life, before any metric exists.
 
-    `shared` metrics live in files that `render` merges; the others in memory, for a process with its own port.
+    `shared` metrics are in files that `render` merges; all others in memory, for a process with its own port.
     """
     global _current  # noqa: PLW0603 - a process has one slot
     if _current is not None:
@@ -105,11 +107,11 @@ def claim(role: str, *, shared: bool) -> Slot:
             continue
         os.truncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
-        # Counters in memory are exported by their process alone, so each of its slots has a life of its own.
+        # Only their process exports counters in memory, so each of its slots has its own epoch.
         _current = Slot(name=name, epoch=epoch(role if shared else name), lock=lock)
         if shared:
             for path in folder.glob(f"gauge_live*_{name}.db"):
-                path.unlink()  # what the predecessor had in progress ended with it
+                path.unlink()  # payments in progress of the previous process ended with it
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
             prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(_slot_name)
         return _current
@@ -140,14 +142,14 @@ def _slot_name() -> str:
 
 
 def slot() -> Slot:
-    """This process's slot; a command that never claimed one gets a slot whose metrics nobody scrapes."""
+    """Return this process's slot; a command without a slot gets one whose metrics are not scraped."""
     return _current or claim("command", shared=False)
 
 
 class EpochCollector(Collector):
-    """`metrics_epoch_info{epoch="..."}`: which rows the counters beside it are to be compared with.
+    """`metrics_epoch_info{epoch="..."}`: selects the rows to compare with the counters beside it.
 
-    `life` is a role whose processes share their files, or the slot of a process that keeps its own.
+    `life` is a role whose processes share their files, or the slot of a process with its own files.
     """
 
     def __init__(self, life: str) -> None:
@@ -159,8 +161,9 @@ class EpochCollector(Collector):
 
 
 class FilesCollector(Collector):
-    """What the files hold, summed in the same order each time: in another order a sum of floats may differ by a hair,
-    and a counter that falls by a hair looks like a restart."""
+    """The content of the files, always summed in the same order: in another order a sum of floats may differ slightly,
+    and a counter that falls slightly looks like a restart.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -170,7 +173,9 @@ class FilesCollector(Collector):
 
 
 def _is_begun(path: Path) -> bool:
-    """A worker that starts takes its predecessor's gauges away and makes new ones, which are empty for an instant."""
+    """Return True if the file has content. A starting worker replaces the previous gauges, whose files are empty for a
+    moment.
+    """
     try:
         return path.stat().st_size > 0
     except FileNotFoundError:
@@ -178,7 +183,7 @@ def _is_begun(path: Path) -> bool:
 
 
 def render(role: str) -> bytes:
-    """The merged metrics of all processes of a role, in Prometheus' text format."""
+    """Return the merged metrics of all processes of a role, in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(FilesCollector(directory(role)))
     registry.register(EpochCollector(role))

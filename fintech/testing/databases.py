@@ -1,4 +1,5 @@
-"""Databases for tests, migrated and empty, in a moment: beside the session's own, or on a server that may be stopped.
+"""Databases for tests, migrated and empty, created quickly: on the session's server, or on a server that can be
+stopped.
 
 own_database()                 another database of the session's server
 migrated_server(folder, {})    a copy of a server's data, with the settings of production
@@ -19,13 +20,13 @@ from psycopg import sql
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.testing.processes import BASE_DIR
 
-# Durability is proved on servers of its own; elsewhere speed counts.
+# Durability is tested on separate servers; elsewhere speed counts.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 TEMPLATE = "migrated"
 
 
 def session_folder() -> Path:
-    """conftest.py's; it is removed at the end."""
+    """Return the folder of conftest.py, which is removed at the end."""
     return Path(os.environ["RUNTIME_DIR"]).parent
 
 
@@ -34,21 +35,23 @@ def session_server() -> EmbeddedPostgres:
 
 
 def copy_database(name: str, template: str) -> None:
-    """On the session's server. Nobody may be connected to the template."""
+    """Copy a database of the session's server. The template must have no connections."""
     with psycopg.connect(session_server().url("postgres", "postgres"), autocommit=True) as connection:
         names = map(sql.Identifier, (name, template))
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER owner").format(*names))
 
 
 def own_database() -> str:
-    """The name of a new one on the session's server."""
+    """Create a database on the session's server and return its name."""
     name = f"own_{secrets.token_hex(4)}"
     copy_database(name, TEMPLATE)
     return name
 
 
 def migrated_server(folder: Path, settings: Mapping[str, str]) -> EmbeddedPostgres:
-    """One that was not started yet, in `folder`, with its database `fintech`. Its account must reach the folder."""
+    """Create a server in `folder`, not started, with its database `fintech`. Its account must be able to enter the
+    folder.
+    """
     subprocess.run(["cp", "-a", _migrated_data(), folder / "postgres"], check=True)
     return EmbeddedPostgres(folder / "postgres", settings=settings)
 

@@ -62,7 +62,7 @@ sys.addaudithook(_refuse_processes)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Hold the quick tests to their word: a test that is not marked `processes` starts none."""
+    """Check the quick tests: a test that is not marked `processes` starts none."""
     global _quick  # noqa: PLW0603 - an audit hook has no other way to know the test
     _quick = None if item.get_closest_marker("processes") else item
     try:
@@ -72,7 +72,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 class ByUnit(LoadScopeScheduling):
-    """Hands out the units as they are sorted above; whoever is done gets the next."""
+    """A scheduler of the units in the order above; an idle process gets the next one."""
 
     def _split_scope(self, nodeid: str) -> str:
         return unit_of(file_of(nodeid))

@@ -16,8 +16,8 @@ from fintech.testing.processes import free_port, wait_until
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
-# One server connection, so that each client gets the one that the client before it has used. Its own timeouts come
-# from `options`, which PgBouncer refuses unless it is configured to ignore them, as CloudNativePG's Pooler is.
+# One server connection, so that each client gets the connection of the previous one. Its own timeouts come from
+# `options`, which PgBouncer refuses unless it is configured to ignore them, as CloudNativePG's Pooler is.
 CONFIGURATION = """
 [databases]
 {database} = host={host} port={server_port} dbname={database} user=app
@@ -34,14 +34,14 @@ ignore_startup_parameters = extra_float_digits,options
 
 @contextmanager
 def pooled(database: str) -> Iterator[str]:
-    """The address of `database` through PgBouncer."""
+    """Yield the address of `database` through PgBouncer."""
     server, port = session_server(), free_port()
     url = f"postgresql://app@127.0.0.1:{port}/{database}"
     with tempfile.TemporaryDirectory(prefix="pgbouncer-") as folder:
         file = Path(folder, "pgbouncer.ini")
         values = {"host": server.socket_dir, "server_port": PORT, "database": database, "port": port}
         file.write_text(CONFIGURATION.format(**values))
-        account = server.account()  # the only one that reaches the server's socket
+        account = server.account()  # the only account that can enter the folder of the server's socket
         os.chown(folder, account.pw_uid, account.pw_gid)
         # PgBouncer refuses to run as root.
         identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}

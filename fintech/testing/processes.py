@@ -1,4 +1,4 @@
-"""Real processes for tests. Each is stopped by the one that started it, by its own process group.
+"""Real processes for tests. Each is stopped by its starter, by its own process group.
 
 with running_gateway(tmp_path) as gateway, Platform(tmp_path, gateway=gateway) as platform:
     platform.request("POST", "/v1/transactions", body, api_key=key, key="k-1")
@@ -28,7 +28,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 BASE_DIR = Path(__file__).resolve().parents[2]
-# `make prove`: slow proofs run in full; otherwise in a bounded form.
+# `make prove`: slow tests run in full; otherwise in a bounded form.
 IN_FULL = os.environ.get("PROVE") == "1"
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nothing listens on, and that was not given before."""
+    """Return a port that nothing listens on, and that was not returned before."""
     while True:
         port = _chance.choice(PORTS)
         with socket.socket() as listener, suppress(OSError):
@@ -60,9 +60,9 @@ def wait_until(
     *,
     interval: float = 0.05,
 ) -> T:
-    """What `condition` answers once that is true; an AssertionError that says `what` is missing otherwise.
+    """Return the result of `condition` once it is true; otherwise raise AssertionError with `what` is missing.
 
-    A `what` that is called says how it is at the end.
+    A callable `what` describes the final state.
     """
     deadline = time.monotonic() + timeout
     while not (answer := condition()):
@@ -73,9 +73,9 @@ def wait_until(
 
 
 class Load:
-    """Functions that run while the block does, each in a thread of its own; they end soon after `stopped` is set.
+    """Functions that run in threads while the block runs; they end soon after `stopped` is set.
 
-    What one of them raises, the block raises at its end.
+    The block raises their exceptions at its end.
     """
 
     def __init__(self, works: Iterable[Callable[[], None]]) -> None:
@@ -110,9 +110,9 @@ def request(
     headers: Mapping[str, str] | None = None,
     timeout: float = 30,
 ) -> Reply:
-    """One HTTP call to loopback. Redirects are not followed; bytes are sent as they are.
+    """Send one HTTP request to loopback. Redirects are not followed; bytes are sent unchanged.
 
-    Raises OSError or HTTPException when there is no answer.
+    Raise OSError or HTTPException without an answer.
     """
     content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
@@ -127,7 +127,7 @@ def request(
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether something there answers 200."""
+    """Return True if a server there answers 200."""
     try:
         return request(port, "GET", path, timeout=5).status == 200
     except (OSError, http.client.HTTPException):
@@ -135,7 +135,7 @@ def answers(port: int, path: str) -> bool:
 
 
 def scrape(port: int) -> dict[str, float]:
-    """The samples of `/metrics`: `{'transactions_total{status="failed"}': 3.0}`, labels in order of name."""
+    """Return the samples of `/metrics`: `{'transactions_total{status="failed"}': 3.0}`, labels in order of name."""
     found: dict[str, float] = {}
     for family in text_string_to_metric_families(request(port, "GET", "/metrics").body.decode()):
         for sample in family.samples:
@@ -145,7 +145,7 @@ def scrape(port: int) -> dict[str, float]:
 
 
 class Program:
-    """A process in a group of its own. Its output is in `log`."""
+    """A process in its own group. Its output is in `log`."""
 
     def __init__(self, command: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None) -> None:
         self.command = [str(word) for word in command]
@@ -170,7 +170,7 @@ class Program:
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
     def start(self, *, ready: Callable[[], bool] | None = None, timeout: float = 60) -> None:
-        """Start it, and wait until `ready`. If it ends before: AssertionError with its output."""
+        """Start it, and wait until `ready`. If it ends before, raise AssertionError with its output."""
         assert not self.alive, f"{self.command} runs already"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -197,7 +197,9 @@ class Program:
             time.sleep(0.05)
 
     def stop(self, *, number: int = signal.SIGTERM, timeout: float = 20) -> int:
-        """Ask it to end; its exit code. Whatever is left of its group then, or after `timeout`, is killed."""
+        """Stop it and return its exit code. Remaining processes of its group are killed, at the latest
+        after `timeout`.
+        """
         with suppress(ProcessLookupError):
             self.process.send_signal(number)
         try:
@@ -208,7 +210,7 @@ class Program:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to the whole group: no clean-up of any kind."""
+        """Send SIGKILL to the whole group: no clean-up of any kind."""
         if self._process is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -224,7 +226,7 @@ def running(
     ready: Callable[[], bool] | None = None,
     timeout: float = 60,
 ) -> Iterator[Program]:
-    """The program while the block runs; then SIGTERM, and SIGKILL for what is left of its group."""
+    """Run the program while the block runs; then send SIGTERM, and SIGKILL to the rest of its group."""
     program = Program(command, log=log, env=env)
     try:
         program.start(ready=ready, timeout=timeout)
@@ -237,7 +239,7 @@ def running(
 
 
 class Gateway(Protocol):
-    """What a platform must know of the gateway simulator (loadtests/tests/simulator.py)."""
+    """The data of the gateway simulator that a platform needs (loadtests/tests/simulator.py)."""
 
     @property
     def url(self) -> str: ...
@@ -248,9 +250,8 @@ class Gateway(Protocol):
 class Platform:
     """gunicorn, the metrics exporter and the worker, against the session's database.
 
-    `env` adds to the session's environment. Ports are random and kept across restarts. `platform.web`,
-    `.metrics` and `.worker` are `Program`s, to be stopped, killed and started one by one; `start` starts what
-    is missing.
+    `env` adds to the session's environment. Ports are random and kept across restarts. `platform.web`, `.metrics` and
+    `.worker` are `Program`s that can be stopped, killed and started one by one; `start` starts the missing ones.
     """
 
     def __init__(
@@ -289,7 +290,7 @@ class Platform:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start what does not run, and wait until it answers."""
+        """Start the missing programs, and wait until they answer."""
         places = [(self.web, self.port, "/health"), (self.metrics, self.metrics_port, "/health")]
         if self.worker is not None:
             places.append((self.worker, self.worker_port, "/metrics"))
@@ -300,7 +301,7 @@ class Platform:
             program.wait_until_ready(partial(answers, port, path))
 
     def stop(self) -> None:
-        """All at once: each may have something to finish."""
+        """Stop all at once, because each may need some time."""
         programs = (self.web, self.worker, self.metrics)
         with ThreadPoolExecutor() as threads:
             list(threads.map(Program.stop, [program for program in programs if program is not None and program.alive]))
@@ -325,17 +326,17 @@ class Platform:
             self.kill()
 
     def worker_pids(self) -> list[int]:
-        """gunicorn's workers, as they are now."""
+        """Return the current PIDs of gunicorn's workers."""
         return [child.pid for child in psutil.Process(self.web.pid).children()]
 
     def kill_one_worker(self) -> int:
-        """SIGKILL one gunicorn worker by chance; its PID. gunicorn starts another by itself."""
+        """Kill a random gunicorn worker by SIGKILL and return its PID. gunicorn starts another by itself."""
         pid = _chance.choice(wait_until(self.worker_pids, what="gunicorn has workers"))
         os.kill(pid, signal.SIGKILL)
         return pid
 
     def scrape(self, port: int | None = None) -> dict[str, float]:
-        """The web processes' samples, or those of another port (`worker_port`)."""
+        """Return the samples of the web processes, or of another port (`worker_port`)."""
         return scrape(port or self.metrics_port)
 
     def request(

@@ -65,10 +65,10 @@ def test_cancels_and_charges_that_race_all_agree(gateway, pool):
         cancels = [pool.submit(gateway.cancel, used) for _ in range(4)]
 
         charged = {future.result().body["outcome"] for future in charges}
-        told = {future.result().body["outcome"] for future in cancels}
+        cancelled = {future.result().body["outcome"] for future in cancels}
 
         moved = [record for record in gateway.records() if record["key"] == used]
-        assert (charged, told, len(moved)) in (
+        assert (charged, cancelled, len(moved)) in (
             ({"approved"}, {"already_charged"}, 1),
             ({"cancelled"}, {"cancelled"}, 0),
         )

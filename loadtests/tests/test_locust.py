@@ -134,8 +134,8 @@ def test_a_service_that_answers_wrongly_fails_the_run(status, body):
 
 @pytest.mark.parametrize("status", [503, 429])
 def test_it_tries_again_with_the_same_key_and_not_for_ever(status):
-    away = service(status, {"code": "away"}, {"Retry-After": "0"})
-    with away as (url, keys), load(url, API_KEY="k", LOAD_USERS="1", LOAD_RATE="10") as process:
+    down = service(status, {"code": "down"}, {"Retry-After": "0"})
+    with down as (url, keys), load(url, API_KEY="k", LOAD_USERS="1", LOAD_RATE="10") as process:
         wait_until(lambda: len(set(keys) - {None}) >= 3, timeout=30, what="three keys")
         result(process)
 

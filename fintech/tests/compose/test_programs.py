@@ -138,7 +138,7 @@ def test_both_ends_of_a_connection_have_the_same_secret(volumes):
     assert content["migrate/django_secret_key"] == content["app/django_secret_key"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the owner of files")
 def test_folders_are_given_to_the_users_of_the_images(volumes):
     secrets.prepare(volumes)
     secrets.prepare(volumes)

@@ -162,11 +162,11 @@ def test_a_trace_has_a_bound(sent):
     assert len(trace.steps) == tracing.MAX_STEPS
 
 
-def test_the_other_side_is_told_who_calls(sent):
+def test_the_called_side_learns_the_caller(sent):
     tracing.begin(PARENT)
     with tracing.step("call", kind="client") as step:
-        told = tracing.parse(step.headers["traceparent"])
+        parsed = tracing.parse(step.headers["traceparent"])
 
-    assert told
+    assert parsed
     assert isinstance(step, Step)
-    assert told == ("4bf92f3577b34da6a3ce929d0e0e4736", step.span_id, True)
+    assert parsed == ("4bf92f3577b34da6a3ce929d0e0e4736", step.span_id, True)

@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram, Summary
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel, Field
 
-from payments.settlement.statements import T1, T2
+from payments.settlement.statements import CREATE_PAYMENTS, SETTLE_PAYMENTS
 
 STATUS = Counter("transactions_total", "Payments.", ["status"])
 AMOUNT = Summary("transaction_amount", "Amounts.", ["currency"])
@@ -65,7 +65,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
-_t1, _t2 = (statement.replace("%s::json", "$1::json") for statement in (T1, T2))
+_t1, _t2 = (statement.replace("%s::json", "$1::json") for statement in (CREATE_PAYMENTS, SETTLE_PAYMENTS))
 
 
 async def charge(key: uuid.UUID, body: PaymentInput) -> dict[str, Any]:

@@ -21,9 +21,9 @@ SETTLED = """json_build_object('id', :id::text, 'lease_token', :id::text, 'statu
 
 def write_script(world: World) -> Path:
     """Write a pgbench script: two prepared statements per payment, each its own commit."""
-    from payments.settlement.statements import T1, T2
+    from payments.settlement.statements import CREATE_PAYMENTS, SETTLE_PAYMENTS
 
-    t1, t2 = (statement.strip().replace("%s::json", "{}") for statement in (T1, T2))
+    t1, t2 = (statement.strip().replace("%s::json", "{}") for statement in (CREATE_PAYMENTS, SETTLE_PAYMENTS))
     path = world.directory / "payment.pgbench"
     path.write_text(
         f"\\set merchant {world.merchant_id}\n"

@@ -1,13 +1,13 @@
-"""Writes payments: everything that a process has in hand at one moment, in one statement of each kind.
+"""Group commit: write all payments that a process has in hand at one moment, in one statement of each kind.
 
-Requests of the same process meet in a queue. The first to come leads: it executes T1, T2 and UNKNOWN for all that is
-waiting, counts what was committed, and wakes the others; who came meanwhile is led by the first of them. Each caller is
-answered after its commit, and alone it waits for nobody.
+The first waiting thread becomes the leader. It executes the queued statements of all, updates the counters from what
+was committed, and wakes the waiters. Threads that arrive meanwhile form the next group, led by the first of them. Each
+caller is answered after its commit; a lone request is not delayed.
 
-Counters equal rows. An increment that follows a commit is lost when the process dies in between, so each settled row
-carries the `Writer` (slot and epoch) whose counters hold it, and whoever connects first makes sure that the slot's
-earlier sessions are gone, then sets its counters from the rows. The same happens after a lost connection, when
-nobody can tell whether the last commit went through.
+Counters equal rows. An increment after a commit is lost if the process dies in between, so each settled row carries the
+`Writer` (slot and epoch) whose counters include it. A process that connects first ends the earlier sessions of its
+slot, then sets its counters from the rows. It does the same after a lost connection, when the result of the last commit
+is unknown.
 """
 
 import logging
@@ -27,12 +27,13 @@ from fintech.telemetry import metric_slots as slots
 from payments import metrics
 from payments.currencies import to_major
 from payments.schemas import MAX_BATCH
-from payments.settlement.statements import T1, T2, UNKNOWN
+from payments.settlement.statements import CREATE_PAYMENTS, MARK_UNKNOWN, SETTLE_PAYMENTS
+from payments.states import CHARGE
 
 logger = logging.getLogger("payments.settlement.group_commit")
 
-# A whole batch at most in one statement: it bounds how long the others wait.
-LARGEST_GROUP = MAX_BATCH
+# At most a whole batch in one statement: it limits how long the others wait.
+MAX_GROUP = MAX_BATCH
 
 
 def _unfinished() -> Exception:
@@ -40,25 +41,25 @@ def _unfinished() -> Exception:
 
 
 @dataclass
-class Work:
-    """Rows for one of the statements, and what came of them."""
+class WriteRequest:
+    """Rows for one of the statements, and the result."""
 
     statement: str
     rows: Sequence[dict[str, Any]]
     stored: dict[UUID, Any] = field(default_factory=dict)  # id -> when
-    error: Exception | None = field(default_factory=_unfinished)  # also when its leader ended half-way
+    error: Exception | None = field(default_factory=_unfinished)  # also if its leader ended half-way
     done: bool = False
-    # Woken with the work done, or to take the lead.
-    waiter: cooperation.Waiter = field(default_factory=cooperation.Waiter)
-    leads: bool = False
+    # Woken when the request is done, or to become the leader.
+    wakeup: cooperation.Waiter = field(default_factory=cooperation.Waiter)
+    is_leader: bool = False
 
 
-class Tally:
-    """What this slot's counters hold, as whole numbers.
+class CounterState:
+    """The values of this slot's counters, as integers.
 
-    Counters are set to them, not incremented: floats that were added up can lie a hair above the same total read
-    from the rows, and a counter that falls by a hair looks like a restart to Prometheus, which then counts its whole
-    value once more. The library's public methods only add, hence the private attributes of its metrics.
+    Counters are set, not incremented. A sum of floats can be slightly above the total of the rows, and a counter that
+    falls looks like a restart to Prometheus, which then counts its whole value again. The library's public methods
+    only add, hence the private attributes.
     """
 
     def __init__(self) -> None:
@@ -66,22 +67,22 @@ class Tally:
         self._sales: dict[str, tuple[int, int]] = {}  # currency -> number and sum of succeeded payments
 
     def load(self, totals: Sequence[tuple[str, str, int, int]]) -> None:
-        """Begin anew with what the rows say: (kind, currency, count, amount)."""
+        """Replace the values by the totals of the rows: (kind, currency, count, amount)."""
         self._counts.clear()
         self._sales.clear()
         for kind, currency, count, amount in totals:
             self._counts[kind] += count
-            if kind == "succeeded":
+            if kind == CHARGE.success:
                 self._sales[currency] = count, amount
         self._publish((*metrics.STATUS, "unknown"), self._sales)
 
     def add(self, stored: Iterable[tuple[str, str, int]]) -> None:
-        """(status, currency, amount), committed. Once a group: calls for each payment would cost more than storing."""
+        """Add committed (status, currency, amount), once per group: calls per payment would cost more than storing."""
         kinds, currencies = set(), set()
         for kind, currency, amount in stored:
             kinds.add(kind)
             self._counts[kind] += 1
-            if kind == "succeeded":
+            if kind == CHARGE.success:
                 currencies.add(currency)
                 count, total = self._sales.get(currency, (0, 0))
                 self._sales[currency] = count + 1, total + amount
@@ -100,125 +101,125 @@ class Tally:
 
 
 class PaymentWriter:
-    """One a process. Each method returns the ids whose rows took effect, with their times.
+    """One per process. Each method returns the ids whose rows took effect, with their times.
 
     Raises psycopg.Error; after a lost connection it is not known whether the rows took effect.
     """
 
     def __init__(self) -> None:
-        self._queue: list[Work] = []
-        self._leading = False
+        self._queue: list[WriteRequest] = []
+        self._has_leader = False
         self._mutex = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
         self._writer_id: int | None = None
-        self._tally = Tally()
+        self._counters = CounterState()
 
     def store(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, Any]:
-        return self._submit(Work(T1, rows))
+        return self._submit(WriteRequest(CREATE_PAYMENTS, rows))
 
     def settle(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, Any]:
-        return self._submit(Work(T2, rows))
+        return self._submit(WriteRequest(SETTLE_PAYMENTS, rows))
 
     def mark_unknown(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, Any]:
-        return self._submit(Work(UNKNOWN, rows))
+        return self._submit(WriteRequest(MARK_UNKNOWN, rows))
 
     def warm_up(self) -> None:
-        """Connect and set the counters now: after a crash they are right before the first payment."""
-        self._submit(Work(T1, ()))
+        """Connect and set the counters, so that they are right before the first payment after a crash."""
+        self._submit(WriteRequest(CREATE_PAYMENTS, ()))
 
-    def _submit(self, work: Work) -> dict[UUID, Any]:
+    def _submit(self, request: WriteRequest) -> dict[UUID, Any]:
         with self._mutex:
-            self._queue.append(work)
-            work.leads, self._leading = not self._leading, True
-        if not work.leads:
-            work.waiter.wait()  # until the leader has done our work, or hands over
+            self._queue.append(request)
+            request.is_leader, self._has_leader = not self._has_leader, True
+        if not request.is_leader:
+            request.wakeup.wait()  # until the leader has done this request, or hands over
         elif cooperation.on_loop():
-            cooperation.end_turn()  # what other clients have sent meanwhile joins the group
-        if not work.done:
-            self._lead()
-        if work.error is not None:
-            raise work.error
-        return work.stored
+            cooperation.end_turn()  # requests that have arrived meanwhile join the group
+        if not request.done:
+            self._commit_group()
+        if request.error is not None:
+            raise request.error
+        return request.stored
 
-    def _lead(self) -> None:
+    def _commit_group(self) -> None:
         with self._mutex:
             group, self._queue = self._take_group()
         try:
-            for statement in (T1, T2, UNKNOWN):
-                works = [work for work in group if work.statement is statement]
-                if works:
-                    self._execute(statement, works)
-                    self._wake(works)  # their payments go on while the next statement commits
+            for statement in (CREATE_PAYMENTS, SETTLE_PAYMENTS, MARK_UNKNOWN):
+                requests = [request for request in group if request.statement is statement]
+                if requests:
+                    self._execute(statement, requests)
+                    self._wake(requests)  # their payments continue while the next statement commits
         finally:
             self._wake(group)
             with self._mutex:
                 successor = self._queue[0] if self._queue else None
-                self._leading = successor is not None
+                self._has_leader = successor is not None
             if successor is not None:
-                successor.leads = True
-                successor.waiter.wake()
+                successor.is_leader = True
+                successor.wakeup.wake()
 
     @staticmethod
-    def _wake(works: list[Work]) -> None:
-        for work in works:
-            if not work.done:
-                work.done = True
-                if not work.leads:
-                    work.waiter.wake()
+    def _wake(requests: list[WriteRequest]) -> None:
+        for request in requests:
+            if not request.done:
+                request.done = True
+                if not request.is_leader:
+                    request.wakeup.wake()
 
-    def _take_group(self) -> tuple[list[Work], list[Work]]:
-        """What fits into one group, and what has to wait; the first always fits."""
+    def _take_group(self) -> tuple[list[WriteRequest], list[WriteRequest]]:
+        """Return the requests that fit into one group, and the rest; the first always fits."""
         size = 0
-        for place, work in enumerate(self._queue):
-            size += len(work.rows)
-            if place and size > LARGEST_GROUP:
+        for place, request in enumerate(self._queue):
+            size += len(request.rows)
+            if place and size > MAX_GROUP:
                 return self._queue[:place], self._queue[place:]
         return self._queue, []
 
-    def _execute(self, statement: str, works: list[Work]) -> None:
+    def _execute(self, statement: str, requests: list[WriteRequest]) -> None:
         try:
-            self._run(statement, works)
+            self._run(statement, requests)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self._disconnect()
-            self._fail(works, error)
+            self._fail(requests, error)
         except psycopg.Error as error:
-            self._one_by_one(statement, works, error)
-        except Exception as error:  # whoever waits must hear of it, whatever it was
+            self._one_by_one(statement, requests, error)
+        except Exception as error:  # every waiter must get the error
             self._disconnect()
-            self._fail(works, error)
+            self._fail(requests, error)
 
-    def _one_by_one(self, statement: str, works: list[Work], error: psycopg.Error) -> None:
-        """One row that the database refuses must not take the others with it."""
-        if len(works) == 1:
-            self._fail(works, error)
+    def _one_by_one(self, statement: str, requests: list[WriteRequest], error: psycopg.Error) -> None:
+        """Execute each request alone: a row that the database refuses must not affect the others."""
+        if len(requests) == 1:
+            self._fail(requests, error)
             return
-        for work in works:
-            self._execute(statement, [work])
+        for request in requests:
+            self._execute(statement, [request])
 
     @staticmethod
-    def _fail(works: list[Work], error: Exception) -> None:
-        for work in works:
-            work.error = error
+    def _fail(requests: list[WriteRequest], error: Exception) -> None:
+        for request in requests:
+            request.error = error
 
-    def _run(self, statement: str, works: list[Work]) -> None:
+    def _run(self, statement: str, requests: list[WriteRequest]) -> None:
         connection = self._connected() if self._connection else cooperation.offload(self._connected)
-        rows = [{**row, "writer_id": self._writer_id} for work in works for row in work.rows]
+        rows = [{**row, "writer_id": self._writer_id} for request in requests for row in request.rows]
         cursor = connection.execute(statement, [_encode(rows)], prepare=True, binary=True)
         answer = cursor.fetchall()
         stored = {row[0]: row[1] for row in answer}
-        for work in works:
-            work.stored = {row["id"]: stored[row["id"]] for row in work.rows if row["id"] in stored}
-            work.error = None
+        for request in requests:
+            request.stored = {row["id"]: stored[row["id"]] for row in request.rows if row["id"] in stored}
+            request.error = None
         try:
-            self._tally.add(row[2:] for row in answer)
+            self._counters.add(row[2:] for row in answer)
         except Exception:
-            logger.exception("counting_failed")  # stored is stored; the next connection counts again
+            logger.exception("counting_failed")  # the rows are stored; the next connection counts them
             self._disconnect()
 
     # --- The connection ------------------------------------------------------------------------------------
 
     def _connected(self) -> psycopg.Connection[Any]:
-        """The open connection; a new one first makes this slot's counters right."""
+        """Return the open connection. A new one first sets this slot's counters."""
         if self._connection is not None and is_closed(self._connection):
             self._disconnect()
         if self._connection is None:
@@ -227,8 +228,8 @@ class PaymentWriter:
             try:
                 self._end_earlier_sessions(connection)
                 self._writer_id = self._writer_id or self._register(connection, slot)
-                self._tally.load(self._totals(connection, slot))
-                # Prepared plans are kept, and are made while tables are small: they must fit when those have grown.
+                self._counters.load(self._totals(connection, slot))
+                # Prepared plans are kept from the time when tables are small, and must fit when they have grown.
                 connection.execute("SET enable_seqscan = off")
             except BaseException:
                 connection.close()
@@ -238,7 +239,7 @@ class PaymentWriter:
 
     @staticmethod
     def _end_earlier_sessions(connection: psycopg.Connection[Any]) -> None:
-        """A predecessor's statement may still be running after its process died: end it before counting rows."""
+        """End statements that still run after their process died, before rows are counted."""
         left = connection.execute(
             "SELECT pid, pg_terminate_backend(pid, 3000) FROM pg_stat_activity"
             " WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid()"
@@ -258,7 +259,7 @@ class PaymentWriter:
 
     @staticmethod
     def _totals(connection: psycopg.Connection[Any], slot: slots.Slot) -> list[tuple[str, str, int, int]]:
-        """What the rows say that this slot has counted since its epoch."""
+        """Return the totals of the rows that this slot has counted since its epoch."""
         return connection.execute(
             "SELECT kind, currency, sum(count)::bigint, sum(amount)::bigint FROM payments_kpi_totals"
             " WHERE writer_id IN (SELECT id FROM payments_writer WHERE epoch = %s AND slot = %s)"
@@ -275,7 +276,7 @@ class PaymentWriter:
 def _encode(rows: Sequence[dict[str, Any]]) -> str:
     try:
         return orjson.dumps(rows).decode()
-    except TypeError as error:  # one row's fault, as if the database had refused it
+    except TypeError as error:  # the fault of one row, as if the database had refused it
         raise psycopg.DataError(f"a row is not JSON: {error}") from error
 
 

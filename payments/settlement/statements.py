@@ -1,18 +1,18 @@
 """The statements that store and settle payments, set-based: a JSON array in, rows out.
 
-T1 stores payments, T2 settles them, UNKNOWN marks those without an answer. The same statements serve one payment, a
-batch, and all payments that a process has in hand at one moment (`payments/settlement/group_commit.py`). Rows are
-joined on the transaction's id, never on the key: two items of one batch may carry the same key, and one of them wins.
-Each statement returns what it stored: id, time, status, currency and amount.
+The same statements serve one payment, a batch, and all payments that a process has in hand at one moment
+(`payments/settlement/group_commit.py`). Rows are joined on the transaction's id, never on the key: two items of one
+batch may carry the same key, and one of them wins. Each statement returns what it stored: id, time, status, currency
+and amount.
 """
 
 from payments.ledger.postings import fee_sql, legs_sql
 from payments.states import CHARGE, ChargeStatus, sql_list
 
-# T1: take the idempotency key and store the payment, or nothing. An id that is missing from the answer lost its
+# Take the idempotency key and store the payment, or nothing. An id that is missing from the answer lost its
 # key to an earlier request. Keys are inserted in order, so that two groups that share keys
 # wait for each other instead of deadlocking. The lease runs on the database's clock.
-T1 = f"""
+CREATE_PAYMENTS = f"""
 WITH input AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%s::json) AS item(
         id uuid, merchant_id bigint, key text, amount bigint, currency text, status text,
@@ -50,10 +50,10 @@ WITH input AS MATERIALIZED (
 SELECT id, created_at, status, currency, amount FROM stored
 """  # noqa: S608 - our own constants
 
-# T2: settle payments whose lease is still ours: final status, event, ledger legs, and no longer unresolved.
+# Settle payments whose lease is still ours: final status, event, ledger legs, and no longer unresolved.
 # An id that is missing from the answer was settled by another process, whose result counts. Only the input whose token
 # matched continues: two threads may bring the same payment, one of them with a lease that it lost.
-T2 = f"""
+SETTLE_PAYMENTS = f"""
 WITH input AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%s::json) AS item(
         id uuid, lease_token uuid, status text, failure_code text, gateway_reference text,
@@ -90,7 +90,7 @@ SELECT id, settled_at, status, currency, amount FROM settled
 """  # noqa: S608 - our own constants
 
 # The gateway did not answer: mark the payment, and release its lease to the resolver at once.
-UNKNOWN = f"""
+MARK_UNKNOWN = f"""
 WITH input AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%s::json) AS item(
         id uuid, lease_token uuid, status text, actor text, writer_id bigint, data jsonb)

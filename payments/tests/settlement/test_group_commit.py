@@ -22,8 +22,8 @@ from fintech.testing.processes import wait_until
 from payments import metrics
 from payments.currencies import to_major
 from payments.models import Event, LedgerLeg, Merchant, Transaction, Unresolved, Writer
-from payments.settlement.group_commit import LARGEST_GROUP, PaymentWriter, _encode
-from payments.settlement.statements import T1
+from payments.settlement.group_commit import MAX_GROUP, PaymentWriter, _encode
+from payments.settlement.statements import CREATE_PAYMENTS
 
 Row = dict[str, Any]
 
@@ -110,7 +110,7 @@ def lock(statement: str, *values: Any) -> Iterator[None]:
 
 @contextmanager
 def key_held(row: Row) -> Iterator[None]:
-    """Another session has taken this key and not yet committed: T1 waits for it."""
+    """Another session has taken this key and not yet committed: `CREATE_PAYMENTS` waits for it."""
     statement = "INSERT INTO payments_idempotencykey VALUES (%s, %s, %s, 'payment')"
     with lock(statement, row["merchant_id"], row["key"], uuid4()):
         yield
@@ -196,7 +196,7 @@ def test_one_group_holds_every_kind_of_work(writer, merchant, pool):
 
 def test_a_group_is_no_larger_than_the_largest_batch(writer, merchant, pool):
     first = new_row(merchant)
-    batches = [[new_row(merchant) for _ in range(LARGEST_GROUP * 6 // 10)] for _ in range(2)]
+    batches = [[new_row(merchant) for _ in range(MAX_GROUP * 6 // 10)] for _ in range(2)]
     with key_held(first):
         leader = pool.submit(writer.store, [first])
         wait_until(blocked, what="the leader waits for the key")
@@ -254,7 +254,7 @@ def test_no_wake_up_is_ever_lost(writer, merchant, pool):
     finally:
         stop.set()
     assert writer._queue == []
-    assert not writer._leading
+    assert not writer._has_leader
     assert counters() == rows()
 
 
@@ -264,7 +264,8 @@ def test_groups_that_share_keys_do_not_deadlock(merchant):
 
     def store(batch: list[Row]) -> int:
         with open_connection("group") as other:
-            return len(other.execute(T1, [_encode([{**row, "writer_id": writer_id} for row in batch])]).fetchall())
+            rows = _encode([{**row, "writer_id": writer_id} for row in batch])
+            return len(other.execute(CREATE_PAYMENTS, [rows]).fetchall())
 
     for _ in range(10):
         keys = [uuid4().hex for _ in range(30)]
@@ -350,7 +351,7 @@ def test_a_leader_that_ends_half_way_leaves_nobody_waiting_or_deceived(writer, m
 
     monkeypatch.setattr(PaymentWriter, "_run", exit_once)
     leader = pool.submit(exits, writer, stored[0])
-    wait_until(lambda: writer._leading, what="somebody leads")
+    wait_until(lambda: writer._has_leader, what="somebody leads")
     waiting = [pool.submit(writer.store, [row]) for row in stored[1:]]
     wait_until(all_waiting(writer, 4), what="four wait")
     gate.set()
@@ -395,7 +396,7 @@ def test_blocked_payments_are_counted_when_they_are_stored(writer, merchant):
 def test_what_could_not_be_counted_is_stored_and_counted_by_the_next_connection(writer, merchant, monkeypatch):
     first, second = new_row(merchant), new_row(merchant)
     writer.store([first, second])
-    monkeypatch.setattr("payments.settlement.group_commit.Tally.add", lambda self, stored: 1 / 0)
+    monkeypatch.setattr("payments.settlement.group_commit.CounterState.add", lambda self, stored: 1 / 0)
     assert list(writer.settle([settled(first)])) == [first["id"]]
     monkeypatch.undo()
 

@@ -1,4 +1,4 @@
-"""Evidence only grows, whoever asks, and a source keeps its name and cluster."""
+"""Triggers that make evidence append-only for every role, and fix the name and cluster of a source."""
 
 from django.db import migrations
 

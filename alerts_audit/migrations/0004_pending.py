@@ -1,4 +1,4 @@
-"""What comes is put among the pending in the transaction that stores it: nothing is forgotten, nothing skipped."""
+"""Put each delivery and observation among the pending in the transaction that stores it, so that none is skipped."""
 
 from django.db import migrations
 

@@ -56,7 +56,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 class ApiKeyThrottle(BaseThrottle):
-    """One request; a batch pays for its other items when it has been read."""
+    """Count one request; a batch counts its other items after it has been read."""
 
     def allow_request(self, request: Request, view: Any) -> bool:
         self._wait = _throttle.take(request.user.key_id)  # type: ignore[union-attr]
@@ -112,7 +112,7 @@ def read_id(value: str) -> UUID:
 
 
 def find_transaction(principal: Principal, identifier: str) -> Transaction:
-    """The merchant's own; of another's there is nothing to say."""
+    """Return a transaction of the merchant. Another merchant's is a 404."""
     found = Transaction.objects.for_merchant(principal.merchant_id).filter(id=read_id(identifier)).first()
     if found is None:
         raise NotFound
@@ -194,7 +194,7 @@ class BatchView(PaymentsView):
 
 
 def take_items(principal: Principal, number: int) -> None:
-    """The request itself was counted as one of them."""
+    """Count the items of a batch, except the one counted with the request."""
     wait = _throttle.take(principal.key_id, number - 1) if number > 1 else 0.0
     if wait:
         metrics.THROTTLED.inc()

@@ -49,7 +49,9 @@ class GatewayError(Unavailable):
 
 
 class Gateway(Protocol):
-    """Every operation is idempotent by `key`. A cancel is final: it also prevents an operation still in flight."""
+    """A gateway. Every operation is idempotent by `key`. A cancel is final: it also prevents an operation still in
+    flight.
+    """
 
     def charge(self, key: UUID, *, amount: int, currency: str, payment_method: Any) -> Answer: ...
     def refund(self, key: UUID, *, charge: UUID, amount: int, currency: str) -> Answer: ...

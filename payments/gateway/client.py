@@ -55,7 +55,7 @@ class HttpGateway:
         return self._call("refund", "/v1/refunds", key, body)
 
     def cancel_charge(self, key: UUID) -> Answer:
-        """Fence a charge that may still be in flight. `cancelled`, or what had become of it already."""
+        """Cancel a charge that may still be in flight. Return `cancelled`, or the earlier outcome."""
         return self._call("cancel", f"/v1/charges/{key}/cancel", key, {})
 
     def cancel_refund(self, key: UUID) -> Answer:
@@ -66,13 +66,13 @@ class HttpGateway:
         return self._read("/v1/totals")["currencies"]
 
     def records(self, *, after: int = 0, limit: int = 1000) -> dict[str, Any]:
-        """One page of all the money that the gateway moved: `records`, and `next` to go on after."""
+        """Return one page of all money that the gateway moved: `records`, and `next` to continue."""
         return self._read(f"/v1/records?after={after}&limit={limit}")
 
     # --- One call ------------------------------------------------------------------------------------------
 
     def _call(self, operation: str, path: str, key: UUID, body: dict[str, Any]) -> Answer:
-        """Attempts until one gives an answer that ends the call, or the deadline comes."""
+        """Try until an answer ends the call, or the deadline passes."""
         start = time.monotonic()
         deadline = start + settings.GATEWAY_DEADLINE_SECONDS
         exchanges: list[Exchange] = []
@@ -147,7 +147,9 @@ class HttpGateway:
 
 
 def _content(data: bytes) -> Any:
-    """The answer if it is JSON that the journal can hold: bounded, and without NUL, which PostgreSQL refuses."""
+    """Return the answer if it is JSON that the journal can store: bounded, and without NUL, which
+    PostgreSQL refuses.
+    """
     if len(data) > MAX_ANSWER_BYTES or b"\\u0000" in data:
         return None
     try:
@@ -157,7 +159,7 @@ def _content(data: bytes) -> Any:
 
 
 def read_answer(status_code: int, content: Any) -> Answer:
-    """The gateway's answer as an outcome. Whatever does not clearly say "not charged" is not known."""
+    """Return the outcome in the gateway's answer. An answer that does not clearly say "not charged" is unknown."""
     if not isinstance(content, dict):
         return Answer("timeout", "unreadable_answer")
     outcome, code, reference = content.get("outcome"), content.get("code"), content.get("reference")

@@ -1,4 +1,4 @@
-"""What must never be true, the database refuses, whoever asks."""
+"""Constraints and triggers against data that must never exist, for every role."""
 
 from django.db import migrations
 
@@ -75,7 +75,7 @@ ZERO_SUM = migrations.RunSQL(
     """,
 )
 
-# Payments refer to merchants without a foreign key, so nobody may delete one.
+# Payments refer to merchants without a foreign key, so no role may delete one.
 KEPT = migrations.RunSQL(
     sql="""
     CREATE TRIGGER refuse_delete BEFORE DELETE OR TRUNCATE ON payments_merchant

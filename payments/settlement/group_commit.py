@@ -46,7 +46,7 @@ class WriteRequest:
 
     statement: str
     rows: Sequence[dict[str, Any]]
-    stored: dict[UUID, Any] = field(default_factory=dict)  # id -> when
+    stored: dict[UUID, Any] = field(default_factory=dict)  # id -> time
     error: Exception | None = field(default_factory=_unfinished)  # also if its leader ended half-way
     done: bool = False
     # Woken when the request is done, or to become the leader.

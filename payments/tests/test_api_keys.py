@@ -175,12 +175,12 @@ def test_all_who_wait_for_the_same_key_share_one_query(secret, cache, monkeypatc
 def test_a_database_that_is_away_fails_all_who_wait_at_once(cache, monkeypatch):
     asked, go = [], threading.Event()
 
-    def away(prefix: str) -> None:
+    def fail(prefix: str) -> None:
         asked.append(prefix)
         assert go.wait(10)
         raise OperationalError("couldn't get a connection after 3.00 sec")
 
-    monkeypatch.setattr(api_keys, "_load", away)
+    monkeypatch.setattr(api_keys, "_load", fail)
     with ThreadPoolExecutor(8) as threads:
         waiting = [threads.submit(cache.find, f"fk_{number:08}") for number in range(8)]
         go.set()

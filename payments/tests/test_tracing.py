@@ -182,7 +182,7 @@ def test_about_the_wanted_share_is_sampled(collector, tmp_path):
     assert 28 <= len(roots) <= 72
 
 
-# --- When nobody listens -----------------------------------------------------------------------------------
+# --- Without a listener --------------------------------------------------------------------------------------
 
 
 def test_a_collector_that_is_away_costs_no_payment_and_no_time_at_the_end(tmp_path):

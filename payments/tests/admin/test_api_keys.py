@@ -58,7 +58,7 @@ def secret_in(page: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "text"),
     [
         ({"merchant": ""}, "This field is required"),
         ({"merchant": 2**62}, "Select a valid choice"),
@@ -70,10 +70,10 @@ def secret_in(page: str) -> str:
         ({"expires_at_0": "soon", "expires_at_1": "00:00"}, "Enter a valid date"),
     ],
 )
-def test_a_wrong_form_makes_no_key(root, merchant, wrong, told):
+def test_a_wrong_form_makes_no_key(root, merchant, wrong, text):
     page = root.post(f"{KEYS}add/", key_form(merchant, **wrong)).text
 
-    assert told in page
+    assert text in page
     assert not ApiKey.objects.filter(merchant=merchant).exists()
 
 
@@ -196,7 +196,7 @@ def merchant_form(**fields: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "text"),
     [
         ({"fraud_weights": '{"contry_mismatch": 0.4}'}, "there is no fraud rule"),
         ({"fraud_weights": '{"country_mismatch": 1.5}'}, "must be a number from 0 to 1"),
@@ -215,10 +215,10 @@ def merchant_form(**fields: object) -> dict[str, object]:
         ({"name": ""}, "This field is required"),
     ],
 )
-def test_a_merchant_that_could_not_be_served_is_refused(root, merchant, wrong, told):
+def test_a_merchant_that_could_not_be_served_is_refused(root, merchant, wrong, text):
     page = root.post(f"{MERCHANTS}{merchant.pk}/change/", merchant_form(**wrong)).text
 
-    assert told in page
+    assert text in page
     assert Merchant.objects.get(pk=merchant.pk).fraud_weights == {}
 
 

@@ -76,7 +76,7 @@ def test_a_refund_needs_the_token_of_a_page(payment):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "text"),
     [
         ({"amount": "10001"}, "10000 is left to refund"),
         ({"amount": "0"}, "greater than or equal to 1"),
@@ -91,11 +91,11 @@ def test_a_refund_needs_the_token_of_a_page(payment):
         ({"key": "mine"}, "Open this form again"),
     ],
 )
-def test_a_wrong_form_is_shown_again_and_nothing_moves(finance, payment, wrong, told):
+def test_a_wrong_form_is_shown_again_and_nothing_moves(finance, payment, wrong, text):
     answer = send(finance, payment, form_of(payment, **wrong))
 
     assert answer.status_code == 200
-    assert told in answer.text
+    assert text in answer.text
     assert refunds(payment) == []
 
 

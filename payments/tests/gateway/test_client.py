@@ -45,13 +45,13 @@ def server() -> Iterator[Server]:
         disable_nagle_algorithm = True
 
         def setup(self) -> None:
-            told.connections += 1
+            server.connections += 1
             super().setup()
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-            told.requests.append((self.path, dict(self.headers), json.loads(body) if body else None))
-            answer = told.next()
+            server.requests.append((self.path, dict(self.headers), json.loads(body) if body else None))
+            answer = server.next()
             if answer is None or isinstance(answer, float):
                 stop.wait(answer or 0)
                 self.close_connection = True
@@ -72,9 +72,9 @@ def server() -> Iterator[Server]:
 
     stop = threading.Event()
     listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    told = Server(listener.server_address[1])
+    server = Server(listener.server_address[1])
     threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield told
+    yield server
     stop.set()
     listener.shutdown()
     listener.server_close()

@@ -170,4 +170,4 @@ def percentile(client: dict[str, Any], share: float) -> float:
         seen += number
         if seen >= rank:
             return milliseconds / 1000
-    raise AssertionError("nobody was answered")
+    raise AssertionError("no request was answered")

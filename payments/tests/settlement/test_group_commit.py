@@ -351,7 +351,7 @@ def test_a_leader_that_ends_half_way_leaves_nobody_waiting_or_deceived(writer, m
 
     monkeypatch.setattr(PaymentWriter, "_run", exit_once)
     leader = pool.submit(exits, writer, stored[0])
-    wait_until(lambda: writer._has_leader, what="somebody leads")
+    wait_until(lambda: writer._has_leader, what="a request leads")
     waiting = [pool.submit(writer.store, [row]) for row in stored[1:]]
     wait_until(all_waiting(writer, 4), what="four wait")
     gate.set()

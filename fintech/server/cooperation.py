@@ -139,7 +139,8 @@ def offload(function: Callable[..., Result], *arguments: Any, threads: Executor 
         return function(*arguments)
     waiter, context = Waiter(), contextvars.copy_context()
     future = (threads or _Loop.threads).submit(context.run, function, *arguments)
-    future.add_done_callback(lambda _: waiter.wake())
+    # Through the loop's queue, even if the thread is done already: what it passed to `call` must run before us.
+    future.add_done_callback(lambda _: _Loop.loop.call_soon_threadsafe(waiter.wake))
     waiter.wait()
     return future.result()
 

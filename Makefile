@@ -54,7 +54,9 @@ bench-audit: environment-dev ## Measure sealing during inserts, and the verifica
 lint: environment-dev ## Check style, format, words, imports and types
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
-	$(VENV)/yamllint --strict docker-compose.yml observability
+	$(VENV)/yamllint --strict docker-compose.yml observability .github .pre-commit-config.yaml
+	$(VENV)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(VENV)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(VENV)/python -m fintech.testing.words
 	$(VENV)/lint-imports --no-logo pyproject.toml
 	$(TYPE_CHECK) .

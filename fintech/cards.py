@@ -42,10 +42,10 @@ def _card_numbers(text: str) -> Iterator[tuple[int, int]]:
 
 def _is_card_number(text: str, start: int, end: int) -> bool:
     digits = _NO_DIGITS.sub("", text[start:end])
-    return 13 <= len(digits) <= 19 and passes_luhn(digits) and not _stands_in_hex(text, start, end)
+    return 13 <= len(digits) <= 19 and passes_luhn(digits) and not _is_within_hex(text, start, end)
 
 
-def _stands_in_hex(text: str, start: int, end: int) -> bool:
+def _is_within_hex(text: str, start: int, end: int) -> bool:
     """Return True for digits inside a hexadecimal token, which sometimes has so many in a row;
     `card4111...` is none.
     """

@@ -97,7 +97,7 @@ def test_a_wrong_value_stops_the_start_with_one_sentence(program, sentence, chan
         "postgresql://app:geheim@db/fintech?colour=red",
     ],
 )
-def test_a_wrong_database_url_is_told_without_its_password(url):
+def test_a_wrong_database_url_is_reported_without_its_password(url):
     assert_refused("manage.py", "DATABASE_URL is not a PostgreSQL address: use postgresql://", DATABASE_URL=url)
 
 

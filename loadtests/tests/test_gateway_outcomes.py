@@ -168,7 +168,7 @@ def test_a_ratio_of_one_hits_every_ordinary_amount(gateway, ratio, status):
     ("ratio", "stored"),
     [("timeout_ratio", "not_found"), ("lose_reply_ratio", "approved"), ("drop_ratio", "not_found")],
 )
-def test_a_ratio_can_take_the_reply_away(gateway, ratio, stored):
+def test_a_ratio_can_drop_the_reply(gateway, ratio, stored):
     gateway.profile(**{ratio: 1, "hold_seconds": 0.05})
     used = key()
 

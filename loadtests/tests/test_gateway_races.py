@@ -37,7 +37,7 @@ def test_a_cancel_fences_a_charge_that_is_still_held(gateway, amount):
     assert used not in [record["key"] for record in gateway.records()]
 
 
-def test_a_held_charge_is_made_when_nobody_cancels_it_although_the_caller_has_gone(gateway):
+def test_a_held_charge_without_a_cancel_is_made_although_the_caller_has_disconnected(gateway):
     gateway.profile(hold_seconds=0.2)
     used = key()
     gateway.hold_charge(used, 1925).close()
@@ -47,7 +47,7 @@ def test_a_held_charge_is_made_when_nobody_cancels_it_although_the_caller_has_go
     assert gateway.cancel(used).body["outcome"] == "already_charged"
 
 
-def test_a_late_reply_does_not_undo_what_the_resolver_was_told(gateway):
+def test_a_late_reply_does_not_undo_the_resolvers_answer(gateway):
     gateway.profile(hold_seconds=HELD)
     used = key()
     held = gateway.hold_charge(used, 1923)

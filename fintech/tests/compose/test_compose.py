@@ -114,14 +114,14 @@ def test_each_image_of_ours_is_built_by_one_service_and_pulled_by_none():
             assert service["pull_policy"] == "never", name
 
 
-def test_the_dockerfile_stands_on_one_exact_version():
+def test_the_dockerfile_uses_one_exact_base_version():
     bases = {base for base, _ in stages().values() if base not in stages()}
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.1[1-3]\.\d+-slim-[a-z]+", bases.pop())
 
 
 @pytest.mark.parametrize("target", ["app", "loadtests"])
-def test_a_final_image_runs_as_nobody_special_and_holds_no_tools(target):
+def test_a_final_image_runs_without_privileges_and_holds_no_tools(target):
     instructions = inherited(target)
     users = [line.split()[1] for line in instructions if line.startswith("USER ")]
     assert users == [f"{OURS}:{OURS}"]
@@ -351,7 +351,7 @@ def test_the_databases_password_comes_from_its_file():
     assert environment("db")["POSTGRES_PASSWORD"] == "unused"
 
 
-def test_nobody_mounts_the_secrets_of_another():
+def test_no_service_mounts_the_secrets_of_another():
     for name in SERVICES.keys() - {"secrets"}:
         foreign = {volume for volume in mounts(name) if volume.endswith("secrets")} - {f"{name}-secrets"}
         assert foreign == ({"loadgen-secrets"} if name == "migrate" else set()), name
@@ -421,7 +421,7 @@ def test_the_log_label_of_the_first_version_still_works():
 
 
 @every_service
-def test_a_sentence_stands_above_each_service(name):
+def test_each_service_has_a_comment_above_it(name):
     assert re.search(rf"(?m)^  # [A-Z].*[.;,].*\n(  # .*\n)*  {name}:$", TEXT)
 
 

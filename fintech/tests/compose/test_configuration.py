@@ -68,7 +68,7 @@ def test_each_folder_is_there():
     assert {path.partition("/")[0] for path in files()} == set(configuration.FOLDERS)
 
 
-def test_without_a_bot_nobody_is_told_by_telegram(monkeypatch, tmp_path):
+def test_without_a_bot_no_alert_goes_to_telegram(monkeypatch, tmp_path):
     write_secret(tmp_path / "telegram_chat_id", "")
     monkeypatch.setenv("AM_TELEGRAM_CHAT_ID_FILE", str(tmp_path / "telegram_chat_id"))
 
@@ -76,7 +76,7 @@ def test_without_a_bot_nobody_is_told_by_telegram(monkeypatch, tmp_path):
     assert b"telegram_configs" not in files()[str(ALERTMANAGER)]
 
 
-def test_with_a_bot_people_are_told_and_its_token_stays_in_its_file(monkeypatch):
+def test_with_a_bot_alerts_go_to_telegram_and_its_token_stays_in_its_file(monkeypatch):
     monkeypatch.setenv("AM_TELEGRAM_CHAT_ID", "-100123")
 
     content = files(telegram=configuration.read_telegram())[str(ALERTMANAGER)]

@@ -103,7 +103,7 @@ def test_half_a_telegram_bot_stops_the_start_with_a_sentence(volumes, monkeypatc
         secrets.main()
 
 
-def test_a_telegram_bot_is_known_where_people_are_told_and_forgotten_when_it_is_not_given(volumes, monkeypatch):
+def test_a_telegram_bots_secrets_reach_its_consumers_and_are_removed_without_it(volumes, monkeypatch):
     monkeypatch.setenv("AM_TELEGRAM_BOT_TOKEN", "123:abc")
     monkeypatch.setenv("AM_TELEGRAM_CHAT_ID", "-1001")
     given = prepare(volumes)

@@ -176,7 +176,7 @@ def test_metrics_are_not_for_the_outside(proxy):
 
 
 @pytest.mark.parametrize("sent", [b"GET / HT", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"])
-def test_a_client_that_stalls_reaches_nobody_and_is_closed(tmp_path, upstream, sent):
+def test_a_client_that_stalls_reaches_no_server_and_is_closed(tmp_path, upstream, sent):
     text = re.sub(r"(client_(?:header|body)_timeout) 10s", r"\1 1s", TEXT)
     with started(Proxy(tmp_path, upstream, text)) as proxy:
         connection = proxy.connect()

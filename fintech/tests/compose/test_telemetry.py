@@ -151,7 +151,7 @@ def test_ids_can_be_searched_and_make_no_streams():
     assert set(re.findall(r"(\w+) = \"\"", metadata)) == {"trace_id", "request_id"}
 
 
-def test_alloy_knows_a_line_by_what_docker_is_told_to_write_into_it():
+def test_alloy_reads_the_attributes_that_docker_writes_into_a_line():
     options = COMPOSE["app"]["logging"]["options"]
     assert options["tag"] == "{{.Name}}"
     for label in options["labels"].split(","):

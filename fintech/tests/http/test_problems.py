@@ -77,7 +77,7 @@ def test_a_problem_names_its_parameter_and_the_request():
 @pytest.mark.parametrize(
     ("wait", "seconds"), [(None, "1"), (0.001, "1"), (1, "1"), (1.001, "2"), (59.2, "60"), (1999, "1999")]
 )
-def test_who_is_throttled_is_told_whole_seconds_that_are_enough(wait, seconds):
+def test_a_throttled_client_gets_whole_seconds_that_are_enough(wait, seconds):
     response, body = answer(exceptions.Throttled(wait))
 
     assert (response.status_code, body["code"]) == (429, "too_many_requests")

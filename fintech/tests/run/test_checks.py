@@ -137,7 +137,7 @@ def test_tools_that_are_not_installed_are_left_out(layout, monkeypatch):
     assert read_secret(layout.secrets / "alert_token") == "given"
 
 
-def test_people_are_told_where_they_said_they_are(layout, monkeypatch):
+def test_alerts_go_to_the_configured_telegram_chat(layout, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("AM_TELEGRAM_BOT_TOKEN", "123:abc")
     monkeypatch.setenv("AM_TELEGRAM_CHAT_ID", "-1001")

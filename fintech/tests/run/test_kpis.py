@@ -73,7 +73,7 @@ def test_one_scrape_alone_shows_zeros_and_no_error(scrapes):
     assert line_after(scrapes, (BEFORE, WORKER)).startswith("0.0 TPS | errors 0.0 % | avg 0 ms, p95 0 ms")
 
 
-def test_counters_that_begin_anew_give_no_negative_rate(scrapes):
+def test_counters_that_restart_give_no_negative_rate(scrapes):
     assert line_after(scrapes, (AFTER, WORKER), (BEFORE, WORKER)).startswith("0.0 TPS")
 
 

@@ -153,7 +153,7 @@ def test_a_path_too_long_for_a_socket_gets_a_short_one(template, open_tmp):
         server.socket_dir.rmdir()
 
 
-def test_a_socket_directory_of_somebody_else_is_refused(template, open_tmp):
+def test_a_socket_directory_of_another_user_is_refused(template, open_tmp):
     server = EmbeddedPostgres(open_tmp / ("long" * 30) / "postgres")
     server.socket_dir.mkdir(mode=0o777)
     server.socket_dir.chmod(0o777)
@@ -223,7 +223,7 @@ def test_a_full_disk_while_the_server_starts_is_named(server):
     assert "is full: free some space" in server._explain(said)
 
 
-def test_a_server_of_somebody_elses_is_told_from_ours(server, open_tmp):
+def test_a_server_of_another_user_is_not_taken_for_ours(server, open_tmp):
     server.start()
     other = open_tmp / "other"
     other.mkdir()

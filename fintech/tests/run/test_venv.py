@@ -47,7 +47,7 @@ def test_pins_of_the_platform_do_not_stand_for_those_of_development(project):
     assert not venv.is_current(project / "requirements-dev.txt")
 
 
-def test_an_environment_of_another_python_is_made_anew(project, monkeypatch):
+def test_an_environment_of_another_python_is_replaced(project, monkeypatch):
     write_configuration(project, "3.9.2")
     ran: list[list[str]] = []
     monkeypatch.setattr(venv, "run", lambda command, _: ran.append(command))

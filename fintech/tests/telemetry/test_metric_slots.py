@@ -89,7 +89,7 @@ def test_the_files_do_not_grow_with_the_number_of_lives(runtime):
     assert counted() == 7
 
 
-def test_the_epoch_is_told_with_the_metrics():
+def test_the_metrics_include_the_epoch():
     with process() as (_, _, epoch):
         assert samples()[f"metrics_epoch_info{{'epoch': '{epoch}'}}"] == 1
 

@@ -1,4 +1,4 @@
-"""The exporter as a process: it needs neither Django's settings nor a database, and says why it cannot start."""
+"""The exporter as a process: it needs neither Django's settings nor a database, and reports why it cannot start."""
 
 import select
 import socket
@@ -55,7 +55,7 @@ def exporter(tmp_path_factory, port) -> Iterator[Program]:
 
 
 @pytest.mark.usefixtures("exporter")
-def test_it_answers_before_any_web_process_has_lived(port):
+def test_it_answers_before_the_first_web_process(port):
     reply = request(port, "GET", "/metrics")
 
     assert reply.status == 200
@@ -124,7 +124,7 @@ def test_a_client_that_does_not_read_is_cut_off(capfd):
 
 
 @pytest.mark.usefixtures("exporter")
-def test_a_scrape_goes_on_while_another_client_says_nothing(port):
+def test_a_scrape_is_answered_while_another_client_is_silent(port):
     with socket.create_connection(("127.0.0.1", port)):
         assert request(port, "GET", "/metrics", timeout=2).status == 200
 
@@ -135,7 +135,7 @@ def test_it_writes_nothing_about_its_requests(exporter, port):
     assert exporter.output() == ""
 
 
-def test_it_ends_when_it_is_told_to(tmp_path):
+def test_it_ends_on_sigterm(tmp_path):
     port = free_port()
     env = {"METRICS_BIND": f"127.0.0.1:{port}", "RUNTIME_DIR": str(tmp_path)}
     with running(COMMAND, env, log=tmp_path / "log", ready=lambda: answers(port, "/health")) as program:
@@ -153,18 +153,18 @@ def start(**env: str) -> str:
     return run.stderr
 
 
-def test_a_port_that_is_taken_is_told(tmp_path):
+def test_a_port_in_use_is_reported(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
         assert "Address already in use" in start(METRICS_BIND=bind, RUNTIME_DIR=str(tmp_path))
 
 
 @pytest.mark.parametrize("bind", ["9464", "127.0.0.1:99999", "127.0.0.1:x", ":9464", "::1:9464"])
-def test_a_wrong_address_is_told(tmp_path, bind):
+def test_a_wrong_address_is_reported(tmp_path, bind):
     assert "METRICS_BIND is wrong: use host:port or [IPv6]:port" in start(METRICS_BIND=bind, RUNTIME_DIR=str(tmp_path))
 
 
-def test_a_directory_that_cannot_be_used_is_told(tmp_path):
+def test_an_unusable_directory_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
 
     assert "Not a directory" in start(METRICS_BIND="127.0.0.1:0", RUNTIME_DIR=str(tmp_path / "file"))

@@ -121,20 +121,20 @@ def test_steps_of_another_request_are_not_ours(sent):
 
 
 @pytest.mark.parametrize(("failed", "kept"), [(False, 0), (True, 1)])
-def test_only_what_failed_is_kept_of_what_nobody_sampled(sent, failed, kept):
+def test_an_unsampled_trace_is_kept_only_if_it_failed(sent, failed, kept):
     tracing.finish(tracing.begin(None), "request", failed=failed)
 
     assert len(sent.traces) == kept
 
 
-def test_what_was_slow_is_kept_though_nobody_sampled_it(sent):
+def test_a_slow_unsampled_trace_is_kept(sent):
     sent.slow_nanoseconds = 1
     tracing.finish(tracing.begin(None), "request", failed=False)
 
     assert len(sent.traces) == 1
 
 
-def test_an_error_within_a_step_is_told_by_its_kind_and_not_by_its_words(sent):
+def test_an_error_within_a_step_is_reported_by_its_type_without_its_text(sent):
     trace = tracing.begin(PARENT)
     with pytest.raises(ValueError, match="of Ada"), tracing.step("T1"):
         raise ValueError("of Ada")

@@ -5,7 +5,7 @@ the ids.
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from django.http import HttpRequest, QueryDict
 from fintech.http import pagination
 from fintech.http.pagination import invalid, read_time
 from payments.currencies import EXPONENTS
+from payments.ids import first_id_at
 from payments.models import IdempotencyKey, Transaction, TransactionQuerySet
 from payments.schemas import MAX_AMOUNT
 
@@ -70,12 +71,6 @@ FILTERS: dict[str, tuple[_Filter, dict[str, Any], str]] = {
     "amount_min": (_by_amount("amount__gte"), _AMOUNT, "At least this amount, in minor units."),
     "amount_max": (_by_amount("amount__lte"), _AMOUNT, "At most this amount, in minor units."),
 }
-
-
-def first_id_at(moment: datetime) -> UUID:
-    """Return the smallest UUID v7 of a millisecond: 48 bits of Unix time, then version and variant."""
-    milliseconds = int(moment.timestamp() * 1000)
-    return UUID(int=(milliseconds << 80) | (0x7 << 76) | (0x2 << 62))
 
 
 def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Transaction], str | None]:

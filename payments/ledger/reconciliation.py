@@ -14,8 +14,8 @@ from uuid import UUID
 import psycopg
 
 from fintech.database.connections import open_connection
-from payments.api.filters import first_id_at
 from payments.gateway.base import Gateway
+from payments.ids import first_id_at
 from payments.ledger.audit import MAX_FINDINGS, Finding
 
 COPY = "COPY moved (kind, key, name, charge, amount, currency, reference, at) FROM STDIN"

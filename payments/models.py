@@ -35,16 +35,16 @@ class Merchant(models.Model):
     )
     fraud_threshold = models.FloatField(
         default=0.8,
-        help_text="Payments that score this much or more are blocked. 0 blocks all, 1 almost none.",
+        help_text="Payments with this score or more are blocked. 0 blocks all, 1 almost none.",
     )
     fraud_weights = models.JSONField(
         default=dict,
         blank=True,
-        help_text='Own weights for rules of payments/fraud.py, such as {"country_mismatch": 0.4}.',
+        help_text='Weights that replace those of payments/fraud.py, such as {"country_mismatch": 0.4}.',
     )
     unscored_limit_minor = models.BigIntegerField(
         default=50_00,
-        help_text="When a payment cannot be scored, it is let through below this amount and blocked from it on.",
+        help_text="A payment that cannot be scored is accepted below this amount and blocked from this amount on.",
     )
     fee_basis_points = models.PositiveIntegerField(
         default=150,
@@ -80,12 +80,12 @@ class ApiKey(models.Model):
         REFUND = "refunds:write", "Refund payments"
 
     merchant = models.ForeignKey(Merchant, on_delete=models.PROTECT, related_name="api_keys")
-    name = models.CharField(max_length=100, help_text="What uses this key, such as 'shop checkout'.")
+    name = models.CharField(max_length=100, help_text="The program that uses this key, such as 'shop checkout'.")
     prefix = models.CharField(max_length=12, unique=True, editable=False)
     secret_sha256 = models.BinaryField(max_length=32, editable=False)
     scopes = ArrayField(models.CharField(max_length=32, choices=Scope.choices), default=list)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: it does not expire.")
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
@@ -157,7 +157,7 @@ class Transaction(models.Model):
         indexes = [models.Index(fields=["merchant", "-id"], name="transaction_merchant_newest")]
         permissions = [
             ("refund_transaction", "Can refund a transaction"),
-            ("resolve_transaction", "Can ask to resolve a transaction now"),
+            ("resolve_transaction", "Can request to resolve a transaction now"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0), name="transaction_amount_positive"),
@@ -335,10 +335,10 @@ class LedgerLeg(models.Model):
     """One leg of a posting: debits are positive, credits negative. The accounts are in `docs/ledger.md`."""
 
     class Account(models.TextChoices):
-        GATEWAY_CLEARING = "gateway_clearing", "Gateway clearing (what the acquirer owes us)"
-        MERCHANT_PAYABLE = "merchant_payable", "Merchant payable (what we owe the merchant)"
-        FEES = "fees", "Fees (what we earned)"
-        REFUNDS = "refunds", "Refunds (what the merchant owes back)"
+        GATEWAY_CLEARING = "gateway_clearing", "Gateway clearing (owed to us by the acquirer)"
+        MERCHANT_PAYABLE = "merchant_payable", "Merchant payable (owed by us to the merchant)"
+        FEES = "fees", "Fees (earned by us)"
+        REFUNDS = "refunds", "Refunds (owed back by the merchant)"
 
     event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="legs", db_index=False)
     transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="legs", db_constraint=False)

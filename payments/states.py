@@ -23,7 +23,7 @@ class ChargeStatus(TextChoices):
 class RefundStatus(TextChoices):
     PROCESSING = "processing"
     SUCCEEDED = "succeeded"
-    FAILED = "failed", "Failed, nothing given back"
+    FAILED = "failed", "Failed, nothing refunded"
     UNKNOWN = "unknown", "Unknown, being resolved"
 
 

@@ -97,7 +97,7 @@ class Migration(migrations.Migration):
                     "fraud_threshold",
                     models.FloatField(
                         default=0.8,
-                        help_text="Payments that score this much or more are blocked. 0 blocks all, 1 almost none.",
+                        help_text="Payments with this score or more are blocked. 0 blocks all, 1 almost none.",
                     ),
                 ),
                 (
@@ -105,14 +105,14 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=dict,
-                        help_text='Own weights for rules of payments/fraud.py, such as {"country_mismatch": 0.4}.',
+                        help_text='Weights that replace those of payments/fraud.py, such as {"country_mismatch": 0.4}.',
                     ),
                 ),
                 (
                     "unscored_limit_minor",
                     models.BigIntegerField(
                         default=5000,
-                        help_text="When a payment cannot be scored, it is let through below this amount and blocked from it on.",
+                        help_text="A payment that cannot be scored is accepted below this amount and blocked from this amount on.",
                     ),
                 ),
                 (
@@ -146,7 +146,12 @@ class Migration(migrations.Migration):
             name="ApiKey",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", models.CharField(help_text="What uses this key, such as 'shop checkout'.", max_length=100)),
+                (
+                    "name",
+                    models.CharField(
+                        help_text="The program that uses this key, such as 'shop checkout'.", max_length=100
+                    ),
+                ),
                 ("prefix", models.CharField(editable=False, max_length=12, unique=True)),
                 ("secret_sha256", models.BinaryField(max_length=32)),
                 (
@@ -168,7 +173,7 @@ class Migration(migrations.Migration):
                     "created_at",
                     models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
                 ),
-                ("expires_at", models.DateTimeField(blank=True, help_text="Empty: never.", null=True)),
+                ("expires_at", models.DateTimeField(blank=True, help_text="Empty: it does not expire.", null=True)),
                 ("revoked_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 (
                     "merchant",
@@ -232,7 +237,7 @@ class Migration(migrations.Migration):
                 "ordering": ["-id"],
                 "permissions": [
                     ("refund_transaction", "Can refund a transaction"),
-                    ("resolve_transaction", "Can ask to resolve a transaction now"),
+                    ("resolve_transaction", "Can request to resolve a transaction now"),
                 ],
             },
         ),
@@ -250,7 +255,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("processing", "Processing"),
                             ("succeeded", "Succeeded"),
-                            ("failed", "Failed, nothing given back"),
+                            ("failed", "Failed, nothing refunded"),
                             ("unknown", "Unknown, being resolved"),
                         ],
                         max_length=10,
@@ -280,10 +285,10 @@ class Migration(migrations.Migration):
                     "account",
                     models.CharField(
                         choices=[
-                            ("gateway_clearing", "Gateway clearing (what the acquirer owes us)"),
-                            ("merchant_payable", "Merchant payable (what we owe the merchant)"),
-                            ("fees", "Fees (what we earned)"),
-                            ("refunds", "Refunds (what the merchant owes back)"),
+                            ("gateway_clearing", "Gateway clearing (owed to us by the acquirer)"),
+                            ("merchant_payable", "Merchant payable (owed by us to the merchant)"),
+                            ("fees", "Fees (earned by us)"),
+                            ("refunds", "Refunds (owed back by the merchant)"),
                         ],
                         max_length=16,
                     ),

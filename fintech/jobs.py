@@ -15,7 +15,7 @@ from django.apps import apps
 from django.db import connection
 from prometheus_client import Counter, Gauge
 
-from fintech.http.problems import DATABASE_ERRORS, Unavailable
+from fintech.errors import DATABASE_ERRORS, Unavailable
 
 logger = logging.getLogger("fintech.jobs")
 

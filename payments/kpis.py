@@ -20,7 +20,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 from prometheus_client.parser import text_string_to_metric_families
 
-from fintech.http.problems import Unavailable
+from fintech.errors import Unavailable
 from payments.currencies import to_minor
 from payments.gateway.base import Gateway
 from payments.journal import JournalFollower

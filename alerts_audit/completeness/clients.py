@@ -15,7 +15,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from alerts_audit.completeness.relabelling import ACTIONS, Labels, Step, relabel
-from fintech.http.problems import Unavailable
+from fintech.errors import Unavailable
 
 # 10,000 alerts with long annotations are about 20 MB.
 LARGEST_ANSWER = 64 * 1024 * 1024

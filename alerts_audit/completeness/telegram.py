@@ -10,7 +10,7 @@ import urllib3
 from django.conf import settings
 
 from alerts_audit.models import Gap, Notice
-from fintech.http.problems import Unavailable
+from fintech.errors import Unavailable
 
 http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=3, read=10), retries=False)
 

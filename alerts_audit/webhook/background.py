@@ -19,7 +19,7 @@ from alerts_audit.models import Delivery
 from alerts_audit.payload import DecodedBody
 from alerts_audit.projection.projector import is_anything_pending, project_pending
 from alerts_audit.webhook.services import log_delivery
-from fintech.http.problems import DATABASE_ERRORS
+from fintech.errors import DATABASE_ERRORS
 
 logger = logging.getLogger("alerts_audit.projection")
 

@@ -10,7 +10,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from fintech.http.problems import DATABASE_ERRORS, problem
+from fintech.errors import DATABASE_ERRORS
+from fintech.http.problems import problem
 from fintech.telemetry.metric_slots import render
 
 _migrated = False

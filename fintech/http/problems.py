@@ -12,25 +12,16 @@ from typing import Any
 
 import orjson
 from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
-from psycopg import InterfaceError as PsycopgInterfaceError
-from psycopg import OperationalError as PsycopgOperationalError
 from rest_framework import exceptions
 
+from fintech.errors import DATABASE_ERRORS
 from fintech.telemetry.logging import request_id
 
 logger = logging.getLogger("fintech.http.problems")
 
 # As RFC 9110 names them. Python does so since 3.13, and an answer must not depend on the version.
 TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
-
-# The database is or became unavailable: psycopg's pool and our writer raise its errors, Django's connections wrap them.
-DATABASE_ERRORS = (OperationalError, InterfaceError, PsycopgOperationalError, PsycopgInterfaceError)
-
-
-class Unavailable(Exception):
-    """An external service does not answer. This is expected from time to time, and a traceback would not help."""
 
 
 class Problem(Exception):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
-from fintech.http.problems import Unavailable
+from fintech.errors import Unavailable
 
 
 @dataclass

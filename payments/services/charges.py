@@ -13,7 +13,7 @@ from django.conf import settings
 from uuid_utils.compat import uuid7
 
 from fintech.database.connections import query, release
-from fintech.http.problems import DATABASE_ERRORS
+from fintech.errors import DATABASE_ERRORS
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics

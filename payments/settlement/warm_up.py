@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 
-from fintech.http.problems import DATABASE_ERRORS
+from fintech.errors import DATABASE_ERRORS
 from payments.settlement.group_commit import writer
 
 logger = logging.getLogger("fintech")

@@ -11,7 +11,7 @@ from alerts_audit.management.commands.verify_audit import Ticker, moment
 from alerts_audit.seal.archive.archive import ArchiveError, archive
 from alerts_audit.seal.keys import SealError
 from alerts_audit.seal.standalone import Invalid
-from fintech.http.problems import DATABASE_ERRORS
+from fintech.errors import DATABASE_ERRORS
 
 
 class Command(BaseCommand):

@@ -8,7 +8,7 @@ from alerts_audit.models import Checkpoint
 from alerts_audit.seal import keys
 from alerts_audit.seal.rotation import Trust, replace_lost, rotate
 from alerts_audit.seal.standalone import Invalid
-from fintech.http.problems import DATABASE_ERRORS
+from fintech.errors import DATABASE_ERRORS
 
 
 class Command(BaseCommand):

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from alerts_audit.seal import standalone
 from alerts_audit.seal.keys import public_keys_file
 from alerts_audit.seal.proofs import NoProof, prove, prove_from_archive
-from fintech.http.problems import DATABASE_ERRORS
+from fintech.errors import DATABASE_ERRORS
 
 
 class Command(BaseCommand):

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from alerts_audit.seal.keys import SealError
 from alerts_audit.seal.standalone import Invalid
 from alerts_audit.seal.verify import Report, verify
-from fintech.http.problems import DATABASE_ERRORS
+from fintech.errors import DATABASE_ERRORS
 
 
 class Command(BaseCommand):

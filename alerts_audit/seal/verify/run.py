@@ -25,7 +25,7 @@ from alerts_audit.seal.verify.guards import check_guards
 from alerts_audit.seal.verify.leaves import LeafCheck
 from alerts_audit.seal.verify.report import Progress, Report
 from alerts_audit.seal.verify.rows import check_rows_have_leaves
-from fintech.http.problems import DATABASE_ERRORS
+from fintech.errors import DATABASE_ERRORS
 
 logger = logging.getLogger("alerts_audit.seal")
 

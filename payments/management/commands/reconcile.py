@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_datetime
 
-from fintech.http.problems import DATABASE_ERRORS
+from fintech.errors import DATABASE_ERRORS
 from payments.gateway.base import GatewayError
 from payments.gateway.registry import gateways
 from payments.ledger.reconciliation import Report, reconcile

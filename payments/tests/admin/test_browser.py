@@ -113,7 +113,7 @@ def resolve(browser: Browser, platform: Platform, shop: Client) -> None:
     unknown = shop.pay(1922).body  # charged, and the reply lost
     browser.open(f"/admin/payments/transaction/{unknown['id']}/change/")
     browser.follow("button:has-text('Resolve now')")
-    assert "asked to settle 1" in browser.page.content()
+    assert "will handle 1" in browser.page.content()
     assert "resolution requested" in browser.page.content()
     platform.start()
 

@@ -27,10 +27,10 @@ class AlertsAuditConfig(AppConfig):
 
     def ready(self) -> None:
         from alerts_audit.groups import ensure_groups
-        from alerts_audit.infinite_timestamps import read_far_times
+        from alerts_audit.infinite_timestamps import register_clamping_loader
         from alerts_audit.sources.tokens import ensure_default_source
 
-        connection_created.connect(read_far_times)
+        connection_created.connect(register_clamping_loader)
         post_migrate.connect(ensure_groups, sender=self)
         post_migrate.connect(ensure_default_source, sender=self)
 

@@ -12,9 +12,9 @@ from django.db import connection
 from alerts_audit.models import Gap, OpenGap
 
 # An index entry must stay below 2,704 bytes, and a label has no limit.
-LONGEST_SUBJECT = 500
+MAX_SUBJECT = 500
 # Rows per statement: well within statement_timeout.
-AT_ONCE = 2000
+BATCH_SIZE = 2000
 
 # The unique constraint decides which process opens a gap; a second one writes nothing. Subjects are sorted, so that two
 # processes that open the same gaps never deadlock.
@@ -173,8 +173,8 @@ def differences() -> list[str]:
 
 def _write(statement: str, reason: str, rows: Sequence[Opening] | Sequence[Closing]) -> list[Gap]:
     keys: list[int] = []
-    for start in range(0, len(rows), AT_ONCE):
-        content = orjson.dumps([_row(row) for row in rows[start : start + AT_ONCE]]).decode()
+    for start in range(0, len(rows), BATCH_SIZE):
+        content = orjson.dumps([_row(row) for row in rows[start : start + BATCH_SIZE]]).decode()
         with connection.cursor() as cursor:
             cursor.execute(statement, {"reason": Gap.Reason(reason), "gaps": content})
             keys += [key for (key,) in cursor.fetchall()]
@@ -185,7 +185,7 @@ def _row(row: Opening | Closing) -> dict[str, Any]:
     return {name: _storable(value) for name, value in vars(row).items()} | {"subject": bounded(row.subject)}
 
 
-def bounded(subject: str, longest: int = LONGEST_SUBJECT) -> str:
+def bounded(subject: str, longest: int = MAX_SUBJECT) -> str:
     """Return the subject as it is stored: a long one ends with its hash."""
     plain = subject.replace("\0", "\N{REPLACEMENT CHARACTER}")
     if len(plain) <= longest:
@@ -195,9 +195,7 @@ def bounded(subject: str, longest: int = LONGEST_SUBJECT) -> str:
 
 def alert_subject(cluster: str, labels: Mapping[str, str]) -> str:
     """Return the subject of a gap about an alert, with room for its start."""
-    return bounded(
-        f"{cluster} {orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS).decode()}", LONGEST_SUBJECT - 30
-    )
+    return bounded(f"{cluster} {orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS).decode()}", MAX_SUBJECT - 30)
 
 
 def _storable(value: Any) -> Any:

@@ -17,7 +17,7 @@ TIMESTAMPTZ = 1184  # its OID in PostgreSQL's catalogue
 LAST = datetime.max.replace(tzinfo=UTC)
 
 
-class Far(Loader):
+class ClampingLoader(Loader):
     """A mixin that precedes another loader in a class."""
 
     def load(self, data: Buffer) -> Any:
@@ -28,17 +28,17 @@ class Far(Loader):
 
 
 @cache
-def far(loader: type[Loader]) -> type[Loader]:
-    return type(f"Far{loader.__name__}", (Far, loader), {})
+def clamping(loader: type[Loader]) -> type[Loader]:
+    return type(f"Clamping{loader.__name__}", (ClampingLoader, loader), {})
 
 
 # psycopg's loader in Python: the one in C ignores classes derived from it.
-FAR_BINARY = far(TimestamptzBinaryLoader)
+CLAMPING_BINARY = clamping(TimestamptzBinaryLoader)
 
 
-def read_far_times(connection: BaseDatabaseWrapper, **_: Any) -> None:
+def register_clamping_loader(connection: BaseDatabaseWrapper, **_: Any) -> None:
     """Register the loaders on `connection_created`. A pool hands out the same connection again."""
     adapters = connection.connection.adapters
     usual = adapters.get_loader(TIMESTAMPTZ, Format.TEXT)
-    if not issubclass(usual, Far):
-        adapters.register_loader(TIMESTAMPTZ, far(usual))
+    if not issubclass(usual, ClampingLoader):
+        adapters.register_loader(TIMESTAMPTZ, clamping(usual))

@@ -3,13 +3,13 @@
 import re
 from urllib.parse import urlsplit
 
-LONGEST_ADDRESS = 2000
+MAX_ADDRESS = 2000
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}]")
 
 
 def web_address(text: object) -> str | None:
     """Return `text` if a browser may follow it: http or https, with a host, and no disguised `javascript:`."""
-    if not isinstance(text, str) or not 0 < len(text) <= LONGEST_ADDRESS or _FORBIDDEN.search(text):
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_ADDRESS or _FORBIDDEN.search(text):
         return None
     try:
         parts = urlsplit(text)

@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
-MOST_NAMES = 10
-LONGEST_TEXT = 200
+MAX_NAMES = 10
+MAX_TEXT = 200
 # Half of what the oldest supported Python can parse. Our own limit, because Python's limits differ by version and a
 # rebuild must give the same result under the next one.
-DEEPEST = 500
+MAX_DEPTH = 500
 
 
 class Unreadable(ValueError):
@@ -60,7 +60,7 @@ class Payload(msgspec.Struct, rename="camel"):
 
 def few(words: Iterable[str]) -> list[str]:
     """Return the distinct values, sorted, limited to what a log line or a table cell can show."""
-    return [word[:LONGEST_TEXT] for word in sorted(set(words))[:MOST_NAMES]]
+    return [word[:MAX_TEXT] for word in sorted(set(words))[:MAX_NAMES]]
 
 
 _decoder = msgspec.json.Decoder(Payload)
@@ -83,7 +83,7 @@ class DecodedBody(msgspec.Struct, frozen=True):
 
 
 def decode(body: bytes) -> DecodedBody:
-    if is_deeper(body, DEEPEST):
+    if is_deeper(body, MAX_DEPTH):
         return DecodedBody(error="it is nested too deeply")
     repairs: set[str] = set()
     try:

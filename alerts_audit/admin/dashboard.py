@@ -12,7 +12,7 @@ from alerts_audit.sources.tokens import heartbeat_alerts
 from fintech.adminsite.display import show_time
 
 # Limit of the count of firing alerts; above it the number is a lower bound.
-MOST_COUNTED = 1000
+MAX_COUNTED = 1000
 # How long AuditBroken fires after a finding, and when AuditUnverified begins to fire.
 FINDINGS_STAY = timedelta(hours=2)
 VERIFIED_WITHIN = timedelta(hours=3)
@@ -25,17 +25,17 @@ def alerts_now(request: HttpRequest) -> dict[str, Any] | None:
     heartbeats, all_firing = heartbeat_alerts(), Episode.objects.filter(state=Episode.State.FIRING)
     firing = all_firing.exclude(alertname__in=heartbeats).order_by("-id")
     beating = all_firing.filter(alertname__in=heartbeats).values_list("alertname", flat=True)
-    severities = dict(firing.values_list("key", "severity")[:MOST_COUNTED])
+    severities = dict(firing.values_list("key", "severity")[:MAX_COUNTED])
     keys, critical = list(severities), list(severities.values()).count("critical")
     answered = Review.objects.filter(episode_key__in=keys, kind=Review.Kind.ACKNOWLEDGE).count() if keys else 0
     return {
         "template": "alerts_audit/now.html",
         "firing": len(keys),
-        "firing_more": len(keys) == MOST_COUNTED,
+        "firing_more": len(keys) == MAX_COUNTED,
         "critical": critical,
-        "critical_more": len(keys) == MOST_COUNTED,
+        "critical_more": len(keys) == MAX_COUNTED,
         "unanswered": len(keys) - answered,
-        "heartbeats": ", ".join(sorted(set(beating[:MOST_COUNTED]))),
+        "heartbeats": ", ".join(sorted(set(beating[:MAX_COUNTED]))),
         "open_gaps": Gap.objects.open().count(),
         **verified(timezone.now()),
     }

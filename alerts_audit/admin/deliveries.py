@@ -25,7 +25,7 @@ from fintech.adminsite.display import show_badge, show_time
 from fintech.adminsite.filters import ChoiceFilter
 
 # Longer bodies are offered as a download only.
-LONGEST_SHOWN = 256 * 1024
+MAX_SHOWN = 256 * 1024
 COLOURS = {
     "firing": "danger",
     "resolved": "success",
@@ -163,8 +163,8 @@ class DeliveryAdmin(ProvableAdmin):
 
     def receiver(self, delivery: Delivery) -> str | None:
         content, envelope = small_payload(delivery), envelope_of(delivery)
-        told = content or envelope
-        return (told.receiver or "")[: payload.LONGEST_TEXT] or None if told else None
+        known = content or envelope
+        return (known.receiver or "")[: payload.MAX_TEXT] or None if known else None
 
     @display(description="Kept")
     def kept(self, delivery: Delivery) -> str:
@@ -180,14 +180,14 @@ class DeliveryAdmin(ProvableAdmin):
     @display(description="Body")
     def content(self, delivery: Delivery) -> SafeString:
         text = readable(bytes(delivery.body))
-        note = " Its beginning:" if len(text) > LONGEST_SHOWN else ""
+        note = " Its beginning:" if len(text) > MAX_SHOWN else ""
         download = "Download the original bytes" if delivery.complete else "Download the stored first part"
         return format_html(
             '<p><a class="link" href="{}">{}</a>.{}</p><pre class="raw">{}</pre>',
             reverse("admin:alerts_audit_delivery_body", args=[delivery.pk]),
             download,
             note,
-            text[:LONGEST_SHOWN],
+            text[:MAX_SHOWN],
         )
 
 
@@ -219,9 +219,9 @@ def status_of(delivery: Delivery) -> str:
     envelope = envelope_of(delivery)
     if envelope is not None and envelope.error is not None:
         return "quarantined"
-    told = small_payload(delivery) or envelope
-    if told is not None:
-        return (told.status or "")[: payload.LONGEST_TEXT]
+    known = small_payload(delivery) or envelope
+    if known is not None:
+        return (known.status or "")[: payload.MAX_TEXT]
     return "large" if delivery.size > READABLE_IN_LISTS else "unreadable"
 
 
@@ -236,5 +236,5 @@ def readable(body: bytes) -> str:
     try:
         return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # not JSON, or nested too deeply to indent
-        text = body[: LONGEST_SHOWN + 1].decode(errors="backslashreplace")
+        text = body[: MAX_SHOWN + 1].decode(errors="backslashreplace")
         return CONTROL_CHARACTERS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 
 from alerts_audit.links import web_address
 
-LONGEST_SHOWN = 160
+MAX_SHOWN = 160
 
 # The colours of Unfold's badges.
 STATE_COLOURS = {
@@ -37,7 +37,7 @@ def show_duration(length: timedelta) -> str:
     return " ".join(f"{number} {unit}" for number, unit in units[:2] if number or len(units) == 1)
 
 
-def shorten(text: str, longest: int = LONGEST_SHOWN) -> str:
+def shorten(text: str, longest: int = MAX_SHOWN) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 

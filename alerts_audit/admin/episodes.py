@@ -28,7 +28,7 @@ from alerts_audit.models import Episode
 from alerts_audit.permissions import may
 from alerts_audit.reviews.services import ReviewError, acknowledge_many, review
 from alerts_audit.selectors.episode_pages import Criteria, page_of_episodes, query_of
-from alerts_audit.selectors.episodes import Told, duration, tell
+from alerts_audit.selectors.episodes import EpisodeSummary, duration, summarize_episodes
 from alerts_audit.selectors.facets import words_of
 from fintech.adminsite.changelists import KeysetChangeList
 from fintech.adminsite.display import page_of, show_badge, show_code, show_time, show_whole
@@ -141,8 +141,8 @@ class EpisodeChangeList(KeysetChangeList):
     def get_results(self, request: HttpRequest) -> None:
         self.criteria = criteria_of(request)
         page = page_of_episodes(self.criteria, before=self.before, limit=self.list_per_page)
-        for told in tell(page.rows):
-            told.episode.told = told  # type: ignore[attr-defined] # for the columns
+        for overview in summarize_episodes(page.rows):
+            overview.episode.overview = overview  # type: ignore[attr-defined] # for the columns
         self.show_page(page.rows, older=page.following, looked_at=page.looked_at)
 
 
@@ -321,13 +321,13 @@ class EpisodeAdmin(RecordedAdmin):
 
     @display(description="Acknowledged by")
     def acknowledged_by(self, episode: Episode) -> str:
-        told = told_of(episode)
-        by = told.acknowledged.author if told.acknowledged else "-"
-        return f"{by} (noise)" if told.noise else by
+        overview = get_overview(episode)
+        by = overview.acknowledged.author if overview.acknowledged else "-"
+        return f"{by} (noise)" if overview.noise else by
 
     @display(description="Seal")
     def seal(self, episode: Episode) -> str:
-        state = told_of(episode).seal
+        state = get_overview(episode).seal
         return show_badge(state, SEAL_COLOURS[state])
 
     @display(description="Cluster")
@@ -343,8 +343,8 @@ class EpisodeAdmin(RecordedAdmin):
         return show_code(episode.key)
 
 
-def told_of(episode: Episode) -> Told:
+def get_overview(episode: Episode) -> EpisodeSummary:
     """Return the summary: read with the list, or now for a single episode."""
-    if not hasattr(episode, "told"):
-        episode.told = tell([episode])[0]  # type: ignore[attr-defined]
-    return episode.told  # type: ignore[attr-defined]
+    if not hasattr(episode, "overview"):
+        episode.overview = summarize_episodes([episode])[0]  # type: ignore[attr-defined]
+    return episode.overview  # type: ignore[attr-defined]

@@ -19,7 +19,7 @@ from fintech.adminsite.changelists import KeysetChangeList
 from fintech.adminsite.display import link_to, page_of, show_badge, show_json, show_time, show_whole
 from fintech.adminsite.filters import ChoiceFilter
 
-MOST_OPEN = 200
+MAX_OPEN = 200
 
 
 class ReasonFilter(ChoiceFilter):
@@ -48,7 +48,7 @@ class GapChangeList(KeysetChangeList):
         rows = self.queryset
         super().get_results(request)
         if "state" not in self.params:
-            first = list(rows.filter(still_open__isnull=False)[:MOST_OPEN]) if self.before is None else []
+            first = list(rows.filter(still_open__isnull=False)[:MAX_OPEN]) if self.before is None else []
             closed = [gap for gap in self.result_list if not is_open(gap)]
             self.show_page([*first, *closed], older=self.older, looked_at=self.looked_at)
 

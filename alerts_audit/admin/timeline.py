@@ -15,7 +15,7 @@ from django.urls import reverse
 from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, STATE_COLOURS
 from alerts_audit.links import web_address
 from alerts_audit.models import Delivery, Episode, Leaf, Review, Transition
-from alerts_audit.selectors.episode_detail import MOST_SHOWN, Detail, Sealed, detail_of
+from alerts_audit.selectors.episode_detail import MAX_SHOWN, Detail, Sealed, detail_of
 from fintech.adminsite.display import page_of, pretty, show_time
 
 # The runbooks that come with the project, as our rules name them.
@@ -59,9 +59,9 @@ def story_of(episode: Episode) -> dict[str, Any]:
     entries = sorted([*_transitions(detail), *_reviews(detail)], key=lambda entry: entry.at)
     return {
         "entries": entries,
-        "is_cut": max(len(detail.transitions), len(detail.reviews)) == MOST_SHOWN,
-        "most_shown": MOST_SHOWN,
-        "told": detail.told,
+        "is_cut": max(len(detail.transitions), len(detail.reviews)) == MAX_SHOWN,
+        "most_shown": MAX_SHOWN,
+        "summary": detail.summary,
         "links": list(links_of(episode)),
         "annotations": pretty(episode.annotations) if episode.annotations else None,
         "input_seal": detail.seals[Leaf.Kind.INPUT, episode.last_input],

@@ -9,10 +9,10 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from alerts_audit.models import Episode, Gap, Review
 from alerts_audit.reviews.exports import FORMATS
-from alerts_audit.reviews.services import LONGEST_TEXT
-from alerts_audit.reviews.statistics import DEFAULT_DAYS, LONGEST_DAYS
+from alerts_audit.reviews.services import MAX_TEXT
+from alerts_audit.reviews.statistics import DEFAULT_DAYS, MAX_DAYS
 from alerts_audit.selectors import types
-from alerts_audit.selectors.episode_pages import MOST_LABELS, PARAMETERS
+from alerts_audit.selectors.episode_pages import MAX_LABELS, PARAMETERS
 from fintech.http.pagination import DEFAULT_LIMIT, MAX_LIMIT
 
 _REF = "#/components/schemas/{name}"
@@ -30,7 +30,7 @@ REVIEW_INPUT = {
         "kind": {"type": "string", "enum": list(Review.Kind.values)},
         "text": {
             "type": ["string", "null"],
-            "maxLength": LONGEST_TEXT,
+            "maxLength": MAX_TEXT,
             "description": "A comment, the reason for noise, or an incident's address. Optional to acknowledge.",
         },
     },
@@ -83,7 +83,7 @@ _PAGE = [
 ]
 _SCHEMAS: dict[str, Any] = {
     "state": {"type": "string", "enum": list(Episode.State.values)},
-    "label": {"type": "array", "items": {"type": "string", "pattern": "^[^=\\0]+=[^\\0]*$"}, "maxItems": MOST_LABELS},
+    "label": {"type": "array", "items": {"type": "string", "pattern": "^[^=\\0]+=[^\\0]*$"}, "maxItems": MAX_LABELS},
     "opened_from": {"type": "string", "format": "date-time"},
     "opened_before": {"type": "string", "format": "date-time"},
     "acknowledged": {"type": "boolean"},
@@ -158,7 +158,7 @@ STATISTICS = _operation(
     parameters=[
         OpenApiParameter(
             "days",
-            {"type": "integer", "minimum": 1, "maximum": LONGEST_DAYS, "default": DEFAULT_DAYS},
+            {"type": "integer", "minimum": 1, "maximum": MAX_DAYS, "default": DEFAULT_DAYS},
             description="How many.",
         )
     ],

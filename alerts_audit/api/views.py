@@ -16,12 +16,12 @@ from alerts_audit.models import Checkpoint, Episode, Gap, Review
 from alerts_audit.permissions import PersonAuthentication, require
 from alerts_audit.reviews.exports import FORMATS
 from alerts_audit.reviews.services import ReviewError, UnknownEpisode, review
-from alerts_audit.reviews.statistics import DEFAULT_DAYS, LONGEST_DAYS, statistics
+from alerts_audit.reviews.statistics import DEFAULT_DAYS, MAX_DAYS, statistics
 from alerts_audit.reviews.viewing import record_view
 from alerts_audit.seal.signers import signers_of, trust_root
 from alerts_audit.selectors.episode_detail import show_detail
 from alerts_audit.selectors.episode_pages import PARAMETERS, read_criteria, read_number, requested_page, write_number
-from alerts_audit.selectors.episodes import tell
+from alerts_audit.selectors.episodes import summarize_episodes
 from alerts_audit.selectors.serializers import show_checkpoint, show_episode, show_gap, show_review
 from fintech.http import pagination
 from fintech.http.problems import Problem
@@ -41,7 +41,7 @@ class EpisodesView(TrailView):
         require(request.user, "view_episode")
         rows, following = requested_page(request._request)
         self.record(request, "episodes", request.META.get("QUERY_STRING", ""))
-        return json_answer({"data": [show_episode(told) for told in tell(rows)], "next": following})
+        return json_answer({"data": [show_episode(summary) for summary in summarize_episodes(rows)], "next": following})
 
 
 class ExportView(TrailView):
@@ -115,8 +115,8 @@ class StatisticsView(TrailView):
         query = request._request.GET
         pagination.refuse_unknown(query, {"days"})
         text = query.get("days", str(DEFAULT_DAYS))
-        if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= LONGEST_DAYS):
-            raise pagination.invalid("days", f"use a whole number from 1 to {LONGEST_DAYS}")
+        if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= MAX_DAYS):
+            raise pagination.invalid("days", f"use a whole number from 1 to {MAX_DAYS}")
         self.record(request, "statistics", f"{text} days")
         return json_answer(statistics(days=int(text)))
 

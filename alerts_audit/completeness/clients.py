@@ -18,8 +18,8 @@ from alerts_audit.completeness.relabelling import ACTIONS, Labels, Step, relabel
 from fintech.errors import Unavailable
 
 # 10,000 alerts with long annotations are about 20 MB.
-LARGEST_ANSWER = 64 * 1024 * 1024
-LONGEST_ANSWER_SECONDS = 30
+MAX_ANSWER = 64 * 1024 * 1024
+MAX_ANSWER_SECONDS = 30
 FAILED = "alertmanager_notifications_failed_total"
 
 http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=2, read=10), retries=False, maxsize=2)
@@ -45,18 +45,18 @@ def fetch(base_url: str, path: str) -> bytes:
         raise PollError(f"{place} does not answer: {type(error).__name__}") from error
     if response.status != 200:
         raise PollError(f"{place} answered {response.status}")
-    if len(content) > LARGEST_ANSWER:
-        raise PollError(f"{place} answered with more than {LARGEST_ANSWER} bytes")
+    if len(content) > MAX_ANSWER:
+        raise PollError(f"{place} answered with more than {MAX_ANSWER} bytes")
     return content
 
 
 def read_within_limits(response: urllib3.BaseHTTPResponse) -> bytes:
     """Read everything, up to slightly more than the limit. Raise TimeoutError if it takes too long."""
-    deadline = time.monotonic() + LONGEST_ANSWER_SECONDS
+    deadline = time.monotonic() + MAX_ANSWER_SECONDS
     content = bytearray()
     for part in response.stream(1024 * 1024):
         content += part
-        if len(content) > LARGEST_ANSWER:
+        if len(content) > MAX_ANSWER:
             break
         if time.monotonic() > deadline:
             raise TimeoutError

@@ -30,7 +30,7 @@ logger = logging.getLogger("alerts_audit")
 SKEW = timedelta(seconds=5)
 # A delivery that is not projected yet may contain the missing alert.
 PROJECTION_SECONDS = timedelta(seconds=5)
-AT_ONCE = 500
+BATCH_SIZE = 500
 INEXACT_AT_ONCE = 50
 
 NEVER_ARRIVED = (Gap.Reason.OUTAGE, Gap.Reason.TRUNCATED)
@@ -203,8 +203,8 @@ def recalled(watched: Watched) -> AlertmanagerSightings:
 def missing(cluster: str, sightings: list[Sighting]) -> list[Sighting]:
     """Return the sightings without an arrived alert."""
     found = []
-    for start in range(0, len(sightings), AT_ONCE):
-        part = sightings[start : start + AT_ONCE]
+    for start in range(0, len(sightings), BATCH_SIZE):
+        part = sightings[start : start + BATCH_SIZE]
         wanted = [
             {"number": number, "identity": identify(cluster, sighting.labels).hex()}
             | {"first": sighting.first, "last": sighting.last}
@@ -260,11 +260,11 @@ def recorded(cluster: str, sightings: list[Sighting]) -> set[int]:
     since.
     """
     found: set[int] = set()
-    for start in range(0, len(sightings), AT_ONCE):
+    for start in range(0, len(sightings), BATCH_SIZE):
         wanted = [
             {"number": number, "subject": gaps.alert_subject(cluster, sighting.labels)}
             | {"first": sighting.first - SKEW, "last": sighting.last}
-            for number, sighting in enumerate(sightings[start : start + AT_ONCE], start)
+            for number, sighting in enumerate(sightings[start : start + BATCH_SIZE], start)
         ]
         with connection.cursor() as cursor:
             cursor.execute(RECORDED, {"reasons": [*map(str, NEVER_ARRIVED)], "wanted": orjson.dumps(wanted).decode()})

@@ -20,7 +20,7 @@ from alerts_audit.models.projection import MAX_ALERTNAMES
 
 KIND = Gap.Reason.HEARTBEAT
 # Deliveries read per turn, and how far back the first turn looks.
-AT_ONCE = 5_000
+BATCH_SIZE = 5_000
 # A delivery that is not projected yet may be a beat.
 PROJECTION = timedelta(seconds=5)
 
@@ -69,10 +69,10 @@ def newest_beats(sources: Iterable[Source]) -> dict[str, datetime]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT coalesce(max(input_number), 0) FROM alerts_audit_envelope")
         (newest,) = cursor.fetchone()
-    state: dict[str, Any] = poll.state if poll else {"upto": max(0, newest - AT_ONCE), "beats": {}}
+    state: dict[str, Any] = poll.state if poll else {"upto": max(0, newest - BATCH_SIZE), "beats": {}}
     beats, upto = dict(state["beats"]), state["upto"]  # source -> alert and time: another alert is another heartbeat
     while upto < newest:
-        begin, upto = upto, min(newest, upto + AT_ONCE)
+        begin, upto = upto, min(newest, upto + BATCH_SIZE)
         for source, received_at in beats_between(begin, upto, names):
             beats[source] = [names[source], received_at.isoformat()]
     state = {"upto": upto, "beats": beats}

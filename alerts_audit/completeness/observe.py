@@ -22,7 +22,7 @@ from alerts_audit.models.sources import DEFAULT_SOURCE
 # Prometheus stores a rule's samples with the time at which the evaluation began.
 OVERLAP = timedelta(seconds=60)
 # The longest range of one query. After a pause a worker catches up in steps, up to Prometheus's retention by default.
-LONGEST_RANGE = timedelta(minutes=10)
+MAX_RANGE = timedelta(minutes=10)
 FURTHEST_BACK = timedelta(days=15)
 
 POLL_ERRORS = Counter("alert_poll_errors_total", "Polls that a source did not answer.", ["source", "kind"])
@@ -106,7 +106,7 @@ def ask_prometheus(watched: Watched, *, again: timedelta = timedelta()) -> Itera
     begin = max(poll.until - again, end - FURTHEST_BACK) if poll else end
     prometheus = Prometheus(watched.prometheus_url, watched.alertmanager.url if watched.alertmanager else "")
     while True:
-        upto = min(end, begin + LONGEST_RANGE)
+        upto = min(end, begin + MAX_RANGE)
         with counted(watched, Observation.Kind.PROMETHEUS):
             firing = prometheus.firing(begin - OVERLAP, upto)
             seconds, exact = prometheus.evaluation_seconds, prometheus.knows_all_labels

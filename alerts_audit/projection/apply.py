@@ -11,29 +11,29 @@ import msgspec
 from django.conf import settings
 
 from alerts_audit.projection import state_machine, store
-from alerts_audit.projection.batch import Arrival, Batch, Cause, Known, hashes, understand
+from alerts_audit.projection.batch import Batch, Cause, Evidence, KnownIdentity, decode_evidence, identity_hashes
 from alerts_audit.projection.observations import Poll, read_observation, read_polls
 from alerts_audit.projection.store import Connection
 
 
-def use_deliveries(connection: Connection, batch: Batch, numbered: Sequence[tuple[int, Arrival]]) -> None:
-    contents = [understand(arrival) for _, arrival in numbered]
-    store.load(connection, batch, hashes(contents))
-    for (number, arrival), content in zip(numbered, contents, strict=True):
-        batch.use_delivery(number, arrival, content)
+def apply_deliveries(connection: Connection, batch: Batch, numbered: Sequence[tuple[int, Evidence]]) -> None:
+    contents = [decode_evidence(evidence) for _, evidence in numbered]
+    store.load(connection, batch, identity_hashes(contents))
+    for (number, evidence), content in zip(numbered, contents, strict=True):
+        batch.apply_delivery(number, evidence, content)
 
 
-def use_observation(connection: Connection, batch: Batch, number: int, arrival: Arrival) -> None:
+def apply_observation(connection: Connection, batch: Batch, number: int, evidence: Evidence) -> None:
     """Apply an observation: all alerts of one Alertmanager, and the open episodes that it no longer has."""
-    if arrival.observes != "alertmanager":
+    if evidence.observes != "alertmanager":
         return
-    seen = read_observation(arrival)
-    store.load_open(connection, batch, store.OF_CLUSTER, arrival.cluster)
+    seen = read_observation(evidence)
+    store.load_open(connection, batch, store.OF_CLUSTER, evidence.cluster)
     store.load(connection, batch, seen)
-    cause = Cause(number, arrival.at, arrival)
-    nothing = state_machine.Seen(arrival.source, arrival.at, False)
+    cause = Cause(number, evidence.at, evidence)
+    nothing = state_machine.PollResult(evidence.source, evidence.at, False)
     for known in list(batch.known.values()):
-        batch.see(cause, known, seen.get(known.sha256, nothing))
+        batch.apply_poll(cause, known, seen.get(known.sha256, nothing))
     store.inherit(connection, batch)
 
 
@@ -57,7 +57,7 @@ class TickContext(msgspec.Struct):
     unknown_seconds: float
     facts: dict[str, Facts]  # by the identity's SHA-256 in hexadecimal
 
-    def tick(self, at: datetime, facts: Facts) -> state_machine.Tick:
+    def build_tick(self, at: datetime, facts: Facts) -> state_machine.Tick:
         stale_after, unknown_after = timedelta(seconds=self.stale_seconds), timedelta(seconds=self.unknown_seconds)
         return state_machine.Tick(
             at, stale_after, unknown_after, facts.known_at, facts.absent_since, facts.absent_until
@@ -70,7 +70,7 @@ def now(connection: Connection) -> datetime:
     return row[0]
 
 
-def use_tick(connection: Connection, batch: Batch, number: int, at: datetime) -> dict[str, Any] | None:
+def apply_tick(connection: Connection, batch: Batch, number: int, at: datetime) -> dict[str, Any] | None:
     """Give up the open episodes that are due. Return the data that the tick used, or None if there are none."""
     context = TickContext(settings.AUDIT_STALE_SECONDS, settings.AUDIT_UNKNOWN_SECONDS, {})
     patience = timedelta(seconds=min(context.stale_seconds, context.unknown_seconds))
@@ -80,13 +80,13 @@ def use_tick(connection: Connection, batch: Batch, number: int, at: datetime) ->
     polls = read_polls(connection)
     cause = Cause(number, at)
     for known, cluster in quiet:
-        facts = facts_of(known, polls.get(cluster, {}))
-        if batch.tick(cause, known, context.tick(at, facts)):
+        facts = get_facts(known, polls.get(cluster, {}))
+        if batch.apply_tick(cause, known, context.build_tick(at, facts)):
             context.facts[known.sha256.hex()] = facts
     return msgspec.to_builtins(context) if context.facts else None
 
 
-def repeat_tick(connection: Connection, batch: Batch, number: int, at: datetime, kept: dict[str, Any]) -> None:
+def replay_tick(connection: Connection, batch: Batch, number: int, at: datetime, kept: dict[str, Any]) -> None:
     """Repeat a tick in a rebuild, with the data that it used."""
     context = msgspec.convert(kept, TickContext)
     facts = {bytes.fromhex(name): facts for name, facts in context.facts.items()}
@@ -94,10 +94,10 @@ def repeat_tick(connection: Connection, batch: Batch, number: int, at: datetime,
     cause = Cause(number, at)
     # In the order of the tick itself, which JSON in PostgreSQL does not preserve.
     for known in sorted(batch.known.values(), key=lambda known: known.latest.id if known.latest else 0):
-        batch.tick(cause, known, context.tick(at, facts[known.sha256]))
+        batch.apply_tick(cause, known, context.build_tick(at, facts[known.sha256]))
 
 
-def facts_of(known: Known, polls: Mapping[str, Poll | None]) -> Facts:
+def get_facts(known: KnownIdentity, polls: Mapping[str, Poll | None]) -> Facts:
     """Return the facts about an identity. `polls` are those of the cluster, by source: None for a source
     never polled.
     """

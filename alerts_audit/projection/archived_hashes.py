@@ -23,8 +23,8 @@ FROM {prefix}alerts_audit_{table} AS row WHERE {among} GROUP BY 1
 AMONG = {
     "envelope": "input_number > %(input)s AND input_number <= %(last_input)s",
     "transition": "id > %(transition)s AND id <= %(last_transition)s",
-    "episode": "(id > %(episode)s AND id <= %(last_episode)s OR id IN (SELECT unnest(%(went_on)s::bigint[])))"
-    " AND id NOT IN (SELECT unnest(%(go_on)s::bigint[]))",
+    "episode": "(id > %(episode)s AND id <= %(last_episode)s OR id IN (SELECT unnest(%(carried_before)s::bigint[])))"
+    " AND id NOT IN (SELECT unnest(%(carried_after)s::bigint[]))",
 }
 KEYS = {"envelope": "delivery_id", "transition": "id", "episode": "id"}
 COLUMNS = {
@@ -45,12 +45,12 @@ class Span:
 
     before: Numbers
     last: Numbers
-    went_on: Sequence[int]
-    go_on: Sequence[int]
+    carried_before: Sequence[int]
+    carried_after: Sequence[int]
 
     def values(self) -> dict[str, Any]:
         names = ("input", "transition", "episode")
-        lists = {"went_on": list(self.went_on), "go_on": list(self.go_on)}
+        lists = {"carried_before": list(self.carried_before), "carried_after": list(self.carried_after)}
         numbers = {name: getattr(self.before, name) for name in names}
         return lists | numbers | {f"last_{name}": getattr(self.last, name) for name in names}
 
@@ -73,17 +73,17 @@ def changed(connection: Connection, schema: str) -> Iterator[str]:
     """Yield a line for each thousand rows that differ from their archive. Archives without these hashes
     are skipped.
     """
-    before, went_on = Numbers(0, 0, 0, 0), list[int]()
-    for key, last_input, numbers, go_on, left in connection.execute(ARCHIVES).fetchall():
+    before, carried_before = Numbers(0, 0, 0, 0), list[int]()
+    for key, last_input, numbers, carried_after, left in connection.execute(ARCHIVES).fetchall():
         last = Numbers(last_input, **numbers)
         if left is not None:
             # Later columns are in no hash. An unknown column must not become SQL, because the row may be tampered with.
             columns = {table: [name for name in left[table]["columns"] if name in COLUMNS[table]] for table in AMONG}
             for line in differences(
-                left, hashes(connection, f"{schema}.", Span(before, last, went_on, go_on), columns)
+                left, hashes(connection, f"{schema}.", Span(before, last, carried_before, carried_after), columns)
             ):
                 yield f"{line} are not what archive {key} has left here"
-        before, went_on = last, go_on
+        before, carried_before = last, carried_after
 
 
 def differences(kept: Hashes, found: Hashes) -> Iterator[str]:

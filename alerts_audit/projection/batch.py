@@ -10,13 +10,13 @@ import msgspec
 
 from alerts_audit.payload import DecodedBody, decode
 from alerts_audit.projection import decoding, state_machine
-from alerts_audit.projection.decoding import Reading, Word
+from alerts_audit.projection.decoding import DecodedAlert, Update
 
-LONGEST_ERROR = 500
+MAX_ERROR = 500
 
 
 @dataclass(slots=True)
-class Arrival:
+class Evidence:
     """A delivery or an observation to apply, or already applied."""
 
     kind: str
@@ -39,7 +39,7 @@ class Arrival:
         return self.size > len(self.body)
 
 
-class Record(msgspec.Struct, gc=False):
+class EpisodeRow(msgspec.Struct, gc=False):
     """A row of the episodes."""
 
     id: int
@@ -64,12 +64,12 @@ class Opening(msgspec.Struct, gc=False):
     generator_url: str = ""
 
 
-class Known(msgspec.Struct, gc=False):
+class KnownIdentity(msgspec.Struct, gc=False):
     """An identity and its latest episode."""
 
     id: int
     sha256: bytes
-    latest: Record | None = None
+    latest: EpisodeRow | None = None
 
 
 @dataclass(slots=True)
@@ -88,17 +88,17 @@ class Cause:
 
     number: int
     at: datetime
-    arrival: Arrival | None = None
-    reading: Reading | None = None
+    evidence: Evidence | None = None
+    update: Update | None = None
     openings: dict[bytes, int] = field(default_factory=dict)
 
 
-class Told(msgspec.Struct, gc=False):
+class TransitionRow(msgspec.Struct, gc=False):
     """A row of the transitions."""
 
     id: int
     cause: Cause
-    record: Record
+    row: EpisodeRow
     from_state: str | None
     to_state: str
     note: str | None
@@ -109,89 +109,95 @@ class Batch:
     """A batch. `known` contains every identity that the inputs mention; the rest is the data to write."""
 
     numbers: Numbers
-    known: dict[bytes, Known] = field(default_factory=dict)
+    known: dict[bytes, KnownIdentity] = field(default_factory=dict)
     envelopes: list[dict[str, Any]] = field(default_factory=list)
-    identities: list[tuple[int, str, Word]] = field(default_factory=list)
-    changed: dict[int, Record] = field(default_factory=dict)
-    told: list[Told] = field(default_factory=list)
-    used: list[tuple[Arrival, Reading | str]] = field(default_factory=list)
+    identities: list[tuple[int, str, DecodedAlert]] = field(default_factory=list)
+    changed: dict[int, EpisodeRow] = field(default_factory=dict)
+    transitions: list[TransitionRow] = field(default_factory=list)
+    used: list[tuple[Evidence, Update | str]] = field(default_factory=list)
     inputs: int = 0
 
     # --- deliveries
 
-    def use_delivery(self, number: int, arrival: Arrival, content: Reading | str) -> None:
+    def apply_delivery(self, number: int, evidence: Evidence, content: Update | str) -> None:
         """Apply a delivery. `content` is its payload, or the reason why it cannot be parsed."""
-        self.used.append((arrival, content))
+        self.used.append((evidence, content))
         if isinstance(content, str):
-            self.envelopes.append(quarantined(number, arrival.ref, content))
+            self.envelopes.append(quarantined(number, evidence.ref, content))
             return
-        cause = Cause(number, arrival.at, arrival, content)
-        self.envelopes.append(envelope(number, arrival.ref, content))
-        for word in content.words:
-            known = self.known.get(word.identity) or self.introduce(word, arrival.cluster)
+        cause = Cause(number, evidence.at, evidence, content)
+        self.envelopes.append(envelope(number, evidence.ref, content))
+        for alert in content.alerts:
+            known = self.known.get(alert.identity) or self.add_identity(alert, evidence.cluster)
             latest = known.latest
-            steps = state_machine.hear(latest.episode if latest else None, word.said)
-            self.take(cause, known, steps, word)
+            steps = state_machine.on_alert(latest.episode if latest else None, alert.update)
+            self.apply_steps(cause, known, steps, alert)
 
-    def introduce(self, word: Word, cluster: str) -> Known:
+    def add_identity(self, alert: DecodedAlert, cluster: str) -> KnownIdentity:
         """Add an identity without any earlier report."""
         self.numbers.identity += 1
-        known = self.known[word.identity] = Known(self.numbers.identity, word.identity)
-        self.identities.append((known.id, cluster, word))
+        known = self.known[alert.identity] = KnownIdentity(self.numbers.identity, alert.identity)
+        self.identities.append((known.id, cluster, alert))
         return known
 
     # --- observations and ticks
 
-    def see(self, cause: Cause, known: Known, seen: state_machine.Seen) -> None:
+    def apply_poll(self, cause: Cause, known: KnownIdentity, seen: state_machine.PollResult) -> None:
         if known.latest is not None:
-            self.take(cause, known, state_machine.see(known.latest.episode, seen))
+            self.apply_steps(cause, known, state_machine.on_poll(known.latest.episode, seen))
 
-    def tick(self, cause: Cause, known: Known, passed: state_machine.Tick) -> bool:
+    def apply_tick(self, cause: Cause, known: KnownIdentity, passed: state_machine.Tick) -> bool:
         """Apply a tick. Return True if the identity's open episode ends with it."""
-        steps = state_machine.tick(known.latest.episode, passed) if known.latest is not None else []
-        self.take(cause, known, steps)
+        steps = state_machine.on_tick(known.latest.episode, passed) if known.latest is not None else []
+        self.apply_steps(cause, known, steps)
         return bool(steps)
 
     # --- what follows
 
-    def take(self, cause: Cause, known: Known, steps: Iterable[state_machine.Step], word: Word | None = None) -> None:
+    def apply_steps(
+        self, cause: Cause, known: KnownIdentity, steps: Iterable[state_machine.Step], alert: DecodedAlert | None = None
+    ) -> None:
         for step in steps:
             if step.begins:
-                known.latest = self.open(cause, known, step.episode, word)
+                known.latest = self.open_episode(cause, known, step.episode, alert)
             else:
-                self.change(cause, known.latest, step, word)
+                self.change_episode(cause, known.latest, step, alert)
             if step.to_state is not None:
                 self.add_transition(cause, known.latest, step)
 
-    def open(self, cause: Cause, known: Known, episode: state_machine.Episode, word: Word | None) -> Record:
+    def open_episode(
+        self, cause: Cause, known: KnownIdentity, episode: state_machine.Episode, alert: DecodedAlert | None
+    ) -> EpisodeRow:
         self.numbers.episode += 1
         opening = Opening(cause.number)
-        if word is not None:
-            opening = Opening(cause.number, word.summary, word.annotations, word.generator_url)
-        record = Record(
+        if alert is not None:
+            opening = Opening(cause.number, alert.summary, alert.annotations, alert.generator_url)
+        row = EpisodeRow(
             id=self.numbers.episode,
-            key=self.key(cause, known.sha256),
+            key=self.make_key(cause, known.sha256),
             identity_id=known.id,
             episode=episode,
-            alertname=word.alertname if word else known.latest.alertname if known.latest else "",
-            severity=word.severity if word else known.latest.severity if known.latest else "",
+            alertname=alert.alertname if alert else known.latest.alertname if known.latest else "",
+            severity=alert.severity if alert else known.latest.severity if known.latest else "",
             last_input=cause.number,
-            deliveries=1 if word else 0,
+            deliveries=1 if alert else 0,
             opening=opening,
         )
-        self.changed[record.id] = record
-        return record
+        self.changed[row.id] = row
+        return row
 
-    def change(self, cause: Cause, record: Record | None, step: state_machine.Step, word: Word | None) -> None:
-        assert record is not None, "only a new episode comes out of nothing"
-        record.episode = step.episode
-        tells_of_it = word is not None and step.to_state != state_machine.SUPERSEDED
-        if tells_of_it and record.last_input != cause.number:  # once, even if it occurs twice in one delivery
-            record.deliveries += 1
-        record.last_input = cause.number
-        self.changed[record.id] = record
+    def change_episode(
+        self, cause: Cause, row: EpisodeRow | None, step: state_machine.Step, alert: DecodedAlert | None
+    ) -> None:
+        assert row is not None, "only a new episode comes out of nothing"
+        row.episode = step.episode
+        is_counted = alert is not None and step.to_state != state_machine.SUPERSEDED
+        if is_counted and row.last_input != cause.number:  # once, even if it occurs twice in one delivery
+            row.deliveries += 1
+        row.last_input = cause.number
+        self.changed[row.id] = row
 
-    def key(self, cause: Cause, identity: bytes) -> str:
+    def make_key(self, cause: Cause, identity: bytes) -> str:
         """Return the key of a new episode, derived from its identity and its first input, so that a rebuild finds it
         again.
         """
@@ -201,37 +207,39 @@ class Batch:
         # RFC 9562, version 8: a custom format.
         return f"{digest[:12]}8{digest[13:16]}{'89ab'[int(digest[16], 16) & 3]}{digest[17:32]}"
 
-    def add_transition(self, cause: Cause, record: Record | None, step: state_machine.Step) -> None:
-        assert record is not None
+    def add_transition(self, cause: Cause, row: EpisodeRow | None, step: state_machine.Step) -> None:
+        assert row is not None
         assert step.to_state is not None
         self.numbers.transition += 1
-        self.told.append(Told(self.numbers.transition, cause, record, step.from_state, step.to_state, step.note))
+        self.transitions.append(
+            TransitionRow(self.numbers.transition, cause, row, step.from_state, step.to_state, step.note)
+        )
 
 
 # --- Rows --------------------------------------------------------------------------------------------------------
 
 
-def envelope(number: int, delivery_id: int, content: Reading) -> dict[str, Any]:
-    webhook = content.webhook
+def envelope(number: int, delivery_id: int, content: Update) -> dict[str, Any]:
+    payload = content.payload
     return {
         "delivery_id": delivery_id,
         "input_number": number,
         "error": None,
         "repaired": content.repaired,
-        "version": webhook.version,
+        "version": payload.version,
         "receiver": content.receiver,
-        "status": webhook.status,
-        "group_key": webhook.group_key,
-        "external_url": webhook.external_url,
-        "notification_reason": webhook.notification_reason or None,
-        "alerts": len(content.words),
+        "status": payload.status,
+        "group_key": payload.group_key,
+        "external_url": payload.external_url,
+        "notification_reason": payload.notification_reason or None,
+        "alerts": len(content.alerts),
         "truncated": content.truncated,
         "alertnames": content.alertnames,
     }
 
 
 def quarantined(number: int, delivery_id: int, error: str) -> dict[str, Any]:
-    error = error.replace("\0", "\N{REPLACEMENT CHARACTER}")[:LONGEST_ERROR]
+    error = error.replace("\0", "\N{REPLACEMENT CHARACTER}")[:MAX_ERROR]
     return {"delivery_id": delivery_id, "input_number": number, "error": error, "alerts": 0, "truncated": 0} | {
         "alertnames": []
     }
@@ -240,21 +248,21 @@ def quarantined(number: int, delivery_id: int, error: str) -> dict[str, Any]:
 # --- Inputs read ---------------------------------------------------------------------------------------------------
 
 
-def understand(arrival: Arrival) -> Reading | str:
+def decode_evidence(evidence: Evidence) -> Update | str:
     """Decode a delivery, or return the reason why it cannot be parsed."""
-    if arrival.is_part:
-        return f"truncated: only {len(arrival.body)} of {arrival.size} bytes were kept"
-    decoded = arrival.decoded or decode(arrival.body)
+    if evidence.is_part:
+        return f"truncated: only {len(evidence.body)} of {evidence.size} bytes were kept"
+    decoded = evidence.decoded or decode(evidence.body)
     if decoded.payload is None:
         return decoded.error or ""
     return decoding.read(
-        decoded.payload, decoded.repairs, source=arrival.source, cluster=arrival.cluster, at=arrival.at
+        decoded.payload, decoded.repairs, source=evidence.source, cluster=evidence.cluster, at=evidence.at
     )
 
 
-def hashes(contents: Iterable[Reading | str]) -> Iterator[bytes]:
+def identity_hashes(contents: Iterable[Update | str]) -> Iterator[bytes]:
     """Yield the hashes of all identities that these deliveries mention."""
     for content in contents:
         if not isinstance(content, str):
-            for word in content.words:
-                yield word.identity
+            for alert in content.alerts:
+                yield alert.identity

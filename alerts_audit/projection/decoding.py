@@ -12,20 +12,20 @@ import msgspec
 from alerts_audit.identity import identify
 from alerts_audit.models.projection import MAX_ALERTNAMES
 from alerts_audit.payload import Alert, Payload
-from alerts_audit.projection.state_machine import Said
+from alerts_audit.projection.state_machine import AlertUpdate
 
 # Both are indexed, and index entries must stay below 2,704 bytes.
-LONGEST_NAME = 200
-LONGEST_SUMMARY = 2000
+MAX_NAME = 200
+MAX_SUMMARY = 2000
 # A start or an end outside of this range is not a real time.
 FIRST_YEAR = 1970
 LAST_YEAR = 2200
 AHEAD = timedelta(days=1)
 
-LARGEST_INTEGER = 2**31 - 1
+MAX_INTEGER = 2**31 - 1
 
 
-class Word(msgspec.Struct, frozen=True, gc=False):
+class DecodedAlert(msgspec.Struct, frozen=True, gc=False):
     """An alert of a delivery: its identity and its state."""
 
     identity: bytes
@@ -33,44 +33,44 @@ class Word(msgspec.Struct, frozen=True, gc=False):
     annotations: dict[str, str]
     generator_url: str
     fingerprint: str
-    said: Said
+    update: AlertUpdate
 
     @property
     def alertname(self) -> str:
-        return self.labels.get("alertname", "")[:LONGEST_NAME]
+        return self.labels.get("alertname", "")[:MAX_NAME]
 
     @property
     def severity(self) -> str:
-        return self.labels.get("severity", "")[:LONGEST_NAME]
+        return self.labels.get("severity", "")[:MAX_NAME]
 
     @property
     def summary(self) -> str:
-        return (self.annotations.get("summary") or self.annotations.get("description", ""))[:LONGEST_SUMMARY]
+        return (self.annotations.get("summary") or self.annotations.get("description", ""))[:MAX_SUMMARY]
 
 
-class Reading(msgspec.Struct, frozen=True):
-    webhook: Payload
-    words: list[Word]
+class Update(msgspec.Struct, frozen=True):
+    payload: Payload
+    alerts: list[DecodedAlert]
     receiver: str
     repaired: str | None
 
     @property
     def truncated(self) -> int:
-        return min(max(self.webhook.truncated_alerts, 0), LARGEST_INTEGER)
+        return min(max(self.payload.truncated_alerts, 0), MAX_INTEGER)
 
     @property
     def alertnames(self) -> list[str]:
-        return sorted({word.alertname for word in self.words})[:MAX_ALERTNAMES]
+        return sorted({alert.alertname for alert in self.alerts})[:MAX_ALERTNAMES]
 
 
-def read(webhook: Payload, repaired: Iterable[str], *, source: str, cluster: str, at: datetime) -> Reading:
+def read(payload: Payload, repaired: Iterable[str], *, source: str, cluster: str, at: datetime) -> Update:
     """Interpret the payload of a delivery received at `at`. Raise Unreadable."""
     repairs = set(repaired)
-    words = [
-        read_alert(alert, webhook.status, source=source, cluster=cluster, at=at, repairs=repairs)
-        for alert in webhook.alerts
+    alerts = [
+        read_alert(alert, payload.status, source=source, cluster=cluster, at=at, repairs=repairs)
+        for alert in payload.alerts
     ]
-    return Reading(webhook, words, unescape(webhook.receiver), "; ".join(sorted(repairs)) or None)
+    return Update(payload, alerts, unescape(payload.receiver), "; ".join(sorted(repairs)) or None)
 
 
 def unescape(receiver: str) -> str:
@@ -78,7 +78,9 @@ def unescape(receiver: str) -> str:
     return re.sub(r"\\([\\.+*?()|\[\]{}^$])", r"\1", receiver)
 
 
-def read_alert(alert: Alert, group_status: str, *, source: str, cluster: str, at: datetime, repairs: set[str]) -> Word:
+def read_alert(
+    alert: Alert, group_status: str, *, source: str, cluster: str, at: datetime, repairs: set[str]
+) -> DecodedAlert:
     firing = (alert.status or group_status) != "resolved"
     starts_at = usable(alert.starts_at, at)
     ends_at = None if firing else usable(alert.ends_at, at)
@@ -86,13 +88,13 @@ def read_alert(alert: Alert, group_status: str, *, source: str, cluster: str, at
         repairs.add("a start that nobody can use")
     if ends_at is None and not firing:
         repairs.add("an end that nobody can use")
-    return Word(
+    return DecodedAlert(
         identify(cluster, alert.labels),
         alert.labels,
         alert.annotations,
         alert.generator_url,
         alert.fingerprint,
-        Said(source, at, firing, starts_at, ends_at),
+        AlertUpdate(source, at, firing, starts_at, ends_at),
     )
 
 

@@ -12,8 +12,8 @@ from functools import lru_cache
 import msgspec
 
 from alerts_audit.identity import identify
-from alerts_audit.projection.batch import Arrival
-from alerts_audit.projection.state_machine import Seen
+from alerts_audit.projection.batch import Evidence
+from alerts_audit.projection.state_machine import PollResult
 from alerts_audit.projection.store import Connection
 
 POLLS = """
@@ -37,10 +37,10 @@ class Observed(msgspec.Struct):
     inhibited_by: list[str] = []
     muted_by: list[str] = []
 
-    def seen(self, arrival: Arrival) -> Seen:
+    def to_poll_result(self, evidence: Evidence) -> PollResult:
         kinds = {"silence": self.silenced_by, "alert": self.inhibited_by, "time interval": self.muted_by}
         by = [f"{kind} {name}" for kind, names in kinds.items() for name in names]
-        return Seen(arrival.source, arrival.at, True, self.starts_at, by)
+        return PollResult(evidence.source, evidence.at, True, self.starts_at, by)
 
 
 class Observation(msgspec.Struct):
@@ -50,10 +50,10 @@ class Observation(msgspec.Struct):
 _observation = msgspec.json.Decoder(Observation)
 
 
-def read_observation(arrival: Arrival) -> dict[bytes, Seen]:
+def read_observation(evidence: Evidence) -> dict[bytes, PollResult]:
     """Return the alerts of an Alertmanager by identity."""
-    alerts = _observation.decode(arrival.body).alerts
-    return {identify(arrival.cluster, alert.labels): alert.seen(arrival) for alert in alerts}
+    alerts = _observation.decode(evidence.body).alerts
+    return {identify(evidence.cluster, alert.labels): alert.to_poll_result(evidence) for alert in alerts}
 
 
 def observed_identities(cluster: str, body: bytes) -> Iterator[bytes]:

@@ -17,24 +17,24 @@ import psycopg
 from django.db import Error as DjangoDatabaseError
 from psycopg import errors
 
-from alerts_audit.infinite_timestamps import FAR_BINARY, TIMESTAMPTZ
+from alerts_audit.infinite_timestamps import CLAMPING_BINARY, TIMESTAMPTZ
 from alerts_audit.payload import DecodedBody
 from alerts_audit.projection import store, truncation
-from alerts_audit.projection.apply import now, use_deliveries, use_observation, use_tick
+from alerts_audit.projection.apply import apply_deliveries, apply_observation, apply_tick, now
 from alerts_audit.projection.batch import (
-    LONGEST_ERROR,
-    Arrival,
+    MAX_ERROR,
     Batch,
+    Evidence,
 )
 from alerts_audit.projection.store import Connection
-from alerts_audit.projection.transition_log import tell
+from alerts_audit.projection.transition_log import log_transitions
 from fintech.database.connections import is_closed, open_connection
 
 logger = logging.getLogger("alerts_audit.projection")
 
 LOCK = 0x616C65727473  # "alerts", for PostgreSQL's advisory locks
-MOST_DELIVERIES = 200
-MOST_BYTES = 4 * 1024 * 1024
+MAX_DELIVERIES = 200
+MAX_BYTES = 4 * 1024 * 1024
 # Ten thousand alerts on a busy disk may take long. The lock timeout (VACUUM FULL, a migration) is shorter, so that a
 # wait for a lock is never mistaken for a faulty delivery.
 STATEMENT_TIMEOUT = "60s"
@@ -54,7 +54,7 @@ POISON = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded, 
 
 # Without entries whose row is missing, which would block later ones; `diff_rebuild` reports them. No EXISTS, for which
 # PostgreSQL may first read the whole other table.
-TAKE = """
+NEXT_PENDING = """
 WITH next AS (
     SELECT id, kind, ref, at FROM alerts_audit_pending
     WHERE CASE kind
@@ -88,8 +88,8 @@ INSERT INTO alerts_audit_input (number, kind, delivery_id, observation_id, at, c
 SELECT * FROM json_to_recordset(%s::json) AS row(number bigint, kind text, delivery_id bigint, observation_id bigint,
     at timestamptz, context jsonb)
 """
-ANYTHING = "SELECT EXISTS (SELECT FROM alerts_audit_pending)"
-DONE = "DELETE FROM alerts_audit_pending WHERE kind = %s AND ref = ANY(%s)"
+IS_ANYTHING_PENDING = "SELECT EXISTS (SELECT FROM alerts_audit_pending)"
+DEQUEUE = "DELETE FROM alerts_audit_pending WHERE kind = %s AND ref = ANY(%s)"
 
 T = TypeVar("T")
 Decoded = Mapping[int, DecodedBody]
@@ -115,10 +115,10 @@ class Projector:
         """Look for episodes without updates for too long. Return 1 if there are any, because the tick is
         then an input.
         """
-        return self._use(lambda connection: run_exclusively(connection, let_time_pass))
+        return self._use(lambda connection: run_exclusively(connection, project_tick))
 
     def is_anything_pending(self) -> bool:
-        return self._use(lambda connection: connection.execute(ANYTHING, prepare=True).fetchone()) == (True,)
+        return self._use(lambda connection: connection.execute(IS_ANYTHING_PENDING, prepare=True).fetchone()) == (True,)
 
     def _until_nothing_is_left(self, decoded: Decoded, connection: Connection) -> int:
         total = 0
@@ -128,11 +128,11 @@ class Projector:
 
     def _some(self, connection: Connection, decoded: Decoded) -> int:
         try:
-            return run_exclusively(connection, lambda taken: use_pending(taken, MOST_DELIVERIES, decoded))
+            return run_exclusively(connection, lambda taken: apply_pending(taken, MAX_DELIVERIES, decoded))
         except Exception as error:
             if not is_poison(error):
                 raise
-        return run_exclusively(connection, use_one)
+        return run_exclusively(connection, apply_one)
 
     def _use(self, work: Callable[[Connection], T]) -> T:
         with self._turn:
@@ -155,9 +155,9 @@ def is_poison(error: Exception) -> bool:
     return isinstance(error, POISON) or not isinstance(error, psycopg.Error | DjangoDatabaseError)
 
 
-def reason_of(error: Exception) -> str:
+def format_error(error: Exception) -> str:
     """Return the reason for the envelope of a quarantined delivery. PostgreSQL's further lines may quote the row."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0][:LONGEST_ERROR]
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:MAX_ERROR]
 
 
 def run_exclusively(connection: Connection, use: Callable[[Connection], "Batch | None"]) -> int:
@@ -172,92 +172,92 @@ def run_exclusively(connection: Connection, use: Callable[[Connection], "Batch |
         batch = use(connection)
     if batch is None:
         return 0
-    tell(batch)
+    log_transitions(batch)
     return batch.inputs
 
 
 # --- What is pending --------------------------------------------------------------------------------------------
 
 
-def use_pending(connection: Connection, limit: int, decoded: Decoded = NOTHING) -> Batch | None:
+def apply_pending(connection: Connection, limit: int, decoded: Decoded = NOTHING) -> Batch | None:
     """Project the next deliveries, or the next observation."""
-    arrivals = take(connection, limit)
-    if not arrivals:
+    pending = fetch_pending(connection, limit)
+    if not pending:
         return None
-    for arrival in arrivals:
-        if arrival.kind == "delivery":
-            arrival.decoded = decoded.get(arrival.ref)
-    batch = begin(connection)
-    numbered = number(connection, batch, arrivals)
-    if arrivals[0].kind == "observation":
-        use_observation(connection, batch, *numbered[0])
+    for evidence in pending:
+        if evidence.kind == "delivery":
+            evidence.decoded = decoded.get(evidence.ref)
+    batch = begin_batch(connection)
+    numbered = number_inputs(connection, batch, pending)
+    if pending[0].kind == "observation":
+        apply_observation(connection, batch, *numbered[0])
     else:
-        use_deliveries(connection, batch, numbered)
-        truncation.look_after(connection, batch)
+        apply_deliveries(connection, batch, numbered)
+        truncation.update_truncation_gaps(connection, batch)
     store.write(connection, batch)
     return batch
 
 
-def use_one(connection: Connection) -> Batch | None:
+def apply_one(connection: Connection) -> Batch | None:
     """Apply the next delivery alone. If it still raises, quarantine it with its error, so that it blocks no other."""
     try:
         with connection.transaction():
-            return use_pending(connection, 1)
+            return apply_pending(connection, 1)
     except Exception as error:
         if not is_poison(error):
             raise
         logger.exception("alert_quarantined")
-        reason = reason_of(error)
-    arrivals = take(connection, 1)
-    batch = begin(connection)
-    number(connection, batch, arrivals)
-    if arrivals[0].kind == "delivery":
-        batch.use_delivery(batch.numbers.input, arrivals[0], reason)
+        reason = format_error(error)
+    pending = fetch_pending(connection, 1)
+    batch = begin_batch(connection)
+    number_inputs(connection, batch, pending)
+    if pending[0].kind == "delivery":
+        batch.apply_delivery(batch.numbers.input, pending[0], reason)
         store.write(connection, batch)
     return batch
 
 
-def take(connection: Connection, limit: int) -> Sequence[Arrival]:
+def fetch_pending(connection: Connection, limit: int) -> Sequence[Evidence]:
     with connection.cursor(binary=True) as cursor:
-        cursor.adapters.register_loader(TIMESTAMPTZ, FAR_BINARY)
-        arrivals = [Arrival(*row) for row in cursor.execute(TAKE, [limit, MOST_BYTES], prepare=True)]
-    if arrivals and arrivals[0].kind == "observation":
-        return arrivals[:1]
-    return list(takewhile(lambda arrival: arrival.kind == "delivery", arrivals))
+        cursor.adapters.register_loader(TIMESTAMPTZ, CLAMPING_BINARY)
+        pending = [Evidence(*row) for row in cursor.execute(NEXT_PENDING, [limit, MAX_BYTES], prepare=True)]
+    if pending and pending[0].kind == "observation":
+        return pending[:1]
+    return list(takewhile(lambda evidence: evidence.kind == "delivery", pending))
 
 
-def begin(connection: Connection) -> Batch:
+def begin_batch(connection: Connection) -> Batch:
     row = connection.execute(LAST_INPUT, prepare=True).fetchone()
     assert row is not None
     return Batch(store.last_numbers(connection, row[0]))
 
 
-def number(connection: Connection, batch: Batch, arrivals: Sequence[Arrival]) -> list[tuple[int, Arrival]]:
+def number_inputs(connection: Connection, batch: Batch, pending: Sequence[Evidence]) -> list[tuple[int, Evidence]]:
     """Assign the next number to each and remove it from the pending ones."""
     first = batch.numbers.input + 1
     rows = [
         {
             "number": number,
-            "kind": arrival.kind,
-            f"{arrival.kind}_id": arrival.ref,
-            "at": arrival.at,
-            "context": {"cluster": arrival.cluster},
+            "kind": evidence.kind,
+            f"{evidence.kind}_id": evidence.ref,
+            "at": evidence.at,
+            "context": {"cluster": evidence.cluster},
         }
-        for number, arrival in enumerate(arrivals, first)
+        for number, evidence in enumerate(pending, first)
     ]
     connection.execute(INPUTS, [store.encode(rows)], prepare=True)
-    connection.execute(DONE, [arrivals[0].kind, [arrival.ref for arrival in arrivals]], prepare=True)
+    connection.execute(DEQUEUE, [pending[0].kind, [evidence.ref for evidence in pending]], prepare=True)
     batch.inputs = len(rows)
     batch.numbers.input += len(rows)
-    return list(enumerate(arrivals, first))
+    return list(enumerate(pending, first))
 
 
-def let_time_pass(connection: Connection) -> Batch | None:
+def project_tick(connection: Connection) -> Batch | None:
     """Apply a tick, which becomes an input only if it changes something. It stores the data that it used."""
     at = now(connection)
-    batch = begin(connection)
+    batch = begin_batch(connection)
     batch.numbers.input += 1
-    context = use_tick(connection, batch, batch.numbers.input, at)
+    context = apply_tick(connection, batch, batch.numbers.input, at)
     if context is None:
         return None
     row = {"number": batch.numbers.input, "kind": "tick", "at": at, "context": context}

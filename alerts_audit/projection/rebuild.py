@@ -22,9 +22,9 @@ SETTINGS = {
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
 }
-LONGEST_VALUE = 100
+MAX_VALUE = 100
 # If everything is missing, millions of lines would help no one and fill the memory.
-MOST_TOLD = 10_000
+MAX_LINES = 10_000
 
 DIFFERENCES = """
 SELECT {key} AS key, to_jsonb(stored) AS stored, to_jsonb(replayed) AS replayed
@@ -32,37 +32,37 @@ FROM {stored} AS stored FULL JOIN pg_temp.alerts_audit_{table} AS replayed USING
 WHERE stored IS DISTINCT FROM replayed AND NOT (replayed.{key} IS NULL AND {before})
 ORDER BY 1
 """
-SET_DIFFERING_ASIDE = """
+REMOVE_DIFFERING = """
 CREATE TEMP TABLE differing_{table} AS {differing};
 DELETE FROM {stored} WHERE {key} IN (SELECT key FROM differing_{table})
 """
-PUT_RIGHT = """
+REPAIR = """
 INSERT INTO {stored}
 SELECT * FROM pg_temp.alerts_audit_{table} WHERE {key} IN (SELECT key FROM differing_{table})
 """
-FORGOTTEN = """
+MISSED = """
 SELECT '{kind}', row.id, row.{at} FROM alerts_audit_{kind} AS row
 WHERE NOT EXISTS (SELECT FROM alerts_audit_input WHERE {kind}_id = row.id)
     AND NOT EXISTS (SELECT FROM alerts_audit_pending WHERE kind = '{kind}' AND ref = row.id)
 """
-ALL_FORGOTTEN = " UNION ALL ".join(
-    FORGOTTEN.format(kind=kind, at=at) for kind, at in (("delivery", "received_at"), ("observation", "observed_at"))
+ALL_MISSED = " UNION ALL ".join(
+    MISSED.format(kind=kind, at=at) for kind, at in (("delivery", "received_at"), ("observation", "observed_at"))
 )
-REMEMBER = f"INSERT INTO alerts_audit_pending (kind, ref, at) {ALL_FORGOTTEN} ORDER BY 2 ON CONFLICT DO NOTHING"
+ENQUEUE_MISSED = f"INSERT INTO alerts_audit_pending (kind, ref, at) {ALL_MISSED} ORDER BY 2 ON CONFLICT DO NOTHING"
 # A pending entry has a row, and no number yet.
-USED = """
+PENDING_AGAIN = """
 SELECT kind, ref FROM alerts_audit_pending AS pending
 WHERE EXISTS (SELECT FROM alerts_audit_input WHERE pending.kind = 'delivery' AND delivery_id = ref)
     OR EXISTS (SELECT FROM alerts_audit_input WHERE pending.kind = 'observation' AND observation_id = ref)
 ORDER BY id
 """
-GONE = """
+PENDING_WITHOUT_ROW = """
 SELECT kind, ref FROM alerts_audit_pending AS pending
 WHERE NOT EXISTS (SELECT FROM alerts_audit_delivery WHERE pending.kind = 'delivery' AND id = ref)
     AND NOT EXISTS (SELECT FROM alerts_audit_observation WHERE pending.kind = 'observation' AND id = ref)
 ORDER BY pending.id
 """
-TAKE_OFF = "DELETE FROM alerts_audit_pending WHERE kind = %s AND ref = %s"
+DEQUEUE_ONE = "DELETE FROM alerts_audit_pending WHERE kind = %s AND ref = %s"
 
 IDENTITIES = "SELECT to_jsonb(row) FROM alerts_audit_identity AS row ORDER BY id"
 LATEST_EPISODES = """
@@ -72,7 +72,7 @@ SELECT to_jsonb(row) FROM (
 """
 
 
-class Differs(Exception):
+class ProjectionMismatch(Exception):
     """The projection differs from its inputs."""
 
 
@@ -85,18 +85,18 @@ def diff_rebuild(progress: Progress | None = None) -> Iterator[str]:
             connection.execute("SELECT 1")  # from here on this snapshot is used, whatever is projected in the meantime
             connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
             yield from made.findings
-            for kind, ref, _ in connection.execute(ALL_FORGOTTEN):
+            for kind, ref, _ in connection.execute(ALL_MISSED):
                 yield f"{kind} {ref} was never used, and is not pending"
-            for kind, ref in connection.execute(USED):
+            for kind, ref in connection.execute(PENDING_AGAIN):
                 yield f"{kind} {ref} was used, and is pending again"
-            for kind, ref in connection.execute(GONE):
+            for kind, ref in connection.execute(PENDING_WITHOUT_ROW):
                 yield f"{kind} {ref} is pending, and gone"
             for table in TABLES:
                 yield from differences(made, table)
             yield from archived_hashes.changed(connection, made.schema)
 
 
-class Mended(list[str]):
+class RepairReport(list[str]):
     """The result of a repair: a line for each difference, the first of each table; `total` counts all of them."""
 
     total = 0
@@ -104,29 +104,29 @@ class Mended(list[str]):
     def note(self, lines: Iterable[str]) -> None:
         for place, line in enumerate(lines):
             self.total += 1
-            if place < MOST_TOLD:
+            if place < MAX_LINES:
                 self.append(line)
 
 
-def rebuild(progress: Progress | None = None) -> Mended:
+def rebuild(progress: Progress | None = None) -> RepairReport:
     """Make the tables equal to a replay, in one transaction. Return the differences."""
     with replay(progress=progress) as made:
         connection = made.connection
         with connection.transaction():
-            found = Mended()
+            found = RepairReport()
             found.note(made.findings)
             for table in TABLES:
                 found.note(differences(made, table))
-            found.note(f"{kind} {ref} was never used" for kind, ref, _ in connection.execute(ALL_FORGOTTEN))
-            for mend in (SET_DIFFERING_ASIDE, PUT_RIGHT):
+            found.note(f"{kind} {ref} was never used" for kind, ref, _ in connection.execute(ALL_MISSED))
+            for statement in (REMOVE_DIFFERING, REPAIR):
                 for table, key in TABLES.items():
                     names = {"table": table, "key": key, "stored": stored(made, table)}
-                    connection.execute(mend.format(**names, differing=differing(made, table)))
-            connection.execute(REMEMBER)
-            used = connection.execute(USED).fetchall()
+                    connection.execute(statement.format(**names, differing=differing(made, table)))
+            connection.execute(ENQUEUE_MISSED)
+            used = connection.execute(PENDING_AGAIN).fetchall()
             found.note(f"{kind} {ref} was used, and is pending again" for kind, ref in used)
             for pending in used:
-                connection.execute(TAKE_OFF, pending)
+                connection.execute(DEQUEUE_ONE, pending)
         return found
 
 
@@ -134,13 +134,14 @@ def carried_state(last_input: int) -> dict[str, Any]:
     """Return the state from which a rebuild begins after that input: identities, their latest episodes, the last
     numbers.
 
-    Also hashes of the rows that outlive their inputs (archived_hashes.py). Raise Differs if those rows were changed.
+    Also hashes of the rows that outlive their inputs (archived_hashes.py). Raise ProjectionMismatch if those rows were
+    changed.
     """
     with replay(last_input) as made:
-        identities = rows_of(made.connection, IDENTITIES)
-        episodes = rows_of(made.connection, LATEST_EPISODES)
+        identities = fetch_rows(made.connection, IDENTITIES)
+        episodes = fetch_rows(made.connection, LATEST_EPISODES)
         numbers = made.numbers
-        stays = hashes_of_what_stays(made, [episode["id"] for episode in episodes])
+        remaining = hash_remaining_rows(made, [episode["id"] for episode in episodes])
     return {
         "last_input": last_input,
         "numbers": {
@@ -150,17 +151,21 @@ def carried_state(last_input: int) -> dict[str, Any]:
         },
         "identities": identities,
         "episodes": episodes,
-        "left": stays,
+        "left": remaining,
     }
 
 
-def hashes_of_what_stays(made: Replay, go_on: list[int]) -> archived_hashes.Hashes:
-    went_on = made.connection.execute("SELECT id FROM alerts_audit_episode WHERE id <= %s", [made.carried.episode])
-    span = archived_hashes.Span(made.carried, made.numbers, [number for (number,) in went_on.fetchall()], go_on)
+def hash_remaining_rows(made: Replay, carried_after: list[int]) -> archived_hashes.Hashes:
+    carried_before = made.connection.execute(
+        "SELECT id FROM alerts_audit_episode WHERE id <= %s", [made.carried.episode]
+    )
+    span = archived_hashes.Span(
+        made.carried, made.numbers, [number for (number,) in carried_before.fetchall()], carried_after
+    )
     replayed = archived_hashes.hashes(made.connection, "pg_temp.", span, archived_hashes.COLUMNS)
     found = archived_hashes.hashes(made.connection, f"{made.schema}.", span, archived_hashes.COLUMNS)
     for line in [*made.findings, *archived_hashes.differences(replayed, found)]:
-        raise Differs(f"the projection is not what its inputs say: {line}")
+        raise ProjectionMismatch(f"the projection is not what its inputs say: {line}")
     return replayed
 
 
@@ -212,7 +217,7 @@ def describe(name: str, stored_row: Mapping[str, Any] | None, replayed_row: Mapp
 
 
 def shown(value: Any) -> str:
-    return repr(value) if len(repr(value)) <= LONGEST_VALUE else f"{repr(value)[:LONGEST_VALUE]}…"
+    return repr(value) if len(repr(value)) <= MAX_VALUE else f"{repr(value)[:MAX_VALUE]}…"
 
 
 def differing(made: Replay, table: str) -> str:
@@ -230,5 +235,5 @@ def before(made: Replay, table: str) -> str:
     return f"stored.id <= {getattr(made.carried, table)}"
 
 
-def rows_of(connection: Connection, query: str) -> list[dict[str, Any]]:
+def fetch_rows(connection: Connection, query: str) -> list[dict[str, Any]]:
     return [row for (row,) in connection.execute(query)]

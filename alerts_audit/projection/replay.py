@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from alerts_audit.infinite_timestamps import FAR_BINARY, TIMESTAMPTZ
-from alerts_audit.projection.apply import repeat_tick, use_deliveries, use_observation
-from alerts_audit.projection.batch import Arrival, Batch, Numbers
-from alerts_audit.projection.projector import MOST_BYTES, is_poison, reason_of
+from alerts_audit.infinite_timestamps import CLAMPING_BINARY, TIMESTAMPTZ
+from alerts_audit.projection.apply import apply_deliveries, apply_observation, replay_tick
+from alerts_audit.projection.batch import Batch, Evidence, Numbers
+from alerts_audit.projection.projector import MAX_BYTES, format_error, is_poison
 from alerts_audit.projection.store import Connection, write
 
-MOST_INPUTS = 500
+MAX_INPUTS = 500
 
 Progress = Callable[[int, int], Any]  # processed inputs, and their total
 
@@ -57,13 +57,13 @@ ORDER BY measured.number
 
 @dataclass(frozen=True)
 class Step:
-    """An input with its delivery or observation. `arrival` is None for a tick, or if the evidence is missing."""
+    """An input with its delivery or observation. `evidence` is None for a tick, or if the evidence is missing."""
 
     number: int
     kind: str
     at: Any
     context: dict[str, Any]
-    arrival: Arrival | None
+    evidence: Evidence | None
 
 
 @dataclass
@@ -94,17 +94,17 @@ class Replay:
                 progress(self.numbers.input - self.carried.input, total)
 
     def _read(self, until: int) -> list[Step]:
-        values = [self.numbers.input, until, MOST_INPUTS, MOST_BYTES]
+        values = [self.numbers.input, until, MAX_INPUTS, MAX_BYTES]
         with self.connection.cursor(binary=True) as cursor:
-            cursor.adapters.register_loader(TIMESTAMPTZ, FAR_BINARY)
-            return [step_of(row) for row in cursor.execute(READ, values)]
+            cursor.adapters.register_loader(TIMESTAMPTZ, CLAMPING_BINARY)
+            return [build_step(row) for row in cursor.execute(READ, values)]
 
     def _note_missing(self, group: Sequence[Step]) -> None:
         expected = self.numbers.input + 1
         for step in group:
             if step.number > expected:
                 self.findings.append(f"inputs {expected} to {step.number - 1} are missing")
-            if step.kind != "tick" and step.arrival is None:
+            if step.kind != "tick" and step.evidence is None:
                 self.findings.append(f"input {step.number}: what it refers to, a {step.kind}, is missing")
             expected = step.number + 1
 
@@ -116,7 +116,7 @@ class Replay:
             if not is_poison(error):
                 raise
             if len(group) == 1:
-                self._set_aside(group[0], reason_of(error))
+                self._set_aside(group[0], format_error(error))
                 return
             for step in group:
                 self._use([step])
@@ -125,20 +125,20 @@ class Replay:
         batch = self._batch()
         first = group[0]
         if first.kind == "tick":
-            repeat_tick(self.connection, batch, first.number, first.at, first.context)
-        elif first.kind == "observation" and first.arrival is not None:
-            use_observation(self.connection, batch, first.number, first.arrival)
+            replay_tick(self.connection, batch, first.number, first.at, first.context)
+        elif first.kind == "observation" and first.evidence is not None:
+            apply_observation(self.connection, batch, first.number, first.evidence)
         elif first.kind == "delivery":
-            numbered = [(step.number, step.arrival) for step in group if step.arrival is not None]
-            use_deliveries(self.connection, batch, numbered)
+            numbered = [(step.number, step.evidence) for step in group if step.evidence is not None]
+            apply_deliveries(self.connection, batch, numbered)
         write(self.connection, batch)
         self.numbers = batch.numbers
         self.numbers.input = group[-1].number
 
     def _set_aside(self, step: Step, reason: str) -> None:
         batch = self._batch()
-        if step.kind == "delivery" and step.arrival is not None:
-            batch.use_delivery(step.number, step.arrival, reason)
+        if step.kind == "delivery" and step.evidence is not None:
+            batch.apply_delivery(step.number, step.evidence, reason)
             write(self.connection, batch)
         self.numbers.input = step.number
 
@@ -156,12 +156,12 @@ class Replay:
                 self.connection.execute(f"ANALYZE pg_temp.alerts_audit_{table}")
 
 
-def step_of(row: Sequence[Any]) -> Step:
+def build_step(row: Sequence[Any]) -> Step:
     number, kind, at, context, ref, source, body, size, observes = row
-    arrival = None
+    evidence = None
     if source is not None:
-        arrival = Arrival(kind, ref, at, source, context.get("cluster", "main"), bytes(body), size, observes)
-    return Step(number, kind, at, context, arrival)
+        evidence = Evidence(kind, ref, at, source, context.get("cluster", "main"), bytes(body), size, observes)
+    return Step(number, kind, at, context, evidence)
 
 
 def groups(steps: Sequence[Step]) -> Iterator[list[Step]]:

@@ -1,8 +1,8 @@
 """Decide what the next update of an alert means for its episode. Pure: no clock, no database.
 
-The inputs are an update by a source about one identity (`Said`), the result of a poll of Alertmanager (`Seen`), or the
-passing of time (`Tick`). The outputs are `Step`s: the latest episode as it is now, or a new one, and the transition if
-its state changed. docs/alert-projection.md has the table of cases.
+The inputs are an update by a source about one identity (`AlertUpdate`), the result of a poll of Alertmanager
+(`PollResult`), or the passing of time (`Tick`). The outputs are `Step`s: the latest episode as it is now, or a new one,
+and the transition if its state changed. docs/alert-projection.md has the table of cases.
 
 One source reports in order; two peers of a cluster report the same alert, each at its own pace. So the previous reports
 are stored by source, and a peer that lags behind cannot undo the report of another.
@@ -31,14 +31,14 @@ LEGAL: Final = frozenset(
 )
 
 # Replicas of Prometheus evaluate at different times: two peers may report a start or end that differs by this much.
-SKEW: Final = timedelta(seconds=60)
+PEER_SKEW: Final = timedelta(seconds=60)
 # A "firing" that repeats an ended episode comes from a peer that lags behind, for this long after the end,
 LAGGING: Final = timedelta(minutes=10)
 # and until the same source repeats it this much later. Earlier, it is one delivery that was sent twice.
 AGAIN: Final = timedelta(seconds=20)
 
 
-class Told(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class PeerState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The reports of one source about one episode."""
 
     fired: bool = False
@@ -51,7 +51,7 @@ class Memory(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The state against which later updates are compared. Stored with the episode, as JSON."""
 
     newest_start: datetime | None = None  # of the reports about this episode
-    told: dict[str, Told] = {}
+    peers: dict[str, PeerState] = msgspec.field(default_factory=dict, name="told")
     # Start and end times of the previous episode, used to attribute late notifications to it.
     previous_start: datetime | None = None
     previous_ends: dict[str, datetime] = {}  # by source
@@ -74,7 +74,7 @@ class Episode(msgspec.Struct, frozen=True, gc=False):
         return self.state == FIRING
 
 
-class Said(msgspec.Struct, frozen=True, gc=False):
+class AlertUpdate(msgspec.Struct, frozen=True, gc=False):
     """An alert of a delivery. Impossible times are None."""
 
     source: str
@@ -84,7 +84,7 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     ends_at: datetime | None
 
 
-class Seen(msgspec.Struct, frozen=True, gc=False):
+class PollResult(msgspec.Struct, frozen=True, gc=False):
     """An identity's alert in one Alertmanager when it was polled for all its alerts."""
 
     source: str
@@ -123,27 +123,27 @@ replace = msgspec.structs.replace
 # --- What a source says --------------------------------------------------------------------------------------
 
 
-def hear(latest: Episode | None, said: Said) -> list[Step]:
+def on_alert(latest: Episode | None, update: AlertUpdate) -> list[Step]:
     """Return the steps for the identity with this latest episode; none if the update is about an earlier episode."""
     if latest is None:
-        return [begin(said)]
-    if is_newer(latest, said):
-        note = None if said.firing else "its firing never arrived"
-        return [*supersede(latest, said), begin(said, after=latest, note=note)]
-    if said.firing:
-        return hear_firing(latest, said)
-    return hear_resolved(latest, said)
+        return [begin(update)]
+    if is_newer(latest, update):
+        note = None if update.firing else "its firing never arrived"
+        return [*supersede(latest, update), begin(update, after=latest, note=note)]
+    if update.firing:
+        return on_firing(latest, update)
+    return on_resolved(latest, update)
 
 
-def begin(said: Said, *, after: Episode | None = None, note: str | None = None) -> Step:
+def begin(update: AlertUpdate, *, after: Episode | None = None, note: str | None = None) -> Step:
     """Begin a new episode, open or already over."""
-    starts_at = said.starts_at or said.ends_at or said.at
-    told = Told(fired=said.firing, ended=not said.firing, ends_at=said.ends_at)
-    memory = Memory(newest_start=said.starts_at, told={said.source: told}, **_before(after, starts_at))
-    state = FIRING if said.firing else RESOLVED
-    closed_at = None if said.firing else said.at
-    episode = Episode(state, starts_at, said.ends_at, said.at, closed_at, said.at, memory)
-    if after is None and not said.firing:
+    starts_at = update.starts_at or update.ends_at or update.at
+    peer = PeerState(fired=update.firing, ended=not update.firing, ends_at=update.ends_at)
+    memory = Memory(newest_start=update.starts_at, peers={update.source: peer}, **_before(after, starts_at))
+    state = FIRING if update.firing else RESOLVED
+    closed_at = None if update.firing else update.at
+    episode = Episode(state, starts_at, update.ends_at, update.at, closed_at, update.at, memory)
+    if after is None and not update.firing:
         note = "its firing never arrived"
     return Step(episode, True, None, state, note)
 
@@ -153,88 +153,88 @@ def _before(after: Episode | None, starts_at: datetime) -> dict[str, Any]:
     if after is None:
         return {}
     newest = after.memory.newest_start
-    ends = {source: told.ends_at for source, told in after.memory.told.items()}
+    ends = {source: peer.ends_at for source, peer in after.memory.peers.items()}
     return {
         "previous_start": newest if newest is not None and newest < starts_at else None,
         "previous_ends": {source: end for source, end in ends.items() if end is not None and end > starts_at},
     }
 
 
-def is_newer(latest: Episode, said: Said) -> bool:
+def is_newer(latest: Episode, update: AlertUpdate) -> bool:
     """Return True if the update is about an episode that began after the latest."""
-    told = latest.memory.told.get(said.source)
-    if said.starts_at is None or latest.memory.newest_start is None:
+    peer = latest.memory.peers.get(update.source)
+    if update.starts_at is None or latest.memory.newest_start is None:
         return False
-    margin = SKEW if told is None else timedelta(0)
-    if said.starts_at > latest.memory.newest_start + margin:
+    margin = PEER_SKEW if peer is None else timedelta(0)
+    if update.starts_at > latest.memory.newest_start + margin:
         return True
     if latest.state != RESOLVED or latest.ends_at is None:
         return False
-    if said.firing:
-        return said.starts_at >= latest.ends_at
+    if update.firing:
+        return update.starts_at >= latest.ends_at
     # The same start, another end, from a source that reported the first end: it fired again without a report.
-    return told is not None and _is_after(said.ends_at, told.ends_at)
+    return peer is not None and _is_after(update.ends_at, peer.ends_at)
 
 
 def _is_after(later: datetime | None, earlier: datetime | None) -> bool:
-    return later is not None and earlier is not None and later > earlier + SKEW
+    return later is not None and earlier is not None and later > earlier + PEER_SKEW
 
 
-def supersede(latest: Episode, said: Said) -> list[Step]:
+def supersede(latest: Episode, update: AlertUpdate) -> list[Step]:
     """End an open episode because the next one began."""
     if not latest.is_open:
         return []
-    ended = replace(latest, state=SUPERSEDED, closed_at=clock(latest, said.at))
+    ended = replace(latest, state=SUPERSEDED, closed_at=not_before(latest, update.at))
     return [Step(ended, False, FIRING, SUPERSEDED, "it began anew, and its end was not told")]
 
 
-def hear_firing(latest: Episode, said: Said) -> list[Step]:
-    told = latest.memory.told.get(said.source, Told())
+def on_firing(latest: Episode, update: AlertUpdate) -> list[Step]:
+    peer = latest.memory.peers.get(update.source, PeerState())
     if latest.is_open:
-        return [Step(repeat(latest, said, replace(told, fired=True)))]
+        return [Step(repeat_firing(latest, update, replace(peer, fired=True)))]
     if latest.state != RESOLVED:
-        return [begin(said, after=latest, note="heard of again")]
-    if told.fired and told.ended:
-        return [begin(said, after=latest, note="fires again, with the same start")]
-    if told.doubted_at is not None and said.at - told.doubted_at >= AGAIN:
-        return [begin(said, after=latest, note="one peer goes on saying that it fires")]
-    if latest.closed_at is not None and said.at - latest.closed_at > LAGGING:
-        return [begin(said, after=latest, note="fires long after its end was told")]
-    doubt = replace(told, doubted_at=told.doubted_at or said.at)
-    return [Step(remember(latest, said, doubt))]
+        return [begin(update, after=latest, note="heard of again")]
+    if peer.fired and peer.ended:
+        return [begin(update, after=latest, note="fires again, with the same start")]
+    if peer.doubted_at is not None and update.at - peer.doubted_at >= AGAIN:
+        return [begin(update, after=latest, note="one peer goes on saying that it fires")]
+    if latest.closed_at is not None and update.at - latest.closed_at > LAGGING:
+        return [begin(update, after=latest, note="fires long after its end was told")]
+    doubt = replace(peer, doubted_at=peer.doubted_at or update.at)
+    return [Step(remember(latest, update, doubt))]
 
 
-def hear_resolved(latest: Episode, said: Said) -> list[Step]:
-    if is_about_the_one_before(latest, said):
+def on_resolved(latest: Episode, update: AlertUpdate) -> list[Step]:
+    if is_about_previous_episode(latest, update):
         return []
-    told = latest.memory.told.get(said.source, Told())
-    fired = told.fired or told.doubted_at is not None
-    episode = remember(latest, said, Told(fired=fired, ended=True, ends_at=said.ends_at))
+    peer = latest.memory.peers.get(update.source, PeerState())
+    fired = peer.fired or peer.doubted_at is not None
+    episode = remember(latest, update, PeerState(fired=fired, ended=True, ends_at=update.ends_at))
     if latest.state == RESOLVED:
-        return [Step(replace(episode, ends_at=latest.ends_at or said.ends_at))]
+        return [Step(replace(episode, ends_at=latest.ends_at or update.ends_at))]
     note = None if latest.is_open else "its end was told late"
-    ended = replace(episode, state=RESOLVED, ends_at=said.ends_at, closed_at=clock(latest, said.at))
+    ended = replace(episode, state=RESOLVED, ends_at=update.ends_at, closed_at=not_before(latest, update.at))
     return [Step(ended, False, latest.state, RESOLVED, note)]
 
 
-def is_about_the_one_before(latest: Episode, said: Said) -> bool:
+def is_about_previous_episode(latest: Episode, update: AlertUpdate) -> bool:
     """Return True if an end belongs to an episode before the latest."""
-    if said.ends_at is None:
+    if update.ends_at is None:
         return False
-    if said.ends_at < latest.starts_at:
-        return said.starts_at is None or said.starts_at < said.ends_at
+    if update.ends_at < latest.starts_at:
+        return update.starts_at is None or update.starts_at < update.ends_at
     memory = latest.memory
-    if said.source in memory.previous_ends:
-        return said.ends_at <= memory.previous_ends[said.source]
-    if not memory.previous_ends or {source for source, told in memory.told.items() if told.fired} == {said.source}:
+    if update.source in memory.previous_ends:
+        return update.ends_at <= memory.previous_ends[update.source]
+    if not memory.previous_ends or {source for source, peer in memory.peers.items() if peer.fired} == {update.source}:
         return False  # only this peer reported this episode, so it can end it
-    return said.ends_at <= max(memory.previous_ends.values()) + SKEW
+    return update.ends_at <= max(memory.previous_ends.values()) + PEER_SKEW
 
 
-def repeat(latest: Episode, said: Said, told: Told) -> Episode:
+def repeat_firing(latest: Episode, update: AlertUpdate, peer: PeerState) -> Episode:
     """Count a repeated firing. Its start may move backwards, but not into the previous episode."""
-    episode = remember(latest, said, told)
-    start, memory = said.starts_at, episode.memory
+    episode = remember(latest, update, peer)
+    start, memory = update.starts_at, episode.memory
     if start is None or start == latest.starts_at:
         return episode
     if memory.previous_start is not None and start <= memory.previous_start:
@@ -244,17 +244,17 @@ def repeat(latest: Episode, said: Said, told: Told) -> Episode:
     return replace(episode, starts_at=min(start, latest.starts_at))
 
 
-def remember(latest: Episode, said: Said, told: Told) -> Episode:
+def remember(latest: Episode, update: AlertUpdate, peer: PeerState) -> Episode:
     """Return the episode with this update. A repeated update leaves the memory unchanged."""
     memory = latest.memory
-    if memory.told.get(said.source) != told:
-        memory = replace(memory, told={**memory.told, said.source: told})
-    if said.firing and said.source in memory.absent:
-        memory = replace(memory, absent=without(memory.absent, said.source))
-    return replace(latest, last_seen_at=clock(latest, said.at), memory=memory)
+    if memory.peers.get(update.source) != peer:
+        memory = replace(memory, peers={**memory.peers, update.source: peer})
+    if update.firing and update.source in memory.absent:
+        memory = replace(memory, absent=without(memory.absent, update.source))
+    return replace(latest, last_seen_at=not_before(latest, update.at), memory=memory)
 
 
-def clock(latest: Episode, at: datetime) -> datetime:
+def not_before(latest: Episode, at: datetime) -> datetime:
     """Keep an episode's time from running backwards, because a delivery may be numbered after a later one."""
     return max(at, latest.last_seen_at)
 
@@ -266,29 +266,29 @@ def without(mapping: dict[str, T], name: str) -> dict[str, T]:
 # --- What Alertmanager is seen to know -------------------------------------------------------------------------
 
 
-def see(latest: Episode, seen: Seen) -> list[Step]:
+def on_poll(latest: Episode, poll: PollResult) -> list[Step]:
     if latest.is_open:
-        return see_open(latest, seen)
-    doubts = [told.doubted_at for told in latest.memory.told.values() if told.doubted_at is not None]
-    if seen.known and not seen.suppressed_by and any(doubt < seen.at for doubt in doubts):
-        said = Said(seen.source, seen.at, True, seen.starts_at, None)
-        return [begin(said, after=latest, note="Alertmanager still has it")]
+        return on_poll_of_open(latest, poll)
+    doubts = [peer.doubted_at for peer in latest.memory.peers.values() if peer.doubted_at is not None]
+    if poll.known and not poll.suppressed_by and any(doubt < poll.at for doubt in doubts):
+        update = AlertUpdate(poll.source, poll.at, True, poll.starts_at, None)
+        return [begin(update, after=latest, note="Alertmanager still has it")]
     return []
 
 
-def see_open(latest: Episode, seen: Seen) -> list[Step]:
+def on_poll_of_open(latest: Episode, poll: PollResult) -> list[Step]:
     """No change, no step. Every poll repeats all firing alerts."""
     memory = latest.memory
-    if not seen.known:
-        if seen.at <= latest.last_seen_at or seen.source in memory.absent:
+    if not poll.known:
+        if poll.at <= latest.last_seen_at or poll.source in memory.absent:
             return []
-        memory = replace(memory, absent={**memory.absent, seen.source: seen.at})
+        memory = replace(memory, absent={**memory.absent, poll.source: poll.at})
         return [Step(replace(latest, memory=memory))]
-    if seen.source in memory.absent:
-        memory = replace(memory, absent=without(memory.absent, seen.source))
-    if seen.suppressed_by != memory.suppressed.get(seen.source, []):
-        others = without(memory.suppressed, seen.source)
-        suppressed = {**others, seen.source: seen.suppressed_by} if seen.suppressed_by else others
+    if poll.source in memory.absent:
+        memory = replace(memory, absent=without(memory.absent, poll.source))
+    if poll.suppressed_by != memory.suppressed.get(poll.source, []):
+        others = without(memory.suppressed, poll.source)
+        suppressed = {**others, poll.source: poll.suppressed_by} if poll.suppressed_by else others
         memory = replace(memory, suppressed=suppressed)
     return [] if memory is latest.memory else [Step(replace(latest, memory=memory))]
 
@@ -296,7 +296,7 @@ def see_open(latest: Episode, seen: Seen) -> list[Step]:
 # --- What time does ------------------------------------------------------------------------------------------
 
 
-def tick(latest: Episode, passed: Tick) -> list[Step]:
+def on_tick(latest: Episode, passed: Tick) -> list[Step]:
     if not latest.is_open:
         return []
     if is_gone(passed):
@@ -317,4 +317,4 @@ def is_gone(passed: Tick) -> bool:
 
 
 def end(latest: Episode, state: str, at: datetime) -> Episode:
-    return replace(latest, state=state, closed_at=clock(latest, at))
+    return replace(latest, state=state, closed_at=not_before(latest, at))

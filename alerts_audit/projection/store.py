@@ -11,8 +11,8 @@ import msgspec
 import orjson
 import psycopg
 
-from alerts_audit.projection.batch import Batch, Known, Numbers, Opening, Record, Told
-from alerts_audit.projection.decoding import Word
+from alerts_audit.projection.batch import Batch, EpisodeRow, KnownIdentity, Numbers, Opening, TransitionRow
+from alerts_audit.projection.decoding import DecodedAlert
 from alerts_audit.projection.state_machine import Episode, Memory
 
 Connection = psycopg.Connection[Any]
@@ -91,47 +91,47 @@ def load(connection: Connection, batch: Batch, hashes: Iterable[bytes]) -> None:
     if wanted:  # one value instead of an array of thousands, which takes longer to build than to look up
         values = {"hashes": b"".join(wanted), "count": len(wanted)}
         for row in connection.execute(LOAD, values, prepare=True, binary=True):
-            known = known_of(row)
+            known = build_known(row)
             batch.known[known.sha256] = known
 
 
-def load_open(connection: Connection, batch: Batch, condition: str, *values: Any) -> list[tuple[Known, str]]:
+def load_open(connection: Connection, batch: Batch, condition: str, *values: Any) -> list[tuple[KnownIdentity, str]]:
     """Load the identities with an open episode that meets the condition, and their clusters."""
     found = []
     for row in connection.execute(LOAD_OPEN + condition + " ORDER BY episode.id", values, binary=True):
-        known = known_of(row)
+        known = build_known(row)
         found.append((batch.known.setdefault(known.sha256, known), row[-1]))
     return found
 
 
 def inherit(connection: Connection, batch: Batch) -> None:
     """Copy the texts of the stored previous episode, for episodes that no delivery opened."""
-    opened = {record.identity_id: record.opening for record in batch.changed.values() if record.opening is not None}
+    opened = {row.identity_id: row.opening for row in batch.changed.values() if row.opening is not None}
     if opened:
         for identity_id, *texts in connection.execute(LATEST_TEXTS, [list(opened)]):
             opened[identity_id].summary, opened[identity_id].annotations, opened[identity_id].generator_url = texts
 
 
-def known_of(row: Sequence[Any]) -> Known:
+def build_known(row: Sequence[Any]) -> KnownIdentity:
     identity_id, sha256, episode_id, key, state, starts_at, ends_at, opened_at, closed_at, last_seen_at = row[:10]
-    known = Known(identity_id, bytes(sha256))
+    known = KnownIdentity(identity_id, bytes(sha256))
     if episode_id is not None:
         memory = _memory_decoder.decode(row[10])
         episode = Episode(state, starts_at, ends_at, opened_at, closed_at, last_seen_at, memory)
-        known.latest = Record(episode_id, key.hex, identity_id, episode, *row[11:15])
+        known.latest = EpisodeRow(episode_id, key.hex, identity_id, episode, *row[11:15])
     return known
 
 
 def write(connection: Connection, batch: Batch) -> None:
     """Write everything in a few statements. Ends come before beginnings, because an identity has one open episode."""
-    records = batch.changed.values()
-    changes = [change_row(record) for record in records if record.opening is None]
-    for statement, rows in ((ENVELOPES, batch.envelopes), (CHANGES, changes)):
-        if rows:
-            connection.execute(statement, [encode(rows)], prepare=True)
+    rows = batch.changed.values()
+    changes = [change_row(row) for row in rows if row.opening is None]
+    for statement, contents in ((ENVELOPES, batch.envelopes), (CHANGES, changes)):
+        if contents:
+            connection.execute(statement, [encode(contents)], prepare=True)
     copy(connection, IDENTITIES, (identity_row(*identity) for identity in batch.identities))
-    copy(connection, EPISODES, (episode_row(record, record.opening) for record in records if record.opening))
-    copy(connection, TRANSITIONS, map(transition_row, batch.told))
+    copy(connection, EPISODES, (episode_row(row, row.opening) for row in rows if row.opening))
+    copy(connection, TRANSITIONS, map(transition_row, batch.transitions))
 
 
 def copy(connection: Connection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -151,20 +151,20 @@ def encode(rows: Any) -> str:
 # --- Rows ---------------------------------------------------------------------------------------------------------
 
 
-def identity_row(key: int, cluster: str, word: Word) -> tuple[Any, ...]:
-    labels = encode(word.labels)
-    return (key, word.identity, cluster, labels, word.alertname, word.severity, word.fingerprint)
+def identity_row(key: int, cluster: str, alert: DecodedAlert) -> tuple[Any, ...]:
+    labels = encode(alert.labels)
+    return (key, alert.identity, cluster, labels, alert.alertname, alert.severity, alert.fingerprint)
 
 
-def episode_row(record: Record, opening: Opening) -> tuple[Any, ...]:
-    episode = record.episode
+def episode_row(row: EpisodeRow, opening: Opening) -> tuple[Any, ...]:
+    episode = row.episode
     return (
-        record.id,
-        record.key,
-        record.identity_id,
+        row.id,
+        row.key,
+        row.identity_id,
         episode.state,
-        record.alertname,
-        record.severity,
+        row.alertname,
+        row.severity,
         opening.summary,
         encode(opening.annotations),
         opening.generator_url,
@@ -174,30 +174,40 @@ def episode_row(record: Record, opening: Opening) -> tuple[Any, ...]:
         episode.closed_at,
         episode.last_seen_at,
         opening.input,
-        record.last_input,
-        record.deliveries,
+        row.last_input,
+        row.deliveries,
         _memory_encoder.encode(episode.memory).decode(),
     )
 
 
-def transition_row(told: Told) -> tuple[Any, ...]:
-    arrival = told.cause.arrival
-    delivery_id = arrival.ref if arrival is not None and arrival.kind == "delivery" else None
-    source = arrival.source if arrival is not None else None
-    number, at = told.cause.number, told.cause.at
-    return (told.id, told.record.id, number, told.from_state, told.to_state, at, source, delivery_id, told.note)
+def transition_row(transition: TransitionRow) -> tuple[Any, ...]:
+    evidence = transition.cause.evidence
+    delivery_id = evidence.ref if evidence is not None and evidence.kind == "delivery" else None
+    source = evidence.source if evidence is not None else None
+    number, at = transition.cause.number, transition.cause.at
+    return (
+        transition.id,
+        transition.row.id,
+        number,
+        transition.from_state,
+        transition.to_state,
+        at,
+        source,
+        delivery_id,
+        transition.note,
+    )
 
 
-def change_row(record: Record) -> dict[str, Any]:
-    episode = record.episode
+def change_row(row: EpisodeRow) -> dict[str, Any]:
+    episode = row.episode
     return {
-        "id": record.id,
+        "id": row.id,
         "state": episode.state,
         "starts_at": episode.starts_at,
         "ends_at": episode.ends_at,
         "closed_at": episode.closed_at,
         "last_seen_at": episode.last_seen_at,
-        "last_input": record.last_input,
-        "deliveries": record.deliveries,
+        "last_input": row.last_input,
+        "deliveries": row.deliveries,
         "memory": orjson.Fragment(_memory_encoder.encode(episode.memory)),
     }

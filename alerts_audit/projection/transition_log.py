@@ -4,38 +4,38 @@ import logging
 from typing import Any
 from uuid import UUID
 
-from alerts_audit.payload import LONGEST_TEXT
-from alerts_audit.projection.batch import Batch, Told
+from alerts_audit.payload import MAX_TEXT
+from alerts_audit.projection.batch import Batch, TransitionRow
 
 logger = logging.getLogger("alerts_audit")
 
 
-def tell(batch: Batch) -> None:
+def log_transitions(batch: Batch) -> None:
     if not logger.isEnabledFor(logging.INFO):
         return
-    for told in batch.told:
-        logger.info("alert_received", extra=log_fields(told))
+    for transition in batch.transitions:
+        logger.info("alert_received", extra=log_fields(transition))
 
 
-def log_fields(told: Told) -> dict[str, Any]:
-    cause, record = told.cause, told.record
+def log_fields(transition: TransitionRow) -> dict[str, Any]:
+    cause, row = transition.cause, transition.row
     fields: dict[str, Any] = {
         "kind": "transition",
-        "alertname": record.alertname,
-        "severity": record.severity,
-        "episode": str(UUID(record.key)),
-        "from_state": told.from_state,
-        "to_state": told.to_state,
+        "alertname": row.alertname,
+        "severity": row.severity,
+        "episode": str(UUID(row.key)),
+        "from_state": transition.from_state,
+        "to_state": transition.to_state,
         "input": cause.number,
     }
-    if (arrival := cause.arrival) is not None:
-        fields["source"] = arrival.source
-        fields[f"{arrival.kind}_id"] = arrival.ref
-        fields["sha256"] = bytes(arrival.sha256).hex()
-        if arrival.trace_id is not None:
-            fields["trace_id"] = arrival.trace_id
-    if (reading := cause.reading) is not None:
-        fields["receiver"] = reading.receiver[:LONGEST_TEXT]
-        fields["status"] = reading.webhook.status[:LONGEST_TEXT]
-        fields["group_key"] = reading.webhook.group_key[:LONGEST_TEXT]
+    if (evidence := cause.evidence) is not None:
+        fields["source"] = evidence.source
+        fields[f"{evidence.kind}_id"] = evidence.ref
+        fields["sha256"] = bytes(evidence.sha256).hex()
+        if evidence.trace_id is not None:
+            fields["trace_id"] = evidence.trace_id
+    if (update := cause.update) is not None:
+        fields["receiver"] = update.receiver[:MAX_TEXT]
+        fields["status"] = update.payload.status[:MAX_TEXT]
+        fields["group_key"] = update.payload.group_key[:MAX_TEXT]
     return fields

@@ -13,7 +13,7 @@ import orjson
 
 from alerts_audit.selectors import types
 from alerts_audit.selectors.episode_pages import Criteria, page_of_episodes
-from alerts_audit.selectors.episodes import tell
+from alerts_audit.selectors.episodes import summarize_episodes
 from alerts_audit.selectors.serializers import show_episode
 
 CHUNK = 500
@@ -53,8 +53,8 @@ def episodes_of(criteria: Criteria) -> Iterator[types.Episode]:
     before: int | None = None
     while True:
         page = page_of_episodes(criteria, before=before, limit=CHUNK)
-        for told in tell(page.rows):
-            yield show_episode(told)
+        for summary in summarize_episodes(page.rows):
+            yield show_episode(summary)
         if page.following is None:
             return
         before = page.following

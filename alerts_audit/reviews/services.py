@@ -19,7 +19,7 @@ from alerts_audit.links import web_address
 from alerts_audit.models import Episode, Review
 from fintech.cards import contains_card_number, strip_timestamps
 
-LONGEST_TEXT = 4000
+MAX_TEXT = 4000
 
 # Sorted, so that two requests for the same episodes never deadlock.
 ACKNOWLEDGE = """
@@ -119,8 +119,8 @@ def said(text: str, advice: str) -> str:
 def readable_text(text: str) -> str:
     """Return a text that can be stored: without NUL, which PostgreSQL refuses, and without a card number."""
     text = text.strip()
-    if len(text) > LONGEST_TEXT:
-        raise InvalidText(f"Use at most {LONGEST_TEXT} characters.")
+    if len(text) > MAX_TEXT:
+        raise InvalidText(f"Use at most {MAX_TEXT} characters.")
     if "\0" in text:
         raise InvalidText("Text cannot contain the character NUL.")
     if contains_card_number(strip_timestamps(text)):  # an address may contain a timestamp

@@ -10,7 +10,7 @@ from django.db import connection
 from alerts_audit.selectors import types
 from alerts_audit.sources.tokens import heartbeat_alerts
 
-DEFAULT_DAYS, LONGEST_DAYS = 7, 30
+DEFAULT_DAYS, MAX_DAYS = 7, 30
 TOP = 10
 
 # One pass over the period's episodes, without a sort, which PostgreSQL runs in parallel. An impossible time

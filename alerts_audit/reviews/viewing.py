@@ -5,7 +5,7 @@ from django.contrib.auth.models import User
 from alerts_audit.models import View
 from fintech.telemetry.logging import request_id
 
-LONGEST_KEY = 500
+MAX_KEY = 500
 
 
 def record_view(*, user: User, what: str, key: object = "") -> None:
@@ -16,6 +16,6 @@ def record_view(*, user: User, what: str, key: object = "") -> None:
         user=user.get_username(),
         user_id=user.pk,
         what=what,
-        key=str(key).replace("\0", " ")[:LONGEST_KEY],
+        key=str(key).replace("\0", " ")[:MAX_KEY],
         request_id=request_id.get(),
     )

@@ -6,11 +6,11 @@ from typing import Any
 
 from alerts_audit.models import Archive, Checkpoint, Delivery, Envelope, Episode, Leaf, Review, Transition
 from alerts_audit.selectors import types
-from alerts_audit.selectors.episodes import Told, tell
+from alerts_audit.selectors.episodes import EpisodeSummary, summarize_episodes
 from alerts_audit.selectors.serializers import show_archive, show_episode, show_review, show_transition
 
 # The newest of each kind, because an alert that flaps for weeks has more.
-MOST_SHOWN = 200
+MAX_SHOWN = 200
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Detail:
     `seals` contains the leaves by kind and key of a row: ("delivery", 7).
     """
 
-    told: Told
+    summary: EpisodeSummary
     transitions: list[Transition]
     deliveries: list[Delivery]
     archived: dict[int, Archive]
@@ -53,7 +53,7 @@ def detail_of(episode: Episode) -> Detail:
         }
     )
     missing = sorted(gone - archived.keys())
-    return Detail(tell([episode])[0], transitions, deliveries, archived, missing, reviews, seals)
+    return Detail(summarize_episodes([episode])[0], transitions, deliveries, archived, missing, reviews, seals)
 
 
 def archives_of(deliveries: Collection[int]) -> dict[int, Archive]:
@@ -70,7 +70,7 @@ def archives_of(deliveries: Collection[int]) -> dict[int, Archive]:
 
 def newest(rows: Any) -> list[Any]:
     """Return the newest rows, oldest first."""
-    return list(rows.order_by("-id")[:MOST_SHOWN])[::-1]
+    return list(rows.order_by("-id")[:MAX_SHOWN])[::-1]
 
 
 def seals_of_rows(rows: dict[Leaf.Kind, Collection[int]]) -> dict[tuple[str, int], Sealed]:
@@ -95,7 +95,7 @@ def show_detail(episode: Episode) -> types.EpisodeDetail:
     """Return the detail in the form of the API."""
     detail = detail_of(episode)
     return {
-        **show_episode(detail.told),
+        **show_episode(detail.summary),
         "transitions": [show_transition(transition) for transition in detail.transitions],
         "deliveries": [
             {

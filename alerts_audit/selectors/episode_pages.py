@@ -25,10 +25,10 @@ from fintech.http.pagination import invalid, read_time
 LIST_NAME = "episode"
 WINDOW = 5_000
 # More identities than this are not selective: their episodes are found faster among the newest.
-MOST_IDENTITIES = 1000
-MOST_LABELS = 10
+MAX_IDENTITIES = 1000
+MAX_LABELS = 10
 # The maximum number of episodes that a page reads for selected identities.
-MOST_OF_IDENTITIES = 2000
+MAX_JOINED_IDENTITIES = 2000
 # Episodes are numbered in the order of inputs; `opened_at` may deviate from that order by this much.
 SLACK = timedelta(minutes=10)
 # Most episodes are over, so the state `resolved` leads only if no other filter can.
@@ -148,15 +148,15 @@ def _identities(criteria: Criteria) -> list[int] | None:
     rows = Identity.objects.filter(**{name: value for name, value in fields.items() if value is not None})
     if criteria.labels:
         rows = rows.filter(labels__contains=criteria.labels)
-    found = list(rows.order_by().values_list("id", flat=True)[: MOST_IDENTITIES + 1])
-    return found if len(found) <= MOST_IDENTITIES else None
+    found = list(rows.order_by().values_list("id", flat=True)[: MAX_IDENTITIES + 1])
+    return found if len(found) <= MAX_IDENTITIES else None
 
 
 def _of_identities(criteria: Criteria, identities: list[int], least: int, before: int, limit: int) -> Page:
     rest = replace(criteria, labels={}, cluster=None, alertname=None, severity=None)
     leading, others = _leading(rest)
     others = _all(leading, others)
-    most = MOST_OF_IDENTITIES if others else limit + 1
+    most = MAX_JOINED_IDENTITIES if others else limit + 1
     with connection.cursor() as cursor:
         cursor.execute(OF_IDENTITIES, {"identities": identities, "before": before, "least": least, "most": most})
         ids = [number for (number,) in cursor.fetchall()]
@@ -216,8 +216,8 @@ def _boolean(query: QueryDict, name: str) -> bool | None:
 
 
 def _labels(pairs: list[str]) -> dict[str, str]:
-    if len(pairs) > MOST_LABELS:
-        raise invalid("label", f"send at most {MOST_LABELS}")
+    if len(pairs) > MAX_LABELS:
+        raise invalid("label", f"send at most {MAX_LABELS}")
     labels: dict[str, str] = {}
     for pair in pairs:
         name, sign, value = pair.partition("=")

@@ -16,7 +16,7 @@ SealState = Literal["sealed", "waiting", "archived"]
 
 
 @dataclass
-class Told:
+class EpisodeSummary:
     """The summary of one episode. `seal` is that of its newest state change."""
 
     episode: Episode
@@ -25,23 +25,23 @@ class Told:
     seal: SealState = "waiting"
 
 
-def tell(episodes: Sequence[Episode]) -> list[Told]:
+def summarize_episodes(episodes: Sequence[Episode]) -> list[EpisodeSummary]:
     """Return the summaries in the order of `episodes`."""
-    told = {episode.key: Told(episode) for episode in episodes}
+    summaries = {episode.key: EpisodeSummary(episode) for episode in episodes}
     kinds = [Review.Kind.ACKNOWLEDGE, Review.Kind.NOISE]
-    for review in Review.objects.filter(episode_key__in=told, kind__in=kinds).order_by("id"):
-        of = told[review.episode_key]
+    for review in Review.objects.filter(episode_key__in=summaries, kind__in=kinds).order_by("id"):
+        summary = summaries[review.episode_key]
         if review.kind == Review.Kind.ACKNOWLEDGE:
-            of.acknowledged = review
-        elif of.noise is None:
-            of.noise = review
-    seals = seals_of(episodes)
-    for of in told.values():
-        of.seal = seals[of.episode.pk]
-    return [told[episode.key] for episode in episodes]
+            summary.acknowledged = review
+        elif summary.noise is None:
+            summary.noise = review
+    seals = get_seals(episodes)
+    for summary in summaries.values():
+        summary.seal = seals[summary.episode.pk]
+    return [summaries[episode.key] for episode in episodes]
 
 
-def seals_of(episodes: Sequence[Episode]) -> dict[int, SealState]:
+def get_seals(episodes: Sequence[Episode]) -> dict[int, SealState]:
     """Return the seal status of each episode: sealed if its latest transition and that transition's delivery are
     covered by a checkpoint, or were archived.
 

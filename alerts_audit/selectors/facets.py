@@ -6,7 +6,7 @@ from django.db import connection
 
 from alerts_audit.models import Identity
 
-MOST_WORDS = 500
+MAX_WORDS = 500
 
 # A loose index scan: from each value to the next, without reading the rows in between.
 WORDS = """
@@ -23,5 +23,5 @@ SELECT word FROM words WHERE word IS NOT NULL
 def words_of(column: Literal["alertname", "severity", "cluster"]) -> list[str]:
     """Return the values in order; the first 500."""
     with connection.cursor() as cursor:
-        cursor.execute(WORDS.format(column=column, table=Identity._meta.db_table, most=MOST_WORDS))
+        cursor.execute(WORDS.format(column=column, table=Identity._meta.db_table, most=MAX_WORDS))
         return [word for (word,) in cursor.fetchall()]

@@ -2,12 +2,12 @@
 
 from alerts_audit.models import Archive, Checkpoint, Gap, Review, Transition
 from alerts_audit.selectors import types
-from alerts_audit.selectors.episodes import Told, duration
+from alerts_audit.selectors.episodes import EpisodeSummary, duration
 
 
-def show_episode(told: Told) -> types.Episode:
+def show_episode(summary: EpisodeSummary) -> types.Episode:
     """Return an episode. `severity`, `alertname` and `cluster` repeat labels for convenience."""
-    episode = told.episode
+    episode = summary.episode
     return {
         "key": episode.key,
         "state": episode.state,
@@ -25,9 +25,13 @@ def show_episode(told: Told) -> types.Episode:
         "last_seen_at": episode.last_seen_at,
         "duration_seconds": round(duration(episode).total_seconds(), 3),
         "delivery_count": episode.deliveries,
-        "acknowledged": {"by": told.acknowledged.author, "at": told.acknowledged.at} if told.acknowledged else None,
-        "noise": {"by": told.noise.author, "at": told.noise.at, "reason": told.noise.text} if told.noise else None,
-        "seal": told.seal,
+        "acknowledged": {"by": summary.acknowledged.author, "at": summary.acknowledged.at}
+        if summary.acknowledged
+        else None,
+        "noise": {"by": summary.noise.author, "at": summary.noise.at, "reason": summary.noise.text}
+        if summary.noise
+        else None,
+        "seal": summary.seal,
     }
 
 

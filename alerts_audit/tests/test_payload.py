@@ -26,8 +26,8 @@ def test_alert_names_are_few_short_and_each_given_once():
     assert content is not None
     names = content.alert_names()
     assert names[:2] == ["a", "b"]
-    assert len(names) == payload.MOST_NAMES
-    assert max(map(len, names)) <= payload.LONGEST_TEXT
+    assert len(names) == payload.MAX_NAMES
+    assert max(map(len, names)) <= payload.MAX_TEXT
 
 
 def test_what_lacks_a_receiver_is_a_payload_all_the_same():
@@ -50,13 +50,13 @@ def test_what_is_nested_as_deeply_as_it_may_be_is_read_whoever_asks():
     """A rebuild asks from deep within a command, the projector from a thread of its own."""
 
     def ask(further: int) -> payload.Payload | None:
-        return ask(further - 1) if further else payload.read(nested(payload.DEEPEST))
+        return ask(further - 1) if further else payload.read(nested(payload.MAX_DEPTH))
 
     assert ask(0) is not None
     assert ask(600) == ask(0)
 
 
-@pytest.mark.parametrize("depth", [payload.DEEPEST + 1, 100_000])
+@pytest.mark.parametrize("depth", [payload.MAX_DEPTH + 1, 100_000])
 def test_what_is_nested_deeper_is_refused_in_the_same_words_by_every_python(depth):
     assert payload.decode(nested(depth)) == payload.DecodedBody(error="it is nested too deeply")
 
@@ -70,7 +70,7 @@ def test_brackets_in_a_text_are_not_nested(text):
 
 
 def test_brackets_after_texts_that_hold_quotes_are():
-    assert payload.read(nested(payload.DEEPEST + 1, text='"]' * 2000)) is None
+    assert payload.read(nested(payload.MAX_DEPTH + 1, text='"]' * 2000)) is None
 
 
 def test_an_alert_without_a_name_has_an_empty_one():

@@ -15,7 +15,7 @@ from fintech.database.connections import is_closed, open_connection
 
 # Together with the connection's own timeouts: the longest time that a sender waits for its 503.
 WAIT_SECONDS = 3
-MOST_CONNECTIONS = 4
+MAX_CONNECTIONS = 4
 
 FIELDS = (
     "source",
@@ -38,7 +38,7 @@ class Recorder:
     """One recorder per process. Its threads share a few connections, so that a large body does not delay small ones."""
 
     def __init__(self) -> None:
-        self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._idle: list[psycopg.Connection[Any]] = []
 
     def insert(self, delivery: Delivery) -> None:

@@ -11,7 +11,7 @@ from alerts_audit.webhook.recorder import recorder
 
 logger = logging.getLogger("alerts_audit")
 
-LONGEST_HEADER = 255
+MAX_HEADER = 255
 
 
 def record_delivery(
@@ -51,7 +51,7 @@ def record_delivery(
 
 def storable(header: str | None) -> str | None:
     """Return a header's value, bounded, and without NUL, which PostgreSQL's text refuses."""
-    return header.replace("\0", "")[:LONGEST_HEADER] if header else None
+    return header.replace("\0", "")[:MAX_HEADER] if header else None
 
 
 def log_delivery(delivery: Delivery) -> payload.DecodedBody | None:
@@ -85,9 +85,9 @@ def log_fields(delivery: Delivery, content: payload.Payload | None) -> dict[str,
     }
     if content is not None:
         fields |= {
-            "receiver": content.receiver[: payload.LONGEST_TEXT],
-            "status": content.status[: payload.LONGEST_TEXT],
-            "group_key": content.group_key[: payload.LONGEST_TEXT],
+            "receiver": content.receiver[: payload.MAX_TEXT],
+            "status": content.status[: payload.MAX_TEXT],
+            "group_key": content.group_key[: payload.MAX_TEXT],
             "alerts": len(content.alerts),
             "alertnames": content.alert_names(),
             "severities": content.severities(),

@@ -20,20 +20,20 @@ from fintech.jobs import Leader
 SEVERITIES = ("critical", "warning", "info", "none")
 OTHER = "other"  # the label's value comes from the sender and could be anything
 # Counting stops here, because the number is then alarming enough.
-MOST = 100_000
+MAX_COUNTED = 100_000
 # Transitions that are added to the count per turn.
-AT_ONCE = 50_000
+BATCH_SIZE = 50_000
 
 PENDING = f"""
 SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(at)), 0)::float8
-FROM (SELECT at FROM alerts_audit_pending ORDER BY id LIMIT {MOST}) AS oldest
+FROM (SELECT at FROM alerts_audit_pending ORDER BY id LIMIT {MAX_COUNTED}) AS oldest
 """  # noqa: S608 - a number of our own
 QUARANTINED = f"""
-SELECT count(*) FROM (SELECT FROM alerts_audit_envelope WHERE error IS NOT NULL LIMIT {MOST}) AS bounded
+SELECT count(*) FROM (SELECT FROM alerts_audit_envelope WHERE error IS NOT NULL LIMIT {MAX_COUNTED}) AS bounded
 """  # noqa: S608 - of our own names
 OPEN_EPISODES = f"""
 SELECT severity, count(*) FROM (
-    SELECT severity FROM alerts_audit_episode WHERE state = 'firing' LIMIT {MOST}
+    SELECT severity FROM alerts_audit_episode WHERE state = 'firing' LIMIT {MAX_COUNTED}
 ) AS bounded GROUP BY severity
 """  # noqa: S608 - of our own names
 NEW_TRANSITIONS = """
@@ -97,7 +97,8 @@ def unsealed(kind: Any, above: int) -> int:
         cursor.execute(
             f"SELECT count(*) FROM (SELECT FROM {kind.table} AS evidence WHERE {kind.key} > %s"  # noqa: S608 - of our own names
             " AND NOT EXISTS (SELECT FROM alerts_audit_leaf AS leaf"
-            f" WHERE leaf.kind = %s AND leaf.ref = evidence.{kind.key} AND leaf.ref > %s) LIMIT {MOST}) AS bounded",
+            f" WHERE leaf.kind = %s AND leaf.ref = evidence.{kind.key} AND leaf.ref > %s)"
+            f" LIMIT {MAX_COUNTED}) AS bounded",
             [above, kind.name, above],
         )
         return cursor.fetchone()[0]
@@ -109,7 +110,7 @@ def count_transitions() -> dict[str, int]:
     poll = Poll.objects.filter(**key).first()
     state: dict[str, Any] = poll.state if poll else {"upto": 0, "counts": {}}
     with connection.cursor() as cursor:
-        cursor.execute(NEW_TRANSITIONS, [state["upto"], AT_ONCE])
+        cursor.execute(NEW_TRANSITIONS, [state["upto"], BATCH_SIZE])
         rows = cursor.fetchall()
     if rows:
         counts = state["counts"]

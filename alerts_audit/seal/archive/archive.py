@@ -12,7 +12,7 @@ from typing import Any
 from django.db import ProgrammingError
 
 from alerts_audit.models import Archive, Leaf
-from alerts_audit.projection.rebuild import Differs, carried_state
+from alerts_audit.projection.rebuild import ProjectionMismatch, carried_state
 from alerts_audit.seal.anchor import CheckpointFile
 from alerts_audit.seal.archive import files
 from alerts_audit.seal.archive.drop import LEAVES, change, drop
@@ -94,7 +94,7 @@ def _verify(gone: Range, progress: Progress) -> None:
 def _carried(gone: Range) -> dict[str, Any]:
     try:
         return carried_state(gone.last_input)
-    except Differs as error:
+    except ProjectionMismatch as error:
         raise ArchiveError(f"Nothing is archived, since {error}. Run verify_audit, and rebuild_projection.") from None
 
 

@@ -17,7 +17,7 @@ from alerts_audit.seal.verify.report import Report, plural
 
 CHUNK = 5000  # leaves
 BODY_BYTES = 32 * 1024 * 1024  # read at once
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 Row = tuple[int, str, int, bytes]  # number, kind, ref, hash
 
@@ -144,7 +144,7 @@ class LeafCheck:
             place = bisect_right(signed, number, key=lambda one: one[0]) - 1
             if ref in rows and place >= 0 and rows[ref][column] < signed[place][1] - GRACE:
                 self._late_rows += 1
-                if len(self._late) < MOST_NAMED:
+                if len(self._late) < MAX_NAMED:
                     self._late.append(f"{kind.name} {ref}")
 
     def _say_late(self) -> None:

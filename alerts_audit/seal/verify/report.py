@@ -8,7 +8,7 @@ from typing import Any
 EVERYTHING = "everything"
 # Findings per code that are stored individually; the rest is counted. One changed byte can make thousands of dependent
 # rows differ, which must not bury the cause.
-MOST_FINDINGS = 50
+MAX_FINDINGS = 50
 
 # The current step, its progress, and its total.
 Progress = Callable[[str, int, int], None]
@@ -41,7 +41,7 @@ class Report:
 
     def find(self, code: str, subject: str, detail: str) -> None:
         self.found[code] += 1
-        if self.found[code] <= MOST_FINDINGS:
+        if self.found[code] <= MAX_FINDINGS:
             self.findings.append(Finding(code, subject, detail))
 
     @property
@@ -55,8 +55,8 @@ class Report:
         """Return the findings as JSON data. The last ones count the omitted findings."""
         found = [vars(finding) for finding in self.findings]
         for code, count in self.found.items():
-            if count > MOST_FINDINGS:
-                found.append({"code": "more", "subject": code, "detail": f"and {count - MOST_FINDINGS:,} more"})
+            if count > MAX_FINDINGS:
+                found.append({"code": "more", "subject": code, "detail": f"and {count - MAX_FINDINGS:,} more"})
         return found
 
 

@@ -97,7 +97,7 @@ def test_a_delivery_that_was_kept_in_part_says_so_wherever_it_is_offered(admin):
     page = admin.get(f"{LIST}{part.pk}/change/").text
     assert "Download the stored first part" in page
     assert "Download the original bytes" not in page
-    assert "its beginning, 1 bytes" in page
+    assert "the first 1 bytes, with the SHA-256" in page
     assert bytes(part.kept_sha256).hex() in page
     disposition = admin.get(f"{LIST}{part.pk}/body")["Content-Disposition"]
     assert disposition == f'attachment; filename="delivery-{part.pk}-first-part"'

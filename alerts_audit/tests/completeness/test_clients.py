@@ -55,7 +55,7 @@ def test_an_address_that_nobody_answers_is_a_poll_error(url):
 
 
 def test_an_answer_without_end_is_a_poll_error(monkeypatch):
-    monkeypatch.setattr(clients, "LARGEST_ANSWER", 1000)
+    monkeypatch.setattr(clients, "MAX_ANSWER", 1000)
     with fake_server(lambda path: (200, b" " * 2000)) as server, pytest.raises(PollError, match="more than 1000"):
         Alertmanager(server.url).alerts()
 

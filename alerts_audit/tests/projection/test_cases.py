@@ -9,14 +9,14 @@ from alerts_audit.models import Transition
 from alerts_audit.projection.state_machine import LEGAL
 from alerts_audit.tests.projection.trail import Trail
 
-Told = Callable[[Trail], Any]
+TransitionRow = Callable[[Trail], Any]
 Story = list[tuple[str, float | None, float | None, list[str]]]
 
 FIRING = ("firing", 0.0, None, ["firing"])
 RESOLVED = ("resolved", 0.0, 5.0, ["firing", "resolved"])
 SUPERSEDED = ("superseded", 0.0, None, ["firing", "superseded"])
 
-CASES: dict[str, tuple[list[Told], Story]] = {
+CASES: dict[str, tuple[list[TransitionRow], Story]] = {
     # --- one source
     "it fires": ([lambda t: t.fires(0)], [FIRING]),
     "it fires and ends": ([lambda t: t.fires(0), lambda t: t.ends(6)], [RESOLVED]),

@@ -182,7 +182,7 @@ def test_what_is_pending_and_gone_holds_up_nothing(lone_trail):
     lone_trail.tamper(
         "INSERT INTO alerts_audit_pending (kind, ref, at)"
         " SELECT 'delivery', 1000000 + gone, now() FROM generate_series(1, 2 * %s) AS gone",
-        projector.MOST_DELIVERIES,
+        projector.MAX_DELIVERIES,
     )
     poisonous = poison(lone_trail)
 

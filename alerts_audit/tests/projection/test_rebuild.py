@@ -166,7 +166,7 @@ def test_the_command_says_what_it_mends(trail):
 
 
 def test_very_many_differences_are_counted(trail, monkeypatch):
-    monkeypatch.setattr(import_module("alerts_audit.projection.rebuild"), "MOST_TOLD", 1)
+    monkeypatch.setattr(import_module("alerts_audit.projection.rebuild"), "MAX_LINES", 1)
     for table in ("transition", "episode"):
         trail.tamper(f"DELETE FROM alerts_audit_{table}")
 

@@ -9,7 +9,7 @@ from django.core.management import call_command
 from alerts_audit.models import Episode, Review
 from alerts_audit.reviews import services as reviews
 from alerts_audit.seal.sealer import seal
-from alerts_audit.selectors.episodes import tell
+from alerts_audit.selectors.episodes import summarize_episodes
 from alerts_audit.tests.projection.trail import Trail
 
 # --- Whether an episode is sealed ------------------------------------------------------------------------------
@@ -25,7 +25,7 @@ def trail(lone_trail: Trail) -> Trail:
 
 
 def seals(trail: Trail) -> list[str]:
-    return [told.seal for told in tell(trail.episodes())]
+    return [told.seal for told in summarize_episodes(trail.episodes())]
 
 
 def test_an_episode_waits_until_its_beginning_is_sealed(lone_trail):
@@ -85,7 +85,7 @@ def test_a_page_of_episodes_takes_few_questions(trail, django_assert_max_num_que
 
     episodes = trail.episodes()
     with django_assert_max_num_queries(5):
-        assert [told.seal for told in tell(episodes)] == ["sealed"] * 4
+        assert [told.seal for told in summarize_episodes(episodes)] == ["sealed"] * 4
 
 
 # --- What people said -------------------------------------------------------------------------------------------

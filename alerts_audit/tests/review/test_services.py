@@ -6,7 +6,7 @@ import pytest
 
 from alerts_audit.models import Review
 from alerts_audit.reviews.services import (
-    LONGEST_TEXT,
+    MAX_TEXT,
     AlreadyAcknowledged,
     InvalidText,
     ReviewError,
@@ -82,7 +82,7 @@ def test_saying_nothing_is_refused(kind, text):
     assert reviews_of(episode) == []
 
 
-@pytest.mark.parametrize("text", ["a\0b", "x" * (LONGEST_TEXT + 1), "card 4111 1111 1111 1111"])
+@pytest.mark.parametrize("text", ["a\0b", "x" * (MAX_TEXT + 1), "card 4111 1111 1111 1111"])
 def test_what_has_no_place_in_the_trail_is_refused(text):
     with pytest.raises(InvalidText):
         comment(episode_key=make_episode().key, author=responder(), text=text)

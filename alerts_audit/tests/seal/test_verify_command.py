@@ -139,7 +139,7 @@ def test_each_run_is_kept(trail: Trail):
 
 
 def test_very_many_findings_are_counted(trail: Trail, monkeypatch):
-    monkeypatch.setattr(report, "MOST_FINDINGS", 3)
+    monkeypatch.setattr(report, "MAX_FINDINGS", 3)
     trail.tamper("UPDATE alerts_audit_delivery SET source = 'eve'")
 
     found = trail.verify(projection=False).documents()

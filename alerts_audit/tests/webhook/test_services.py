@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from alerts_audit.models import Delivery
 from alerts_audit.tests.payloads import READABLE, UNREADABLE, alertmanager_body
-from alerts_audit.webhook.recorder import MOST_CONNECTIONS, recorder
+from alerts_audit.webhook.recorder import MAX_CONNECTIONS, recorder
 from alerts_audit.webhook.services import log_delivery, record_delivery
 
 
@@ -56,7 +56,7 @@ def test_a_delivery_that_cannot_be_stored_leaves_the_way_free_for_the_next():
 def test_who_waits_too_long_for_those_before_gives_up(monkeypatch):
     monkeypatch.setattr("alerts_audit.webhook.recorder.WAIT_SECONDS", 0.01)
     with ExitStack() as stack:
-        for _ in range(MOST_CONNECTIONS):
+        for _ in range(MAX_CONNECTIONS):
             stack.enter_context(recorder._places)
         with pytest.raises(psycopg.OperationalError, match="still being stored"):
             record(b"{}")
@@ -69,7 +69,7 @@ def test_many_at_once_share_a_few_connections():
         deliveries = list(threads.map(lambda _: record(b"{}").pk, range(64)))
 
     assert len(set(deliveries)) == 64
-    assert 1 <= len(recorder._idle) <= MOST_CONNECTIONS
+    assert 1 <= len(recorder._idle) <= MAX_CONNECTIONS
 
 
 def test_the_time_is_the_databases():

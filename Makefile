@@ -16,7 +16,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage prove bench bench-audit verify bench-alerts bench-trail lint format reconcile audit tools dashboards requirements secrets clean python environment environment-dev
+.PHONY: help run test check coverage prove bench bench-audit verify bench-alerts bench-trail lint format reconcile audit dashboards requirements secrets clean python environment environment-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,9 +73,6 @@ audit: environment ## Check the ledger of `make run` for consistency
 
 verify: environment ## Verify the alert trail of `make run` against its seal
 	@$(VENV)/python -m fintech.run.manage verify_audit
-
-tools: environment ## Fetch Debian's Prometheus, Alertmanager and exporters into var/tools, without root
-	@$(VENV)/python -m fintech.run.tools
 
 dashboards: environment-dev ## Generate Grafana's dashboards from observability/dashboards/
 	@$(VENV)/python -m observability.dashboards

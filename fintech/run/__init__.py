@@ -7,7 +7,6 @@ monitoring  Prometheus, Alertmanager and exporters, if they are found
 processes   supervisord itself: start, watch, restart, stop
 kpis        the live line, from the same metrics that Prometheus scrapes
 console     the output for the user
-tools       `make tools`: Prometheus, Alertmanager and exporters without installation
 """
 
 

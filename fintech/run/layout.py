@@ -79,10 +79,6 @@ class Layout:
         return self.var / "audit"
 
     @property
-    def tools(self) -> Path:
-        return self.var / "tools"
-
-    @property
     def supervisor_socket(self) -> Path:
         """Return the socket's path: in `run`, or a short one derived from it if that is too long."""
         path = self.run / "supervisor.sock"

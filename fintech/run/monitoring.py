@@ -1,6 +1,5 @@
-"""The monitoring, with the rules and routes of Compose, as far as its programs are on PATH or under var/tools."""
+"""The monitoring, with the rules and routes of Compose, as far as its programs are installed."""
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -9,32 +8,28 @@ from pathlib import Path
 from fintech import env
 from fintech.run import RunError
 from fintech.run.checks import is_free
-from fintech.run.layout import BASE_DIR, Layout
+from fintech.run.layout import Layout
 from fintech.run.programs import Program
 from fintech.secret_files import write_secret
 from observability.loaded import missing_in_alertmanager, missing_in_prometheus
 from observability.render import Telegram, alertmanager_command, prometheus_command, render
 
-# In order of start; the names are those of `Ports`.
-NAMES = ("node_exporter", "blackbox_exporter", "alertmanager", "prometheus")
+# The programs in order of start, by their names in `Ports`, with their packages of Debian and Ubuntu.
+PACKAGES = {
+    "node_exporter": "prometheus-node-exporter",
+    "blackbox_exporter": "prometheus-blackbox-exporter",
+    "alertmanager": "prometheus-alertmanager",
+    "prometheus": "prometheus",
+}
 # Optional programs: if their port is taken, they are left out, and only their metrics are missing.
 EXPORTERS = ("node_exporter", "blackbox_exporter")
 
 
 def monitoring_programs(layout: Layout, environment: Mapping[str, str]) -> list[Program]:
     """Return the programs that were found, and write their configuration."""
-    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(layout.tools / "usr" / "bin")])
     commands = find_commands(layout)
     write_configuration(layout, environment, commands)
-    return [
-        # The unpacked Alertmanager finds its default template beside itself (see fintech/run/tools.py).
-        Program(name, command, directory=layout.tools if is_unpacked(command, layout) else BASE_DIR)
-        for name, command in commands.items()
-    ]
-
-
-def is_unpacked(command: list[str], layout: Layout) -> bool:
-    return Path(command[0]).is_relative_to(layout.tools)
+    return [Program(name, command) for name, command in commands.items()]
 
 
 def find_commands(layout: Layout) -> dict[str, list[str]]:
@@ -42,7 +37,7 @@ def find_commands(layout: Layout) -> dict[str, list[str]]:
     exporter.
     """
     configuration = layout.run / "observability"
-    address = {name: f"127.0.0.1:{getattr(layout.ports, name)}" for name in NAMES}
+    address = {name: f"127.0.0.1:{getattr(layout.ports, name)}" for name in PACKAGES}
     listen = {name: f"--web.listen-address={address[name]}" for name in EXPORTERS}
     blackbox_file = f"--config.file={configuration / 'blackbox.yml'}"
     commands = {
@@ -102,13 +97,14 @@ def read_telegram() -> Telegram | None:
 def missing(layout: Layout, programs: list[Program]) -> str | None:
     """Return one line about the missing programs, with the remedy."""
     running = {program.name for program in programs}
-    names = sorted(name for name in NAMES if name not in running)
+    names = sorted(name for name in PACKAGES if name not in running)
     taken = [name for name in names if name in EXPORTERS and not is_free(getattr(layout.ports, name))]
     absent = [name for name in names if name not in taken]
     parts = [f"Without {name}: its port {getattr(layout.ports, name)} is taken." for name in taken]
     if absent:
         listed = " and ".join([", ".join(absent[:-1]), absent[-1]] if len(absent) > 1 else absent)
-        parts.append(f"Without {listed}: not installed. `make tools` puts Debian's into {layout.tools}, without root.")
+        packages = " ".join(PACKAGES[name] for name in absent)
+        parts.append(f"Without {listed}: not installed (on Debian and Ubuntu: sudo apt install {packages}).")
     return " ".join(parts) or None
 
 

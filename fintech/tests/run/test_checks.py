@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import socket
 import stat
 from dataclasses import replace
@@ -16,6 +17,7 @@ from fintech.run.__main__ import Run
 from fintech.run.console import Console
 from fintech.run.layout import (
     ADVISED_BASE_PORT,
+    BASE_DIR,
     MARK,
     MAX_SOCKET_PATH,
     Layout,
@@ -23,8 +25,7 @@ from fintech.run.layout import (
     make_environment,
     read_ports,
 )
-from fintech.run.monitoring import missing, monitoring_programs
-from fintech.run.tools import INSTALLED, UNPACKED, make_relative
+from fintech.run.monitoring import PACKAGES, missing, monitoring_programs
 from fintech.secret_files import ensure_secret, read_secret, write_secret
 
 DATABASE = {"DATABASE_URL": "postgresql://app@/ours"}
@@ -167,16 +168,25 @@ def test_what_is_missing_is_said_with_the_way_to_get_it(layout, monkeypatch):
 
     assert names == ["gateway", "metrics", "worker", "web", "load"]
     assert screen.getvalue() == (
-        "Without alertmanager, blackbox_exporter, node_exporter and prometheus: not installed. `make tools` puts"
-        f" Debian's into {layout.tools}, without root.\n"
+        "Without alertmanager, blackbox_exporter, node_exporter and prometheus: not installed (on Debian and Ubuntu:"
+        " sudo apt install prometheus-alertmanager prometheus-blackbox-exporter prometheus-node-exporter prometheus).\n"
     )
 
 
-def test_an_exporter_whose_port_is_taken_is_left_out_and_named(layout, monkeypatch):
-    monkeypatch.setenv("PATH", "/nowhere")
-    program = layout.tools / "usr" / "bin" / "prometheus-node-exporter"
-    program.parent.mkdir(parents=True)
-    program.touch(0o755)
+def test_the_advised_packages_are_those_of_readme_and_of_the_tests_machine():
+    text = (BASE_DIR / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall("^sudo apt install .*", text, re.MULTILINE)
+        line for line in (BASE_DIR / "README.md").read_text().splitlines() if line.startswith("sudo apt install")
+    ]
+
+    assert set(line.removeprefix("sudo apt install").split()) == set(PACKAGES.values())
+    installed = re.findall(r"([a-z-]+):", (BASE_DIR / ".ci" / "run").read_text())
+    assert set(PACKAGES.values()) <= set(installed)
+
+
+def test_an_exporter_whose_port_is_taken_is_left_out_and_named(layout, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "prometheus-node-exporter").touch(0o755)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         crowded = Layout(layout.var, replace(layout.ports, node_exporter=listener.getsockname()[1]))
 
@@ -184,26 +194,3 @@ def test_an_exporter_whose_port_is_taken_is_left_out_and_named(layout, monkeypat
         assert f"Without node_exporter: its port {crowded.ports.node_exporter} is taken." in (
             missing(crowded, []) or ""
         )
-
-
-def test_unpacked_tools_run_where_their_files_are(layout, monkeypatch):
-    monkeypatch.setenv("PATH", "/nowhere")
-    program = layout.tools / "usr" / "bin" / "prometheus-alertmanager"
-    program.parent.mkdir(parents=True)
-    program.write_bytes(b"...")
-    program.chmod(0o755)
-
-    (found,) = monitoring_programs(layout, {"ALERT_TOKEN": "given"})
-
-    assert (found.name, found.command[0], found.directory) == ("alertmanager", str(program), layout.tools)
-
-
-def test_the_default_template_is_looked_for_beside_the_unpacked_program(tmp_path):
-    program = tmp_path / "prometheus-alertmanager"
-    program.write_bytes(b"\x7fELF" + INSTALLED + b"/ui/" + INSTALLED)
-
-    make_relative(program)
-
-    assert program.read_bytes() == b"\x7fELF" + UNPACKED + b"/ui/" + UNPACKED
-    assert len(INSTALLED) == len(UNPACKED)
-    assert os.access(program, os.X_OK)

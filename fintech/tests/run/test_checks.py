@@ -176,8 +176,6 @@ def test_what_is_missing_is_said_with_the_way_to_get_it(layout, monkeypatch):
 def test_the_advised_packages_are_those_of_readme_and_of_the_tests_machine():
     text = (BASE_DIR / "README.md").read_text(encoding="utf-8")
     (line,) = re.findall("^sudo apt install .*", text, re.MULTILINE)
-        line for line in (BASE_DIR / "README.md").read_text().splitlines() if line.startswith("sudo apt install")
-    ]
 
     assert set(line.removeprefix("sudo apt install").split()) == set(PACKAGES.values())
     installed = re.findall(r"([a-z-]+):", (BASE_DIR / ".ci" / "run").read_text())

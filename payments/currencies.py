@@ -1,5 +1,7 @@
 """Currencies and their minor units, from ISO 4217."""
 
+from fractions import Fraction
+
 from iso4217 import Currency
 
 # Metals, test codes and similar entries have no minor unit and are not allowed in a payment.
@@ -13,7 +15,7 @@ def to_major(amount_minor: int, currency: str) -> float:
 
 def to_minor(amount_major: float, currency: str) -> int:
     """Return the nearest integer of minor units: metrics are floats, the ledger is not."""
-    return round(amount_major * 10 ** EXPONENTS[currency])
+    return round(Fraction(amount_major) * 10 ** EXPONENTS[currency])
 
 
 def format_amount(amount_minor: int, currency: str) -> str:

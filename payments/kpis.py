@@ -7,9 +7,10 @@ the pause is longer), and everything in the counters is committed by the second 
 and raises no false alarm under load.
 """
 
+import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -21,10 +22,10 @@ from django.db.transaction import atomic
 from prometheus_client.parser import text_string_to_metric_families
 
 from fintech.errors import Unavailable
-from payments.currencies import to_minor
+from payments.currencies import EXPONENTS, to_major, to_minor
 from payments.gateway.base import Gateway
 from payments.journal import JournalFollower
-from payments.models import Transaction
+from payments.models import Transaction, Writer
 from payments.states import CHARGE, LIFECYCLES, REFUND
 
 # Longer than the delay of an increment after its commit.
@@ -114,15 +115,44 @@ class Counters:
     epochs: set[UUID] = field(default_factory=set)
 
     def add(self, text: str) -> None:
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == "transactions_total":
-                    self.totals.count[sample.labels["status"]] += round(sample.value)
-                elif sample.name == "transaction_amount_sum":
-                    currency = sample.labels["currency"]
-                    self.totals.amount[currency] += to_minor(sample.value, currency)
-                elif sample.name == "metrics_epoch_info":
-                    self.epochs.add(UUID(sample.labels["epoch"]))
+        """Add a scrape, unless its epoch is there: a list of addresses may contain the reader's own."""
+        families = list(text_string_to_metric_families(text))
+        samples = [sample for family in families for sample in family.samples]
+        epochs = {UUID(sample.labels["epoch"]) for sample in samples if sample.name == "metrics_epoch_info"}
+        if not epochs & self.epochs:
+            self.epochs |= epochs
+            self._sum(samples)
+
+    def _sum(self, samples: Iterable[Any]) -> None:
+        for sample in samples:
+            if sample.name == "transactions_total":
+                self.totals.count[sample.labels["status"]] += round(sample.value)
+            elif sample.name == "transaction_amount_sum":
+                currency = sample.labels["currency"]
+                self.totals.amount[currency] += to_minor(sample.value, currency)
+
+
+def count_slots(epochs: Iterable[UUID]) -> int:
+    """Return the number of slots whose counters add up to those of these epochs."""
+    return Writer.objects.filter(epoch__in=list(epochs)).values("epoch", "slot").distinct().count()
+
+
+# Named by the writer (payments/settlement/group_commit.py): `writer <epoch> <slot>`.
+LIVE_EPOCHS = """
+SELECT DISTINCT split_part(application_name, ' ', 2) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name ~ '^writer [0-9a-f-]{36} '
+"""
+
+
+def unseen_epochs(seen: Collection[UUID]) -> int:
+    """Return the number of lives of metrics files that a connected process counts in, and that no scrape contained.
+
+    Their payments are in the rows, and nothing compares their counters. A life without a process is over: its rows
+    remain, and no counter is left to compare.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(LIVE_EPOCHS)
+        return len({UUID(epoch) for (epoch,) in cursor.fetchall()} - set(seen))
 
 
 class ScrapeError(Unavailable):
@@ -150,6 +180,7 @@ def nearest_to_zero(low: int, high: int) -> int:
 class Drift:
     transactions: dict[str, int]
     revenue: dict[str, int]
+    unseen_epochs: int = 0
 
 
 def measure_drift(read_counters: Callable[[], Counters]) -> Drift:
@@ -161,22 +192,38 @@ def measure_drift(read_counters: Callable[[], Counters]) -> Drift:
     after = ledger_totals(epochs)
     if counters.epochs != epochs:
         raise ScrapeError("the counters began again while they were compared")
+    slots = count_slots(epochs)
+    errors = {currency: float_error(amount, currency, slots) for currency, amount in counters.totals.amount.items()}
     return Drift(
-        transactions=_compare(before.count, counters.totals.count, after.count, Transaction.FINAL),
-        revenue=_compare(before.amount, counters.totals.amount, after.amount, ()),
+        transactions=_compare(before.count, counters.totals.count, after.count, Transaction.FINAL, {}),
+        revenue=_compare(before.amount, counters.totals.amount, after.amount, (), errors),
+        unseen_epochs=unseen_epochs(epochs),
     )
 
 
+def float_error(amount_minor: int, currency: str, slots: int) -> int:
+    """Return by how many minor units a counter may differ from the integers that its slots were set to.
+
+    Metrics are floats in major units. Each slot rounds its total once, and each addition rounds once more, by at most
+    half of the last place. The result is 0 up to 2^53 minor units divided by twice the number of slots: with nine
+    slots, up to EUR 4,000,000,000,000.
+    """
+    error = slots * math.ulp(to_major(amount_minor, currency)) * 10 ** EXPONENTS[currency]
+    return 0 if error < 0.5 else math.ceil(error)
+
+
 def _compare(
-    before: dict[str, int], counted: dict[str, int], after: dict[str, int], always: Iterable[str]
+    before: dict[str, int],
+    counted: dict[str, int],
+    after: dict[str, int],
+    always: Iterable[str],
+    errors: dict[str, int],
 ) -> dict[str, int]:
-    labels = {*before, *counted, *after, *always}
-    return {
-        label: nearest_to_zero(
-            before.get(label, 0) - counted.get(label, 0), after.get(label, 0) - counted.get(label, 0)
-        )
-        for label in labels
-    }
+    drift = {}
+    for label in {*before, *counted, *after, *always}:
+        count, error = counted.get(label, 0), errors.get(label, 0)
+        drift[label] = nearest_to_zero(before.get(label, 0) - count - error, after.get(label, 0) - count + error)
+    return drift
 
 
 def measure_gateway_drift(gateway: Gateway) -> dict[str, int]:

@@ -47,6 +47,8 @@ class LedgerCollector(Collector):
         yield GaugeMetricFamily("unresolved_oldest_seconds", "Age of the oldest one.", value=oldest)
         if view.drift is not None:
             yield self._drift(view.drift)
+            help_text = "Epochs of connected processes that no scrape has, so that their counters are not compared."
+            yield GaugeMetricFamily("kpi_unseen_epochs", help_text, value=view.drift.unseen_epochs)
         if view.gateway_drift is not None:
             yield self._by_currency(
                 "gateway_drift", "Charged by the gateway minus the ledger, in minor units.", view.gateway_drift

@@ -55,7 +55,8 @@ class LedgerJobs:
     @staticmethod
     def _read_counters() -> kpis.Counters:
         counters = kpis.Counters()
-        counters.add(kpis.scrape(settings.WEB_METRICS_URL))
+        for url in (settings.WEB_METRICS_URL, *settings.OTHER_METRICS_URLS):
+            counters.add(kpis.scrape(url))
         counters.add(generate_latest(REGISTRY).decode())
         return counters
 

@@ -36,9 +36,9 @@ class AlertsAuditConfig(AppConfig):
 
     def dashboard(self, request: Any) -> Any:
         """See fintech/adminsite/dashboard.py."""
-        from alerts_audit.admin.dashboard import alerts_now
+        from alerts_audit.admin.dashboard import dashboard_section
 
-        return alerts_now(request)
+        return dashboard_section(request)
 
     def worker_jobs(self, worker: Any) -> Any:
         """See fintech/jobs.py."""

@@ -33,7 +33,7 @@ def revoke_token(token: AccessToken) -> None:
     AccessToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
 
 
-def person_of(header: str) -> User:
+def authenticate_user(header: str) -> User:
     """Return the person of an Authorization header. Raise Problem 401 with the reason."""
     secret = tokens.read_bearer(header)
     if not secret:
@@ -61,7 +61,7 @@ class PersonAuthentication(SessionAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User, None]:
         header = request.META.get("HTTP_AUTHORIZATION")
-        found = (person_of(header), None) if header else self._by_cookie(request)
+        found = (authenticate_user(header), None) if header else self._by_cookie(request)
         if found is None:
             raise refused("missing_token", "Send Authorization: Bearer <access token>, or sign in to the admin.")
         request._request.log_fields["user"] = found[0].pk  # type: ignore[attr-defined]

@@ -15,12 +15,12 @@ from alerts_audit.admin.display import SEAL_COLOURS, shorten
 from alerts_audit.models import Leaf
 from alerts_audit.reviews.viewing import record_view
 from alerts_audit.seal.proofs import NoProof, prove
-from alerts_audit.selectors.episode_detail import seals_of_rows
+from alerts_audit.selectors.episode_detail import get_row_seals
 from fintech.adminsite.changelists import ReadOnlyAdmin
 from fintech.adminsite.display import page_of, show_badge, show_time
 
 
-class RecordedAdmin(ReadOnlyAdmin):
+class AccessLoggedAdmin(ReadOnlyAdmin):
     """An admin whose lists are recorded as `what`, and whose rows under the model's name."""
 
     def record(self, request: HttpRequest, what: str, key: object = "") -> None:
@@ -41,7 +41,7 @@ class RecordedAdmin(ReadOnlyAdmin):
         return response
 
 
-class ProvableAdmin(RecordedAdmin):
+class ProvableAdmin(AccessLoggedAdmin):
     """An admin of rows that are leaves of the log, under the model's name."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -51,7 +51,7 @@ class ProvableAdmin(RecordedAdmin):
     @display(description="Seal")
     def seal(self, row: Model) -> str:
         kind = str(self.opts.model_name)
-        sealed = seals_of_rows({Leaf.Kind(kind): [row.pk]})[kind, row.pk]
+        sealed = get_row_seals({Leaf.Kind(kind): [row.pk]})[kind, row.pk]
         if sealed.checkpoint is None:
             return "Not sealed yet." if sealed.leaf is None else f"leaf {sealed.leaf}"
         address = reverse(f"admin:alerts_audit_{kind}_proof", args=[row.pk])

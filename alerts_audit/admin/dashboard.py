@@ -18,7 +18,7 @@ FINDINGS_STAY = timedelta(hours=2)
 VERIFIED_WITHIN = timedelta(hours=3)
 
 
-def alerts_now(request: HttpRequest) -> dict[str, Any] | None:
+def dashboard_section(request: HttpRequest) -> dict[str, Any] | None:
     """Return the section's template and its context; None without permission."""
     if not may(request.user, "view_episode"):
         return None
@@ -29,7 +29,7 @@ def alerts_now(request: HttpRequest) -> dict[str, Any] | None:
     keys, critical = list(severities), list(severities.values()).count("critical")
     answered = Review.objects.filter(episode_key__in=keys, kind=Review.Kind.ACKNOWLEDGE).count() if keys else 0
     return {
-        "template": "alerts_audit/now.html",
+        "template": "alerts_audit/dashboard_alerts.html",
         "firing": len(keys),
         "firing_more": len(keys) == MAX_COUNTED,
         "critical": critical,

@@ -19,7 +19,7 @@ from unfold.decorators import display
 from alerts_audit import payload
 from alerts_audit.admin.access_logged import ProvableAdmin
 from alerts_audit.models import READABLE_IN_LISTS, Archive, Delivery, DeliveryQuerySet, Envelope, Source
-from alerts_audit.selectors.episode_detail import archives_of
+from alerts_audit.selectors.episode_detail import get_archives
 from fintech.adminsite.changelists import start_of_page
 from fintech.adminsite.display import show_badge, show_time
 from fintech.adminsite.filters import ChoiceFilter
@@ -122,7 +122,7 @@ class DeliveryAdmin(ProvableAdmin):
 
     def archived_page(self, request: HttpRequest, pk: int, *, status: int) -> HttpResponse:
         """Show the remaining data of an archived delivery. Raise Http404 if it was not archived."""
-        archive = archives_of([pk]).get(pk)
+        archive = get_archives([pk]).get(pk)
         if archive is None:
             raise Http404
         context = {
@@ -131,7 +131,7 @@ class DeliveryAdmin(ProvableAdmin):
             "opts": self.opts,
             "delivery": pk,
             "file_name": archive.file_name,
-            "facts": list(facts_of(Envelope.objects.get(pk=pk), archive)),
+            "facts": list(get_facts(Envelope.objects.get(pk=pk), archive)),
         }
         return TemplateResponse(request, "alerts_audit/delivery_archived.html", context, status=status)
 
@@ -141,19 +141,19 @@ class DeliveryAdmin(ProvableAdmin):
 
     @display(description="Status")
     def status(self, delivery: Delivery) -> str:
-        word = status_of(delivery)
+        word = get_status(delivery)
         return show_badge(word, COLOURS.get(word, "default"))
 
     @display(description="Why it is quarantined")
     def error(self, delivery: Delivery) -> str | None:
-        envelope = envelope_of(delivery)
+        envelope = get_envelope(delivery)
         return envelope.error if envelope else None
 
     def alerts(self, delivery: Delivery) -> str | None:
         content = small_payload(delivery)
         if content is not None:
             return show_alerts(content.alert_names(), len(content.alerts))
-        envelope = envelope_of(delivery)
+        envelope = get_envelope(delivery)
         if envelope is not None and envelope.error is None:
             return show_alerts(payload.few(envelope.alertnames), envelope.alerts)
         if not delivery.complete:
@@ -162,7 +162,7 @@ class DeliveryAdmin(ProvableAdmin):
         return "unknown: too large to parse for a list" if waits else None
 
     def receiver(self, delivery: Delivery) -> str | None:
-        content, envelope = small_payload(delivery), envelope_of(delivery)
+        content, envelope = small_payload(delivery), get_envelope(delivery)
         known = content or envelope
         return (known.receiver or "")[: payload.MAX_TEXT] or None if known else None
 
@@ -191,7 +191,7 @@ class DeliveryAdmin(ProvableAdmin):
         )
 
 
-def envelope_of(delivery: Delivery) -> Envelope | None:
+def get_envelope(delivery: Delivery) -> Envelope | None:
     """Return the envelope, or None if the delivery is not projected yet."""
     return getattr(delivery, "envelope", None)
 
@@ -200,7 +200,7 @@ def show_alerts(names: list[str], number: int) -> str:
     return f"{', '.join(names)} ({number})"
 
 
-def facts_of(envelope: Envelope, archive: Archive) -> Iterator[tuple[str, str]]:
+def get_facts(envelope: Envelope, archive: Archive) -> Iterator[tuple[str, str]]:
     """Yield the remaining data of the projection and of the archive's row, each with its name."""
     if envelope.error is not None:
         yield "Why it is quarantined", envelope.error
@@ -215,8 +215,8 @@ def facts_of(envelope: Envelope, archive: Archive) -> Iterator[tuple[str, str]]:
     yield "By", archive.by
 
 
-def status_of(delivery: Delivery) -> str:
-    envelope = envelope_of(delivery)
+def get_status(delivery: Delivery) -> str:
+    envelope = get_envelope(delivery)
     if envelope is not None and envelope.error is not None:
         return "quarantined"
     known = small_payload(delivery) or envelope

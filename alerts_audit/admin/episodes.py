@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.decorators import action, display
 
-from alerts_audit.admin.access_logged import RecordedAdmin
+from alerts_audit.admin.access_logged import AccessLoggedAdmin
 from alerts_audit.admin.display import (
     SEAL_COLOURS,
     SEVERITY_COLOURS,
@@ -23,13 +23,13 @@ from alerts_audit.admin.display import (
     show_labels,
 )
 from alerts_audit.admin.statistics import statistics_page
-from alerts_audit.admin.timeline import runbook_file, story_of
+from alerts_audit.admin.timeline import get_story, runbook_file
 from alerts_audit.models import Episode
 from alerts_audit.permissions import may
 from alerts_audit.reviews.services import ReviewError, acknowledge_many, review
-from alerts_audit.selectors.episode_pages import Criteria, page_of_episodes, query_of
+from alerts_audit.selectors.episode_pages import Criteria, build_query, page_of_episodes
 from alerts_audit.selectors.episodes import EpisodeSummary, duration, summarize_episodes
-from alerts_audit.selectors.facets import words_of
+from alerts_audit.selectors.facets import get_words
 from fintech.adminsite.changelists import KeysetChangeList
 from fintech.adminsite.display import page_of, show_badge, show_code, show_time, show_whole
 from fintech.adminsite.filters import ChoiceFilter
@@ -70,7 +70,7 @@ class SeverityFilter(OpenWordFilter):
     parameter_name = "severity"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(word, word or "none") for word in words_of("severity") if word]
+        return [(word, word or "none") for word in get_words("severity") if word]
 
 
 class AlertFilter(OpenWordFilter):
@@ -78,7 +78,7 @@ class AlertFilter(OpenWordFilter):
     parameter_name = "alertname"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(word, shorten(word, 60)) for word in words_of("alertname") if word]
+        return [(word, shorten(word, 60)) for word in get_words("alertname") if word]
 
 
 class AcknowledgedFilter(WordFilter):
@@ -105,7 +105,7 @@ class OpenedFilter(WordFilter):
         return [("1h", "hour"), ("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days")]
 
 
-def criteria_of(request: HttpRequest) -> Criteria:
+def get_criteria(request: HttpRequest) -> Criteria:
     """Return the criteria of the filters and the search box; the filters have already refused unknown values."""
     chosen = {name: value.replace("\0", " ") for name, value in request.GET.dict().items() if value}
     period = PERIODS.get(chosen.get("opened", ""))
@@ -139,7 +139,7 @@ class EpisodeChangeList(KeysetChangeList):
     """Pages of `alerts_audit/selectors/episode_pages.py`, with the summary of each episode."""
 
     def get_results(self, request: HttpRequest) -> None:
-        self.criteria = criteria_of(request)
+        self.criteria = get_criteria(request)
         page = page_of_episodes(self.criteria, before=self.before, limit=self.list_per_page)
         for overview in summarize_episodes(page.rows):
             overview.episode.overview = overview  # type: ignore[attr-defined] # for the columns
@@ -147,7 +147,7 @@ class EpisodeChangeList(KeysetChangeList):
 
 
 @admin.register(Episode)
-class EpisodeAdmin(RecordedAdmin):
+class EpisodeAdmin(AccessLoggedAdmin):
     list_display = [
         "state_shown",
         "severity_shown",
@@ -213,7 +213,7 @@ class EpisodeAdmin(RecordedAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = {**(extra_context or {}), "statistics_link": reverse("admin:alerts_audit_statistics")}
         if may(request.user, "export_trail"):
-            query = query_of(criteria_of(request))
+            query = build_query(get_criteria(request))
             exports = reverse("episodes-export")
             context |= {"export_csv": f"{exports}?format=csv&{query}", "export_json": f"{exports}?format=json&{query}"}
         return super().changelist_view(request, context)
@@ -225,7 +225,7 @@ class EpisodeAdmin(RecordedAdmin):
         if episode is None or not self.has_view_permission(request, episode):
             return super().change_view(request, object_id, form_url, extra_context)
         story = {
-            **story_of(episode),
+            **get_story(episode),
             "may_review": self.has_review_permission(request),
             "review_link": reverse("admin:alerts_audit_episode_review", args=[episode.pk]),
         }

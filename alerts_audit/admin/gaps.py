@@ -137,12 +137,12 @@ class GapAdmin(ProvableAdmin):
 
     @display(description="Until (UTC)")
     def ended(self, gap: Gap) -> str:
-        closing = closing_of(gap)
+        closing = get_closing(gap)
         return show_time(closing.until) if closing else "-"
 
     @display(description="Length")
     def length(self, gap: Gap) -> str | None:
-        closing = closing_of(gap)
+        closing = get_closing(gap)
         return show_whole(show_duration(closing.until - gap.since)) if closing and closing.until else None
 
     @display(description="Noticed (UTC)")
@@ -151,7 +151,7 @@ class GapAdmin(ProvableAdmin):
 
     @display(description="Closed (UTC)")
     def closed(self, gap: Gap) -> str:
-        closing = closing_of(gap)
+        closing = get_closing(gap)
         return show_time(closing.at) if closing else "-"
 
     @display(description="Labels")
@@ -168,11 +168,11 @@ class GapAdmin(ProvableAdmin):
 
     @display(description="How it closed")
     def outcome(self, gap: Gap) -> str:
-        closing = closing_of(gap)
+        closing = get_closing(gap)
         return show_json(closing.details) if closing else "-"
 
 
-def closing_of(gap: Gap) -> Gap | None:
+def get_closing(gap: Gap) -> Gap | None:
     return getattr(gap, "closed_by", None)
 
 

@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.decorators import action, display
 
-from alerts_audit.admin.access_logged import ProvableAdmin, RecordedAdmin
+from alerts_audit.admin.access_logged import AccessLoggedAdmin, ProvableAdmin
 from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, shorten, show_link
 from alerts_audit.models import AccessToken, Episode, Review, View
 from alerts_audit.permissions import issue_token, revoke_token
@@ -17,7 +17,7 @@ TOKEN_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger",
 
 
 @admin.register(View)
-class ViewAdmin(RecordedAdmin):
+class ViewAdmin(AccessLoggedAdmin):
     list_display = ["seen_at", "user", "what", "which"]
     list_display_links = ["seen_at"]
     fields = [("seen_at", "user"), ("what", "request_id"), "key"]
@@ -111,11 +111,11 @@ class AccessTokenAdmin(OneTimeSecretAdmin):
 
     @display(description="State")
     def state(self, token: AccessToken) -> str:
-        word = state_of(token)
+        word = get_state(token)
         return show_badge(word, TOKEN_COLOURS[word])
 
 
-def state_of(token: AccessToken) -> str:
+def get_state(token: AccessToken) -> str:
     if token.revoked_at is not None:
         return "revoked"
     if token.expires_at is not None and token.expires_at <= timezone.now():

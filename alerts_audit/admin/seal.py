@@ -7,14 +7,14 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from alerts_audit.admin.access_logged import RecordedAdmin
+from alerts_audit.admin.access_logged import AccessLoggedAdmin
 from alerts_audit.models import Archive, Checkpoint, Verification
-from alerts_audit.seal.signers import signers_of
+from alerts_audit.seal.signers import get_signers
 from fintech.adminsite.display import show_badge, show_code, show_json, show_time, show_whole
 
 
 @admin.register(Checkpoint)
-class CheckpointAdmin(RecordedAdmin):
+class CheckpointAdmin(AccessLoggedAdmin):
     list_display = ["leaves", "sealed_at", "root_shown", "key_id", "download"]
     list_display_links = ["leaves"]
     fields = [("leaves", "sealed_at"), "root_shown", "note_shown", "download", "key_id", "signer"]
@@ -59,11 +59,11 @@ class CheckpointAdmin(RecordedAdmin):
 
     @display(description="Public key that signed it")
     def signer(self, checkpoint: Checkpoint) -> str:
-        return show_code(signers_of([checkpoint])[checkpoint.pk] or "Unknown here.")
+        return show_code(get_signers([checkpoint])[checkpoint.pk] or "Unknown here.")
 
 
 @admin.register(Verification)
-class VerificationAdmin(RecordedAdmin):
+class VerificationAdmin(AccessLoggedAdmin):
     list_display = ["verified_at", "result", "leaves", "took"]
     fields = [("verified_at", "result"), ("leaves", "took"), "covered_shown", "findings_shown"]
 
@@ -96,7 +96,7 @@ class VerificationAdmin(RecordedAdmin):
 
 
 @admin.register(Archive)
-class ArchiveAdmin(RecordedAdmin):
+class ArchiveAdmin(AccessLoggedAdmin):
     list_display = ["archived_at", "leaves", "file_name", "by"]
     fields = [("archived_at", "by"), ("leaves", "last_input"), "file_name", "hash"]
     list_defer = ["carried"]

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.debug import sensitive_variables
 from unfold.decorators import action, display
 
-from alerts_audit.completeness.observe import addresses_of
+from alerts_audit.completeness.observe import get_addresses
 from alerts_audit.models import Source, SourceToken
 from alerts_audit.sources.tokens import PLACES, issue_token, revoke_token, valid_tokens
 from fintech.adminsite.changelists import KeptAdmin
@@ -71,11 +71,11 @@ class SourceAdmin(KeptAdmin):
 
     @display(description="Alertmanager asked")
     def alertmanager(self, source: Source) -> str:
-        return show_address(addresses_of(source)[0], source.alertmanager_url, "ALERTMANAGER_URL")
+        return show_address(get_addresses(source)[0], source.alertmanager_url, "ALERTMANAGER_URL")
 
     @display(description="Prometheus asked")
     def prometheus(self, source: Source) -> str:
-        return show_address(addresses_of(source)[1], source.prometheus_url, "PROMETHEUS_URL")
+        return show_address(get_addresses(source)[1], source.prometheus_url, "PROMETHEUS_URL")
 
     @display(description="Valid tokens")
     def tokens(self, source: Source) -> str:

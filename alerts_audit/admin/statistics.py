@@ -48,7 +48,7 @@ def show_statistics(found: types.Statistics) -> dict[str, Any]:
             )
         ],
         "not_counted": ", ".join(found["not_counted"]),
-        "bars": bars_of(found),
+        "bars": get_bars(found),
         "first_day": found["from"].date(),
         "last_day": found["until"].date(),
         "top": [
@@ -66,7 +66,7 @@ def show_statistics(found: types.Statistics) -> dict[str, Any]:
     }
 
 
-def bars_of(found: types.Statistics) -> list[dict[str, Any]]:
+def get_bars(found: types.Statistics) -> list[dict[str, Any]]:
     """Return a bar for each day, in a picture of 1000 by 140."""
     days = found["by_day"]
     most, step = max(row["alerts"] for row in days) or 1, 1000 / len(days)

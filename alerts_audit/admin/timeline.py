@@ -15,7 +15,7 @@ from django.urls import reverse
 from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, STATE_COLOURS
 from alerts_audit.links import web_address
 from alerts_audit.models import Delivery, Episode, Leaf, Review, Transition
-from alerts_audit.selectors.episode_detail import MAX_SHOWN, Detail, Sealed, detail_of
+from alerts_audit.selectors.episode_detail import MAX_SHOWN, Detail, Sealed, get_detail
 from fintech.adminsite.display import page_of, pretty, show_time
 
 # The runbooks that come with the project, as our rules name them.
@@ -53,16 +53,16 @@ class Entry:
         return bytes(self.delivery.sha256).hex() if self.delivery else ""
 
 
-def story_of(episode: Episode) -> dict[str, Any]:
+def get_story(episode: Episode) -> dict[str, Any]:
     """Return the context of the page's sections."""
-    detail = detail_of(episode)
+    detail = get_detail(episode)
     entries = sorted([*_transitions(detail), *_reviews(detail)], key=lambda entry: entry.at)
     return {
         "entries": entries,
         "is_cut": max(len(detail.transitions), len(detail.reviews)) == MAX_SHOWN,
         "most_shown": MAX_SHOWN,
         "summary": detail.summary,
-        "links": list(links_of(episode)),
+        "links": list(get_links(episode)),
         "annotations": pretty(episode.annotations) if episode.annotations else None,
         "input_seal": detail.seals[Leaf.Kind.INPUT, episode.last_input],
     }
@@ -83,7 +83,7 @@ def _transitions(detail: Detail) -> Iterator[Entry]:
             delivery_id=number,
             gone=_gone(detail, number),
             delivery_link=page_of(Delivery, number) if number is not None and number not in detail.missing else None,
-            proof_link=proof_of(Leaf.Kind.DELIVERY, delivery.pk) if delivery else None,
+            proof_link=get_proof(Leaf.Kind.DELIVERY, delivery.pk) if delivery else None,
             seal=detail.seals[Leaf.Kind.DELIVERY, delivery.pk] if delivery else Sealed(),
         )
 
@@ -107,19 +107,19 @@ def _reviews(detail: Detail) -> Iterator[Entry]:
             by=review.author,
             text=review.text or None,
             link=web_address(review.text) if review.kind == Review.Kind.INCIDENT else None,
-            proof_link=proof_of(Leaf.Kind.REVIEW, review.pk),
+            proof_link=get_proof(Leaf.Kind.REVIEW, review.pk),
             seal=detail.seals[Leaf.Kind.REVIEW, review.pk],
         )
 
 
-def proof_of(kind: str, ref: int) -> str:
+def get_proof(kind: str, ref: int) -> str:
     return reverse(f"admin:alerts_audit_{kind}_proof", args=[ref])
 
 
 # --- Where to look further -----------------------------------------------------------------------------------
 
 
-def links_of(episode: Episode) -> Iterator[dict[str, str]]:
+def get_links(episode: Episode) -> Iterator[dict[str, str]]:
     """Yield the links that a browser may follow: annotations can contain any text."""
     notes = episode.annotations
     runbook = notes.get("runbook_url", "")

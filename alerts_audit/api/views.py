@@ -18,11 +18,11 @@ from alerts_audit.reviews.exports import FORMATS
 from alerts_audit.reviews.services import ReviewError, UnknownEpisode, review
 from alerts_audit.reviews.statistics import DEFAULT_DAYS, MAX_DAYS, statistics
 from alerts_audit.reviews.viewing import record_view
-from alerts_audit.seal.signers import signers_of, trust_root
+from alerts_audit.seal.signers import get_signers, trust_root
 from alerts_audit.selectors.episode_detail import show_detail
 from alerts_audit.selectors.episode_pages import PARAMETERS, read_criteria, read_number, requested_page, write_number
 from alerts_audit.selectors.episodes import summarize_episodes
-from alerts_audit.selectors.serializers import show_checkpoint, show_episode, show_gap, show_review
+from alerts_audit.selectors.serializers import serialize_checkpoint, serialize_episode, serialize_gap, serialize_review
 from fintech.http import pagination
 from fintech.http.problems import Problem
 from fintech.http.views import JsonView, json_answer, read_body
@@ -41,7 +41,9 @@ class EpisodesView(TrailView):
         require(request.user, "view_episode")
         rows, following = requested_page(request._request)
         self.record(request, "episodes", request.META.get("QUERY_STRING", ""))
-        return json_answer({"data": [show_episode(summary) for summary in summarize_episodes(rows)], "next": following})
+        return json_answer(
+            {"data": [serialize_episode(summary) for summary in summarize_episodes(rows)], "next": following}
+        )
 
 
 class ExportView(TrailView):
@@ -77,7 +79,7 @@ class ReviewsView(TrailView):
         episode = find_episode(key)
         self.record(request, "reviews", episode.key)
         rows = Review.objects.filter(episode_key=episode.key).order_by("id")
-        return json_answer({"data": [show_review(row) for row in rows], "next": None})
+        return json_answer({"data": [serialize_review(row) for row in rows], "next": None})
 
     @openapi.REVIEW
     def post(self, request: Request, key: str) -> HttpResponse:
@@ -87,7 +89,7 @@ class ReviewsView(TrailView):
             made = review(episode_key=read_key(key), kind=kind, author=request.user, text=text)  # type: ignore[arg-type]
         except ReviewError as refusal:
             raise Problem(refusal.status, refusal.code, str(refusal), param=refusal.param) from None
-        return json_answer(show_review(made), 201)
+        return json_answer(serialize_review(made), 201)
 
 
 class GapsView(TrailView):
@@ -104,7 +106,7 @@ class GapsView(TrailView):
             rows = rows.filter(still_open__isnull=not is_open)
         found, following = page_by_id(request._request, rows)
         self.record(request, "gaps", request.META.get("QUERY_STRING", ""))
-        data = [show_gap(gap, getattr(gap, "closed_by", None)) for gap in found]
+        data = [serialize_gap(gap, getattr(gap, "closed_by", None)) for gap in found]
         return json_answer({"data": data, "next": following})
 
 
@@ -130,14 +132,14 @@ class CheckpointsView(TrailView):
         pagination.refuse_unknown(request._request.GET, {"cursor", "limit"})
         found, following = page_by_id(request._request, Checkpoint.objects.order_by("-id"))
         newest = Checkpoint.objects.first()
-        signers = signers_of([*([newest] if newest else []), *found])
+        signers = get_signers([*([newest] if newest else []), *found])
         self.record(request, "checkpoints", request.META.get("QUERY_STRING", ""))
         return json_answer(
             {
                 "note": newest and newest.note,
                 "public_key": newest and signers[newest.pk],
                 "public_keys": [str(key) for key in trust_root()],
-                "data": [show_checkpoint(checkpoint, signers[checkpoint.pk]) for checkpoint in found],
+                "data": [serialize_checkpoint(checkpoint, signers[checkpoint.pk]) for checkpoint in found],
                 "next": following,
             }
         )

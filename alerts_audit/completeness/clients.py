@@ -195,7 +195,7 @@ class Prometheus:
         """Return the longest evaluation interval of any group with alerts. A firing alert has one sample per
         evaluation.
         """
-        usual = seconds_of(str(self._configuration.get("global", {}).get("evaluation_interval", "1m")))
+        usual = to_seconds(str(self._configuration.get("global", {}).get("evaluation_interval", "1m")))
         return max([usual, *self._intervals()])
 
     def _intervals(self) -> list[float]:
@@ -268,7 +268,7 @@ def _static_targets(entry: dict[str, Any]) -> list[str]:
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 
 
-def seconds_of(duration: str) -> float:
+def to_seconds(duration: str) -> float:
     """Return the seconds of a Prometheus duration such as 1m30s."""
     return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)(ms|[smhdwy])", duration))
 

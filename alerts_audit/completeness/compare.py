@@ -20,14 +20,14 @@ from alerts_audit import gaps
 from alerts_audit.completeness.clients import PollError
 from alerts_audit.completeness.observe import Snapshot, Watched, ask_alertmanager, ask_prometheus, watched_sources
 from alerts_audit.completeness.sightings import AlertmanagerSightings, PrometheusSightings, Sighting
-from alerts_audit.completeness.suppressions import close_unwatched, record_held_back
+from alerts_audit.completeness.suppressions import close_unwatched, record_suppressed
 from alerts_audit.identity import identify
 from alerts_audit.models import Gap, Observation, Pending, Poll
 
 logger = logging.getLogger("alerts_audit")
 
 # Tolerated difference between the clocks of this host, the database and the monitoring.
-SKEW = timedelta(seconds=5)
+CLOCK_SKEW = timedelta(seconds=5)
 # A delivery that is not projected yet may contain the missing alert.
 PROJECTION_SECONDS = timedelta(seconds=5)
 BATCH_SIZE = 500
@@ -108,7 +108,7 @@ class Comparison:
                     except PollError as error:
                         errors.append(f"{watched.name}: {error}")
             if snapshots:
-                record_held_back(cluster, snapshots)
+                record_suppressed(cluster, snapshots)
             self._judge(cluster, members)
         close_unwatched(clusters)
         if errors:
@@ -160,7 +160,9 @@ class Comparison:
         if sighting.seen_by == Observation.Kind.ALERTMANAGER:
             return False
         held = [self._alertmanager[watched.name] for watched in members if watched.name in self._alertmanager]
-        return any(sightings.knew(sighting.labels, sighting.first - SKEW, exact=sighting.exact) for sightings in held)
+        return any(
+            sightings.knew(sighting.labels, sighting.first - CLOCK_SKEW, exact=sighting.exact) for sightings in held
+        )
 
 
 def in_hand(overdue: list[Sighting]) -> list[Sighting]:
@@ -210,7 +212,7 @@ def missing(cluster: str, sightings: list[Sighting]) -> list[Sighting]:
             | {"first": sighting.first, "last": sighting.last}
             for number, sighting in enumerate(part)
         ]
-        values: dict[str, Any] = {"skew": SKEW, "wanted": orjson.dumps(wanted).decode()}
+        values: dict[str, Any] = {"skew": CLOCK_SKEW, "wanted": orjson.dumps(wanted).decode()}
         with connection.cursor() as cursor:
             cursor.execute(ARRIVED, values)
             arrived = {number for (number,) in cursor.fetchall()}
@@ -221,7 +223,7 @@ def missing(cluster: str, sightings: list[Sighting]) -> list[Sighting]:
 def is_contained(cluster: str, sighting: Sighting) -> bool:
     """Return True if an alert arrived that has these labels and others."""
     labels = orjson.dumps(sighting.labels).decode()
-    times = {"first": sighting.first, "last": sighting.last, "skew": SKEW}
+    times = {"first": sighting.first, "last": sighting.last, "skew": CLOCK_SKEW}
     values: dict[str, Any] = {"cluster": cluster, "labels": labels, **times}
     with connection.cursor() as cursor:
         cursor.execute(CONTAINED, values)
@@ -263,7 +265,7 @@ def recorded(cluster: str, sightings: list[Sighting]) -> set[int]:
     for start in range(0, len(sightings), BATCH_SIZE):
         wanted = [
             {"number": number, "subject": gaps.alert_subject(cluster, sighting.labels)}
-            | {"first": sighting.first - SKEW, "last": sighting.last}
+            | {"first": sighting.first - CLOCK_SKEW, "last": sighting.last}
             for number, sighting in enumerate(sightings[start : start + BATCH_SIZE], start)
         ]
         with connection.cursor() as cursor:
@@ -281,7 +283,7 @@ def is_truncated(members: list[Watched]) -> bool:
 
 def close_arrived(cluster: str) -> None:
     """Close the gaps of alerts that arrived late."""
-    values: dict[str, Any] = {"cluster": cluster, "reasons": [*map(str, NEVER_ARRIVED)], "skew": SKEW}
+    values: dict[str, Any] = {"cluster": cluster, "reasons": [*map(str, NEVER_ARRIVED)], "skew": CLOCK_SKEW}
     with connection.cursor() as cursor:
         cursor.execute(ARRIVED_LATE, values)
         late = cursor.fetchall()

@@ -66,7 +66,7 @@ def watched_sources() -> list[Watched]:
     """Return the active sources in the order of their names."""
     found = []
     for source in Source.objects.filter(is_active=True).order_by("name"):
-        alertmanager, prometheus = addresses_of(source)
+        alertmanager, prometheus = get_addresses(source)
         if alertmanager or prometheus:
             asked = Alertmanager(alertmanager) if alertmanager else None
             found.append(Watched(source.name, source.cluster, asked, prometheus))
@@ -75,7 +75,7 @@ def watched_sources() -> list[Watched]:
     return found
 
 
-def addresses_of(source: Source) -> tuple[str, str]:
+def get_addresses(source: Source) -> tuple[str, str]:
     """Return the addresses of Alertmanager and Prometheus. Settings define those of the default source, if its row has
     none.
     """

@@ -65,7 +65,7 @@ class AlertmanagerSightings(Sightings):
         present = set()
         for alert in alerts:
             labels = dict(alert["labels"])
-            key = key_of(labels)
+            key = get_key(labels)
             self._known[key] = labels, at
             if alert["state"] == "suppressed":
                 self._present.pop(key, None)  # it is recorded as suppressed
@@ -86,7 +86,7 @@ class AlertmanagerSightings(Sightings):
 
     def knew(self, labels: Mapping[str, str], since: datetime, *, exact: bool = False) -> bool:
         """Return True if Alertmanager had an alert with at least these labels at that time or later."""
-        same = self._known.get(key_of(labels))
+        same = self._known.get(get_key(labels))
         if same is not None or exact:
             return same is not None and same[1] >= since
         wanted = labels.items()
@@ -113,7 +113,7 @@ class PrometheusSightings(Sightings):
     ) -> None:
         """Add the samples of a range in order of time. An alert without a sample for longer than `pause` has ended."""
         for labels, samples in firing:
-            key = key_of(labels)
+            key = get_key(labels)
             for sample in samples:
                 if sample > self._upto.get(key, begin - pause):
                     new = Sighting(labels, sample, sample, sample, observation_id, "prometheus", exact)
@@ -133,7 +133,7 @@ class PrometheusSightings(Sightings):
         self._present[key] = new
 
 
-def key_of(labels: Mapping[str, str]) -> bytes:
+def get_key(labels: Mapping[str, str]) -> bytes:
     return orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS)
 
 

@@ -12,7 +12,7 @@ from alerts_audit.models import Gap
 HELD_BACK = (Gap.Reason.SILENCED, Gap.Reason.INHIBITED)
 
 
-def record_held_back(cluster: str, snapshots: list[tuple[Watched, Snapshot]]) -> None:
+def record_suppressed(cluster: str, snapshots: list[tuple[Watched, Snapshot]]) -> None:
     """Open gaps for alerts that any peer suppresses, and close those of alerts that none suppresses any more."""
     held: dict[str, dict[str, gaps.Opening]] = {reason: {} for reason in HELD_BACK}
     there = set()

@@ -14,7 +14,7 @@ import orjson
 from alerts_audit.selectors import types
 from alerts_audit.selectors.episode_pages import Criteria, page_of_episodes
 from alerts_audit.selectors.episodes import summarize_episodes
-from alerts_audit.selectors.serializers import show_episode
+from alerts_audit.selectors.serializers import serialize_episode
 
 CHUNK = 500
 # Beginnings that a spreadsheet would run as a formula.
@@ -48,20 +48,20 @@ COLUMNS = [
 ]
 
 
-def episodes_of(criteria: Criteria) -> Iterator[types.Episode]:
+def get_episodes(criteria: Criteria) -> Iterator[types.Episode]:
     """Yield all episodes in the form of the API."""
     before: int | None = None
     while True:
         page = page_of_episodes(criteria, before=before, limit=CHUNK)
         for summary in summarize_episodes(page.rows):
-            yield show_episode(summary)
+            yield serialize_episode(summary)
         if page.following is None:
             return
         before = page.following
 
 
 def json_lines(criteria: Criteria) -> Iterator[bytes]:
-    for episode in episodes_of(criteria):
+    for episode in get_episodes(criteria):
         yield orjson.dumps(episode, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
 
 
@@ -79,7 +79,7 @@ class _Echo:
 def csv_lines(criteria: Criteria) -> Iterator[bytes]:
     writer = csv.writer(_Echo())
     yield writer.writerow(COLUMNS)
-    for episode in episodes_of(criteria):
+    for episode in get_episodes(criteria):
         yield writer.writerow(cells(episode))
 
 

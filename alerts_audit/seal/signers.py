@@ -21,7 +21,7 @@ def trust_root() -> list[PublicKey]:
         return []
 
 
-def signers_of(checkpoints: Sequence[Checkpoint]) -> dict[int, str | None]:
+def get_signers(checkpoints: Sequence[Checkpoint]) -> dict[int, str | None]:
     """Return the signer by the checkpoint's number; None if the key is unknown here or its signature is false."""
     known = [*trust_root(), *filter(None, map(_named, checkpoints))]
     return {checkpoint.pk: _signer(checkpoint, known) for checkpoint in checkpoints}

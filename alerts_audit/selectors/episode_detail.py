@@ -7,7 +7,12 @@ from typing import Any
 from alerts_audit.models import Archive, Checkpoint, Delivery, Envelope, Episode, Leaf, Review, Transition
 from alerts_audit.selectors import types
 from alerts_audit.selectors.episodes import EpisodeSummary, summarize_episodes
-from alerts_audit.selectors.serializers import show_archive, show_episode, show_review, show_transition
+from alerts_audit.selectors.serializers import (
+    serialize_archive,
+    serialize_episode,
+    serialize_review,
+    serialize_transition,
+)
 
 # The newest of each kind, because an alert that flaps for weeks has more.
 MAX_SHOWN = 200
@@ -37,15 +42,15 @@ class Detail:
     seals: dict[tuple[str, int], Sealed]
 
 
-def detail_of(episode: Episode) -> Detail:
+def get_detail(episode: Episode) -> Detail:
     """Return the detail, oldest first, with deliveries without their bodies."""
     transitions = newest(Transition.objects.filter(episode=episode))
     told_by = {transition.delivery_id for transition in transitions if transition.delivery_id is not None}
     deliveries = list(Delivery.objects.filter(pk__in=told_by).defer("body").order_by("id"))
     gone = told_by - {delivery.pk for delivery in deliveries}
-    archived = archives_of(gone)
+    archived = get_archives(gone)
     reviews = newest(Review.objects.filter(episode_key=episode.key))
-    seals = seals_of_rows(
+    seals = get_row_seals(
         {
             Leaf.Kind.DELIVERY: told_by,
             Leaf.Kind.INPUT: {episode.last_input, *(transition.input_number for transition in transitions)},
@@ -56,7 +61,7 @@ def detail_of(episode: Episode) -> Detail:
     return Detail(summarize_episodes([episode])[0], transitions, deliveries, archived, missing, reviews, seals)
 
 
-def archives_of(deliveries: Collection[int]) -> dict[int, Archive]:
+def get_archives(deliveries: Collection[int]) -> dict[int, Archive]:
     """Return the archives of archived deliveries, found by the input number that the envelope names."""
     inputs = Envelope.objects.filter(pk__in=deliveries).values_list("pk", "input_number")
     archives = list(Archive.objects.defer("carried", "kept").order_by("id")) if inputs else []
@@ -73,7 +78,7 @@ def newest(rows: Any) -> list[Any]:
     return list(rows.order_by("-id")[:MAX_SHOWN])[::-1]
 
 
-def seals_of_rows(rows: dict[Leaf.Kind, Collection[int]]) -> dict[tuple[str, int], Sealed]:
+def get_row_seals(rows: dict[Leaf.Kind, Collection[int]]) -> dict[tuple[str, int], Sealed]:
     """Return the seal of each row, by kind and key."""
     found: dict[tuple[str, int], Sealed] = {(kind, ref): Sealed() for kind, refs in rows.items() for ref in refs}
     for kind, refs in rows.items():
@@ -93,10 +98,10 @@ def seals_of_rows(rows: dict[Leaf.Kind, Collection[int]]) -> dict[tuple[str, int
 
 def show_detail(episode: Episode) -> types.EpisodeDetail:
     """Return the detail in the form of the API."""
-    detail = detail_of(episode)
+    detail = get_detail(episode)
     return {
-        **show_episode(detail.summary),
-        "transitions": [show_transition(transition) for transition in detail.transitions],
+        **serialize_episode(detail.summary),
+        "transitions": [serialize_transition(transition) for transition in detail.transitions],
         "deliveries": [
             {
                 "id": delivery.pk,
@@ -109,11 +114,12 @@ def show_detail(episode: Episode) -> types.EpisodeDetail:
             for delivery in detail.deliveries
         ],
         "archived_deliveries": [
-            {"id": delivery, "archive": show_archive(archive)} for delivery, archive in detail.archived.items()
+            {"id": delivery, "archive": serialize_archive(archive)} for delivery, archive in detail.archived.items()
         ],
         "missing_deliveries": detail.missing,
         "reviews": [
-            {**show_review(review), **show_seal(detail.seals[Leaf.Kind.REVIEW, review.pk])} for review in detail.reviews
+            {**serialize_review(review), **show_seal(detail.seals[Leaf.Kind.REVIEW, review.pk])}
+            for review in detail.reviews
         ],
     }
 

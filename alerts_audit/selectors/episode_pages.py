@@ -228,7 +228,7 @@ def _labels(pairs: list[str]) -> dict[str, str]:
     return labels
 
 
-def query_of(criteria: Criteria) -> str:
+def build_query(criteria: Criteria) -> str:
     """Return the parameters for the same filters."""
     values: dict[str, Any] = {name: getattr(criteria, name) for name in PARAMETERS if name != "label"}
     pairs = {"label": [f"{name}={value}" for name, value in criteria.labels.items()]}

@@ -20,7 +20,7 @@ SELECT word FROM words WHERE word IS NOT NULL
 """
 
 
-def words_of(column: Literal["alertname", "severity", "cluster"]) -> list[str]:
+def get_words(column: Literal["alertname", "severity", "cluster"]) -> list[str]:
     """Return the values in order; the first 500."""
     with connection.cursor() as cursor:
         cursor.execute(WORDS.format(column=column, table=Identity._meta.db_table, most=MAX_WORDS))

@@ -5,7 +5,7 @@ from alerts_audit.selectors import types
 from alerts_audit.selectors.episodes import EpisodeSummary, duration
 
 
-def show_episode(summary: EpisodeSummary) -> types.Episode:
+def serialize_episode(summary: EpisodeSummary) -> types.Episode:
     """Return an episode. `severity`, `alertname` and `cluster` repeat labels for convenience."""
     episode = summary.episode
     return {
@@ -35,7 +35,7 @@ def show_episode(summary: EpisodeSummary) -> types.Episode:
     }
 
 
-def show_review(review: Review) -> types.Review:
+def serialize_review(review: Review) -> types.Review:
     return {
         "id": review.pk,
         "kind": review.kind,
@@ -45,7 +45,7 @@ def show_review(review: Review) -> types.Review:
     }
 
 
-def show_transition(transition: Transition) -> types.Transition:
+def serialize_transition(transition: Transition) -> types.Transition:
     return {
         "from": transition.from_state,
         "to": transition.to_state,
@@ -57,7 +57,7 @@ def show_transition(transition: Transition) -> types.Transition:
     }
 
 
-def show_gap(gap: Gap, closing: Gap | None) -> types.Gap:
+def serialize_gap(gap: Gap, closing: Gap | None) -> types.Gap:
     return {
         "id": gap.pk,
         "reason": gap.reason,
@@ -73,7 +73,7 @@ def show_gap(gap: Gap, closing: Gap | None) -> types.Gap:
     }
 
 
-def show_checkpoint(checkpoint: Checkpoint, signer: str | None) -> types.Checkpoint:
+def serialize_checkpoint(checkpoint: Checkpoint, signer: str | None) -> types.Checkpoint:
     return {
         "size": checkpoint.size,
         "root": bytes(checkpoint.root).hex(),
@@ -84,7 +84,7 @@ def show_checkpoint(checkpoint: Checkpoint, signer: str | None) -> types.Checkpo
     }
 
 
-def show_archive(archive: Archive) -> types.Archive:
+def serialize_archive(archive: Archive) -> types.Archive:
     return {
         "id": archive.pk,
         "file_name": archive.file_name,

@@ -14,7 +14,7 @@ from django.db.models import Q
 from psycopg.errors import LockNotAvailable
 
 from alerts_audit.models import Archive, Checkpoint, Leaf
-from alerts_audit.seal.archive.ranges import checkpoint_of, chunks
+from alerts_audit.seal.archive.ranges import chunks, get_checkpoint
 from alerts_audit.seal.canonical import KINDS, Kind
 from alerts_audit.seal.standalone import NEXT_KEY
 from alerts_audit.seal.verify.archives import ARCHIVE
@@ -43,7 +43,7 @@ def drop(archive: Archive, progress: Progress) -> int:
             for refs in _portions(kind, list(of_kind)):
                 change([kind.table, LEAVES], partial(_remove, kind, refs, [of_kind[ref] for ref in refs]))
                 dropped += len(refs)
-    _drop_checkpoints(checkpoint_of(archive))
+    _drop_checkpoints(get_checkpoint(archive))
     return dropped
 
 

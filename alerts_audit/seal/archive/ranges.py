@@ -136,7 +136,7 @@ def _with_bodies(leaves: list[tuple[int, str, int]]) -> Iterator[tuple[int, str,
 def find_range(before: datetime) -> Range | None:
     """Return the range that was sealed before a time and is not archived, or None."""
     archived = Archive.objects.order_by("-id").first()
-    base = checkpoint_of(archived) if archived else None
+    base = get_checkpoint(archived) if archived else None
     last = checkpoint_by(before - timedelta(microseconds=1))
     if last is None or last.size <= (base.size if base else 0):
         return None
@@ -152,7 +152,7 @@ def find_range(before: datetime) -> Range | None:
     return Range(base, last, last_input, [number for number, _ in archived.kept] if archived else [])
 
 
-def checkpoint_of(archive: Archive) -> Checkpoint:
+def get_checkpoint(archive: Archive) -> Checkpoint:
     """Return the checkpoint at the end of the archive. Raise Invalid if it is missing."""
     found = Checkpoint.objects.filter(size=archive.end_leaf).order_by("id").first()
     if found is None:

@@ -16,7 +16,7 @@ from alerts_audit.seal.merkle import Frontier
 from alerts_audit.seal.rotation import Trust
 from alerts_audit.seal.standalone import Invalid, Note
 from alerts_audit.seal.verify.report import Report, plural
-from alerts_audit.seal.verify.rows import settled_of
+from alerts_audit.seal.verify.rows import get_settled
 
 # A checkpoint this young may not be in the file yet.
 GRACE = timedelta(minutes=5)
@@ -89,7 +89,7 @@ class CheckpointCheck:
         try:
             frontier = Frontier(row.size, row.frontier)
             said = (note.size, note.root, f"time {utc_text(row.at)}" in note.extensions, frontier.root())
-            if said != (row.size, bytes(row.root), True, note.root) or row.settled != settled_of(row):
+            if said != (row.size, bytes(row.root), True, note.root) or row.settled != get_settled(row):
                 raise Invalid
             if row.key_id != signer.id.hex() or row.public_key not in (None, str(signer)):
                 raise Invalid

@@ -15,8 +15,8 @@ GRACE = timedelta(minutes=5)
 
 def check_rows_have_leaves(report: Report, base: Checkpoint | None, last: Checkpoint, now: datetime) -> None:
     for kind in KINDS.values():
-        settled = settled_of(last).get(kind.name, -1)
-        first = settled_of(base).get(kind.name, -1) + 1 if base else -(2**63)
+        settled = get_settled(last).get(kind.name, -1)
+        first = get_settled(base).get(kind.name, -1) + 1 if base else -(2**63)
         for ref, at in rows_without_leaf(report, kind, first):
             subject = f"{kind.name} {ref}"
             if ref <= settled:
@@ -27,7 +27,7 @@ def check_rows_have_leaves(report: Report, base: Checkpoint | None, last: Checkp
                 report.counts["rows that wait for the sealer"] += 1
 
 
-def settled_of(checkpoint: Checkpoint) -> dict[str, int]:
+def get_settled(checkpoint: Checkpoint) -> dict[str, int]:
     """Return the settled ids; empty if they are malformed, because no signature covers them."""
     found = checkpoint.settled
     return found if isinstance(found, dict) and all(type(number) is int for number in found.values()) else {}

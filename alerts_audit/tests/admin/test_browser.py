@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 
 from alerts_audit.models import Checkpoint, Episode, Leaf, Review
-from alerts_audit.tests.review.history import make_history
+from alerts_audit.tests.reviews.history import make_history
 from fintech.testing.browser import CHROMIUM, PASSWORD, SCREENSHOTS, Browser, open_browser
 from fintech.testing.processes import Platform, wait_until
 

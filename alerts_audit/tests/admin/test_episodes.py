@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from alerts_audit.admin.dashboard import verified
-from alerts_audit.admin.timeline import links_of
+from alerts_audit.admin.timeline import get_links
 from alerts_audit.models import Delivery, Episode, Review, Transition, Verification, View
 from alerts_audit.reviews.services import acknowledge, comment, mark_as_noise
 from alerts_audit.selectors import episode_pages
@@ -358,7 +358,7 @@ def test_what_others_wrote_is_shown_and_never_run(client, person):
 def test_links_lead_to_query_dashboard_logs_and_runbook():
     runbook = "observability/runbooks/PaymentErrorRatioHigh.md"
     episode = make_episode(annotations={"runbook_url": runbook, "dashboard_url": "http://grafana:3000/d/payments"})
-    found = {link["title"]: link["address"] for link in links_of(episode)}
+    found = {link["title"]: link["address"] for link in get_links(episode)}
 
     assert found["Runbook"] == f"{LIST}{episode.pk}/runbook/"
     assert found["Prometheus query"] == episode.generator_url
@@ -369,7 +369,7 @@ def test_links_lead_to_query_dashboard_logs_and_runbook():
 def test_without_grafana_there_are_no_links_to_it_and_its_address_is_text(client):
     episode = make_episode(annotations={"dashboard_url": "http://127.0.0.1:3000/d/payments"})
 
-    assert {link["title"] for link in links_of(episode)} == {"Prometheus query"}
+    assert {link["title"] for link in get_links(episode)} == {"Prometheus query"}
     page = client.get(page_of(episode)).text
     assert "http://127.0.0.1:3000/d/payments" in page
     assert 'href="http://127.0.0.1:3000' not in page
@@ -436,14 +436,16 @@ def test_the_first_page_calls_the_trail_verified_when_no_alert_says_otherwise(ru
     for hours, findings in runs:
         at = now - timedelta(hours=hours)
         Verification.objects.create(at=at, seconds=1, tree_size=7, covered={}, findings=findings)
-    page = render_to_string("alerts_audit/now.html", verified(now))
+    page = render_to_string("alerts_audit/dashboard_alerts.html", verified(now))
 
     assert says in page
     assert (">verified<" in "".join(page.split())) == (says == "had no findings.")
 
 
 def test_a_trail_that_was_never_verified_is_not_called_verified():
-    assert "The trail has never been verified." in render_to_string("alerts_audit/now.html", {"verification": None})
+    assert "The trail has never been verified." in render_to_string(
+        "alerts_audit/dashboard_alerts.html", {"verification": None}
+    )
 
 
 def test_a_delivery_that_is_looked_at_or_downloaded_is_recorded(client, person):

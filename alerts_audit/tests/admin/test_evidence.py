@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from alerts_audit.models import AccessToken, Checkpoint, Delivery, Envelope, Gap, Leaf, OpenGap, Verification, View
-from alerts_audit.permissions import person_of
+from alerts_audit.permissions import authenticate_user
 from alerts_audit.reviews.services import link_incident
 from alerts_audit.tests.factories import NOON, archived_delivery, make_episode, make_user, responder, sign_in
 from fintech.http.problems import Problem
@@ -287,7 +287,7 @@ def test_a_token_is_shown_once(root):
     row = AccessToken.objects.get(user=person)
     secret = made.text.split('id="secret">')[1].split("<")[0]
 
-    assert person_of(f"Bearer {secret}") == person
+    assert authenticate_user(f"Bearer {secret}") == person
     assert secret not in root.get(f"{ADMIN}accesstoken/{row.pk}/change/").text
     assert "no-store" in made["Cache-Control"]
 
@@ -317,7 +317,7 @@ def test_the_command_prints_a_token_that_works(capsys):
     call_command("alert_token", person.username, "--name=report", "--days=7")
     printed = capsys.readouterr()
 
-    assert person_of(f"Bearer {printed.out.strip()}") == person
+    assert authenticate_user(f"Bearer {printed.out.strip()}") == person
     assert AccessToken.objects.get(user=person).expires_at is not None
 
 
@@ -333,4 +333,4 @@ def test_the_command_refuses_in_one_sentence(arguments):
 
 def test_a_token_is_no_api_key_of_a_merchant_and_the_other_way_round():
     with pytest.raises(Problem, match="A merchant's API key is not an access token"):
-        person_of("Bearer fk_12345678_abc")
+        authenticate_user("Bearer fk_12345678_abc")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from alerts_audit.completeness import clients
-from alerts_audit.completeness.clients import Alertmanager, PollError, Prometheus, failed_notifications, seconds_of
+from alerts_audit.completeness.clients import Alertmanager, PollError, Prometheus, failed_notifications, to_seconds
 from alerts_audit.tests.completeness.servers import fake_server
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -235,4 +235,4 @@ def test_a_configuration_that_cannot_be_read_is_a_poll_error(content):
     ("text", "seconds"), [("15s", 15), ("1m30s", 90), ("200ms", 0.2), ("1d", 86_400), ("1h", 3600), ("0s", 0)]
 )
 def test_durations_are_read_as_prometheus_writes_them(text, seconds):
-    assert seconds_of(text) == pytest.approx(seconds)
+    assert to_seconds(text) == pytest.approx(seconds)

@@ -120,7 +120,7 @@ def test_one_that_is_over_and_never_arrived_stays_a_gap(cluster):
 
 
 def test_an_earlier_episode_is_not_this_one(cluster, monkeypatch):
-    monkeypatch.setattr(compare, "SKEW", timedelta(0))
+    monkeypatch.setattr(compare, "CLOCK_SKEW", timedelta(0))
     cluster.deliver("A")
     cluster.deliver("A", status="resolved")
     cluster.hold("A")

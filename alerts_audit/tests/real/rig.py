@@ -297,7 +297,7 @@ class Scene:
     def missing(self) -> list[tuple[str, str, dict[str, Any]]]:
         return [(gap.reason, gap.subject, gap.details) for gap in self.open_gaps()]
 
-    def closing_of(self, gap: Gap) -> Gap:
+    def get_closing(self, gap: Gap) -> Gap:
         return Gap.objects.get(closes=gap)
 
     def wait_for_states(self, states: Sequence[str], *, name: str | None = None, timeout: float = 30) -> None:

@@ -65,7 +65,7 @@ def test_a_receiver_that_is_down_while_it_fires_still_gets_one_episode(trail, pl
 
     trail.wait_for_states(["firing"])
     trail.wait_for_no_gap("outage")
-    assert trail.closing_of(gap).details == {"how": "arrived late"}
+    assert trail.get_closing(gap).details == {"how": "arrived late"}
     peer.resolve(one)
     trail.wait_for_states(["resolved"])
 
@@ -127,7 +127,7 @@ def test_a_silenced_alert_is_recorded_with_who_silenced_it(trail):
 
     peer.resolve(one)
     trail.wait_for_no_gap("silenced")
-    assert trail.closing_of(gap).details == {"how": "the alert ended"}
+    assert trail.get_closing(gap).details == {"how": "the alert ended"}
     trail.assert_complete()
     assert trail.deliveries() == []
 
@@ -142,7 +142,7 @@ def test_an_alert_that_outlives_its_silence_arrives(trail):
 
     trail.wait_for_states(["firing"])
     trail.wait_for_no_gap("silenced")
-    assert trail.closing_of(gap).details == {"how": "no longer suppressed"}
+    assert trail.get_closing(gap).details == {"how": "no longer suppressed"}
     trail.assert_complete()
 
 

@@ -3,7 +3,7 @@
 from alerts_audit.models import Checkpoint
 from alerts_audit.seal.rotation import rotate
 from alerts_audit.seal.sealer import seal
-from alerts_audit.seal.signers import signers_of
+from alerts_audit.seal.signers import get_signers
 from alerts_audit.seal.standalone import Note, PublicKey
 from alerts_audit.tests.seal.trails import Trail
 
@@ -15,7 +15,7 @@ def test_each_checkpoint_names_its_key_before_and_after_a_change_of_keys(new_tra
         seal()
         settings.AUDIT_DIR = tmp_path / "elsewhere"
         rows = list(Checkpoint.objects.order_by("id"))
-        found = signers_of(rows)
+        found = get_signers(rows)
 
     keys = [PublicKey.parse(found[row.pk] or "") for row in rows]
     assert [key.id.hex() for key in keys] == [row.key_id for row in rows]

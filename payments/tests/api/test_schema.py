@@ -32,7 +32,7 @@ def test_the_service_does_what_its_document_says(platform, client, tmp_path):
         "--no-color",
         "--continue-on-failure",
         "--exclude-path-regex",
-        "^/v1/alerts/",  # with a token of another kind: alerts_audit/tests/review/test_openapi.py
+        "^/v1/alerts/",  # with a token of another kind: alerts_audit/tests/api/test_openapi.py
     ]
     run = subprocess.run(
         [*command, *options, "--header", f"Authorization: Bearer {client.api_key}", f"{platform.url}/v1/schema"],

@@ -10,7 +10,7 @@ import pytest
 
 from alerts_audit.models import View
 from alerts_audit.reviews import exports
-from alerts_audit.reviews.exports import COLUMNS, csv_lines, episodes_of, harmless
+from alerts_audit.reviews.exports import COLUMNS, csv_lines, get_episodes, harmless
 from alerts_audit.reviews.services import acknowledge, mark_as_noise
 from alerts_audit.selectors.episode_pages import Criteria
 from alerts_audit.tests.factories import Api, make_episode, make_identity, make_user
@@ -143,7 +143,7 @@ def test_what_comes_in_meanwhile_is_not_part_of_it(monkeypatch):
     monkeypatch.setattr(exports, "CHUNK", 1)
     identity = make_identity(name())
     old = [make_episode(identity), make_episode(identity)]
-    rows = episodes_of(Criteria(alertname=identity.alertname))
+    rows = get_episodes(Criteria(alertname=identity.alertname))
     found = [next(rows)["key"]]
     make_episode(identity)
     found += [row["key"] for row in rows]

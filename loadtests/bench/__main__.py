@@ -12,29 +12,44 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from loadtests.bench.baseline import compare
 from loadtests.bench.client import Result, payment_requests, run_load
 from loadtests.bench.pgbench import run_pgbench, write_script
+from loadtests.bench.processor import Meter, measured
 from loadtests.bench.servers import World, make_world, start_fastapi, start_ours, start_tutorial
 
 Contender = Callable[[], Result]
 
 # Ratios that must hold here: (name, numerator, denominator, floor).
 FLOORS = [
-    ("ours / tutorial DRF", "ours, null gateway", "(b) tutorial DRF", 5.0),
-    ("ours / FastAPI + asyncpg", "ours, null gateway", "(c) FastAPI, null gateway", 0.8),
-    ("ours / pgbench", "ours, null gateway", "(a) pgbench", 0.2),
-    ("ours / FastAPI, simulator at 50 ms, 64 clients", "ours, 50 ms", "(c) FastAPI, 50 ms", 0.9),
-    ("with metrics and logs / without", "ours, null gateway", "ours, quiet", 0.75),
-    ("batches of 100 / single", "ours, batches of 100", "ours, null gateway", 5.0),
+    ("ours / tutorial DRF", "ours, 16", "(b) tutorial DRF, 16", 5.0),
+    ("ours / tutorial DRF with CONN_MAX_AGE", "ours, 16", "(b) tutorial DRF, CONN_MAX_AGE, 16", 2.0),
+    ("ours / FastAPI + asyncpg, 16 clients", "ours, 16", "(c) FastAPI, 16", 1.3),
+    ("ours / FastAPI + asyncpg, 64 clients", "ours, 64", "(c) FastAPI, 64", 2.0),
+    ("ours / FastAPI + asyncpg in groups, 64 clients", "ours, 64", "(d) FastAPI in groups, 64", 1.1),
+    ("ours / FastAPI, gateway at 50 ms, 64 clients", "ours, 50 ms, 64", "(c) FastAPI, 50 ms, 64", 1.3),
+    ("ours / FastAPI, gateway at 200 ms, 256 clients", "ours, 200 ms, 256", "(c) FastAPI, 200 ms, 256", 1.3),
+    ("ours / pgbench, one row a statement", "ours, 16", "(a) pgbench, 1 row, 16", 0.2),
+    ("with metrics and logs / without", "ours, 16", "ours, quiet, 16", 0.85),
+    ("batches of 100 / single", "ours, batches of 100, 4", "ours, 16", 5.0),
 ]
 
 
 def http(
-    world: World, server: str, path: str = "/v1/transactions", *, clients: int = 16, seconds: float, batch: int = 0
+    world: World, server: str, path: str = "/v1/transactions", *, clients: int, seconds: float, batch: int = 0
 ) -> Contender:
     headers = {"Authorization": f"Bearer {world.api_key}"}
     make = payment_requests(f"{path}/batch" if batch else path, headers, batch=batch)
-    return lambda: run_load(world.ports[server], make, clients=clients, seconds=seconds, payments=batch or 1)
+    meter = Meter(world.pids[server], world.database_pid)
+    return measured(
+        meter, lambda: run_load(world.ports[server], make, clients=clients, seconds=seconds, payments=batch or 1)
+    )
+
+
+def pgbench(world: World, rows: int, seconds: float) -> Contender:
+    script = write_script(world, rows)
+    meter = Meter(None, world.database_pid)
+    return measured(meter, lambda: run_pgbench(script, rows=rows, clients=16, seconds=max(1, int(seconds))))
 
 
 def with_latency(world: World, milliseconds: int, contender: Contender) -> Contender:
@@ -56,38 +71,56 @@ def start_all(stack: ExitStack, world: World) -> None:
         start_ours(world, "ours", BENCH_GATEWAY="http"),
         start_ours(world, "ours-null", BENCH_GATEWAY="null"),
         start_ours(world, "ours-quiet", BENCH_GATEWAY="null", BENCH_QUIET="1"),
-        start_tutorial(world),
+        start_tutorial(world, "tutorial"),
+        start_tutorial(world, "tutorial-kept", BENCH_CONN_MAX_AGE="600"),
         start_fastapi(world, "fastapi", BENCH_GATEWAY="http"),
         start_fastapi(world, "fastapi-null", BENCH_GATEWAY="null"),
+        start_fastapi(world, "grouped-null", BENCH_GATEWAY="null", BENCH_GROUPED="1"),
     ):
         stack.enter_context(server)
 
 
 def contenders(world: World, seconds: float) -> dict[str, Contender]:
-    script = write_script(world)
+    """By name, which ends with the number of clients."""
+    null = {"ours": "ours-null", "(c) FastAPI": "fastapi-null", "(d) FastAPI in groups": "grouped-null"}
+    slow = {"ours": "ours", "(c) FastAPI": "fastapi"}
     return {
-        "ours, null gateway": http(world, "ours-null", seconds=seconds),
-        "ours, quiet": http(world, "ours-quiet", seconds=seconds),
-        "ours, batches of 100": http(world, "ours-null", clients=4, seconds=seconds, batch=100),
-        "ours, simulator": http(world, "ours", seconds=seconds),
-        "ours, 50 ms": with_latency(world, 50, http(world, "ours", clients=64, seconds=seconds)),
-        "(a) pgbench": lambda: run_pgbench(world, script, clients=16, seconds=max(1, int(seconds))),
-        "(b) tutorial DRF": http(world, "tutorial", "/sales/", seconds=seconds),
-        "(c) FastAPI, null gateway": http(world, "fastapi-null", seconds=seconds),
-        "(c) FastAPI, simulator": http(world, "fastapi", seconds=seconds),
-        "(c) FastAPI, 50 ms": with_latency(world, 50, http(world, "fastapi", clients=64, seconds=seconds)),
+        **{
+            f"{name}, {clients}": http(world, server, clients=clients, seconds=seconds)
+            for clients in (16, 64, 256)
+            for name, server in null.items()
+        },
+        "ours, quiet, 16": http(world, "ours-quiet", clients=16, seconds=seconds),
+        "ours, batches of 100, 4": http(world, "ours-null", clients=4, seconds=seconds, batch=100),
+        **{
+            f"{name}, {delay} ms, {clients}": with_latency(
+                world, delay, http(world, server, clients=clients, seconds=seconds)
+            )
+            for delay, clients in ((0, 16), (50, 64), (200, 256))
+            for name, server in slow.items()
+        },
+        "(a) pgbench, 1 row, 16": pgbench(world, 1, seconds),
+        "(a) pgbench, 16 rows, 16": pgbench(world, 16, seconds),
+        "(b) tutorial DRF, 16": http(world, "tutorial", "/sales/", clients=16, seconds=seconds),
+        "(b) tutorial DRF, CONN_MAX_AGE, 16": http(world, "tutorial-kept", "/sales/", clients=16, seconds=seconds),
     }
 
 
+COLUMNS = {"web_ms": "web", "postgres_ms": "PostgreSQL", "client_ms": "client"}
+
+
 def report(rounds: dict[str, list[Result]]) -> bool:
-    """Print medians and ratios; True if every floor holds."""
-    print(f"\n{'contender':32}{'payments/s':>12}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'errors':>8}")
+    """Print medians and ratios; True if every floor holds. Processor time is in milliseconds per payment."""
+    print("\nThe last number of a contender is its clients; the last three columns are processor time per payment, ms.")
+    head = "".join(f"{name:>12}" for name in COLUMNS.values())
+    print(f"{'contender':38}{'payments/s':>12}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'errors':>8}{head}")
     rate = {}
     for name, results in rounds.items():
         rate[name] = statistics.median(result.rate for result in results)
         times = [statistics.median(r.percentile(share) for r in results) for share in (0.5, 0.95, 0.99)]
         shown = "".join(f"{time:9.1f}" if time else f"{'-':>9}" for time in times)
-        print(f"{name:32}{rate[name]:12.0f}{shown}{sum(result.errors for result in results):8}")
+        spent = "".join(f"{statistics.median(getattr(r, field) for r in results):12.2f}" for field in COLUMNS)
+        print(f"{name:38}{rate[name]:12.0f}{shown}{sum(result.errors for result in results):8}{spent}")
     print(f"\n{'ratio':48}{'measured':>10}{'floor':>8}")
     good = True
     for name, top, bottom, floor in FLOORS:
@@ -112,6 +145,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4, help="length of each contender's turn (4)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each has its turn (5)")
     parser.add_argument("--only", default="", help="just the contenders whose names hold one of these texts, by comma")
+    parser.add_argument("--baseline", type=Path, help="a file with the previous run; say what moved, and keep this run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fintech-bench-") as directory, ExitStack() as stack:
         world = stack.enter_context(make_world(Path(directory)))
@@ -127,8 +161,10 @@ def main() -> int:
         for number in range(options.rounds):
             for name, run in runners.items():
                 rounds[name].append(run())
-                print(f"round {number + 1}/{options.rounds}  {name:32}{rounds[name][-1].rate:8.0f}/s", flush=True)
+                print(f"round {number + 1}/{options.rounds}  {name:38}{rounds[name][-1].rate:8.0f}/s", flush=True)
         good = report(rounds)
+        for moved in compare(options.baseline, rounds) if options.baseline else ():
+            print(f"moved: {moved}")
         return 0 if report_scrape() and good else 1
 
 

@@ -25,6 +25,10 @@ class Result:
     payments: int
     latencies: list[float] = field(default_factory=list)  # of the requests, in seconds
     errors: int = 0
+    # Processor time per payment, in milliseconds.
+    web_ms: float = 0.0
+    postgres_ms: float = 0.0
+    client_ms: float = 0.0
 
     @property
     def rate(self) -> float:

@@ -9,38 +9,35 @@ from fintech.run.postgres import PROGRAMS
 from loadtests.bench.client import Result
 from loadtests.bench.servers import World
 
-ROW = """json_build_object('id', :id::text, 'merchant_id', :merchant::bigint, 'key', :id::text,
+ROW = """json_build_object('id', {id}, 'merchant_id', :merchant::bigint, 'key', {id},
  'amount', 1250, 'currency', 'EUR', 'status', 'processing', 'fraud_score', 0.0, 'fraud_reasons', '[]'::json,
  'customer', 'c_42',
  'reference', 'order-7', 'payment_method', json_build_object('type', 'card', 'token', 'tok_visa'),
- 'metadata', '{}'::json, 'fee_basis_points', 150, 'gateway', 'simulator', 'gateway_key', :id::text,
- 'lease_token', :id::text, 'lease_seconds', 8)"""
-SETTLED = """json_build_object('id', :id::text, 'lease_token', :id::text, 'status', 'succeeded',
+ 'metadata', '{}'::json, 'fee_basis_points', 150, 'gateway', 'simulator', 'gateway_key', {id},
+ 'lease_token', {id}, 'lease_seconds', 8)"""
+SETTLED = """json_build_object('id', {id}, 'lease_token', {id}, 'status', 'succeeded',
  'gateway_reference', 'null', 'actor', 'api', 'data', json_build_object('gateway', '[]'::json))"""
 
 
-def write_script(world: World) -> Path:
-    """Write a pgbench script: two prepared statements per payment, each its own commit."""
+def write_script(world: World, rows: int) -> Path:
+    """Write a pgbench script: two prepared statements for `rows` payments, each its own commit."""
     from payments.settlement.statements import CREATE_PAYMENTS, SETTLE_PAYMENTS
 
-    t1, t2 = (statement.strip().replace("%s::json", "{}") for statement in (CREATE_PAYMENTS, SETTLE_PAYMENTS))
-    path = world.directory / "payment.pgbench"
-    path.write_text(
-        f"\\set merchant {world.merchant_id}\n"
-        "SELECT gen_random_uuid() AS id \\gset\n"
-        + t1.replace("{}", f"json_build_array({ROW})", 1)
-        + ";\n"
-        + t2.replace("{}", f"json_build_array({SETTLED})", 1)
-        + ";\n"
-    )
+    path = world.directory / f"payments-{rows}.pgbench"
+    lines = [f"\\set merchant {world.merchant_id}", "SELECT gen_random_uuid() AS id \\gset"]
+    for statement, row in ((CREATE_PAYMENTS, ROW), (SETTLE_PAYMENTS, SETTLED)):
+        one = row.replace("{id}", "md5(:id::text || number)::uuid")
+        array = f"(SELECT json_agg({one}) FROM generate_series(1, {rows}) AS number)"  # noqa: S608 - our own texts
+        lines.append(statement.strip().replace("%s::json", array, 1) + ";")
+    path.write_text("\n".join(lines) + "\n")
     return path
 
 
-def run_pgbench(world: World, script: Path, *, clients: int, seconds: int) -> Result:
+def run_pgbench(script: Path, *, rows: int, clients: int, seconds: int) -> Result:
     command = [str(PROGRAMS / "pgbench"), "-n", "-M", "prepared", "-f", str(script), "-c", str(clients), "-j", "2"]
     command += ["-T", str(seconds), os.environ["DATABASE_URL"]]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     number = re.search(r"tps = ([\d.]+)", output)
     failed = re.search(r"number of failed transactions: (\d+)", output)
     assert number is not None, output
-    return Result(seconds=1, payments=round(float(number[1])), errors=int(failed[1]) if failed else 0)
+    return Result(seconds=1, payments=round(float(number[1]) * rows), errors=int(failed[1]) if failed else 0)

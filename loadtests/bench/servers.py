@@ -12,7 +12,8 @@ from fintech.run.postgres import EmbeddedPostgres
 from fintech.testing.processes import Program, answers, free_port
 from loadtests.tests.simulator import Simulator
 
-WORKERS = 3
+# On two cores two processes are the best number for ours and for the FastAPI contenders.
+WORKERS = 2
 PYTHON = sys.executable
 
 
@@ -26,6 +27,13 @@ class World:
     api_key: str
     merchant_id: int
     ports: dict[str, int] = field(default_factory=dict)
+    pids: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def database_pid(self) -> int:
+        pid = self.database.pid()
+        assert pid is not None
+        return pid
 
     def environment(self, name: str) -> dict[str, str]:
         return {
@@ -46,7 +54,7 @@ class World:
         environment = {**self.environment(name), "BIND": f"127.0.0.1:{port}", **env}
         program = Program(words, log=self.directory / f"{name}.log", env=environment)
         program.start(ready=lambda: answers(port, path))
-        self.ports[name] = port
+        self.ports[name], self.pids[name] = port, program.pid
         try:
             yield
         finally:
@@ -54,15 +62,15 @@ class World:
             program.kill()
 
 
-def start_ours(world: World, name: str, *, threads: int = 32, **env: str) -> AbstractContextManager[None]:
+def start_ours(world: World, name: str, **env: str) -> AbstractContextManager[None]:
     application = "loadtests.bench.null_gateway"
     command = [PYTHON, "-m", "gunicorn", "-c", "fintech/server/gunicorn.py", application]
-    return world.server(name, command, "/health", {"WEB_THREADS": str(threads), **env})
+    return world.server(name, command, "/health", env)
 
 
-def start_tutorial(world: World) -> AbstractContextManager[None]:
+def start_tutorial(world: World, name: str, **env: str) -> AbstractContextManager[None]:
     command = [PYTHON, "-m", "gunicorn", "-w", str(WORKERS), "-b", "127.0.0.1:{port}", "loadtests.bench.tutorial"]
-    return world.server("tutorial", command, "/sales/?format=json", {})
+    return world.server(name, command, "/sales/?format=json", env)
 
 
 def start_fastapi(world: World, name: str, **env: str) -> AbstractContextManager[None]:

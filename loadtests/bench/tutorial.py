@@ -37,6 +37,7 @@ settings.configure(
             "USER": _parts["user"],
             "PASSWORD": _parts["password"],
             "HOST": _parts["host"],
+            "CONN_MAX_AGE": int(os.environ.get("BENCH_CONN_MAX_AGE", "0")),
         }
     },
     USE_TZ=True,

@@ -26,7 +26,7 @@ STATUS_CODES: dict[type[errors.PaymentError], int] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Reply:
     """An answer before it is encoded."""
 
@@ -37,15 +37,15 @@ class Reply:
 
 def reply_to(outcome: Outcome) -> Reply:
     """201 for a new final outcome, 200 for a replayed one, 202 while it is open."""
-    operation = outcome.operation
+    is_final, is_replay = outcome.operation.is_final, outcome.is_replay
     headers = {}
-    if not (outcome.is_replay and operation.is_final):
-        headers["Location"] = location_of(operation)
-    if not operation.is_final:
+    if not (is_replay and is_final):
+        headers["Location"] = location_of(outcome.operation)
+    if not is_final:
         headers["Retry-After"] = str(RETRY_SECONDS)
-    if outcome.is_replay:
+    if is_replay:
         headers["Idempotency-Replayed"] = "true"
-    status_code = 202 if not operation.is_final else 200 if outcome.is_replay else 201
+    status_code = 202 if not is_final else 200 if is_replay else 201
     return Reply(status_code, serialize(outcome), headers)
 
 

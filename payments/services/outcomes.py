@@ -45,7 +45,7 @@ class Charge(Protocol):
     def settled_at(self) -> datetime | None: ...
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Outcome:
     """An operation after a request for it; `is_replay` if an earlier request with its key had started it."""
 

@@ -1,6 +1,9 @@
 """Read settings from the environment: `NAME`, or the content of the file that `NAME_FILE` names.
 
 A missing or invalid value raises `SettingError` with one sentence that names the remedy.
+
+A library such as environs would replace little of it: the bounds, the addresses, the refusal of `NAME` beside
+`NAME_FILE`, and the sentences would remain.
 """
 
 import os

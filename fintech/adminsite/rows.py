@@ -1,7 +1,8 @@
-"""Fast rows of an admin's list, at a third of the cost of Unfold's.
+"""Fast rows of an admin's list.
 
-Unfold renders a list's headers again for each of its rows, and each row by a template. The markup is Unfold's: its
-classes, and its templates for everything that is rendered once.
+Unfold renders a list's headers again for each row, and each row by a template. The cells of 50 transactions take 31 ms
+of CPU with Unfold's code and 6 ms with this module, on a page that takes 45 ms in all. The markup is Unfold's: its
+classes, and its templates for everything that is rendered once; a test compares the cells with Unfold's own.
 """
 
 from collections.abc import Callable, Iterator

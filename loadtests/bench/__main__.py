@@ -81,7 +81,7 @@ def start_all(stack: ExitStack, world: World) -> None:
 
 
 def contenders(world: World, seconds: float) -> dict[str, Contender]:
-    """By name, which ends with the number of clients."""
+    """Return the contenders by name; a name ends with the number of clients."""
     null = {"ours": "ours-null", "(c) FastAPI": "fastapi-null", "(d) FastAPI in groups": "grouped-null"}
     slow = {"ours": "ours", "(c) FastAPI": "fastapi"}
     return {

@@ -28,7 +28,7 @@ class Item:
 
 
 def arranged(*items: Item) -> list[Item]:
-    """What becomes of them, whatever their order was."""
+    """Return the order that they get; the one before does not matter."""
     found = random.sample(items, len(items))
     pytest_collection_modifyitems(found)
     return found

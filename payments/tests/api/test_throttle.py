@@ -138,6 +138,7 @@ def hammer(path: Path, ready: Any, results: Any) -> None:
     results.put(accepted)
 
 
+@pytest.mark.processes
 def test_the_limit_is_exact_between_processes(tmp_path):
     context = multiprocessing.get_context("spawn")
     ready, results = context.Barrier(4), context.Queue()

@@ -1,6 +1,7 @@
 """gunicorn's configuration: several processes, each with one event loop for payments and threads for the rest."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -30,7 +31,8 @@ graceful_timeout = int(max(settings.GATEWAY_DEADLINE_SECONDS, settings.BATCH_DEA
 keepalive = 75  # longer than a proxy's, so that the proxy closes idle connections
 backlog = 2048
 worker_connections = 16_384  # idle ones cost a few kilobytes each
-worker_tmp_dir = "/dev/shm"  # noqa: S108 - the heartbeat file must not wait for a disk
+# The heartbeat file must not wait for a disk. macOS has no /dev/shm: gunicorn chooses a folder itself.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn names the file at random
 limit_request_line = 8190
 # No proxy sets our path: a header SCRIPT_NAME from loopback would be accepted, and a wrong one is a 500.
 forwarder_headers = ""

@@ -1,0 +1,18 @@
+"""gunicorn's configuration on machines that differ from ours."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from fintech.run.layout import BASE_DIR
+
+
+@pytest.mark.parametrize(("exists", "expected"), [(True, "/dev/shm"), (False, None)])
+def test_the_heartbeat_file_is_in_memory_where_the_system_has_such_a_folder(monkeypatch, exists, expected):
+    is_dir = Path.is_dir
+    monkeypatch.setattr(Path, "is_dir", lambda path: exists if path == Path("/dev/shm") else is_dir(path))
+
+    configuration = runpy.run_path(str(BASE_DIR / "fintech" / "server" / "gunicorn.py"))
+
+    assert configuration["worker_tmp_dir"] == expected

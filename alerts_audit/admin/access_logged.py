@@ -24,7 +24,7 @@ class AccessLoggedAdmin(ReadOnlyAdmin):
     """An admin whose lists are recorded as `what`, and whose rows under the model's name."""
 
     def record(self, request: HttpRequest, what: str, key: object = "") -> None:
-        record_view(user=request.user, what=what, key=key)  # type: ignore[arg-type] # the admin lets nobody else in
+        record_view(user=request.user, what=what, key=key)  # type: ignore[arg-type] # the admin admits only users
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response = super().changelist_view(request, extra_context)

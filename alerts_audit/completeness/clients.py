@@ -106,8 +106,8 @@ class Alertmanager:
     def silence(self, key: str) -> dict[str, Any]:
         """Return author, comment and end of a silence, or only its id if they cannot be read."""
         try:
-            told = fetch_json(self.url, f"/api/v2/silence/{key}")
-            return {"id": key, **{name: told.get(name) for name in ("createdBy", "comment", "endsAt")}}
+            silence = fetch_json(self.url, f"/api/v2/silence/{key}")
+            return {"id": key, **{name: silence.get(name) for name in ("createdBy", "comment", "endsAt")}}
         except (PollError, AttributeError):
             return {"id": key}
 
@@ -208,7 +208,7 @@ class Prometheus:
 
     @property
     def knows_all_labels(self) -> bool:
-        """Whether each Alertmanager gets the same labels, and they are known."""
+        """True if each Alertmanager gets the same labels, and they are known."""
         return self._follows_all and len(self._relabellings) == 1
 
     @cached_property

@@ -277,8 +277,8 @@ def recorded(cluster: str, sightings: list[Sighting]) -> set[int]:
 def is_truncated(members: list[Watched]) -> bool:
     """Return True if one of the deliveries reports that alerts were cut off: then that is the reason."""
     names = [watched.name for watched in members]
-    told = Gap.objects.open().filter(reason=Gap.Reason.TRUNCATED, source__in=names)
-    return any("last_seen" not in details for details in told.values_list("details", flat=True))
+    truncations = Gap.objects.open().filter(reason=Gap.Reason.TRUNCATED, source__in=names)
+    return any("last_seen" not in details for details in truncations.values_list("details", flat=True))
 
 
 def close_arrived(cluster: str) -> None:

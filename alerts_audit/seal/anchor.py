@@ -55,7 +55,7 @@ class CheckpointFile:
             return None
         found = [entry for line in tail.split(b"\n") if (entry := Entry.parse(line)) is not None]
         if not found and size > TAIL:
-            raise SealError(f"The end of {self.path} holds no checkpoint: move the file away, and keep it.")
+            raise SealError(f"The end of {self.path} holds no checkpoint: move the file elsewhere, and keep it.")
         return found[-1] if found else None
 
     def append(self, notes: Iterable[tuple[int, str]]) -> list[Entry]:

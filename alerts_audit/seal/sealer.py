@@ -86,7 +86,7 @@ def check_before(last: Checkpoint | None) -> SigningKey:
             raise SealError(
                 f"The checkpoint file ends with checkpoint {outside.id}, and the database has"
                 f" {'another one' if known else 'none'} of that number: the log was cut or changed, or restored from"
-                " a backup. Run verify_audit; to go on, move the file away and keep it."
+                " a backup. Run verify_audit; to go on, move the file elsewhere and keep it."
             )
     if last is None:
         return signing_key(last=None)

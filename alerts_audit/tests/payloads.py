@@ -42,7 +42,7 @@ UNREADABLE = {
     "invalid UTF-8": alertmanager_body("Latin").replace(b"Latin", b"\xe9t\xe9"),
     "an annotation of invalid UTF-8": alertmanager_body("X").replace(b"More", b"\xe9t\xe9"),
     "deep nesting": b"[" * 100_000,
-    "deep nesting where nobody looks": b'{"x":' + b'{"x":' * 50_000,
+    "deep nesting in an ignored member": b'{"x":' + b'{"x":' * 50_000,
     "alerts of another type": alertmanager_body(alerts={"a": 1}),
     "something compressed": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03",
 }

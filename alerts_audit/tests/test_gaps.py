@@ -145,13 +145,13 @@ def test_a_person_closes_a_gap_with_a_name_and_a_reason(subject, capsys):
     gap = opened(subject)
     assert gap
 
-    call_command("close_gap", str(gap.pk), "--by", "ann", "--note", "the disk was full; nobody missed it")
+    call_command("close_gap", str(gap.pk), "--by", "ann", "--note", "the disk was full; no alert was lost")
 
     details = Gap.objects.get(closes=gap).details
     assert details == {
         "how": "closed by a person",
         "by": "ann",
-        "note": "the disk was full; nobody missed it",
+        "note": "the disk was full; no alert was lost",
     }
     assert f"Gap {gap.pk} (outage) is closed." in capsys.readouterr().out
 

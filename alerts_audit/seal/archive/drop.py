@@ -51,8 +51,8 @@ def _drop_checkpoints(last: Checkpoint) -> None:
     """Delete the checkpoints before `last`, except those that rotate keys (the chain of trust needs them) or name an
     archive.
     """
-    telling = Q(note__contains=f"\n{NEXT_KEY}") | Q(note__contains=f"\n{ARCHIVE}")
-    old = Checkpoint.objects.filter(pk__lt=last.pk).exclude(telling).order_by("id")
+    naming = Q(note__contains=f"\n{NEXT_KEY}") | Q(note__contains=f"\n{ARCHIVE}")
+    old = Checkpoint.objects.filter(pk__lt=last.pk).exclude(naming).order_by("id")
     numbers = list(old.values_list("pk", flat=True))
     for place in range(0, len(numbers), ROWS):
         some = numbers[place : place + ROWS]

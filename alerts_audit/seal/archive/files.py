@@ -104,7 +104,7 @@ def check(path: Path, *, frontier: Frontier, trust: Trust, on_row: Callable[[Row
         elif "checkpoint" in line:
             signed = _check_note(path, line, tree, trust)
     if not tree.size == header["end"] == signed:
-        raise Invalid(f"{path} ends with {tree.size} leaves, and tells of {header['end']}; {signed} are signed")
+        raise Invalid(f"{path} ends with {tree.size} leaves, but its header says {header['end']}; {signed} are signed")
     return Checked(header["first"], tree.size, rows, tree.root(), tree)
 
 

@@ -109,7 +109,7 @@ class CheckpointCheck:
         if row is not None:
             self.report.find("checkpoint_differs", subject, "the database has another one of that number")
         else:
-            what = f"the database has none of that number; it tells of {note.size} leaves"
+            what = f"the database has none of that number; it covers {note.size} leaves"
             if note.size > self.last.size:
                 what += f", and there are {self.last.size}: the tail was cut"
             self.report.find("checkpoint_missing", subject, what)

@@ -64,7 +64,7 @@ class LeafCheck:
         if self.frontier.size < claim.size:
             if not self._broken:
                 subject = plural("leaf", self.frontier.size, claim.size - 1)
-                self.report.find("leaf_missing", subject, f"missing: {claim.subject} tells of {claim.size} leaves")
+                self.report.find("leaf_missing", subject, f"missing: {claim.subject} covers {claim.size} leaves")
             self._broken = True
             return  # there are no further leaves
         if self.frontier.size > claim.size:

@@ -83,7 +83,7 @@ def _verify(report: Report, outside: Sources, since: datetime | None) -> None:
         return
     report.tree_size = last.size
     if highest >= last.size:
-        report.find("leaf_unsigned", f"leaves from {last.size} on", "no checkpoint tells of them: they were added")
+        report.find("leaf_unsigned", f"leaves from {last.size} on", "no checkpoint covers them: they were added")
     trust = Trust(public_keys(outside.keys))
     if len(trust.active) > 1:
         report.remarks.append(

@@ -322,7 +322,7 @@ def test_the_command_prints_a_token_that_works(capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nobody", "--name=x"], ["{user}", "--name="], ["{user}", "--name=x", "--days=0"]]
+    "arguments", [["unknown", "--name=x"], ["{user}", "--name="], ["{user}", "--name=x", "--days=0"]]
 )
 def test_the_command_refuses_in_one_sentence(arguments):
     user = make_user()

@@ -179,7 +179,7 @@ def alertmanagers(*relabellings: str) -> str:
     return f"{EXTERNAL}alerting: {{alertmanagers: [{', '.join(entries)}]}}"
 
 
-def told(configuration: str, alertmanager_url: str = "") -> tuple[list[dict[str, str]], bool]:
+def labels_of(configuration: str, alertmanager_url: str = "") -> tuple[list[dict[str, str]], bool]:
     """The labels that can be compared, and whether they are all of the webhook's."""
     with fake_server(answers(configuration, FIRING)) as server:
         prometheus = Prometheus(server.url, alertmanager_url)
@@ -189,31 +189,31 @@ def told(configuration: str, alertmanager_url: str = "") -> tuple[list[dict[str,
 
 @pytest.mark.parametrize("entries", [[DROP_REGION], [DROP_REGION, DROP_REGION]], ids=["one", "a pair"])
 def test_what_one_alertmanagers_own_relabelling_drops_is_dropped_here(entries):
-    assert told(alertmanagers(*entries)) == ([{"alertname": "A", "zone": "own"}], True)
+    assert labels_of(alertmanagers(*entries)) == ([{"alertname": "A", "zone": "own"}], True)
 
 
 def test_its_own_relabelling_comes_after_the_one_for_all():
     configuration = alertmanagers("{source_labels: [region], target_label: place}")
     for_all = "alerting: {alert_relabel_configs: [{target_label: region, replacement: x}], "
 
-    assert told(configuration.replace("alerting: {", for_all)) == (
+    assert labels_of(configuration.replace("alerting: {", for_all)) == (
         [{"alertname": "A", "zone": "own", "region": "x", "place": "x"}],
         True,
     )
 
 
 def test_where_alertmanagers_get_different_labels_those_that_all_get_are_compared():
-    assert told(alertmanagers(DROP_REGION, DROP_ZONE)) == ([{"alertname": "A"}], False)
+    assert labels_of(alertmanagers(DROP_REGION, DROP_ZONE)) == ([{"alertname": "A"}], False)
 
 
 def test_the_alertmanager_of_the_same_source_is_known_by_its_address():
-    labels = told(alertmanagers(DROP_REGION, DROP_ZONE), "http://127.0.0.1:9001/")
+    labels = labels_of(alertmanagers(DROP_REGION, DROP_ZONE), "http://127.0.0.1:9001/")
 
     assert labels == ([{"alertname": "A", "region": "north"}], True)
 
 
 def test_an_alert_that_is_not_sent_is_not_missed():
-    assert told(alertmanagers("{source_labels: [zone], regex: own, action: drop}")) == ([], True)
+    assert labels_of(alertmanagers("{source_labels: [zone], regex: own, action: drop}")) == ([], True)
 
 
 def test_the_range_is_asked_for_as_raw_samples():

@@ -37,7 +37,7 @@ def gaps_of(watched: Watched) -> list[Gap]:
     [
         ({"a": 1}, {"a": 1}, {}),
         ({"a": 1}, {"a": 3}, {"a": 2}),
-        ({"a": 5}, {"a": 2}, {"a": 2}),  # it began anew
+        ({"a": 5}, {"a": 2}, {"a": 2}),  # it began again
         ({"a": 5}, {"a": 0}, {}),
         ({}, {"a": 1}, {"a": 1}),
         ({"a": 1}, {}, {}),
@@ -113,9 +113,9 @@ def test_a_source_that_does_not_answer_hides_no_other():
     name = f"count-{secrets.token_hex(4)}"
     metrics = b'alertmanager_notifications_failed_total{integration="webhook"} 1\n'
     with fake_server(lambda path: (200, metrics)) as server:
-        away = Source.objects.create(name=f"{name}-a", alertmanager_url="http://127.0.0.1:1")
+        down = Source.objects.create(name=f"{name}-a", alertmanager_url="http://127.0.0.1:1")
         there = Source.objects.create(name=f"{name}-b", alertmanager_url=server.url)
-        with pytest.raises(PollError, match=f"{away.name}: .* does not answer"):
+        with pytest.raises(PollError, match=f"{down.name}: .* does not answer"):
             count_failed_notifications()
     Source.objects.filter(name__startswith=name).update(is_active=False)
 

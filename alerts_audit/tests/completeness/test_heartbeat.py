@@ -141,7 +141,7 @@ def test_nobody_waits_for_a_source_that_has_no_heartbeat_any_more(source, change
     assert open_gap(source) is None
 
 
-# --- Telling people ------------------------------------------------------------------------------------------
+# --- Notifications ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

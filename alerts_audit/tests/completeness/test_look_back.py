@@ -124,12 +124,12 @@ def test_what_it_did_not_answer_is_asked_again(memory):
 def test_what_one_step_told_is_not_lost_when_the_next_one_fails(memory):
     """It will not be asked again."""
     name, fired = f"Early{secrets.token_hex(4)}", memory.away_for(minutes=35).timestamp() + 60
-    told = [[{"metric": {"alertname": name}, "values": [[fired, "1"]]}]]
+    results = [[{"metric": {"alertname": name}, "values": [[fired, "1"]]}]]
 
     def answer_once(path: str) -> tuple[int, Any]:
         if path == "/api/v1/status/config":
             return 200, {"data": {"yaml": ""}}
-        return (200, {"data": {"result": told.pop()}}) if told else (503, b"")
+        return (200, {"data": {"result": results.pop()}}) if results else (503, b"")
 
     memory.server.answer = answer_once
     comparison = Comparison()

@@ -205,9 +205,9 @@ def test_annotations_of_any_kind_are_kept_with_the_episode(trail):
     assert (episode.summary, episode.annotations) == (annotations["summary"], annotations)
 
 
-@pytest.mark.parametrize("told", ["2026-11-22T10:00:00.123456789Z", "2026-11-22T11:00:00.123456789+01:00"])
-def test_times_have_an_offset_and_nanoseconds(trail, told):
-    envelope(trail, trail.document(trail.alert(since=told)))
+@pytest.mark.parametrize("since", ["2026-11-22T10:00:00.123456789Z", "2026-11-22T11:00:00.123456789+01:00"])
+def test_times_have_an_offset_and_nanoseconds(trail, since):
+    envelope(trail, trail.document(trail.alert(since=since)))
 
     (episode,) = trail.episodes()
     assert episode.starts_at.isoformat() == "2026-11-22T10:00:00.123457+00:00"

@@ -21,7 +21,7 @@ CASES: dict[str, tuple[list[TransitionRow], Story]] = {
     "it fires": ([lambda t: t.fires(0)], [FIRING]),
     "it fires and ends": ([lambda t: t.fires(0), lambda t: t.ends(6)], [RESOLVED]),
     "it is repeated every repeat_interval": ([lambda t: t.fires(0), lambda t: t.fires(240)], [FIRING]),
-    "its end is told twice": ([lambda t: t.fires(0), lambda t: t.ends(6), lambda t: t.ends(7)], [RESOLVED]),
+    "its end is reported twice": ([lambda t: t.fires(0), lambda t: t.ends(6), lambda t: t.ends(7)], [RESOLVED]),
     "its start moves backwards, as of another replica": (
         [lambda t: t.fires(0), lambda t: t.fires(1, since=-0.5), lambda t: t.fires(2)],
         [("firing", -0.5, None, ["firing"])],
@@ -42,7 +42,7 @@ CASES: dict[str, tuple[list[TransitionRow], Story]] = {
         [lambda t: t.fires(0), lambda t: t.ends(6), lambda t: t.fires(6.1), lambda t: t.ends(6.4, at=5.2)],
         [RESOLVED, ("resolved", 0.0, 5.2, ["firing", "resolved"])],
     ),
-    "the first end is told again after it fires anew": (
+    "the first end is reported again after it fires again": (
         [lambda t: t.fires(0), lambda t: t.ends(6), lambda t: t.fires(7), lambda t: t.ends(7.1)],
         [RESOLVED, FIRING],
     ),
@@ -58,7 +58,7 @@ CASES: dict[str, tuple[list[TransitionRow], Story]] = {
         [lambda t: t.fires(0), lambda t: t.fires(10, since=9), lambda t: t.fires(11)],
         [SUPERSEDED, ("firing", 9.0, None, ["firing"])],
     ),
-    "the end of a later one is told, whose firing never came": (
+    "the end of a later one is reported, whose firing never came": (
         [lambda t: t.fires(0), lambda t: t.ends(13, since=9, at=12)],
         [SUPERSEDED, ("resolved", 9.0, 12.0, ["resolved"])],
     ),
@@ -67,11 +67,11 @@ CASES: dict[str, tuple[list[TransitionRow], Story]] = {
         [lambda t: t.ends(6), lambda t: t.fires(6.1)],
         [("resolved", 0.0, 5.0, ["resolved"])],
     ),
-    "it was over before, and fires anew": (
+    "it was over before, and fires again": (
         [lambda t: t.ends(6), lambda t: t.fires(10, since=9)],
         [("resolved", 0.0, 5.0, ["resolved"]), ("firing", 9.0, None, ["firing"])],
     ),
-    "it fired again in between, and only that end was told": (
+    "it fired again in between, and only that end was reported": (
         [lambda t: t.fires(0), lambda t: t.ends(6), lambda t: t.ends(60, at=58)],
         [RESOLVED, ("resolved", 0.0, 58.0, ["resolved"])],
     ),
@@ -87,18 +87,18 @@ CASES: dict[str, tuple[list[TransitionRow], Story]] = {
         [lambda t: t.fires(3, since="0000-01-01T00:00:00Z")],
         [("firing", 3.0, None, ["firing"])],
     ),
-    "starts that nobody can use, again and again": (
+    "unusable starts, again and again": (
         [lambda t: t.fires(3, since="soon"), lambda t: t.fires(4, since="9999-01-01T00:00:00Z")],
         [("firing", 3.0, None, ["firing"])],
     ),
     # --- two peers
-    "both peers tell of it": ([lambda t: t.fires(0), lambda t: t.fires(0.1, peer="b")], [FIRING]),
+    "both peers report it": ([lambda t: t.fires(0), lambda t: t.fires(0.1, peer="b")], [FIRING]),
     "the peers differ about the start": (
         [lambda t: t.fires(0), lambda t: t.fires(1, since=0.5, peer="b"), lambda t: t.fires(2)],
         [FIRING],
     ),
-    "each peer tells one half": ([lambda t: t.fires(0), lambda t: t.ends(6, peer="b")], [RESOLVED]),
-    "both peers tell the end": (
+    "each peer reports one half": ([lambda t: t.fires(0), lambda t: t.ends(6, peer="b")], [RESOLVED]),
+    "both peers report the end": (
         [lambda t: t.fires(0), lambda t: t.ends(6), lambda t: t.ends(6.2, at=5.1, peer="b")],
         [RESOLVED],
     ),
@@ -106,7 +106,7 @@ CASES: dict[str, tuple[list[TransitionRow], Story]] = {
         [lambda t: t.fires(0), lambda t: t.ends(6), lambda t: t.fires(6.2, peer="b")],
         [RESOLVED],
     ),
-    "one peer lags behind, and then tells the end too": (
+    "one peer lags behind, and then reports the end too": (
         [
             lambda t: t.fires(0),
             lambda t: t.ends(6),
@@ -124,7 +124,7 @@ CASES: dict[str, tuple[list[TransitionRow], Story]] = {
         [lambda t: t.fires(0), lambda t: t.ends(6), lambda t: t.fires(6.2, peer="b"), lambda t: t.fires(8, peer="b")],
         [RESOLVED, FIRING],
     ),
-    "one peer went on, and then tells the end": (
+    "one peer went on, and then reports the end": (
         [
             lambda t: t.fires(0),
             lambda t: t.ends(6),
@@ -151,7 +151,7 @@ CASES: dict[str, tuple[list[TransitionRow], Story]] = {
         ],
         [RESOLVED, FIRING],
     ),
-    "the other peer tells of the next one": (
+    "the other peer reports the next one": (
         [lambda t: t.fires(0), lambda t: t.fires(10, since=9, peer="b"), lambda t: t.fires(10.1)],
         [SUPERSEDED, ("firing", 9.0, None, ["firing"])],
     ),

@@ -81,7 +81,7 @@ def test_a_source_that_is_not_known_is_of_the_main_cluster(lone_trail):
 
 def test_nothing_is_projected_while_somebody_else_is_at_it(trail):
     trail.fires(0)
-    with open_connection("somebody") as connection:
+    with open_connection("other") as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         assert trail.project() == 0
         assert trail.projector.is_anything_pending()
@@ -214,7 +214,7 @@ def test_a_database_without_its_tables_sets_nothing_aside(lone_trail, table):
     assert Pending.objects.count() == 1
 
 
-# --- Told ----------------------------------------------------------------------------------------------------
+# --- Log -----------------------------------------------------------------------------------------------------
 
 
 def test_each_transition_is_one_line_of_the_log(trail, caplog):

@@ -49,7 +49,7 @@ def story(lone_trail: Trail) -> Iterator[Trail]:
     assert lone_trail.differences() == []
 
 
-def tell(trail: Trail, minutes: int) -> None:
+def deliver_story(trail: Trail, minutes: int) -> None:
     """Report two alerts that begin and end repeatedly, by both peers, with an invalid body in between."""
     for minute in range(minutes):
         peer = "ab"[minute % 2]
@@ -72,7 +72,7 @@ def test_several_projectors_use_each_input_once(story, tmp_path):
     with ExitStack() as stack:
         for number in range(3):
             stack.enter_context(projecting(story, tmp_path / f"{number}.log"))
-        tell(story, 300)
+        deliver_story(story, 300)
         wait_until(everything_is_projected, what="nothing is pending", timeout=60)
 
     assert Input.objects.count() >= 350
@@ -81,16 +81,16 @@ def test_several_projectors_use_each_input_once(story, tmp_path):
 
 def test_projectors_that_are_killed_leave_nothing_out_and_use_nothing_twice(story, tmp_path):
     chance = random.Random(7)
-    told = 0
+    stories = 0
     for turn in range(25 if IN_FULL else 5):
         with projecting(story, tmp_path / f"{turn}.log"):
-            tell(story, 40)
+            deliver_story(story, 40)
             time.sleep(chance.uniform(0, 0.2))  # the moment of death is what varies here
-        told += 1
+        stories += 1
     story.project()
 
     assert everything_is_projected()
-    assert Envelope.objects.count() == Input.objects.filter(kind="delivery").count() == told * 44
+    assert Envelope.objects.count() == Input.objects.filter(kind="delivery").count() == stories * 44
 
 
 def test_a_power_cut_takes_back_no_delivery(open_tmp, tmp_path, django_db_blocker):
@@ -101,7 +101,7 @@ def test_a_power_cut_takes_back_no_delivery(open_tmp, tmp_path, django_db_blocke
             story = Trail("fintech")
             story.add_sources()
             for _ in range(3):
-                tell(story, 20)
+                deliver_story(story, 20)
                 story.project()
                 story.projector.disconnect()
                 server.stop("immediate")  # as after a power cut: only what is in the log on disk comes back

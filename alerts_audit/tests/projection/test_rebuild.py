@@ -56,8 +56,8 @@ TAMPERINGS = {
         "identity 1: labels is {'alertname': 'Other'}, but its inputs say ",
     ),
     "an envelope's receiver": (
-        "UPDATE alerts_audit_envelope SET receiver = 'nobody' WHERE input_number = 1",
-        ": receiver is 'nobody', but its inputs say 'audit'",
+        "UPDATE alerts_audit_envelope SET receiver = 'other' WHERE input_number = 1",
+        ": receiver is 'other', but its inputs say 'audit'",
     ),
     "an envelope is gone": ("DELETE FROM alerts_audit_envelope WHERE input_number = 1", " is missing"),
     "a delivery was kept from the projector": (

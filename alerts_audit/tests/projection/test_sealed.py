@@ -25,7 +25,7 @@ def trail(lone_trail: Trail) -> Trail:
 
 
 def seals(trail: Trail) -> list[str]:
-    return [told.seal for told in summarize_episodes(trail.episodes())]
+    return [summary.seal for summary in summarize_episodes(trail.episodes())]
 
 
 def test_an_episode_waits_until_its_beginning_is_sealed(lone_trail):
@@ -85,7 +85,7 @@ def test_a_page_of_episodes_takes_few_questions(trail, django_assert_max_num_que
 
     episodes = trail.episodes()
     with django_assert_max_num_queries(5):
-        assert [told.seal for told in summarize_episodes(episodes)] == ["sealed"] * 4
+        assert [summary.seal for summary in summarize_episodes(episodes)] == ["sealed"] * 4
 
 
 # --- What people said -------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def test_what_no_alertmanager_knows_any_more_ended_in_an_unknown_way(trail):
 
 @pytest.mark.parametrize(
     ("absent_at", "polled_until", "why"),
-    [(590, 599, "its end may still be told"), (550, 551, "it was not asked for long enough")],
+    [(590, 599, "its end may still be reported"), (550, 551, "it was not asked for long enough")],
 )
 def test_it_is_not_given_up_too_early(trail, absent_at, polled_until, why):
     trail.fires(500)

@@ -199,14 +199,14 @@ def test_people_are_told_when_the_heartbeat_stops_and_when_it_is_back(trail, pla
 
     peer.program.kill()
     gap = trail.wait_for_gap("heartbeat")
-    told = wait_until(lambda: trail.messages(bot), 30, "people are told")
-    assert [f"{gap.since:%H:%M:%S} UTC" in told[0], "MAY BE LOST" in told[0]] == [True, True]
+    messages = wait_until(lambda: trail.messages(bot), 30, "people are notified")
+    assert [f"{gap.since:%H:%M:%S} UTC" in messages[0], "MAY BE LOST" in messages[0]] == [True, True]
     assert platform.scrape(platform.worker_port)[name] > 2
 
     peer.start()
     peer.fire(alert("Watchdog"))
     trail.wait_for_no_gap("heartbeat")
-    wait_until(lambda: len(trail.messages(bot)) == 2, 30, "people are told")
+    wait_until(lambda: len(trail.messages(bot)) == 2, 30, "people are notified")
     assert "is back" in trail.messages(bot)[1]
 
 

@@ -353,10 +353,10 @@ def test_what_an_archive_calls_a_column_never_runs_as_sql(trail: Trail):
     change = "carried = jsonb_set(carried, '{left,transition,columns,0}', to_jsonb(%s::text))"
     trail.tamper(f"UPDATE alerts_audit_archive SET {change}", values=(sql,))
 
-    told = [finding.detail for finding in trail.verify().findings]
+    details = [finding.detail for finding in trail.verify().findings]
 
-    assert "transitions among 0 to 999 are not what archive 1 has left here" in told
-    assert not [detail for detail in told if "cannot be replayed" in detail]
+    assert "transitions among 0 to 999 are not what archive 1 has left here" in details
+    assert not [detail for detail in details if "cannot be replayed" in detail]
 
 
 def test_an_archive_from_before_that_was_kept_is_no_finding(trail: Trail):

@@ -15,7 +15,7 @@ from fintech.adminsite.display import page_of
 TIMES = """
 SELECT table_name, column_name FROM information_schema.columns
 WHERE table_name LIKE 'alerts_audit_%' AND data_type = 'timestamp with time zone'
-    AND table_name <> 'alerts_audit_accesstoken' -- or nobody could ask
+    AND table_name <> 'alerts_audit_accesstoken' -- or no one could ask
 """
 SHOWN = [model for model in apps.get_app_config("alerts_audit").get_models() if admin.site.is_registered(model)]
 

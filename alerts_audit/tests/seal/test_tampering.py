@@ -169,7 +169,7 @@ CASES = {
         ["UPDATE alerts_audit_checkpoint SET key_id = '00000000' WHERE id = 2"],
         [("checkpoint_row", "checkpoint 2")],
     ),
-    "a key in a checkpoint's row that nobody trusts": (
+    "an untrusted key in a checkpoint's row": (
         ["UPDATE alerts_audit_checkpoint SET public_key = 'eve' WHERE id = 2"],
         [("checkpoint_row", "checkpoint 2")],
     ),

@@ -149,11 +149,11 @@ def test_very_many_findings_are_counted(trail: Trail, monkeypatch):
 
 
 def test_progress_is_told(trail: Trail):
-    told = []
+    steps = []
 
-    trail.verify(progress=lambda what, done, total: told.append(what))
+    trail.verify(progress=lambda what, done, total: steps.append(what))
 
-    assert {"leaves", "rows without a leaf: delivery"} <= set(told)
+    assert {"leaves", "rows without a leaf: delivery"} <= set(steps)
 
 
 # --- The worker's turns --------------------------------------------------------------------------------------------

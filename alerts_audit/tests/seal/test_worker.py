@@ -44,7 +44,7 @@ def test_a_worker_that_is_killed_again_and_again_seals_everything_once(new_trail
         good = "SELECT count(*) FROM alerts_audit_verification WHERE findings = '[]' AND tree_size > 0"
         wait_until(lambda: new_trail.query(good) > [(0,)], 60, "it has verified")
         wait_until(lambda: answers(port, "/metrics"), 30, "the worker answers")
-        wait_until(lambda: scrape(port).get("audit_last_verification_timestamp_seconds"), 30, "the metric tells")
+        wait_until(lambda: scrape(port).get("audit_last_verification_timestamp_seconds"), 30, "the metric is set")
         samples = scrape(port)
     finally:
         worker.kill()

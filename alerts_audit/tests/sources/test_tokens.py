@@ -60,7 +60,7 @@ def post(token: str, body: bytes = b"{}"):
 @pytest.fixture
 def broken_database(monkeypatch):
     def fail(*_args, **_kwargs):
-        raise OperationalError("the database is away")
+        raise OperationalError("the database is down")
 
     def breaks():
         monkeypatch.setattr(SourceToken.objects, "filter", fail)
@@ -68,7 +68,7 @@ def broken_database(monkeypatch):
     return breaks
 
 
-# --- Telling -----------------------------------------------------------------------------------------------
+# --- Reports -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_the_default_source_is_a_source_like_any_other_and_may_have_tokens_besid
         revoke_token(token)
 
 
-# --- While the database is away ----------------------------------------------------------------------------
+# --- While the database is down ----------------------------------------------------------------------------
 
 
 def test_while_the_database_is_away_a_known_token_stays_good(broken_database, clock):
@@ -189,7 +189,7 @@ def test_whatever_is_wrong_with_the_table_the_sender_shall_try_again(monkeypatch
 
 def test_an_unreachable_database_is_not_asked_again_at_once(broken_database):
     broken_database()
-    with pytest.raises(OperationalError, match="is away"):
+    with pytest.raises(OperationalError, match="is down"):
         find_source(bearer(STRANGER))
     with pytest.raises(OperationalError, match="a moment ago"):
         find_source(bearer(STRANGER))

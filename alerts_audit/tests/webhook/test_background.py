@@ -48,7 +48,7 @@ def test_a_process_has_one_thread_for_it():
 
 def test_what_another_process_holds_up_is_left_to_the_worker():
     thread = BackgroundThread()
-    with open_connection("somebody") as connection:
+    with open_connection("other") as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [projector.LOCK])
         delivery = deliver()
         thread.work()

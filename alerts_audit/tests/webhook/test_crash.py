@@ -126,7 +126,7 @@ def test_a_crash_of_the_database_loses_no_delivery_that_was_answered(platform, s
         for _ in range(KILLS // 4):
             senders.wait_for_more()
             server.stop("immediate")
-            wait_until(lambda: 503 in senders.statuses, what="senders are told to try again")
+            wait_until(lambda: 503 in senders.statuses, what="senders are asked to try again")
             server.start()
         senders.wait_for_more()
 

@@ -276,7 +276,7 @@ def test_trouble_after_the_commit_is_logged_and_does_not_take_the_answer_back(mo
 
 
 class Gate(logging.Handler):
-    """Holds whoever logs a delivery until it is opened."""
+    """A log handler that blocks the logging thread until it is opened."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 def test_the_trails_api_does_what_its_document_says(tmp_path):
     """No 5xx, no status, content type, header or body that the document does not have; what it forbids is refused."""
     _, token = issue_token(user=make_user(group="auditor"), name="test")
-    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", HERE / "schemathesis.toml", "run"]
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml"), "run"]
     options = ["--max-examples", "5", "--seed", "1", "--workers", "1", "--request-timeout", "30", "--no-color"]
     options += ["--continue-on-failure", "--include-path-regex", "^/v1/alerts/"]
     with Platform(tmp_path, workers=1, worker=False) as platform:

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 def test_the_service_does_what_its_document_says(platform, client, tmp_path):
     """No 5xx, no status, content type, header or body that the document does not have; what the document forbids is
     refused, and what it allows is taken."""
-    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", HERE / "schemathesis.toml", "run"]
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml"), "run"]
     options = [
         "--max-examples",
         "10",

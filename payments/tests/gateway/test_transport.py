@@ -1,0 +1,129 @@
+"""Both transports against a server that answers as the test says: they agree on what is known not to be sent."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+
+from fintech.server import cooperation
+from fintech.testing.processes import free_port
+from payments.gateway.transport import LoopTransport, NoAnswer, NotReached, Received, ThreadTransport
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\ntraceresponse: 00-x\r\n\r\n{}"
+Post = Callable[[str], Received]
+
+
+@pytest.fixture(params=["thread", "loop"])
+def post(request: pytest.FixtureRequest) -> Iterator[Post]:
+    if request.param == "thread":
+        transport = ThreadTransport()
+        yield lambda url: transport.post(url, b"{}", {"X-A": "b"}, 0.5)
+        return
+    with ThreadPoolExecutor(1) as threads:
+        loop = asyncio.new_event_loop()
+        loop.call_soon(cooperation.start, loop, threads)
+        runner = threading.Thread(target=loop.run_forever, daemon=True)
+        runner.start()
+        on_loop = LoopTransport()
+
+        def call(url: str) -> Received:
+            result: Future[Received] = Future()
+
+            def run() -> None:
+                try:
+                    result.set_result(on_loop.post(url, b"{}", {"X-A": "b"}, 0.5))
+                except Exception as error:
+                    result.set_exception(error)
+
+            loop.call_soon_threadsafe(cooperation.spawn, run)
+            return result.result(10)
+
+        yield call
+        asyncio.run_coroutine_threadsafe(cooperation.end(), loop).result(5)
+        loop.call_soon_threadsafe(loop.stop)
+        runner.join(5)
+        loop.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[bytes | None], int]]:
+    """A server that sends these bytes once for each request and then hangs up, or for None does nothing."""
+    listeners = []
+
+    def start(answer: bytes | None) -> int:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def run() -> None:
+            held = []
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                read_request(connection)
+                if answer is None:
+                    held.append(connection)
+                else:
+                    connection.sendall(answer)
+                    connection.close()
+
+        threading.Thread(target=run, daemon=True).start()
+        return int(listener.getsockname()[1])
+
+    yield start
+    for listener in listeners:
+        listener.close()
+
+
+def read_request(connection: socket.socket) -> None:
+    """Read to the end of the body, or what there is of something that is no request."""
+    connection.settimeout(0.2)
+    with suppress(OSError):
+        while (data := connection.recv(65536)) and not data.endswith(b"{}"):
+            pass
+
+
+def test_an_answer_is_read(post, serve):
+    assert post(f"http://127.0.0.1:{serve(OK)}/") == Received(200, b"{}", "00-x")
+
+
+def test_a_connection_that_the_server_has_closed_is_not_used_again(post, serve):
+    port = serve(OK)
+
+    assert [post(f"http://127.0.0.1:{port}/").status for _ in range(3)] == [200, 200, 200]
+
+
+def test_a_port_that_nothing_listens_on_was_not_reached(post):
+    with pytest.raises(NotReached):
+        post(f"http://127.0.0.1:{free_port()}/")
+
+
+def test_a_name_that_does_not_exist_was_not_reached(post):
+    with pytest.raises(NotReached):
+        post("http://gateway.invalid/")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", b"no HTTP\r\n\r\n"],
+    ids=["nothing", "a closed connection", "half an answer", "no HTTP"],
+)
+def test_an_answer_that_does_not_come_as_a_whole_is_none(post, serve, answer):
+    with pytest.raises(NoAnswer):
+        post(f"http://127.0.0.1:{serve(answer)}/")
+
+
+def test_a_failure_of_tls_is_no_proof_that_nothing_was_read(post, serve):
+    with pytest.raises(NoAnswer):
+        post(f"https://127.0.0.1:{serve(b'no TLS')}/")
+
+
+def test_a_redirect_is_not_followed(post, serve):
+    port = serve(b"HTTP/1.1 307 x\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n")
+
+    assert post(f"http://127.0.0.1:{port}/").status == 307

@@ -32,7 +32,7 @@ def test_a_part_of_another_word_or_a_method_of_a_file_is_not_found(write, text):
 
 @pytest.mark.parametrize("text", words.VOCABULARY["stored"])
 def test_a_stored_text_keeps_its_words(write, text):
-    assert write("module.py", f'NOTE = "{text}"\n') == []
+    assert write("module.py", f"NOTE = {text!r}\n") == []
 
 
 @pytest.mark.parametrize("opening", words.VOCABULARY["openings"])

@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -60,14 +60,43 @@ class Traffic(Load):
                 self._own.platform.request("POST", path, body, api_key=self._own.api_key, key=key, timeout=5)
 
 
+class Machine:
+    """The machine that the node exporter reports in a drill: the memory and the file systems that are written here."""
+
+    def __init__(self, directory: Path) -> None:
+        self._processes = directory
+        (directory / "1").mkdir(parents=True)
+        self.set_available_memory(0.5)
+        self.set_file_system(directory, "tmpfs")  # no rule is about such a one
+
+    @property
+    def exporter(self) -> list[str]:
+        collectors = ["--collector.disable-defaults", "--collector.filesystem", "--collector.meminfo"]
+        return ["prometheus-node-exporter", *collectors, f"--path.procfs={self._processes}"]
+
+    def set_available_memory(self, share: float) -> None:
+        self._write("meminfo", f"MemTotal: 1000000 kB\nMemAvailable: {share * 1_000_000:.0f} kB\n")
+
+    def set_file_system(self, path: Path | str, kind: str) -> None:
+        self._write("1/mounts", f"device {path} {kind} rw 0 0\n")
+
+    def _write(self, name: str, text: str) -> None:
+        draft = self._processes / "draft"
+        draft.write_text(text)
+        draft.replace(self._processes / name)
+
+
 @dataclass
 class Drill:
-    """A running platform. `prometheus` is the port; `jobs` are the installed exporters."""
+    """A running platform. `jobs` are the installed exporters; what a fault leaves to `stack` ends with the drill."""
 
     own: OwnPlatform
     traffic: Traffic
-    prometheus: int
+    monitoring: Monitoring
+    machine: Machine
     jobs: frozenset[str]
+    stack: ExitStack
+    leaked: list[psycopg.Connection] = field(default_factory=list)
 
     @property
     def gateway(self) -> Simulator:
@@ -75,7 +104,7 @@ class Drill:
 
     def alerts(self) -> list[dict[str, Any]]:
         """Return the pending and firing alerts in Prometheus."""
-        return ask(self.prometheus, "alerts")["alerts"]
+        return ask(self.monitoring.prometheus, "alerts")["alerts"]
 
     def firing(self) -> set[str]:
         """Return the firing alerts in Prometheus, notified or suppressed."""
@@ -143,8 +172,9 @@ def running_drill(directory: Path) -> Iterator[Drill]:
         # As durable as in production: a commit lost by a stopped database would be a difference to the gateway's books.
         own = stack.enter_context(own_platform(directory, postgres={}, workers=2, env=QUICK))
         monitoring = Monitoring(directory, SPEED)
-        # Alerts on this machine's disks and memory are not part of the drill.
-        wanted = [job for job in EXPORTERS if job != "node"]
-        exporters = monitoring.start(stack, own, wanted=wanted, keeps=stack)
+        # Alerts on this machine's own disks and memory are not part of the drill.
+        machine = Machine(directory / "machine")
+        exporters = {**EXPORTERS, "node": machine.exporter}
+        jobs = monitoring.start(stack, own, exporters=exporters, keeps=stack)
         sent = stack.enter_context(Traffic(own))
-        yield Drill(own, sent, monitoring.prometheus, exporters)
+        yield Drill(own, sent, monitoring, machine, jobs, stack)

@@ -131,7 +131,7 @@ def running_lab(directory: Path) -> Iterator[Lab]:
 def start_platform(stack: ExitStack, directory: Path, monitoring: Monitoring, keeps: ExitStack) -> frozenset[str]:
     """Start everything until `stack` closes, Prometheus until `keeps` closes. Return the scraped jobs."""
     own = stack.enter_context(own_platform(directory, postgres=FAST, workers=2, env={**QUICK, **monitoring.peers}))
-    exporters = monitoring.start(stack, own, wanted=list(EXPORTERS), keeps=keeps)
+    exporters = monitoring.start(stack, own, exporters=EXPORTERS, keeps=keeps)
     stack.enter_context(Traffic(own))
     always = ["web", "worker", "alertmanager", "prometheus"]
     return frozenset([*always, *exporters, *(["probe"] if "blackbox" in exporters else [])])

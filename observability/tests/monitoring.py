@@ -1,6 +1,7 @@
 """Run real Prometheus, Alertmanager and exporters around a separate platform, for the lab and the drills."""
 
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +11,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 
-from fintech.testing.processes import answers, free_port, request, running
+from fintech.testing.processes import Program, answers, free_port, request, running
 from observability.render import HERE, alertmanager_command, prometheus_command, render
 from payments.tests.own_platform import OwnPlatform
 
@@ -46,6 +47,12 @@ class Monitoring:
     speed: float
     prometheus: int = field(default_factory=free_port)
     alertmanager: int = field(default_factory=free_port)
+    # By job, once it has started.
+    programs: dict[str, Program] = field(default_factory=dict)
+
+    @property
+    def configuration(self) -> Path:
+        return self.directory / "monitoring"
 
     @property
     def peers(self) -> dict[str, str]:
@@ -53,42 +60,47 @@ class Monitoring:
         ports = {"ALERTMANAGER_URL": self.alertmanager, "PROMETHEUS_URL": self.prometheus}
         return {name: f"http://{address(port)}" for name, port in ports.items()}
 
-    def start(self, stack: ExitStack, own: OwnPlatform, *, wanted: list[str], keeps: ExitStack) -> frozenset[str]:
+    def start(
+        self, stack: ExitStack, own: OwnPlatform, *, exporters: Mapping[str, Sequence[str]], keeps: ExitStack
+    ) -> frozenset[str]:
         """Start everything and the installed exporters until `stack` closes, Prometheus until `keeps` closes.
 
         Return the jobs of the exporters.
         """
         database = own.server.url("postgres", "fintech")
-        found = {job: port for job in wanted if (port := start_exporter(stack, job, self.directory, database))}
+        environment = {"DATA_SOURCE_NAME": database, "SSL_CERT_FILE": str(self.directory / "authority.pem")}
+        ports = {job: free_port() for job, command in exporters.items() if shutil.which(command[0])}
+        for job, port in ports.items():
+            command = [*exporters[job], f"--web.listen-address={address(port)}"]
+            self._start(stack, job, command, environment, partial(answers, port, "/metrics"))
         (self.directory / "alert_token").write_text(settings.ALERT_TOKEN)
-        folder = self.directory / "monitoring"
         render(
-            folder,
+            self.configuration,
             web_target=address(own.platform.metrics_port),
             worker_target=address(own.platform.worker_port),
             alertmanager_target=address(self.alertmanager),
             webhook_url=f"{own.platform.url}/alert",
             token_file=self.directory / "alert_token",
-            other_targets={job: address(port) for job, port in {"prometheus": self.prometheus, **found}.items()},
+            other_targets={job: address(port) for job, port in {"prometheus": self.prometheus, **ports}.items()},
             probes={"web": f"{own.platform.url}/ready", "gateway": f"{own.gateway.url}/health"},
             interval_seconds=SCRAPE_SECONDS,
             speed=self.speed,
         )
-        first = alertmanager_command(folder, self.directory / "alertmanager", address(self.alertmanager))
-        second = prometheus_command(folder, self.directory / "prometheus", address(self.prometheus), speed=self.speed)
-        for kept, port, command in ((stack, self.alertmanager, first), (keeps, self.prometheus, second)):
-            assert command
-            ready = partial(answers, port, "/-/ready")
-            kept.enter_context(running(command, log=self.directory / f"{Path(command[0]).name}.log", ready=ready))
-        return frozenset(found)
+        for job, kept, port, make in (
+            ("alertmanager", stack, self.alertmanager, alertmanager_command),
+            ("prometheus", keeps, self.prometheus, partial(prometheus_command, speed=self.speed)),
+        ):
+            command = make(self.configuration, self.directory / job, address(port)) or []
+            self._start(kept, job, command, {}, partial(answers, port, "/-/ready"))
+        return frozenset(ports)
 
-
-def start_exporter(stack: ExitStack, job: str, directory: Path, database: str) -> int | None:
-    """Start an exporter and return its port, or None if it is not installed."""
-    if shutil.which(EXPORTERS[job][0]) is None:
-        return None
-    port = free_port()
-    command = [*EXPORTERS[job], f"--web.listen-address={address(port)}"]
-    ready = partial(answers, port, "/metrics")
-    stack.enter_context(running(command, {"DATA_SOURCE_NAME": database}, log=directory / f"{job}.log", ready=ready))
-    return port
+    def _start(
+        self,
+        stack: ExitStack,
+        job: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        ready: Callable[[], bool],
+    ) -> None:
+        log = self.directory / f"{job}.log"
+        self.programs[job] = stack.enter_context(running(command, environment, log=log, ready=ready))

@@ -83,7 +83,7 @@ def test_an_alert_goes_from_failed_payments_to_the_admin_and_resolves(drill):
     began = time.time()
     drill.traffic.changes["amount"] = FAILED
     firing = wait_until(lambda: the_first(drill, "firing"), 30, "the alert is stored")
-    assert_documented_queries_have_values(drill.prometheus)
+    assert_documented_queries_have_values(drill.monitoring.prometheus)
 
     drill.traffic.changes.clear()
     resolved = wait_until(lambda: the_first(drill, "resolved"), 60, "the alert is resolved")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from fintech.testing.processes import IN_FULL, request, wait_until
+from observability.tests import monitoring_faults as faults
 from observability.tests.drill import ALWAYS, MINUTE, SPEED, Drill, post_without_token, running_drill
 from observability.tests.monitoring import SCRAPE_SECONDS, is_installed
 from observability.tests.scorecard import DOCUMENT, Score, document, faults_in
@@ -118,6 +119,44 @@ FAULTS = [
     ),
     Fault("an unbalanced leg is added", "LedgerImbalance", post_half, nothing, resolves=False),
     Fault("tampered delivery", "AuditBroken", tamper, nothing, resolves=False),
+    Fault("an exporter is killed", "ExporterDown", faults.kill_exporter, faults.start_exporter, 9, ("postgres",)),
+    Fault("an exporter crashes in a loop", "ProcessRestarting", faults.crash_exporter, nothing, 2, ("postgres",)),
+    Fault("an exporter stalls again and again", "TargetFlapping", faults.stall_exporter, nothing, 0, ("postgres",)),
+    Fault(
+        "a wrong configuration is reloaded", "ConfigReloadFailed", faults.break_configuration, faults.mend_configuration
+    ),
+    Fault(
+        "connections are leaked",
+        "DatabaseConnectionsHigh",
+        faults.leak_connections,
+        faults.close_connections,
+        needs=("postgres",),
+    ),
+    Fault("a disk fills up", "DiskSpaceLow", faults.fill_disk(0.1), faults.clear_disk, 20, ("node",)),
+    Fault("a disk is full", "DiskSpaceCritical", faults.fill_disk(0.01), faults.clear_disk, 20, ("node",)),
+    Fault(
+        "memory runs out",
+        "MemoryLow",
+        lambda drill: drill.machine.set_available_memory(0.03),
+        lambda drill: drill.machine.set_available_memory(0.5),
+        needs=("node",),
+    ),
+    Fault(
+        "a certificate expires in a day",
+        "CertificateExpiresNow",
+        faults.serve_certificate(days=1),
+        faults.end_probe,
+        15,
+        ("blackbox",),
+    ),
+    Fault(
+        "a certificate expires in ten days",
+        "CertificateExpiresSoon",
+        faults.serve_certificate(days=10),
+        faults.end_probe,
+        65,
+        ("blackbox",),
+    ),
     Fault("unreadable delivery", "DeliveriesQuarantined", post_garbage, nothing, resolves=False),
 ]
 
@@ -169,3 +208,4 @@ def test_a_fault_brings_its_own_alert_and_no_other(tmp_path, scores, fault):
             wait_until(lambda: drill.firing() == {ALWAYS}, 20 * MINUTE, "only the heartbeat fires")
         assert drill.fired(since=began) == expected
         scores.append(score(fault, drill, began=began, ended=ended))
+        print(scores[-1].row())

@@ -16,12 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from django.conf import settings
 
+from fintech.testing.certificates import write_certificate
 from fintech.testing.processes import BASE_DIR, free_port, running, wait_until
 
 TEXT = (BASE_DIR / "docs/nginx.conf").read_text()
@@ -63,22 +60,11 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-def write_certificate(folder: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1))
-    certificate = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
-    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    (folder / f"{NAME}.pem").write_bytes(certificate.sign(key, hashes.SHA256()).public_bytes(pem))
-    (folder / f"{NAME}.key").write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()))
-
-
 class Proxy:
     def __init__(self, folder: Path, upstream: Upstream, text: str) -> None:
         self.folder, self.port, self.upstream = folder, free_port(), upstream
-        write_certificate(folder)
+        expires = datetime.now(UTC) + timedelta(days=1)
+        write_certificate(folder / f"{NAME}.pem", folder / f"{NAME}.key", name=NAME, expires=expires)
         text = text.replace("listen 443", f"listen 127.0.0.1:{self.port}").replace("/etc/ssl/", f"{folder}/")
         text = text.replace("server 127.0.0.1:5000", f"server 127.0.0.1:{upstream.server_port}")
         # What the package keeps in the system's folders.

@@ -219,7 +219,7 @@ def test_the_next_day_continues_with_the_same_data_and_survives_being_killed(lay
     said = refusal(layout, WEB_THREADS="none")
 
     assert "An earlier run was killed; stopped its leftovers: its supervisor and what it ran" in said
-    assert re.search(r"error: web does not stay up \(exit status 1, \d times within a minute\)\. Everything is", said)
+    assert re.search(r"error: web keeps failing \(exit status 1, \d times within a minute\)\. Everything is", said)
     assert "WEB_THREADS='none' is wrong: use a number." in said
     assert our_processes(layout) == []
     assert EmbeddedPostgres(layout.postgres).pid() is None

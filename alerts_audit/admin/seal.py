@@ -9,7 +9,7 @@ from unfold.decorators import display
 
 from alerts_audit.admin.access_logged import AccessLoggedAdmin
 from alerts_audit.models import Archive, Checkpoint, Verification
-from alerts_audit.seal.signers import get_signers
+from alerts_audit.seal.signer_lookup import get_signers
 from fintech.adminsite.display import show_badge, show_code, show_json, show_time, show_whole
 
 

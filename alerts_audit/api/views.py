@@ -18,7 +18,7 @@ from alerts_audit.reviews.exports import FORMATS
 from alerts_audit.reviews.services import ReviewError, UnknownEpisode, review
 from alerts_audit.reviews.statistics import DEFAULT_DAYS, MAX_DAYS, statistics
 from alerts_audit.reviews.viewing import record_view
-from alerts_audit.seal.signers import get_signers, trust_root
+from alerts_audit.seal.signer_lookup import get_signers, trust_root
 from alerts_audit.selectors.episode_detail import show_detail
 from alerts_audit.selectors.episode_pages import PARAMETERS, read_criteria, read_number, requested_page, write_number
 from alerts_audit.selectors.episodes import summarize_episodes

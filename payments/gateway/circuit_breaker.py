@@ -7,11 +7,20 @@ import threading
 import time
 from collections.abc import Callable
 
+MAX_FAILURES = 10
+PAUSE_SECONDS = 5.0
+
 
 class CircuitBreaker:
     """Opens after `failures` in a row. After `pause_seconds` one caller may try; its result closes or reopens."""
 
-    def __init__(self, *, failures: int, pause_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        failures: int = MAX_FAILURES,
+        pause_seconds: float = PAUSE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._most, self._pause, self._clock = failures, pause_seconds, clock
         self._lock = threading.Lock()
         self._failures = 0

@@ -18,6 +18,7 @@ from fintech.testing.processes import free_port
 from payments import metrics
 from payments.gateway import client as module
 from payments.gateway.base import Answer, GatewayError
+from payments.gateway.circuit_breaker import MAX_FAILURES
 from payments.gateway.client import HttpGateway, read_answer
 from payments.schemas import PaymentMethod
 
@@ -327,7 +328,7 @@ def test_a_redirect_is_not_followed(client, server):
 
 def test_a_gateway_that_fails_again_and_again_is_left_alone(client, server):
     server.answers = [None]
-    for _ in range(module.BREAKER_FAILURES):
+    for _ in range(MAX_FAILURES):
         charge(client)
     asked, before, start = len(server.requests), counted(), time.monotonic()
 
@@ -342,11 +343,11 @@ def test_a_gateway_that_fails_again_and_again_is_left_alone(client, server):
 def test_declines_and_errors_are_answers_and_no_reason_to_leave_it_alone(client, server):
     declined = (200, {"outcome": "declined", "code": "do_not_honor"})
     failed = (502, {"outcome": "error", "code": "processing_error", "charged": False})
-    server.answers = [declined, failed] * module.BREAKER_FAILURES
+    server.answers = [declined, failed] * MAX_FAILURES
 
-    outcomes = [charge(client).outcome for _ in range(2 * module.BREAKER_FAILURES)]
+    outcomes = [charge(client).outcome for _ in range(2 * MAX_FAILURES)]
 
-    assert outcomes == ["declined", "error"] * module.BREAKER_FAILURES
+    assert outcomes == ["declined", "error"] * MAX_FAILURES
 
 
 def test_the_records_are_read(client, server):

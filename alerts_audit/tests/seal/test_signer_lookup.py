@@ -5,7 +5,7 @@ from django.test import override_settings
 from alerts_audit.models import Checkpoint
 from alerts_audit.seal.rotation import rotate
 from alerts_audit.seal.sealer import seal
-from alerts_audit.seal.signers import get_signers
+from alerts_audit.seal.signer_lookup import get_signers
 from alerts_audit.seal.standalone import Note, PublicKey
 from alerts_audit.tests.seal.trails import Trail
 

@@ -93,7 +93,7 @@ def test_a_process_that_cannot_start_stops_all_and_says_why(layout, start):
     with pytest.raises(RunError) as stopped:
         news_about(supervisor, "never said")
 
-    assert str(stopped.value).startswith("broken does not stay up (exit status 1, 2 times within a minute).")
+    assert str(stopped.value).startswith("broken keeps failing (exit status 1, 2 times within a minute).")
     assert "error: PORT is not set" in str(stopped.value)
     supervisor.stop()
     assert not list(ours(layout))
@@ -103,7 +103,7 @@ def test_a_process_that_keeps_ending_is_not_started_for_ever(start, monkeypatch)
     monkeypatch.setattr("fintech.run.processes.MAX_EXITS", 1)
     supervisor = start(flapping="import time; time.sleep(1.5); raise SystemExit(3)")
 
-    with pytest.raises(RunError, match=r"flapping does not stay up \(exit status 3, 2 times within a minute"):
+    with pytest.raises(RunError, match=r"flapping keeps failing \(exit status 3, 2 times within a minute"):
         news_about(supervisor, "never said")
 
 

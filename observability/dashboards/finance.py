@@ -249,8 +249,8 @@ def truth() -> Section:
         [
             graph(
                 "Ledger minus counters",
-                "Committed rows minus counters, in payments and in minor units, and the number of hosts whose counters are"
-                " not compared. Any value but 0 is an error.",
+                "Committed rows minus counters, in payments and in minor units, and the number of hosts whose counters"
+                " are not compared. Any value but 0 is an error.",
                 query('kpi_drift{kpi="transactions"}', "{{status}}"),
                 query('kpi_drift{kpi="revenue", currency=~"$currency"}', "{{currency}}, minor units"),
                 query("sum(kpi_unseen_epochs)", "hosts not compared"),

@@ -4,8 +4,6 @@
 Authentication, throttling, errors and the schema are REST framework's.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import msgspec
@@ -18,9 +16,6 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from fintech.http.problems import Problem
-
-STALL_SECONDS = 5
-MAX_DRAINED_BYTES = 32 * 1024 * 1024
 
 _ALLOW: dict[type, str] = {}  # by view: it cannot change
 _NEGOTIATION = DefaultContentNegotiation()
@@ -66,19 +61,17 @@ def read_body(request: HttpRequest) -> bytes:
     """Return the body of a JSON request. Raise Problem: 400, 411, 413 or 415."""
     if request.META.get("HTTP_TRANSFER_ENCODING"):
         raise Problem(411, "length_required", "Send the body with a Content-Length.")
-    with bounded_wait(request):
-        length = int(request.META.get("CONTENT_LENGTH") or 0)  # the server has checked it
-        if length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            drain(request)
-            raise RequestDataTooBig
-        refuse_other_content(request)
-        try:
-            body = request.body
-        except UnreadablePostError:
-            body = b""
-        if len(body) < length:
-            raise Problem(400, "incomplete_body", "The body is shorter than its Content-Length.")
-        return body
+    length = int(request.META.get("CONTENT_LENGTH") or 0)  # the server has checked it
+    if length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        raise RequestDataTooBig
+    refuse_other_content(request)
+    try:
+        body = request.body
+    except UnreadablePostError:
+        body = b""
+    if len(body) < length:
+        raise Problem(400, "incomplete_body", "The body is shorter than its Content-Length.")
+    return body
 
 
 def refuse_other_content(request: HttpRequest) -> None:
@@ -87,25 +80,3 @@ def refuse_other_content(request: HttpRequest) -> None:
         raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
     if request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
         raise Problem(415, "unsupported_content_encoding", "Send the body uncompressed.")
-
-
-@contextmanager
-def bounded_wait(request: HttpRequest) -> Iterator[None]:
-    """Limit the wait for a client that stalls in the middle of its body, because it occupies a thread."""
-    connection = request.META.get("gunicorn.socket")
-    if connection is None:
-        yield
-        return
-    connection.settimeout(STALL_SECONDS)
-    try:
-        yield
-    finally:
-        connection.settimeout(None)
-
-
-def drain(request: HttpRequest) -> None:
-    """Read a body that is refused for its size: a client that is cut off while sending never sees the answer."""
-    left = MAX_DRAINED_BYTES
-    with suppress(OSError):  # UnreadablePostError, too
-        while left > 0 and (part := request.read(min(left, 65536))):
-            left -= len(part)

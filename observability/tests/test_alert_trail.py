@@ -31,6 +31,7 @@ from observability.tests.monitoring import ask, is_installed
 pytestmark = [
     pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed"),
     pytest.mark.processes,
+    pytest.mark.in_order,  # slow burns remember the failures of the other steps
 ]
 
 NAME = "PaymentErrorRatioHigh"

@@ -15,6 +15,9 @@ pytestmark = pytest.mark.django_db  # rolled back: there is one administrator in
 
 @pytest.fixture
 def bootstrap(tmp_path, capsys):
+    # Other tests keep the accounts that their bootstrap created; the rename is rolled back.
+    get_user_model().objects.filter(username="admin").update(username="earlier")
+
     def run(*options: str) -> str:
         call_command("bootstrap", "--out", str(tmp_path), *options)
         return capsys.readouterr().out

@@ -121,6 +121,13 @@ def files(own: OwnPlatform) -> list[str]:
     return sorted(path.name for path in (own.platform.directory / "runtime" / "metrics" / "web").iterdir())
 
 
+def complete_files(own: OwnPlatform) -> list[str] | None:
+    """Return the files once each of three workers has written its live gauges; None before."""
+    found = files(own)
+    expected = {f"gauge_{mode}_web-{number}.db" for mode in ("livemax", "livesum") for number in range(3)}
+    return found if expected <= set(found) else None
+
+
 def gauges(own: OwnPlatform, name: str) -> dict[str, float]:
     samples = own.platform.scrape(own.platform.worker_port)
     return {label: value for label, value in samples.items() if label.startswith(name)}
@@ -131,7 +138,7 @@ def test_counters_equal_rows_after_kills_under_load(own, capsys):
     wait_until(lambda: warm(own) == 3, what="three web workers serve")
     with Scraper(own) as scraper, Shops(own) as shops:
         kill_and_await(own, random)
-        files_before = files(own)
+        files_before = wait_until(lambda: complete_files(own), what="every worker has its gauges")
         for number in range(KILLS - 1):
             kill_and_await(own, random)
             if number == KILLS // 2:
@@ -140,7 +147,7 @@ def test_counters_equal_rows_after_kills_under_load(own, capsys):
 
     check_at_rest(own)
     assert scraper.fell == []
-    assert files(own) == files_before
+    wait_until(lambda: files(own) == files_before, what="no file is left over or missing")
     assert [answer.body for answer in shops.answers if answer.status not in (200, 201, 202)] == []
     with capsys.disabled():
         seconds, rows = time.monotonic() - start, dict(sorted(own.rows().count.items()))

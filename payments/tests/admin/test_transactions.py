@@ -425,5 +425,6 @@ def test_the_first_page_shows_what_is_in_hand(root, merchant):
 
     assert str(payment.pk) in page
     assert "without a final outcome" in page
-    assert len(queries) <= 10
+    # The section of the alert trail depends on what other tests have left there.
+    assert len([query for query in queries if "alerts_audit_" not in query["sql"]]) <= 10
     assert str(payment.pk) not in sign_in("view_refund").get("/admin/").text

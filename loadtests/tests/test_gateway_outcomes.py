@@ -1,6 +1,10 @@
 """The effect of each magic amount and each ratio of the profile, over HTTP."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
 import time
 from contextlib import suppress
 from http.client import HTTPException
@@ -121,6 +125,17 @@ def test_the_manual_names_every_field_of_the_profile_with_its_default():
     rows = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", MANUAL, re.MULTILINE))
 
     assert rows == {name: str(value).lower().replace("none", "null") for name, value in Profile().to_fields().items()}
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed (apt install curl)")
+def test_the_command_of_the_manual_changes_the_profile(gateway: Simulator):
+    [command] = re.findall(r"^    (curl -X PATCH .*\n.*)$", MANUAL, re.MULTILINE)
+
+    command = command.replace("http://127.0.0.1:5001", gateway.url)
+    environment = os.environ | {"GATEWAY_CONTROL_TOKEN": gateway.control_token}
+    answer = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert json.loads(answer).items() >= {"error_ratio": 0.1, "latency_ms": 50}.items()
 
 
 def test_unavailable_once_is_approved_on_the_second_attempt(quick):

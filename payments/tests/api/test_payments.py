@@ -1,8 +1,13 @@
 """One payment over HTTP, through real processes."""
 
+import json
+import re
+import shutil
+import subprocess
+
 import pytest
 
-from fintech.testing.processes import wait_until
+from fintech.testing.processes import BASE_DIR, wait_until
 from payments.api.responses import problem_of
 from payments.api.views import read_item
 from payments.errors import PaymentError
@@ -46,3 +51,19 @@ def test_a_batch_item_refuses_the_keys_that_a_header_does(key):
     assert isinstance(refusal, PaymentError)
     assert problem_of(refusal).status == 400
     assert (refusal.code, refusal.param) == ("invalid_idempotency_key", "idempotency_key")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed (apt install curl)")
+def test_the_payment_of_the_readme_succeeds(client, platform, tmp_path):
+    section = (BASE_DIR / "README.md").read_text().partition("## Make a payment")[2]
+    [command] = re.findall(r"^```\n(KEY=.*?)^```", section, re.MULTILINE | re.DOTALL)
+    key = tmp_path / "var" / "secrets" / "api_key"
+    key.parent.mkdir(parents=True)
+    key.write_text(client.api_key)
+
+    command = command.replace("http://127.0.0.1:5000", platform.url)
+    answer = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    head, body = re.split(r"\r?\n\r?\n", answer, maxsplit=1)
+    assert head.startswith("HTTP/1.1 201")
+    assert json.loads(body)["status"] == "succeeded"

@@ -147,6 +147,33 @@ def test_legs_that_do_not_sum_to_zero_are_refused(shop, role, legs):
         role.execute(statement, [event, payment, Jsonb(rows)])
 
 
+def test_an_event_of_an_unknown_transaction_is_refused(shop, role):
+    known = pay(shop)
+    statement = (
+        "INSERT INTO payments_event (transaction_id, kind, at, actor)"
+        " SELECT id, 'unknown', now(), 'api' FROM unnest(%s::uuid[]) AS id"
+    )
+
+    with pytest.raises(psycopg.errors.ForeignKeyViolation, match="does not exist"):
+        role.execute(statement, [[known, uuid4(), known]])
+
+
+@pytest.mark.parametrize("wrong", ["no event", "an event of another transaction"])
+def test_legs_without_an_event_of_their_transaction_are_refused(shop, role, wrong):
+    payment, other = pay(shop), pay(shop)
+    known = Event.objects.filter(transaction_id=payment).latest("id").pk
+    event, transaction = (known + 1_000_000, payment) if wrong == "no event" else (known, other)
+    statement = (
+        "INSERT INTO payments_ledgerleg (event_id, transaction_id, account, currency, amount)"
+        " SELECT event, transaction, account, 'EUR', amount"
+        " FROM (VALUES (%s::bigint, %s::uuid), (%s, %s)) AS posting(event, transaction)"
+        " CROSS JOIN (VALUES ('gateway_clearing', 7), ('merchant_payable', -7)) AS leg(account, amount)"
+    )
+
+    with pytest.raises(psycopg.errors.ForeignKeyViolation, match="has no event"):
+        role.execute(statement, [known, payment, event, transaction])
+
+
 @pytest.mark.parametrize(
     ("account", "amount"), [("gateway_clearing", 0), ("savings", 5)], ids=["nothing", "an unknown account"]
 )

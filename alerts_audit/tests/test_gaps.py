@@ -69,7 +69,7 @@ def test_a_gap_that_is_not_open_cannot_be_closed(subject):
     assert Gap.objects.filter(subject=subject).count() == 2
 
 
-def test_after_it_was_closed_it_opens_anew(subject):
+def test_a_closed_gap_can_open_again(subject):
     first = opened(subject)
     closed(subject)
 
@@ -134,7 +134,7 @@ def at_once(work) -> list[Gap]:
         return [gap for gap in threads.map(turn, range(8)) if gap]
 
 
-def test_of_many_who_open_and_close_it_at_once_one_does(subject):
+def test_one_of_many_concurrent_openings_and_closings_succeeds(subject):
     assert len(at_once(lambda: opened(subject))) == 1
     assert len(at_once(lambda: closed(subject))) == 1
 
@@ -157,7 +157,7 @@ def test_a_person_closes_a_gap_with_a_name_and_a_reason(subject, capsys):
 
 
 @pytest.mark.parametrize(("by", "note"), [("", "why"), ("ann", " ")])
-def test_nobody_closes_a_gap_without_a_name_and_a_reason(subject, by, note):
+def test_closing_a_gap_needs_a_name_and_a_reason(subject, by, note):
     gap = opened(subject)
     assert gap
     with pytest.raises(CommandError, match="Name the person"):

@@ -7,7 +7,7 @@ from alerts_audit.tests.payloads import READABLE, UNREADABLE, alertmanager_body
 
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
-def test_what_is_no_payload_is_none_and_raises_nothing(body):
+def test_a_malformed_payload_is_none_and_raises_nothing(body):
     assert payload.read(body) is None
 
 
@@ -30,7 +30,7 @@ def test_alert_names_are_few_short_and_each_given_once():
     assert max(map(len, names)) <= payload.MAX_TEXT
 
 
-def test_what_lacks_a_receiver_is_a_payload_all_the_same():
+def test_a_payload_without_a_receiver_is_read():
     content = payload.read(alertmanager_body("X", receiver=None))
 
     assert content is not None
@@ -46,7 +46,7 @@ def nested(depth: int, *, text: str = "") -> bytes:
     )
 
 
-def test_what_is_nested_as_deeply_as_it_may_be_is_read_whoever_asks():
+def test_the_deepest_allowed_nesting_is_read_from_any_stack():
     """A rebuild asks from deep within a command, the projector from a thread of its own."""
 
     def ask(further: int) -> payload.Payload | None:
@@ -57,7 +57,7 @@ def test_what_is_nested_as_deeply_as_it_may_be_is_read_whoever_asks():
 
 
 @pytest.mark.parametrize("depth", [payload.MAX_DEPTH + 1, 100_000])
-def test_what_is_nested_deeper_is_refused_in_the_same_words_by_every_python(depth):
+def test_deeper_nesting_is_refused_in_the_same_words_by_every_python(depth):
     assert payload.decode(nested(depth)) == payload.DecodedBody(error="it is nested too deeply")
 
 

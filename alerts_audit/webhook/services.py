@@ -69,7 +69,7 @@ def log_delivery(delivery: Delivery) -> payload.DecodedBody | None:
         logger.info("alert_received", extra=log_fields(delivery, content))
         return decoded
     except Exception:
-        logger.exception("alert_not_told", extra={"delivery_id": delivery.pk})
+        logger.exception("alert_summary_failed", extra={"delivery_id": delivery.pk})
         return None
 
 

@@ -78,7 +78,7 @@ def test_a_number_within_its_bounds_is_taken(value, expected):
 
 
 @pytest.mark.parametrize("value", ["five", "5s", "0x5", "5,5", " "])
-def test_what_is_no_number_is_refused(value):
+def test_a_malformed_number_is_refused(value):
     assert refusal(env.number, "SECONDS", 1, environ={"SECONDS": value}).endswith("use a number.")
 
 
@@ -116,7 +116,7 @@ def test_an_address_is_a_host_and_a_port(value, expected):
 @pytest.mark.parametrize(
     "value", ["5000", ":5000", "localhost", "a:", "a:b", "a:-1", "a:65536", "a:1e3", "a:٣", "::1:80", "[::1]", "[]:1"]
 )
-def test_what_is_no_address_is_refused(value):
+def test_a_malformed_address_is_refused(value):
     assert refusal(env.address, "BIND", "127.0.0.1:5000", environ={"BIND": value}).endswith("such as 127.0.0.1:5000.")
 
 
@@ -134,7 +134,7 @@ def test_a_url_leads_to_another_service(value):
     "value",
     ["gateway:5001", "ftp://gateway", "http://", "http:///x", "http://a:b", "http://a:70000", "//a", "http://[a"],
 )
-def test_what_is_no_url_is_refused(value):
+def test_a_malformed_url_is_refused(value):
     assert "use an address such as" in refusal(env.url, "GATEWAY_URL", "http://a", environ={"GATEWAY_URL": value})
 
 

@@ -211,7 +211,7 @@ def test_it_logs_its_start_and_each_change_and_nothing_secret(own_gateway):
         assert secret not in "".join(lines)
 
 
-def test_a_full_disk_is_said_without_a_promise_and_is_got_over(own_gateway):
+def test_a_full_disk_is_answered_without_a_promise_and_recovers(own_gateway):
     """The kernel refuses every write to a file, as it does on a full disk."""
     before = own_gateway.post_charge("before", 1250)
     pid = own_gateway.process.pid

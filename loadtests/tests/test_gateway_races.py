@@ -87,7 +87,7 @@ def test_fifty_attempts_with_one_key_charge_once(gateway, pool):
 
 
 @pytest.mark.parametrize("ratio", ["error_ratio", "unavailable_ratio"])
-def test_not_charged_is_never_said_while_another_attempt_may_still_charge(gateway, ratio):
+def test_not_charged_is_never_answered_while_another_attempt_may_still_charge(gateway, ratio):
     gateway.profile(latency_ms=HELD * 1000)
     used = key()
     held = gateway.hold_charge(used, 1250)
@@ -99,7 +99,7 @@ def test_not_charged_is_never_said_while_another_attempt_may_still_charge(gatewa
     assert gateway.receive(held).body == answer.body
 
 
-def test_a_request_that_hangs_does_not_stand_in_the_way_of_another_attempt(gateway):
+def test_a_hanging_request_does_not_block_another_attempt(gateway):
     gateway.profile(timeout_ratio=1, hold_seconds=HELD)
     used = key()
     held = gateway.hold_charge(used, 1250)
@@ -120,7 +120,7 @@ def test_cancelling_twice_says_the_same_and_the_key_stays_closed(gateway):
         assert gateway.post_charge(used, amount).status == 409
 
 
-def test_a_cancel_after_the_decision_tells_what_was_decided(gateway):
+def test_a_cancel_after_the_decision_returns_the_decision(gateway):
     approved, declined = key(), key()
     charge = gateway.post_charge(approved, 1250)
     gateway.post_charge(declined, 1904)

@@ -216,7 +216,7 @@ def test_a_patch_may_not_push_the_sum_of_the_ratios_above_one(gateway):
     ("method", "path", "status"),
     [("GET", "/nowhere", 404), ("DELETE", "/v1/charges/k", 405), ("GET", "/v1/charges", 405)],
 )
-def test_what_does_not_exist_is_said_so(gateway, method, path, status):
+def test_an_unknown_path_is_not_found(gateway, method, path, status):
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port)
     connection.request(method, path)
 

@@ -65,7 +65,7 @@ def test_ordinary_amounts_are_never_magic_and_the_shares_come_out():
     assert max(amounts) < 10**9
 
 
-def test_what_is_sent_is_varied_and_every_key_is_new():
+def test_payments_vary_and_every_key_is_new():
     random = Random(7)
 
     payments = [new_payment(random) for _ in range(500)]
@@ -166,7 +166,7 @@ def test_202_must_say_where_and_when(missing):
         check_created(payment, Answer(202, headers, body), first=True)
 
 
-def test_a_replay_says_so_and_tells_the_same_payment():
+def test_a_replay_is_marked_and_shows_the_same_payment():
     payment = sent()
     first = shown(payment)
     check_created(payment, Answer(201, {}, first), first=True)

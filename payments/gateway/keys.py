@@ -1,6 +1,6 @@
 """The keys that the gateway knows our charges and refunds by.
 
-A key follows from the merchant, the kind and the merchant's idempotency key. If we lose a row that we had stored (a
+A key is derived from the merchant, the kind and the merchant's idempotency key. If we lose a row that we had stored (a
 failover to a replica that lagged behind), a retry sends the same key, and the gateway answers with the first charge
 instead of charging again. Rows of earlier releases have their own id as their key.
 """

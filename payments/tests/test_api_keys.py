@@ -81,7 +81,7 @@ NO_KEYS = [None, "", "Bearer", "Bearer ", "Bearer x", "Bearer  x", "Basic fk_a_x
 
 
 @pytest.mark.parametrize("header", NO_KEYS)
-def test_what_cannot_be_a_key_costs_no_query(cache, header):
+def test_a_malformed_key_costs_no_query(cache, header):
     with CaptureQueriesContext(connection) as queries:
         assert code_of(header) in ("missing_api_key", "invalid_api_key")
 
@@ -93,7 +93,7 @@ def test_the_prefix_alone_is_not_enough(secret):
         assert code_of(f"Bearer {wrong}") == "invalid_api_key"
 
 
-def test_what_was_remembered_is_forgotten_in_time(merchant, cache, monkeypatch):
+def test_cached_keys_expire(merchant, cache, monkeypatch):
     row, secret = create_api_key(merchant=merchant, name="shop", scopes=SCOPES)
     authenticate(f"Bearer {secret}")
     revoke_api_key(row)
@@ -105,7 +105,7 @@ def test_what_was_remembered_is_forgotten_in_time(merchant, cache, monkeypatch):
     assert api_keys.CACHE_SECONDS < 5
 
 
-def test_what_a_slow_query_says_counts_from_its_beginning(secret, monkeypatch):
+def test_the_answer_of_a_slow_query_counts_from_its_beginning(secret, monkeypatch):
     """Or a key that was revoked meanwhile would live for longer than promised."""
     load, now = api_keys._load, [100.0]
     monkeypatch.setattr(api_keys.time, "monotonic", lambda: now[0])
@@ -133,7 +133,7 @@ def test_revoking_again_changes_nothing(merchant):
     assert ApiKey.objects.get(pk=row.pk).revoked_at == first
 
 
-def test_the_reasons_are_told_only_to_who_has_the_secret(merchant, cache):
+def test_only_the_holder_of_the_secret_learns_the_reason(merchant, cache):
     row, secret = create_api_key(
         merchant=merchant, name="shop", scopes=SCOPES, expires_at=timezone.now() - timedelta(days=1)
     )
@@ -152,7 +152,7 @@ def test_many_unknown_prefixes_do_not_fill_the_memory(cache, monkeypatch):
     assert len(cache._entries) <= 10
 
 
-def test_all_who_wait_for_the_same_key_share_one_query(secret, cache, monkeypatch):
+def test_all_requests_that_wait_for_one_key_share_one_query(secret, cache, monkeypatch):
     load, asked, go = api_keys._load, [], threading.Event()
 
     def slow(prefix: str) -> Principal | None:
@@ -172,7 +172,7 @@ def test_all_who_wait_for_the_same_key_share_one_query(secret, cache, monkeypatc
     assert len(asked) == 1
 
 
-def test_a_database_that_is_away_fails_all_who_wait_at_once(cache, monkeypatch):
+def test_an_unavailable_database_fails_all_waiting_requests_at_once(cache, monkeypatch):
     asked, go = [], threading.Event()
 
     def fail(prefix: str) -> None:

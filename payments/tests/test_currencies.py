@@ -11,7 +11,7 @@ def test_exponents_are_those_of_iso_4217(currency, exponent):
 
 
 @pytest.mark.parametrize("currency", ["XAU", "XTS", "XXX", "XDR", "BTC", "eur", ""])
-def test_what_has_no_minor_unit_is_no_currency(currency):
+def test_a_code_without_a_minor_unit_is_no_currency(currency):
     assert currency not in EXPONENTS
 
 

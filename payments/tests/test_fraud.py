@@ -83,7 +83,7 @@ def test_a_payment_is_blocked_from_the_merchants_threshold_on(threshold, blocked
     assert score_payment(payment(500_000), merchant(threshold=threshold)).blocked is blocked
 
 
-def test_a_merchant_may_weigh_the_rules_anew():
+def test_a_merchant_may_change_the_weights():
     weights = {"high_amount": 0.9, "country_mismatch": 0}
 
     verdict = score_payment(payment(500_000, country="FR"), merchant(weights=weights))
@@ -110,20 +110,20 @@ WRONG_WEIGHTS = [
 
 
 @pytest.mark.parametrize("weights", WRONG_WEIGHTS)
-def test_wrong_weights_are_told_apart(weights):
+def test_wrong_weights_have_separate_messages(weights):
     with pytest.raises(ValueError, match=r"fraud_weights|fraud rule|the weight"):
         check_weights(weights)
 
 
 @pytest.mark.parametrize("weights", WRONG_WEIGHTS)
 @pytest.mark.parametrize(("amount", "blocked"), [(4999, False), (5000, True)])
-def test_what_cannot_be_scored_is_let_through_below_the_merchants_limit(weights, amount, blocked):
+def test_a_payment_that_cannot_be_scored_passes_below_the_merchants_limit(weights, amount, blocked):
     context = MerchantContext("DE", 0.8, weights, 5000)
 
     assert score_payment(payment(amount), context) == Verdict(None, ["unscored"], blocked=blocked)
 
 
-def test_what_cannot_be_scored_is_logged_with_its_reason(caplog):
+def test_a_payment_that_cannot_be_scored_is_logged_with_its_reason(caplog):
     with caplog.at_level(logging.ERROR, "payments.fraud"):
         score_payment(CALM, merchant(weights={"colour": 1}))
 

@@ -66,7 +66,7 @@ ROOT, AT_THE_GATEWAY = "POST v1/transactions", "POST /v1/charges"
 # --- Not kept ----------------------------------------------------------------------------------------------
 
 
-def test_a_quick_payment_that_nobody_sampled_leaves_no_span(client, collector):
+def test_a_quick_unsampled_payment_leaves_no_span(client, collector):
     ignored, status = pay(client, sampled=False)
     kept, _ = pay(client)
 
@@ -127,7 +127,7 @@ def test_the_trace_goes_on_in_the_gateway_and_comes_back(client, collector):
 
 
 @pytest.mark.parametrize(("amount", "status"), [(1911, "failed"), (1912, "failed"), (1924, "unknown")])
-def test_a_payment_that_went_wrong_is_kept_though_nobody_sampled_it(client, collector, amount, status):
+def test_a_failed_payment_is_kept_without_sampling(client, collector, amount, status):
     trace_id, answered = pay(client, amount, sampled=False)
 
     spans = collector.wait_for(trace_id, ROOT, *STEPS)
@@ -185,7 +185,7 @@ def test_about_the_wanted_share_is_sampled(collector, tmp_path):
 # --- Without a listener --------------------------------------------------------------------------------------
 
 
-def test_a_collector_that_is_away_costs_no_payment_and_no_time_at_the_end(tmp_path):
+def test_an_unavailable_collector_costs_no_payment_and_no_time_at_the_end(tmp_path):
     nowhere = f"http://127.0.0.1:{free_port()}"
     with traced_platform(tmp_path, nowhere, TRACE_SAMPLE_RATIO="1") as client:
         assert [pay(client)[1] for _ in range(5)] == ["succeeded"] * 5

@@ -34,7 +34,7 @@ def test_a_person_without_the_permission_sees_nothing():
     assert Client().get(f"{LIST}{delivery.pk}/body").status_code == 302  # to the sign-in page
 
 
-def test_nobody_can_be_allowed_to_add_change_or_delete_evidence():
+def test_no_permission_allows_to_add_change_or_delete_evidence():
     evidence = AlertsAuditConfig.evidence_models
     permissions = Permission.objects.filter(content_type__app_label="alerts_audit", content_type__model__in=evidence)
     own = {"review_episode", "export_trail"}

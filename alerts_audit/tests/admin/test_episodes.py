@@ -152,7 +152,7 @@ def test_a_filter_that_makes_no_sense_is_refused(client, query):
 
 
 @pytest.mark.parametrize("query", ["summary__icontains=x", "identity__labels=x", "memory=x"])
-def test_nobody_filters_by_what_has_no_filter(client, query):
+def test_a_field_without_a_filter_cannot_be_filtered(client, query):
     assert client.get(f"{LIST}?{query}").status_code == 400
 
 
@@ -276,7 +276,7 @@ def test_a_delivery_that_is_in_no_archive_either_is_no_archived_one(client):
     assert "is neither here nor in an archive: run verify_audit" in page
 
 
-def test_the_page_tells_the_whole_story(client, person):
+def test_the_page_shows_the_whole_history(client, person):
     episode = make_episode(make_identity(name(), instance="web-1"))
     tell_story(episode)
     comment(episode_key=episode.key, author=person, text="The gateway was down.")
@@ -333,7 +333,7 @@ def test_a_second_acknowledgement_is_a_message(client):
     assert f"{first.username} acknowledged it at" in page
 
 
-def test_what_does_not_exist_is_not_found(client):
+def test_an_unknown_id_is_not_found(client):
     assert client.get(f"{LIST}{2**62}/change/").headers["Location"] == "/admin/"
     assert client.post(f"{LIST}{2**62}/review/", {"kind": "acknowledge"}).status_code == 404
     assert client.get(f"{LIST}{2**62}/runbook/").status_code == 404
@@ -342,7 +342,7 @@ def test_what_does_not_exist_is_not_found(client):
 BAD = "<script>alert(1)</script>{{ 7*7 }}"
 
 
-def test_what_others_wrote_is_shown_and_never_run(client, person):
+def test_foreign_text_is_shown_and_never_run(client, person):
     identity = make_identity(f"{name()}{BAD}", severity=BAD, shop=BAD, cluster=BAD)
     links = dict.fromkeys(("runbook_url", "dashboard_url", "grafana_url"), "javascript:alert(1)")
     episode = make_episode(identity, summary=BAD, annotations={BAD: BAD, **links}, generator_url="javascript:alert(1)")

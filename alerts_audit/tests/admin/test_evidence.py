@@ -92,7 +92,7 @@ def test_a_responder_closes_a_gap_and_says_why():
     assert "The gateway was being moved." in page
 
 
-def test_who_may_only_look_cannot_close_a_gap(client):
+def test_a_viewer_cannot_close_a_gap(client):
     gap = make_gap()
 
     assert 'id="close"' not in client.get(f"{ADMIN}gap/{gap.pk}/change/").text
@@ -139,7 +139,7 @@ def test_a_gap_is_never_closed_by_a_get_nor_without_a_token():
 # --- The signed log ----------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_can_be_read_and_taken_away(client):
+def test_a_checkpoint_can_be_read_and_downloaded(client):
     note = "fintech/audit\n7\nroot\n\n— fintech sig\n"
     checkpoint = Checkpoint.objects.create(
         size=7, root=b"r" * 32, at=timezone.now(), key_id="abcd", note=note, frontier=[]
@@ -157,7 +157,7 @@ def test_a_checkpoint_that_does_not_exist_is_not_found(client, path):
     assert client.get(ADMIN + path).status_code == 404
 
 
-def test_what_is_not_sealed_has_no_proof_but_a_reason(client):
+def test_an_unsealed_row_has_no_proof_but_a_reason(client):
     delivery = Delivery.objects.create(source="alertmanager", body=b"{}", size=2, sha256=b"x" * 32)
     page = client.get(f"{ADMIN}delivery/{delivery.pk}/proof", follow=True).text
 
@@ -235,7 +235,7 @@ def test_an_archived_delivery_needs_the_permission_too():
 
 @pytest.mark.parametrize("subject", ["delivery", "gap"])
 @pytest.mark.parametrize("key", [2**62, "x", 10**19])
-def test_what_is_not_here_is_never_said_to_be_deleted(client, subject, key):
+def test_a_missing_row_is_never_called_deleted(client, subject, key):
     page = client.get(f"{ADMIN}{subject}/{key}/change/", follow=True).text
 
     assert f"The {subject} {key} does not exist here. An archive may contain it." in page
@@ -272,7 +272,7 @@ def test_a_review_leads_to_its_episode(client):
     assert 'href="https://incidents.example/7"' in page
 
 
-def test_views_say_who_looked_at_what(client):
+def test_the_access_log_shows_the_user_and_the_object(client):
     client.get(f"{ADMIN}episode/?state=stale")
 
     assert "state=stale" in client.get(f"{ADMIN}view/").text
@@ -301,7 +301,7 @@ def test_a_token_is_revoked_by_action(root):
     assert AccessToken.objects.get(pk=row.pk).revoked_at is not None
 
 
-def test_tokens_are_for_those_who_may_make_them(client):
+def test_tokens_need_the_permission_to_create_them(client):
     assert client.get(f"{ADMIN}accesstoken/").status_code == 403
     assert client.post(f"{ADMIN}accesstoken/add/", {"user": 1, "name": "x"}).status_code == 403
 

@@ -18,7 +18,7 @@ def test_a_group_has_the_permissions_that_its_name_promises(name):
     assert not [codename for codename in found if codename.startswith(("add_", "change_", "delete_"))]
 
 
-def test_what_an_administrator_made_of_a_group_is_kept():
+def test_an_administrators_changes_to_a_group_are_kept():
     group = Group.objects.get(name="responder")
     group.permissions.clear()
     ensure_groups(using="default")

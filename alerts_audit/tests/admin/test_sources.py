@@ -38,7 +38,7 @@ def owner_of(secret: str) -> str | None:
 
 
 @pytest.mark.parametrize("permission", [(), ("view_source", "view_sourcetoken")])
-def test_without_the_permission_nobody_adds_a_source_or_a_token(permission, source):
+def test_a_source_or_a_token_needs_the_permission_to_add_it(permission, source):
     client = sign_in(make_user(*permission))
 
     assert client.post(f"{SOURCES}add/", form("am-new")).status_code == 403
@@ -46,7 +46,7 @@ def test_without_the_permission_nobody_adds_a_source_or_a_token(permission, sour
     assert source.tokens.count() == 1
 
 
-def test_who_may_only_look_cannot_revoke(source):
+def test_a_viewer_cannot_revoke(source):
     client = sign_in(make_user("view_sourcetoken"))
     token = source.tokens.get()
 

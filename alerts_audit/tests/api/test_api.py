@@ -58,7 +58,7 @@ def test_a_stranger_is_refused(path):
 
 
 @pytest.mark.parametrize("header", ["Bearer", "Bearer x", "Basic eDp5", "Bearer fk_12345678_abcdef", "Bearer \xff\x00"])
-def test_what_is_no_token_is_refused(header):
+def test_a_malformed_token_is_refused(header):
     reply = Client(headers={"Authorization": header}).get("/v1/alerts/episodes")
 
     assert problem(reply)[:2] == (401, "invalid_token")
@@ -107,7 +107,7 @@ def test_a_review_by_cookie_needs_the_csrf_token():
     assert strict.post(path, body, content_type="application/json", headers=header).status_code == 201
 
 
-def test_who_may_only_look_cannot_review(api):
+def test_a_viewer_cannot_review(api):
     looker = Api(make_user("view_episode"))
 
     assert problem(looker.post(f"episodes/{make_episode().key}/reviews", {"kind": "acknowledge"}))[0] == 403
@@ -214,7 +214,7 @@ def test_a_label_alone_finds_all_its_episodes(api):
     assert keys(first) + keys(api.get(first.json()["next"])) == made[::-1]
 
 
-def test_a_label_that_nobody_has_finds_nothing(api):
+def test_an_unknown_label_finds_nothing(api):
     assert api.get("episodes", label=f"shop={secrets.token_hex(8)}").json() == {"data": [], "next": None}
 
 
@@ -284,7 +284,7 @@ def test_a_review_is_made_and_shown(api):
     assert [row["id"] for row in api.get(f"episodes/{episode.key}/reviews").json()["data"]] == [shown["id"]]
 
 
-def test_a_second_acknowledgement_says_who_was_first(api):
+def test_a_second_acknowledgement_names_the_first_person(api):
     episode = make_episode()
     api.post(f"episodes/{episode.key}/reviews", {"kind": "acknowledge"})
     second = api.post(f"episodes/{episode.key}/reviews", {"kind": "acknowledge"})

@@ -60,7 +60,7 @@ def test_every_route_is_there_and_no_other(document):
 
 
 @pytest.mark.parametrize("place", sorted(routes()), ids="-".join)
-def test_each_operation_says_what_it_is_who_may_call_it_and_what_can_go_wrong(document, place):
+def test_each_operation_documents_its_purpose_permission_and_errors(document, place):
     operation = operations(document)[place]
 
     assert operation["summary"]
@@ -92,7 +92,7 @@ def test_each_example_of_a_review_is_valid_and_is_taken(document):
         assert_valid(document, body["responses"]["201"]["content"]["application/json"]["schema"], made.json())
 
 
-def test_what_is_answered_is_what_the_document_says(document):
+def test_answers_match_the_document(document):
     api = Api(make_user(group="auditor"))
     key = make_story(api).key
     asked = {

@@ -49,7 +49,7 @@ def test_metrics_that_count_nothing_are_a_poll_error_which_costs_no_other_source
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "no address", "http://[", ""])
-def test_an_address_that_nobody_answers_is_a_poll_error(url):
+def test_an_address_without_an_answer_is_a_poll_error(url):
     with pytest.raises(PollError):
         Alertmanager(url).alerts()
 
@@ -60,7 +60,7 @@ def test_an_answer_without_end_is_a_poll_error(monkeypatch):
         Alertmanager(server.url).alerts()
 
 
-def test_what_changes_while_an_alert_goes_on_is_left_out():
+def test_labels_that_change_during_an_alert_are_left_out():
     with fake_server(lambda path: (200, [ALERT])) as server:
         [alert] = Alertmanager(server.url).alerts()
 
@@ -144,7 +144,7 @@ def test_without_a_configuration_the_labels_are_the_alerts_own():
     assert labels_with("") == {"alertname": "A", "zone": "own"}
 
 
-def test_an_expression_that_only_go_understands_is_said_and_costs_no_other_source_its_turn():
+def test_an_expression_that_only_go_understands_is_reported_and_delays_no_other_source():
     with pytest.raises(PollError, match="an unsupported rule"):
         labels_with("alerting: {alert_relabel_configs: [{action: labeldrop, regex: '\\pL+'}]}")
 
@@ -188,7 +188,7 @@ def labels_of(configuration: str, alertmanager_url: str = "") -> tuple[list[dict
 
 
 @pytest.mark.parametrize("entries", [[DROP_REGION], [DROP_REGION, DROP_REGION]], ids=["one", "a pair"])
-def test_what_one_alertmanagers_own_relabelling_drops_is_dropped_here(entries):
+def test_alerts_dropped_by_one_alertmanagers_own_relabelling_are_dropped_here(entries):
     assert labels_of(alertmanagers(*entries)) == ([{"alertname": "A", "zone": "own"}], True)
 
 

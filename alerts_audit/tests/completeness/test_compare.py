@@ -77,7 +77,7 @@ def cluster(monkeypatch) -> Iterator[Cluster]:
     Source.objects.filter(cluster=found.name).update(is_active=False)
 
 
-def test_what_fired_and_did_not_arrive_is_a_gap_for_each_alert(cluster):
+def test_each_alert_that_fired_and_did_not_arrive_is_a_gap(cluster):
     cluster.deliver("A")
     cluster.hold("A", "B", "C")
     cluster.turn()
@@ -98,7 +98,7 @@ def test_nothing_is_judged_within_the_grace(cluster, monkeypatch):
     assert cluster.names() == []
 
 
-def test_what_arrives_late_closes_its_gap(cluster):
+def test_a_late_arrival_closes_its_gap(cluster):
     cluster.hold("A", "B")
     cluster.turn()
     gap = cluster.gaps()[0]
@@ -138,7 +138,7 @@ def test_the_same_labels_in_another_cluster_are_another_alert(cluster):
     assert cluster.names() == ["Elsewhere"]
 
 
-def test_a_restarted_worker_opens_no_second_gap_though_somebody_closed_the_first(cluster):
+def test_a_restarted_worker_opens_no_second_gap_after_a_person_closed_the_first(cluster):
     cluster.hold("A")
     cluster.turn()
     [gap] = cluster.gaps()
@@ -165,7 +165,7 @@ def test_a_restarted_worker_judges_what_the_one_before_had_seen(cluster, monkeyp
     assert cluster.gaps()[0].details["ended"]
 
 
-def test_while_the_projection_lags_nobody_is_judged(cluster, monkeypatch):
+def test_no_alert_is_judged_while_the_projection_lags(cluster, monkeypatch):
     monkeypatch.setattr(compare, "PROJECTION_SECONDS", timedelta(seconds=-60))
     record_delivery(source=cluster.name, body=alertmanager_body("A"))
     cluster.hold("A", "B")
@@ -186,7 +186,7 @@ def test_a_label_with_nul_is_the_same_on_both_sides(cluster):
     assert cluster.names() == ["e\N{REPLACEMENT CHARACTER}f"]
 
 
-def test_what_alertmanager_leaves_out_is_truncated_and_no_outage(cluster):
+def test_alerts_that_alertmanager_leaves_out_are_truncated_and_no_outage(cluster):
     cluster.deliver("A", truncatedAlerts=1)
     cluster.hold("A", "B")
     cluster.turn()
@@ -195,7 +195,7 @@ def test_what_alertmanager_leaves_out_is_truncated_and_no_outage(cluster):
     assert cluster.names("truncated") == ["B"]
 
 
-def test_a_source_that_does_not_answer_hides_no_other_and_is_told(cluster):
+def test_a_source_that_does_not_answer_is_reported_and_hides_no_other(cluster):
     Source.objects.create(name=f"{cluster.name}-z", cluster=cluster.name, alertmanager_url="http://127.0.0.1:1")
     cluster.hold("A")
 
@@ -205,7 +205,7 @@ def test_a_source_that_does_not_answer_hides_no_other_and_is_told(cluster):
     assert cluster.names() == ["A"]
 
 
-def test_an_alertmanager_that_is_away_makes_no_gap_and_ends_no_alert(cluster):
+def test_an_unavailable_alertmanager_opens_no_gap_and_ends_no_alert(cluster):
     cluster.hold("A", state="suppressed", silencedBy=["s-1"])
     cluster.turn()
     cluster.server.answer = lambda path: (503, b"")
@@ -234,7 +234,7 @@ def test_settings_say_where_the_default_source_is(monkeypatch):
 # --- Held back -----------------------------------------------------------------------------------------------
 
 
-def test_a_silence_is_told_with_who_made_it_and_is_asked_for_once(cluster):
+def test_a_silence_is_recorded_with_its_author_and_read_once(cluster):
     cluster.hold("A", "B", state="suppressed", silencedBy=["s-1"])
     cluster.turn()
     cluster.turn()
@@ -245,7 +245,7 @@ def test_a_silence_is_told_with_who_made_it_and_is_asked_for_once(cluster):
     assert sum("/silence/" in asked.path for asked in cluster.server.asked) == 1
 
 
-def test_an_inhibition_is_told_with_the_labels_of_what_inhibits(cluster):
+def test_an_inhibition_is_recorded_with_the_labels_of_its_source(cluster):
     cluster.hold("Cause")
     cause = cluster.held
     cluster.hold("Effect", state="suppressed", inhibitedBy=["Cause", "gone"])
@@ -263,7 +263,7 @@ def test_a_muted_alert_is_silenced_by_its_time_interval(cluster):
     assert cluster.gaps("silenced")[0].details["muted_by"] == ["nights"]
 
 
-def test_what_one_peer_holds_back_is_held_back_though_another_does_not_know_yet(cluster):
+def test_an_alert_suppressed_by_one_peer_is_suppressed_before_the_other_knows(cluster):
     cluster.hold("A", state="suppressed", silencedBy=["s-1"])
     with fake_server(lambda path: (200, [])) as peer:
         Source.objects.create(name=f"{cluster.name}-z", cluster=cluster.name, alertmanager_url=peer.url)
@@ -284,7 +284,7 @@ def test_from_inhibited_to_silenced_is_one_gap_after_the_other(cluster):
     assert cluster.names("silenced") == ["A"]
 
 
-def test_of_a_source_that_is_not_asked_any_more_nothing_is_held_back(cluster):
+def test_a_source_that_is_not_polled_any_more_suppresses_nothing(cluster):
     cluster.hold("A", state="suppressed", silencedBy=["s-1"])
     cluster.turn()
     [gap] = cluster.gaps("silenced")

@@ -47,7 +47,7 @@ def test_a_rise_is_seen_through_a_reset(before, now, expected):
     assert rises(before, now) == expected
 
 
-def test_what_had_failed_before_we_first_asked_is_no_news(watched):
+def test_failures_before_the_first_poll_are_not_reported(watched):
     note_failed(watched, {"webhook": 7})
 
     assert gaps_of(watched) == []

@@ -132,7 +132,7 @@ def test_the_gap_is_closed_by_the_next_beat(source):
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"heartbeat_seconds": 0}])
-def test_nobody_waits_for_a_source_that_has_no_heartbeat_any_more(source, change):
+def test_a_source_without_a_heartbeat_is_not_awaited(source, change):
     beat(source)
     miss(source)
     Source.objects.filter(pk=source.pk).update(**change)
@@ -183,7 +183,7 @@ def test_a_message_is_plain_text_to_the_chat(source, bot):
 
 
 @pytest.mark.parametrize("status", [429, 500, 302, 401])
-def test_what_was_not_accepted_is_sent_again(source, bot, status):
+def test_a_refused_heartbeat_is_sent_again(source, bot, status):
     gap = miss(source)
     bot.answer = lambda path: (status, {"ok": False})
     with pytest.raises(TelegramError, match=str(status)):

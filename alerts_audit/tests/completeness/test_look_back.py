@@ -92,7 +92,7 @@ def test_a_long_absence_is_made_up_for_in_steps_without_a_hole(memory):
     assert all(begin <= end for (begin, _), (_, end) in zip(ranges[1:], ranges[:-1], strict=True))
 
 
-def test_nobody_looks_back_further_than_prometheus_remembers(memory):
+def test_the_look_back_ends_at_prometheus_retention(memory):
     memory.away_for(days=30)
     next(ask_prometheus(memory.watched))
 
@@ -112,7 +112,7 @@ def test_a_new_worker_asks_for_what_the_one_before_may_not_have_judged_until_it_
     assert memory.ranges()[-1][0] == pytest.approx(until.timestamp() - 120 - 60, abs=2)
 
 
-def test_what_it_did_not_answer_is_asked_again(memory):
+def test_an_unanswered_range_is_queried_again(memory):
     until = memory.away_for(minutes=5)
     memory.server.answer = lambda path: (503, b"")
     with pytest.raises(PollError):
@@ -121,7 +121,7 @@ def test_what_it_did_not_answer_is_asked_again(memory):
     assert Poll.objects.get(source=memory.name, kind=KIND).until == until
 
 
-def test_what_one_step_told_is_not_lost_when_the_next_one_fails(memory):
+def test_the_result_of_one_step_survives_the_failure_of_the_next(memory):
     """It will not be asked again."""
     name, fired = f"Early{secrets.token_hex(4)}", memory.away_for(minutes=35).timestamp() + 60
     results = [[{"metric": {"alertname": name}, "values": [[fired, "1"]]}]]
@@ -161,7 +161,7 @@ def test_an_alert_of_rules_that_are_evaluated_seldom_is_missed_once(memory):
     assert memory.missed() == [{"alertname": name}]
 
 
-def test_labels_that_cannot_all_be_told_are_found_in_an_alert_that_has_more(memory):
+def test_partly_known_labels_match_an_alert_that_has_more(memory):
     memory.configuration = RELABELLED
     known, unknown = f"Known{secrets.token_hex(4)}", f"Unknown{secrets.token_hex(4)}"
     record_delivery(source=memory.name, body=alertmanager_body(known))  # it has a severity as well

@@ -51,11 +51,11 @@ def test_one_that_ended_is_kept_until_it_is_judged():
     assert polls.stretches() == []
 
 
-def test_nobody_is_judged_before_the_grace_is_over():
+def test_no_alert_is_judged_during_the_grace():
     assert Polls((10, [alert()])).stretches(by=9) == []
 
 
-def test_what_was_judged_is_not_judged_again_while_it_goes_on():
+def test_a_judged_alert_is_not_judged_again_while_it_fires():
     polls = Polls((0, [alert()]))
     for sighting in polls.overdue(at(0)):
         sighting.settled = True
@@ -68,7 +68,7 @@ def test_one_that_comes_back_is_another_sighting():
     assert Polls((0, [alert()]), (15, []), (30, [alert(starts=20)])).stretches() == [(0, 0, True), (30, 30, False)]
 
 
-def test_one_that_began_anew_between_two_polls_is_another_sighting():
+def test_an_alert_that_restarted_between_two_polls_is_another_sighting():
     polls = Polls((0, [alert()]), (15, [alert(starts=10)]))
 
     assert polls.stretches() == [(0, 0, True), (15, 15, False)]
@@ -80,13 +80,13 @@ def test_a_start_that_moves_backwards_is_the_same_sighting():
 
 
 @pytest.mark.parametrize("second", [[alert(state="suppressed")], [alert(state="suppressed"), alert({"b": "c"})]])
-def test_what_is_held_back_need_not_arrive(second):
+def test_a_suppressed_alert_need_not_arrive(second):
     polls = Polls((0, [alert()]), (15, second))
 
     assert all(sighting.labels != LABELS for sighting in polls.overdue(at(1000)))
 
 
-def test_after_it_was_held_back_the_grace_begins_anew():
+def test_the_grace_begins_again_after_a_suppression():
     assert Polls((0, [alert(state="suppressed")]), (15, [alert()])).stretches() == [(15, 15, False)]
 
 
@@ -142,7 +142,7 @@ def test_a_pause_ends_one_and_begins_another():
     assert Ranges((40, [10, 35, 40])).stretches() == [(10, 10, True), (35, 40, False)]
 
 
-def test_what_was_judged_does_not_come_back_in_the_overlap():
+def test_a_judged_alert_does_not_return_in_the_overlap():
     ranges = Ranges((30, [10, 15]))
     for sighting in ranges.overdue(at(1000)):
         sighting.settled = True

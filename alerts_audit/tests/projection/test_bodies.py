@@ -31,7 +31,7 @@ def labels(trail: Trail, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", sorted(UNREADABLE))
-def test_what_nobody_can_read_is_set_aside_with_its_reason(trail, name):
+def test_an_unreadable_body_is_quarantined_with_its_reason(trail, name):
     found = envelope(trail, UNREADABLE[name])
 
     assert found.error
@@ -48,15 +48,15 @@ def test_what_nobody_can_read_is_set_aside_with_its_reason(trail, name):
         ({"alerts": [{"labels": {"alertname": "X"}}, {"status": "firing"}]}, "alert 1 has no labels"),
     ],
 )
-def test_a_payload_whose_alerts_are_none_is_set_aside(trail, fields, reason):
+def test_a_payload_without_alerts_is_quarantined(trail, fields, reason):
     assert envelope(trail, trail.document(**fields)).error == reason
 
 
-def test_a_delivery_that_was_kept_in_part_is_set_aside(trail):
+def test_a_truncated_delivery_is_quarantined(trail):
     assert envelope(trail, b'{"alerts": [', size=20_000_000).error == "truncated: only 12 of 20000000 bytes were kept"
 
 
-def test_what_cannot_be_read_holds_up_nothing(trail):
+def test_an_unreadable_body_delays_nothing(trail):
     trail.deliver(b"{")
     trail.fires(1)
     trail.deliver(b"\x00")
@@ -70,14 +70,14 @@ def test_what_cannot_be_read_holds_up_nothing(trail):
 
 
 @pytest.mark.parametrize("name", sorted(READABLE))
-def test_what_is_readable_has_an_envelope(trail, name):
+def test_a_readable_body_has_an_envelope(trail, name):
     found = envelope(trail, READABLE[name])
 
     assert (found.error, found.alerts) == (None, 0 if name == "no alerts" else 1)
     assert found.repaired == REPAIRED.get(name)
 
 
-def test_the_envelope_keeps_what_the_group_said(trail):
+def test_the_envelope_keeps_the_groups_fields(trail):
     group_key = '{}/{team="a"}:{x="' + "y" * 100_000 + '"}'
     document = trail.document(
         trail.alert(), receiver="pay\\.team\\|x", groupKey=group_key, notification_reason="new", status="firing"
@@ -91,7 +91,7 @@ def test_the_envelope_keeps_what_the_group_said(trail):
     assert (found.external_url, found.alertnames) == ("http://alertmanager:9093", [trail.alertname])
 
 
-def test_another_version_with_keys_that_nobody_knows_is_read(trail):
+def test_another_version_with_unknown_keys_is_read(trail):
     alert = trail.alert(routeLabels={"a": 1}, new=[1, {"x": None}])
 
     found = envelope(trail, trail.document(alert, version="9", commonThings=None))
@@ -121,7 +121,7 @@ def test_the_same_alert_twice_in_one_delivery_counts_once(trail):
     assert [episode.deliveries for episode in trail.episodes()] == [1]
 
 
-def test_one_delivery_may_tell_of_two_episodes_of_one_alert(trail):
+def test_one_delivery_may_contain_two_episodes_of_one_alert(trail):
     envelope(trail, trail.document(trail.alert(since=0), trail.alert(since=9), trail.alert(since=20)), minute=30)
 
     assert [state for state, *_ in trail.story()] == ["superseded", "superseded", "firing"]
@@ -147,7 +147,7 @@ def test_the_same_labels_in_another_cluster_are_another_alert(trail):
     assert len(other.story()) == len(trail.story()) == 1
 
 
-def test_alerts_with_one_fingerprint_are_told_apart(trail):
+def test_alerts_with_one_fingerprint_are_distinguished(trail):
     envelope(trail, trail.document(trail.alert(), trail.alert(labels=labels(trail, instance="two"))))
 
     assert len(trail.story()) == 2

@@ -33,7 +33,7 @@ def test_inputs_have_dense_numbers_and_say_what_they_are(lone_trail):
     assert not Pending.objects.exists()
 
 
-def test_what_commits_late_gets_the_next_number(lone_trail):
+def test_a_late_commit_gets_the_next_number(lone_trail):
     with psycopg.connect(url("app", lone_trail.database)) as slow:
         slow.execute(
             "INSERT INTO alerts_audit_delivery (source, body, sha256, size) VALUES (%s, '', sha256(''), 0)",
@@ -79,7 +79,7 @@ def test_a_source_that_is_not_known_is_of_the_main_cluster(lone_trail):
     assert Input.objects.get().context == {"cluster": "main"}
 
 
-def test_nothing_is_projected_while_somebody_else_is_at_it(trail):
+def test_nothing_is_projected_while_another_process_projects(trail):
     trail.fires(0)
     with open_connection("other") as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
@@ -138,7 +138,7 @@ def poison(trail) -> int:
     return trail.fires(0)
 
 
-def test_a_delivery_that_raises_is_set_aside_and_holds_up_nobody(lone_trail):
+def test_a_delivery_that_raises_is_quarantined_and_delays_no_other(lone_trail):
     poisonous = poison(lone_trail)
     after = lone_trail.deliver(lone_trail.document(lone_trail.alert(labels={"alertname": "After"})))
 
@@ -149,7 +149,7 @@ def test_a_delivery_that_raises_is_set_aside_and_holds_up_nobody(lone_trail):
     assert list(lone_trail.query("SELECT alertname FROM alerts_audit_identity")) == [("After",)]
 
 
-def test_what_was_set_aside_is_projected_by_a_rebuild_once_it_can_be(lone_trail):
+def test_a_rebuild_projects_a_quarantined_delivery_that_became_readable(lone_trail):
     from alerts_audit.projection import rebuild
 
     poisonous = poison(lone_trail)
@@ -162,7 +162,7 @@ def test_what_was_set_aside_is_projected_by_a_rebuild_once_it_can_be(lone_trail)
     assert lone_trail.differences() == []
 
 
-def test_a_lock_that_somebody_holds_is_no_fault_of_the_delivery(lone_trail, monkeypatch):
+def test_a_foreign_lock_is_no_fault_of_the_delivery(lone_trail, monkeypatch):
     """Such as a VACUUM FULL of the episodes."""
     monkeypatch.setattr(projector, "STATEMENT_TIMEOUT", "2s")
     monkeypatch.setattr(projector, "LOCK_TIMEOUT", "100ms")
@@ -177,7 +177,7 @@ def test_a_lock_that_somebody_holds_is_no_fault_of_the_delivery(lone_trail, monk
     assert [state for state, *_ in lone_trail.story()] == ["firing"]
 
 
-def test_what_is_pending_and_gone_holds_up_nothing(lone_trail):
+def test_a_pending_delivery_that_is_gone_delays_nothing(lone_trail):
     """A deleted row is reported by verify_audit, and later ones are projected."""
     lone_trail.tamper(
         "INSERT INTO alerts_audit_pending (kind, ref, at)"
@@ -191,7 +191,7 @@ def test_what_is_pending_and_gone_holds_up_nothing(lone_trail):
 
 
 @pytest.mark.parametrize("body", [b"{", b'{"alerts": [{"labels": 5}]}', b""])
-def test_an_observation_that_nobody_can_read_is_used_up(trail, body):
+def test_an_unreadable_observation_is_consumed(trail, body):
     Observation.objects.create(
         source=trail.source("a"), kind="alertmanager", body=body, sha256=hashlib.sha256(body).digest()
     )
@@ -203,7 +203,7 @@ def test_an_observation_that_nobody_can_read_is_used_up(trail, body):
 
 
 @pytest.mark.parametrize("table", ["transition", "identity", "envelope", "gap"])
-def test_a_database_without_its_tables_sets_nothing_aside(lone_trail, table):
+def test_a_database_without_its_tables_quarantines_nothing(lone_trail, table):
     lone_trail.deliver(lone_trail.document(lone_trail.alert(), truncatedAlerts=1))
     lone_trail.tamper(f"ALTER TABLE alerts_audit_{table} RENAME TO elsewhere")
 
@@ -258,7 +258,7 @@ class Onlooker(logging.Handler):
             self.seen.append(len(rows.fetchall()))
 
 
-def test_nothing_is_told_before_it_is_committed(trail):
+def test_nothing_is_logged_before_the_commit(trail):
     onlooker = Onlooker(trail.cluster)
     logging.getLogger("alerts_audit").addHandler(onlooker)
     trail.fires(0)

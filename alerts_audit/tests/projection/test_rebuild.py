@@ -67,7 +67,7 @@ TAMPERINGS = {
 }
 
 
-def test_nothing_differs_where_nobody_tampered(trail):
+def test_nothing_differs_without_tampering(trail):
     assert trail.differences() == []
 
 
@@ -129,7 +129,7 @@ def test_a_rebuild_puts_what_was_forgotten_among_the_pending(trail):
     assert trail.project() == 1
 
 
-def test_a_rebuild_waits_for_nobody_and_leaves_the_projector_free(trail):
+def test_a_rebuild_waits_for_no_lock_and_leaves_the_projector_free(trail):
     trail.differences()
     trail.fires(20, since=19)
 
@@ -158,7 +158,7 @@ def test_a_dry_run_changes_nothing_and_fails(trail):
     assert trail.differences() == ["transition 2 is missing"]
 
 
-def test_the_command_says_what_it_mends(trail):
+def test_the_command_names_its_repairs(trail):
     trail.tamper("DELETE FROM alerts_audit_transition WHERE id = 2")
 
     assert run() == "transition 2 is missing\n1 differences were repaired.\n"

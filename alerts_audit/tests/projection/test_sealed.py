@@ -37,7 +37,7 @@ def test_an_episode_waits_until_its_beginning_is_sealed(lone_trail):
     assert seals(lone_trail) == ["sealed"]
 
 
-def test_what_only_repeats_it_takes_nothing_back(trail):
+def test_a_repeated_notification_keeps_the_seal_status(trail):
     before = trail.episodes()[0].last_input
     trail.sees(1, known=True, silenced_by="s-1")
     trail.sees(2, known=True)

@@ -32,7 +32,7 @@ def state(trail: Trail) -> str:
 # --- Stale ---------------------------------------------------------------------------------------------------
 
 
-def test_what_is_repeated_in_time_is_not_stale(trail):
+def test_an_alert_repeated_in_time_is_not_stale(trail):
     trail.fires(0)
     trail.fires(240)
     trail.project()
@@ -41,7 +41,7 @@ def test_what_is_repeated_in_time_is_not_stale(trail):
     assert state(trail) == "firing"
 
 
-def test_what_nobody_speaks_of_any_more_is_stale(trail):
+def test_an_alert_without_news_is_stale(trail):
     trail.fires(0)
     trail.project()
 
@@ -68,7 +68,7 @@ def test_a_rebuild_goes_by_the_settings_of_that_time(trail):
         assert trail.differences() == []
 
 
-def test_what_is_heard_of_again_after_it_was_stale_is_a_new_episode(trail):
+def test_news_after_a_stale_end_is_a_new_episode(trail):
     trail.fires(0)
     trail.project()
     trail.tick()
@@ -79,7 +79,7 @@ def test_what_is_heard_of_again_after_it_was_stale_is_a_new_episode(trail):
     assert last_note(trail) == "heard of again"
 
 
-def test_the_end_of_a_stale_episode_may_be_told_late(trail):
+def test_the_end_of_a_stale_episode_may_arrive_late(trail):
     trail.fires(0)
     trail.project()
     trail.tick()
@@ -90,7 +90,7 @@ def test_the_end_of_a_stale_episode_may_be_told_late(trail):
     assert trail.differences() == []
 
 
-def test_what_alertmanager_still_holds_is_not_stale(trail):
+def test_an_alert_that_alertmanager_still_has_is_not_stale(trail):
     trail.fires(0)
     for peer in "ab":
         trail.sees(1, peer, known=True)
@@ -101,7 +101,7 @@ def test_what_alertmanager_still_holds_is_not_stale(trail):
     assert state(trail) == "firing"
 
 
-def test_what_alertmanager_held_when_it_was_last_asked_long_ago_is_stale(trail):
+def test_an_alert_of_an_old_poll_is_stale(trail):
     trail.fires(0)
     trail.sees(1, known=True)
     trail.polls(60, "a")
@@ -115,7 +115,7 @@ def test_what_alertmanager_held_when_it_was_last_asked_long_ago_is_stale(trail):
 # --- Unknown -------------------------------------------------------------------------------------------------
 
 
-def test_what_no_alertmanager_knows_any_more_ended_in_an_unknown_way(trail):
+def test_an_alert_that_no_alertmanager_has_becomes_unknown(trail):
     trail.fires(500)
     for peer in "ab":
         trail.sees(550, peer, known=False)
@@ -205,7 +205,7 @@ def test_an_answer_from_before_the_delivery_that_holds_on_says_it_is_gone(trail)
     assert trail.differences() == []
 
 
-def test_the_note_says_who_suppressed_what_ended_unheard(trail):
+def test_the_note_names_the_silence_of_an_end_that_did_not_arrive(trail):
     trail.fires(500)
     for peer in "ab":
         trail.sees(510, peer, known=True, silenced_by="s-1")
@@ -219,7 +219,7 @@ def test_the_note_says_who_suppressed_what_ended_unheard(trail):
     assert trail.differences() == []
 
 
-def test_the_end_of_an_unknown_episode_may_be_told_late(trail):
+def test_the_end_of_an_unknown_episode_may_arrive_late(trail):
     trail.fires(500)
     for peer in "ab":
         trail.sees(550, peer, known=False)

@@ -115,7 +115,7 @@ def test_a_cluster_that_loses_a_peer_loses_no_alert(trail):
     trail.assert_complete()
 
 
-def test_a_silenced_alert_is_recorded_with_who_silenced_it(trail):
+def test_a_silenced_alert_is_recorded_with_the_silences_author(trail):
     peer, one = trail.add_peer(), alert()
     key = peer.silence(one["alertname"])
     peer.fire(one)
@@ -163,7 +163,7 @@ def test_an_inhibited_alert_is_recorded_with_what_inhibits_it(trail):
     trail.assert_complete()
 
 
-def test_what_max_alerts_leaves_out_is_a_gap_for_each_alert(trail):
+def test_each_alert_that_max_alerts_leaves_out_is_a_gap(trail):
     peer, name = trail.add_peer(max_alerts=2), alert()["alertname"]
     alerts = [alert(name, shop=str(number)) for number in range(5)]
     peer.fire(*alerts)
@@ -190,7 +190,7 @@ def test_five_thousand_alerts_of_one_group_arrive(trail):
     trail.assert_complete()
 
 
-def test_people_are_told_when_the_heartbeat_stops_and_when_it_is_back(trail, platform, bot):
+def test_people_are_notified_when_the_heartbeat_stops_and_returns(trail, platform, bot):
     peer = trail.add_peer(repeat_interval="500ms")
     trail.expect_heartbeat(seconds=2)
     peer.fire(alert("Watchdog"))

@@ -39,7 +39,7 @@ def test_an_alert_of_prometheus_is_known_again_by_its_external_labels(trail):
     trail.assert_complete()
 
 
-def test_what_fired_while_alertmanager_and_the_worker_were_away_is_found_afterwards(trail, platform):
+def test_an_alert_during_an_outage_of_alertmanager_and_worker_is_found_afterwards(trail, platform):
     peer, name = trail.add_peer(), f"Real{secrets.token_hex(4)}"
     prometheus = trail.add_prometheus(peer)
     wait_until(lambda: trail.polls() == {"alertmanager", "prometheus", "notifications"}, 30, "the worker has asked")

@@ -113,7 +113,7 @@ def test_a_spreadsheet_recognises_utf_8(auditor):
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "  =1"])
-def test_what_a_spreadsheet_would_run_gets_an_apostrophe(text):
+def test_a_cell_that_a_spreadsheet_would_run_gets_an_apostrophe(text):
     assert harmless(text) == f"'{text}"
 
 
@@ -139,7 +139,7 @@ def test_memory_does_not_grow_with_the_number_of_episodes(monkeypatch):
     assert max(sizes[50:]) < max(sizes[:20]) + 100_000  # 50 more would hold half a megabyte
 
 
-def test_what_comes_in_meanwhile_is_not_part_of_it(monkeypatch):
+def test_rows_that_arrive_during_the_export_are_left_out(monkeypatch):
     monkeypatch.setattr(exports, "CHUNK", 1)
     identity = make_identity(name())
     old = [make_episode(identity), make_episode(identity)]

@@ -47,7 +47,7 @@ def at_once(work, number: int = 8) -> list:
         return list(threads.map(run, range(number)))
 
 
-def test_of_many_at_once_one_is_first_and_the_others_are_told(episodes):
+def test_one_of_many_concurrent_reviews_wins_and_the_others_are_refused(episodes):
     people = [responder() for _ in range(8)]
     outcomes = at_once(lambda: acknowledge(episode_key=episodes[0].key, author=people.pop()))
 

@@ -53,7 +53,7 @@ def test_many_are_acknowledged_at_once_and_those_that_were_stay_as_they_are():
     assert reviews_of(old) == [("acknowledge", "", first.username)]
 
 
-def test_everything_that_is_said_is_kept_in_order():
+def test_all_reviews_are_kept_in_order():
     person, episode = responder(), make_episode()
     comment(episode_key=episode.key, author=person, text=" Looking ")
     mark_as_noise(episode_key=episode.key, author=person, reason="The threshold is too low.")
@@ -67,7 +67,7 @@ def test_everything_that_is_said_is_kept_in_order():
 
 
 @pytest.mark.parametrize("kind", Review.Kind.values)
-def test_of_an_episode_that_does_not_exist_nothing_can_be_said(kind):
+def test_an_unknown_episode_cannot_be_reviewed(kind):
     with pytest.raises(UnknownEpisode):
         review(episode_key=uuid4(), kind=kind, author=responder(), text="https://incidents.example/7")
 
@@ -83,7 +83,7 @@ def test_saying_nothing_is_refused(kind, text):
 
 
 @pytest.mark.parametrize("text", ["a\0b", "x" * (MAX_TEXT + 1), "card 4111 1111 1111 1111"])
-def test_what_has_no_place_in_the_trail_is_refused(text):
+def test_a_note_that_the_trail_cannot_store_is_refused(text):
     with pytest.raises(InvalidText):
         comment(episode_key=make_episode().key, author=responder(), text=text)
 

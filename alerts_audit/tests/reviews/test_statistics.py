@@ -52,7 +52,7 @@ def test_times_to_acknowledge_and_resolve_are_means_of_those_that_were():
     assert open_one.state == "firing"
 
 
-def test_noise_counts_once_however_often_it_is_said():
+def test_an_episode_marked_as_noise_twice_counts_once():
     noise = make_episode(starts_at=ago(hours=3))
     make_episode(starts_at=ago(hours=2))
     for minutes in (1, 2):
@@ -86,7 +86,7 @@ def test_a_heartbeat_is_no_alert_and_in_no_figure():
     assert "Watchdog" in found["not_counted"]
 
 
-def test_what_is_older_than_the_period_is_left_out():
+def test_episodes_before_the_period_are_left_out():
     old = make_episode(starts_at=ago(days=8))
     say(old, "acknowledge", after=timedelta(days=2))
 

@@ -23,7 +23,7 @@ def test_there_is_nothing_at_first(file):
     assert ids(file) == []
 
 
-def test_what_was_appended_is_there(file):
+def test_an_appended_checkpoint_is_in_the_file(file):
     written = file.append([(1, "one\n"), (2, "two — \n")])
 
     assert ids(file) == [1, 2]
@@ -31,7 +31,7 @@ def test_what_was_appended_is_there(file):
     assert file.last().note == "two — \n"
 
 
-def test_what_is_there_is_not_written_again(file):
+def test_a_checkpoint_in_the_file_is_not_written_again(file):
     file.append([(1, "one"), (2, "two")])
 
     assert [entry.id for entry in file.append([(1, "one"), (2, "two"), (3, "three")])] == [3]

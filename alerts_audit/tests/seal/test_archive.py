@@ -112,7 +112,7 @@ def test_the_next_archive_goes_on_and_takes_what_the_first_had_to_keep(trail: Tr
     assert (report.findings, report.remarks) == ([], [])
 
 
-def test_what_comes_later_is_projected_sealed_and_verified_as_ever(trail: Trail):
+def test_later_rows_are_projected_sealed_and_verified_as_before(trail: Trail):
     run(trail)
     with trail.used():
         make_delivery(alertmanager_body("Alert0"))
@@ -243,7 +243,7 @@ def test_nothing_is_dropped_without_the_file(trail: Trail, monkeypatch):
     assert trail.query("SELECT count(*) FROM alerts_audit_delivery") == [(6,)]
 
 
-def test_nothing_is_begun_by_who_is_not_the_owner(trail: Trail):
+def test_only_the_owner_of_the_schema_archives(trail: Trail):
     with trail.used():
         connections["owner"] = connections["default"]
         with pytest.raises(ArchiveError, match="must be owner of table"):
@@ -331,7 +331,7 @@ def again(trail: Trail) -> None:
         seal()
 
 
-def test_what_several_archives_left_is_told_apart(trail: Trail):
+def test_the_remains_of_several_archives_are_distinguished(trail: Trail):
     run(trail)
     again(trail)
     run(trail, checkpoint=9)
@@ -347,7 +347,7 @@ def test_what_several_archives_left_is_told_apart(trail: Trail):
     assert found.detail == "episodes among 0 to 999 are not what archive 2 has left here"
 
 
-def test_what_an_archive_calls_a_column_never_runs_as_sql(trail: Trail):
+def test_a_column_name_in_an_archive_never_runs_as_sql(trail: Trail):
     run(trail)
     sql = """id" / (SELECT 0), row."id"""
     change = "carried = jsonb_set(carried, '{left,transition,columns,0}', to_jsonb(%s::text))"

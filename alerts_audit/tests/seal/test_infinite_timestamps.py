@@ -42,7 +42,7 @@ def test_the_admin_shows_rows_of_impossible_times(spoilt: Trail, model):
         assert [client.get(page).status_code for page in pages] == [200] * len(pages)
 
 
-def test_statistics_and_exports_and_the_api_tell_of_impossible_times(spoilt: Trail):
+def test_statistics_exports_and_api_show_impossible_times(spoilt: Trail):
     with spoilt.used():
         user = root()
         _, token = issue_token(user=user, name="test")

@@ -79,7 +79,7 @@ def test_a_window_after_a_rotation_knows_the_new_key(trail: Trail):
     assert trail.found(since=at) == []
 
 
-def test_who_reads_the_file_trusts_the_new_key_too(trail: Trail):
+def test_a_reader_of_the_file_trusts_the_new_key_too(trail: Trail):
     with trail.used():
         new = rotate()
         notes = list(read_notes(trail.checkpoints.read_text()))
@@ -88,7 +88,7 @@ def test_who_reads_the_file_trusts_the_new_key_too(trail: Trail):
 
 
 @pytest.mark.parametrize("step", ["seal", "keys.signing_key"])
-def test_an_interrupted_rotation_is_finished_by_who_comes_next(trail: Trail, monkeypatch, step):
+def test_the_next_run_completes_an_interrupted_rotation(trail: Trail, monkeypatch, step):
     calls = []
 
     def dies(*arguments, **options):
@@ -149,7 +149,7 @@ def test_nothing_can_be_lost_before_the_beginning(new_trail: Trail):
         replace_lost()
 
 
-def test_the_command_shows_the_root_and_who_signs(trail: Trail):
+def test_the_command_shows_the_root_and_the_signer(trail: Trail):
     with trail.used():
         new = rotate()
         out = StringIO()

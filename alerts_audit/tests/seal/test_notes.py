@@ -65,7 +65,7 @@ def test_a_signing_key_comes_back_and_hides_itself():
 
 
 @pytest.mark.parametrize("text", ["", "no key", KEY.text()[:-8], KEY.text().replace("abcd", "abce"), str(KEY.public)])
-def test_what_is_no_signing_key_is_refused_and_not_quoted(text):
+def test_a_malformed_signing_key_is_refused_and_not_quoted(text):
     with pytest.raises(Invalid, match="no signing key") as caught:
         SigningKey.parse(text)
 
@@ -75,7 +75,7 @@ def test_what_is_no_signing_key_is_refused_and_not_quoted(text):
 @pytest.mark.parametrize(
     "text", ["", "name+00000000+AAAA", str(KEY.public)[:-4], str(KEY.public).replace("abcd", "abce")]
 )
-def test_what_is_no_public_key_is_refused(text):
+def test_a_malformed_public_key_is_refused(text):
     with pytest.raises(Invalid):
         PublicKey.parse(text)
 
@@ -120,7 +120,7 @@ def test_a_checkpoint_of_another_log_is_refused():
         note().replace("\n\n", "\n\n\n"),
     ],
 )
-def test_what_is_no_checkpoint_is_refused(text):
+def test_a_malformed_checkpoint_is_refused(text):
     with pytest.raises(Invalid):
         Note.parse(text)
 

@@ -97,7 +97,7 @@ def test_a_proof_in_a_later_checkpoint_is_made_if_asked_for(sealed: Trail, tmp_p
     assert check(tmp_path, file, "--key", sealed.directory / "public_keys", "--checkpoint", kept)[0] == 0
 
 
-def test_a_proof_after_a_rotation_needs_the_file_that_tells_of_it(trail: Trail, tmp_path):
+def test_a_proof_after_a_rotation_needs_the_file_with_the_handover(trail: Trail, tmp_path):
     file, root = tmp_path / "proof.json", trail.directory / "public_keys"
     with trail.used():
         rotate()
@@ -120,7 +120,7 @@ def test_an_older_checkpoint_is_shown_to_be_the_beginning_of_the_log(sealed: Tra
     assert (code, "begins with the 9 leaves of the checkpoint you kept" in said) == (0, True)
 
 
-def test_a_history_that_does_not_begin_with_an_older_checkpoint_convinces_nobody(sealed: Trail, tmp_path):
+def test_a_history_that_does_not_extend_an_older_checkpoint_is_false(sealed: Trail, tmp_path):
     with sealed.used():
         found = prove("delivery", 5, size=9)
         keys = public_keys()
@@ -145,7 +145,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("change", "said"), CHANGES.values(), ids=CHANGES)
-def test_a_changed_proof_convinces_nobody(sealed: Trail, proof, change, said):
+def test_a_changed_proof_is_false(sealed: Trail, proof, change, said):
     content = json.loads(proof.read_text())
     change(content)
     keys = standalone.read_keys((sealed.directory / "public_keys").read_text())
@@ -154,7 +154,7 @@ def test_a_changed_proof_convinces_nobody(sealed: Trail, proof, change, said):
         standalone.Proof.parse(json.dumps(content)).check(keys)
 
 
-def test_another_body_convinces_nobody(sealed: Trail, proof, tmp_path):
+def test_another_body_is_false(sealed: Trail, proof, tmp_path):
     body = tmp_path / "body"
     body.write_bytes(alertmanager_body("Alert2"))
 
@@ -163,7 +163,7 @@ def test_another_body_convinces_nobody(sealed: Trail, proof, tmp_path):
     assert (code, "the body's SHA-256 is" in said) == (1, True)
 
 
-def test_another_key_convinces_nobody(proof, new_trail: Trail, tmp_path):
+def test_another_key_is_false(proof, new_trail: Trail, tmp_path):
     new_trail.seal()
 
     code, said = check(tmp_path, proof, "--key", new_trail.directory / "public_keys")
@@ -171,7 +171,7 @@ def test_another_key_convinces_nobody(proof, new_trail: Trail, tmp_path):
     assert (code, "no key that is trusted" in said) == (1, True)
 
 
-def test_a_checkpoint_of_another_history_convinces_nobody(sealed: Trail, proof, tmp_path):
+def test_a_checkpoint_of_another_history_is_false(sealed: Trail, proof, tmp_path):
     from datetime import UTC, datetime
 
     from alerts_audit.seal.notes import SigningKey, checkpoint_note

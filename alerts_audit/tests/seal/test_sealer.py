@@ -48,7 +48,7 @@ def test_numbers_are_dense_and_the_newest_checkpoint_covers_them_all(trail: Trai
     assert trail.query("SELECT min(number), max(number), count(*) FROM alerts_audit_leaf") == [(0, size - 1, size)]
 
 
-def test_sealing_when_nothing_came_signs_the_same_root_anew(trail: Trail):
+def test_sealing_without_new_rows_signs_the_same_root_again(trail: Trail):
     with trail.used():
         first, second = seal(), seal()
 
@@ -105,7 +105,7 @@ def test_a_row_that_stays_open_over_many_runs_is_sealed_in_the_end(trail: Trail,
     assert trail.found() == []
 
 
-def test_a_run_waits_a_moment_for_who_is_writing(trail: Trail):
+def test_a_run_waits_briefly_for_running_writers(trail: Trail):
     with psycopg.connect(trail.server.url("app", trail.name)) as slow, trail.used():
         [(early,)] = slow.execute(INSERT_VIEW).fetchall()
         View.objects.create(user="ann", user_id=1, what="later")
@@ -210,7 +210,7 @@ def test_a_checkpoint_is_published_in_the_file_and_in_the_log(trail: Trail, capl
     ]
 
 
-def test_what_a_crash_kept_from_the_file_is_written_by_the_next_run(trail: Trail, monkeypatch):
+def test_the_next_run_writes_a_checkpoint_that_a_crash_kept_from_the_file(trail: Trail, monkeypatch):
     with trail.used():
         with monkeypatch.context() as crash:
             crash.setattr(sealer, "publish", interrupted)
@@ -280,7 +280,7 @@ def test_nothing_is_signed_after_tampering(trail: Trail, statement, said):
     assert trail.query("SELECT count(*) FROM alerts_audit_checkpoint") == before
 
 
-def test_a_changed_leaf_is_not_signed_anew(trail: Trail):
+def test_a_changed_leaf_is_not_signed_again(trail: Trail):
     trail.tamper("UPDATE alerts_audit_leaf SET hash = sha256('') WHERE number = 12")
     trail.seal()
 

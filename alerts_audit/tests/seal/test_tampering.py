@@ -275,7 +275,7 @@ def test_a_changed_projection_is_named(trail: Trail, statement):
     assert "projection" in {finding.code for finding in trail.verify().findings}
 
 
-def test_a_swapped_body_is_told_by_its_owner(trail: Trail):
+def test_a_swapped_body_is_reported_with_its_owner(trail: Trail):
     trail.tamper(*CASES["bodies of two deliveries swapped"][0])
 
     assert "delivery 1: it has the body of delivery 3" in [str(finding) for finding in trail.verify().findings]
@@ -340,13 +340,13 @@ def test_a_checkpoint_with_another_root_in_the_file_is_named(trail: Trail):
 # --- The file outside ----------------------------------------------------------------------------------------------
 
 
-def test_a_missing_file_is_said(trail: Trail):
+def test_a_missing_file_is_reported(trail: Trail):
     trail.checkpoints.unlink()
 
     assert [code for code, _ in trail.found()] == ["file_missing"]
 
 
-def test_a_file_cut_at_its_end_is_said(trail: Trail, monkeypatch):
+def test_a_file_cut_at_its_end_is_reported(trail: Trail, monkeypatch):
     monkeypatch.setattr(checkpoints, "GRACE", timedelta(0))
     lines = trail.checkpoints.read_bytes().splitlines(keepends=True)
     trail.checkpoints.write_bytes(b"".join(lines[:2]))
@@ -354,21 +354,21 @@ def test_a_file_cut_at_its_end_is_said(trail: Trail, monkeypatch):
     assert trail.found() == [("file_lacks", "checkpoints 3 to 4")]
 
 
-def test_a_file_that_lacks_a_line_is_said(trail: Trail):
+def test_a_file_without_a_line_is_reported(trail: Trail):
     lines = trail.checkpoints.read_bytes().splitlines(keepends=True)
     trail.checkpoints.write_bytes(b"".join([*lines[:1], *lines[2:]]))
 
     assert trail.found() == [("file_lacks", "checkpoint 2")]
 
 
-def test_lines_in_another_order_are_said(trail: Trail):
+def test_lines_in_another_order_are_reported(trail: Trail):
     lines = trail.checkpoints.read_bytes().splitlines(keepends=True)
     trail.checkpoints.write_bytes(b"".join([lines[0], lines[2], lines[1], lines[3]]))
 
     assert trail.found() == [("file_lacks", "checkpoint 2"), ("file_order", "line 3 of the checkpoint file")]
 
 
-def test_a_line_that_is_no_checkpoint_is_said(trail: Trail):
+def test_a_malformed_line_is_reported(trail: Trail):
     lines = trail.checkpoints.read_bytes().splitlines(keepends=True)
     trail.checkpoints.write_bytes(b"".join([lines[0], b"rubbish\n", *lines[1:]]))
 
@@ -382,7 +382,7 @@ def test_a_torn_line_before_the_whole_one_is_no_finding(trail: Trail):
     assert trail.found() == []
 
 
-def test_checkpoints_that_came_into_the_file_later_are_told(trail: Trail, monkeypatch):
+def test_checkpoints_added_to_the_file_later_are_reported(trail: Trail, monkeypatch):
     trail.checkpoints.unlink()
     monkeypatch.setattr(checkpoints, "GRACE", timedelta(0))
     trail.seal()
@@ -393,7 +393,7 @@ def test_checkpoints_that_came_into_the_file_later_are_told(trail: Trail, monkey
     assert "5 checkpoints came into the file more than" in report.remarks[0]
 
 
-def test_a_copy_of_the_file_finds_what_the_file_at_hand_no_longer_tells(trail: Trail, tmp_path):
+def test_a_copy_of_the_file_finds_a_checkpoint_removed_from_the_local_file(trail: Trail, tmp_path):
     copy = shutil.copy(trail.checkpoints, tmp_path / "copy")
     trail.tamper(*CUT_TAIL)
     lines = trail.checkpoints.read_bytes().splitlines(keepends=True)
@@ -417,7 +417,7 @@ def test_another_trust_root_believes_nothing(trail: Trail, tmp_path):
     assert {code for code, _ in trail.found(key_file=other)} == {"checkpoint_signature"}
 
 
-def test_a_row_that_was_given_an_earlier_time_before_it_was_sealed_is_told(trail: Trail):
+def test_a_row_backdated_before_its_seal_is_reported(trail: Trail):
     """A row can claim an earlier time; the log shows that it did not exist then."""
     with trail.used(), connection.cursor() as cursor:
         cursor.execute(

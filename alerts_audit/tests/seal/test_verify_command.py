@@ -29,7 +29,7 @@ def run(trail: Trail, *arguments: str) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def test_a_clean_trail_is_told_with_what_was_covered(trail: Trail):
+def test_the_report_of_a_clean_trail_names_its_coverage(trail: Trail):
     code, said = run(trail)
 
     assert code == 0
@@ -40,7 +40,7 @@ def test_a_clean_trail_is_told_with_what_was_covered(trail: Trail):
     assert said.rstrip().endswith("Nothing is wrong.")
 
 
-def test_a_finding_is_told_in_a_sentence_that_names_the_row(trail: Trail):
+def test_a_finding_is_a_sentence_that_names_the_row(trail: Trail):
     trail.tamper(SPOIL)
 
     code, said = run(trail)
@@ -87,7 +87,7 @@ def test_a_window_that_has_not_begun_is_refused(trail: Trail):
     assert run(trail, "--since", "2100-01-01") == (2, "Nothing was verified: --since is in the future.")
 
 
-def test_what_could_not_be_looked_at_exits_with_two(trail: Trail):
+def test_a_verification_that_cannot_run_exits_with_two(trail: Trail):
     (trail.directory / "public_keys").unlink()
 
     code, said = run(trail)
@@ -95,7 +95,7 @@ def test_what_could_not_be_looked_at_exits_with_two(trail: Trail):
     assert (code, said[:21]) == (2, "Nothing was verified:")
 
 
-def test_a_database_that_lacks_a_table_is_no_finding(trail: Trail):
+def test_a_missing_table_is_no_finding(trail: Trail):
     trail.tamper("ALTER TABLE alerts_audit_review RENAME TO elsewhere")
 
     code, said = run(trail)
@@ -148,7 +148,7 @@ def test_very_many_findings_are_counted(trail: Trail, monkeypatch):
     assert found[-1]["detail"] == "and 3 more"
 
 
-def test_progress_is_told(trail: Trail):
+def test_progress_is_reported(trail: Trail):
     steps = []
 
     trail.verify(progress=lambda what, done, total: steps.append(what))
@@ -177,7 +177,7 @@ def test_the_first_turn_verifies_everything_and_the_next_what_is_new(trail: Trai
     assert second.startswith("since checkpoint ")
 
 
-def test_what_waits_for_its_leaf_after_an_outage_is_sealed_before_it_is_verified(trail: Trail):
+def test_rows_that_wait_for_their_leaf_after_an_outage_are_sealed_before_they_are_verified(trail: Trail):
     old = "UPDATE alerts_audit_gap SET at = now() - interval '1 hour' WHERE id = %s"
     with trail.used():
         gap = make_gap()

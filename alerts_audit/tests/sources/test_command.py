@@ -35,7 +35,7 @@ def test_it_adds_a_source_and_prints_its_token_alone(name):
     assert Source.objects.get(name=name).cluster == "berlin"
 
 
-def test_it_writes_the_token_into_a_file_that_nobody_else_may_read(name, tmp_path):
+def test_it_writes_the_token_into_a_file_for_its_owner_only(name, tmp_path):
     path = tmp_path / "token"
     assert run("add", name, "--token-file", str(path)) == ""
 

@@ -86,11 +86,11 @@ def broken_database(monkeypatch):
         "Bearer \udcff",
     ],
 )
-def test_a_stranger_is_nobody(header):
+def test_an_unknown_token_has_no_source(header):
     assert find_source(header) is None
 
 
-def test_what_a_source_sends_is_kept_and_counted_under_its_name():
+def test_deliveries_of_a_source_are_stored_and_counted_under_its_name():
     source, _, secret = make_source()
     reply = post(secret)
 
@@ -154,7 +154,7 @@ def test_the_default_source_is_a_source_like_any_other_and_may_have_tokens_besid
 # --- While the database is down ----------------------------------------------------------------------------
 
 
-def test_while_the_database_is_away_a_known_token_stays_good(broken_database, clock):
+def test_a_known_token_is_accepted_while_the_database_is_unavailable(broken_database, clock):
     source, _, secret = make_source()
     assert find_source(bearer(secret)) == source.name
     broken_database()
@@ -163,7 +163,7 @@ def test_while_the_database_is_away_a_known_token_stays_good(broken_database, cl
     assert find_source(bearer(secret)) == source.name
 
 
-def test_while_the_database_is_away_nobody_can_tell_a_token_that_was_never_seen(broken_database):
+def test_an_unseen_token_cannot_be_checked_while_the_database_is_unavailable(broken_database):
     broken_database()
     reply = post(STRANGER)
 
@@ -171,7 +171,7 @@ def test_while_the_database_is_away_nobody_can_tell_a_token_that_was_never_seen(
     assert reply["Retry-After"] == "1"
 
 
-def test_while_the_database_is_away_what_has_not_the_form_of_a_token_is_refused(broken_database):
+def test_a_malformed_token_is_refused_while_the_database_is_unavailable(broken_database):
     broken_database()
 
     assert post("wrong").status_code == 401
@@ -206,7 +206,7 @@ def test_a_thousand_strangers_cost_one_query():
     assert len(queries) == 1
 
 
-def test_what_has_not_the_form_of_a_token_costs_no_query():
+def test_a_malformed_token_costs_no_query():
     with CaptureQueriesContext(connection) as queries:
         for number in range(100):
             assert find_source(bearer(f"guess-{number}")) is None
@@ -285,7 +285,7 @@ def test_the_database_refuses_a_third_valid_token_wherever_it_is_put(place, cons
         source.tokens.create(place=place, prefix="src_x", sha256=secrets.token_bytes(32))
 
 
-def test_of_many_who_rotate_at_once_one_succeeds():
+def test_one_of_many_concurrent_rotations_succeeds():
     source, _, _ = make_source()
 
     def rotate(_number) -> bool:
@@ -313,7 +313,7 @@ def test_revoking_twice_keeps_the_first_time():
     assert token.revoked_at == first
 
 
-def test_nobody_deletes_a_source_or_a_token():
+def test_a_source_or_a_token_cannot_be_deleted():
     source, token, _ = make_source()
     for row in (token, source):
         with pytest.raises(DatabaseError, match="permission denied"):

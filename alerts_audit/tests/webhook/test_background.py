@@ -47,7 +47,7 @@ def test_a_process_has_one_thread_for_it():
     assert threading.active_count() == before + 1
 
 
-def test_what_another_process_holds_up_is_left_to_the_worker():
+def test_a_delivery_locked_by_another_process_is_left_to_the_worker():
     thread = BackgroundThread()
     with open_connection("other") as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [projector.LOCK])
@@ -62,7 +62,7 @@ def test_what_another_process_holds_up_is_left_to_the_worker():
     wait_until(is_projected_now, what="it is projected")
 
 
-def test_a_database_that_is_away_is_no_error_of_the_web(tmp_path, monkeypatch):
+def test_an_unavailable_database_is_no_error_of_the_web(tmp_path, monkeypatch):
     logged: list[tuple[int, str]] = []
     monkeypatch.setattr(background.logger, "warning", lambda event, **_: logged.append((threading.get_ident(), event)))
     nowhere = {f"DATABASE{name}_URL": f"postgresql://app@/fintech?host={tmp_path}" for name in ("", "_OWNER")}

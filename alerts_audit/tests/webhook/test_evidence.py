@@ -52,7 +52,7 @@ def test_the_application_has_no_right_to_ask(delivery, statement):
         "SET session_replication_role = replica",
     ],
 )
-def test_the_application_cannot_take_the_protection_away(statement):
+def test_the_application_cannot_remove_the_protection(statement):
     with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
         execute("default", statement)
 

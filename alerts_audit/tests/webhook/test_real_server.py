@@ -44,7 +44,7 @@ def answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
     return response.status, json.loads(response.read())
 
 
-def test_a_sender_that_stalls_is_told_to_send_again(platform):
+def test_a_stalled_sender_is_asked_to_send_again(platform):
     start = time.monotonic()
     with connect(platform) as connection:
         connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 500)
@@ -56,7 +56,7 @@ def test_a_sender_that_stalls_is_told_to_send_again(platform):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not IN_FULL, reason="it takes as long as the deadline")
-def test_a_sender_that_drips_is_told_to_send_again_at_the_deadline(platform):
+def test_a_slow_sender_is_asked_to_send_again_at_the_deadline(platform):
     start = time.monotonic()
     with connect(platform) as connection:
         connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n")
@@ -89,7 +89,7 @@ def test_broken_chunks_are_not_taken_for_a_body(platform, chunk):
 
 
 @pytest.mark.parametrize("in_chunks", [False, True])
-def test_of_a_body_above_the_limit_the_beginning_is_stored(platform, in_chunks):
+def test_the_beginning_of_a_body_above_the_limit_is_stored(platform, in_chunks):
     body = alertmanager_body("x" * LIMIT)
     framed = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n" if in_chunks else body
     size = "Transfer-Encoding: chunked" if in_chunks else f"Content-Length: {len(body)}"
@@ -161,7 +161,7 @@ def test_ten_thousand_alerts_are_more_than_djangos_own_limit_and_are_answered_in
     assert Delivery.objects.get(pk=reply.body["id"]).size == len(body)
 
 
-def test_what_was_stored_is_projected_at_once_though_no_worker_runs(platform):
+def test_a_delivery_is_projected_at_once_without_a_worker(platform):
     name = f"Prompt{secrets.token_hex(4)}"
     reply = platform.request("POST", "/alert", alertmanager_body(name), headers=AUTHORIZATION)
 
@@ -243,7 +243,7 @@ def test_an_absurd_header_does_not_matter(platform, header):
 
 
 @pytest.mark.parametrize("header", NO_HTTP)
-def test_what_is_no_http_is_refused_and_never_an_error_of_ours(platform, header):
+def test_malformed_http_is_refused_and_never_an_internal_error(platform, header):
     status, problem = post_with(platform, header)
 
     assert 400 <= status <= 431 or status in (501, 503), problem
@@ -265,7 +265,7 @@ def test_the_host_that_alertmanager_calls_us_by_does_not_matter(platform, host):
     assert reply.status == 200
 
 
-def test_without_a_database_the_sender_is_told_to_send_again(tmp_path):
+def test_without_a_database_the_sender_is_asked_to_send_again(tmp_path):
     nowhere = f"postgresql://app@/fintech?host={tmp_path}"
     with Platform(tmp_path, workers=1, worker=False, env={"DATABASE_URL": nowhere}) as platform:
         start = time.monotonic()

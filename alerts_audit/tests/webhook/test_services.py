@@ -53,7 +53,7 @@ def test_a_delivery_that_cannot_be_stored_leaves_the_way_free_for_the_next():
     assert record(b"{}").pk
 
 
-def test_who_waits_too_long_for_those_before_gives_up(monkeypatch):
+def test_a_delivery_gives_up_after_waiting_too_long_for_earlier_ones(monkeypatch):
     monkeypatch.setattr("alerts_audit.webhook.recorder.WAIT_SECONDS", 0.01)
     with ExitStack() as stack:
         for _ in range(MAX_CONNECTIONS):

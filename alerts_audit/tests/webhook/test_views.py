@@ -79,7 +79,7 @@ def test_a_stranger_gets_401_and_nothing_is_stored(authorization):
     assert outcomes("unauthorized", "") == counted + 1
 
 
-def test_who_was_refused_is_logged_without_the_token(caplog):
+def test_a_refused_sender_is_logged_without_the_token(caplog):
     post(b"{}", authorization="Bearer src_abcd1234_" + "s" * 43)
     post(b"{}", authorization="Bearer something-else")
 
@@ -105,7 +105,7 @@ def test_no_spelling_of_the_path_is_redirected(path):
     assert response.status_code == 404
 
 
-def test_of_a_body_above_16_mib_the_beginning_is_kept_with_the_hash_of_the_whole(caplog):
+def test_the_beginning_of_a_body_above_16_mib_is_kept_with_the_hash_of_the_whole(caplog):
     caplog.set_level(logging.INFO, "alerts_audit")
     body, counted = alertmanager_body("x" * LIMIT), outcomes("partial")
     response = post(body)
@@ -121,7 +121,7 @@ def test_of_a_body_above_16_mib_the_beginning_is_kept_with_the_hash_of_the_whole
     assert (line["complete"], line["size"], line["readable"]) == (False, len(body), False)
 
 
-def test_what_was_cut_off_is_a_gap():
+def test_a_truncated_body_is_a_gap():
     delivery = post(bytes(LIMIT + 1)).json()["id"]
 
     gap = wait_until(lambda: Gap.objects.filter(delivery_id=delivery).first(), what="the projection opens a gap")
@@ -272,7 +272,7 @@ def test_trouble_after_the_commit_is_logged_and_does_not_take_the_answer_back(mo
     response = post(alertmanager_body("X"))
 
     assert response.status_code == 200
-    assert line_about(caplog, "alert_not_told", response.json()["id"])
+    assert line_about(caplog, "alert_summary_failed", response.json()["id"])
 
 
 class Gate(logging.Handler):

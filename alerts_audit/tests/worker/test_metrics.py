@@ -75,7 +75,7 @@ def test_a_worker_that_does_not_lead_exports_nothing():
     assert follower.names() == set()
 
 
-def test_what_cannot_be_read_is_not_what_it_was(exported, monkeypatch):
+def test_an_unreadable_state_has_no_old_value(exported, monkeypatch):
     monkeypatch.setattr(metrics, "PENDING", "SELECT 1/0")
 
     with pytest.raises(Exception, match="division"):
@@ -117,7 +117,7 @@ def test_a_delivery_is_pending_then_projected_then_sealed():
     assert after.sealed_at > before.sealed_at
 
 
-def test_a_delivery_that_nobody_can_read_is_counted():
+def test_an_unreadable_delivery_is_counted():
     project_pending()
     before = read_trail().quarantined
     deliver(b"no payload")
@@ -147,7 +147,7 @@ def test_the_lag_grows_between_two_readings(exported, monkeypatch):
     assert exported.value("alert_projection_lag_seconds") == pytest.approx(15, abs=1)
 
 
-def test_a_severity_that_nobody_knows_is_no_label_of_its_own():
+def test_an_unknown_severity_gets_no_label_of_its_own():
     before = read_trail().open_episodes.get("other", 0)
     body = alertmanager_body(f"Metrics{secrets.token_hex(4)}").replace(b'"critical"', b'"odd"')
     deliver(body)

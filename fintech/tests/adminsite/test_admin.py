@@ -16,7 +16,7 @@ def sign_in(*, superuser: bool) -> Client:
 
 
 @pytest.mark.parametrize("model", ["user", "group"])
-def test_only_who_may_sees_people(model):
+def test_only_permitted_users_see_people(model):
     assert sign_in(superuser=False).get(f"/admin/auth/{model}/").status_code == 403
     assert sign_in(superuser=True).get(f"/admin/auth/{model}/add/").status_code == 200
 

@@ -255,7 +255,7 @@ def test_only_the_networks_of_published_ports_lead_out():
     assert {name for name in SERVICES if "consoles" in networks(name)} == PORTS.keys() - {"app"} | feeding
 
 
-def test_what_takes_payments_does_not_wait_for_what_watches():
+def test_payments_do_not_wait_for_the_monitoring():
     for name in SERVICES.keys() - MONITORING:
         assert not MONITORING & SERVICES[name].get("depends_on", {}).keys()
 
@@ -269,7 +269,7 @@ def test_what_takes_payments_does_not_wait_for_what_watches():
     + [(name, "alloy") for name in ("app", "worker", "gateway")]
     + [(name, "db") for name in ("roles", "migrate", "app", "worker", "postgres-exporter")],
 )
-def test_who_calls_another_service_shares_a_network_with_it(caller, called):
+def test_a_service_shares_a_network_with_each_service_that_it_calls(caller, called):
     assert networks(caller) & networks(called)
 
 
@@ -376,7 +376,7 @@ def test_the_database_has_the_name_that_the_addresses_use():
 
 
 @every_running_service
-def test_what_stays_up_has_a_health_check_and_comes_back(name):
+def test_each_running_service_has_a_health_check_and_restarts(name):
     service = SERVICES[name]
     assert service["restart"] == "unless-stopped"
     if "healthcheck" in service:
@@ -386,7 +386,7 @@ def test_what_stays_up_has_a_health_check_and_comes_back(name):
 
 
 @every_running_service
-def test_nothing_is_killed_while_a_payment_may_be_in_hand(name):
+def test_nothing_is_killed_while_a_payment_may_be_running(name):
     graceful = max(settings.GATEWAY_DEADLINE_SECONDS, settings.BATCH_DEADLINE_SECONDS) + 5  # fintech/server/gunicorn.py
     assert seconds(SERVICES[name]["stop_grace_period"]) > graceful
 

@@ -30,7 +30,7 @@ def test_a_volume_that_cannot_be_written_stops_the_start_with_a_sentence(tmp_pat
 
 
 @pytest.mark.parametrize(("profiles", "left_out"), [(set(), {"tempo", "cadvisor"}), ({"traces"}, {"cadvisor"})])
-def test_what_is_left_out_is_not_asked(profiles, left_out):
+def test_a_disabled_profile_is_not_scraped(profiles, left_out):
     found = files(profiles)
 
     assert not [job for job in left_out if targets(found, job)]
@@ -38,7 +38,7 @@ def test_what_is_left_out_is_not_asked(profiles, left_out):
 
 
 @pytest.mark.parametrize("profiles", [EVERYTHING, {"*"}])
-def test_what_is_not_left_out_is_asked(profiles):
+def test_an_enabled_profile_is_scraped(profiles):
     found = files(profiles)
 
     assert targets(found, "tempo") == ["tempo:3200"]
@@ -96,7 +96,7 @@ def test_everyone_may_read_and_what_is_gone_goes(tmp_path):
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path.is_file()} == {0o644}
 
 
-def test_what_has_not_changed_is_left_alone(tmp_path):
+def test_an_unchanged_file_is_not_written(tmp_path):
     configuration.write(tmp_path, configuration.contents(EVERYTHING, None))
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
 

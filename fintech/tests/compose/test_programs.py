@@ -212,7 +212,7 @@ def test_the_monitor_sees_statistics_and_no_row(urls):
     assert seen >= 0
 
 
-def test_what_was_interrupted_is_finished_and_a_changed_password_counts(urls):
+def test_an_interrupted_start_is_completed_and_a_changed_password_counts(urls):
     owner = urlsplit(urls["owner_url"]).username
     with psycopg.connect(urls["admin_url"]) as connection:
         connection.execute(f'CREATE ROLE "{owner}" SUPERUSER')  # no login, no password, no database
@@ -279,7 +279,7 @@ def test_a_database_that_is_unavailable_ends_the_migration_with_a_sentence():
     assert "Traceback" not in result.stderr
 
 
-def test_what_django_writes_in_pieces_is_logged_in_lines(caplog):
+def test_djangos_output_in_pieces_is_logged_in_lines(caplog):
     caplog.set_level("INFO", logger="fintech.compose")
 
     lines = migrate.LogLines()
@@ -293,7 +293,7 @@ def test_what_django_writes_in_pieces_is_logged_in_lines(caplog):
 
 
 @pytest.mark.processes
-def test_what_runs_once_writes_json_lines_with_a_level(urls):
+def test_one_shot_services_write_json_lines_with_a_level(urls):
     settings = {"DATABASE_ADMIN_URL": "admin_url", "DATABASE_OWNER_URL": "owner_url", "DATABASE_URL": "app_url"}
     settings |= {"DATABASE_MONITOR_URL": "monitor_url"}
     given = {setting: urls[name] for setting, name in settings.items()}

@@ -62,7 +62,7 @@ def test_the_program_itself_has_accepted_the_file(file):
 
 
 @pytest.mark.parametrize("file", COMMANDS)
-def test_what_was_checked_is_the_version_that_compose_starts(file):
+def test_the_checked_version_is_the_one_that_compose_starts(file):
     service = file.partition("/")[0]
     assert CHECKED[file]["program"] == COMPOSE[service]["image"]
 

@@ -50,7 +50,7 @@ def test_evidence_can_be_added_to_and_read(table):
 
 
 @pytest.mark.parametrize("table", KEPT)
-def test_what_is_kept_cannot_be_deleted(table):
+def test_protected_rows_cannot_be_deleted(table):
     assert granted(table) == ALL - {"DELETE"}
 
 

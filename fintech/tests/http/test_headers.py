@@ -19,7 +19,7 @@ def test_a_header_that_is_a_list_may_be_repeated():
 
 
 @pytest.mark.parametrize("name", ["Authorization", "Content-Length", "Host"])
-def test_an_alert_must_say_once_who_sends_it_and_where_to(name):
+def test_an_alert_has_one_authorization_and_one_host(name):
     assert find_repeated([(name, "a"), (name, "a")], "/alert") == name
 
 

@@ -79,7 +79,7 @@ def test_open_metrics_need_no_token(client, settings):
 
 
 @pytest.mark.parametrize("path", ["/", "/admin"])
-def test_people_who_type_the_address_are_led_to_the_admin(client, path):
+def test_the_bare_address_redirects_people_to_the_admin(client, path):
     reply = client.get(path)
 
     assert (reply.status_code, reply["Location"]) == (302, "/admin/")

@@ -91,7 +91,7 @@ def test_a_lost_database_asks_for_the_same_key_again():
     assert "retry with the same key" in body["detail"]
 
 
-def test_what_was_not_foreseen_is_logged_with_its_traceback(caplog):
+def test_an_unexpected_error_is_logged_with_its_traceback(caplog):
     with caplog.at_level(logging.INFO):
         answer(ValueError("secret"))
         answer(Problem(422, "invalid_value", "Wrong."))

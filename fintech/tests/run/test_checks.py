@@ -86,7 +86,7 @@ def test_ports_follow_the_base():
     assert read_ports("7000") == Ports(7000, 7001, 7002, 7003, 7004, 7005, 7006, 7007)
 
 
-def test_what_the_caller_set_is_kept_and_no_secret_is_in_the_environment(layout):
+def test_the_callers_settings_are_kept_and_no_secret_is_in_the_environment(layout):
     caller = {"GATEWAY_TOKEN": "mine", "DATABASE_URL": "postgresql://app@db/mine", "WEB_CONCURRENCY": "7"}
 
     environment = make_environment(layout, DATABASE, caller)
@@ -157,7 +157,7 @@ def test_a_chat_that_is_no_number_stops_the_start(layout, monkeypatch):
         monitoring_programs(layout, {"ALERT_TOKEN": "given"})
 
 
-def test_what_is_missing_is_said_with_the_way_to_get_it(layout, monkeypatch):
+def test_missing_programs_are_named_with_the_command_that_installs_them(layout, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("NO_LOAD", raising=False)
     screen = io.StringIO()

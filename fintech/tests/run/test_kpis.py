@@ -77,11 +77,11 @@ def test_counters_that_restart_give_no_negative_rate(scrapes):
     assert line_after(scrapes, (AFTER, WORKER), (BEFORE, WORKER)).startswith("0.0 TPS")
 
 
-def test_a_worker_that_does_not_answer_is_said(scrapes):
+def test_a_worker_that_does_not_answer_is_named(scrapes):
     assert "the worker does not answer" in line_after(scrapes, (BEFORE, {}))
 
 
-def test_an_exporter_that_does_not_answer_is_said(scrapes):
+def test_an_exporter_that_does_not_answer_is_named(scrapes):
     assert line_after(scrapes, ({}, WORKER)) == "no metrics: the exporter does not answer"
 
 
@@ -94,7 +94,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_keeps_the_live_line_below_what_is_said():
+def test_a_terminal_keeps_the_live_line_below_messages():
     screen = Terminal()
     console = Console(screen)
     console.live("5 TPS")
@@ -121,7 +121,7 @@ def test_a_step_that_fails_is_not_reported_as_done():
     assert "Migrated" not in screen.getvalue()
 
 
-def test_a_reader_who_left_ends_the_run_but_not_its_orderly_stop():
+def test_a_closed_pipe_ends_the_run_but_not_its_orderly_stop():
     class Pipe(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError

@@ -46,7 +46,7 @@ def test_a_program_that_does_not_answer_is_reported(layout):
     assert sentence.startswith("alertmanager runs without answer (")
 
 
-def test_what_is_loaded_and_what_is_not_started_is_no_news(layout):
+def test_loaded_files_and_programs_that_were_not_started_are_not_reported(layout):
     render(
         layout.run,
         web_target="127.0.0.1:1",

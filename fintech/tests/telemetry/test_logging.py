@@ -131,7 +131,7 @@ def test_djangos_own_lines_lose_the_path_and_the_query(name):
     assert "request" not in found
 
 
-def test_djangos_line_about_an_answer_is_left_out_since_ours_tells_it():
+def test_djangos_line_about_an_answer_is_left_out_because_of_ours():
     assert line("Service Unavailable: %s", "/jane", name="django.request", status_code=503) == {}
     assert line("Forbidden: %s", "/jane", name="django.security.csrf")["event"] == "refused"
 

@@ -47,7 +47,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
         PARENT + "\n",
     ],
 )
-def test_what_is_no_traceparent_begins_a_trace_of_its_own(sent, header):
+def test_a_malformed_traceparent_begins_a_new_trace(sent, header):
     trace = tracing.begin(header)
 
     assert trace

@@ -122,7 +122,7 @@ def test_a_key_cannot_be_changed_or_deleted(root, api_key):
     assert ApiKey.objects.get(pk=api_key.pk).name == "shop"
 
 
-def test_the_list_tells_the_state_of_each_key(root, merchant, api_key, django_assert_max_num_queries):
+def test_the_list_shows_the_state_of_each_key(root, merchant, api_key, django_assert_max_num_queries):
     create_api_key(merchant=merchant, name="old", scopes=[], expires_at=timezone.now() - timedelta(days=1))
     with django_assert_max_num_queries(5):
         page = root.get(f"{KEYS}?q={merchant.name}").text
@@ -231,7 +231,7 @@ def test_changing_a_merchant_takes_a_permission(merchant, permission):
     assert sign_in(permission).post(f"{MERCHANTS}{merchant.pk}/change/", merchant_form()).status_code == 403
 
 
-def test_nobody_deletes_a_merchant(root, merchant):
+def test_a_merchant_cannot_be_deleted(root, merchant):
     assert root.post(f"{MERCHANTS}{merchant.pk}/delete/", {"post": "yes"}).status_code == 403
     assert "Delete" not in root.get(f"{MERCHANTS}{merchant.pk}/change/").text
 
@@ -247,7 +247,7 @@ def test_a_merchant_is_added_and_changed(root):
     assert (merchant.fraud_weights, merchant.fee_basis_points) == ({}, 90)
 
 
-def test_a_merchants_page_leads_to_its_payments_and_keys_for_who_may(root, merchant):
+def test_a_merchants_page_links_to_its_payments_and_keys_for_permitted_users(root, merchant):
     links = (f"/admin/payments/transaction/?merchant__id__exact={merchant.pk}", f"{KEYS}add/?merchant={merchant.pk}")
 
     for link in links:

@@ -100,7 +100,7 @@ def test_a_wrong_form_is_shown_again_and_nothing_moves(finance, payment, wrong, 
 
 
 @pytest.mark.parametrize("status", ["declined", "blocked", "failed"])
-def test_what_did_not_succeed_cannot_be_refunded(finance, merchant, status):
+def test_an_unsuccessful_payment_cannot_be_refunded(finance, merchant, status):
     payment = make_payment(merchant, status=status)
 
     assert "Nothing is left to refund" in finance.get(f"{LIST}{payment.pk}/refund/", follow=True).text
@@ -108,7 +108,7 @@ def test_what_did_not_succeed_cannot_be_refunded(finance, merchant, status):
     assert refunds(payment) == []
 
 
-def test_what_does_not_exist_cannot_be_refunded(finance, payment):
+def test_an_unknown_payment_cannot_be_refunded(finance, payment):
     payment.pk = "00000000-0000-0000-0000-000000000000"
 
     assert send(finance, payment, form_of(payment)).status_code == 404
@@ -200,7 +200,7 @@ def test_a_double_click_refunds_once(payment, gateway):
     assert [refund.amount for refund in refunds(payment)] == [931]
 
 
-def test_a_refund_that_the_gateway_declines_is_told(finance, payment):
+def test_a_refund_that_the_gateway_declines_is_reported(finance, payment):
     answer = send(finance, payment, form_of(payment, amount=902))
 
     assert "The refund of 9.02 EUR failed: The bank declined without a reason." in answer.text

@@ -97,7 +97,7 @@ def test_even_a_superuser_cannot_delete_by_action(root, payment, model):
 
 
 @pytest.mark.parametrize("action", ["refund", "resolve", "delete_selected", "no_such_action"])
-def test_who_may_only_look_gets_no_action_by_forging_one(merchant, action):
+def test_a_viewer_cannot_forge_an_action(merchant, action):
     payment = make_payment(merchant, status="unknown")
     client = sign_in("view_transaction")
     forged = {"action": action, "_selected_action": payment.pk, "index": 0}
@@ -107,7 +107,7 @@ def test_who_may_only_look_gets_no_action_by_forging_one(merchant, action):
     assert not Event.objects.filter(transaction=payment, actor__startswith="admin").exists()
 
 
-def test_who_may_only_look_is_offered_no_action(merchant):
+def test_a_viewer_is_offered_no_action(merchant):
     payments = [make_payment(merchant, status=status) for status in ("succeeded", "unknown")]
     client = sign_in("view_transaction")
     pages = client.get(LIST).text + "".join(client.get(page_of(payment)).text for payment in payments)
@@ -127,7 +127,7 @@ def test_one_permission_does_not_bring_the_other(merchant):
 
 
 @pytest.mark.parametrize("forged", [{"select_across": "1"}, {"_selected_action": "no-key"}])
-def test_an_action_is_for_rows_that_somebody_has_seen(root, payment, forged):
+def test_an_action_applies_only_to_rows_that_were_shown(root, payment, forged):
     body = {"action": "resolve", "index": 0, "_selected_action": payment.pk, **forged}
 
     assert root.post(LIST, body).status_code == 400
@@ -136,7 +136,7 @@ def test_an_action_is_for_rows_that_somebody_has_seen(root, payment, forged):
 @pytest.mark.parametrize(
     "query", ["customer__icontains=c", "amount=1250", "merchant__name=x", "events__data__isnull=1"]
 )
-def test_nobody_filters_by_what_has_no_filter(root, query):
+def test_a_field_without_a_filter_cannot_be_filtered(root, query):
     assert root.get(f"{LIST}?{query}").status_code == 400
 
 
@@ -157,7 +157,7 @@ def test_odd_words_find_nothing_and_break_nothing(root, query):
 
 
 @pytest.mark.parametrize("key", ["x", "00000000-0000-0000-0000-000000000000", "1'--"])
-def test_what_does_not_exist_is_not_found(root, key):
+def test_an_unknown_id_is_not_found(root, key):
     assert root.get(f"{LIST}{key}/change/").headers["Location"] == "/admin/"  # with Django's message
     assert root.post(f"{LIST}{key}/resolve/").status_code == (404 if len(key) == 36 else 302)
 
@@ -280,7 +280,7 @@ def test_refund_and_leg_have_pages_to_read(root, payment):
 # --- One transaction ---------------------------------------------------------------------------------------
 
 
-def test_the_page_tells_the_whole_story(root, payment):
+def test_the_page_shows_the_whole_history(root, payment):
     refund = make_refund(payment, reason="One cup was broken")
     page = root.get(page_of(payment)).text
 
@@ -294,7 +294,7 @@ def test_the_page_tells_the_whole_story(root, payment):
     assert "not balanced" not in page
 
 
-def test_what_others_wrote_is_shown_and_never_run(root, merchant):
+def test_foreign_text_is_shown_and_never_run(root, merchant):
     bad = "<script>alert(1)</script>{{ 7*7 }}"
     payment = make_payment(
         merchant, customer=bad, reference=bad, description=bad, metadata={bad: bad}, payment_method={"type": bad}
@@ -336,7 +336,7 @@ def test_a_long_history_is_cut_and_the_cost_stays(root, payment, monkeypatch, dj
     assert "admin:14" not in page
 
 
-def test_the_page_says_who_holds_the_lease(root, merchant):
+def test_the_page_names_the_holder_of_the_lease(root, merchant):
     payment = make_payment(merchant, status="unknown")
     assert "The resolver handles it at its next run." in root.get(page_of(payment)).text
 
@@ -353,7 +353,7 @@ def test_the_page_says_who_holds_the_lease(root, merchant):
 
 
 @pytest.mark.parametrize("group", ["support", None])
-def test_who_may_resolve_asks_the_resolver(merchant, group):
+def test_a_permitted_user_starts_the_resolver(merchant, group):
     payment = make_payment(merchant, status="unknown")
     client = sign_in(group=group) if group else sign_in(superuser=True)
     answer = client.post(f"{LIST}{payment.pk}/resolve/", follow=True)
@@ -417,7 +417,7 @@ def test_the_menu_leads_only_where_one_may_go():
     assert LIST not in page
 
 
-def test_the_first_page_shows_what_is_in_hand(root, merchant):
+def test_the_first_page_shows_open_payments(root, merchant):
     payment = make_payment(merchant, status="unknown")
     root.get("/admin/")  # reads the content types, which Django keeps
     with CaptureQueriesContext(connection) as queries:

@@ -146,7 +146,7 @@ def test_another_merchants_transaction_does_not_exist(client, other_client):
     assert not Refund.objects.filter(transaction_id=payment).exists()
 
 
-def test_a_refused_request_stores_nothing_and_does_not_burn_its_key(platform, merchant):
+def test_a_refused_request_stores_nothing_and_keeps_its_key_usable(platform, merchant):
     reader = client_with(platform, merchant, "payments:read")
     writer = client_with(platform, merchant)
 

@@ -345,7 +345,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_not_http(exchange, name):
+def test_malformed_http(exchange, name):
     content, status, code = MALFORMED[name]
 
     assert_problem(exchange(content.encode("latin-1")), status, code)
@@ -478,7 +478,7 @@ def test_equal_keys_that_a_proxy_joined(shop, key):
     assert_problem(shop.post(PATH, body(), key=key), 400, "repeated_header", "Idempotency-Key")
 
 
-def test_options_tells_the_methods(shop):
+def test_options_lists_the_methods(shop):
     reply = shop.platform.request("OPTIONS", PATH, api_key=shop.api_key)
 
     assert (reply.status, reply.body) == (204, b"")

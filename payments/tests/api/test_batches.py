@@ -91,7 +91,7 @@ def test_a_thousand_items_are_a_batch_and_its_replay_charges_nothing(client, gat
     assert gateway.totals()["EUR"]["charges"] == charges + 1000
 
 
-def test_of_two_items_with_one_key_the_first_wins(client):
+def test_the_first_of_two_items_with_one_key_wins(client):
     results = post(client, [item("a", 100), item("a", 100), item("a", 200), item("b", 100)])
 
     assert codes(results) == [
@@ -158,7 +158,7 @@ def test_an_item_whose_outcome_is_unknown_is_a_202(client):
         (b'{"items": [' + b" " * 10_000_000 + b"]}", 413, "body_too_large"),
     ],
 )
-def test_what_is_no_batch_is_refused_as_a_whole(client, body, status, code):
+def test_a_malformed_batch_is_refused_as_a_whole(client, body, status, code):
     reply = client.post(PATH, body)
 
     assert (reply.status, reply.body["code"]) == (status, code)

@@ -33,7 +33,7 @@ def test_the_next_page_is_a_whole_address(client, platform):
     assert client.get(following).body["next"] is None
 
 
-def test_a_parameter_that_stands_twice_is_refused(client):
+def test_a_repeated_parameter_is_refused(client):
     reply = client.get("/v1/transactions?status=failed&status=declined")
 
     assert reply.status == 422

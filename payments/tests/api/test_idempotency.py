@@ -132,7 +132,7 @@ def test_a_refunds_key_cannot_pay(client):
     assert Transaction.objects.filter(merchant=client.merchant).count() == 1
 
 
-def test_while_the_first_is_still_held_another_is_told_to_come_back(client, gateway):
+def test_a_second_request_is_asked_to_retry_while_the_first_runs(client, gateway):
     gateway.profile(latency_ms=1500)
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(client.pay, key="order-7")

@@ -119,7 +119,7 @@ def test_a_rare_status_is_found_through_the_journal(filled, merchant):
 
 
 @pytest.mark.parametrize("status", ["processing", "unknown"])
-def test_what_is_not_final_is_found_among_what_is_unresolved(filled, status):
+def test_an_open_payment_is_found_by_the_index_of_open_payments(filled, status):
     assert blocks(plan_of(BIG, status=status)) < 50
 
 
@@ -140,7 +140,7 @@ def test_a_key_is_found_through_the_primary_key(filled):
     assert "payments_idempotencykey_pkey" in indexes(plan)
 
 
-def test_what_happened_to_a_payment_is_found_by_a_skip_scan(filled):
+def test_the_events_of_a_payment_are_found_by_a_skip_scan(filled):
     """The journal has no index of its own for that: PostgreSQL 18 skips over the few kinds."""
     statement = Event.objects.filter(transaction_id=id_at(0.5)).order_by("id").query
 

@@ -103,7 +103,7 @@ def shop(make_shop) -> tuple[Client, dict[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("status", ["succeeded", "declined", "failed", "blocked"])
-def test_by_status(shop, status):
+def test_a_list_by_status(shop, status):
     client, made = shop
 
     expected = [payment["id"] for payment in made.values() if payment["status"] == status]
@@ -111,7 +111,7 @@ def test_by_status(shop, status):
     assert ids(client, status=status) == expected[::-1]
 
 
-def test_by_a_status_that_is_not_final(client, gateway):
+def test_a_list_by_an_open_status(client, gateway):
     gateway.profile(cancel_fails=True)
     unknown = client.pay(1922).body
     client.pay()
@@ -140,13 +140,13 @@ def test_by_a_status_that_is_not_final(client, gateway):
         ({"limit": 200, "currency": "EUR"}, ["declined", "succeeded"]),
     ],
 )
-def test_by_what_the_client_knows(shop, query, expected):
+def test_a_list_by_reference_customer_and_currency(shop, query, expected):
     client, made = shop
 
     assert ids(client, **query) == [made[name]["id"] for name in expected]
 
 
-def test_by_time_from_a_moment_on_and_before_it(shop):
+def test_a_list_by_time(shop):
     client, made = shop
     middle = made["failed"]["created_at"]
 
@@ -165,7 +165,7 @@ def test_by_time_from_a_moment_on_and_before_it(shop):
         ("created_from", "9999-12-31T23:59:59.999999Z", 0),
     ],
 )
-def test_by_times_at_the_ends_of_the_calendar(shop, name, value, number):
+def test_a_list_by_times_at_the_ends_of_the_calendar(shop, name, value, number):
     assert len(ids(shop[0], **{name: value})) == number
 
 

@@ -43,7 +43,7 @@ def request_line(platform: Platform, identifier: str) -> dict[str, Any]:
     return found
 
 
-def test_a_payment_is_one_line_that_tells_what_came_of_it(client):
+def test_a_payment_is_one_line_with_its_outcome(client):
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     headers = {"X-Request-ID": "logged-7", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
     body = {"amount": 1901, "currency": "EUR"}
@@ -102,7 +102,7 @@ def test_a_refund_and_a_batch_are_lines_too(client):
         "00-jane@example.com-00f067aa0ba902b7-01",
     ],
 )
-def test_what_is_no_traceparent_is_no_trace(platform, parent):
+def test_a_malformed_traceparent_is_no_trace(platform, parent):
     identifier = secrets.token_hex(8)
     platform.request("GET", "/health", headers={"X-Request-ID": identifier, "traceparent": parent})
 

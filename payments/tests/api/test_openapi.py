@@ -71,7 +71,7 @@ def test_it_has_all_operations_and_no_others(document):
 
 
 @pytest.mark.parametrize("place", OPERATIONS)
-def test_each_operation_says_what_it_is_and_who_may_call_it(document, place):
+def test_each_operation_documents_its_purpose_and_permission(document, place):
     operation = operations(document)[place]
 
     assert operation["summary"]
@@ -105,7 +105,7 @@ def test_each_example_is_valid(document):
 
 
 @pytest.mark.parametrize("place", [place for place in OPERATIONS if place[0] == "post"])
-def test_what_can_be_sent_has_an_example(document, place):
+def test_each_request_body_has_an_example(document, place):
     body = operations(document)[place]["requestBody"]
 
     assert body["content"]["application/json"]["examples"]

@@ -57,7 +57,7 @@ def test_when_nothing_is_left_it_is_refused(client, amount):
     assert stored(client) == (1, 1)
 
 
-def test_more_than_is_left_is_refused_and_does_not_burn_the_key(client):
+def test_more_than_the_rest_is_refused_and_keeps_the_key_usable(client):
     payment = client.pay(1250).body["id"]
     client.refund(payment, 1000)
 
@@ -72,7 +72,7 @@ def test_more_than_is_left_is_refused_and_does_not_burn_the_key(client):
 @pytest.mark.parametrize(
     ("amount", "fields"), [(1901, {}), (1911, {}), (1250, {"payment_method": {"type": "card", "token": "tok_fraud"}})]
 )
-def test_what_was_not_paid_cannot_be_refunded(client, amount, fields):
+def test_a_failed_payment_cannot_be_refunded(client, amount, fields):
     payment = client.pay(amount, **fields).body
 
     reply = client.refund(payment["id"])
@@ -82,7 +82,7 @@ def test_what_was_not_paid_cannot_be_refunded(client, amount, fields):
     assert stored(client) == (0, 0)
 
 
-def test_what_is_not_known_to_be_paid_cannot_be_refunded(client, gateway):
+def test_a_payment_of_unknown_outcome_cannot_be_refunded(client, gateway):
     gateway.profile(cancel_fails=True)
     payment = client.pay(1922).body["id"]
 

@@ -40,7 +40,7 @@ def test_the_burst_is_free_and_then_one_has_to_wait(throttle):
     assert throttle.take(1) == pytest.approx(0.5)
 
 
-def test_who_waits_as_told_is_let_through_and_who_comes_earlier_is_not(throttle, clock):
+def test_a_client_is_accepted_after_the_advised_wait_and_not_earlier(throttle, clock):
     take(throttle, 4)
     wait = throttle.take(1)
 
@@ -96,7 +96,7 @@ def test_a_batch_is_let_through_whole_and_paid_for_afterwards(throttle, clock):
 
 
 @pytest.mark.parametrize("seconds", [600, 86_400])
-def test_a_clock_that_is_set_back_locks_nobody_out(throttle, clock, seconds):
+def test_a_clock_that_is_set_back_locks_no_client_out(throttle, clock, seconds):
     take(throttle, 4)
 
     clock.now -= seconds + 1000 / 2
@@ -113,7 +113,7 @@ def test_a_low_rate_does_not_forget_a_batch(tmp_path, clock):
     assert throttle.take(1) == pytest.approx(10_000 - 3600)
 
 
-def test_what_was_counted_outlives_the_process(tmp_path, clock):
+def test_the_count_outlives_the_process(tmp_path, clock):
     take(make(tmp_path, clock), 4)
 
     assert make(tmp_path, clock).take(1) > 0

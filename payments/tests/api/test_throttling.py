@@ -45,7 +45,7 @@ def test_the_limit_is_exact_across_the_workers_of_a_host(shop):
     assert BURST <= accepted <= BURST + RATE * seconds + 1
 
 
-def test_who_sends_too_much_is_told_when_to_come_back(shop):
+def test_a_client_above_the_limit_is_answered_with_the_time_to_wait(shop):
     before = shop.platform.scrape()["throttled_requests_total"]
     use_up(shop)  # whose last one was refused
 

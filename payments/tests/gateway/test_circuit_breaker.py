@@ -40,7 +40,7 @@ def test_it_stays_closed_below_its_number_of_failures(breaker):
     assert breaker.allows()
 
 
-def test_a_success_in_between_begins_the_count_anew(breaker):
+def test_a_success_in_between_resets_the_count(breaker):
     for _ in range(10):
         breaker.failed()
         breaker.failed()

@@ -131,7 +131,7 @@ def rows(monkeypatch) -> list[int]:
     ("before", "counted", "after", "drift"),
     [(5, 5, 5, 0), (5, 6, 7, 0), (5, 7, 7, 0), (5, 4, 5, 1), (5, 4, 9, 1), (5, 8, 7, -1), (0, 3, 0, -3)],
 )
-def test_the_drift_is_what_no_payment_meanwhile_can_explain(rows, before, counted, after, drift):
+def test_the_drift_excludes_payments_during_the_comparison(rows, before, counted, after, drift):
     rows += [before, after]
 
     assert measure_drift(lambda: counters(succeeded=counted)).transactions["succeeded"] == drift
@@ -320,7 +320,7 @@ def test_two_rollups_at_once_count_nothing_twice(shop, writer_id):
 
 
 @pytest.mark.processes
-def test_what_was_settled_at_a_lost_server_is_not_added_at_the_next(shop, writer_id, rollup):
+def test_settlements_of_a_lost_server_are_not_added_at_the_next(shop, writer_id, rollup):
     with open_connection("many") as many:
         many.execute(ADD, an_event(shop, writer_id))
     rollup._follower.settled, rollup._follower.server = Event.objects.latest("id").pk, "the server that was lost"

@@ -106,7 +106,7 @@ def test_processes_that_begin_together_have_slots_of_their_own(claimers):
     assert len({claimer.epoch for claimer in claimers}) == 1
 
 
-def test_who_follows_a_killed_process_carries_its_counters_on_but_not_its_gauges(claimers, runtime):
+def test_the_successor_of_a_killed_process_keeps_its_counters_but_not_its_gauges(claimers, runtime):
     first, second = Claimer("web"), Claimer("web")
     claimers += [first, second]
     files = web_files(runtime)

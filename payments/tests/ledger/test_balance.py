@@ -48,7 +48,7 @@ def test_postings_sum_to_zero_however_often_it_is_asked(shop):
 
 
 @pytest.mark.parametrize("amount", [1, -7])
-def test_a_leg_without_its_counterpart_is_what_the_currency_is_off_by(owner, amount):
+def test_a_leg_without_its_counterpart_is_the_imbalance_of_its_currency(owner, amount):
     ledger = Balance()
     assert ledger.measure() == {}
 
@@ -65,7 +65,7 @@ def test_two_errors_that_hide_each_other_in_one_sum_balance(owner):
     assert Balance().measure() == {}
 
 
-def test_what_an_error_did_stays_when_it_is_settled(owner, monkeypatch):
+def test_the_effects_of_an_error_stay_after_the_settlement(owner, monkeypatch):
     add_leg(3)
     monkeypatch.setattr(JournalFollower, "_has_ended", staticmethod(lambda cursor, xid: True))
     ledger = Balance()
@@ -83,7 +83,7 @@ def test_a_long_ledger_is_caught_up_with_in_bounded_statements(shop, monkeypatch
     wait_until(lambda: ledger.measure() == {}, what="it has caught up")
 
 
-def test_what_was_summed_is_forgotten_after_a_failover(shop, owner, monkeypatch):
+def test_sums_are_forgotten_after_a_failover(shop, owner, monkeypatch):
     """The new server's ids may begin again below those that were summed."""
     monkeypatch.setattr(JournalFollower, "_has_ended", staticmethod(lambda cursor, xid: True))
     ledger = Balance()

@@ -212,7 +212,7 @@ def test_a_final_status_never_changes(shop, role, was, now):
         role.execute("UPDATE payments_transaction SET status = %s WHERE id = %s", [now, payment])
 
 
-def test_what_is_unknown_is_not_processed_again(shop, role):
+def test_an_unknown_payment_is_not_processed_again(shop, role):
     payment = pay(shop, 1922)
 
     with pytest.raises(psycopg.errors.CheckViolation, match="cannot become"):
@@ -233,7 +233,7 @@ def test_the_outcome_of_a_final_payment_never_changes(shop, role, change):
     ["amount = 1", "currency = 'JPY'", "merchant_id = 1", "idempotency_key = 'other'", "created_at = now()"],
 )
 @pytest.mark.parametrize("amount", [1250, 1922], ids=["final", "unknown"])
-def test_what_was_asked_for_never_changes(shop, role, change, amount):
+def test_the_requested_values_never_change(shop, role, change, amount):
     with pytest.raises(psycopg.errors.CheckViolation, match="asked for"):
         role.execute(f"UPDATE payments_transaction SET {change} WHERE id = %s", [pay(shop, amount)])
 

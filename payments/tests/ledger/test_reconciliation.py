@@ -137,7 +137,7 @@ def test_the_audit_finds_a_key_of_nothing(shop, tamper):
     assert list(found(shop)) == ["keys_belong_to_something"]
 
 
-def test_the_audit_finds_work_that_nobody_will_ever_do(shop, tamper):
+def test_the_audit_finds_an_open_payment_without_its_queue_entry(shop, tamper):
     wrong = pay(shop, 1922)
 
     tamper("DELETE FROM payments_unresolved WHERE resource_id = %s", wrong)
@@ -216,7 +216,7 @@ def test_it_finds_a_refund_booked_on_another_payment(shop, tamper, differences):
     assert differences() == [("differs", str(refund))]
 
 
-def test_what_was_asked_for_before_is_left_out(shop, gateway, differences):
+def test_payments_before_the_start_are_left_out(shop, gateway, differences):
     gateway.post_charge(str(uuid7()), 1250)
     now = datetime.now(UTC)
 
@@ -312,7 +312,7 @@ def test_the_commands_fail_on_a_finding(fresh, tamper):
     assert refusal.value.returncode == 1
 
 
-def test_a_gateway_that_is_away_is_no_finding(fresh):
+def test_an_unavailable_gateway_is_no_finding(fresh):
     shop, gateway = fresh
     gateway.kill()
 

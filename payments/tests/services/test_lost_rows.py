@@ -95,7 +95,7 @@ def test_the_same_key_of_another_merchant_is_another_charge(shop, gateway):
     assert len(set(keys)) == 2
 
 
-def test_a_key_says_who_charges_what_and_no_more():
+def test_a_key_depends_on_merchant_and_operation_only():
     namespace = UUID("00000000-0000-4000-8000-000000000001")
 
     assert charge_key(namespace, "a") == charge_key(namespace, "a")

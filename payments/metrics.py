@@ -26,6 +26,9 @@ OWN = Histogram(
 IN_PROGRESS = Gauge("transactions_in_progress", "Payments in progress.", multiprocess_mode="livesum")
 GATEWAY_REQUESTS = Counter("gateway_requests_total", "Calls to the gateway by outcome.", ["outcome"])
 GATEWAY_SECONDS = Histogram("gateway_request_seconds", "Duration of calls to the gateway.", buckets=_SECONDS)
+# The same for each gateway, with its cancels. The two above keep their labels.
+GATEWAY_CALLS = Counter("gateway_calls_total", "Calls to each gateway by outcome.", ["gateway", "outcome"])
+GATEWAY_CALL_SECONDS = Summary("gateway_call_seconds", "Duration of calls to each gateway.", ["gateway"])
 FRAUD_SCORE = Histogram(
     "fraud_score",
     "Fraud scores of new payments.",
@@ -48,3 +51,25 @@ RESULT = {result: IDEMPOTENCY.labels(result) for result in ("new", "replayed", "
 REFUND_STATUS = {status: REFUNDS.labels(status) for status in ("succeeded", "failed")}
 for _currency in settings.KPI_CURRENCIES:
     AMOUNT.labels(_currency)
+
+
+class GatewayCalls:
+    """Counts the calls to one gateway. Its series start at 0."""
+
+    def __init__(self, gateway: str) -> None:
+        self._outcomes = {outcome: GATEWAY_CALLS.labels(gateway, outcome) for outcome in (*OUTCOME, "cancelled")}
+        self._seconds = GATEWAY_CALL_SECONDS.labels(gateway)
+
+    def refused(self) -> None:
+        """Count a call that the circuit breaker did not let through."""
+        self._add("unavailable")
+
+    def ended(self, outcome: str, seconds: float) -> None:
+        GATEWAY_SECONDS.observe(seconds)
+        self._seconds.observe(seconds)
+        self._add(outcome)
+
+    def _add(self, outcome: str) -> None:
+        self._outcomes[outcome].inc()
+        if outcome in OUTCOME:  # a cancel's `cancelled` is no outcome of a payment
+            OUTCOME[outcome].inc()

@@ -53,7 +53,7 @@ _quick: pytest.Item | None = None
 
 def _refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
     # Libraries ask `uname` for the processor's name.
-    if event in STARTS and _quick is not None and arguments[:1] != ("uname",):
+    if _quick is not None and event in STARTS and arguments[:1] != ("uname",):
         raise RuntimeError(f"{_quick.nodeid} starts a process ({arguments[:2]}): mark it `processes`")
 
 

@@ -164,6 +164,30 @@ def gateway() -> Section:
                 thresholds=above(1, 3),
             ),
         ],
+        [
+            graph(
+                "Calls by gateway",
+                "Calls per second to each gateway, cancels included.",
+                query(
+                    f"sum by (gateway, outcome) (rate(gateway_calls_total{{{WEB}}}[$__rate_interval]))",
+                    "{{gateway}}: {{outcome}}",
+                ),
+                unit=PER_SECOND,
+            ),
+            graph(
+                "Duration of calls by gateway",
+                "Average of the calls that were answered or timed out.",
+                query(
+                    ratio(
+                        f"sum by (gateway) (rate(gateway_call_seconds_sum{{{WEB}}}[5m]))",
+                        f"sum by (gateway) (rate(gateway_call_seconds_count{{{WEB}}}[5m]))",
+                    ),
+                    "{{gateway}}",
+                ),
+                unit="s",
+                thresholds=above(1, 3),
+            ),
+        ],
     )
 
 

@@ -36,11 +36,12 @@ PAUSE_SECONDS = 0.1  # before the second attempt, twice that before the third
 class HttpGateway:
     """A gateway that speaks the simulator's HTTP interface (docs/gateway.md)."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, name: str = settings.GATEWAY_NAME) -> None:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
         self._in_threads, self._on_loop = ThreadTransport(), LoopTransport()
         self._breaker = CircuitBreaker()
+        self._calls = metrics.GatewayCalls(name)
 
     def charge(self, key: UUID, *, amount: int, currency: str, payment_method: Any) -> Answer:
         body = {"amount": amount, "currency": currency, "payment_method": payment_method}
@@ -86,7 +87,7 @@ class HttpGateway:
 
     def _guarded_attempt(self, operation: str, path: str, key: UUID, body: dict[str, Any], deadline: float) -> Answer:
         if not self._breaker.allows():
-            metrics.OUTCOME["unavailable"].inc()
+            self._calls.refused()
             return Answer("unavailable", "circuit_open")
         with tracing.step(f"gateway {operation}", {"peer.service": "gateway"}, kind="client") as call:
             answer = self._attempt(operation, path, key, body, deadline, call=call)
@@ -122,9 +123,7 @@ class HttpGateway:
             status_code, content = None, str(error)
             answer = Answer("timeout", "no_answer")
         seconds = time.monotonic() - start
-        metrics.GATEWAY_SECONDS.observe(seconds)
-        if answer.outcome in metrics.OUTCOME:  # a cancel's `cancelled` is no outcome of a payment
-            metrics.OUTCOME[answer.outcome].inc()
+        self._calls.ended(answer.outcome, seconds)
         answer.exchanges = [Exchange(operation, answer.outcome, status_code, content, round(seconds * 1000, 2))]
         return answer
 

@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 
 from django.conf import settings
 
+from payments import metrics
 from payments.gateway.base import Gateway, GatewayError
 from payments.gateway.client import HttpGateway
 
 FACTORIES: Mapping[str, Callable[[], Gateway]] = {
     settings.GATEWAY_NAME: lambda: HttpGateway(settings.GATEWAY_URL, settings.GATEWAY_TOKEN),
 }
+for _name in FACTORIES:
+    metrics.GatewayCalls(_name)
 
 
 class Gateways:

@@ -119,6 +119,16 @@ def test_an_edge_of_the_histogram_is_on_the_objective(web_at_first, name):
     assert "0.3" in {sample.labels.get("le") for sample in web_at_first[name].samples}
 
 
+def test_the_calls_to_each_gateway_are_there_before_the_first_payment(web_at_first, worker_at_first):
+    outcomes = {"approved", "declined", "error", "timeout", "unavailable", "cancelled"}
+    for exported in (web_at_first, worker_at_first):
+        calls = [sample for sample in exported["gateway_calls"].samples if not sample.name.endswith("_created")]
+
+        assert {sample.labels["gateway"] for sample in calls} == {"simulator"}
+        assert {sample.labels["outcome"] for sample in calls} == outcomes
+        assert {sample.labels["gateway"] for sample in exported["gateway_call_seconds"].samples} == {"simulator"}
+
+
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/metrics/x", "/Metrics", "/%00", "/favicon.ico"])
 def test_metrics_are_at_one_path(fresh, path):
     for port in (fresh.metrics_port, fresh.worker_port):
@@ -176,6 +186,10 @@ def test_each_payment_is_counted_once_in_the_minor_units_of_its_currency(fresh, 
         'gateway_requests_total{outcome="approved"}': 3,
         'gateway_requests_total{outcome="declined"}': 1,
         'gateway_requests_total{outcome="error"}': 1,
+        'gateway_call_seconds_count{gateway="simulator"}': 5,
+        'gateway_calls_total{gateway="simulator",outcome="approved"}': 3,
+        'gateway_calls_total{gateway="simulator",outcome="declined"}': 1,
+        'gateway_calls_total{gateway="simulator",outcome="error"}': 1,
         'idempotency_requests_total{result="new"}': 6,
         'idempotency_requests_total{result="replayed"}': 1,
         'idempotency_requests_total{result="mismatch"}': 1,
@@ -194,6 +208,8 @@ def test_a_refund_is_no_payment_and_no_revenue(fresh, shop):
         'refunds_total{status="succeeded"}': 1,
         'gateway_requests_total{outcome="approved"}': 1,
         "gateway_request_seconds_count": 1,
+        'gateway_calls_total{gateway="simulator",outcome="approved"}': 1,
+        'gateway_call_seconds_count{gateway="simulator"}': 1,
         'idempotency_requests_total{result="new"}': 1,
     }
 

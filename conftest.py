@@ -20,7 +20,7 @@ import xdist
 from fintech.run.postgres import EmbeddedPostgres, PostgresError
 from fintech.testing.databases import FAST, TEMPLATE, copy_database
 
-pytest_plugins = ["fintech.testing.order"]
+pytest_plugins = ["fintech.testing.browser", "fintech.testing.order"]
 
 PREFIX = "fintech-tests-"
 

@@ -1,4 +1,4 @@
-"""A real browser on the real platform, with everything that it reports.
+"""A real browser on the real platform, with everything that it reports. The fixture is `browser`.
 
 With SCREENSHOTS=docs/images it updates the pictures of the documentation.
 """
@@ -7,9 +7,10 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+from django.contrib.auth.models import User
 from playwright.sync_api import Page, sync_playwright
 
 from fintech.testing.processes import Platform
@@ -27,7 +28,8 @@ FLAGS = [
 ]
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 WIDTH, HEIGHT = 1400, 900
-PASSWORD = secrets.token_urlsafe(16)
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)")
 
 
 class Browser:
@@ -54,6 +56,15 @@ class Browser:
         with self.page.expect_navigation():
             self.page.click(selector)
 
+    def sign_in(self, name: str) -> None:
+        """Sign in as a new superuser; the pictures show the name."""
+        password = secrets.token_urlsafe(16)
+        user = User.objects.create_superuser(name if SCREENSHOTS else f"u{secrets.token_hex(6)}", password=password)
+        self.open("/admin/")
+        self.page.fill("#id_username", user.username)
+        self.page.fill("#id_password", password)
+        self.follow("button[type=submit]")
+
     def picture(self, name: str, *, height: int = HEIGHT) -> None:
         """Take a picture at this window height; 0: the height of the page, because a sticky bar would cover a part of
         it.
@@ -67,8 +78,9 @@ class Browser:
         self.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
 
 
-@contextmanager
-def open_browser(platform: Platform) -> Iterator[Browser]:
+@pytest.fixture
+def browser(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright has an event loop in this thread
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})

@@ -1,14 +1,15 @@
 """Run real Prometheus, Alertmanager and exporters around a separate platform, for the lab and the drills."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 from django.conf import settings
 
 from fintech.testing.processes import Program, answers, free_port, request, running
@@ -104,3 +105,25 @@ class Monitoring:
     ) -> None:
         log = self.directory / f"{job}.log"
         self.programs[job] = stack.enter_context(running(command, environment, log=log, ready=ready))
+
+
+@contextmanager
+def running_alertmanager(directory: Path, **options: Any) -> Iterator[int]:
+    """Run an Alertmanager with our routes, and with these options of `render`. Yield its port."""
+    (directory / "token").write_text("none")
+    nowhere = "127.0.0.1:1"
+    render(
+        directory,
+        web_target=nowhere,
+        worker_target=nowhere,
+        alertmanager_target=nowhere,
+        webhook_url=f"http://{nowhere}/alert",
+        token_file=directory / "token",
+        **options,
+    )
+    port = free_port()
+    command = alertmanager_command(directory, directory / "data", f"127.0.0.1:{port}")
+    if command is None:
+        pytest.skip("Alertmanager is not installed")
+    with running(command, log=directory / "log", ready=partial(answers, port, "/-/ready")):
+        yield port

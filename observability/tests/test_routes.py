@@ -4,15 +4,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from fintech.testing.processes import answers, free_port, request, running, wait_until
-from observability.render import HERE, alertmanager_command, render
+from fintech.testing.processes import request, wait_until
+from observability.render import HERE
+from observability.tests.monitoring import running_alertmanager
 from observability.tests.test_rules import ALERTS, ALL_RULES, run
 
 pytestmark = pytest.mark.processes
@@ -105,21 +104,7 @@ class Alertmanager:
 
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory) -> Iterator[Alertmanager]:
-    directory: Path = tmp_path_factory.mktemp("alertmanager")
-    (directory / "token").write_text("none")
-    render(
-        directory,
-        web_target="127.0.0.1:1",
-        worker_target="127.0.0.1:1",
-        alertmanager_target="127.0.0.1:1",
-        webhook_url="http://127.0.0.1:1/alert",
-        token_file=directory / "token",
-    )
-    port = free_port()
-    command = alertmanager_command(directory, directory / "data", f"127.0.0.1:{port}")
-    if command is None:
-        pytest.skip("Alertmanager is not installed")
-    with running(command, log=directory / "log", ready=partial(answers, port, "/-/ready")):
+    with running_alertmanager(tmp_path_factory.mktemp("alertmanager")) as port:
         yield Alertmanager(port)
 
 

@@ -7,17 +7,16 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from fintech.testing.processes import answers, free_port, request, running, wait_until
-from observability.render import Telegram, alertmanager_command, render
+from fintech.testing.processes import request, wait_until
+from observability.render import Telegram
+from observability.tests.monitoring import running_alertmanager
 from observability.tests.test_rules import ALERTS
 
 pytestmark = pytest.mark.processes
@@ -168,23 +167,8 @@ def bot_api() -> Iterator[BotApi]:
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory, bot_api) -> Iterator[int]:
     """Run an Alertmanager that notifies the fake's chat, with a very short group_wait. Yield its port."""
-    directory: Path = tmp_path_factory.mktemp("telegram")
-    (directory / "token").write_text("none")
-    render(
-        directory,
-        web_target="127.0.0.1:1",
-        worker_target="127.0.0.1:1",
-        alertmanager_target="127.0.0.1:1",
-        webhook_url="http://127.0.0.1:1/alert",
-        token_file=directory / "token",
-        telegram=Telegram(chat_id=CHAT, bot_token=TOKEN, api_url=f"http://127.0.0.1:{bot_api.port}"),
-        speed=150,
-    )
-    port = free_port()
-    command = alertmanager_command(directory, directory / "data", f"127.0.0.1:{port}")
-    if command is None:
-        pytest.skip("Alertmanager is not installed")
-    with running(command, log=directory / "log", ready=partial(answers, port, "/-/ready")):
+    telegram = Telegram(chat_id=CHAT, bot_token=TOKEN, api_url=f"http://127.0.0.1:{bot_api.port}")
+    with running_alertmanager(tmp_path_factory.mktemp("telegram"), telegram=telegram, speed=150) as port:
         yield port
 
 

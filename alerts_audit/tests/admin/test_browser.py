@@ -7,17 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import User
 
 from alerts_audit.models import Checkpoint, Episode, Leaf, Review
 from alerts_audit.tests.reviews.history import make_history
-from fintech.testing.browser import CHROMIUM, PASSWORD, SCREENSHOTS, Browser, open_browser
+from fintech.testing.browser import SCREENSHOTS, Browser, needs_chromium
 from fintech.testing.processes import Platform, wait_until
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)"),
-    pytest.mark.processes,
-]
+pytestmark = [needs_chromium, pytest.mark.processes]
 
 LIST = "/admin/alerts_audit/episode/"
 ALERTS = [
@@ -42,13 +38,6 @@ def platform(tmp_path_factory) -> Iterator[Platform]:
     env = {"GRAFANA_URL": "http://127.0.0.1:3000", "AUDIT_SEAL_SECONDS": "1"}
     with Platform(tmp_path_factory.mktemp("platform"), workers=2, env=env) as platform:
         yield platform
-
-
-@pytest.fixture
-def browser(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright has an event loop in this thread
-    with open_browser(platform) as browser:
-        yield browser
 
 
 def alert(name: str, severity: str, summary: str, *, start: datetime, end: datetime | None, instance: str) -> dict:
@@ -108,7 +97,7 @@ def test_a_responders_morning(browser: Browser, platform: Platform, episodes: li
     wait_until(lambda: is_sealed(episodes[0]), what="the first alert is sealed")
     if SCREENSHOTS:
         make_history()
-    sign_in(browser)
+    browser.sign_in("maria")
 
     acknowledge_from_the_list(browser, episodes)
     review_one(browser, episodes[0])
@@ -120,14 +109,6 @@ def test_a_responders_morning(browser: Browser, platform: Platform, episodes: li
 def is_sealed(episode: Episode) -> bool:
     leaf = Leaf.objects.filter(kind="input", ref=episode.last_input).first()
     return leaf is not None and Checkpoint.objects.filter(size__gt=leaf.number).exists()
-
-
-def sign_in(browser: Browser) -> None:
-    user = User.objects.create_superuser("maria" if SCREENSHOTS else f"u{secrets.token_hex(6)}", password=PASSWORD)
-    browser.open("/admin/")
-    browser.page.fill("#id_username", user.username)
-    browser.page.fill("#id_password", PASSWORD)
-    browser.follow("button[type=submit]")
 
 
 def acknowledge_from_the_list(browser: Browser, episodes: list[Episode]) -> None:

@@ -2,28 +2,16 @@
 
 import random
 import secrets
-from collections.abc import Iterator
 
 import pytest
-from django.contrib.auth.models import User
 
-from fintech.testing.browser import CHROMIUM, PASSWORD, SCREENSHOTS, Browser, open_browser
+from fintech.testing.browser import SCREENSHOTS, Browser, needs_chromium
 from fintech.testing.processes import Platform, wait_until
 from payments.api_keys import create_api_key
 from payments.models import Merchant, Refund, Transaction
 from payments.tests.conftest import ALL_SCOPES, Client
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)"),
-    pytest.mark.processes,
-]
-
-
-@pytest.fixture
-def browser(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright has an event loop in this thread
-    with open_browser(platform) as browser:
-        yield browser
+pytestmark = [needs_chromium, pytest.mark.processes]
 
 
 @pytest.fixture
@@ -48,7 +36,8 @@ def test_a_day_in_the_admin(browser: Browser, platform: Platform, shops: list[Cl
     method = {"type": "card", "token": "tok_visa", "country": "DE"}
     payment = shops[2].pay(125_000, payment_method=method, reference="order-2042", description="Three first editions")
 
-    sign_in(browser)
+    browser.sign_in("admin")
+    assert "Newest payments" in browser.page.content()
     refund(browser, payment.body["id"])
     look_at_the_lists(browser, payment.body["id"], shops[2].merchant)
     resolve(browser, platform, shops[2])
@@ -56,15 +45,6 @@ def test_a_day_in_the_admin(browser: Browser, platform: Platform, shops: list[Cl
     change_a_merchant(browser, shops[2].merchant)
 
     assert browser.complaints == []
-
-
-def sign_in(browser: Browser) -> None:
-    user = User.objects.create_superuser("admin" if SCREENSHOTS else f"u{secrets.token_hex(6)}", password=PASSWORD)
-    browser.open("/admin/")
-    browser.page.fill("#id_username", user.username)
-    browser.page.fill("#id_password", PASSWORD)
-    browser.follow("button[type=submit]")
-    assert "Newest payments" in browser.page.content()
 
 
 def refund(browser: Browser, payment: str) -> None:

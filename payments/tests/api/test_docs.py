@@ -2,12 +2,9 @@
 
 import pytest
 
-from payments.tests.admin.test_browser import CHROMIUM, Browser, browser  # noqa: F401 - a fixture
+from fintech.testing.browser import Browser, needs_chromium
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)"),
-    pytest.mark.processes,
-]
+pytestmark = [needs_chromium, pytest.mark.processes]
 
 
 @pytest.fixture
@@ -15,7 +12,7 @@ def client_key(client) -> str:
     return client.api_key
 
 
-def test_swagger_ui_shows_each_operation_and_can_call_one(client_key, browser: Browser):  # noqa: F811
+def test_swagger_ui_shows_each_operation_and_can_call_one(client_key, browser: Browser):
     asked: list[str] = []
     browser.page.on("request", lambda request: asked.append(request.url))
 

@@ -1,0 +1,42 @@
+"""schemathesis against a running service and a part of its OpenAPI document."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from fintech.testing.processes import Platform
+
+
+def check_document(
+    platform: Platform,
+    configuration: Path,
+    token: str,
+    *paths: str,
+    examples: int,
+    env: Mapping[str, str] | None = None,
+) -> int:
+    """Fail on 5xx, on statuses, content types, headers and bodies that the document lacks, and on requests that it
+    forbids and the service accepts, or the reverse. `paths` are options that choose paths. Return the number of
+    requests.
+    """
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration), "run", "--no-color"),
+            *("--max-examples", str(examples), "--seed", "1", "--request-timeout", "30", "--continue-on-failure"),
+            # With threads, Python 3.11 at times loses count of its depth in an AST that hypothesis builds.
+            *("--workers", "1", *paths, "--header", f"Authorization: Bearer {token}", f"{platform.url}/v1/schema"),
+        ],
+        cwd=platform.directory,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    tested = re.search(r"(\d+) generated, (\d+) passed", run.stdout)
+    assert tested is not None, run.stdout
+    return int(tested[1])

@@ -16,13 +16,16 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage prove bench bench-audit verify bench-alerts bench-trail lint format reconcile audit dashboards requirements secrets clean python environment environment-dev
+.PHONY: help run load test check coverage prove bench bench-audit verify bench-alerts bench-trail lint format reconcile audit dashboards requirements secrets clean python environment environment-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: environment ## Run the platform on this machine until Ctrl-C (NO_LOAD=1, LOAD_USERS=5, WEB_CONCURRENCY=3, BASE_PORT=8200, DATABASE_URL)
 	@exec $(VENV)/python -m fintech.run
+
+load: environment ## Send requests at a controlled rate to `make run`, report in load_output/ (LOAD="--rps 50 --shape spike", LOAD=--help)
+	@$(VENV)/python -m loadtests.run $(LOAD)
 
 test: environment-dev ## Run all tests on every core, in random order (TESTS=payments/tests/api)
 	$(PYTEST) -n auto --durations=25 --durations-min=1 $(TESTS)

@@ -64,10 +64,11 @@ def seconds_to_wait(answer: Answer, attempt: int) -> float:
 class Merchant(FastHttpUser):
     """A merchant who sells all day: mostly single payments, sometimes a lookup, a replay, a refund, a list or a batch.
 
-    Runs LOAD_RATE tasks a second, counted from start to start; a batch is one task with BATCH payments. A decline, a
-    block and a technical failure are outcomes that the service reports with 201, not failures of the test. Failures are
-    a wrong answer, a broken connection, 429 and 503. After the latter three the merchant sends the same request again
-    with the same key, at most MAX_ATTEMPTS times, as a client must.
+    Runs LOAD_RATE tasks a second, counted from start to start; a batch is one task with BATCH payments. A task that
+    needs an earlier payment makes one if there is none, so that each task sends a request. A decline, a block and a
+    technical failure are outcomes that the service reports with 201, not failures of the test. Failures are a wrong
+    answer, a broken connection, 429 and 503. After the latter three the merchant sends the same request again with the
+    same key, at most MAX_ATTEMPTS times, as a client must.
     """
 
     host = "http://127.0.0.1:5000"
@@ -92,54 +93,64 @@ class Merchant(FastHttpUser):
 
     @task(8)
     def pay_again_with_the_same_key(self) -> None:
-        if self.payments:
-            payment = self.random.choice(self.payments)
+        if not self.payments:
+            self.pay()
+            return
+        payment = self.random.choice(self.payments)
 
-            def check(answer: Answer, first: bool) -> None:
-                traffic.check_replay(payment, answer)
+        def check(answer: Answer, first: bool) -> None:
+            traffic.check_replay(payment, answer)
 
-            self.post(PAYMENTS, payment.body, check, key=payment.key, name=f"{PAYMENTS} (replay)")
+        self.post(PAYMENTS, payment.body, check, key=payment.key, name=f"{PAYMENTS} (replay)")
 
     @task(12)
     def look(self) -> None:
-        if self.payments:
-            payment = self.random.choice(self.payments)
-            settled = time.monotonic() - payment.asked_at > SETTLED_WITHIN
-            self.get(
-                f"{PAYMENTS}/{payment.id}",
-                lambda answer, first: traffic.check_found(payment, answer, settled=settled),
-                name=f"{PAYMENTS}/{{id}}",
-            )
+        if not self.payments:
+            self.pay()
+            return
+        payment = self.random.choice(self.payments)
+        settled = time.monotonic() - payment.asked_at > SETTLED_WITHIN
+        self.get(
+            f"{PAYMENTS}/{payment.id}",
+            lambda answer, first: traffic.check_found(payment, answer, settled=settled),
+            name=f"{PAYMENTS}/{{id}}",
+        )
 
     @task(3)
     def find_by_key(self) -> None:
-        if self.payments:
-            payment = self.random.choice(self.payments)
-            self.get(
-                f"{PAYMENTS}?idempotency_key={payment.key}",
-                lambda answer, first: traffic.check_only_one(payment, answer),
-                name=f"{PAYMENTS}?idempotency_key=",
-            )
+        if not self.payments:
+            self.pay()
+            return
+        payment = self.random.choice(self.payments)
+        self.get(
+            f"{PAYMENTS}?idempotency_key={payment.key}",
+            lambda answer, first: traffic.check_only_one(payment, answer),
+            name=f"{PAYMENTS}?idempotency_key=",
+        )
 
     @task(3)
     def look_through_the_list(self) -> None:
-        if self.payments:
-            path = f"{PAYMENTS}?limit={PAGE}"
-            self.get(path, lambda answer, first: traffic.check_list(answer, PAGE), name=path)
+        if not self.payments:
+            self.pay()
+            return
+        path = f"{PAYMENTS}?limit={PAGE}"
+        self.get(path, lambda answer, first: traffic.check_list(answer, PAGE), name=path)
 
     @task(5)
     def refund_a_part(self) -> None:
         refundable = [payment for payment in self.payments if payment.left]
-        if refundable:
-            payment = self.random.choice(refundable)
-            amount = traffic.ordinary(self.random.randint(1, payment.left))
-            payment.refunded += amount
+        if not refundable:
+            self.pay()
+            return
+        payment = self.random.choice(refundable)
+        amount = traffic.ordinary(self.random.randint(1, payment.left))
+        payment.refunded += amount
 
-            def check(answer: Answer, first: bool) -> None:
-                traffic.check_refund(payment, amount, answer, first=first)
+        def check(answer: Answer, first: bool) -> None:
+            traffic.check_refund(payment, amount, answer, first=first)
 
-            path = f"{PAYMENTS}/{payment.id}/refunds"
-            self.post(path, {"amount": amount}, check, key=str(uuid4()), name=f"{PAYMENTS}/{{id}}/refunds")
+        path = f"{PAYMENTS}/{payment.id}/refunds"
+        self.post(path, {"amount": amount}, check, key=str(uuid4()), name=f"{PAYMENTS}/{{id}}/refunds")
 
     @task(1)
     def pay_in_a_batch(self) -> None:

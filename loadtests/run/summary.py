@@ -1,0 +1,69 @@
+"""The figures of a load test, computed from its samples."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean, quantiles
+from typing import Any
+
+from loadtests.run.samples import NOT_SENT, Sample
+
+# Name -> the number of thousandths below it.
+PERCENTILES = {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "p999": 999}
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """Return the distribution of times in milliseconds; zeros without any."""
+    if not values:
+        return dict.fromkeys(["min", "mean", *PERCENTILES, "max"], 0.0)
+    cuts = quantiles([*values, *values] if len(values) == 1 else values, n=1000, method="inclusive")
+    found = {name: cuts[thousandths - 1] for name, thousandths in PERCENTILES.items()}
+    times = {"min": min(values), "mean": fmean(values), **found, "max": max(values)}
+    return {name: round(value, 3) for name, value in times.items()}
+
+
+def summarize(samples: Sequence[Sample], seconds: float) -> dict[str, Any]:
+    """Return the figures of `seconds` of load. Each due request has one sample with attempt 1."""
+    due = [sample for sample in samples if sample.attempt == 1]
+    answered = sum(1 for sample in due if sample.status)
+    in_time = sum(1 for sample in due if sample.status and sample.answered_at <= seconds)
+    failed = sum(1 for sample in samples if sample.error)
+    return {
+        "rate": {
+            "asked": round(len(due) / seconds, 3),
+            "held": round(in_time / seconds, 3),
+            "held_ratio": round(in_time / len(due), 5) if due else 0.0,
+        },
+        "requests": {
+            "due": len(due),
+            "answered": answered,
+            "not_sent": sum(1 for sample in due if sample.error == NOT_SENT),
+            "repeated": len(samples) - len(due),
+            "failed": failed,
+        },
+        "error_rate": round(failed / len(samples), 5) if samples else 0.0,
+        "latency_ms": percentiles([sample.latency_ms for sample in samples]),
+        "response_ms": percentiles([sample.response_ms for sample in samples if sample.status]),
+        "by_request": summarize_requests(samples),
+        "outcomes": count(sample.outcome for sample in samples),
+        "status_codes": count(str(sample.status) for sample in samples if sample.status),
+        "errors": count(sample.error for sample in samples),
+    }
+
+
+def summarize_requests(samples: Iterable[Sample]) -> dict[str, dict[str, Any]]:
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        groups[sample.request].append(sample)
+    return {
+        name: {
+            "count": len(group),
+            "failed": sum(1 for sample in group if sample.error),
+            "latency_ms": percentiles([sample.latency_ms for sample in group]),
+        }
+        for name, group in sorted(groups.items(), key=lambda item: -len(item[1]))
+    }
+
+
+def count(values: Iterable[str]) -> dict[str, int]:
+    """Return how often each value occurs, the most frequent first, without empty ones."""
+    return dict(Counter(value for value in values if value).most_common())

@@ -1,0 +1,35 @@
+import pytest
+
+from loadtests.run.limit import DEFAULTS, Step, find_limit, rate_that_held, with_defaults
+from loadtests.run.thresholds import Thresholds
+
+
+def measure_up_to(limit: float):
+    return lambda rps: Step(rps, {}, [{"held": rps <= limit}])
+
+
+@pytest.mark.parametrize("limit", [10, 11, 99, 1234])
+def test_the_rate_that_held_is_close_below_the_limit(limit):
+    found = rate_that_held(find_limit(10, measure_up_to(limit)))
+
+    assert limit / 1.0625 < found <= limit
+
+
+def test_after_a_first_rate_that_broke_there_is_no_search():
+    steps = find_limit(10, measure_up_to(5))
+
+    assert [step.rps for step in steps] == [10]
+    assert rate_that_held(steps) is None
+
+
+def test_an_interrupted_step_ends_the_search_and_does_not_count():
+    results = iter([Step(10, {}, []), None])
+    steps = find_limit(10, lambda rps: next(results))
+
+    assert [step.rps for step in steps] == [10]
+
+
+def test_a_given_threshold_replaces_the_usual_one():
+    found = with_defaults(Thresholds(max_p95_ms=50, max_error_rate=0.0))
+
+    assert found == Thresholds(0.0, 50, DEFAULTS.min_rate_held)

@@ -1,0 +1,58 @@
+import pytest
+
+from loadtests.run.samples import NOT_SENT, Sample
+from loadtests.run.summary import percentiles, summarize
+
+
+def sample(due: float, *, late: float = 0, response: float = 10, attempt: int = 1, status: int = 201, error: str = ""):
+    return Sample(0, due, late, response, "POST /v1/transactions", attempt, status, "succeeded", error)
+
+
+def test_the_latency_counts_from_the_due_time():
+    summary = summarize([sample(0, late=5000, response=20)], seconds=10)
+
+    assert summary["latency_ms"]["max"] == 5020
+    assert summary["response_ms"]["max"] == 20
+
+
+def test_an_answer_after_the_end_does_not_count_as_held():
+    samples = [sample(1), sample(2), sample(9, response=3000)]
+
+    assert summarize(samples, seconds=10)["rate"] == {"asked": 0.3, "held": 0.2, "held_ratio": 0.66667}
+
+
+def test_an_answer_is_held_even_if_it_is_an_error():
+    summary = summarize([sample(1, status=503, error="HTTPError: 503")], seconds=10)
+
+    assert summary["rate"]["held_ratio"] == 1
+    assert summary["error_rate"] == 1
+
+
+def test_a_request_without_a_merchant_is_not_sent_and_not_held():
+    summary = summarize([sample(1), sample(2, late=9000, response=0, status=0, error=NOT_SENT)], seconds=10)
+
+    assert summary["requests"]["not_sent"] == 1
+    assert summary["rate"]["held_ratio"] == 0.5
+    assert summary["latency_ms"]["max"] == 9000
+
+
+def test_a_repeated_request_is_no_due_one():
+    summary = summarize([sample(1, status=503, error="503"), sample(2, attempt=2)], seconds=10)
+
+    assert summary["requests"] == {"due": 1, "answered": 1, "not_sent": 0, "repeated": 1, "failed": 1}
+    assert summary["rate"]["asked"] == 0.1
+    assert summary["error_rate"] == 0.5
+
+
+def test_a_test_without_requests_has_zeros():
+    summary = summarize([], seconds=1)
+
+    assert summary["rate"] == {"asked": 0, "held": 0, "held_ratio": 0}
+    assert summary["latency_ms"]["p99"] == 0
+
+
+@pytest.mark.parametrize(("values", "p50", "p99"), [([7.0], 7, 7), ([1.0, 3.0], 2, 2.98), (list(range(101)), 50, 99)])
+def test_percentiles_lie_between_the_values(values, p50, p99):
+    found = percentiles(values)
+
+    assert (found["p50"], found["p99"]) == pytest.approx((p50, p99))

@@ -1,0 +1,52 @@
+import pytest
+
+from loadtests.run.thresholds import Process, Thresholds, warnings
+
+SUMMARY = {"error_rate": 0.02, "latency_ms": {"p95": 300.0}, "rate": {"held_ratio": 0.97}}
+VALUES = {"max_error_rate": 0.02, "max_p95_ms": 300.0, "min_rate_held": 0.97}
+HEALTHY = Process(0, cpu=0.4, lag_ms=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "held"),
+    [
+        ("max_error_rate", 0.01, False),
+        ("max_error_rate", 0.02, True),
+        ("max_error_rate", 0.0, False),
+        ("max_p95_ms", 299, False),
+        ("max_p95_ms", 300, True),
+        ("min_rate_held", 0.98, False),
+        ("min_rate_held", 0.97, True),
+    ],
+)
+def test_a_threshold_holds_up_to_its_limit(name, limit, held):
+    assert Thresholds(**{name: limit}).check(SUMMARY) == [
+        {"name": name, "limit": limit, "value": VALUES[name], "held": held}
+    ]
+
+
+def test_without_a_limit_nothing_is_checked():
+    assert Thresholds().check(SUMMARY) == []
+
+
+def test_a_healthy_load_has_no_warning():
+    assert warnings([HEALTHY], late_share=0.001, workers=30, lost=0) == []
+
+
+@pytest.mark.parametrize("process", [Process(1, cpu=0.97, lag_ms=2), Process(1, cpu=0.5, lag_ms=80)])
+def test_a_load_process_without_time_is_named_as_the_bottleneck(process):
+    (warning,) = warnings([HEALTHY, process], late_share=0, workers=30, lost=0)
+
+    assert warning.startswith("Load process 1 was the bottleneck")
+
+
+def test_merchants_who_all_wait_are_named():
+    (warning,) = warnings([HEALTHY], late_share=0.2, workers=30, lost=0)
+
+    assert warning.startswith("All 30 simulated merchants waited")
+
+
+def test_a_lost_load_process_is_reported():
+    (warning,) = warnings([HEALTHY], late_share=0, workers=30, lost=2)
+
+    assert warning.startswith("2 load processes ended before the test did")

@@ -53,7 +53,9 @@ def check_python(words: tuple[str, ...]) -> None:
         spec = importlib.util.find_spec(f"{name}.__main__" if (ROOT / name.replace(".", "/")).is_dir() else name)
         assert spec is not None, name
         assert spec.origin is not None
-        code = Path(spec.origin).read_text(encoding="utf-8")
+        # The options of a package may have a module of their own.
+        modules = Path(spec.origin).parent.glob("*.py") if spec.name.endswith("__main__") else [Path(spec.origin)]
+        code = "".join(module.read_text(encoding="utf-8") for module in modules)
     else:
         code = (ROOT / "alerts_audit/seal" / Path(first).name).read_text(encoding="utf-8")
     assert "__main__" in code or spec.name.endswith("__main__")
@@ -78,6 +80,8 @@ def compose_parser() -> argparse.ArgumentParser:
         one = verbs.add_parser(verb)
         for name in names:
             one.add_argument(name, action="store_true")
+        if verb == "up":
+            one.add_argument("--scale", action="append", default=[])
         if verb == "logs":
             one.add_argument("--tail", type=int)
         one.add_argument("services", nargs="*")
@@ -140,7 +144,8 @@ def test_a_program_of_ours_exists_and_has_its_options(command: Command):
 def test_a_command_of_compose_names_services_and_what_they_hold(command: Command):
     options = compose_parser().parse_args([PLACEHOLDERS.get(word, word) for word in command.words[2:]])
 
-    assert set(options.services) <= SERVICES.keys()
+    scaled = {name.partition("=")[0] for name in getattr(options, "scale", [])}
+    assert {*options.services, *scaled} <= SERVICES.keys()
     program, *arguments = getattr(options, "inside", None) or ["true"]
     if program == "python" and arguments[0] != "-c":
         check_python(tuple(arguments))

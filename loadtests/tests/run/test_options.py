@@ -37,6 +37,14 @@ def test_a_wrong_option_is_one_sentence_and_exit_code_2(arguments, named, capsys
     assert named in said
 
 
+def test_the_help_names_the_exit_codes(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(["--help"])
+
+    assert ended.value.code == 0
+    assert "Exit code 0" in capsys.readouterr().out
+
+
 def test_the_defaults_are_those_of_make_run(monkeypatch):
     monkeypatch.delenv("BASE_PORT", raising=False)
     monkeypatch.delenv("API_KEY_FILE", raising=False)

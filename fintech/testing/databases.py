@@ -38,7 +38,13 @@ def copy_database(name: str, template: str) -> None:
     """Copy a database of the session's server. The template must have no connections."""
     with psycopg.connect(session_server().url("postgres", "postgres"), autocommit=True) as connection:
         names = map(sql.Identifier, (name, template))
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER owner").format(*names))
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY OWNER owner").format(*names))
+
+
+def drop_database(name: str) -> None:
+    """Drop a database of the session's server, because the server may be in memory."""
+    with psycopg.connect(session_server().url("postgres", "postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def own_database() -> str:

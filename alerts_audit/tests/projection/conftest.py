@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from alerts_audit.tests.projection.trail import Trail
-from fintech.testing.databases import own_database
+from fintech.testing.databases import drop_database, own_database
 
 
 @pytest.fixture(scope="session")
@@ -23,5 +23,7 @@ def trail(database: str, tmp_path) -> Iterator[Trail]:
 @pytest.fixture
 def lone_trail(django_db_blocker, tmp_path) -> Iterator[Trail]:
     """The same in a database where nothing else is."""
-    with django_db_blocker.unblock(), Trail(own_database()).used(tmp_path) as made:
+    name = own_database()
+    with django_db_blocker.unblock(), Trail(name).used(tmp_path) as made:
         yield made
+    drop_database(name)

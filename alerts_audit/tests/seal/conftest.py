@@ -1,9 +1,10 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from alerts_audit.tests.seal.trails import Trail, fill
-from fintech.testing.databases import TEMPLATE
+from fintech.testing.databases import TEMPLATE, drop_database
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +23,16 @@ def sealed(pristine: Trail) -> Trail:
 
 
 @pytest.fixture
-def trail(sealed: Trail, tmp_path: Path) -> Trail:
+def trail(sealed: Trail, tmp_path: Path) -> Iterator[Trail]:
     """A clean trail, to be tampered with."""
-    return sealed.copy(tmp_path / "audit")
+    copy = sealed.copy(tmp_path / "audit")
+    yield copy
+    drop_database(copy.name)
 
 
 @pytest.fixture
-def new_trail(pristine: Trail, tmp_path: Path) -> Trail:
+def new_trail(pristine: Trail, tmp_path: Path) -> Iterator[Trail]:
     """An empty one."""
-    return pristine.copy(tmp_path / "new")
+    copy = pristine.copy(tmp_path / "new")
+    yield copy
+    drop_database(copy.name)

@@ -29,6 +29,12 @@ def file_of(nodeid: str) -> str:
     return nodeid.partition("::")[0]
 
 
+def step_of(item: pytest.Item) -> list[int]:
+    """The line of the test, and the places of its parameters."""
+    parameters = getattr(item, "callspec", None)
+    return [item.location[1] or 0, *(parameters.indices.values() if parameters else [])]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the random order within the three limits."""
     first, slow = dict[str, int](), set[str]()
@@ -39,9 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("processes"):
             slow.add(unit_of(file))
 
-    def place(item: pytest.Item) -> tuple[bool, int, int, int]:
+    def place(item: pytest.Item) -> tuple[bool, int, int, list[int]]:
         file = file_of(item.nodeid)
-        step = item.location[1] or 0 if item.get_closest_marker("in_order") else 0
+        step = step_of(item) if item.get_closest_marker("in_order") else []
         return unit_of(file) not in slow, first[unit_of(file)], first[file], step
 
     items.sort(key=place)

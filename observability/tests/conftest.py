@@ -2,8 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from loadtests.drill.monitoring import is_installed
 from observability.tests.lab import Lab, running_lab
-from observability.tests.monitoring import is_installed
 
 
 @pytest.fixture(scope="package")

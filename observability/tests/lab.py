@@ -22,7 +22,7 @@ from django.conf import settings
 from alerts_audit.tests.payloads import alertmanager_body
 from fintech.testing.databases import FAST
 from fintech.testing.processes import Load
-from observability.tests.monitoring import EXPORTERS, Monitoring, ask
+from loadtests.drill.monitoring import EXPORTERS, Monitoring, ask
 from payments.tests.own_platform import OwnPlatform, own_platform
 
 # The shortest windows of rules and panels, 5 minutes, become ten seconds.

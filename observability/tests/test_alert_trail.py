@@ -17,8 +17,7 @@ from urllib.request import HTTPCookieProcessor, build_opener
 import pytest
 
 from fintech.testing.processes import wait_until
-from observability.dashboards.documented import PROMQL
-from observability.tests.drill import (
+from loadtests.drill.lab import (
     ALWAYS,
     MINUTE,
     Drill,
@@ -26,7 +25,8 @@ from observability.tests.drill import (
     post_without_token,
     running_drill,
 )
-from observability.tests.monitoring import ask, is_installed
+from loadtests.drill.monitoring import ask, is_installed
+from observability.dashboards.documented import PROMQL
 
 pytestmark = [
     pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed"),

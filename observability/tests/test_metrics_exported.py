@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from loadtests.drill.monitoring import EXPORTERS
 from observability.render import HERE
 from observability.tests.lab import Lab
-from observability.tests.monitoring import EXPORTERS
 from observability.tests.panels import DASHBOARDS, FOREIGN, FOREIGN_NAMES, GRAFANA, IN_PROMETHEUS, TWINS, asked
 from observability.tests.test_rules import ALERTS, ALL_RULES, RECORDED, metrics_in
 

@@ -11,7 +11,7 @@ import yaml
 
 from fintech.testing.processes import request, wait_until
 from observability.render import HERE
-from observability.tests.monitoring import running_alertmanager
+from observability.tests.alertmanager import running_alertmanager
 from observability.tests.test_rules import ALERTS, ALL_RULES, run
 
 pytestmark = pytest.mark.processes

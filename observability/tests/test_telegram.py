@@ -16,7 +16,7 @@ import pytest
 
 from fintech.testing.processes import request, wait_until
 from observability.render import Telegram
-from observability.tests.monitoring import running_alertmanager
+from observability.tests.alertmanager import running_alertmanager
 from observability.tests.test_rules import ALERTS
 
 pytestmark = pytest.mark.processes

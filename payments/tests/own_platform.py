@@ -1,52 +1,24 @@
-"""A platform with its own PostgreSQL server and simulator, without payments of other tests.
+"""The platform of `loadtests.own_platform`, with comparisons of counters, rows and books.
 
-For tests that restart the database, and for those that need to know every payment in it. Checked from outside: over
-HTTP, by `manage.py`, and by SQL over a separate connection.
+For tests that restart the database, and for those that need to know every payment in it.
 """
 
 import json
-import os
-import secrets
-import subprocess
-import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import psycopg
-
-from fintech.run.postgres import EmbeddedPostgres
-from fintech.testing.databases import migrated_server
-from fintech.testing.processes import BASE_DIR, Platform, Reply, wait_until
-from loadtests.tests.simulator import Simulator, running_gateway
+from fintech.testing.processes import wait_until
+from loadtests import own_platform as base
+from loadtests.own_platform import manage
 from payments import kpis
 
+__all__ = ["OwnPlatform", "manage", "own_platform"]
 
-class OwnPlatform:
+
+class OwnPlatform(base.OwnPlatform):
     """`pay` and its like speak for one merchant."""
-
-    def __init__(self, server: EmbeddedPostgres, gateway: Simulator, platform: Platform, api_key: str) -> None:
-        self.server, self.gateway, self.platform, self.api_key = server, gateway, platform, api_key
-
-    def pay(self, amount: int = 1250, currency: str = "EUR", *, key: str | None = None, timeout: float = 30) -> Reply:
-        body = {"amount": amount, "currency": currency, "customer": "c_1"}
-        key = key or secrets.token_hex(12)
-        path = "/v1/transactions"
-        return self.platform.request("POST", path, body, api_key=self.api_key, key=key, timeout=timeout)
-
-    def refund(self, payment: str, amount: int, *, key: str) -> Reply:
-        path = f"/v1/transactions/{payment}/refunds"
-        return self.platform.request("POST", path, {"amount": amount}, api_key=self.api_key, key=key)
-
-    def pay_batch(self, payments: Sequence[tuple[int, str]]) -> Reply:
-        items = [
-            {"amount": amount, "currency": currency, "idempotency_key": secrets.token_hex(12)}
-            for amount, currency in payments
-        ]
-        return self.platform.request("POST", "/v1/transactions/batch", {"items": items}, api_key=self.api_key)
 
     def kill_worker_and_exporter(self) -> None:
         """SIGKILL, and start them again."""
@@ -54,14 +26,6 @@ class OwnPlatform:
             assert program is not None
             program.kill()
         self.platform.start()
-
-    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.server.url("postgres", "fintech"), autocommit=True) as connection:
-            return connection.execute(statement, values or None).fetchall()
-
-    def manage(self, *arguments: str) -> tuple[int, str]:
-        """The exit code of `manage.py ...`, and what it printed."""
-        return manage(self.platform.env, *arguments)
 
     def counters(self) -> kpis.Counters:
         """Raw, the jobs summed."""
@@ -102,24 +66,5 @@ def own_platform(
     directory: Path, *, postgres: Mapping[str, str], workers: int = 3, env: Mapping[str, str] | None = None
 ) -> Iterator[OwnPlatform]:
     """`postgres` are the server's settings; without any, it is as durable as in production."""
-    # Not below the test's directory: the server's account could not pass through it.
-    with tempfile.TemporaryDirectory(prefix="fintech-own-") as place, running_gateway(directory) as gateway:
-        server = migrated_server(Path(place), postgres)
-        try:
-            server.start()
-            own = {**server.urls("fintech"), "AUDIT_DIR": str(directory / "audit"), **(env or {})}
-            platform = Platform(directory, gateway=gateway, workers=workers, env=own)
-            code, printed = manage(platform.env, "bootstrap", f"--out={directory}")
-            assert code == 0, printed
-            with platform:
-                yield OwnPlatform(server, gateway, platform, (directory / "api_key").read_text().strip())
-        finally:
-            server.stop("immediate")
-
-
-def manage(env: Mapping[str, str], *arguments: str) -> tuple[int, str]:
-    command: Sequence[str] = [sys.executable, "manage.py", *arguments]
-    done = subprocess.run(
-        command, cwd=BASE_DIR, env={**os.environ, **env}, capture_output=True, text=True, timeout=120, check=False
-    )
-    return done.returncode, done.stdout or done.stderr
+    with base.own_platform(directory, postgres=postgres, workers=workers, env=env) as own:
+        yield OwnPlatform(own.server, own.gateway, own.platform, own.api_key)

@@ -1,20 +1,21 @@
 """Run real Prometheus, Alertmanager and exporters around a separate platform, for the lab and the drills."""
 
+import json
+import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import pytest
-from django.conf import settings
-
 from fintech.testing.processes import Program, answers, free_port, request, running
-from observability.render import HERE, alertmanager_command, prometheus_command, render
-from payments.tests.own_platform import OwnPlatform
+from loadtests.own_platform import OwnPlatform
+from observability.render import HERE, Telegram, alertmanager_command, prometheus_command, render
 
 SCRAPE_SECONDS = 1
 # Job -> command of an exporter, without its address; the programs' names are Debian's.
@@ -40,12 +41,23 @@ def address(port: int) -> str:
     return f"127.0.0.1:{port}"
 
 
+def back_fill(storage: Path, samples: str) -> None:
+    """Write blocks with the samples of an OpenMetrics text into the storage of a Prometheus that does not run."""
+    storage.mkdir()
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as text:
+        text.write(samples)
+        text.flush()
+        command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", text.name, str(storage)]
+        subprocess.run(command, check=True, capture_output=True)
+
+
 @dataclass
 class Monitoring:
-    """Monitoring with rules that run `speed` times as fast. Scrapes and evaluations run every second."""
+    """Monitoring with rules that run `speed` times as fast."""
 
     directory: Path
     speed: float
+    scrape_seconds: float = SCRAPE_SECONDS
     prometheus: int = field(default_factory=free_port)
     alertmanager: int = field(default_factory=free_port)
     # By job, once it has started.
@@ -62,11 +74,18 @@ class Monitoring:
         return {name: f"http://{address(port)}" for name, port in ports.items()}
 
     def start(
-        self, stack: ExitStack, own: OwnPlatform, *, exporters: Mapping[str, Sequence[str]], keeps: ExitStack
+        self,
+        stack: ExitStack,
+        own: OwnPlatform,
+        *,
+        exporters: Mapping[str, Sequence[str]],
+        keeps: ExitStack,
+        telegram: Telegram | None = None,
+        change: Callable[[Path], object] | None = None,
     ) -> frozenset[str]:
         """Start everything and the installed exporters until `stack` closes, Prometheus until `keeps` closes.
 
-        Return the jobs of the exporters.
+        `change` edits the folder of the configuration before the programs read it. Return the jobs of the exporters.
         """
         database = own.server.url("postgres", "fintech")
         environment = {"DATA_SOURCE_NAME": database, "SSL_CERT_FILE": str(self.directory / "authority.pem")}
@@ -74,7 +93,7 @@ class Monitoring:
         for job, port in ports.items():
             command = [*exporters[job], f"--web.listen-address={address(port)}"]
             self._start(stack, job, command, environment, partial(answers, port, "/metrics"))
-        (self.directory / "alert_token").write_text(settings.ALERT_TOKEN)
+        (self.directory / "alert_token").write_text(os.environ["ALERT_TOKEN"])
         render(
             self.configuration,
             web_target=address(own.platform.metrics_port),
@@ -84,9 +103,12 @@ class Monitoring:
             token_file=self.directory / "alert_token",
             other_targets={job: address(port) for job, port in {"prometheus": self.prometheus, **ports}.items()},
             probes={"web": f"{own.platform.url}/ready", "gateway": f"{own.gateway.url}/health"},
-            interval_seconds=SCRAPE_SECONDS,
+            interval_seconds=self.scrape_seconds,
+            telegram=telegram,
             speed=self.speed,
         )
+        if change is not None:
+            change(self.configuration)
         for job, kept, port, make in (
             ("alertmanager", stack, self.alertmanager, alertmanager_command),
             ("prometheus", keeps, self.prometheus, partial(prometheus_command, speed=self.speed)),
@@ -94,6 +116,22 @@ class Monitoring:
             command = make(self.configuration, self.directory / job, address(port)) or []
             self._start(kept, job, command, {}, partial(answers, port, "/-/ready"))
         return frozenset(ports)
+
+    def back_fill(self, history: str) -> None:
+        """Give Prometheus the samples of an OpenMetrics text, before it starts."""
+        back_fill(self.directory / "prometheus", history)
+
+    def targets(self, job: str) -> Path:
+        return self.configuration / "targets" / f"{job}.yml"
+
+    def write_targets(self, job: str, groups: Sequence[Mapping[str, object]]) -> None:
+        """Replace the targets of a job, which Prometheus takes within seconds."""
+        draft = self.targets(job).with_suffix(".new")
+        draft.write_text(json.dumps(groups))
+        draft.replace(self.targets(job))
+
+    def read_targets(self, job: str) -> list[dict[str, Any]]:
+        return json.loads(self.targets(job).read_text())
 
     def _start(
         self,
@@ -105,25 +143,3 @@ class Monitoring:
     ) -> None:
         log = self.directory / f"{job}.log"
         self.programs[job] = stack.enter_context(running(command, environment, log=log, ready=ready))
-
-
-@contextmanager
-def running_alertmanager(directory: Path, **options: Any) -> Iterator[int]:
-    """Run an Alertmanager with our routes, and with these options of `render`. Yield its port."""
-    (directory / "token").write_text("none")
-    nowhere = "127.0.0.1:1"
-    render(
-        directory,
-        web_target=nowhere,
-        worker_target=nowhere,
-        alertmanager_target=nowhere,
-        webhook_url=f"http://{nowhere}/alert",
-        token_file=directory / "token",
-        **options,
-    )
-    port = free_port()
-    command = alertmanager_command(directory, directory / "data", f"127.0.0.1:{port}")
-    if command is None:
-        pytest.skip("Alertmanager is not installed")
-    with running(command, log=directory / "log", ready=partial(answers, port, "/-/ready")):
-        yield port

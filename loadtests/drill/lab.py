@@ -8,7 +8,9 @@ with running_drill(tmp_path) as drill:
 import http.client
 import json
 import secrets
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,9 +24,10 @@ import psycopg
 
 from fintech.testing.processes import Load, wait_until
 from loadtests import traffic
+from loadtests.drill.monitoring import EXPORTERS, SCRAPE_SECONDS, Monitoring, ask
+from loadtests.drill.phone import Phone, ringing_phone
+from loadtests.own_platform import OwnPlatform, own_platform
 from loadtests.tests.simulator import Simulator
-from observability.tests.monitoring import EXPORTERS, Monitoring, ask
-from payments.tests.own_platform import OwnPlatform, own_platform
 
 # A minute becomes three seconds, and `[5m]` becomes 15.
 SPEED = 20
@@ -41,23 +44,60 @@ QUICK = {
 ALWAYS = "Watchdog"
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """The conditions of a drill: the rules' speed, the scrapes, and the platform.
+
+    `settings` are additional settings of the platform. `history` is OpenMetrics text of the days before the drill.
+    `watched`: the worker polls the monitoring. `change` edits the folder of its configuration before it
+    starts. `with_traffic`: merchants pay while the drill runs.
+    """
+
+    speed: float = SPEED
+    scrape_seconds: float = SCRAPE_SECONDS
+    settings: tuple[tuple[str, str], ...] = ()
+    history: Callable[[], str] | None = None
+    watched: bool = False
+    change: Callable[[Path], object] | None = None
+    with_traffic: bool = True
+
+    @property
+    def minute(self) -> float:
+        """Return the real seconds of a minute of the rules' time."""
+        return 60 / self.speed
+
+
+USUAL = Conditions()
+
+
 class Traffic(Load):
     """The steady load of `make run`, about twenty payments a second, from merchants who do not give up.
 
-    `changes` override fields of each payment's body.
+    `changes` override fields of each payment's body. A merchant waits for `pause_seconds` between two payments.
     """
 
-    def __init__(self, own: OwnPlatform) -> None:
-        super().__init__([partial(self._run, Random(seed)) for seed in range(4)])
+    PAUSE_SECONDS = 0.2
+
+    def __init__(self, own: OwnPlatform, *, merchants: int = 4, pause_seconds: float = PAUSE_SECONDS) -> None:
+        super().__init__([partial(self._run, Random(seed)) for seed in range(merchants)])
         self.changes: dict[str, Any] = {}
+        self.pause_seconds = pause_seconds
         self._own = own
 
     def _run(self, random: Random) -> None:
-        while not self.stopped.wait(0.2):
+        while not self._wait():
             body = {**traffic.new_payment(random).body, **self.changes}
             with suppress(OSError, http.client.HTTPException):
                 path, key = "/v1/transactions", str(uuid4())
                 self._own.platform.request("POST", path, body, api_key=self._own.api_key, key=key, timeout=5)
+
+    def _wait(self) -> bool:
+        """Wait for the pause, which may end earlier than it was to. Return whether the traffic has stopped."""
+        began = time.monotonic()
+        while not self.stopped.wait(min(0.1, self.pause_seconds)):
+            if time.monotonic() - began >= self.pause_seconds:
+                return False
+        return True
 
 
 class Machine:
@@ -72,13 +112,26 @@ class Machine:
     @property
     def exporter(self) -> list[str]:
         collectors = ["--collector.disable-defaults", "--collector.filesystem", "--collector.meminfo"]
-        return ["prometheus-node-exporter", *collectors, f"--path.procfs={self._processes}"]
+        texts = ["--collector.textfile", f"--collector.textfile.directory={self._processes}"]
+        return ["prometheus-node-exporter", *collectors, *texts, f"--path.procfs={self._processes}"]
 
     def set_available_memory(self, share: float) -> None:
         self._write("meminfo", f"MemTotal: 1000000 kB\nMemAvailable: {share * 1_000_000:.0f} kB\n")
 
     def set_file_system(self, path: Path | str, kind: str) -> None:
         self._write("1/mounts", f"device {path} {kind} rw 0 0\n")
+
+    def hide_file_systems(self) -> None:
+        self._write("1/mounts", "")
+
+    def set_container_memory(self, share: float) -> None:
+        """Report a container as cAdvisor does, which needs Docker. It uses `share` of its limit."""
+        values = {
+            "container_memory_working_set_bytes": share * 1e9,
+            "container_memory_total_active_file_bytes": 0,
+            "container_spec_memory_limit_bytes": 1e9,
+        }
+        self._write("container.prom", "".join(f'{name}{{name="app"}} {value:.0f}\n' for name, value in values.items()))
 
     def _write(self, name: str, text: str) -> None:
         draft = self._processes / "draft"
@@ -96,15 +149,24 @@ class Drill:
     machine: Machine
     jobs: frozenset[str]
     stack: ExitStack
-    leaked: list[psycopg.Connection] = field(default_factory=list)
+    phone: Phone
+    conditions: Conditions = USUAL
+    # Set by the fault that uses it, until it ends.
+    sessions: list[psycopg.Connection] = field(default_factory=list)
+    replica: Any = None
+    broken: threading.Event = field(default_factory=threading.Event)
+    more: ExitStack = field(default_factory=ExitStack)
 
     @property
     def gateway(self) -> Simulator:
         return self.own.gateway
 
     def alerts(self) -> list[dict[str, Any]]:
-        """Return the pending and firing alerts in Prometheus."""
-        return ask(self.monitoring.prometheus, "alerts")["alerts"]
+        """Return the pending and firing alerts in Prometheus, none while it does not answer."""
+        try:
+            return ask(self.monitoring.prometheus, "alerts")["alerts"]
+        except (OSError, http.client.HTTPException):
+            return []
 
     def firing(self) -> set[str]:
         """Return the firing alerts in Prometheus, notified or suppressed."""
@@ -116,6 +178,16 @@ class Drill:
             for statement in statements:
                 connection.execute(statement.encode())
 
+    def hold(self, statement: str) -> None:
+        """Execute a statement as a superuser, and keep its session until `release`: a lock ends with it."""
+        session = self.stack.enter_context(psycopg.connect(self.own.server.url("postgres", "fintech"), autocommit=True))
+        session.execute(statement.encode())
+        self.sessions.append(session)
+
+    def release(self) -> None:
+        while self.sessions:
+            self.sessions.pop().close()
+
     def wait_until_calm(self) -> None:
         """Wait until all metrics exist, the heartbeat has arrived, and no other alert is firing or pending."""
 
@@ -123,14 +195,26 @@ class Drill:
             names = {alert["labels"]["alertname"] for alert in self.alerts()}
             return names == {ALWAYS} and ALWAYS in self.received("firing", since=0)
 
-        wait_until(calm, 60, "calm before the drill", interval=0.2)
+        wait_until(calm, 120, lambda: f"calm before the drill: {self.alerts()}", interval=0.2)
 
     def fired(self, *, since: float) -> set[str]:
         """Return the alerts, except the heartbeat, that started at `since` or later and arrived as firing."""
         return self.received("firing", since=since).keys() - {ALWAYS}
 
-    def resolved(self, *, since: float) -> set[str]:
-        return set(self.received("resolved", since=since))
+    def arrived(self, *, since: float, expected: str | None) -> set[str]:
+        """Return the alerts that arrived as firing, with the heartbeat only if it is expected."""
+        heartbeat = {ALWAYS} & self.received("firing", since=since).keys() if expected == ALWAYS else set()
+        return self.fired(since=since) | heartbeat
+
+    def delivery(self, alertname: str, *, since: float) -> int:
+        """Return the first delivery with this firing alert."""
+        rows = self.own.query("SELECT id, body FROM alerts_audit_delivery ORDER BY id")
+        return next(
+            number
+            for number, body in rows
+            for alert in alerts_in(bytes(body))
+            if alert["labels"]["alertname"] == alertname and began(alert) >= since
+        )
 
     def received(self, status: str, *, since: float) -> dict[str, float]:
         """Return when each alert first arrived, in seconds since 1970. Empty while the database is unavailable."""
@@ -167,14 +251,22 @@ def began(alert: dict[str, Any]) -> float:
 
 
 @contextmanager
-def running_drill(directory: Path) -> Iterator[Drill]:
+def running_drill(directory: Path, conditions: Conditions = USUAL) -> Iterator[Drill]:
     with ExitStack() as stack:
+        monitoring = Monitoring(directory, conditions.speed, scrape_seconds=conditions.scrape_seconds)
+        env = {**QUICK, **(monitoring.peers if conditions.watched else {}), **dict(conditions.settings)}
         # As durable as in production: a commit lost by a stopped database would be a difference to the gateway's books.
-        own = stack.enter_context(own_platform(directory, postgres={}, workers=2, env=QUICK))
-        monitoring = Monitoring(directory, SPEED)
+        own = stack.enter_context(own_platform(directory, postgres={}, workers=2, env=env))
         # Alerts on this machine's own disks and memory are not part of the drill.
         machine = Machine(directory / "machine")
         exporters = {**EXPORTERS, "node": machine.exporter}
-        jobs = monitoring.start(stack, own, exporters=exporters, keeps=stack)
-        sent = stack.enter_context(Traffic(own))
-        yield Drill(own, sent, monitoring, machine, jobs, stack)
+        if conditions.history:
+            monitoring.back_fill(conditions.history())
+        phone = stack.enter_context(ringing_phone())
+        jobs = monitoring.start(
+            stack, own, exporters=exporters, keeps=stack, telegram=phone.telegram, change=conditions.change
+        )
+        sent = Traffic(own)
+        if conditions.with_traffic:
+            stack.enter_context(sent)
+        yield Drill(own, sent, monitoring, machine, jobs, stack, phone, conditions)

@@ -1,0 +1,117 @@
+"""`python -m loadtests.drill list | FAULT... | all`: run drills on a platform of their own."""
+
+import argparse
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from loadtests.drill import NotPossible, page, scorecard
+from loadtests.drill.faults.catalogue import FAULTS, Fault
+from loadtests.drill.monitoring import is_installed
+from loadtests.drill.platforms import Platforms
+from loadtests.drill.run import DrillFailed, run
+from loadtests.own_platform import own_folder
+
+
+def slug(fault: Fault) -> str:
+    """Return the fault's name as one word."""
+    return re.sub(r"[^a-z]+", "-", fault.name.lower()).strip("-")
+
+
+BY_SLUG = {slug(fault): fault for fault in FAULTS}
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests.drill",
+        description="Make faults on a platform of its own, and follow each alert until people are notified, the trail"
+        " has it, and it has resolved.",
+        epilog="Exit codes: 0, every drill went as its fault says; 1, a drill failed; 2, nothing was run.",
+    )
+    parser.add_argument("faults", nargs="+", metavar="list | FAULT | all", help="the faults, by the names of `list`")
+    parser.add_argument("--out", type=Path, default=Path("drill_output"), help="folder of the scorecard and its page")
+    return parser.parse_args(words)
+
+
+def chosen(words: Sequence[str]) -> list[Fault]:
+    """Return the faults in the order of the catalogue, in which they share platforms. Raise ValueError."""
+    unknown = [word for word in words if word != "all" and word not in BY_SLUG]
+    if unknown:
+        raise ValueError(f"There is no fault {', '.join(unknown)}: `python -m loadtests.drill list` names them.")
+    return [fault for word, fault in BY_SLUG.items() if "all" in words or word in words]
+
+
+def listing() -> str:
+    width = max(map(len, BY_SLUG))
+    return "\n".join(
+        f"{word:<{width}}  {fault.alert or 'no alert':<26} {fault.made}" for word, fault in BY_SLUG.items()
+    )
+
+
+def say_stage(began: float, stage: str) -> None:
+    print(f"  {time.monotonic() - began:6.1f} s  {stage}", flush=True)
+
+
+def run_all(faults: Sequence[Fault], out: Path) -> int:
+    """Run the drills and write each score at once, so that an interruption loses none. Return the exit code."""
+    failed = 0
+    with own_folder() as folder, Platforms(lambda: Path(tempfile.mkdtemp(dir=folder))) as platforms:
+        for number, fault in enumerate(faults, 1):
+            print(f"{number}/{len(faults)} {fault.name}: {fault.alert or 'no alert'}", flush=True)
+            failed += not drill(fault, platforms, out)
+    page.write(out)
+    print(f"{len(faults) - failed} of {len(faults)} drills went as expected: {out / 'scorecard.html'}")
+    return 1 if failed else 0
+
+
+def drill(fault: Fault, platforms: Platforms, out: Path) -> bool:
+    say: Callable[[str], None] = partial(say_stage, time.monotonic())
+    try:
+        with platforms.platform_for(fault) as platform:
+            score = scorecard.score(run(fault, platform, say))
+    except NotPossible as reason:
+        say(f"skipped: {reason}")
+        return False
+    except (DrillFailed, AssertionError) as reason:
+        say(f"FAILED: {reason}")
+        return False
+    scorecard.write([score], out)
+    return True
+
+
+def interrupt(*_: object) -> None:
+    """Handle a signal: the first one ends the drills, which undo their fault; later ones change nothing."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    options = arguments()
+    if options.faults == ["list"]:
+        print(listing())
+        return 0
+    try:
+        faults = chosen(options.faults)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    if not is_installed():
+        sys.stderr.write("error: A drill needs Prometheus and Alertmanager, see README.md.\n")
+        return 2
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    try:
+        return run_all(faults, options.out)
+    except KeyboardInterrupt:
+        sys.stderr.write("The drills were interrupted; the fault and its platform are gone.\n")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

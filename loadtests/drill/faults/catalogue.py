@@ -1,0 +1,433 @@
+"""Every fault of the drills, in the order in which they run: those that share conditions follow each other."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from fintech.testing.processes import wait_until
+from loadtests.drill.faults import database, machine, monitoring, payments, trail
+from loadtests.drill.faults.payments import change, change_nothing, profile
+from loadtests.drill.lab import SPEED, USUAL, Conditions, Drill, post_without_token
+
+REAL, EXPORTED, BACK_FILLED = "real", "through an exporter", "real, after back-filled days"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault from `begin` to `end`. Only `alert` may arrive, or no alert if it is None.
+
+    The fault lasts for `minutes` of the rules' time, so that other alerts would have the time to fire. `needs` are
+    exporters. `resolves`: the alert ends with the fault. `spoils`: later faults need another platform, because this one
+    remembers the failures. `seals`: the trail seals while the fault lasts.
+
+    Within the bound of its rule, the fault reaches the threshold after `ramp_minutes`; the rule's whole window is the
+    limit otherwise. `own_pace_seconds` is what the worker needs until it measures the fault, which is not accelerated.
+    """
+
+    name: str
+    alert: str | None
+    begin: Callable[[Drill], object]
+    end: Callable[[Drill], object]
+    minutes: float = 8
+    needs: tuple[str, ...] = ()
+    resolves: bool = True
+    spoils: bool = True
+    made: str = REAL
+    conditions: Conditions = USUAL
+    seals: bool = True
+    ramp_minutes: float | None = None
+    own_pace_seconds: float = 0
+    resolves_within_minutes: float = 60
+
+
+def stop_worker(drill: Drill) -> None:
+    assert drill.own.platform.worker is not None
+    drill.own.platform.worker.kill()
+
+
+def restart(drill: Drill) -> None:
+    drill.own.platform.start()
+
+
+def kill_gateway(drill: Drill) -> None:
+    drill.gateway.kill()
+
+
+def count_one_too_many(drill: Drill) -> None:
+    """Increment a total of the rows, as soon as the worker has stored the first totals."""
+    statement = "UPDATE payments_kpirollup SET count = count + 1 WHERE kind = 'succeeded' RETURNING 1"
+    wait_until(lambda: drill.own.query(statement), 45, "there are totals", interval=0.5)
+
+
+def post_half(drill: Drill) -> None:
+    """Add a fee without its counterpart, as a superuser with disabled triggers. It is not revenue."""
+    columns = "event_id, transaction_id, currency"
+    leg = f"INSERT INTO payments_ledgerleg ({columns}, account, amount) SELECT {columns}, 'fees', 1"
+    drill.execute("SET session_replication_role = replica", f"{leg} FROM payments_ledgerleg LIMIT 1")
+
+
+def nothing(drill: Drill) -> None:
+    """Do nothing: the fault cannot be reverted."""
+
+
+# --- History -----------------------------------------------------------------------------------------------------
+
+
+def samples(series: str, value: Callable[[float], float], *, hours: float, step: int = 5) -> Iterable[str]:
+    """Return samples of the past hours of the rules' time, as OpenMetrics text. `value` is a function of the age."""
+    now = time.time()
+    ages = range(round(hours * 3600 / SPEED), step, -step)
+    return (f"{series} {value(age * SPEED / 3600)} {now - age:.3f}\n" for age in ages)
+
+
+def constant(value: float) -> Callable[[float], float]:
+    return lambda _: value
+
+
+def usual_days() -> str:
+    """Return a day with the traffic of a drill: 18 payments a second, of which 8 are sales in euros."""
+    series = {
+        "kpi:transactions:rate5m": 18,
+        'kpi:revenue:per_minute5m{currency="EUR"}': 12_000,
+        'kpi:sales:rate5m{currency="EUR"}': 8,
+    }
+    lines = [line for name, value in series.items() for line in samples(name, constant(value), hours=26)]
+    return "".join([*lines, "# EOF\n"])
+
+
+def bad_yesterday() -> str:
+    """Return three days in which 0.5 % of payments failed from a day ago until six hours ago."""
+    labels = '{slo="payment-availability",topic="availability"}'
+    lines = [
+        *samples(f"slo:bad_events:rate5m{labels}", lambda age: 0.1 if 6.5 < age < 24 else 0, hours=73),
+        *samples(f"slo:events:rate5m{labels}", constant(18), hours=73),
+    ]
+    return "".join([*lines, "# EOF\n"])
+
+
+A_DAY_BEFORE = Conditions(history=usual_days)
+BURNT_YESTERDAY = Conditions(history=bad_yesterday)
+SMALL_WEB = Conditions(settings=(("WEB_CAPACITY", "12"),))
+LOW_LIMIT = Conditions(settings=(("THROTTLE_RATE", "40"), ("THROTTLE_BURST", "100")))
+WATCHED = Conditions(watched=True, settings=(("ALERT_GRACE_SECONDS", "4"), ("ALERT_QUIET_SECONDS", "4")))
+RARE_SCRAPES = Conditions(speed=10, scrape_seconds=2.5)
+# Windows of hours. Nothing is asked of payments.
+HOURS = Conditions(speed=60, with_traffic=False, settings=(("AUDIT_SEAL_SECONDS", "1"),))
+
+FAULTS = [
+    Fault("gateway errors", "PaymentErrorRatioHigh", profile(error_ratio=0.3), profile(error_ratio=0)),
+    Fault("gateway unavailable", "PaymentErrorRatioHigh", profile(unavailable_ratio=0.5), profile(unavailable_ratio=0)),
+    Fault("lost replies", "GatewayTimeoutRatioHigh", profile(lose_reply_ratio=0.3), profile(lose_reply_ratio=0), 12),
+    Fault("timeouts", "PaymentErrorRatioHigh", profile(timeout_ratio=0.3), profile(timeout_ratio=0), 14),
+    Fault("slow gateway", "PaymentLatencyHigh", profile(latency_ms=1250), profile(latency_ms=0), 18),
+    Fault("declines", "DeclineRatioHigh", profile(decline_ratio=0.5), profile(decline_ratio=0), 12),
+    Fault(
+        "fraud",
+        "FraudRatioHigh",
+        change(payment_method={"type": "card", "token": "tok_fraud"}),
+        change_nothing,
+        12,
+    ),
+    Fault("unauthorized webhook request", "WebhookUnauthorized", post_without_token, nothing),
+    Fault("the worker is killed", "TargetDown", stop_worker, restart),
+    Fault("the exporter is killed", "TargetDown", lambda drill: drill.own.platform.metrics.kill(), restart),
+    Fault("a web process is killed", None, lambda drill: drill.own.platform.kill_one_worker(), nothing),
+    Fault("the web is killed", "ServiceDown", lambda drill: drill.own.platform.web.kill(), restart, 5, ("blackbox",)),
+    Fault("the gateway is killed", "ServiceDown", kill_gateway, lambda drill: drill.gateway.start(), 8, ("blackbox",)),
+    Fault(
+        "the database is stopped",
+        "DatabaseDown",
+        lambda drill: drill.own.server.stop("immediate"),
+        lambda drill: drill.own.server.start(),
+        5,
+        ("postgres", "blackbox"),
+    ),
+    Fault("counters differ from rows", "KpiDrift", count_one_too_many, nothing, resolves=False, own_pace_seconds=50),
+    Fault(
+        "the gateway has unknown charges",
+        "GatewayDrift",
+        lambda drill: drill.gateway.post_charge("not-ours", 500),
+        nothing,
+        minutes=12,
+        resolves=False,
+        own_pace_seconds=10,
+    ),
+    Fault("an unbalanced leg is added", "LedgerImbalance", post_half, nothing, resolves=False, own_pace_seconds=5),
+    Fault(
+        "tampered delivery", "AuditBroken", trail.tamper, nothing, resolves=False, ramp_minutes=0, own_pace_seconds=6
+    ),
+    Fault(
+        "an exporter is killed", "ExporterDown", monitoring.kill_exporter, monitoring.start_exporter, 9, ("postgres",)
+    ),
+    Fault("an exporter crashes in a loop", "ProcessRestarting", monitoring.crash_exporter, nothing, 2, ("postgres",)),
+    Fault("an exporter stalls again and again", "TargetFlapping", monitoring.stall_exporter, nothing, 0, ("postgres",)),
+    Fault(
+        "a wrong configuration is reloaded", "ConfigReloadFailed", trail.break_configuration, trail.mend_configuration
+    ),
+    Fault(
+        "connections are leaked",
+        "DatabaseConnectionsHigh",
+        database.leak_connections,
+        database.release,
+        needs=("postgres",),
+    ),
+    Fault("a disk fills up", "DiskSpaceLow", machine.fill_disk(0.1), machine.clear_disk, 20, ("node",), ramp_minutes=1),
+    Fault(
+        "a disk is full",
+        "DiskSpaceCritical",
+        machine.fill_disk(0.01),
+        machine.clear_disk,
+        20,
+        ("node",),
+        ramp_minutes=1,
+    ),
+    Fault(
+        "memory runs out",
+        "MemoryLow",
+        lambda drill: drill.machine.set_available_memory(0.03),
+        lambda drill: drill.machine.set_available_memory(0.5),
+        needs=("node",),
+    ),
+    Fault(
+        "a certificate expires in a day",
+        "CertificateExpiresNow",
+        monitoring.serve_certificate(days=1),
+        monitoring.end_probe,
+        15,
+        ("blackbox",),
+    ),
+    Fault(
+        "a certificate expires in ten days",
+        "CertificateExpiresSoon",
+        monitoring.serve_certificate(days=10),
+        monitoring.end_probe,
+        65,
+        ("blackbox",),
+    ),
+    Fault("unreadable delivery", "DeliveriesQuarantined", trail.post_garbage, nothing, resolves=False, ramp_minutes=1),
+    Fault(
+        "Prometheus stops and starts again",
+        "Watchdog",
+        monitoring.stop_prometheus,
+        monitoring.start_prometheus,
+        6,
+        resolves=False,
+        ramp_minutes=6,  # the heartbeat returns with it
+    ),
+    # --- Several faults on one platform ---
+    Fault(
+        "the worker cannot add up the journal",
+        "WorkerJobFailing",
+        database.execute("REVOKE INSERT, UPDATE ON payments_kpirollup FROM app"),
+        database.execute("GRANT INSERT, UPDATE ON payments_kpirollup TO app"),
+        14,
+        spoils=False,
+        own_pace_seconds=15,
+    ),
+    Fault(
+        "a merchant's fraud weights are invalid",
+        "FraudScoringFailing",
+        database.execute("UPDATE payments_merchant SET fraud_weights = '{\"no_such_rule\": 1}'"),
+        database.execute("UPDATE payments_merchant SET fraud_weights = '{}'"),
+        spoils=False,
+    ),
+    Fault(
+        "a session holds the sealer's lock",
+        "AuditSealStale",
+        database.lock(database.SEALER),
+        database.release,
+        spoils=False,
+    ),
+    Fault(
+        "a session holds the projector's lock",
+        "AlertProjectionLagging",
+        database.block_projection,
+        database.release,
+        spoils=False,
+    ),
+    Fault(
+        "the heartbeat is silenced",
+        "HeartbeatMissing",
+        trail.silence_heartbeat,
+        trail.end_silence,
+        20,
+        spoils=False,
+    ),
+    Fault(
+        "a monitoring service answers 503",
+        "ProbeFailing",
+        monitoring.break_service,
+        monitoring.repair,
+        needs=("blackbox",),
+        spoils=False,
+    ),
+    Fault(
+        "the node exporter sees no file system",
+        "MetricMissing",
+        lambda drill: drill.machine.hide_file_systems(),
+        lambda drill: drill.machine.set_file_system("/", "tmpfs"),
+        needs=("node",),
+        spoils=False,
+    ),
+    Fault(
+        "a container reaches its memory limit",
+        "ContainerMemoryHigh",
+        lambda drill: drill.machine.set_container_memory(0.95),
+        lambda drill: drill.machine.set_container_memory(0.5),
+        12,
+        ("node",),
+        made=EXPORTED,
+        spoils=False,
+    ),
+    Fault(
+        "a rule cannot be evaluated",
+        "RuleFailing",
+        monitoring.fail_a_rule,
+        monitoring.correct_the_rule,
+        5,
+        spoils=False,
+    ),
+    Fault(
+        "an Alertmanager refuses alerts",
+        "AlertsDropped",
+        monitoring.refuse_alerts,
+        monitoring.repair,
+        5,
+        spoils=False,
+    ),
+    Fault(
+        "a Prometheus reaches its storage limit",
+        "PrometheusStorageFull",
+        monitoring.limit_storage,
+        monitoring.raise_limit,
+        20,
+        spoils=False,
+    ),
+    Fault(
+        "a web on another host is not compared",
+        "KpiUncompared",
+        payments.start_second_host,
+        payments.end_more,
+        10,
+        spoils=False,
+    ),
+    Fault(
+        "the gateway answers no questions",
+        "UnresolvedTransactionOld",
+        payments.lose_an_outcome,
+        profile(cancel_fails=False),
+        9,
+        spoils=False,
+    ),
+    Fault("merchants send large batches", "UnresolvedTransactionsMany", payments.send_batches, payments.end_batches, 9),
+    Fault(
+        "the web may not store deliveries",
+        "NotificationsFailing",
+        database.execute("REVOKE INSERT ON alerts_audit_delivery FROM app"),
+        database.execute("GRANT INSERT ON alerts_audit_delivery TO app"),
+        9,
+    ),
+    # --- Faults with conditions of their own ---
+    Fault(
+        "the database refuses a quarter of the payments",
+        "RequestErrorRatioHigh",
+        database.refuse_dollars,
+        database.accept_dollars,
+    ),
+    Fault(
+        "the gateway is unavailable now and then",
+        "GatewayErrorRatioHigh",
+        profile(unavailable_ratio=0.12),
+        profile(unavailable_ratio=0),
+        12,
+    ),
+    Fault(
+        "merchants stop paying", "PaymentsStopped", payments.pause(payments.NEVER), payments.pause(0.2), ramp_minutes=2
+    ),
+    Fault(
+        "a few payments fail",
+        "ErrorBudgetBurnFast",
+        profile(error_ratio=0.025),
+        profile(error_ratio=0),
+        40,
+        ramp_minutes=30,
+    ),
+    Fault(
+        "merchants crowd a slow gateway",
+        "PaymentsSaturated",
+        payments.crowd,
+        payments.end_crowd,
+        12,
+        conditions=SMALL_WEB,
+    ),
+    Fault(
+        "an integration sends in a loop",
+        "RequestsThrottled",
+        payments.send_too_much,
+        payments.end_more,
+        12,
+        conditions=LOW_LIMIT,
+    ),
+    Fault(
+        "a route swallows an alert", "AlertGapOpen", trail.swallow_an_alert, trail.deliver_again, 16, conditions=WATCHED
+    ),
+    Fault(
+        "merchants pay less often than a day before",
+        "TransactionRateDrop",
+        payments.pause(1.2),
+        payments.pause(0.2),
+        18,
+        made=BACK_FILLED,
+        conditions=A_DAY_BEFORE,
+        spoils=False,
+        ramp_minutes=5,
+    ),
+    Fault(
+        "merchants charge less than a day before",
+        "RevenueDrop",
+        change(amount=100),
+        change_nothing,
+        23,
+        made=BACK_FILLED,
+        conditions=A_DAY_BEFORE,
+        ramp_minutes=5,
+    ),
+    Fault(
+        "a few payments fail after a bad day",
+        "ErrorBudgetBurnSlow",
+        profile(error_ratio=0.02),
+        profile(error_ratio=0),
+        30,
+        made=BACK_FILLED,
+        conditions=BURNT_YESTERDAY,
+        ramp_minutes=20,
+    ),
+    Fault(
+        "the worker answers scrapes slowly",
+        "ScrapeSlow",
+        monitoring.slow_scrapes,
+        monitoring.scrape_directly,
+        18,
+        conditions=RARE_SCRAPES,
+    ),
+    Fault(
+        "a session holds the verifier's lock",
+        "AuditUnverified",
+        database.lock(database.VERIFIER),
+        database.release,
+        220,
+        conditions=HOURS,
+        spoils=False,
+    ),
+    Fault(
+        "a Prometheus has no inodes left",
+        "PrometheusStorageFailing",
+        monitoring.fill_storage,
+        monitoring.clear_storage,
+        60,
+        conditions=HOURS,
+        spoils=False,
+        own_pace_seconds=60,
+        resolves_within_minutes=200,
+    ),
+]

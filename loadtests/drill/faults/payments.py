@@ -1,0 +1,103 @@
+"""Faults of the gateway, of the merchants' traffic, and of the processes that take payments."""
+
+import http.client
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from fintech.testing.processes import Load, Platform
+from loadtests.drill.lab import Drill, Traffic
+
+NEVER = 1e9  # seconds
+LOST_REPLY = 12_922  # minor units; the simulator charges such an amount and loses its reply
+
+
+def profile(**changes: float) -> Callable[[Drill], object]:
+    """Change the gateway simulator's faults."""
+    return lambda drill: drill.gateway.profile(**changes)
+
+
+def change(**fields: object) -> Callable[[Drill], object]:
+    """Change these fields of all new payments."""
+    return lambda drill: drill.traffic.changes.update(fields)
+
+
+def change_nothing(drill: Drill) -> None:
+    drill.traffic.changes.clear()
+
+
+def pause(seconds: float) -> Callable[[Drill], object]:
+    """Let each merchant wait so long between two payments."""
+    return lambda drill: setattr(drill.traffic, "pause_seconds", seconds)
+
+
+def end_more(drill: Drill) -> None:
+    drill.more.close()
+
+
+# --- The gateway -----------------------------------------------------------------------------------------------
+
+
+def lose_an_outcome(drill: Drill) -> None:
+    """Charge a payment, lose the reply, and let the gateway answer no questions about it."""
+    drill.gateway.profile(cancel_fails=True)
+    assert drill.own.pay(LOST_REPLY).status == 202
+
+
+# --- Traffic -----------------------------------------------------------------------------------------------------
+
+
+class Batches(Load):
+    """Two merchants that send one batch after the other."""
+
+    def __init__(self, drill: Drill) -> None:
+        super().__init__([self._send] * 2)
+        self._drill = drill
+
+    def _send(self) -> None:
+        while not self.stopped.is_set():
+            with suppress(OSError, http.client.HTTPException):
+                self._drill.own.pay_batch([(1250, "EUR")] * 215)
+
+
+def send_batches(drill: Drill) -> None:
+    """Let merchants send batches as fast as a slow gateway can settle them within their deadline."""
+    drill.gateway.profile(latency_ms=350)
+    drill.more.enter_context(Batches(drill))
+
+
+def end_batches(drill: Drill) -> None:
+    drill.more.close()
+    drill.gateway.profile(latency_ms=0)
+
+
+def crowd(drill: Drill) -> None:
+    """Let as many merchants pay at once as the web can serve, with a slow gateway."""
+    drill.gateway.profile(latency_ms=700)
+    drill.more.enter_context(Traffic(drill.own, merchants=20, pause_seconds=0.01))
+
+
+def end_crowd(drill: Drill) -> None:
+    drill.more.close()
+    drill.gateway.profile(latency_ms=0)
+
+
+def send_too_much(drill: Drill) -> None:
+    """Let a merchant's integration send requests in a loop."""
+    drill.more.enter_context(Traffic(drill.own, merchants=3, pause_seconds=0.01))
+
+
+# --- Processes -----------------------------------------------------------------------------------------------------
+
+
+def start_second_host(drill: Drill) -> None:
+    """Start a web on another host, whose exporter the worker does not read, and pay there."""
+    directory = drill.monitoring.directory / "second"
+    directory.mkdir()
+    database = {name: drill.own.platform.env[name] for name in ("DATABASE_URL", "DATABASE_OWNER_URL")}
+    second = Platform(directory, gateway=drill.gateway, workers=1, worker=False, env=database)
+    drill.more.enter_context(second)
+    body = {"amount": 1250, "currency": "EUR"}
+    request = partial(second.request, "POST", "/v1/transactions", body, api_key=drill.own.api_key)
+    assert request(key=secrets.token_hex(8)).status == 201

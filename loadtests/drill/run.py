@@ -1,0 +1,150 @@
+"""One drill: make a fault, follow its alert, undo the fault, and compare the times with the bound of its rule."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from fintech.testing.processes import wait_until
+from loadtests.drill import bounds
+from loadtests.drill.faults.catalogue import Fault
+from loadtests.drill.lab import ALWAYS, Drill
+
+POLL_SECONDS = 0.25
+# The programs' own pace is not accelerated: polls, jobs of the worker, and this machine's processor, in real seconds.
+OWN_PACE_SECONDS = 8
+
+
+class DrillFailed(AssertionError):
+    """A drill did not go as its fault says; the message is the reason."""
+
+
+@dataclass
+class Timeline:
+    """The stages of a drill, as seconds since 1970. A stage that was not reached is missing."""
+
+    fault: Fault
+    stages: dict[str, float] = field(default_factory=dict)
+    delivery: int | None = None
+    leaf: int | None = None
+
+    def after(self, stage: str, start: str = "began") -> float | None:
+        """Return the seconds of the rules' time from one stage to another."""
+        if stage not in self.stages:
+            return None
+        return max(0.0, self.stages[stage] - self.stages[start]) * self.fault.conditions.speed
+
+    @property
+    def bound(self) -> float | None:
+        """Return the seconds of the rules' time within which people must be notified."""
+        if self.fault.alert is None:
+            return None
+        ramp = None if self.fault.ramp_minutes is None else self.fault.ramp_minutes * 60
+        speed = self.fault.conditions.speed
+        scrape = self.fault.conditions.scrape_seconds * speed
+        limit = bounds.until_notified(self.fault.alert, ramp_seconds=ramp, scrape=scrape)
+        return limit + (OWN_PACE_SECONDS + self.fault.own_pace_seconds) * speed
+
+
+class Watch:
+    """Notes when an alert reaches each stage, and says so."""
+
+    def __init__(self, timeline: Timeline, drill: Drill, say: Callable[[str], None]) -> None:
+        self.timeline, self.drill, self._say = timeline, drill, say
+        self.alert = timeline.fault.alert or ""
+
+    def reach(self, stage: str, at: float | None = None) -> None:
+        if stage not in self.timeline.stages:
+            self.timeline.stages[stage] = at or time.time()
+            self._say(stage)
+
+    def look(self) -> None:
+        if not self.alert:
+            return
+        began, stages = self.timeline.stages["began"], self.timeline.stages
+        for alert in self.drill.alerts():
+            since = datetime.fromisoformat(alert["activeAt"]).astimezone(UTC).timestamp()
+            if alert["labels"]["alertname"] == self.alert and since >= began:
+                self.reach("pending", since)
+                if alert["state"] == "firing":
+                    self.reach("firing")
+        if "notified" not in stages and (rang := self.drill.phone.rang(self.alert, since=began)):
+            self.reach("notified", rang)
+        if "recorded" not in stages and (at := self.drill.received("firing", since=began).get(self.alert)):
+            self.reach("recorded", at)
+        if "removed" in stages and (at := self.drill.received("resolved", since=began).get(self.alert)):
+            self.reach("resolved", at)
+
+    def during(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.look()
+            time.sleep(min(POLL_SECONDS, left))
+
+    def until(self, stage: str, seconds: float) -> None:
+        def reached() -> bool:
+            self.look()
+            return stage in self.timeline.stages
+
+        try:
+            wait_until(reached, seconds, interval=POLL_SECONDS)
+        except AssertionError:
+            raise DrillFailed(
+                f"{self.alert} was not {stage} within {seconds:.0f} s; it reached {', '.join(self.timeline.stages)},"
+                f" and {', '.join(sorted(self.drill.fired(since=0))) or 'no other'} arrived"
+            ) from None
+
+
+def run(fault: Fault, drill: Drill, say: Callable[[str], None] = print) -> Timeline:
+    """Run one drill on a platform. Raise DrillFailed, or NotPossible on a machine that cannot suffer the fault.
+
+    The fault is undone in any case.
+    """
+    drill.wait_until_calm()
+    say("calm")
+    timeline = Timeline(fault)
+    watch = Watch(timeline, drill, say)
+    watch.reach("began")
+    began, minute = timeline.stages["began"], fault.conditions.minute
+    try:
+        fault.begin(drill)
+        watch.during(fault.minutes * minute)
+    finally:
+        fault.end(drill)
+        watch.reach("removed")
+    if fault.alert:
+        watch.until("recorded", 30)
+        _find_proof(timeline, drill)
+    if fault.resolves:
+        if fault.alert:
+            watch.until("resolved", fault.resolves_within_minutes * minute)
+        _wait_until_nothing_fires(drill, 20 * minute)
+    _check(timeline, drill.arrived(since=began, expected=fault.alert))
+    return timeline
+
+
+def _wait_until_nothing_fires(drill: Drill, seconds: float) -> None:
+    """Wait for suppressed alerts, which would be sent when the alert that suppresses them has ended."""
+    try:
+        wait_until(lambda: drill.firing() == {ALWAYS}, seconds, interval=POLL_SECONDS)
+    except AssertionError:
+        raise DrillFailed(f"{', '.join(drill.firing() - {ALWAYS})} still fires") from None
+
+
+def _find_proof(timeline: Timeline, drill: Drill) -> None:
+    """Note the delivery that recorded the alert, and its leaf, once it is sealed."""
+    timeline.delivery = drill.delivery(timeline.fault.alert or "", since=timeline.stages["began"])
+    statement = "SELECT number FROM alerts_audit_leaf WHERE kind = 'delivery' AND ref = %s"
+    if timeline.fault.seals:
+        [(timeline.leaf,)] = wait_until(
+            lambda: drill.own.query(statement, timeline.delivery), 30, "the delivery is sealed", interval=0.5
+        )
+
+
+def _check(timeline: Timeline, arrived: set[str]) -> None:
+    expected = {timeline.fault.alert} - {None}
+    if arrived != expected:
+        raise DrillFailed(f"{', '.join(sorted(arrived)) or 'nothing'} arrived, not {timeline.fault.alert}")
+    notified = timeline.after("notified") or timeline.after("firing")
+    if timeline.bound is not None and notified is not None and notified > timeline.bound:
+        raise DrillFailed(f"people were notified after {notified / 60:.1f} min; the bound is {timeline.bound / 60:.1f}")

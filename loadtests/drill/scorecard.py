@@ -1,0 +1,101 @@
+"""The scorecard of the drills: scorecard.json, and the same as a page for people (scorecard.md)."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fintech.testing.processes import BASE_DIR
+from loadtests.drill import bounds
+from loadtests.drill.faults.catalogue import FAULTS
+from loadtests.drill.run import Timeline
+
+FOLDER = BASE_DIR / "docs"
+HEAD = """# Scorecard
+
+`make prove` and `python -m loadtests.drill` write a row of this page when the fault caused the expected alert: do not
+edit it. Each fault was injected into a running platform, with its real rules, routes, Prometheus and Alertmanager,
+under twenty payments a second, until its alert resolved. The alert named here arrived at `/alert`, and no other.
+
+*Real* faults happen to the programs themselves. Memory is reported *through an exporter*: a machine without memory
+could not run the drill, and cAdvisor needs Docker. Alerts that compare with days before get these days by *back-
+filling* Prometheus.
+
+Times are in minutes of the rules' time, which ran 20 times as fast as the clock (10 times for slow scrapes, 60 times
+for windows of hours). A scrape took 20 seconds of it, so the times are not more exact than that. *Detected*: from the
+start of the fault until the trail had the alert. The trail needs the web and the database: an alert about one of
+these arrives when it is back, while people are *notified* immediately. *Resolved*: from the end of the fault until
+the trail had the alert as resolved; an alert covers a window of the past and keeps firing for a while to avoid
+flapping. The *bound* is computed from the rule: `for`, the window's ramp for this fault, two evaluations, a scrape,
+Alertmanager's waiting, and the pace of programs that the drill cannot accelerate. `scorecard.json` has all of it in
+seconds.
+
+| fault | alert | severity | how it is made | notified | detected | bound | resolved |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Times in seconds of the rules' time. None: the stage does not belong to the fault, or was not measured."""
+
+    fault: str
+    alert: str | None
+    severity: str | None
+    made: str
+    pending: float | None = None
+    firing: float | None = None
+    notified: float | None = None
+    recorded: float | None = None
+    resolved: float | None = None
+    bound: float | None = None
+    delivery: int | None = None
+    leaf: int | None = None
+
+    def row(self) -> str:
+        alert = f"[{self.alert}](../observability/runbooks/{self.alert}.md)" if self.alert else "none"
+        times = (self.notified, self.recorded, self.bound, self.resolved)
+        return f"| {' | '.join([self.fault, alert, self.severity or '', self.made, *map(minutes, times)])} |"
+
+
+def score(timeline: Timeline) -> Score:
+    fault = timeline.fault
+    stages = {name: timeline.after(name) for name in ("pending", "firing", "notified", "recorded")}
+    return Score(
+        fault.name,
+        fault.alert,
+        bounds.severity(fault.alert) if fault.alert else None,
+        fault.made,
+        **{name: rounded(seconds) for name, seconds in stages.items()},
+        resolved=rounded(timeline.after("resolved", "removed")),
+        bound=rounded(timeline.bound),
+        delivery=timeline.delivery,
+        leaf=timeline.leaf,
+    )
+
+
+def rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
+
+
+def minutes(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds / 60:.1f}"
+
+
+def read(folder: Path = FOLDER) -> dict[str, Score]:
+    """Return the scores in a folder by fault."""
+    path = folder / "scorecard.json"
+    return {row["fault"]: Score(**row) for row in json.loads(path.read_text())} if path.exists() else {}
+
+
+def write(scores: Iterable[Score], folder: Path = FOLDER) -> None:
+    """Add scores to those in a folder, in the order of the catalogue. Faults that it no longer has are left out."""
+    rows: Mapping[str, Score] = read(folder) | {score.fault: score for score in scores}
+    kept = [rows[fault.name] for fault in FAULTS if fault.name in rows]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scorecard.json").write_text(json.dumps([asdict(score) for score in kept], indent=1) + "\n")
+    (folder / "scorecard.md").write_text(document(kept))
+
+
+def document(scores: Iterable[Score]) -> str:
+    return HEAD + "".join(f"{score.row()}\n" for score in scores)

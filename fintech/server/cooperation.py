@@ -13,7 +13,7 @@ import contextvars
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -71,12 +71,12 @@ class Waiter:
         current = getcurrent()
         self._done = self._waiting = False
         self._task = current if isinstance(current, Task) else None
-        self._lock = threading.Lock()
-        if self._task is None:
+        self._lock = None if self._task else threading.Lock()
+        if self._lock is not None:
             self._lock.acquire()
 
     def wait(self) -> None:
-        if self._task is None:
+        if self._lock is not None:
             self._lock.acquire()
             return
         self._waiting = True
@@ -87,7 +87,7 @@ class Waiter:
     def wake(self) -> None:
         """Wake the waiter, once and by one caller."""
         self._done = True
-        if self._task is None:
+        if self._lock is not None:
             self._lock.release()
         elif threading.get_ident() == _Loop.thread:
             if self._waiting:
@@ -95,9 +95,32 @@ class Waiter:
         else:
             _Loop.loop.call_soon_threadsafe(self._resume)
 
+    @property
+    def is_task(self) -> bool:
+        return self._task is not None
+
     def _resume(self) -> None:
         if self._waiting and self._task is not None:
             self._task.switch()
+
+
+def wake_all(waiters: Sequence[Waiter]) -> None:
+    """Wake several waiters; the tasks among them in one callback of the loop."""
+    tasks = []
+    for waiter in waiters:
+        if waiter.is_task:
+            waiter._done = True
+            tasks.append(waiter)
+        else:
+            waiter.wake()
+    if tasks:
+        call_soon = _Loop.loop.call_soon if threading.get_ident() == _Loop.thread else _Loop.loop.call_soon_threadsafe
+        call_soon(_resume_all, tasks)
+
+
+def _resume_all(waiters: Sequence[Waiter]) -> None:
+    for waiter in waiters:
+        waiter._resume()
 
 
 class Slots:

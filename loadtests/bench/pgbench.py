@@ -25,10 +25,11 @@ def write_script(world: World, rows: int) -> Path:
 
     path = world.directory / f"payments-{rows}.pgbench"
     lines = [f"\\set merchant {world.merchant_id}", "SELECT gen_random_uuid() AS id \\gset"]
-    for statement, row in ((CREATE_PAYMENTS, ROW), (SETTLE_PAYMENTS, SETTLED)):
+    for name, statement, row in (("created", CREATE_PAYMENTS, ROW), ("settled", SETTLE_PAYMENTS, SETTLED)):
         one = row.replace("{id}", "md5(:id::text || number)::uuid")
         array = f"(SELECT json_agg({one}) FROM generate_series(1, {rows}) AS number)"  # noqa: S608 - our own texts
-        lines.append(statement.strip().replace("%s::json", array, 1) + ";")
+        text = statement.replace(f"%({name})s::json", array).replace("%(writer)s", "NULL")
+        lines.append(text + ";")
     path.write_text("\n".join(lines) + "\n")
     return path
 

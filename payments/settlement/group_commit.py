@@ -1,7 +1,7 @@
-"""Group commit: write all payments that a process has in hand at one moment, in one statement of each kind.
+"""Group commit: write all payments that a process has in hand at one moment, in one statement and one commit.
 
-The first waiting thread becomes the leader. It executes the queued statements of all, updates the counters from what
-was committed, and wakes the waiters. Threads that arrive meanwhile form the next group, led by the first of them. Each
+The first waiting request becomes the leader. It executes the queued rows of all, updates the counters from what was
+committed, and wakes the waiters. Requests that arrive meanwhile form the next group, led by the first of them. Each
 caller is answered after its commit; a lone request is not delayed.
 
 Counters equal rows. An increment after a commit is lost if the process dies in between, so each settled row carries the
@@ -15,6 +15,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -27,13 +28,16 @@ from fintech.telemetry import metric_slots as slots
 from payments import metrics
 from payments.currencies import to_major
 from payments.schemas import MAX_BATCH
-from payments.settlement.statements import CREATE_PAYMENTS, MARK_UNKNOWN, SETTLE_PAYMENTS
+from payments.settlement.statements import STATEMENTS, Part
 from payments.states import CHARGE
 
 logger = logging.getLogger("payments.settlement.group_commit")
 
 # At most a whole batch in one statement: it limits how long the others wait.
 MAX_GROUP = MAX_BATCH
+
+# The parts that share a commit, in the order of their execution.
+COMMITS = ((Part.CREATED, Part.SETTLED), (Part.UNKNOWN,))
 
 
 def _unfinished() -> Exception:
@@ -42,11 +46,11 @@ def _unfinished() -> Exception:
 
 @dataclass
 class WriteRequest:
-    """Rows for one of the statements, and the result."""
+    """Rows for one part of a statement, and the result."""
 
-    statement: str
+    part: Part
     rows: Sequence[dict[str, Any]]
-    stored: dict[UUID, Any] = field(default_factory=dict)  # id -> time
+    stored: dict[UUID, datetime] = field(default_factory=dict)  # id -> time
     error: Exception | None = field(default_factory=_unfinished)  # also if its leader ended half-way
     done: bool = False
     # Woken when the request is done, or to become the leader.
@@ -76,16 +80,16 @@ class CounterState:
                 self._sales[currency] = count, amount
         self._publish((*metrics.STATUS, "unknown"), self._sales)
 
-    def add(self, stored: Iterable[tuple[str, str, int]]) -> None:
-        """Add committed (status, currency, amount), once per group: calls per payment would cost more than storing."""
+    def add(self, totals: Iterable[tuple[str, str, int, int]]) -> None:
+        """Add the committed totals of a group: (status, currency, count, amount)."""
         kinds, currencies = set(), set()
-        for kind, currency, amount in stored:
+        for kind, currency, count, amount in totals:
             kinds.add(kind)
-            self._counts[kind] += 1
+            self._counts[kind] += count
             if kind == CHARGE.success:
                 currencies.add(currency)
-                count, total = self._sales.get(currency, (0, 0))
-                self._sales[currency] = count + 1, total + amount
+                earlier, total = self._sales.get(currency, (0, 0))
+                self._sales[currency] = earlier + count, total + amount
         self._publish(kinds, currencies)
 
     def _publish(self, kinds: Iterable[str], currencies: Iterable[str]) -> None:
@@ -114,20 +118,20 @@ class PaymentWriter:
         self._writer_id: int | None = None
         self._counters = CounterState()
 
-    def store(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, Any]:
-        return self._submit(WriteRequest(CREATE_PAYMENTS, rows))
+    def store(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
+        return self._submit(WriteRequest(Part.CREATED, rows))
 
-    def settle(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, Any]:
-        return self._submit(WriteRequest(SETTLE_PAYMENTS, rows))
+    def settle(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
+        return self._submit(WriteRequest(Part.SETTLED, rows))
 
-    def mark_unknown(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, Any]:
-        return self._submit(WriteRequest(MARK_UNKNOWN, rows))
+    def mark_unknown(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
+        return self._submit(WriteRequest(Part.UNKNOWN, rows))
 
     def warm_up(self) -> None:
         """Connect and set the counters, so that they are right before the first payment after a crash."""
-        self._submit(WriteRequest(CREATE_PAYMENTS, ()))
+        self._submit(WriteRequest(Part.CREATED, ()))
 
-    def _submit(self, request: WriteRequest) -> dict[UUID, Any]:
+    def _submit(self, request: WriteRequest) -> dict[UUID, datetime]:
         with self._mutex:
             self._queue.append(request)
             request.is_leader, self._has_leader = not self._has_leader, True
@@ -145,11 +149,11 @@ class PaymentWriter:
         with self._mutex:
             group, self._queue = self._take_group()
         try:
-            for statement in (CREATE_PAYMENTS, SETTLE_PAYMENTS, MARK_UNKNOWN):
-                requests = [request for request in group if request.statement is statement]
+            for parts in COMMITS:
+                requests = [request for request in group if request.part in parts]
                 if requests:
-                    self._execute(statement, requests)
-                    self._wake(requests)  # their payments continue while the next statement commits
+                    self._execute(requests)
+                    self._wake(requests)  # their payments continue during the next commit
         finally:
             self._wake(group)
             with self._mutex:
@@ -161,11 +165,10 @@ class PaymentWriter:
 
     @staticmethod
     def _wake(requests: list[WriteRequest]) -> None:
-        for request in requests:
-            if not request.done:
-                request.done = True
-                if not request.is_leader:
-                    request.wakeup.wake()
+        finished = [request for request in requests if not request.done]
+        for request in finished:
+            request.done = True
+        cooperation.wake_all([request.wakeup for request in finished if not request.is_leader])
 
     def _take_group(self) -> tuple[list[WriteRequest], list[WriteRequest]]:
         """Return the requests that fit into one group, and the rest; the first always fits."""
@@ -176,42 +179,51 @@ class PaymentWriter:
                 return self._queue[:place], self._queue[place:]
         return self._queue, []
 
-    def _execute(self, statement: str, requests: list[WriteRequest]) -> None:
+    def _execute(self, requests: list[WriteRequest]) -> None:
         try:
-            self._run(statement, requests)
+            self._run(requests)
+        except psycopg.errors.DeadlockDetected as error:  # PostgreSQL has rolled back
+            self._one_by_one(requests, error)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self._disconnect()
             self._fail(requests, error)
         except psycopg.Error as error:
-            self._one_by_one(statement, requests, error)
+            self._one_by_one(requests, error)
         except Exception as error:  # every waiter must get the error
             self._disconnect()
             self._fail(requests, error)
 
-    def _one_by_one(self, statement: str, requests: list[WriteRequest], error: psycopg.Error) -> None:
+    def _one_by_one(self, requests: list[WriteRequest], error: psycopg.Error) -> None:
         """Execute each request alone: a row that the database refuses must not affect the others."""
         if len(requests) == 1:
             self._fail(requests, error)
             return
         for request in requests:
-            self._execute(statement, [request])
+            self._execute([request])
 
     @staticmethod
     def _fail(requests: list[WriteRequest], error: Exception) -> None:
         for request in requests:
             request.error = error
 
-    def _run(self, statement: str, requests: list[WriteRequest]) -> None:
+    def _run(self, requests: list[WriteRequest]) -> None:
         connection = self._connected() if self._connection else cooperation.offload(self._connected)
-        rows = [{**row, "writer_id": self._writer_id} for request in requests for row in request.rows]
-        cursor = connection.execute(statement, [_encode(rows)], prepare=True, binary=True)
-        answer = cursor.fetchall()
-        stored = {row[0]: row[1] for row in answer}
-        for request in requests:
-            request.stored = {row["id"]: stored[row["id"]] for row in request.rows if row["id"] in stored}
-            request.error = None
+        by_part = {part: [one for one in requests if one.part is part] for part in Part}
+        parts = tuple(part for part in Part if by_part[part])
+        values = {part.value: _encode([row for one in by_part[part] for row in one.rows]) for part in parts}
+        cursor = connection.execute(STATEMENTS[parts], {**values, "writer": self._writer_id}, prepare=True, binary=True)
+        totals: list[tuple[str, str, int, int]] = []
+        for part, at, missing, group_totals in cursor.fetchall():
+            totals += group_totals or ()
+            not_stored = frozenset(missing)
+            for request in by_part[Part(part)]:
+                request.stored = {row["id"]: at for row in request.rows if row["id"] not in not_stored}
+                request.error = None
+        self._count(totals)
+
+    def _count(self, totals: list[tuple[str, str, int, int]]) -> None:
         try:
-            self._counters.add(row[2:] for row in answer)
+            self._counters.add(totals)
         except Exception:
             logger.exception("counting_failed")  # the rows are stored; the next connection counts them
             self._disconnect()

@@ -24,6 +24,7 @@ from gunicorn.http.wsgi import Response, create
 from fintech.http.headers import find_repeated
 from fintech.http.problems import Problem
 from fintech.server import cooperation
+from fintech.server.responses import LeanResponse
 
 logger = logging.getLogger("fintech.server")
 
@@ -220,7 +221,9 @@ class Connection(asyncio.Protocol):
         self.deadline = time.monotonic() + HEAD_SECONDS
         self._requests += 1
         try:
-            request = TrustedRequest(self._worker.cfg, self._stream, self._client, self._requests, trust=self._trust)
+            request = TrustedRequest(
+                self._worker.settings, self._stream, self._client, self._requests, trust=self._trust
+            )
         except (NoMoreData, StopIteration):  # the client left, or what it sent is no request
             return False
         self._trust = self._trust or request._peer_trusted_for_forwarded()
@@ -229,7 +232,9 @@ class Connection(asyncio.Protocol):
         body = self._read_body(request)
         self.deadline = FOREVER
         answer = Answer(self)
-        response, environ = create(request, answer, self._client, self._server, self._worker.cfg)
+        response, environ = create(
+            request, answer, self._client, self._server, self._worker.settings, response_class=LeanResponse
+        )
         environ["wsgi.input"] = body
         environ["wsgi.multithread"] = True
         del environ["gunicorn.socket"]  # the body is complete: a view need not guard its reading

@@ -22,6 +22,7 @@ from fintech.http.problems import Problem
 from fintech.server import cooperation
 from fintech.server.connections import Answer, Connection, run_application
 from fintech.server.lanes import Lane, lane_of
+from fintech.server.responses import Snapshot
 from fintech.server.watchdog import Watchdog
 from fintech.telemetry.logging import request_id, trace_id
 
@@ -75,6 +76,7 @@ class Worker(ASGIWorker):
     def init_process(self) -> None:
         self.connections: set[Connection] = set()
         self.keepalive = self.cfg.keepalive
+        self.settings = Snapshot(self.cfg)
         self.spool_directory = env.runtime_dir() / "bodies"
         self.spool_directory.mkdir(parents=True, exist_ok=True)
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -34,6 +34,7 @@ from payments.schemas import (
     RefundPage,
     parse,
     parse_json,
+    read,
 )
 from payments.serializers import serialize_payment, serialize_refund
 from payments.services.batches import create_batch
@@ -138,7 +139,7 @@ class TransactionsView(PaymentsView):
         start = time.perf_counter()
         principal = self.principal(request, ApiKey.Scope.WRITE)
         key = idempotency_key(request)
-        body = parse(parse_json(read_body(request._request)), PaymentInput)
+        body = read(read_body(request._request), PaymentInput)
         outcome = create_payment(principal=principal, key=key, body=body)
         response = answer(request._request, outcome)
         if not outcome.is_replay:

@@ -1,0 +1,73 @@
+"""The quick way to read a body accepts only what the thorough way accepts, with the same result."""
+
+import json
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from payments.errors import PaymentError
+from payments.schemas import PaymentInput, is_plain, parse, parse_json, read
+
+GOOD: dict[str, Any] = {"amount": 1250, "currency": "EUR"}
+
+
+def outcome(function: Any, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except PaymentError as error:
+        return type(error), error.code, error.param, error.detail
+
+
+def thoroughly(body: bytes) -> PaymentInput:
+    return parse(parse_json(body), PaymentInput)
+
+
+texts = st.text(st.characters(codec="ascii"), max_size=12) | st.text(max_size=6) | st.from_regex(r"[0-9 ]{12,20}")
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+fields = st.fixed_dictionaries(
+    {"amount": st.integers(-1, 10**13), "currency": st.sampled_from(["EUR", "JPY", "XXX", "eur"])},
+    optional={
+        "customer": texts,
+        "description": texts,
+        "metadata": st.dictionaries(texts, texts, max_size=3),
+        "payment_method": st.fixed_dictionaries({"type": texts}, optional={"token": texts, "country": texts}),
+        "other": values,
+    },
+)
+
+
+@given(fields, st.booleans())
+def test_both_ways_agree_on_payments(data, escaped):
+    body = json.dumps(data, ensure_ascii=escaped).encode(errors="surrogatepass")
+
+    assert outcome(read, body, PaymentInput) == outcome(thoroughly, body)
+
+
+@given(st.binary(max_size=40) | values.map(lambda value: json.dumps(value).encode()))
+@example(b'{"amount": 1, "amount": 2, "currency": "EUR"}')
+@example(b'{"amount": 1, "currency": "EUR", "metadata": {"a": "1", "a": "2"}}')
+@example(b'{"amount": 1, "currency": "EUR", "customer": "a", "customer": null}')
+@example(b'{"amount": 1e2, "currency": "EUR"}')
+@example(b'{"amount": NaN, "currency": "EUR"}')
+@example(b'{"amount": 4111111111111111, "currency": "EUR"}')
+@example(b'{"amount": 1, "currency": "EUR", "customer": "4111 1111 1111 1111"}')
+@example(b'{"amount": 1, "currency": "EUR", "metadata": {"4111111111111111": "x"}}')
+@example(b'{"amount": 1, "currency": "EUR", "customer": "\\u0034111111111111111"}')
+@example(b'{"amount": 1, "currency": "EUR", "customer": "\\ud800"}')
+@example(b"[" * 100_000)
+@example(b'{"amount": 1, "currency": "EUR"} {}')
+@example(b'\xef\xbb\xbf{"amount": 1, "currency": "EUR"}')
+def test_both_ways_agree_on_anything(body):
+    assert outcome(read, body, PaymentInput) == outcome(thoroughly, body)
+
+
+def test_an_ordinary_payment_is_read_the_quick_way():
+    body = json.dumps({**GOOD, "customer": "c_42", "metadata": {"order": "7"}}).encode()
+
+    assert is_plain(body)
+    assert read(body, PaymentInput) == thoroughly(body)

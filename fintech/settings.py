@@ -61,7 +61,7 @@ MIDDLEWARE = [
 API_MIDDLEWARE = [
     "fintech.telemetry.logging.RequestLogMiddleware",
     "fintech.http.middleware.AllowedHostMiddleware",
-    "django.middleware.security.SecurityMiddleware",
+    "fintech.http.middleware.ApiSecurityMiddleware",
     "fintech.http.middleware.ApiMetricsMiddleware",
 ]
 
@@ -299,7 +299,7 @@ LOGGING = {
     "filters": {"without_request": {"()": "fintech.telemetry.logging.WithoutRequest"}},
     "handlers": {
         "stdout": {
-            "class": "logging.StreamHandler",
+            "class": "fintech.telemetry.logging.TurnHandler",
             "stream": "ext://sys.stdout",
             "formatter": "json",
             "filters": ["without_request"],

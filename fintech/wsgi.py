@@ -40,6 +40,17 @@ class BrowserHandler(WSGIHandler):
     request_class = Utf8Request
 
 
+class LoopRequest(Utf8Request):
+    """A request on the loop: its path is one of a few, and its body is complete and read once, by the view."""
+
+    def __init__(self, environ: WSGIEnvironment) -> None:
+        self.environ = self.META = environ
+        self.path = self.path_info = environ["PATH_INFO"]
+        self.method = environ["REQUEST_METHOD"]
+        self.content_type, self.content_params = None, None
+        self.resolver_match = None
+
+
 class ApiHandler(WSGIHandler):
     request_class = Utf8Request
 
@@ -56,7 +67,7 @@ class ApiHandler(WSGIHandler):
         """Handle a request on the loop without Django's signals, which open, check and close a thread's connections."""
         if not cooperation.on_loop():
             return super().__call__(environ, start_response)
-        response = self._middleware_chain(self.request_class(environ))
+        response = self._middleware_chain(LoopRequest(environ))
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
         return [response.content]
 

@@ -184,6 +184,11 @@ def end_turn() -> None:
     waiter.wait()
 
 
+def after_turn(function: Callable[[], None]) -> None:
+    """Run `function` soon, for everything that the ready tasks do before; call it in a task."""
+    _Loop.loop.call_soon(function)
+
+
 def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
     """Return the result of `coroutine`; on the loop only."""
     waiter = Waiter()

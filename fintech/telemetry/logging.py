@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,7 @@ from django.http import HttpRequest, HttpResponse
 from uuid_utils import uuid7
 
 from fintech.cards import mask_card_numbers
+from fintech.server import cooperation
 from fintech.telemetry import tracing
 from fintech.tokens import KINDS
 
@@ -61,6 +63,33 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return redact(encode(line))
+
+
+class TurnHandler(logging.StreamHandler[Any]):
+    """A handler that writes the lines of the event loop's tasks once a turn, and those of threads at once."""
+
+    def __init__(self, stream: Any = None) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not cooperation.on_loop():
+            super().emit(record)
+            return
+        try:
+            self._lines.append(self.format(record) + self.terminator)
+            if len(self._lines) == 1:
+                cooperation.after_turn(self.flush)
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        with self.lock or nullcontext():
+            if self._lines:
+                text = "".join(self._lines)
+                self._lines.clear()
+                self.stream.write(text)
+            super().flush()
 
 
 def write_json_lines(level: str = "INFO") -> None:

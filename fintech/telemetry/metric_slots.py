@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import prometheus_client.values
 from prometheus_client import CollectorRegistry
@@ -25,6 +26,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from fintech import env
+from fintech.server import cooperation
 
 MAX_SLOTS = 1024
 
@@ -113,9 +115,40 @@ def claim(role: str, *, shared: bool) -> Slot:
             for path in folder.glob(f"gauge_live*_{name}.db"):
                 path.unlink()  # payments in progress of the previous process ended with it
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-            prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(_slot_name)
+            prometheus_client.values.ValueClass = _collecting(prometheus_client.values.MultiProcessValue(_slot_name))
         return _current
     raise RuntimeError(f"all {MAX_SLOTS} slots of {role} are taken")
+
+
+def _collecting(base: Any) -> Any:
+    """Return prometheus_client's class of values with increments that are written once a turn of the event loop.
+
+    A payment increments a dozen of them, and writing each at once took a tenth of its time. Threads write at once.
+    """
+    changed: list[Any] = []
+
+    class Value(base):
+        _collected = 0.0
+
+        def inc(self, amount: float) -> None:
+            if not cooperation.on_loop():
+                super().inc(amount)
+                return
+            if not changed:
+                cooperation.after_turn(write)
+            if not self._collected:
+                changed.append(self)
+            self._collected += amount
+
+    def write() -> None:
+        values = changed.copy()
+        changed.clear()
+        for value in values:
+            amount, value._collected = value._collected, 0.0
+            if amount:
+                base.inc(value, amount)
+
+    return Value
 
 
 def forget_gauges(role: str, pid: int) -> None:

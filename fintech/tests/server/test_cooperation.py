@@ -1,6 +1,7 @@
 """Tasks of the event loop and the threads that work for them keep their order."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from fintech.server import cooperation
+from fintech.testing.tasks import event_loop, run_task
 
 
 class InlineExecutor(ThreadPoolExecutor):
@@ -21,31 +23,8 @@ class InlineExecutor(ThreadPoolExecutor):
 
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    with InlineExecutor(1) as threads:
-        cooperation.start(loop, threads)
+    with InlineExecutor(1) as threads, event_loop(threads) as loop:
         yield loop
-    loop.close()
-    cooperation._Loop.thread = None
-
-
-def run_task(loop: asyncio.AbstractEventLoop, function: Any) -> None:
-    """Run `function` as a task until it has ended."""
-    ended = loop.create_future()
-
-    def task() -> None:
-        try:
-            function()
-        except BaseException as error:
-            ended.set_exception(error)
-        else:
-            ended.set_result(None)
-
-    async def wait() -> None:
-        cooperation.spawn(task)
-        await asyncio.wait_for(ended, 10)
-
-    loop.run_until_complete(wait())
 
 
 def test_calls_of_a_thread_run_before_the_task_that_offloaded_it_continues(loop):
@@ -70,3 +49,43 @@ def test_an_error_of_a_thread_reaches_the_task(loop):
 
 def test_outside_of_tasks_nothing_is_offloaded(loop):
     assert cooperation.offload(lambda: "here") == "here"
+
+
+def test_what_follows_a_turn_runs_once_the_task_waits(loop):
+    order: list[str] = []
+
+    def task() -> None:
+        cooperation.after_turn(lambda: order.append("after the turn"))
+        order.append("the task")
+        cooperation.end_turn()
+        order.append("the next turn")
+
+    run_task(loop, task)
+
+    assert order == ["the task", "after the turn", "the next turn"]
+
+
+def test_tasks_and_threads_are_woken_together(loop):
+    waiters: list[cooperation.Waiter] = []
+    woken: list[str] = []
+
+    def wait(name: str) -> None:
+        waiter = cooperation.Waiter()
+        waiters.append(waiter)
+        waiter.wait()
+        woken.append(name)
+
+    def task() -> None:
+        while len(waiters) < 3:
+            cooperation.sleep(0.01)
+        cooperation.wake_all(waiters)
+        cooperation.end_turn()
+
+    thread = threading.Thread(target=wait, args=["thread"], daemon=True)
+    thread.start()
+    for _ in range(2):
+        loop.call_soon(cooperation.spawn, wait, "task")
+    run_task(loop, task)
+    thread.join(10)
+
+    assert sorted(woken) == ["task", "task", "thread"]

@@ -6,20 +6,24 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from fintech.server import cooperation
 from fintech.telemetry import metric_slots
 from fintech.testing.processes import BASE_DIR, wait_until
+from fintech.testing.tasks import event_loop, run_task
 
 pytestmark = pytest.mark.processes
 
 # Takes a slot, counts, says so, and waits for its end.
 COUNT = """
 import sys
+from fintech.server import cooperation
 from fintech.telemetry import metric_slots
 slot = metric_slots.claim("web", shared=True)
 from prometheus_client import Counter, Gauge, Histogram
@@ -185,3 +189,43 @@ def test_a_slot_is_free_as_soon_as_its_process_is_gone():
         wait_until(lambda: running.poll() is not None)
         with process() as (_, name, _):
             assert name == "web-0"
+
+
+class Written:
+    """A value in place of one in a file."""
+
+    def __init__(self) -> None:
+        self.amounts: list[float] = []
+
+    def inc(self, amount: float) -> None:
+        self.amounts.append(amount)
+
+
+def test_a_thread_writes_each_increment_at_once():
+    value = metric_slots._collecting(Written)()
+
+    value.inc(1)
+    value.inc(2)
+
+    assert value.amounts == [1, 2]
+
+
+def test_the_tasks_of_a_turn_write_one_sum():
+    gauge, counter = (metric_slots._collecting(Written)() for _ in range(2))
+    written_early: list[float] = []
+
+    def task() -> None:
+        for amount in (1, 2.5, 4):
+            counter.inc(amount)
+        gauge.inc(1)
+        gauge.inc(-1)
+        written_early.extend(counter.amounts)
+        cooperation.end_turn()
+        counter.inc(8)
+
+    with ThreadPoolExecutor(1) as threads, event_loop(threads) as loop:
+        run_task(loop, task)
+
+    assert written_early == []
+    assert counter.amounts == [7.5, 8]
+    assert gauge.amounts == []

@@ -51,7 +51,7 @@ class OwnPlatform:
             return connection.execute(statement, values or None).fetchall()
 
     def manage(self, *arguments: str) -> tuple[int, str]:
-        """The exit code of `manage.py ...`, and what it printed."""
+        """Run a management command. Return its exit code and its output."""
         return manage(self.platform.env, *arguments)
 
 

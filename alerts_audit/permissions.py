@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.exceptions import PermissionDenied
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import exceptions
@@ -90,8 +89,3 @@ def require(user: Any, *permissions: str) -> None:
 
 def may(user: Any, *permissions: str) -> bool:
     return all(user.has_perm(f"alerts_audit.{name}") for name in permissions)
-
-
-def require_in_admin(user: Any, *permissions: str) -> None:
-    if not may(user, *permissions):
-        raise PermissionDenied

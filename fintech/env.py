@@ -92,15 +92,26 @@ def address(name: str, default: str, *, environ: Mapping[str, str] = os.environ)
 def url(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> str:
     """Return the address of another service; "" if that is the default."""
     value = text(name, default, environ=environ)
-    if not value:
-        return value
+    if value and not _is_url(value):
+        raise SettingError(f"{name} is wrong: use an address such as {default or 'http://127.0.0.1:9090'}.")
+    return value
+
+
+def urls(name: str, *, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return a comma-separated list of addresses; by default it is empty."""
+    found = words(name, "", environ=environ)
+    for value in found:
+        if not _is_url(value):
+            raise SettingError(f"{name} is wrong: use addresses such as http://127.0.0.1:9464/metrics, by comma.")
+    return found
+
+
+def _is_url(value: str) -> bool:
     try:
         parts = urlsplit(value)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return value
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # an invalid port
-        pass
-    raise SettingError(f"{name} is wrong: use an address such as {default or 'http://127.0.0.1:9090'}.")
+        return False
 
 
 def words(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> list[str]:

@@ -257,7 +257,7 @@ ALERT_TOKEN = env.text("ALERT_TOKEN")
 # The address of the web's counters, which the worker compares with the rows.
 WEB_METRICS_URL = env.url("WEB_METRICS_URL", "http://127.0.0.1:9464/metrics")
 # The same of other hosts: their exporters, and their workers' metrics. Each is compared once.
-OTHER_METRICS_URLS = env.words("OTHER_METRICS_URLS", "")
+OTHER_METRICS_URLS = env.urls("OTHER_METRICS_URLS")
 # The source "alertmanager": the addresses that the worker polls to find missing alerts. Empty: it does not poll.
 ALERTMANAGER_URL = env.url("ALERTMANAGER_URL", "")
 PROMETHEUS_URL = env.url("PROMETHEUS_URL", "")

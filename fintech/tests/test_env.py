@@ -138,6 +138,16 @@ def test_a_malformed_url_is_refused(value):
     assert "use an address such as" in refusal(env.url, "GATEWAY_URL", "http://a", environ={"GATEWAY_URL": value})
 
 
+@pytest.mark.parametrize("value", ["host:9464", "http://a:9464/metrics,b:9464", "http://a:x"])
+def test_a_list_with_a_malformed_url_is_refused(value):
+    assert "use addresses such as" in refusal(env.urls, "OTHERS", environ={"OTHERS": value})
+
+
+def test_a_list_of_urls_is_separated_by_commas():
+    assert env.urls("OTHERS", environ={"OTHERS": "http://a:1/m, https://b"}) == ["http://a:1/m", "https://b"]
+    assert env.urls("OTHERS", environ={}) == []
+
+
 @pytest.mark.parametrize(
     ("value", "expected"), [("a,b", ["a", "b"]), (" a , ,b,", ["a", "b"]), ("a b", ["a b"]), (",", [])]
 )

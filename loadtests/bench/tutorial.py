@@ -4,9 +4,9 @@ import os
 
 import django
 from django.conf import settings
-from psycopg.conninfo import conninfo_to_dict
 
-_parts = conninfo_to_dict(os.environ["DATABASE_URL"])
+from loadtests.bench.tutorial_database import databases
+
 settings.configure(
     SECRET_KEY=os.environ["DJANGO_SECRET_KEY"],
     ALLOWED_HOSTS=["*"],
@@ -30,16 +30,7 @@ settings.configure(
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
     ],
-    DATABASES={
-        "default": {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": _parts["dbname"],
-            "USER": _parts["user"],
-            "PASSWORD": _parts["password"],
-            "HOST": _parts["host"],
-            "CONN_MAX_AGE": int(os.environ.get("BENCH_CONN_MAX_AGE", "0")),
-        }
-    },
+    DATABASES=databases(int(os.environ.get("BENCH_CONN_MAX_AGE", "0"))),
     USE_TZ=True,
 )
 django.setup(set_prefix=False)

@@ -12,25 +12,16 @@ import os
 
 import django
 from django.conf import settings
-from psycopg.conninfo import conninfo_to_dict
 
-_parts = conninfo_to_dict(os.environ["DATABASE_URL"])
+from loadtests.bench.tutorial_database import databases
+
 settings.configure(
     SECRET_KEY=os.environ["DJANGO_SECRET_KEY"],
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
     MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
     DATA_UPLOAD_MAX_MEMORY_SIZE=None,
-    DATABASES={
-        "default": {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": _parts["dbname"],
-            "USER": _parts["user"],
-            "PASSWORD": _parts["password"],
-            "HOST": _parts["host"],
-            "CONN_MAX_AGE": None,
-        }
-    },
+    DATABASES=databases(None),
     USE_TZ=True,
 )
 django.setup(set_prefix=False)

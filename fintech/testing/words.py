@@ -32,6 +32,16 @@ def findings(path: Path) -> Iterator[str]:
             if docstring and OPENING.match(docstring):
                 opening = f"the docstring begins with {docstring.split()[0]!r}"
                 yield f"{name}:{getattr(node, 'lineno', 1)}: {opening}: use a verb or a noun phrase"
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                for word in avoided_in_name(node.name):
+                    yield f"{name}:{node.lineno}: the test's name contains {word!r}: use a sentence about one behaviour"
+
+
+def avoided_in_name(name: str) -> list[str]:
+    """Return the words to avoid in a test's name, which also begins with no question word."""
+    words = name.removeprefix("test_").split("_")
+    openings = {word.lower() for word in VOCABULARY["openings"]}
+    return [word for word in words if word in VOCABULARY["avoid"]] + [word for word in words[:1] if word in openings]
 
 
 def files(places: list[str]) -> Iterator[Path]:

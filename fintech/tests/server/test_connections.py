@@ -161,7 +161,7 @@ def test_an_answer_that_is_read_byte_by_byte_hinders_no_other(platform, connecti
     assert connection.recv(11) == b"TTP/1.1 200"
 
 
-def test_a_graceful_stop_answers_what_is_in_hand_and_closes_idle_connections(tmp_path, connections):
+def test_a_graceful_stop_answers_running_requests_and_closes_idle_connections(tmp_path, connections):
     with Platform(tmp_path, workers=1, worker=False) as platform:
         idle = connect(platform, connections)
         idle.sendall(GET % b"/health")

@@ -51,7 +51,7 @@ def test_outside_of_tasks_nothing_is_offloaded(loop):
     assert cooperation.offload(lambda: "here") == "here"
 
 
-def test_what_follows_a_turn_runs_once_the_task_waits(loop):
+def test_callbacks_after_a_turn_run_once_the_task_waits(loop):
     order: list[str] = []
 
     def task() -> None:

@@ -46,6 +46,17 @@ def test_a_docstring_that_begins_with_a_verb_passes(write):
     assert write("module.py", '"""Words of the module."""\n\n\ndef f():\n    """Return what it does."""\n') == []
 
 
+@pytest.mark.parametrize("name", ["test_what_is_wrong_is_refused", "test_nobody_waits", "test_a_reader_is_told"])
+def test_a_tests_name_in_other_words_is_found(write, name):
+    [finding] = write("test_module.py", f"def {name}():\n    pass\n")
+
+    assert finding.startswith("test_module.py:1: the test's name contains ")
+
+
+def test_a_tests_name_in_plain_words_passes(write):
+    assert write("test_module.py", "def test_a_stale_answer_of_what_kind_is_refused():\n    pass\n") == []
+
+
 def test_every_checked_place_exists_and_passes():
     paths = list(words.files(words.VOCABULARY["checked"]))
 

@@ -25,7 +25,7 @@ def percentile_of_postgresql(values: list[float], share: float) -> float:
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_the_platform_answers_rightly_and_the_rate_is_held_within_two_percent(tmp_path, processes):
+def test_the_platform_answers_correctly_and_the_rate_is_held_within_two_percent(tmp_path, processes):
     call_command("bootstrap", out=tmp_path / "secrets", verbosity=0)
     key = (tmp_path / "secrets" / "api_key").read_text()
 

@@ -152,7 +152,7 @@ def all_waiting(writer: PaymentWriter, number: int) -> Callable[[], bool]:
 # --- Groups ------------------------------------------------------------------------------------------------
 
 
-def test_alone_it_waits_for_nobody(writer, merchant):
+def test_a_lone_request_is_not_delayed(writer, merchant):
     row = new_row(merchant)
 
     assert list(writer.store([row])) == [row["id"]]
@@ -160,7 +160,7 @@ def test_alone_it_waits_for_nobody(writer, merchant):
     assert Transaction.objects.get(id=row["id"]).status == "succeeded"
 
 
-def test_who_comes_meanwhile_shares_one_commit(writer, merchant, pool):
+def test_requests_that_arrive_during_a_commit_share_the_next_one(writer, merchant, pool):
     first = new_row(merchant)
     others = [new_row(merchant) for _ in range(40)]
     with key_held(first):
@@ -272,7 +272,7 @@ def test_a_batch_of_a_thousand_is_one_commit_each_way(writer, merchant):
     assert counters() == rows()
 
 
-def test_of_two_items_with_one_key_the_first_wins_and_the_other_leaves_nothing(writer, merchant):
+def test_the_first_of_two_items_with_one_key_wins_and_the_other_leaves_nothing(writer, merchant):
     one, two = new_row(merchant, key="k"), new_row(merchant, key="k")
 
     stored = writer.store([one, two])
@@ -376,7 +376,7 @@ def test_a_payment_settled_wrongly_takes_no_other_with_it(writer, merchant, pool
     assert counters() == rows()
 
 
-def test_everybody_hears_of_a_lost_connection_and_the_next_ones_are_served(writer, merchant, pool):
+def test_all_waiters_learn_of_a_lost_connection_and_later_ones_are_served(writer, merchant, pool):
     first, others = new_row(merchant), [new_row(merchant) for _ in range(8)]
     batch = [first, *others]
     writer.store(batch)
@@ -393,7 +393,7 @@ def test_everybody_hears_of_a_lost_connection_and_the_next_ones_are_served(write
     assert counters() == rows()
 
 
-def test_a_leader_that_ends_half_way_leaves_nobody_waiting_or_deceived(writer, merchant, pool, monkeypatch):
+def test_a_leader_that_ends_half_way_leaves_no_waiter_waiting_or_misinformed(writer, merchant, pool, monkeypatch):
     stored = [new_row(merchant) for _ in range(5)]
     run, gate = PaymentWriter._run, threading.Event()
 
@@ -446,7 +446,7 @@ def test_blocked_payments_are_counted_when_they_are_stored(writer, merchant):
     assert counters() == rows()
 
 
-def test_what_could_not_be_counted_is_stored_and_counted_by_the_next_connection(writer, merchant, monkeypatch):
+def test_an_uncounted_commit_is_counted_by_the_next_connection(writer, merchant, monkeypatch):
     first, second = new_row(merchant), new_row(merchant)
     writer.store([first, second])
     monkeypatch.setattr("payments.settlement.group_commit.CounterState.add", lambda self, stored: 1 / 0)
@@ -458,7 +458,7 @@ def test_what_could_not_be_counted_is_stored_and_counted_by_the_next_connection(
     assert counters() == rows()
 
 
-def test_a_commit_whose_answer_was_lost_is_counted_all_the_same(writer, merchant, monkeypatch):
+def test_a_commit_whose_answer_was_lost_is_counted(writer, merchant, monkeypatch):
     row = new_row(merchant)
     writer.store([row])
     before = counters()
@@ -514,7 +514,7 @@ def test_a_lost_lease_and_a_fresh_one_in_one_statement_settle_once(writer, merch
 
 
 @pytest.mark.parametrize("status", ["succeeded", "unknown"])
-def test_who_lost_the_lease_changes_nothing(writer, merchant, status):
+def test_a_request_that_lost_the_lease_changes_nothing(writer, merchant, status):
     row = new_row(merchant)
     writer.store([row])
     before = counters()

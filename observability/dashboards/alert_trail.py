@@ -11,6 +11,7 @@ from observability.dashboards.kit import (
     graph,
     listing,
     query,
+    rate,
     row,
     stat,
     words,
@@ -111,8 +112,8 @@ def firing() -> Section:
             graph(
                 "Alerts sent to Alertmanager",
                 "Alerts per second that Prometheus sent and dropped.",
-                query("sum(rate(prometheus_notifications_sent_total[$__rate_interval]))", "sent"),
-                query("sum(rate(prometheus_notifications_dropped_total[$__rate_interval]))", "dropped"),
+                query(rate("prometheus_notifications_sent_total"), "sent"),
+                query(rate("prometheus_notifications_dropped_total"), "dropped"),
                 unit=PER_SECOND,
             ),
         ],
@@ -126,16 +127,13 @@ def deliveries() -> Section:
             graph(
                 "Requests to the webhook",
                 "Requests per second by outcome. Only stored deliveries are answered with 200.",
-                query(
-                    "sum by (source, outcome) (rate(alert_deliveries_total[$__rate_interval]))",
-                    "{{outcome}} {{source}}",
-                ),
+                query(rate("alert_deliveries_total", by="source, outcome"), "{{outcome}} {{source}}"),
                 unit=PER_SECOND,
             ),
             graph(
                 "Alerts in stored deliveries",
                 "Alerts per second by status.",
-                query("sum by (status) (rate(alerts_received_total[$__rate_interval]))", "{{status}}"),
+                query(rate("alerts_received_total", by="status"), "{{status}}"),
                 unit=PER_SECOND,
             ),
             graph(

@@ -13,8 +13,10 @@ from observability.dashboards.kit import (
     heat,
     instance,
     listing,
+    mean,
+    percentile,
     query,
-    ratio,
+    rate,
     row,
     stat,
 )
@@ -58,7 +60,7 @@ def at_a_glance() -> Section:
             stat(
                 "Threads busy",
                 "Requests in progress, averaged over the past minute: rate times duration.",
-                query(f"sum(rate({LATENCY}_sum{{{HERE}}}[1m]))", "busy"),
+                query(rate(f"{LATENCY}_sum", HERE, window="1m"), "busy"),
                 unit="short",
                 thresholds=above(48, 90),
                 decimals=1,
@@ -109,9 +111,7 @@ def web() -> Section:
             graph(
                 "Busy threads by view",
                 "Rate times duration: the number of threads that each view uses.",
-                query(
-                    f"sum by (view, method) (rate({LATENCY}_sum{{{HERE}}}[$__rate_interval]))", "{{method}} {{view}}"
-                ),
+                query(rate(f"{LATENCY}_sum", HERE, by="view, method"), "{{method}} {{view}}"),
                 unit="short",
                 stacked=True,
             ),
@@ -143,7 +143,7 @@ def django() -> Section:
             heat(
                 "Response times",
                 "Each column is a point in time, each cell a range of durations. A brighter cell has more responses.",
-                query(f"sum by (le) (rate({LATENCY}_bucket{{{HERE}}}[$__rate_interval]))", "{{le}}"),
+                query(rate(f"{LATENCY}_bucket", HERE, by="le"), "{{le}}"),
                 unit="s",
             ),
             graph(
@@ -168,39 +168,26 @@ def database() -> Section:
             graph(
                 "Statements",
                 "Statements per second. The two statements of a payment bypass Django and are not counted.",
-                query(f"sum by (instance) (rate(django_db_execute_total{{{HERE}}}[$__rate_interval]))", "{{instance}}"),
+                query(rate("django_db_execute_total", HERE, by="instance"), "{{instance}}"),
                 unit=PER_SECOND,
             ),
             graph(
                 "Duration of statements",
                 "Mean and 95th percentile.",
-                query(
-                    ratio(
-                        f"sum(rate(django_db_query_duration_seconds_sum{{{HERE}}}[5m]))",
-                        f"sum(rate(django_db_query_duration_seconds_count{{{HERE}}}[5m]))",
-                    ),
-                    "mean",
-                ),
-                query(
-                    "histogram_quantile(0.95,"
-                    f" sum by (le) (rate(django_db_query_duration_seconds_bucket{{{HERE}}}[5m])))",
-                    "95 %",
-                ),
+                query(mean("django_db_query_duration_seconds", HERE), "mean"),
+                query(percentile(0.95, "django_db_query_duration_seconds", HERE), "95 %"),
                 unit="s",
             ),
             graph(
                 "New connections",
                 "New connections per second. A warm pool opens few.",
-                query(
-                    f"sum by (instance) (rate(django_db_new_connections_total{{{HERE}}}[$__rate_interval]))",
-                    "{{instance}}",
-                ),
+                query(rate("django_db_new_connections_total", HERE, by="instance"), "{{instance}}"),
                 unit=PER_SECOND,
             ),
             graph(
                 "Errors by kind",
                 "Statements per second that the database refused, or that could not reach it.",
-                query(f"sum by (type) (rate(django_db_errors_total{{{HERE}}}[$__rate_interval]))", "{{type}}"),
+                query(rate("django_db_errors_total", HERE, by="type"), "{{type}}"),
                 unit=PER_SECOND,
                 thresholds=above(0.01, 1),
                 empty="None",

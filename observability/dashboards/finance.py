@@ -15,6 +15,7 @@ from observability.dashboards.kit import (
     graph,
     heat,
     query,
+    rate,
     row,
     stat,
     words,
@@ -152,7 +153,7 @@ def payments() -> Section:
             graph(
                 "Payments per second by outcome",
                 "Declined: by the bank. Blocked: by fraud scoring. Failed: technical fault. Each payment counts once.",
-                query("sum by (status) (rate(transactions_total[$__rate_interval]))", "{{status}}"),
+                query(rate("transactions_total", by="status"), "{{status}}"),
                 unit=PER_SECOND,
                 stacked=True,
             ),
@@ -206,7 +207,7 @@ def waiting() -> Section:
             heat(
                 "Distribution of response times",
                 "Each column is a point in time, each cell a range of durations. A brighter cell has more payments.",
-                query("sum by (le) (rate(transaction_latency_seconds_bucket[$__rate_interval]))", "{{le}}"),
+                query(rate("transaction_latency_seconds_bucket", by="le"), "{{le}}"),
                 unit="s",
             ),
         ],
@@ -220,7 +221,7 @@ def gateway_and_fraud() -> Section:
             graph(
                 "Gateway calls by outcome",
                 "Calls per second. Error, timeout and unavailable are faults of the gateway or the path to it.",
-                query("sum by (outcome) (rate(gateway_requests_total[$__rate_interval]))", "{{outcome}}"),
+                query(rate("gateway_requests_total", by="outcome"), "{{outcome}}"),
                 unit=PER_SECOND,
                 stacked=True,
             ),
@@ -236,7 +237,7 @@ def gateway_and_fraud() -> Section:
             heat(
                 "Fraud scores",
                 "From 0 (harmless) to 1. Each merchant sets the threshold from which payments are blocked.",
-                query("sum by (le) (rate(fraud_score_bucket[$__rate_interval]))", "{{le}}"),
+                query(rate("fraud_score_bucket", by="le"), "{{le}}"),
                 unit="short",
             ),
         ],

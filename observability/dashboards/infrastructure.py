@@ -13,6 +13,7 @@ from observability.dashboards.kit import (
     instance,
     listing,
     query,
+    rate,
     ratio,
     row,
     stat,
@@ -80,6 +81,8 @@ def targets() -> Section:
 
 
 def machine() -> Section:
+    host = f"{HOST}, device!~{BETWEEN_CONTAINERS}"
+    all_containers = f'id="/", interface!~{BETWEEN_CONTAINERS}'
     return row(
         "Machine",
         [
@@ -118,24 +121,10 @@ def machine() -> Section:
                 "Network",
                 "Bytes per second of all interfaces except loopback and the bridges between containers. With Compose"
                 " cAdvisor reports them, because the node exporter in a container sees only its own interfaces.",
-                query(
-                    "sum by (instance) (rate(node_network_receive_bytes_total"
-                    f"{{{HOST}, device!~{BETWEEN_CONTAINERS}}}[$__rate_interval]))",
-                    "{{instance}} in",
-                ),
-                query(
-                    "sum by (instance) (rate(node_network_transmit_bytes_total"
-                    f"{{{HOST}, device!~{BETWEEN_CONTAINERS}}}[$__rate_interval]))",
-                    "{{instance}} out",
-                ),
-                query(
-                    f'sum(rate(container_network_receive_bytes_total{{id="/", interface!~{BETWEEN_CONTAINERS}}}[1m]))',
-                    "machine in",
-                ),
-                query(
-                    f'sum(rate(container_network_transmit_bytes_total{{id="/", interface!~{BETWEEN_CONTAINERS}}}[1m]))',
-                    "machine out",
-                ),
+                query(rate("node_network_receive_bytes_total", host, by="instance"), "{{instance}} in"),
+                query(rate("node_network_transmit_bytes_total", host, by="instance"), "{{instance}} out"),
+                query(rate("container_network_receive_bytes_total", all_containers, window="1m"), "machine in"),
+                query(rate("container_network_transmit_bytes_total", all_containers, window="1m"), "machine out"),
                 unit="Bps",
             ),
         ],
@@ -187,10 +176,7 @@ def containers() -> Section:
             graph(
                 "CPU by container",
                 "CPU cores used by each container.",
-                query(
-                    f"sum by (name) (rate(container_cpu_usage_seconds_total{{{CONTAINER}}}[1m]))",
-                    "{{name}}",
-                ),
+                query(rate("container_cpu_usage_seconds_total", CONTAINER, by="name", window="1m"), "{{name}}"),
                 unit="short",
                 stacked=True,
                 empty=NO_CADVISOR,
@@ -321,7 +307,7 @@ def prometheus() -> Section:
                 "Series and samples",
                 "Series in memory, and samples per second.",
                 query("sum(prometheus_tsdb_head_series)", "series"),
-                query("sum(rate(prometheus_tsdb_head_samples_appended_total[$__rate_interval]))", "samples /s"),
+                query(rate("prometheus_tsdb_head_samples_appended_total"), "samples /s"),
                 unit="short",
             ),
             graph(

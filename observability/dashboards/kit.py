@@ -124,6 +124,24 @@ def ratio(part: str, whole: str) -> str:
     return f"{part} / clamp_min({whole}, 1e-9)"
 
 
+def rate(metric: str, where: str = "", *, by: str = "", window: str = "$__rate_interval") -> str:
+    """Return the query of a counter's events per second, summed for each value of the labels `by`."""
+    labels = f"{{{where}}}" if where else ""
+    return f"sum by ({by}) (rate({metric}{labels}[{window}]))" if by else f"sum(rate({metric}{labels}[{window}]))"
+
+
+def mean(histogram: str, where: str = "", *, by: str = "") -> str:
+    """Return the query of the mean of a histogram or summary over five minutes."""
+    total, count = (rate(f"{histogram}_{part}", where, by=by, window="5m") for part in ("sum", "count"))
+    return ratio(total, count)
+
+
+def percentile(share: float, histogram: str, where: str = "", *, by: str = "") -> str:
+    """Return the query of a histogram's percentile over five minutes, such as 0.95."""
+    buckets = rate(f"{histogram}_bucket", where, by=f"le, {by}" if by else "le", window="5m")
+    return f"histogram_quantile({share}, {buckets})"
+
+
 def targets(queries: Sequence[Query], *, instant: bool = False) -> list[Any]:
     made = []
     for letter, item in zip(ascii_uppercase, queries, strict=False):

@@ -11,7 +11,10 @@ from observability.dashboards.kit import (
     heat,
     instance,
     listing,
+    mean,
+    percentile,
     query,
+    rate,
     ratio,
     row,
     stat,
@@ -73,7 +76,7 @@ def endpoints() -> Section:
             stat(
                 "Throttled per second",
                 "Requests per second refused because their API key exceeded its limit.",
-                query(f"sum(rate(throttled_requests_total{{{WEB}}}[$__rate_interval]))", "throttled"),
+                query(rate("throttled_requests_total", WEB), "throttled"),
                 unit=PER_SECOND,
                 thresholds=above(1, 10),
             ),
@@ -104,10 +107,7 @@ def by_endpoint() -> Section:
             graph(
                 "Duration",
                 "95th percentile of the response time.",
-                query(
-                    f"histogram_quantile(0.95, sum by (le, method, view) (rate({LATENCY}_bucket{{{WEB}}}[5m])))",
-                    "{{method}} {{view}}",
-                ),
+                query(percentile(0.95, LATENCY, WEB, by="method, view"), "{{method}} {{view}}"),
                 unit="s",
             ),
         ],
@@ -122,7 +122,7 @@ def by_endpoint() -> Section:
             heat(
                 "Payments by duration",
                 "From receipt to response of new single payments, including the gateway's time.",
-                query(f"sum by (le) (rate(transaction_latency_seconds_bucket{{{WEB}}}[$__rate_interval]))", "{{le}}"),
+                query(rate("transaction_latency_seconds_bucket", WEB, by="le"), "{{le}}"),
                 unit="s",
             ),
         ],
@@ -145,7 +145,7 @@ def gateway() -> Section:
             graph(
                 "Failed calls",
                 "Share of calls that ended with error, timeout or unavailable.",
-                query(ratio(f"sum({trouble})", f"sum(rate(gateway_requests_total{{{WEB}}}[5m]))"), "failed"),
+                query(ratio(f"sum({trouble})", rate("gateway_requests_total", WEB, window="5m")), "failed"),
                 unit="percentunit",
                 thresholds=above(0.05, 0.2),
             ),
@@ -153,11 +153,7 @@ def gateway() -> Section:
                 "Duration of calls",
                 "Median, 95th and 99th percentile.",
                 *(
-                    query(
-                        f"histogram_quantile({quantile},"
-                        f" sum by (le) (rate(gateway_request_seconds_bucket{{{WEB}}}[5m])))",
-                        name,
-                    )
+                    query(percentile(quantile, "gateway_request_seconds", WEB), name)
                     for quantile, name in ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
                 ),
                 unit="s",
@@ -168,22 +164,13 @@ def gateway() -> Section:
             graph(
                 "Calls by gateway",
                 "Calls per second to each gateway, cancels included.",
-                query(
-                    f"sum by (gateway, outcome) (rate(gateway_calls_total{{{WEB}}}[$__rate_interval]))",
-                    "{{gateway}}: {{outcome}}",
-                ),
+                query(rate("gateway_calls_total", WEB, by="gateway, outcome"), "{{gateway}}: {{outcome}}"),
                 unit=PER_SECOND,
             ),
             graph(
                 "Duration of calls by gateway",
                 "Average of the calls that were answered or timed out.",
-                query(
-                    ratio(
-                        f"sum by (gateway) (rate(gateway_call_seconds_sum{{{WEB}}}[5m]))",
-                        f"sum by (gateway) (rate(gateway_call_seconds_count{{{WEB}}}[5m]))",
-                    ),
-                    "{{gateway}}",
-                ),
+                query(mean("gateway_call_seconds", WEB, by="gateway"), "{{gateway}}"),
                 unit="s",
                 thresholds=above(1, 3),
             ),
@@ -199,13 +186,13 @@ def idempotency() -> Section:
                 "Requests by idempotency result",
                 "New: first use. Replayed: the stored answer. In flight: the first request is in progress. Mismatch: a"
                 " different body. Recovered: completed for a process that died.",
-                query(f"sum by (result) (rate(idempotency_requests_total{{{WEB}}}[$__rate_interval]))", "{{result}}"),
+                query(rate("idempotency_requests_total", WEB, by="result"), "{{result}}"),
                 unit=PER_SECOND,
             ),
             graph(
                 "Refunds",
                 "Refunds per second that became final.",
-                query(f"sum by (status) (rate(refunds_total{{{WEB}}}[$__rate_interval]))", "{{status}}"),
+                query(rate("refunds_total", WEB, by="status"), "{{status}}"),
                 unit=PER_SECOND,
             ),
             graph(
@@ -213,7 +200,7 @@ def idempotency() -> Section:
                 "Mean over all processes, median, and 95th percentile.",
                 query("kpi:fraud_score:mean5m", "mean"),
                 *(
-                    query(f"histogram_quantile({quantile}, sum by (le) (rate(fraud_score_bucket{{{WEB}}}[5m])))", name)
+                    query(percentile(quantile, "fraud_score", WEB), name)
                     for quantile, name in ((0.5, "median"), (0.95, "95 %"))
                 ),
                 unit="short",
@@ -221,7 +208,7 @@ def idempotency() -> Section:
             graph(
                 "Unscored payments",
                 "Payments per second. Below the merchant's limit they pass, above it they are blocked.",
-                query(f"sum(rate(fraud_unscored_total{{{WEB}}}[$__rate_interval]))", "unscored"),
+                query(rate("fraud_unscored_total", WEB), "unscored"),
                 unit=PER_SECOND,
                 thresholds=above(0.01, 1),
             ),
@@ -236,7 +223,7 @@ def unresolved() -> Section:
             graph(
                 "Unknown outcomes",
                 "Payments per second whose answer from the gateway was lost or late. The worker asks the gateway.",
-                query(f"sum(rate(unknown_outcomes_total{{{WEB}}}[$__rate_interval]))", "unknown"),
+                query(rate("unknown_outcomes_total", WEB), "unknown"),
                 unit=PER_SECOND,
             ),
             graph(
@@ -256,18 +243,12 @@ def unresolved() -> Section:
             graph(
                 "Own time and gateway time",
                 "Mean time from receipt to response, split into our own time and the gateway's.",
-                query(
-                    ratio(
-                        f"sum(rate(transaction_own_seconds_sum{{{WEB}}}[5m]))",
-                        f"sum(rate(transaction_own_seconds_count{{{WEB}}}[5m]))",
-                    ),
-                    "own",
-                ),
+                query(mean("transaction_own_seconds", WEB), "own"),
                 query(
                     ratio(
                         f"(sum(rate(transaction_latency_seconds_sum{{{WEB}}}[5m]))"
                         f" - sum(rate(transaction_own_seconds_sum{{{WEB}}}[5m])))",
-                        f"sum(rate(transaction_latency_seconds_count{{{WEB}}}[5m]))",
+                        rate("transaction_latency_seconds_count", WEB, window="5m"),
                     ),
                     "gateway",
                 ),
@@ -288,7 +269,7 @@ def traces() -> Section:
                 "95th percentile of the sampled spans. A dot links to its trace. Sampled are 5 % of the payments, and"
                 " all that failed or were slow.",
                 query(
-                    "histogram_quantile(0.95, sum by (le, span_name) (rate(traces_spanmetrics_latency_bucket[5m])))",
+                    percentile(0.95, "traces_spanmetrics_latency", by="span_name"),
                     "{{span_name}}",
                     exemplars=True,
                 ),
@@ -299,7 +280,7 @@ def traces() -> Section:
                 "Calls between services",
                 "Sampled calls per second between services.",
                 query(
-                    "sum by (client, server) (rate(traces_service_graph_request_total[5m]))",
+                    rate("traces_service_graph_request_total", by="client, server", window="5m"),
                     "{{client}} to {{server}}",
                 ),
                 unit=PER_SECOND,

@@ -18,7 +18,10 @@ from observability.dashboards.kit import (
     graph,
     listing,
     log_graph,
+    mean,
+    percentile,
     query,
+    rate,
     ratio,
     row,
     stat,
@@ -166,3 +169,10 @@ def test_numbers_made_of_logs_are_asked_of_loki():
 
     assert panel["datasource"]["uid"] == "loki"
     assert {target["datasource"]["uid"] for target in panel["targets"]} == {"loki"}
+
+
+def test_queries_of_counters_and_histograms_sum_over_the_processes():
+    assert rate("x_total") == "sum(rate(x_total[$__rate_interval]))"
+    assert rate("x_total", 'job="web"', by="a, b", window="5m") == 'sum by (a, b) (rate(x_total{job="web"}[5m]))'
+    assert mean("x") == "sum(rate(x_sum[5m])) / clamp_min(sum(rate(x_count[5m])), 1e-9)"
+    assert percentile(0.95, "x", by="a") == "histogram_quantile(0.95, sum by (le, a) (rate(x_bucket[5m])))"

@@ -18,6 +18,8 @@ from fintech import env
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 SECRET_KEY = env.text("DJANGO_SECRET_KEY")
+# Former keys: they still open sessions, and decrypt the secrets of webhook endpoints.
+SECRET_KEY_FALLBACKS = env.words("DJANGO_SECRET_KEY_FALLBACKS", "")
 DEBUG = env.boolean("DJANGO_DEBUG", False)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", "")
@@ -242,6 +244,11 @@ if LEASE_SECONDS <= GATEWAY_DEADLINE_SECONDS:
 # A batch answers after this time with the payments that are final, and calls the gateway with this many threads.
 BATCH_DEADLINE_SECONDS = env.number("BATCH_DEADLINE_SECONDS", 10, least=0.1, most=60)
 BATCH_CONCURRENCY = env.integer("BATCH_CONCURRENCY", 16, least=1, most=256)
+
+# --- Webhooks to merchants ---------------------------------------------------------------------------------
+# Allow endpoints on this machine, over HTTP and on every port: for `make run` and tests, never where strangers choose
+# URLs.
+WEBHOOKS_TO_LOOPBACK = env.boolean("WEBHOOKS_TO_LOOPBACK", False)
 
 # --- Limits ------------------------------------------------------------------------------------------------
 # Requests a second for one API key on one host, and how many it may be ahead of that; a batch counts its items.

@@ -7,9 +7,18 @@ from django.db.models.signals import post_migrate
 class PaymentsConfig(AppConfig):
     name = "payments"
     # The application can add rows to these tables and read them, never change them: see fintech/database/grants.py.
-    evidence_models = ("event", "ledgerleg", "writer", "idempotencykey")
+    evidence_models = ("event", "ledgerleg", "writer", "idempotencykey", "webhookevent", "webhookattempt")
     # The application can change rows of these tables in part, and delete none.
-    kept_models = ("merchant", "apikey", "transaction", "refund")
+    kept_models = (
+        "merchant",
+        "apikey",
+        "transaction",
+        "refund",
+        "webhookendpoint",
+        "webhooksecret",
+        "webhookdelivery",
+        "webhookwatermark",
+    )
 
     def ready(self) -> None:
         from payments import checks  # noqa: F401 - registers them

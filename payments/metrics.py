@@ -40,6 +40,8 @@ IDEMPOTENCY = Counter(
 )
 THROTTLED = Counter("throttled_requests_total", "Requests refused because their API key exceeded its limit.")
 REFUNDS = Counter("refunds_total", "Refunds that became final.", ["status"])
+WEBHOOK_ATTEMPTS = Counter("webhook_attempts_total", "Tries to deliver events to merchants, by outcome.", ["outcome"])
+WEBHOOK_TURN_ERRORS = Counter("webhook_turn_errors_total", "Turns of an endpoint that failed by our own fault.")
 
 # Resolved children, because a label lookup takes as long as counting. Literals instead of the models' values, because
 # metrics need no Django apps.
@@ -49,6 +51,10 @@ OUTCOME = {
 }
 RESULT = {result: IDEMPOTENCY.labels(result) for result in ("new", "replayed", "in_flight", "mismatch", "recovered")}
 REFUND_STATUS = {status: REFUNDS.labels(status) for status in ("succeeded", "failed")}
+WEBHOOK_OUTCOME = {
+    outcome: WEBHOOK_ATTEMPTS.labels(outcome)
+    for outcome in ("delivered", "refused", "redirect", "gone", "timeout", "connection", "certificate", "address")
+}
 for _currency in settings.KPI_CURRENCIES:
     AMOUNT.labels(_currency)
 

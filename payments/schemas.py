@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from fintech.cards import contains_card_number, may_contain_card_number, strip_timestamps
 from payments.currencies import EXPONENTS
@@ -148,6 +148,104 @@ class PaymentPage(Struct):
 class RefundPage(Struct):
     data: list[RefundOutput]
     next: str | None
+
+
+EventType = Annotated[str, Meta(max_length=64, examples=["payment.succeeded"], extra_json_schema=_TEXT)]
+Url = Annotated[str, Meta(min_length=1, max_length=2048, extra_json_schema=_TEXT)]
+
+
+class EndpointInput(Input, forbid_unknown_fields=True):
+    url: Annotated[Url, Meta(description="A public https address, on port 443 or 8443.")]
+    event_types: Annotated[list[EventType], Meta(max_length=64, description="Absent or empty: all types.")] = []
+    description: Long = ""
+    enabled: bool = True
+
+
+class EndpointChange(Input, forbid_unknown_fields=True):
+    url: Url | UnsetType = UNSET
+    event_types: Annotated[list[EventType], Meta(max_length=64)] | UnsetType = UNSET
+    description: Long | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+
+
+class RedeliveryInput(Input, forbid_unknown_fields=True):
+    """Send `event`, or `from` and `before`."""
+
+    event: UUID | None = None
+    from_: Annotated[Moment | None, Meta(description="Events from this time on.")] = field(name="from", default=None)
+    before: Annotated[Moment | None, Meta(description="Events before this time.")] = None
+
+    def check(self) -> None:
+        has_range = self.from_ is not None and self.before is not None
+        has_part = self.from_ is not None or self.before is not None
+        if has_part != has_range or has_range == (self.event is not None):
+            raise InvalidRequest("invalid_value", "Send event, or from and before.", param="body")
+
+
+class EndpointOutput(Struct):
+    """A webhook endpoint."""
+
+    id: UUID
+    url: str
+    event_types: list[str]
+    description: str
+    enabled: bool
+    disabled_because: Annotated[str | None, Meta(description="merchant, failing or gone; null while it is enabled.")]
+    failing_since: Moment | None
+    retry_at: Annotated[Moment | None, Meta(description="Nothing is sent before this time.")]
+    created_at: Moment
+
+
+class EndpointWithSecret(EndpointOutput, kw_only=True):
+    """Shown once."""
+
+    secret: Annotated[str, Meta(description="Verifies signatures; begins with whsec_.")]
+
+
+class EndpointPage(Struct):
+    data: list[EndpointOutput]
+    next: str | None
+
+
+class EventOutput(Struct):
+    """The body of a webhook."""
+
+    id: UUID
+    type: str
+    timestamp: Moment
+    # Payment | RefundOutput | an endpoint: msgspec cannot describe a union of structures without a tag.
+    data: Annotated[Any, Meta(description="The object as of that moment.", extra_json_schema={"type": "object"})]
+
+
+class EventPage(Struct):
+    data: list[EventOutput]
+    next: str | None
+
+
+class AttemptOutput(Struct):
+    at: Moment
+    outcome: str
+    status_code: int | None
+    milliseconds: int
+    answer: Annotated[str, Meta(description="The beginning of the body, up to 1 KiB, or the error.")]
+
+
+class DeliveryOutput(Struct):
+    event: UUID
+    type: str
+    status: Literal["pending", "delivered", "failed"]
+    due_at: Moment | None
+    delivered_at: Moment | None
+    attempts: list[AttemptOutput]
+
+
+class DeliveryPage(Struct):
+    data: list[DeliveryOutput]
+    next: str | None
+
+
+class RedeliveryOutput(Struct):
+    queued: int
 
 
 class ProblemDocument(Struct, omit_defaults=True):

@@ -1,7 +1,18 @@
 """Build the API's representation of payments and refunds."""
 
-from payments.models import Refund
-from payments.schemas import Failure, Fraud, Payment, RefundOutput
+import msgspec
+
+from payments.models import Refund, WebhookDelivery, WebhookEndpoint
+from payments.schemas import (
+    AttemptOutput,
+    DeliveryOutput,
+    EndpointOutput,
+    EndpointWithSecret,
+    Failure,
+    Fraud,
+    Payment,
+    RefundOutput,
+)
 from payments.services.outcomes import Charge
 
 # Texts for failure codes. An unknown code of the gateway gets the last sentence.
@@ -57,4 +68,36 @@ def serialize_refund(row: Refund) -> RefundOutput:
         gateway_reference=row.gateway_reference,
         created_at=row.created_at,
         settled_at=row.settled_at,
+    )
+
+
+def serialize_endpoint(row: WebhookEndpoint) -> EndpointOutput:
+    return EndpointOutput(
+        id=row.id,
+        url=row.url,
+        event_types=row.event_types,
+        description=row.description,
+        enabled=row.is_enabled,
+        disabled_because=row.disabled_because,
+        failing_since=row.failing_since,
+        retry_at=row.retry_at,
+        created_at=row.created_at,
+    )
+
+
+def serialize_new_endpoint(row: WebhookEndpoint, secret: str) -> EndpointWithSecret:
+    return EndpointWithSecret(**msgspec.structs.asdict(serialize_endpoint(row)), secret=secret)
+
+
+def serialize_delivery(row: WebhookDelivery) -> DeliveryOutput:
+    return DeliveryOutput(
+        event=row.event_id,
+        type=row.event.type,
+        status=row.status,  # type: ignore[arg-type]
+        due_at=row.due_at if row.status == WebhookDelivery.Status.PENDING else None,
+        delivered_at=row.delivered_at,
+        attempts=[
+            AttemptOutput(attempt.at, attempt.outcome, attempt.status_code, attempt.milliseconds, attempt.answer)
+            for attempt in row.attempts.all()
+        ],
     )

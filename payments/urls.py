@@ -1,6 +1,6 @@
 from django.urls import path
 
-from payments.api import views
+from payments.api import views, webhooks
 from payments.api.openapi import SchemaView
 
 urlpatterns = [
@@ -8,6 +8,14 @@ urlpatterns = [
     path("v1/transactions/batch", views.BatchView.as_view(), name="batch"),
     path("v1/transactions/<str:id>", views.TransactionView.as_view(), name="transaction"),
     path("v1/transactions/<str:id>/refunds", views.RefundsView.as_view(), name="refunds"),
+    path("v1/events", webhooks.EventsView.as_view(), name="events"),
+    path("v1/events/<str:id>", webhooks.EventView.as_view(), name="event"),
+    path("v1/webhook-endpoints", webhooks.EndpointsView.as_view(), name="webhook-endpoints"),
+    path("v1/webhook-endpoints/<str:id>", webhooks.EndpointView.as_view(), name="webhook-endpoint"),
+    path("v1/webhook-endpoints/<str:id>/secret", webhooks.SecretView.as_view(), name="webhook-secret"),
+    path("v1/webhook-endpoints/<str:id>/test", webhooks.TestView.as_view(), name="webhook-test"),
+    path("v1/webhook-endpoints/<str:id>/deliveries", webhooks.DeliveriesView.as_view(), name="webhook-deliveries"),
+    path("v1/webhook-endpoints/<str:id>/redeliver", webhooks.RedeliverView.as_view(), name="webhook-redeliver"),
     path("v1/schema", SchemaView.as_view(), name="schema"),
     # The older, short path of POST /v1/transactions.
     path("transaction", views.ShortNameView.as_view(), name="transaction-short"),

@@ -115,6 +115,7 @@ def make_environment(layout: Layout, database: Mapping[str, str], environ: Mappi
         "METRICS_BIND": f"127.0.0.1:{ports.metrics}",
         "WORKER_METRICS_BIND": f"127.0.0.1:{ports.worker}",
         "WEB_METRICS_URL": layout.url(ports.metrics, "/metrics"),
+        "WEBHOOKS_TO_LOOPBACK": "True",  # the demo merchant's receiver is on this machine
         "GATEWAY_URL": layout.url(ports.gateway),
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",  # log lines are UTF-8, whatever the locale

@@ -17,15 +17,28 @@ from fintech.http.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from fintech.http.views import JsonView
 from payments import schemas
 from payments.api.filters import FILTERS
+from payments.webhooks.objects import ALL_TYPES
 
 _REF = "#/components/schemas/{name}"
-_INPUTS = (schemas.PaymentInput, schemas.BatchInput, schemas.RefundInput)
+_INPUTS = (
+    schemas.PaymentInput,
+    schemas.BatchInput,
+    schemas.RefundInput,
+    schemas.EndpointInput,
+    schemas.EndpointChange,
+    schemas.RedeliveryInput,
+)
 _OUTPUTS = (
     schemas.Payment,
     schemas.PaymentPage,
     schemas.RefundOutput,
     schemas.RefundPage,
     schemas.BatchOutput,
+    schemas.EndpointWithSecret,
+    schemas.EndpointPage,
+    schemas.EventPage,
+    schemas.DeliveryPage,
+    schemas.RedeliveryOutput,
     schemas.ProblemDocument,
 )
 
@@ -218,6 +231,114 @@ LIST_REFUNDS = extend_schema(
     tags=["refunds"],
     parameters=[_ID, _REQUEST_ID, _WAIT],
     responses=_answers(schemas.RefundPage, s200="All refunds.") | _READ | _problems(404),
+)
+
+_CURSOR = OpenApiParameter("cursor", str, description="From `next` of the previous page.")
+_LIMIT = OpenApiParameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    description="Entries a page.",
+)
+
+
+def _webhooks(operation_id: str, summary: str, responses: Any, *parameters: OpenApiParameter, **options: Any) -> Any:
+    return extend_schema(
+        operation_id=operation_id,
+        summary=summary,
+        tags=["webhooks"],
+        parameters=[*parameters, _REQUEST_ID, _WAIT],
+        responses=responses,
+        **options,
+    )
+
+
+def _body(shape: type) -> dict[str, Any]:
+    return {"application/json": _schema(shape)}
+
+
+LIST_ENDPOINTS = _webhooks(
+    "list_webhook_endpoints",
+    "List webhook endpoints, newest first",
+    _answers(schemas.EndpointPage, s200="All endpoints.") | _READ,
+)
+CREATE_ENDPOINT = _webhooks(
+    "create_webhook_endpoint",
+    "Create a webhook endpoint",
+    _answers(schemas.EndpointWithSecret, s201="The endpoint, with its secret, which is shown once.")
+    | _WRITE
+    | _problems(409),
+    request=_body(schemas.EndpointInput),
+    examples=[
+        OpenApiExample(
+            "payments",
+            {"url": "https://shop.example/webhooks", "event_types": ["payment.succeeded"]},
+            request_only=True,
+        )
+    ],
+)
+RETRIEVE_ENDPOINT = _webhooks(
+    "retrieve_webhook_endpoint",
+    "Read a webhook endpoint",
+    _answers(schemas.EndpointOutput, s200="The endpoint.") | _READ | _problems(404),
+    _ID,
+)
+CHANGE_ENDPOINT = _webhooks(
+    "change_webhook_endpoint",
+    "Change, enable or disable a webhook endpoint",
+    _answers(schemas.EndpointOutput, s200="The changed endpoint.") | _WRITE | _problems(404, 409),
+    _ID,
+    request=_body(schemas.EndpointChange),
+    examples=[OpenApiExample("disable", {"enabled": False}, request_only=True)],
+)
+ROTATE_SECRET = _webhooks(
+    "rotate_webhook_secret",
+    "Add a new secret; the former one stays valid for 24 hours",
+    _answers(schemas.EndpointWithSecret, s201="The endpoint, with its new secret.") | _READ | _problems(404),
+    _ID,
+    request=None,
+)
+SEND_TEST_EVENT = _webhooks(
+    "send_test_event",
+    "Send a test event to a webhook endpoint",
+    _answers(schemas.EventOutput, s202="The event that is queued.") | _READ | _problems(404, 409),
+    _ID,
+    request=None,
+)
+REDELIVER = _webhooks(
+    "redeliver_events",
+    "Send an event again, or all events of a time",
+    _answers(schemas.RedeliveryOutput, s202="The number of events that are queued.") | _WRITE | _problems(404, 409),
+    _ID,
+    request=_body(schemas.RedeliveryInput),
+    examples=[
+        OpenApiExample("one", {"event": "019aab3c-5b7e-7c3e-9d0e-2f4b6a8c0e12"}, request_only=True),
+        OpenApiExample(
+            "an hour", {"from": "2026-01-31T12:00:00Z", "before": "2026-01-31T13:00:00Z"}, request_only=True
+        ),
+    ],
+)
+LIST_DELIVERIES = _webhooks(
+    "list_webhook_deliveries",
+    "List the deliveries of a webhook endpoint, newest first",
+    _answers(schemas.DeliveryPage, s200="One page, with all attempts.") | _READ | _problems(404, 422),
+    _ID,
+    OpenApiParameter("status", {"type": "string", "enum": ["pending", "delivered", "failed"]}),
+    _CURSOR,
+    _LIMIT,
+)
+LIST_EVENTS = _webhooks(
+    "list_events",
+    "List events, newest first",
+    _answers(schemas.EventPage, s200="One page.") | _READ | _problems(422),
+    OpenApiParameter("type", {"type": "string", "enum": ALL_TYPES}),
+    _CURSOR,
+    _LIMIT,
+)
+RETRIEVE_EVENT = _webhooks(
+    "retrieve_event",
+    "Read an event",
+    _answers(schemas.EventOutput, s200="The event, as its webhook's body.") | _READ | _problems(404),
+    _ID,
 )
 
 

@@ -15,6 +15,8 @@ from payments.gateway.registry import gateways
 from payments.ledger.balance import Balance
 from payments.services.resolution import resolve_due
 from payments.settlement.group_commit import writer
+from payments.webhooks.delivery import Deliverer
+from payments.webhooks.outbox import Outbox
 from payments.worker.collector import LedgerCollector, LedgerView
 
 RESOLVER_THREADS = 8
@@ -69,6 +71,8 @@ def jobs(worker: Worker) -> list[Job]:
     REGISTRY.register(EpochCollector(slot().name))
     resolvers = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
     worker.at_end.append(resolvers.shutdown)
+    outbox, deliverer = Outbox(), Deliverer()
+    worker.at_end.append(deliverer.stop)
     # Counters begin with the totals of the rows: after a scrape of 0, Prometheus would count all of it again.
     worker.before_metrics.append(writer.warm_up)
     return [
@@ -78,5 +82,7 @@ def jobs(worker: Worker) -> list[Job]:
         Job("gateway_drift", 10, ledger.measure_gateway_drift, leader=True),
         Job("balance", 5, ledger.measure_balance, leader=True),
         Job("fold", 15, ledger.rollup.advance, leader=True),
+        Job("announce", 0.5, outbox.advance, leader=True),
+        Job("deliver", 0.5, deliverer.start_turns),
         Job("writer", 5, writer.warm_up),  # sets the counters at start, and after a lost connection
     ]

@@ -27,4 +27,6 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         if "Idempotency-Key" in (case.headers or {}):
             case.headers["Idempotency-Key"] = secrets.token_hex(12)
         if "cursor" in (case.query or {}):
-            case.query["cursor"] = os.environ["CURSOR"]
+            lists = {"list_events": "EVENT_CURSOR", "list_webhook_deliveries": "DELIVERY_CURSOR"}
+            operation = case.operation.definition.raw["operationId"]
+            case.query["cursor"] = os.environ[lists.get(operation, "CURSOR")]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fintech.http import pagination
 from fintech.testing.document import check_document
 from payments.api.filters import write_cursor
 
@@ -18,6 +19,8 @@ def test_the_service_does_what_its_document_says(platform, client):
         "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
         "PYTHONPATH": str(HERE),
         "CURSOR": write_cursor(uuid.uuid4()),
+        "EVENT_CURSOR": pagination.write_cursor("events", uuid.uuid4().bytes),
+        "DELIVERY_CURSOR": pagination.write_cursor("webhook deliveries", (1).to_bytes(8, "big")),
     }
     # The trail's paths take a token of another kind: alerts_audit/tests/api/test_schema.py.
     paths = ("--exclude-path-regex", "^/v1/alerts/")

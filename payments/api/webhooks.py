@@ -1,0 +1,164 @@
+"""Webhook endpoints, events and deliveries in the REST API."""
+
+from uuid import UUID
+
+import msgspec
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from fintech.http import pagination
+from fintech.http.views import json_answer, read_body
+from payments.api import openapi
+from payments.api.views import PaymentsView, read_id
+from payments.api_keys import Principal
+from payments.errors import NotFound
+from payments.models import ApiKey, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from payments.schemas import (
+    DeliveryPage,
+    EndpointChange,
+    EndpointInput,
+    EndpointPage,
+    EventPage,
+    RedeliveryInput,
+    RedeliveryOutput,
+    parse,
+    parse_json,
+)
+from payments.serializers import serialize_delivery, serialize_endpoint, serialize_new_endpoint
+from payments.webhooks import services
+from payments.webhooks.objects import ALL_TYPES, serialize_events
+
+
+def find_endpoint(principal: Principal, identifier: str) -> WebhookEndpoint:
+    """Return an endpoint of the merchant. Another merchant's is a 404."""
+    found = WebhookEndpoint.objects.filter(merchant_id=principal.merchant_id, pk=read_id(identifier)).first()
+    if found is None:
+        raise NotFound("The endpoint does not exist.")
+    return found
+
+
+class EndpointsView(PaymentsView):
+    @openapi.LIST_ENDPOINTS
+    def get(self, request: Request) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.READ)
+        rows = WebhookEndpoint.objects.filter(merchant_id=principal.merchant_id)
+        return json_answer(EndpointPage([serialize_endpoint(row) for row in rows], None))
+
+    @openapi.CREATE_ENDPOINT
+    def post(self, request: Request) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
+        body = parse(parse_json(read_body(request._request)), EndpointInput)
+        endpoint, secret = services.create_endpoint(
+            merchant_id=principal.merchant_id,
+            url=body.url,
+            event_types=body.event_types,
+            description=body.description,
+            is_enabled=body.enabled,
+        )
+        location = {"Location": f"/v1/webhook-endpoints/{endpoint.pk}"}
+        return json_answer(serialize_new_endpoint(endpoint, secret), 201, location)
+
+
+class EndpointView(PaymentsView):
+    @openapi.RETRIEVE_ENDPOINT
+    def get(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.READ)
+        return json_answer(serialize_endpoint(find_endpoint(principal, id)))
+
+    @openapi.CHANGE_ENDPOINT
+    def patch(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
+        endpoint = find_endpoint(principal, id)
+        body = parse(parse_json(read_body(request._request)), EndpointChange)
+        changes = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
+        if "enabled" in changes:
+            changes["is_enabled"] = changes.pop("enabled")
+        return json_answer(serialize_endpoint(services.change_endpoint(endpoint, **changes)))
+
+
+class SecretView(PaymentsView):
+    @openapi.ROTATE_SECRET
+    def post(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
+        endpoint = find_endpoint(principal, id)
+        return json_answer(serialize_new_endpoint(endpoint, services.rotate_secret(endpoint)), 201)
+
+
+class TestView(PaymentsView):
+    @openapi.SEND_TEST_EVENT
+    def post(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
+        event = services.send_test_event(find_endpoint(principal, id))
+        return json_answer(serialize_events([event])[0], 202)
+
+
+class RedeliverView(PaymentsView):
+    @openapi.REDELIVER
+    def post(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
+        endpoint = find_endpoint(principal, id)
+        body = parse(parse_json(read_body(request._request)), RedeliveryInput)
+        if body.event is not None:
+            queued = services.redeliver_event(endpoint, body.event)
+        else:
+            assert body.from_ is not None  # by RedeliveryInput.check
+            assert body.before is not None
+            queued = services.redeliver_range(endpoint, body.from_, body.before)
+        return json_answer(RedeliveryOutput(queued), 202)
+
+
+class DeliveriesView(PaymentsView):
+    @openapi.LIST_DELIVERIES
+    def get(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.READ)
+        endpoint = find_endpoint(principal, id)
+        query = request._request.GET
+        pagination.refuse_unknown(query, {"status", "cursor", "limit"})
+        rows = endpoint.deliveries.select_related("event").prefetch_related("attempts")
+        if "status" in query:
+            if query["status"] not in WebhookDelivery.Status.values:
+                raise pagination.invalid("status", f"use one of {', '.join(WebhookDelivery.Status.values)}")
+            rows = rows.filter(status=query["status"])
+        if "cursor" in query:
+            last = pagination.read_cursor("webhook deliveries", query["cursor"])
+            rows = rows.filter(pk__lt=int.from_bytes(last, "big"))
+        limit = pagination.read_limit(query.get("limit"))
+        page = list(rows.order_by("-pk")[: limit + 1])
+        following = None
+        if len(page) > limit:
+            cursor = pagination.write_cursor("webhook deliveries", page[limit - 1].pk.to_bytes(8, "big"))
+            following = pagination.next_address(request._request, cursor)
+        return json_answer(DeliveryPage([serialize_delivery(row) for row in page[:limit]], following))
+
+
+class EventsView(PaymentsView):
+    @openapi.LIST_EVENTS
+    def get(self, request: Request) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.READ)
+        query = request._request.GET
+        pagination.refuse_unknown(query, {"type", "cursor", "limit"})
+        rows = WebhookEvent.objects.filter(merchant_id=principal.merchant_id).select_related("journal__transaction")
+        if "type" in query:
+            if query["type"] not in ALL_TYPES:
+                raise pagination.invalid("type", f"use one of {', '.join(ALL_TYPES)}")
+            rows = rows.filter(type=query["type"])
+        if "cursor" in query:
+            rows = rows.filter(pk__lt=UUID(bytes=pagination.read_cursor("events", query["cursor"])))
+        limit = pagination.read_limit(query.get("limit"))
+        page = list(rows.order_by("-pk")[: limit + 1])
+        following = None
+        if len(page) > limit:
+            cursor = pagination.write_cursor("events", page[limit - 1].pk.bytes)
+            following = pagination.next_address(request._request, cursor)
+        return json_answer(EventPage(serialize_events(page[:limit]), following))
+
+
+class EventView(PaymentsView):
+    @openapi.RETRIEVE_EVENT
+    def get(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.READ)
+        rows = WebhookEvent.objects.filter(merchant_id=principal.merchant_id).select_related("journal__transaction")
+        event = rows.filter(pk=read_id(id)).first()
+        if event is None:
+            raise NotFound("The event does not exist.")
+        return json_answer(serialize_events([event])[0])

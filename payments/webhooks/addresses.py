@@ -1,0 +1,76 @@
+"""The addresses that may receive webhooks: public ones, over HTTPS, on two ports.
+
+A merchant chooses the URL, and our worker is inside of our network: without these rules a merchant could reach our
+own services. The URL is checked when it is stored, and the address at every connection, after the name was resolved:
+names may resolve to another address from one moment to the next.
+"""
+
+import ipaddress
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+PORTS = (443, 8443)
+MAX_URL_LENGTH = 2048
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+# Prefixes whose addresses contain an IPv4 address that a translator would connect to.
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class ForbiddenAddress(OSError):
+    """The name resolves to an address that is not public."""
+
+
+def check_url(url: str) -> None:
+    """Raise ValueError with a sentence unless webhooks may be sent to this URL."""
+    if len(url) > MAX_URL_LENGTH or not url.isascii() or any(character <= " " for character in url):
+        raise ValueError(f"use at most {MAX_URL_LENGTH} visible ASCII characters")
+    parts = urlsplit(url)
+    host, port = parts.hostname, parts.port  # the port raises ValueError itself
+    if not host:
+        raise ValueError("use an address such as https://shop.example/webhooks")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise ValueError("leave out user, password and fragment")
+    if host in LOOPBACK_NAMES and settings.WEBHOOKS_TO_LOOPBACK and parts.scheme in ("http", "https"):
+        return
+    if parts.scheme != "https":
+        raise ValueError("use https")
+    if (port or 443) not in PORTS:
+        raise ValueError("use port 443 or 8443")
+    if host == "localhost" or host.endswith(".localhost"):
+        raise ValueError("use a public host")
+    try:
+        literal = ipaddress.ip_address(host)
+    except ValueError:
+        return
+    if not is_public(literal):
+        raise ValueError("use a public address")
+
+
+def is_public(address: Address) -> bool:
+    return all(part.is_global and not part.is_multicast for part in (address, *_embedded(address)))
+
+
+def open_socket(info: Any) -> socket.socket:
+    """Return a socket for an address that was resolved, as aiohttp's factory. Raise ForbiddenAddress.
+
+    The connection goes to exactly this address, so that a second resolution cannot lead elsewhere.
+    """
+    family, kind, protocol, _, (host, *_) = info
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if not (is_public(address) or (settings.WEBHOOKS_TO_LOOPBACK and address.is_loopback)):
+        raise ForbiddenAddress(f"{address} is not a public address")
+    return socket.socket(family, kind, protocol)
+
+
+def _embedded(address: Address) -> list[Address]:
+    if isinstance(address, ipaddress.IPv4Address):
+        return []
+    found: list[Address | None] = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if address in _NAT64:
+        found.append(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
+    return [part for part in found if part is not None]

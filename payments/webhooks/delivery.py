@@ -1,0 +1,259 @@
+"""Deliver what is queued: at least once, in order for each endpoint, and no endpoint waits for another.
+
+A worker leases the endpoints that have something due, so several workers share them. One task sends to each endpoint,
+one event after the other. The result is stored before the next event is sent. A worker that dies between sending and
+storing lets the lease run out, and the event is sent again, with the same `webhook-id`.
+
+An event that fails is tried again after growing pauses, and later ones overtake it. After several failures in a row the
+endpoint itself pauses until the first of them is due, so that an endpoint that is down gets few requests, and after its
+return all events in order.
+"""
+
+import asyncio
+import logging
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import ParamSpec, TypeVar
+from uuid import UUID, uuid4
+
+from django.db import connection
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+from django.db.transaction import atomic, on_commit
+from django.utils import timezone
+
+from fintech.errors import DATABASE_ERRORS
+from payments import metrics
+from payments.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from payments.webhooks.objects import encode, serialize_events
+from payments.webhooks.services import disable, valid_secrets
+from payments.webhooks.signing import sign
+from payments.webhooks.transport import TIMEOUT_SECONDS, Result, Transport
+
+logger = logging.getLogger("payments.webhooks")
+
+MINUTE, HOUR = 60, 3600
+PAUSES = (5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR)
+JITTER = 0.1  # a share of the pause, in both directions
+PAUSED_AFTER_FAILURES = 3
+DISABLED_AFTER = timedelta(days=5)
+# Longer than one try, with its storing.
+LEASE = timedelta(seconds=2 * TIMEOUT_SECONDS)
+# The endpoints that one worker serves at the same time, and the events of one turn.
+MAX_ENDPOINTS = 500
+TURN_SIZE = 50
+DATABASE_THREADS = 4
+NAME_THREADS = 64
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Lease:
+    endpoint_id: UUID
+    token: UUID
+
+
+@dataclass(frozen=True)
+class Message:
+    delivery_id: int
+    event_id: UUID
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Turn:
+    url: str
+    secrets: list[str]
+    messages: list[Message]
+
+
+def acquire_endpoints(limit: int) -> list[Lease]:
+    """Lease endpoints with due events that no worker holds."""
+    due = WebhookDelivery.objects.filter(endpoint=OuterRef("pk"), status="pending", due_at__lte=Now())
+    free = Q(lease_until=None) | Q(lease_until__lte=Now())
+    rested = Q(retry_at=None) | Q(retry_at__lte=Now())
+    with atomic():
+        rows = WebhookEndpoint.objects.filter(free, rested, Exists(due), is_enabled=True)
+        found = list(
+            rows.order_by(F("lease_until").asc(nulls_first=True)).select_for_update(skip_locked=True, no_key=True)[
+                :limit
+            ]
+        )
+        token = uuid4()
+        held = WebhookEndpoint.objects.filter(pk__in=[endpoint.pk for endpoint in found])
+        held.update(lease_token=token, lease_until=Now() + LEASE)
+    return [Lease(endpoint.pk, token) for endpoint in found]
+
+
+def read_turn(lease: Lease) -> Turn | None:
+    """Return what is due for the endpoint, oldest first; None if the lease is lost or nothing is due."""
+    endpoint = WebhookEndpoint.objects.filter(pk=lease.endpoint_id, lease_token=lease.token, is_enabled=True).first()
+    if endpoint is None:
+        return None
+    due = endpoint.deliveries.filter(status=WebhookDelivery.Status.PENDING, due_at__lte=Now()).order_by("id")
+    deliveries = list(due.select_related("event__journal__transaction")[:TURN_SIZE])
+    if not deliveries:
+        return None
+    events = serialize_events([delivery.event for delivery in deliveries])
+    messages = [
+        Message(delivery.pk, event.id, encode(event)) for delivery, event in zip(deliveries, events, strict=True)
+    ]
+    return Turn(endpoint.url, valid_secrets(endpoint), messages)
+
+
+@atomic
+def store_result(lease: Lease, delivery_id: int, result: Result) -> bool:
+    """Store an attempt. Return True if the turn may continue."""
+    endpoint = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=lease.endpoint_id)
+    delivery = WebhookDelivery.objects.select_for_update(no_key=True).get(pk=delivery_id)
+    WebhookAttempt.objects.create(
+        delivery=delivery,
+        outcome=result.outcome,
+        status_code=result.status_code,
+        milliseconds=result.milliseconds,
+        answer=result.answer,
+    )
+    on_commit(metrics.WEBHOOK_OUTCOME[result.outcome].inc)
+    if delivery.status != WebhookDelivery.Status.PENDING:
+        return False  # delivered by another worker after our lease ran out, or the endpoint was disabled meanwhile
+    holds_lease = endpoint.lease_token == lease.token
+    if holds_lease:
+        endpoint.lease_until = timezone.now() + LEASE
+    goes_on = _note_success(endpoint, delivery) if result.is_delivered else _note_failure(endpoint, delivery, result)
+    return goes_on and holds_lease
+
+
+def release(lease: Lease) -> None:
+    held = WebhookEndpoint.objects.filter(pk=lease.endpoint_id, lease_token=lease.token)
+    held.update(lease_token=None, lease_until=None)
+
+
+def _note_success(endpoint: WebhookEndpoint, delivery: WebhookDelivery) -> bool:
+    was_paused = endpoint.failures >= PAUSED_AFTER_FAILURES
+    delivery.tries += 1
+    delivery.status, delivery.delivered_at = WebhookDelivery.Status.DELIVERED, timezone.now()
+    delivery.save()
+    endpoint.failures, endpoint.failing_since, endpoint.retry_at = 0, None, None
+    endpoint.save()
+    if was_paused:  # it is back: what failed meanwhile comes before what waited
+        _tried(endpoint).update(due_at=Now())
+    return not was_paused
+
+
+def _note_failure(endpoint: WebhookEndpoint, delivery: WebhookDelivery, result: Result) -> bool:
+    now = timezone.now()
+    delivery.tries += 1
+    delivery.due_at = now + timedelta(seconds=max(pause_after(delivery.tries), result.retry_after or 0))
+    if delivery.tries > len(PAUSES):
+        delivery.status = WebhookDelivery.Status.FAILED
+    delivery.save()
+    endpoint.failures += 1
+    endpoint.failing_since = endpoint.failing_since or now
+    endpoint.retry_at = None
+    if endpoint.failures >= PAUSED_AFTER_FAILURES:
+        first = _tried(endpoint).order_by("id").first()
+        endpoint.retry_at = (first or delivery).due_at
+    if result.retry_after is not None:
+        endpoint.retry_at = now + timedelta(seconds=result.retry_after)
+    endpoint.save()
+    if result.outcome == WebhookAttempt.Outcome.GONE:
+        disable(endpoint, WebhookEndpoint.DisabledBecause.GONE)
+    elif now - endpoint.failing_since > DISABLED_AFTER:
+        disable(endpoint, WebhookEndpoint.DisabledBecause.FAILING)
+    return endpoint.is_enabled and endpoint.retry_at is None
+
+
+def _tried(endpoint: WebhookEndpoint) -> QuerySet[WebhookDelivery]:
+    """Return what failed and is to be tried again."""
+    return endpoint.deliveries.filter(status=WebhookDelivery.Status.PENDING, tries__gt=0)
+
+
+def pause_after(tries: int) -> float:
+    """Return the seconds until the next try, with jitter."""
+    pause = PAUSES[min(tries, len(PAUSES)) - 1]
+    return pause * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+
+
+class Deliverer:
+    """The turns of one worker: tasks of an event loop in a thread of its own."""
+
+    def __init__(self, transport: Callable[[], Transport] = Transport) -> None:
+        self._make_transport = transport
+        self._transport: Transport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="webhooks-database")
+        self._turns: set[Future[None]] = set()
+        self._stopping = False
+
+    def start_turns(self) -> int:
+        """Begin a turn for each endpoint that is due and free. Returns their number."""
+        self._turns = {turn for turn in self._turns if not turn.done()}
+        free = MAX_ENDPOINTS - len(self._turns)
+        leases = acquire_endpoints(free) if free else []
+        for lease in leases:
+            self._turns.add(asyncio.run_coroutine_threadsafe(self._take_turn(lease), self._running_loop()))
+        return len(leases)
+
+    def wait(self) -> None:
+        """Wait for the turns that have begun."""
+        wait(self._turns)
+
+    def stop(self) -> None:
+        """End after the requests that are under way."""
+        self._stopping = True
+        self.wait()
+        if self._loop is not None and self._thread is not None:
+            if self._transport is not None:
+                asyncio.run_coroutine_threadsafe(self._transport.close(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+        self._database.shutdown()
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            # Names are resolved there, and a slow name server must not delay other endpoints.
+            self._loop.set_default_executor(ThreadPoolExecutor(NAME_THREADS, thread_name_prefix="webhooks-names"))
+            self._thread = threading.Thread(target=self._loop.run_forever, name="webhooks", daemon=True)
+            self._thread.start()
+        return self._loop
+
+    async def _take_turn(self, lease: Lease) -> None:
+        try:
+            turn = await self._query(read_turn, lease)
+            if turn is not None:
+                await self._send(lease, turn)
+            await self._query(release, lease)
+        except Exception as error:  # the lease runs out, and another turn tries again
+            trace = None if isinstance(error, DATABASE_ERRORS) else error
+            extra = {"endpoint": str(lease.endpoint_id), "error": f"{type(error).__name__}: {error}"[:200]}
+            logger.warning("webhook_turn_failed", exc_info=trace, extra=extra)
+            metrics.WEBHOOK_TURN_ERRORS.inc()
+
+    async def _send(self, lease: Lease, turn: Turn) -> None:
+        if self._transport is None:
+            self._transport = self._make_transport()
+        for message in turn.messages:
+            if self._stopping:
+                return
+            headers = sign(turn.secrets, str(message.event_id), datetime.now(UTC), message.body)
+            result = await self._transport.post(turn.url, message.body, headers)
+            if not await self._query(store_result, lease, message.delivery_id, result):
+                return
+
+    async def _query(self, function: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
+        def run() -> R:
+            try:
+                return function(*args, **options)
+            finally:
+                connection.close()
+
+        return await asyncio.get_running_loop().run_in_executor(self._database, run)

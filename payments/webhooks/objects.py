@@ -1,0 +1,61 @@
+"""The types of events, and the object of each as of its moment.
+
+Nothing is copied: an entry of the journal names the new status, and all other values of a payment or a refund are
+fixed once they are set. So the object can be built again at any time, equal for every delivery and every reader.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from payments.models import Refund, WebhookEvent
+from payments.schemas import EventOutput, Payment, RefundOutput
+from payments.serializers import serialize_payment, serialize_refund
+from payments.states import CHARGE, LIFECYCLES, Lifecycle
+
+# The operations that are announced, and the name of their object in the types of events.
+NAMES = {"charge": "payment", "refund": "refund"}
+
+# The kinds of the journal's entries, and the types that they are announced as.
+TYPES = {
+    lifecycle.event_kind(status): f"{NAMES[lifecycle.operation]}.{status}"
+    for lifecycle in (LIFECYCLES[operation] for operation in NAMES)
+    for status in lifecycle.statuses.values
+}
+TEST_TYPE = "webhook_endpoint.test"
+DISABLED_TYPE = "webhook_endpoint.disabled"
+ALL_TYPES = [*TYPES.values(), TEST_TYPE, DISABLED_TYPE]
+
+_encoder = msgspec.json.Encoder(uuid_format="canonical")
+
+
+def serialize_events(events: Sequence[WebhookEvent]) -> list[EventOutput]:
+    """Return the API's representation. Pass events with their journal's entries and transactions."""
+    wanted = {event.journal.refund_id for event in events if event.journal and event.journal.refund_id}
+    refunds = Refund.objects.select_related("transaction").in_bulk(wanted)
+    return [_serialize(event, refunds) for event in events]
+
+
+def encode(event: EventOutput) -> bytes:
+    return _encoder.encode(event)
+
+
+def _serialize(event: WebhookEvent, refunds: dict[Any, Refund]) -> EventOutput:
+    entry = event.journal
+    if entry is None:
+        return EventOutput(event.id, event.type, event.at, event.data)
+    status = event.type.partition(".")[2]
+    if entry.refund_id is not None:
+        now: Payment | RefundOutput = serialize_refund(refunds[entry.refund_id])
+        return EventOutput(event.id, event.type, event.at, _as_of(now, status, LIFECYCLES["refund"]))
+    payment = serialize_payment(entry.transaction)
+    # Refunds begin after a payment's last status, so none of its own events knows one.
+    payment = msgspec.structs.replace(payment, amount_refunded=0)
+    return EventOutput(event.id, event.type, event.at, _as_of(payment, status, CHARGE))
+
+
+def _as_of(current: Payment | RefundOutput, status: str, lifecycle: Lifecycle) -> Payment | RefundOutput:
+    if status in lifecycle.final:
+        return msgspec.structs.replace(current, status=status)
+    return msgspec.structs.replace(current, status=status, failure=None, gateway_reference=None, settled_at=None)

@@ -1,0 +1,186 @@
+"""Endpoints: create and change them, rotate secrets, send a test event, queue events again."""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, connection
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+from django.db.transaction import atomic
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from payments.errors import Conflict, InvalidRequest, NotFound
+from payments.models import WebhookDelivery, WebhookEndpoint, WebhookEvent, WebhookSecret
+from payments.webhooks.addresses import check_url
+from payments.webhooks.objects import ALL_TYPES, DISABLED_TYPE, TEST_TYPE
+from payments.webhooks.signing import decrypt, encrypt, make_secret
+
+logger = logging.getLogger("payments.webhooks")
+
+MAX_ENDPOINTS = 16  # of one merchant
+OVERLAP = timedelta(hours=24)  # how long the former secret stays valid
+MAX_REDELIVERED = 10_000
+
+# Queue events for one endpoint, again or for the first time, in their order.
+REDELIVER = """
+INSERT INTO payments_webhookdelivery AS delivery (endpoint_id, event_id)
+SELECT %(endpoint)s, id FROM payments_webhookevent WHERE id = ANY (%(events)s) ORDER BY id
+ON CONFLICT (event_id, endpoint_id) DO UPDATE SET status = 'pending', tries = 0, due_at = now(), queued_at = now()
+"""
+
+
+@atomic
+def create_endpoint(
+    *, merchant_id: int, url: str, event_types: Sequence[str] = (), description: str = "", is_enabled: bool = True
+) -> tuple[WebhookEndpoint, str]:
+    """Store an endpoint. Returns it and its secret, which is not shown again."""
+    _check(url, event_types)
+    with connection.cursor() as cursor:
+        # Of one merchant at a time, so that the number is exact.
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('webhook endpoints', %s))", [merchant_id])
+    if WebhookEndpoint.objects.filter(merchant_id=merchant_id).count() >= MAX_ENDPOINTS:
+        raise Conflict("too_many_endpoints", f"A merchant has at most {MAX_ENDPOINTS} endpoints: change one of them.")
+    endpoint = WebhookEndpoint(
+        id=uuid7(),
+        merchant_id=merchant_id,
+        url=url,
+        description=description,
+        event_types=list(event_types),
+        is_enabled=is_enabled,
+        disabled_because=None if is_enabled else WebhookEndpoint.DisabledBecause.MERCHANT,
+    )
+    _save(endpoint, force_insert=True)
+    endpoint.refresh_from_db()
+    return endpoint, _add_secret(endpoint)
+
+
+@atomic
+def change_endpoint(endpoint: WebhookEndpoint, **changes: Any) -> WebhookEndpoint:
+    """Change `url`, `event_types`, `description` or `is_enabled`. Enabling begins without the former failures."""
+    endpoint = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
+    _check(changes.get("url", endpoint.url), changes.get("event_types", endpoint.event_types))
+    is_enabled = changes.pop("is_enabled", endpoint.is_enabled)
+    for name, value in changes.items():
+        setattr(endpoint, name, value)
+    if is_enabled and not endpoint.is_enabled:
+        endpoint.is_enabled, endpoint.disabled_because = True, None
+        endpoint.failures, endpoint.failing_since, endpoint.retry_at = 0, None, None
+    _save(endpoint)
+    if endpoint.is_enabled and not is_enabled:
+        disable(endpoint, WebhookEndpoint.DisabledBecause.MERCHANT)
+    return endpoint
+
+
+@atomic
+def disable(endpoint: WebhookEndpoint, because: WebhookEndpoint.DisabledBecause) -> None:
+    """Stop sending to an endpoint, give up what waits for it, and announce it to the merchant's other endpoints."""
+    endpoint.is_enabled, endpoint.disabled_because = False, because
+    endpoint.save(update_fields=["is_enabled", "disabled_because"])
+    waiting = endpoint.deliveries.filter(status=WebhookDelivery.Status.PENDING)
+    waiting.update(status=WebhookDelivery.Status.FAILED)
+    event = _announce(endpoint, DISABLED_TYPE)
+    wanted = Q(event_types=[]) | Q(event_types__contains=[DISABLED_TYPE])
+    others = WebhookEndpoint.objects.filter(wanted, merchant_id=endpoint.merchant_id, is_enabled=True)
+    WebhookDelivery.objects.bulk_create(WebhookDelivery(endpoint=other, event=event) for other in others)
+    logger.warning("webhook_endpoint_disabled", extra={"endpoint": str(endpoint.pk), "because": str(because)})
+
+
+@atomic
+def rotate_secret(endpoint: WebhookEndpoint) -> str:
+    """Return a new secret. The newest former one stays valid for a day, older ones end now: two are valid."""
+    WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
+    valid = list(_valid(endpoint))
+    for position, former in enumerate(valid):
+        former.expires_at = timezone.now() + (OVERLAP if position == 0 else timedelta())
+        former.save(update_fields=["expires_at"])
+    return _add_secret(endpoint)
+
+
+def valid_secrets(endpoint: WebhookEndpoint) -> list[str]:
+    """Return the secrets that sign now, newest first."""
+    return [decrypt(bytes(secret.encrypted), endpoint.pk) for secret in _valid(endpoint)]
+
+
+@atomic
+def send_test_event(endpoint: WebhookEndpoint) -> WebhookEvent:
+    """Queue an event for this endpoint alone, whatever types it wants."""
+    _require_enabled(endpoint)
+    event = _announce(endpoint, TEST_TYPE)
+    WebhookDelivery.objects.create(endpoint=endpoint, event=event)
+    return event
+
+
+def redeliver_event(endpoint: WebhookEndpoint, event_id: UUID) -> int:
+    """Queue one event again. Raises NotFound if the merchant has no such event."""
+    queued = _redeliver(endpoint, WebhookEvent.objects.filter(merchant_id=endpoint.merchant_id, pk=event_id))
+    if not queued:
+        raise NotFound("The event does not exist.")
+    return queued
+
+
+def redeliver_range(endpoint: WebhookEndpoint, begin: datetime, end: datetime) -> int:
+    """Queue the events of a time again, in so far as the endpoint wants their types. Returns their number."""
+    events = WebhookEvent.objects.filter(merchant_id=endpoint.merchant_id, at__gte=begin, at__lt=end)
+    if endpoint.event_types:
+        events = events.filter(type__in=endpoint.event_types)
+    return _redeliver(endpoint, events.exclude(type=TEST_TYPE))
+
+
+@atomic
+def _redeliver(endpoint: WebhookEndpoint, events: QuerySet[WebhookEvent]) -> int:
+    _require_enabled(endpoint)
+    found = list(events.order_by("id").values_list("id", flat=True)[: MAX_REDELIVERED + 1])
+    if len(found) > MAX_REDELIVERED:
+        detail = f"The range has more than {MAX_REDELIVERED} events: choose a shorter one."
+        raise InvalidRequest("too_many_events", detail, param="before")
+    with connection.cursor() as cursor:
+        cursor.execute(REDELIVER, {"endpoint": endpoint.pk, "events": found})
+    return len(found)
+
+
+def _require_enabled(endpoint: WebhookEndpoint) -> None:
+    if not endpoint.is_enabled:
+        raise Conflict("endpoint_disabled", "The endpoint is disabled: enable it first.")
+
+
+def _announce(endpoint: WebhookEndpoint, event_type: str) -> WebhookEvent:
+    data = {
+        "id": str(endpoint.pk),
+        "url": endpoint.url,
+        "enabled": endpoint.is_enabled,
+        "disabled_because": endpoint.disabled_because,
+    }
+    return WebhookEvent.objects.create(id=uuid7(), merchant_id=endpoint.merchant_id, type=event_type, data=data)
+
+
+def _valid(endpoint: WebhookEndpoint) -> QuerySet[WebhookSecret]:
+    return endpoint.secrets.filter(Q(expires_at=None) | Q(expires_at__gt=Now())).order_by("-id")
+
+
+def _add_secret(endpoint: WebhookEndpoint) -> str:
+    secret = make_secret()
+    WebhookSecret.objects.create(endpoint=endpoint, encrypted=encrypt(secret, endpoint.pk))
+    return secret
+
+
+def _check(url: str, event_types: Sequence[str]) -> None:
+    try:
+        check_url(url)
+    except ValueError as error:
+        raise InvalidRequest("invalid_url", f"The URL is wrong: {error}.", param="url") from None
+    unknown = sorted(set(event_types) - set(ALL_TYPES))
+    if unknown:
+        detail = f"Unknown event type. The types are {', '.join(ALL_TYPES)}."
+        raise InvalidRequest("unknown_event_type", detail, param="event_types")
+
+
+def _save(endpoint: WebhookEndpoint, **options: Any) -> None:
+    try:
+        with atomic():
+            endpoint.save(**options)
+    except IntegrityError:
+        raise Conflict("endpoint_exists", "Another endpoint of the merchant has this URL.") from None

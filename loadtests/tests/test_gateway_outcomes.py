@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import textwrap
 import time
 from contextlib import suppress
 from http.client import HTTPException
@@ -136,6 +138,19 @@ def test_the_command_of_the_manual_changes_the_profile(gateway: Simulator):
     answer = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=True).stdout
 
     assert json.loads(answer).items() >= {"error_ratio": 0.1, "latency_ms": 50}.items()
+
+
+def test_the_program_of_the_compose_manual_changes_the_profile(gateway: Simulator, tmp_path):
+    manual = (ROOT / "docs/compose.md").read_text()
+    [program] = re.findall(r"^    docker compose exec gateway python -c '\n(.*?)'$", manual, re.MULTILINE | re.DOTALL)
+    token = tmp_path / "token"
+    token.write_text(f"{gateway.control_token}\n")
+
+    program = program.replace("/run/secrets/gateway_control_token", str(token)).replace(":5001", f":{gateway.port}")
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert json.loads(answer)["error_ratio"] == 0.1
 
 
 def test_unavailable_once_is_approved_on_the_second_attempt(quick):

@@ -277,7 +277,7 @@ def on_poll(latest: Episode, poll: PollResult) -> list[Step]:
 
 
 def on_poll_of_open(latest: Episode, poll: PollResult) -> list[Step]:
-    """No change, no step. Every poll repeats all firing alerts."""
+    """Return no step without a change, because every poll repeats all firing alerts."""
     memory = latest.memory
     if not poll.known:
         if poll.at <= latest.last_seen_at or poll.source in memory.absent:

@@ -1,4 +1,4 @@
-"""How requests reach the gateway: over urllib3 in threads, over aiohttp on the web's event loop.
+"""Transports of requests to the gateway: urllib3 in threads, aiohttp on the web's event loop.
 
 Both pool connections, verify certificates, follow no redirect, keep no cookie and try nothing again. Both raise
 `NotReached` only if the gateway cannot have read the request.
@@ -20,11 +20,11 @@ IDLE_SECONDS = 15.0
 
 
 class NotReached(Exception):
-    """There was no connection: nothing was sent."""
+    """Raised without a connection: nothing was sent."""
 
 
 class NoAnswer(Exception):
-    """It is not known what the gateway has read."""
+    """Raised without an answer: the gateway may have read the request."""
 
 
 @dataclass(frozen=True)

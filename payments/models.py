@@ -437,7 +437,7 @@ class WebhookEndpoint(models.Model):
 
 
 class WebhookSecret(models.Model):
-    """A secret that signs deliveries, encrypted (`payments/webhooks/secrets.py`). Several are valid in a rotation."""
+    """A secret that signs deliveries, encrypted (`payments/webhooks/signing.py`). Several are valid in a rotation."""
 
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.PROTECT, related_name="secrets")
     encrypted = models.BinaryField(max_length=256, editable=False)

@@ -7,14 +7,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
+from fintech.testing.processes import BASE_DIR
 from loadtests.drill import NotPossible, page, scorecard
 from loadtests.drill.faults.catalogue import FAULTS, Fault
+from loadtests.drill.lab import Drill
 from loadtests.drill.monitoring import is_installed
 from loadtests.drill.platforms import Platforms
 from loadtests.drill.run import DrillFailed, run
+from loadtests.drill.running import in_real_time, running_platform
 from loadtests.own_platform import own_folder
 
 
@@ -35,15 +39,28 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("faults", nargs="+", metavar="list | FAULT | all", help="the faults, by the names of `list`")
     parser.add_argument("--out", type=Path, default=Path("drill_output"), help="folder of the scorecard and its page")
+    parser.add_argument(
+        "--against-running",
+        action="store_true",
+        help="make the faults on the platform of `make run` (at BASE_PORT, if it is set), in real time: only those that"
+        " HTTP makes and undoes",
+    )
+    parser.add_argument("--var", type=Path, default=BASE_DIR / "var", help="the data of that platform (default: var)")
     return parser.parse_args(words)
 
 
-def chosen(words: Sequence[str]) -> list[Fault]:
+def chosen(words: Sequence[str], *, against_running: bool = False) -> list[Fault]:
     """Return the faults in the order of the catalogue, in which they share platforms. Raise ValueError."""
     unknown = [word for word in words if word != "all" and word not in BY_SLUG]
     if unknown:
         raise ValueError(f"There is no fault {', '.join(unknown)}: `python -m loadtests.drill list` names them.")
-    return [fault for word, fault in BY_SLUG.items() if "all" in words or word in words]
+    faults = [fault for word, fault in BY_SLUG.items() if "all" in words or word in words]
+    if against_running and (impossible := [slug(fault) for fault in faults if not fault.over_http]):
+        possible = ", ".join(slug(fault) for fault in FAULTS if fault.over_http)
+        raise ValueError(
+            f"{', '.join(impossible)} cannot be undone from outside: a running platform can have {possible}."
+        )
+    return faults
 
 
 def listing() -> str:
@@ -57,31 +74,43 @@ def say_stage(began: float, stage: str) -> None:
     print(f"  {time.monotonic() - began:6.1f} s  {stage}", flush=True)
 
 
-def run_all(faults: Sequence[Fault], out: Path) -> int:
+Provider = Callable[[Fault], AbstractContextManager[Drill]]
+
+
+def run_all(faults: Sequence[Fault], provide: Provider, out: Path) -> int:
     """Run the drills and write each score at once, so that an interruption loses none. Return the exit code."""
     failed = 0
-    with own_folder() as folder, Platforms(lambda: Path(tempfile.mkdtemp(dir=folder))) as platforms:
-        for number, fault in enumerate(faults, 1):
-            print(f"{number}/{len(faults)} {fault.name}: {fault.alert or 'no alert'}", flush=True)
-            failed += not drill(fault, platforms, out)
+    for number, fault in enumerate(faults, 1):
+        print(f"{number}/{len(faults)} {fault.name}: {fault.alert or 'no alert'}", flush=True)
+        failed += not drill(fault, provide, out)
     page.write(out)
     print(f"{len(faults) - failed} of {len(faults)} drills went as expected: {out / 'scorecard.html'}")
     return 1 if failed else 0
 
 
-def drill(fault: Fault, platforms: Platforms, out: Path) -> bool:
+def drill(fault: Fault, provide: Provider, out: Path) -> bool:
     say: Callable[[str], None] = partial(say_stage, time.monotonic())
     try:
-        with platforms.platform_for(fault) as platform:
+        with provide(fault) as platform:
             score = scorecard.score(run(fault, platform, say))
     except NotPossible as reason:
-        say(f"skipped: {reason}")
+        say(f"not possible: {reason}")
         return False
     except (DrillFailed, AssertionError) as reason:
         say(f"FAILED: {reason}")
         return False
     scorecard.write([score], out)
     return True
+
+
+def run_chosen(options: argparse.Namespace, faults: Sequence[Fault]) -> int:
+    with ExitStack() as stack:
+        if options.against_running:
+            provide: Provider = partial(running_platform, options.var, stack=stack)
+            return run_all([in_real_time(fault) for fault in faults], provide, options.out)
+        folder = stack.enter_context(own_folder())
+        platforms = stack.enter_context(Platforms(lambda: Path(tempfile.mkdtemp(dir=folder))))
+        return run_all(faults, platforms.platform_for, options.out)
 
 
 def interrupt(*_: object) -> None:
@@ -97,7 +126,7 @@ def main() -> int:
         print(listing())
         return 0
     try:
-        faults = chosen(options.faults)
+        faults = chosen(options.faults, against_running=options.against_running)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -107,7 +136,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     try:
-        return run_all(faults, options.out)
+        return run_chosen(options, faults)
     except KeyboardInterrupt:
         sys.stderr.write("The drills were interrupted; the fault and its platform are gone.\n")
         return 130

@@ -42,6 +42,8 @@ QUICK = {
     "AUDIT_VERIFY_SECONDS": "5",
 }
 ALWAYS = "Watchdog"
+# The alert that records a drill against a running platform.
+RECORD = "Drill"
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ class Drill:
 
     def fired(self, *, since: float) -> set[str]:
         """Return the alerts, except the heartbeat, that started at `since` or later and arrived as firing."""
-        return self.received("firing", since=since).keys() - {ALWAYS}
+        return self.received("firing", since=since).keys() - {ALWAYS, RECORD}
 
     def arrived(self, *, since: float, expected: str | None) -> set[str]:
         """Return the alerts that arrived as firing, with the heartbeat only if it is expected."""
@@ -216,8 +218,11 @@ class Drill:
             if alert["labels"]["alertname"] == alertname and began(alert) >= since
         )
 
-    def received(self, status: str, *, since: float) -> dict[str, float]:
-        """Return when each alert first arrived, in seconds since 1970. Empty while the database is unavailable."""
+    def received(self, status: str, *, since: float, after: float = 0) -> dict[str, float]:
+        """Return when each alert that started at `since` or later first arrived after `after`, in seconds since 1970.
+
+        Empty while the database is unavailable.
+        """
         try:
             rows = self.own.query(
                 "SELECT body, extract(epoch FROM received_at) FROM alerts_audit_delivery ORDER BY id DESC"
@@ -228,7 +233,7 @@ class Drill:
             alert["labels"]["alertname"]: float(at)
             for body, at in rows
             for alert in alerts_in(bytes(body))
-            if alert["status"] == status and began(alert) >= since
+            if alert["status"] == status and began(alert) >= since and at > after
         }
 
 

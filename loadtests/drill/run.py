@@ -68,11 +68,12 @@ class Watch:
                 self.reach("pending", since)
                 if alert["state"] == "firing":
                     self.reach("firing")
-        if "notified" not in stages and (rang := self.drill.phone.rang(self.alert, since=began)):
+        if rang := self.drill.phone.rang(self.alert, since=stages.get("pending", time.time())):
             self.reach("notified", rang)
         if "recorded" not in stages and (at := self.drill.received("firing", since=began).get(self.alert)):
             self.reach("recorded", at)
-        if "removed" in stages and (at := self.drill.received("resolved", since=began).get(self.alert)):
+        removed = stages.get("removed", time.time())
+        if at := self.drill.received("resolved", since=began, after=removed).get(self.alert):
             self.reach("resolved", at)
 
     def during(self, seconds: float) -> None:
@@ -114,12 +115,16 @@ def run(fault: Fault, drill: Drill, say: Callable[[str], None] = print) -> Timel
         watch.reach("removed")
     if fault.alert:
         watch.until("recorded", 30)
-        _find_proof(timeline, drill)
     if fault.resolves:
         if fault.alert:
             watch.until("resolved", fault.resolves_within_minutes * minute)
         _wait_until_nothing_fires(drill, 20 * minute)
     _check(timeline, drill.arrived(since=began, expected=fault.alert))
+    if fault.alert:
+        _find_proof(timeline, drill)
+    if fault.trail_verifies:
+        _verify_trail(drill)
+        say("verified")
     return timeline
 
 
@@ -135,10 +140,15 @@ def _find_proof(timeline: Timeline, drill: Drill) -> None:
     """Note the delivery that recorded the alert, and its leaf, once it is sealed."""
     timeline.delivery = drill.delivery(timeline.fault.alert or "", since=timeline.stages["began"])
     statement = "SELECT number FROM alerts_audit_leaf WHERE kind = 'delivery' AND ref = %s"
-    if timeline.fault.seals:
-        [(timeline.leaf,)] = wait_until(
-            lambda: drill.own.query(statement, timeline.delivery), 30, "the delivery is sealed", interval=0.5
-        )
+    [(timeline.leaf,)] = wait_until(
+        lambda: drill.own.query(statement, timeline.delivery), 30, "the delivery is sealed", interval=0.5
+    )
+
+
+def _verify_trail(drill: Drill) -> None:
+    code, printed = drill.own.manage("verify_audit")
+    if code != 0:
+        raise DrillFailed(f"the trail does not verify: {printed}")
 
 
 def _check(timeline: Timeline, arrived: set[str]) -> None:

@@ -18,7 +18,8 @@ class Fault:
 
     The fault lasts for `minutes` of the rules' time, so that other alerts would have the time to fire. `needs` are
     exporters. `resolves`: the alert ends with the fault. `spoils`: later faults need another platform, because this one
-    remembers the failures. `seals`: the trail seals while the fault lasts.
+    remembers the failures. `trail_verifies` also after the fault. `over_http`: a running
+    platform can suffer it, because HTTP makes and undoes it.
 
     Within the bound of its rule, the fault reaches the threshold after `ramp_minutes`; the rule's whole window is the
     limit otherwise. `own_pace_seconds` is what the worker needs until it measures the fault, which is not accelerated.
@@ -34,7 +35,8 @@ class Fault:
     spoils: bool = True
     made: str = REAL
     conditions: Conditions = USUAL
-    seals: bool = True
+    trail_verifies: bool = True
+    over_http: bool = False
     ramp_minutes: float | None = None
     own_pace_seconds: float = 0
     resolves_within_minutes: float = 60
@@ -108,19 +110,34 @@ def bad_yesterday() -> str:
 A_DAY_BEFORE = Conditions(history=usual_days)
 BURNT_YESTERDAY = Conditions(history=bad_yesterday)
 SMALL_WEB = Conditions(settings=(("WEB_CAPACITY", "12"),))
-LOW_LIMIT = Conditions(settings=(("THROTTLE_RATE", "40"), ("THROTTLE_BURST", "100")))
+LOW_LIMIT = Conditions(settings=(("THROTTLE_RATE", "25"), ("THROTTLE_BURST", "50")))
 WATCHED = Conditions(watched=True, settings=(("ALERT_GRACE_SECONDS", "4"), ("ALERT_QUIET_SECONDS", "4")))
 RARE_SCRAPES = Conditions(speed=10, scrape_seconds=2.5)
 # Windows of hours. Nothing is asked of payments.
 HOURS = Conditions(speed=60, with_traffic=False, settings=(("AUDIT_SEAL_SECONDS", "1"),))
 
 FAULTS = [
-    Fault("gateway errors", "PaymentErrorRatioHigh", profile(error_ratio=0.3), profile(error_ratio=0)),
-    Fault("gateway unavailable", "PaymentErrorRatioHigh", profile(unavailable_ratio=0.5), profile(unavailable_ratio=0)),
-    Fault("lost replies", "GatewayTimeoutRatioHigh", profile(lose_reply_ratio=0.3), profile(lose_reply_ratio=0), 12),
-    Fault("timeouts", "PaymentErrorRatioHigh", profile(timeout_ratio=0.3), profile(timeout_ratio=0), 14),
-    Fault("slow gateway", "PaymentLatencyHigh", profile(latency_ms=1250), profile(latency_ms=0), 18),
-    Fault("declines", "DeclineRatioHigh", profile(decline_ratio=0.5), profile(decline_ratio=0), 12),
+    Fault("gateway errors", "PaymentErrorRatioHigh", profile(error_ratio=0.3), profile(error_ratio=0), over_http=True),
+    Fault(
+        "gateway unavailable",
+        "PaymentErrorRatioHigh",
+        profile(unavailable_ratio=0.5),
+        profile(unavailable_ratio=0),
+        over_http=True,
+    ),
+    Fault(
+        "lost replies",
+        "GatewayTimeoutRatioHigh",
+        profile(lose_reply_ratio=0.3),
+        profile(lose_reply_ratio=0),
+        12,
+        over_http=True,
+    ),
+    Fault(
+        "timeouts", "PaymentErrorRatioHigh", profile(timeout_ratio=0.3), profile(timeout_ratio=0), 14, over_http=True
+    ),
+    Fault("slow gateway", "PaymentLatencyHigh", profile(latency_ms=1250), profile(latency_ms=0), 18, over_http=True),
+    Fault("declines", "DeclineRatioHigh", profile(decline_ratio=0.5), profile(decline_ratio=0), 12, over_http=True),
     Fault(
         "fraud",
         "FraudRatioHigh",
@@ -128,7 +145,7 @@ FAULTS = [
         change_nothing,
         12,
     ),
-    Fault("unauthorized webhook request", "WebhookUnauthorized", post_without_token, nothing),
+    Fault("unauthorized webhook request", "WebhookUnauthorized", post_without_token, nothing, over_http=True),
     Fault("the worker is killed", "TargetDown", stop_worker, restart),
     Fault("the exporter is killed", "TargetDown", lambda drill: drill.own.platform.metrics.kill(), restart),
     Fault("a web process is killed", None, lambda drill: drill.own.platform.kill_one_worker(), nothing),
@@ -154,7 +171,14 @@ FAULTS = [
     ),
     Fault("an unbalanced leg is added", "LedgerImbalance", post_half, nothing, resolves=False, own_pace_seconds=5),
     Fault(
-        "tampered delivery", "AuditBroken", trail.tamper, nothing, resolves=False, ramp_minutes=0, own_pace_seconds=6
+        "tampered delivery",
+        "AuditBroken",
+        trail.tamper,
+        nothing,
+        resolves=False,
+        ramp_minutes=0,
+        own_pace_seconds=6,
+        trail_verifies=False,
     ),
     Fault(
         "an exporter is killed", "ExporterDown", monitoring.kill_exporter, monitoring.start_exporter, 9, ("postgres",)

@@ -85,7 +85,7 @@ def end_crowd(drill: Drill) -> None:
 
 def send_too_much(drill: Drill) -> None:
     """Let a merchant's integration send requests in a loop."""
-    drill.more.enter_context(Traffic(drill.own, merchants=3, pause_seconds=0.01))
+    drill.more.enter_context(Traffic(drill.own, merchants=5, pause_seconds=0.01))
 
 
 # --- Processes -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,83 @@
+"""Drills against the platform of `make run`: only faults that HTTP makes and undoes, in real time.
+
+The alert trail records each drill as the alert `Drill`, so that its alerts are not taken for an incident.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from fintech.run.layout import DATABASE, Layout, make_environment, read_ports
+from fintech.run.postgres import EmbeddedPostgres
+from fintech.secret_files import read_secret
+from fintech.testing.processes import Platform, answers, request
+from loadtests.drill import NotPossible
+from loadtests.drill.faults.catalogue import Fault
+from loadtests.drill.lab import RECORD, Conditions, Drill, Machine, Traffic
+from loadtests.drill.monitoring import Monitoring
+from loadtests.drill.phone import Phone
+from loadtests.own_platform import OwnPlatform
+from loadtests.tests.simulator import Simulator
+
+REAL_TIME = Conditions(speed=1, scrape_seconds=5)
+# Longer than any drill. If the drill is killed, its record ends by itself.
+LONGEST = timedelta(hours=2)
+
+
+def in_real_time(fault: Fault) -> Fault:
+    return replace(fault, conditions=REAL_TIME)
+
+
+@contextmanager
+def running_platform(var: Path, fault: Fault, stack: ExitStack) -> Iterator[Drill]:
+    """Provide the platform of `make run` with its data in `var`, and record the drill. Raise NotPossible."""
+    drill = find(Layout(var.resolve(), read_ports(os.environ.get("BASE_PORT", ""))), stack)
+    with recorded(drill, fault):
+        yield drill
+
+
+def find(layout: Layout, stack: ExitStack) -> Drill:
+    ports = layout.ports
+    for name, port, path in (
+        ("the web", ports.web, "/ready"),
+        ("Prometheus", ports.prometheus, "/-/ready"),
+        ("Alertmanager", ports.alertmanager, "/-/ready"),
+    ):
+        if not answers(port, path):
+            raise NotPossible(f"{name} does not answer on port {port}: start the platform with `make run`")
+    server = EmbeddedPostgres(layout.postgres)
+    tokens = {
+        name.upper(): read_secret(layout.secrets / name) or "" for name in ("gateway_token", "gateway_control_token")
+    }
+    gateway = Simulator(layout.var / "gateway.sqlite3", **tokens)
+    gateway.port = ports.gateway
+    platform = Platform(layout.run)
+    platform.port, platform.metrics_port, platform.worker_port = ports.web, ports.metrics, ports.worker
+    platform.env = make_environment(layout, server.urls(DATABASE), os.environ)
+    own = OwnPlatform(server, gateway, platform, read_secret(layout.api_key) or "")
+    monitoring = Monitoring(layout.run, 1, REAL_TIME.scrape_seconds, ports.prometheus, ports.alertmanager)
+    machine = Machine.__new__(Machine)  # of this machine nothing is replaced
+    return Drill(own, Traffic(own), monitoring, machine, frozenset(), stack, Phone(0), REAL_TIME)
+
+
+@contextmanager
+def recorded(drill: Drill, fault: Fault) -> Iterator[None]:
+    began = datetime.now(UTC)
+    send_record(drill, fault, began, began + LONGEST)
+    try:
+        yield
+    finally:
+        send_record(drill, fault, began, datetime.now(UTC))
+
+
+def send_record(drill: Drill, fault: Fault, began: datetime, ends: datetime) -> None:
+    alert = {
+        "labels": {"alertname": RECORD, "severity": "none", "fault": fault.name},
+        "annotations": {"summary": f"A drill, not an incident: {fault.name}. It expects {fault.alert or 'no alert'}."},
+        "startsAt": began.isoformat(),
+        "endsAt": ends.isoformat(),
+    }
+    assert request(drill.monitoring.alertmanager, "POST", "/api/v2/alerts", [alert]).status == 200

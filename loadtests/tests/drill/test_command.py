@@ -1,0 +1,76 @@
+"""`python -m loadtests.drill`: its words, its refusals, and what an interruption leaves."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fintech.testing.processes import BASE_DIR, wait_until
+from loadtests.drill.__main__ import BY_SLUG, chosen, listing
+from loadtests.drill.faults.catalogue import FAULTS
+from loadtests.drill.monitoring import is_installed
+
+
+def test_the_list_names_each_fault_once_with_its_alert():
+    assert len(BY_SLUG) == len(FAULTS) == len(listing().splitlines())
+    assert all((fault.alert or "no alert") in line for fault, line in zip(FAULTS, listing().splitlines(), strict=True))
+
+
+def test_faults_run_in_the_order_of_the_catalogue_in_which_they_share_platforms():
+    assert [fault.name for fault in chosen(["declines", "gateway-errors"])] == ["gateway errors", "declines"]
+    assert chosen(["all"]) == FAULTS
+
+
+@pytest.mark.parametrize("words", [["gateway-error"], ["all", "nothing"], ["Gateway errors"]])
+def test_an_unknown_fault_is_refused(words):
+    with pytest.raises(ValueError, match=r"There is no fault .*: `python -m loadtests.drill list` names them\."):
+        chosen(words)
+
+
+def drill(*words: str | Path, **env: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "loadtests.drill", *map(str, words)]
+    return subprocess.Popen(
+        command, cwd=BASE_DIR, env=env or None, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.processes
+def test_the_command_refuses_an_unknown_fault_with_one_sentence():
+    process = drill("nonsense")
+    printed, said = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (2, "")
+    assert said == "error: There is no fault nonsense: `python -m loadtests.drill list` names them.\n"
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed")
+def test_a_platform_that_does_not_run_gets_no_fault(tmp_path, monkeypatch):
+    monkeypatch.setenv("BASE_PORT", "9400")
+    process = drill("declines", "--against-running", "--var", tmp_path, "--out", tmp_path / "out")
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the web does not answer on port 9400: start the platform with `make run`" in printed
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+@pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed")
+def test_an_interrupted_drill_leaves_no_process(tmp_path):
+    process = drill("gateway-errors", "--out", tmp_path)
+    assert process.stdout is not None
+    assert "gateway errors" in process.stdout.readline()
+    wait_until(lambda: len(processes_of(process.pid)) > 5, 120, "its programs run")
+    started = processes_of(process.pid)
+
+    process.send_signal(signal.SIGINT)
+
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (130, "The drills were interrupted; the fault and its platform are gone.\n")
+    assert [child.name() for child in started if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def processes_of(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)

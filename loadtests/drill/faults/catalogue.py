@@ -373,7 +373,7 @@ FAULTS = [
         "ErrorBudgetBurnFast",
         profile(error_ratio=0.025),
         profile(error_ratio=0),
-        40,
+        20,
         ramp_minutes=30,
     ),
     Fault(

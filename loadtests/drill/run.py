@@ -15,6 +15,10 @@ POLL_SECONDS = 0.25
 OWN_PACE_SECONDS = 8
 
 
+# The trail may need the web or the database, which the fault has stopped.
+PATIENCE_SECONDS = 30
+
+
 class DrillFailed(AssertionError):
     """A drill did not go as its fault says; the message is the reason."""
 
@@ -44,6 +48,10 @@ class Timeline:
         scrape = self.fault.conditions.scrape_seconds * speed
         limit = bounds.until_notified(self.fault.alert, ramp_seconds=ramp, scrape=scrape)
         return limit + (OWN_PACE_SECONDS + self.fault.own_pace_seconds) * speed
+
+    def seconds_to_bound(self) -> float:
+        """Return the real seconds from now until the bound."""
+        return (self.bound or 0) / self.fault.conditions.speed - (time.time() - self.stages["began"])
 
 
 class Watch:
@@ -114,7 +122,7 @@ def run(fault: Fault, drill: Drill, say: Callable[[str], None] = print) -> Timel
         fault.end(drill)
         watch.reach("removed")
     if fault.alert:
-        watch.until("recorded", 30)
+        watch.until("recorded", max(PATIENCE_SECONDS, timeline.seconds_to_bound()))
     if fault.resolves:
         if fault.alert:
             watch.until("resolved", fault.resolves_within_minutes * minute)

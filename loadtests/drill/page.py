@@ -9,6 +9,8 @@ from loadtests.drill.scorecard import Score, minutes, read
 # Stage -> colour of the period that ends with it.
 COLOURS = {"pending": "#9aa5b1", "firing": "#e8a33d", "notified": "#d64545", "recorded": "#5b7db1"}
 WIDTH, HEIGHT = 640, 18
+# The pictures have one scale, except those of alerts that take longer.
+SHOWN_SECONDS = 20 * 60
 STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
 body { max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
@@ -36,9 +38,10 @@ def html(scores: Iterable[Score]) -> str:
 <html lang="en"><head><meta charset="utf-8"><title>Scorecard of the drills</title><style>{STYLE}</style></head><body>
 <h1>Scorecard of the drills</h1>
 <p>{len(scores)} faults brought {len(proven)} alerts. Times are minutes of the rules' time, from the start of the fault;
-the mark is the bound within which people must be notified.</p>
+the mark is the bound within which people must be notified. The pictures show 20 minutes, or more if an alert takes
+longer.</p>
 <p class="key">until{key}</p>
-<table><thead><tr><th>Fault</th><th>Alert</th><th>Timeline</th><th>Notified</th><th>Resolved</th></tr></thead>
+<table><thead><tr><th>Fault</th><th>Alert</th><th>Timeline</th><th>Notified</th><th>Recorded</th><th>Resolved</th></tr></thead>
 <tbody>{rows}</tbody></table></body></html>
 """
 
@@ -48,6 +51,7 @@ def row(score: Score) -> str:
     return (
         f"<tr><td>{escape(score.fault)}<br><small>{escape(score.made)}</small></td><td>{alert}</td>"
         f"<td>{timeline(score)}</td><td class=number>{minutes(score.notified)}</td>"
+        f"<td class=number>{minutes(score.recorded)}</td>"
         f"<td class=number>{minutes(score.resolved)}</td></tr>\n"
     )
 
@@ -57,7 +61,8 @@ def timeline(score: Score) -> str:
     reached = [(stage, at) for stage in COLOURS if (at := getattr(score, stage)) is not None]
     if not reached:
         return ""
-    scale = WIDTH / max(*(at for _, at in reached), score.bound or 0, 1)
+    shown = max(SHOWN_SECONDS, *(at for _, at in reached))
+    scale = WIDTH / shown
     bars, start = "", 0.0
     for stage, at in reached:
         length = max(0.0, at - start)
@@ -67,7 +72,7 @@ def timeline(score: Score) -> str:
             f' fill="{COLOURS[stage]}"><title>{title}</title></rect>'
         )
         start = max(start, at)
-    if score.bound is not None:
+    if score.bound is not None and score.bound <= shown:
         mark = min(WIDTH - 2, score.bound * scale)
         bars += (
             f'<rect x="{mark:.1f}" y="0" width="2" height="{HEIGHT}" fill="currentColor"><title>bound</title></rect>'

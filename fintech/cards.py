@@ -15,6 +15,7 @@ _CANDIDATES = re.compile(
 # it.
 _LONG_ENOUGH = re.compile(r"[0-9][0-9 .\-_]{12}")
 _LONG_ENOUGH_BYTES = re.compile(_LONG_ENOUGH.pattern.encode())
+MIN_DIGITS = 13
 _NO_DIGITS = re.compile(r"\D")
 # The time since 1970 in milliseconds, microseconds or nanoseconds: one in ten has a valid check digit.
 _CLOCK = re.compile(r"(?<!\d)1\d{12}(?:\d{3}){0,2}(?!\d)")
@@ -43,7 +44,7 @@ def _card_numbers(text: str) -> Iterator[tuple[int, int]]:
 
 def _is_card_number(text: str, start: int, end: int) -> bool:
     digits = _NO_DIGITS.sub("", text[start:end])
-    return 13 <= len(digits) <= 19 and passes_luhn(digits) and not _is_within_hex(text, start, end)
+    return MIN_DIGITS <= len(digits) <= 19 and passes_luhn(digits) and not _is_within_hex(text, start, end)
 
 
 def _is_within_hex(text: str, start: int, end: int) -> bool:
@@ -61,7 +62,7 @@ def may_contain_card_number(text: bytes) -> bool:
 
 
 def contains_card_number(text: str) -> bool:
-    return any(_card_numbers(text))
+    return len(text) >= MIN_DIGITS and any(_card_numbers(text))
 
 
 def mask_card_numbers(text: str) -> str:

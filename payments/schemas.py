@@ -299,6 +299,29 @@ def _not_json(reason: str) -> PaymentError:
 
 def parse_json(body: bytes) -> Any:
     """Parse the body. Repeated names are refused, because readers disagree about which one counts."""
+    with suppress(msgspec.DecodeError, RecursionError):  # the thorough way finds the error again, and describes it
+        if _UNUSUAL.search(body) is None:
+            data = msgspec.json.decode(body)
+            # A repeated name shows in the number of quotation marks, because none of them is escaped.
+            if body.count(b'"') == 2 * _count_texts(data):
+                return data
+    return _parse_thoroughly(body)
+
+
+# An escape, or a number that msgspec reads in another way than Python's own reader.
+_UNUSUAL = re.compile(rb"\\|[0-9]{16}")
+
+
+def _count_texts(value: Any) -> int:
+    """Return the number of names and texts in `value`."""
+    if isinstance(value, dict):
+        return len(value) + sum([_count_texts(inner) for inner in value.values()])
+    if isinstance(value, list):
+        return sum([_count_texts(inner) for inner in value])
+    return isinstance(value, str)
+
+
+def _parse_thoroughly(body: bytes) -> Any:
     try:
         return json.loads(body.decode(), object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
     except UnicodeDecodeError:
@@ -330,21 +353,11 @@ Shape = TypeVar("Shape", bound=Input)
 
 def read(body: bytes, shape: type[Shape]) -> Shape:
     """Convert a body to a `shape`. Raises MalformedRequest or InvalidRequest."""
-    if is_plain(body):
-        with suppress(msgspec.MsgspecError):  # the other way finds the error again, and describes it
-            data = msgspec.json.decode(body)
-            if body.count(b'"') == 2 * count_texts(data):
-                result = msgspec.convert(data, shape)
-                result.check()
-                return result
-    return parse(parse_json(body), shape)
+    return parse(parse_json(body), shape, is_plain=is_plain(body))
 
 
 def is_plain(body: bytes) -> bool:
-    """Return True if no text in `body` can be one that `check_texts` refuses, and it is not nested too deeply.
-
-    Nearly all bodies are plain. Then a name that occurs twice shows in the number of quotation marks.
-    """
+    """Return True if `check_texts` cannot refuse any text of `body`. Nearly all bodies are plain."""
     return (
         body.isascii()
         and b"\\" not in body
@@ -353,18 +366,10 @@ def is_plain(body: bytes) -> bool:
     )
 
 
-def count_texts(value: Any) -> int:
-    """Return the number of names and texts in `value`."""
-    if isinstance(value, dict):
-        return len(value) + sum([count_texts(inner) for inner in value.values()])
-    if isinstance(value, list):
-        return sum([count_texts(inner) for inner in value])
-    return isinstance(value, str)
-
-
-def parse(data: Any, shape: type[Shape]) -> Shape:
+def parse(data: Any, shape: type[Shape], *, is_plain: bool = False) -> Shape:
     """Convert `data` to a `shape`. Raises InvalidRequest, which names the first wrong field."""
-    check_texts(data)
+    if not is_plain:
+        check_texts(data)
     try:
         result = msgspec.convert(data, shape)
     except msgspec.ValidationError as error:

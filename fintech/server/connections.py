@@ -24,6 +24,7 @@ from gunicorn.http.wsgi import Response, create
 from fintech.http.headers import find_repeated
 from fintech.http.problems import Problem
 from fintech.server import cooperation
+from fintech.server.heads import read_usual
 from fintech.server.responses import LeanResponse
 
 logger = logging.getLogger("fintech.server")
@@ -56,9 +57,21 @@ class Stream(Unreader):
 class TrustedRequest(Request):
     """A request whose sender was looked up in the list of trusted proxies when it connected."""
 
+    version: tuple[int, int]
+
     def __init__(self, *arguments: Any, trust: Any) -> None:
         self._trust = trust
         super().__init__(*arguments)
+
+    def parse(self, unreader: Unreader) -> Any:
+        data = unreader.read()
+        head = read_usual(data, self.cfg.scheme_headers)
+        if head is None:
+            unreader.unread(data)
+            return super().parse(unreader)
+        self.method, self.path, self.headers, length = head
+        self.uri, self.query, self.fragment, self.version = self.path, "", "", (1, 1)
+        return data[length:]
 
     def _peer_trusted_for_forwarded(self) -> Any:
         return self._trust or super()._peer_trusted_for_forwarded()

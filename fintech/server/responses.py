@@ -53,6 +53,7 @@ class Snapshot:
     def __init__(self, configuration: Any) -> None:
         self._configuration = configuration
         vars(self).update({name: getattr(configuration, name) for name in configuration.settings})
+        self.scheme_headers = frozenset(configuration.secure_scheme_headers)
 
     def __getattr__(self, name: str) -> Any:  # what follows from several settings
         return getattr(self._configuration, name)

@@ -1,0 +1,40 @@
+"""Read the usual request heads with two regular expressions, in a third of the time.
+
+gunicorn's parser reads every other head, and decides about all errors. A head is usual if nothing in it is optional or
+ambiguous: HTTP/1.1, a plain path, each header once, printable ASCII, and no header that changes how a request is read.
+"""
+
+import re
+from typing import NamedTuple
+
+MAX_LENGTH = 8000  # below gunicorn's limit for one line, so no line needs to be measured
+MAX_HEADERS = 50
+# They change the reading of the body, the scheme or the connection.
+SPECIAL = frozenset(["CONNECTION", "EXPECT", "TRANSFER-ENCODING", "UPGRADE"])
+
+_REQUEST = re.compile(r"(GET|POST) (/(?:[\w.~-]+/?)*) HTTP/1\.1\r\n", re.ASCII)
+_HEADER = re.compile(r"^([A-Za-z0-9-]+):([ -~]*)\r\n", re.MULTILINE)
+
+
+class Head(NamedTuple):
+    method: str
+    path: str
+    headers: list[tuple[str, str]]  # names in capital letters
+    length: int
+
+
+def read_usual(data: bytes, scheme_headers: frozenset[str]) -> Head | None:
+    """Read the head at the beginning of `data`; None if it is incomplete or unusual."""
+    end = data.find(b"\r\n\r\n", 0, MAX_LENGTH)
+    if end < 0:
+        return None
+    text = data[: end + 2].decode("latin-1")
+    request = _REQUEST.match(text)
+    if request is None:
+        return None
+    headers = [(name.upper(), value.strip(" ")) for name, value in _HEADER.findall(text, request.end())]
+    names = {name for name, _ in headers}
+    unusual = not names or len(names) > MAX_HEADERS or len(names) != len(headers) or names & SPECIAL
+    if unusual or len(headers) != text.count("\n") - 1 or names & scheme_headers:
+        return None
+    return Head(request[1], request[2], headers, end + 4)

@@ -299,7 +299,8 @@ def _not_json(reason: str) -> PaymentError:
 
 def parse_json(body: bytes) -> Any:
     """Parse the body. Repeated names are refused, because readers disagree about which one counts."""
-    with suppress(msgspec.DecodeError, RecursionError):  # the thorough way finds the error again, and describes it
+    # The thorough way finds the error again, and describes it.
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         if _UNUSUAL.search(body) is None:
             data = msgspec.json.decode(body)
             # A repeated name shows in the number of quotation marks, because none of them is escaped.

@@ -25,9 +25,7 @@ def statistics_page(request: HttpRequest, context: dict[str, Any]) -> HttpRespon
     days = request.GET.get("days") if request.GET.get("days") in PERIODS else "7"
     found = statistics(days=int(days or 7))
     record_view(user=request.user, what="statistics", key=f"{days} days")  # type: ignore[arg-type]
-    choices = [
-        {"title": title, "link": f"?days={value}", "is_chosen": value == days} for value, title in PERIODS.items()
-    ]
+    choices = [{"title": title, "link": f"?days={key}", "is_chosen": key == days} for key, title in PERIODS.items()]
     shown = {"title": "Alert statistics", "choices": choices, **show_statistics(found)}
     return TemplateResponse(request, "alerts_audit/statistics.html", {**context, **shown})
 

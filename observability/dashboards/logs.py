@@ -84,7 +84,5 @@ def requests() -> Section:
                 f'{WEB} | json status="status_code" | status =~ "4..|5.."',
             ),
         ],
-        [
-            log_lines("All log lines of the web", "Newest first.", WEB),
-        ],
+        [log_lines("All log lines of the web", "Newest first.", WEB)],
     )

@@ -12,6 +12,9 @@ from payments.schemas import PaymentInput, RefundInput
 from payments.services.outcomes import Outcome
 from payments.states import ChargeStatus
 
+# The fields of a payment that a replay repeats.
+REQUESTED = ("amount", "currency", "customer", "description", "reference", "payment_method", "metadata")
+
 
 def replay_payment(merchant_id: int, key: str, body: PaymentInput) -> Outcome:
     """Return the stored payment of a key that was used before. Raises KeyReused or InFlight."""
@@ -61,17 +64,8 @@ def _refuse_other_kind(taken: IdempotencyKey, kind: str) -> None:
 
 def payment_difference(row: Transaction, body: PaymentInput) -> str | None:
     """Return the first field in which `body` differs from the request that used the key first."""
-    stored = {
-        "amount": row.amount,
-        "currency": row.currency,
-        "customer": row.customer,
-        "description": row.description,
-        "reference": row.reference,
-        "payment_method": row.payment_method,
-        "metadata": row.metadata,
-    }
     sent = {**msgspec.to_builtins(body), "metadata": body.metadata or {}}
-    return next((name for name, value in stored.items() if value != sent[name]), None)
+    return next((name for name in REQUESTED if getattr(row, name) != sent[name]), None)
 
 
 def _refuse_other_body(field_name: str | None) -> None:

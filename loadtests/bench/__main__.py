@@ -14,6 +14,7 @@ from pathlib import Path
 
 from loadtests.bench.baseline import compare
 from loadtests.bench.client import Result, payment_requests, run_load
+from loadtests.bench.pages import report_pages
 from loadtests.bench.pgbench import run_pgbench, write_script
 from loadtests.bench.processor import Meter, measured
 from loadtests.bench.servers import World, make_world, start_fastapi, start_ours, start_tutorial
@@ -165,7 +166,10 @@ def main() -> int:
         good = report(rounds)
         for moved in compare(options.baseline, rounds) if options.baseline else ():
             print(f"moved: {moved}")
-        return 0 if report_scrape() and good else 1
+        good &= report_scrape()
+        if not options.only:
+            good &= report_pages(world)
+        return 0 if good else 1
 
 
 if __name__ == "__main__":

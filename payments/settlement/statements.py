@@ -22,12 +22,19 @@ class Part(StrEnum):
     UNKNOWN = "unknown"  # calls that the gateway did not answer
 
 
+# An acknowledged payment must survive a crash of the server, whatever the session was left with by a pooler's other
+# clients. Settings that wait for replicas stay.
+_DURABLE = """CASE WHEN current_setting('synchronous_commit') <> 'off' THEN 'as it is'
+    ELSE set_config('synchronous_commit', 'on', true) END IS NOT NULL"""
+
+
 def _result(part: Part, *, rows: str, stored: str) -> str:
     return f"""SELECT '{part}' AS part, now() AS at,
     ARRAY(SELECT id FROM {rows} EXCEPT SELECT id FROM {stored}) AS missing,
     (SELECT jsonb_agg(jsonb_build_array(status, currency, number, total)) FROM (
         SELECT status, currency, count(*) AS number, sum(amount) AS total FROM {stored} GROUP BY status, currency
-    ) AS totals) AS totals"""  # noqa: S608 - our own constants
+    ) AS totals) AS totals
+    WHERE {_DURABLE}"""  # noqa: S608 - our own constants
 
 
 # Take the idempotency key and store the payment, or nothing. An id that is missing from the answer lost its

@@ -23,7 +23,7 @@ from payments import metrics
 from payments.currencies import to_major
 from payments.models import Event, LedgerLeg, Merchant, Transaction, Unresolved, Writer
 from payments.settlement.group_commit import MAX_GROUP, PaymentWriter, _encode
-from payments.settlement.statements import CREATE_PAYMENTS
+from payments.settlement.statements import CREATE_PAYMENTS, STATEMENTS
 
 Row = dict[str, Any]
 
@@ -244,6 +244,19 @@ def test_a_deadlock_fails_no_request(writer, merchant, pool):
 
     assert outcomes(futures) == [[known["id"]], [new["id"]]]
     assert counters() == rows()
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"), [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply"), ("on", "on")]
+)
+def test_a_payment_is_durable_whatever_the_session_says(merchant, setting, expected):
+    row = new_row(merchant)
+    values = {"created": _encode([row]), "settled": _encode([settled(row)]), "unknown": "[]", "writer": 1}
+    with open_connection("left by another client", synchronous_commit=setting) as other:
+        for statement in STATEMENTS.values():
+            with other.transaction(force_rollback=True):
+                other.execute(statement, values)
+                assert other.execute("SHOW synchronous_commit").fetchone() == (expected,)
 
 
 def test_a_group_is_no_larger_than_the_largest_batch(writer, merchant, pool):

@@ -1,13 +1,20 @@
 """Every fault of the drills, in the order in which they run: those that share conditions follow each other."""
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from fintech.testing.processes import wait_until
 from loadtests.drill.faults import database, machine, monitoring, payments, trail
+from loadtests.drill.faults.conditions import (
+    A_DAY_BEFORE,
+    BURNT_YESTERDAY,
+    HOURS,
+    LOW_LIMIT,
+    RARE_SCRAPES,
+    SMALL_WEB,
+    WATCHED,
+)
 from loadtests.drill.faults.payments import change, change_nothing, profile
-from loadtests.drill.lab import SPEED, USUAL, Conditions, Drill, post_without_token
+from loadtests.drill.lab import USUAL, Conditions, Drill, post_without_token
 
 REAL, EXPORTED, BACK_FILLED = "real", "through an exporter", "real, after back-filled days"
 
@@ -18,8 +25,8 @@ class Fault:
 
     The fault lasts for `minutes` of the rules' time, so that other alerts would have the time to fire. `needs` are
     exporters. `resolves`: the alert ends with the fault. `spoils`: later faults need another platform, because this one
-    remembers the failures. `trail_verifies` also after the fault. `over_http`: a running
-    platform can suffer it, because HTTP makes and undoes it.
+    remembers the failures. `trail_verifies` also after the fault. `over_http`: a running platform can suffer it,
+    because HTTP makes and undoes it.
 
     Within the bound of its rule, the fault reaches the threshold after `ramp_minutes`; the rule's whole window is the
     limit otherwise. `own_pace_seconds` is what the worker needs until it measures the fault, which is not accelerated.
@@ -42,79 +49,9 @@ class Fault:
     resolves_within_minutes: float = 60
 
 
-def stop_worker(drill: Drill) -> None:
-    assert drill.own.platform.worker is not None
-    drill.own.platform.worker.kill()
-
-
-def restart(drill: Drill) -> None:
-    drill.own.platform.start()
-
-
-def kill_gateway(drill: Drill) -> None:
-    drill.gateway.kill()
-
-
-def count_one_too_many(drill: Drill) -> None:
-    """Increment a total of the rows, as soon as the worker has stored the first totals."""
-    statement = "UPDATE payments_kpirollup SET count = count + 1 WHERE kind = 'succeeded' RETURNING 1"
-    wait_until(lambda: drill.own.query(statement), 45, "there are totals", interval=0.5)
-
-
-def post_half(drill: Drill) -> None:
-    """Add a fee without its counterpart, as a superuser with disabled triggers. It is not revenue."""
-    columns = "event_id, transaction_id, currency"
-    leg = f"INSERT INTO payments_ledgerleg ({columns}, account, amount) SELECT {columns}, 'fees', 1"
-    drill.execute("SET session_replication_role = replica", f"{leg} FROM payments_ledgerleg LIMIT 1")
-
-
 def nothing(drill: Drill) -> None:
     """Do nothing: the fault cannot be reverted."""
 
-
-# --- History -----------------------------------------------------------------------------------------------------
-
-
-def samples(series: str, value: Callable[[float], float], *, hours: float, step: int = 5) -> Iterable[str]:
-    """Return samples of the past hours of the rules' time, as OpenMetrics text. `value` is a function of the age."""
-    now = time.time()
-    ages = range(round(hours * 3600 / SPEED), step, -step)
-    return (f"{series} {value(age * SPEED / 3600)} {now - age:.3f}\n" for age in ages)
-
-
-def constant(value: float) -> Callable[[float], float]:
-    return lambda _: value
-
-
-def usual_days() -> str:
-    """Return a day with the traffic of a drill: 18 payments a second, of which 8 are sales in euros."""
-    series = {
-        "kpi:transactions:rate5m": 18,
-        'kpi:revenue:per_minute5m{currency="EUR"}': 12_000,
-        'kpi:sales:rate5m{currency="EUR"}': 8,
-    }
-    lines = [line for name, value in series.items() for line in samples(name, constant(value), hours=26)]
-    return "".join([*lines, "# EOF\n"])
-
-
-def bad_yesterday() -> str:
-    """Return three days in which 0.5 % of payments failed from a day ago until six hours ago."""
-    labels = '{slo="payment-availability",topic="availability"}'
-    lines = [
-        *samples(f"slo:bad_events:rate5m{labels}", lambda age: 0.1 if 6.5 < age < 24 else 0, hours=73),
-        *samples(f"slo:events:rate5m{labels}", constant(18), hours=73),
-    ]
-    return "".join([*lines, "# EOF\n"])
-
-
-A_DAY_BEFORE = Conditions(history=usual_days)
-BURNT_YESTERDAY = Conditions(history=bad_yesterday)
-SMALL_WEB = Conditions(settings=(("WEB_CAPACITY", "12"),))
-LOW_LIMIT = Conditions(settings=(("THROTTLE_RATE", "25"), ("THROTTLE_BURST", "50")))
-WATCHED = Conditions(watched=True, settings=(("ALERT_GRACE_SECONDS", "4"), ("ALERT_QUIET_SECONDS", "4")))
-RARE_SCRAPES = Conditions(speed=10, scrape_seconds=2.5)
-# Windows of hours. Nothing is asked of payments.
-HOURS = Conditions(speed=60, with_traffic=False, settings=(("AUDIT_SEAL_SECONDS", "1"),))
 
 FAULTS = [
     Fault("gateway errors", "PaymentErrorRatioHigh", profile(error_ratio=0.3), profile(error_ratio=0), over_http=True),
@@ -146,11 +83,25 @@ FAULTS = [
         12,
     ),
     Fault("unauthorized webhook request", "WebhookUnauthorized", post_without_token, nothing, over_http=True),
-    Fault("the worker is killed", "TargetDown", stop_worker, restart),
-    Fault("the exporter is killed", "TargetDown", lambda drill: drill.own.platform.metrics.kill(), restart),
+    Fault("the worker is killed", "TargetDown", payments.stop_worker, payments.restart),
+    Fault("the exporter is killed", "TargetDown", lambda drill: drill.own.platform.metrics.kill(), payments.restart),
     Fault("a web process is killed", None, lambda drill: drill.own.platform.kill_one_worker(), nothing),
-    Fault("the web is killed", "ServiceDown", lambda drill: drill.own.platform.web.kill(), restart, 5, ("blackbox",)),
-    Fault("the gateway is killed", "ServiceDown", kill_gateway, lambda drill: drill.gateway.start(), 8, ("blackbox",)),
+    Fault(
+        "the web is killed",
+        "ServiceDown",
+        lambda drill: drill.own.platform.web.kill(),
+        payments.restart,
+        5,
+        ("blackbox",),
+    ),
+    Fault(
+        "the gateway is killed",
+        "ServiceDown",
+        payments.kill_gateway,
+        lambda drill: drill.gateway.start(),
+        8,
+        ("blackbox",),
+    ),
     Fault(
         "the database is stopped",
         "DatabaseDown",
@@ -159,7 +110,14 @@ FAULTS = [
         5,
         ("postgres", "blackbox"),
     ),
-    Fault("counters differ from rows", "KpiDrift", count_one_too_many, nothing, resolves=False, own_pace_seconds=50),
+    Fault(
+        "counters differ from rows",
+        "KpiDrift",
+        database.count_one_too_many,
+        nothing,
+        resolves=False,
+        own_pace_seconds=50,
+    ),
     Fault(
         "the gateway has unknown charges",
         "GatewayDrift",
@@ -169,7 +127,9 @@ FAULTS = [
         resolves=False,
         own_pace_seconds=10,
     ),
-    Fault("an unbalanced leg is added", "LedgerImbalance", post_half, nothing, resolves=False, own_pace_seconds=5),
+    Fault(
+        "an unbalanced leg is added", "LedgerImbalance", database.post_half, nothing, resolves=False, own_pace_seconds=5
+    ),
     Fault(
         "tampered delivery",
         "AuditBroken",
@@ -343,7 +303,9 @@ FAULTS = [
         9,
         spoils=False,
     ),
-    Fault("merchants send large batches", "UnresolvedTransactionsMany", payments.send_batches, payments.end_batches, 9),
+    Fault(
+        "merchants send large batches", "UnresolvedTransactionsMany", payments.send_batches, payments.end_slow_crowd, 9
+    ),
     Fault(
         "the web may not store deliveries",
         "NotificationsFailing",
@@ -380,7 +342,7 @@ FAULTS = [
         "merchants crowd a slow gateway",
         "PaymentsSaturated",
         payments.crowd,
-        payments.end_crowd,
+        payments.end_slow_crowd,
         12,
         conditions=SMALL_WEB,
     ),

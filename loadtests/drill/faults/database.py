@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from fintech.testing.processes import request
+from fintech.testing.processes import request, wait_until
 from loadtests.drill.lab import Drill
 
 # The locks of alerts_audit and the worker, for pg_advisory_lock.
@@ -38,6 +38,19 @@ def block_projection(drill: Drill) -> None:
 
 def execute(*statements: str) -> Callable[[Drill], object]:
     return lambda drill: drill.execute(*statements)
+
+
+def count_one_too_many(drill: Drill) -> None:
+    """Increment a total of the rows, as soon as the worker has stored the first totals."""
+    statement = "UPDATE payments_kpirollup SET count = count + 1 WHERE kind = 'succeeded' RETURNING 1"
+    wait_until(lambda: drill.own.query(statement), 45, "there are totals", interval=0.5)
+
+
+def post_half(drill: Drill) -> None:
+    """Add a fee without its counterpart, as a superuser with disabled triggers. It is not revenue."""
+    columns = "event_id, transaction_id, currency"
+    leg = f"INSERT INTO payments_ledgerleg ({columns}, account, amount) SELECT {columns}, 'fees', 1"
+    drill.execute("SET session_replication_role = replica", f"{leg} FROM payments_ledgerleg LIMIT 1")
 
 
 REFUSE = """

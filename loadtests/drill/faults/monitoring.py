@@ -55,26 +55,6 @@ def stall_exporter(drill: Drill) -> None:
         time.sleep(2)
 
 
-# --- Alertmanager ------------------------------------------------------------------------------------------------
-
-
-def reload_alertmanager(drill: Drill) -> None:
-    drill.monitoring.programs["alertmanager"].process.send_signal(signal.SIGHUP)
-
-
-def break_configuration(drill: Drill) -> None:
-    """Break Alertmanager's. Prometheus 2.42 drops alerts at a reload, until it finds its Alertmanagers again."""
-    path = drill.monitoring.configuration / "alertmanager.yml"
-    path.write_text(f"{path.read_text()}\nnot_a_setting: 1\n")
-    reload_alertmanager(drill)
-
-
-def mend_configuration(drill: Drill) -> None:
-    path = drill.monitoring.configuration / "alertmanager.yml"
-    path.write_text(path.read_text().replace("not_a_setting: 1\n", ""))
-    reload_alertmanager(drill)
-
-
 # --- Prometheus ----------------------------------------------------------------------------------------------------
 
 

@@ -67,18 +67,13 @@ def send_batches(drill: Drill) -> None:
     drill.more.enter_context(Batches(drill))
 
 
-def end_batches(drill: Drill) -> None:
-    drill.more.close()
-    drill.gateway.profile(latency_ms=0)
-
-
 def crowd(drill: Drill) -> None:
     """Let as many merchants pay at once as the web can serve, with a slow gateway."""
     drill.gateway.profile(latency_ms=700)
     drill.more.enter_context(Traffic(drill.own, merchants=20, pause_seconds=0.01))
 
 
-def end_crowd(drill: Drill) -> None:
+def end_slow_crowd(drill: Drill) -> None:
     drill.more.close()
     drill.gateway.profile(latency_ms=0)
 
@@ -89,6 +84,19 @@ def send_too_much(drill: Drill) -> None:
 
 
 # --- Processes -----------------------------------------------------------------------------------------------------
+
+
+def stop_worker(drill: Drill) -> None:
+    assert drill.own.platform.worker is not None
+    drill.own.platform.worker.kill()
+
+
+def restart(drill: Drill) -> None:
+    drill.own.platform.start()
+
+
+def kill_gateway(drill: Drill) -> None:
+    drill.gateway.kill()
 
 
 def start_second_host(drill: Drill) -> None:

@@ -37,8 +37,8 @@ def scores() -> Iterator[list[scorecard.Score]]:
     scorecard.write(scores)
 
 
-def test_every_alert_is_brought_by_a_fault():
-    assert {fault.alert for fault in FAULTS} - {None} == bounds.alerts().keys()
+def test_every_alert_is_brought_by_a_fault_or_is_listed_as_not_proven():
+    assert {fault.alert for fault in FAULTS} - {None} | NOT_PROVEN == bounds.alerts().keys()
 
 
 def test_every_alert_that_a_fault_brings_is_in_the_scorecard():

@@ -355,6 +355,8 @@ UNFOLD = {
                 "items": [
                     _page("Merchants", "storefront", "payments.merchant"),
                     _page("API keys", "key", "payments.apikey"),
+                    _page("Webhook endpoints", "webhook", "payments.webhookendpoint"),
+                    _page("Webhook deliveries", "outbox", "payments.webhookdelivery"),
                 ],
             },
             {

@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--base-port",
         default=os.environ.get("BASE_PORT", ""),
-        help="use eight ports from this one on instead of 5000, 5001, 9464, 9465, 9090, 9093, 9100, 9115",
+        help="use nine ports from this one on instead of 5000, 5001, 9464, 9465, 9090, 9093, 9100, 9115, 5002",
     )
     return parser.parse_args()
 
@@ -144,6 +144,7 @@ class Run:
             "metrics": url(ports.metrics, "/health"),
             "web": url(ports.web, "/ready"),
             "worker": url(ports.worker, "/metrics"),
+            "merchant": url(ports.merchant, "/health"),
         }
 
     def _manage(self, supervisor: Supervisor, *command: str) -> None:
@@ -204,6 +205,7 @@ class Run:
             "Admin": f"{url(ports.web, '/admin/')}   {known}",
             "Metrics": f"{url(ports.metrics, '/metrics')}, worker {url(ports.worker, '/metrics')}",
             "Gateway": url(ports.gateway),
+            "Webhooks": f"a merchant receives them at {url(ports.merchant)}, see {self.layout.logs / 'merchant.log'}",
             "Prometheus": url(ports.prometheus) if "prometheus" in names else None,
             "Alertmanager": url(ports.alertmanager) if "alertmanager" in names else None,
             "Logs": self.layout.logs,
@@ -223,6 +225,7 @@ class Run:
         kpis = Kpis(self.layout.url(ports.metrics, "/metrics"), self.layout.url(ports.worker, "/metrics"))
         kpis.refresh()
         before, seen = kpis.succeeded, False
+        webhooks, received = kpis.webhooks, False
         while True:
             checks.check_disk(self.layout.var, checks.MIN_FREE_TO_CONTINUE)  # while a stop in order has space
             for news in [*supervisor.watch(), *loaded.news()]:
@@ -231,6 +234,9 @@ class Run:
             if not seen and kpis.succeeded > before:
                 seen = True
                 self.console.say(f"First payment succeeded {time.monotonic() - self.began:.1f} s after the start.")
+            if not received and kpis.webhooks > webhooks:
+                received = True
+                self.console.say(f"First webhook delivered {time.monotonic() - self.began:.1f} s after the start.")
             self.console.live(kpis.line())
             time.sleep(1)
 

@@ -55,6 +55,11 @@ class Kpis:
     def succeeded(self) -> float:
         return total(self.history[-1][1], "transactions_total", status="succeeded") if self.history else 0
 
+    @property
+    def webhooks(self) -> float:
+        """Return the number of webhooks that merchants have received from this worker."""
+        return total(self.worker, "webhook_attempts_total", outcome="delivered")
+
     def line(self) -> str:
         if not self.history or time.monotonic() - self.history[-1][0] > 5:
             return "no metrics: the exporter does not answer"

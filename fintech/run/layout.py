@@ -41,11 +41,12 @@ class Ports:
     alertmanager: int = 9093
     node_exporter: int = 9100
     blackbox_exporter: int = 9115
+    merchant: int = 5002
 
     @classmethod
     def from_base(cls, base: int) -> "Ports":
-        """Return eight consecutive ports, for a machine on which the usual ones are taken."""
-        return cls(*range(base, base + 8))
+        """Return nine consecutive ports, for a machine on which the usual ones are taken."""
+        return cls(*range(base, base + 9))
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,10 @@ def make_environment(layout: Layout, database: Mapping[str, str], environ: Mappi
 def read_ports(text: str) -> Ports:
     if not text:
         return Ports()
-    if not text.isdecimal() or not 1024 <= int(text) <= 65_528:
-        raise RunError(f"BASE_PORT={text} is wrong: use a number from 1024 to 65528, such as {ADVISED_BASE_PORT}.")
+    if not text.isdecimal() or not 1024 <= int(text) <= 65_527:
+        raise RunError(f"BASE_PORT={text} is wrong: use a number from 1024 to 65527, such as {ADVISED_BASE_PORT}.")
     base = int(text)
-    if blocked := BLOCKED_PORTS.intersection(range(base, base + 8)):
+    if blocked := BLOCKED_PORTS.intersection(range(base, base + 9)):
         raise RunError(
             f"BASE_PORT={text} includes port {min(blocked)}, which browsers refuse to open:"
             f" use another one, such as {ADVISED_BASE_PORT}."

@@ -51,6 +51,8 @@ def service_programs(layout: Layout) -> list[Program]:
     """Return the programs in order of start; they stop in the opposite order."""
     python, ports = sys.executable, layout.ports
     gateway = ["--port", str(ports.gateway), "--data", str(layout.var / "gateway.sqlite3")]
+    secret = layout.secrets / "webhook_secret"
+    merchant = ["--port", str(ports.merchant), "--api", layout.url(ports.web), "--secret-file", str(secret)]
     return [
         Program("gateway", [python, "-m", "loadtests.gateway", *gateway]),
         Program("metrics", [python, "-m", "fintech.telemetry.metrics_server"]),
@@ -61,6 +63,7 @@ def service_programs(layout: Layout) -> list[Program]:
             # Above gunicorn's graceful_timeout for any deadline, so that running requests are answered.
             stop_seconds=90,
         ),
+        Program("merchant", [python, "-m", "loadtests.merchant", *merchant]),
     ]
 
 

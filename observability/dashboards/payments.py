@@ -32,7 +32,7 @@ def payments() -> Dashboard:
         "Payments in depth",
         "Rate, errors and duration of each endpoint; the gateway; idempotency; open payments.",
         variables=[instance("label_values(transactions_total, instance)")],
-        rows=[endpoints(), by_endpoint(), gateway(), idempotency(), unresolved(), traces()],
+        rows=[endpoints(), by_endpoint(), gateway(), idempotency(), unresolved(), webhooks(), traces()],
     )
 
 
@@ -254,6 +254,41 @@ def unresolved() -> Section:
                 ),
                 unit="s",
                 stacked=True,
+            ),
+        ],
+    )
+
+
+def webhooks() -> Section:
+    return row(
+        "Webhooks to merchants",
+        [
+            graph(
+                "Webhook attempts",
+                "Attempts to deliver a webhook per second, by outcome.",
+                query("sum by (outcome) (rate(webhook_attempts_total[$__rate_interval]))", "{{outcome}}"),
+                unit=PER_SECOND,
+                stacked=True,
+            ),
+            graph(
+                "Failed webhook attempts",
+                "Share of the attempts of 15 minutes that did not deliver.",
+                query("kpi:webhook_failures:ratio_rate15m", "failed"),
+                unit="percentunit",
+                thresholds=above(0.2, 0.5),
+            ),
+            graph(
+                "Waiting webhooks",
+                "Deliveries that wait, also for endpoints that pause.",
+                query("max(webhook_pending_deliveries)", "waiting"),
+                unit="short",
+            ),
+            graph(
+                "Age of the oldest waiting webhook",
+                "Age of the oldest webhook that should be under way and is not.",
+                query("kpi:webhook_oldest_waiting_seconds:max", "oldest"),
+                unit="s",
+                thresholds=above(60, 300),
             ),
         ],
     )

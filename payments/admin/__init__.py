@@ -1,9 +1,9 @@
 """The admin of payments: data is read-only, and money moves only through the services.
 
-merchants, api_keys            can be added and, in part, changed
-transactions, refunds, ledger  are read-only; refunding and resolving are actions with their own permissions
+merchants, api_keys, webhooks   can be added and, in part, changed
+transactions, refunds, ledger   are read-only; refunding and resolving are actions with their own permissions
 """
 
-from payments.admin import api_keys, ledger, merchants, refunds, transactions
+from payments.admin import api_keys, ledger, merchants, refunds, transactions, webhooks
 
-__all__ = ["api_keys", "ledger", "merchants", "refunds", "transactions"]
+__all__ = ["api_keys", "ledger", "merchants", "refunds", "transactions", "webhooks"]

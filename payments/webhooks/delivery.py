@@ -15,6 +15,7 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ParamSpec, TypeVar
@@ -134,6 +135,12 @@ def release(lease: Lease) -> None:
     held.update(lease_token=None, lease_until=None)
 
 
+def surrender(lease: Lease) -> None:
+    """Give up a lease without ending its time: a pause after an error of our own."""
+    with suppress(*DATABASE_ERRORS):
+        WebhookEndpoint.objects.filter(pk=lease.endpoint_id, lease_token=lease.token).update(lease_token=None)
+
+
 def _note_success(endpoint: WebhookEndpoint, delivery: WebhookDelivery) -> bool:
     was_paused = endpoint.failures >= PAUSED_AFTER_FAILURES
     delivery.tries += 1
@@ -232,7 +239,8 @@ class Deliverer:
             if turn is not None:
                 await self._send(lease, turn)
             await self._query(release, lease)
-        except Exception as error:  # the lease runs out, and another turn tries again
+        except Exception as error:  # the time of the lease runs out, and another turn tries again
+            await self._query(surrender, lease)
             trace = None if isinstance(error, DATABASE_ERRORS) else error
             extra = {"endpoint": str(lease.endpoint_id), "error": f"{type(error).__name__}: {error}"[:200]}
             logger.warning("webhook_turn_failed", exc_info=trace, extra=extra)

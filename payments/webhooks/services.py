@@ -33,17 +33,34 @@ ON CONFLICT (event_id, endpoint_id) DO UPDATE SET status = 'pending', tries = 0,
 """
 
 
+def check_input(url: str, event_types: Sequence[str]) -> None:
+    """Raise InvalidRequest for a URL or an event type that cannot be used."""
+    try:
+        check_url(url)
+    except ValueError as error:
+        raise InvalidRequest("invalid_url", f"The URL is wrong: {error}.", param="url") from None
+    unknown = sorted(set(event_types) - set(ALL_TYPES))
+    if unknown:
+        detail = f"Unknown event type. The types are {', '.join(ALL_TYPES)}."
+        raise InvalidRequest("unknown_event_type", detail, param="event_types")
+
+
+def check_room(merchant_id: int) -> None:
+    """Raise Conflict if the merchant has as many endpoints as it may."""
+    if WebhookEndpoint.objects.filter(merchant_id=merchant_id).count() >= MAX_ENDPOINTS:
+        raise Conflict("too_many_endpoints", f"A merchant has at most {MAX_ENDPOINTS} endpoints: change one of them.")
+
+
 @atomic
 def create_endpoint(
     *, merchant_id: int, url: str, event_types: Sequence[str] = (), description: str = "", is_enabled: bool = True
 ) -> tuple[WebhookEndpoint, str]:
     """Store an endpoint. Returns it and its secret, which is not shown again."""
-    _check(url, event_types)
+    check_input(url, event_types)
     with connection.cursor() as cursor:
         # Of one merchant at a time, so that the number is exact.
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('webhook endpoints', %s))", [merchant_id])
-    if WebhookEndpoint.objects.filter(merchant_id=merchant_id).count() >= MAX_ENDPOINTS:
-        raise Conflict("too_many_endpoints", f"A merchant has at most {MAX_ENDPOINTS} endpoints: change one of them.")
+    check_room(merchant_id)
     endpoint = WebhookEndpoint(
         id=uuid7(),
         merchant_id=merchant_id,
@@ -62,7 +79,7 @@ def create_endpoint(
 def change_endpoint(endpoint: WebhookEndpoint, **changes: Any) -> WebhookEndpoint:
     """Change `url`, `event_types`, `description` or `is_enabled`. Enabling begins without the former failures."""
     endpoint = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
-    _check(changes.get("url", endpoint.url), changes.get("event_types", endpoint.event_types))
+    check_input(changes.get("url", endpoint.url), changes.get("event_types", endpoint.event_types))
     is_enabled = changes.pop("is_enabled", endpoint.is_enabled)
     for name, value in changes.items():
         setattr(endpoint, name, value)
@@ -165,17 +182,6 @@ def _add_secret(endpoint: WebhookEndpoint) -> str:
     secret = make_secret()
     WebhookSecret.objects.create(endpoint=endpoint, encrypted=encrypt(secret, endpoint.pk))
     return secret
-
-
-def _check(url: str, event_types: Sequence[str]) -> None:
-    try:
-        check_url(url)
-    except ValueError as error:
-        raise InvalidRequest("invalid_url", f"The URL is wrong: {error}.", param="url") from None
-    unknown = sorted(set(event_types) - set(ALL_TYPES))
-    if unknown:
-        detail = f"Unknown event type. The types are {', '.join(ALL_TYPES)}."
-        raise InvalidRequest("unknown_event_type", detail, param="event_types")
 
 
 def _save(endpoint: WebhookEndpoint, **options: Any) -> None:

@@ -83,8 +83,10 @@ class Transport:
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
             return Result(Outcome.CERTIFICATE, took(), answer=_text_of(error))
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            outcome = Outcome.ADDRESS if _is_forbidden(error) else Outcome.CONNECTION
-            return Result(outcome, took(), answer=_text_of(error))
+            forbidden = _find_forbidden(error)
+            if forbidden is not None:
+                return Result(Outcome.ADDRESS, took(), answer=_text_of(forbidden))
+            return Result(Outcome.CONNECTION, took(), answer=_text_of(error))
 
 
 async def _read_answer(response: aiohttp.ClientResponse) -> str:
@@ -126,13 +128,13 @@ def _until(value: str, now: datetime) -> float:
     return (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
 
 
-def _is_forbidden(error: BaseException | None) -> bool:
+def _find_forbidden(error: BaseException | None) -> ForbiddenAddress | None:
     """Search the causes: aiohttp wraps the error of a socket, and joins those of several addresses."""
     while error is not None:
-        if isinstance(error, ForbiddenAddress) or isinstance(getattr(error, "os_error", None), ForbiddenAddress):
-            return True
+        if isinstance(error, ForbiddenAddress):
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def _text_of(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The metrics that the worker reads from the rows: `ledger_*`, `unresolved_*`, and the drifts."""
+"""The metrics that the worker reads from the rows: `ledger_*`, `unresolved_*`, `webhook_*`, and the drifts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from fintech.jobs import Leader
 from payments import kpis
 from payments.currencies import to_major
 from payments.models import Transaction
+from payments.webhooks.backlog import STATES, Backlog
 
 
 @dataclass
@@ -22,6 +23,7 @@ class LedgerView:
     drift: kpis.Drift | None = None
     gateway_drift: dict[str, int] | None = None
     imbalance: dict[str, int] | None = None
+    webhooks: Backlog = field(default_factory=Backlog)
 
 
 class LedgerCollector(Collector):
@@ -45,6 +47,7 @@ class LedgerCollector(Collector):
         number, oldest = view.unresolved
         yield GaugeMetricFamily("unresolved_transactions", "Payments and refunds that are not final.", value=number)
         yield GaugeMetricFamily("unresolved_oldest_seconds", "Age of the oldest one.", value=oldest)
+        yield from self._webhooks(view.webhooks)
         if view.drift is not None:
             yield self._drift(view.drift)
             help_text = "Epochs of connected processes that no scrape has, so that their counters are not compared."
@@ -62,6 +65,18 @@ class LedgerCollector(Collector):
         for currency in sorted({*settings.KPI_CURRENCIES, *amounts}):
             family.add_metric([currency], amounts.get(currency, 0))
         return family
+
+    @staticmethod
+    def _webhooks(backlog: Backlog) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "webhook_pending_deliveries", "Webhooks that wait for their delivery.", value=backlog.pending
+        )
+        help_text = "Age of the oldest webhook that should be under way and is not."
+        yield GaugeMetricFamily("webhook_oldest_waiting_seconds", help_text, value=backlog.oldest_seconds)
+        endpoints = GaugeMetricFamily("webhook_endpoints", "Webhook endpoints by state.", labels=["state"])
+        for state in STATES:
+            endpoints.add_metric([state], backlog.endpoints.get(state, 0))
+        yield endpoints
 
     @staticmethod
     def _drift(drift: kpis.Drift) -> Metric:

@@ -1,6 +1,6 @@
-"""The jobs of payments in the worker: resolve unknown outcomes, advance the rollup, and read the gauges.
+"""The jobs of payments in the worker: resolve unknown outcomes, advance the rollup, deliver webhooks, read the gauges.
 
-Several workers share the resolving; the leader exports the gauges.
+Several workers share the resolving and delivering; the leader exports the gauges.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +15,7 @@ from payments.gateway.registry import gateways
 from payments.ledger.balance import Balance
 from payments.services.resolution import resolve_due
 from payments.settlement.group_commit import writer
+from payments.webhooks.backlog import read_backlog
 from payments.webhooks.delivery import Deliverer
 from payments.webhooks.outbox import Outbox
 from payments.worker.collector import LedgerCollector, LedgerView
@@ -32,6 +33,9 @@ class LedgerJobs:
 
     def read_ledger(self) -> None:
         self.view.totals, self.view.unresolved = kpis.ledger_totals(), kpis.unresolved()
+
+    def read_backlog(self) -> None:
+        self.view.webhooks = read_backlog()
 
     def measure_drift(self) -> None:
         try:
@@ -78,6 +82,7 @@ def jobs(worker: Worker) -> list[Job]:
     return [
         Job("resolve", 0.5, lambda: resolve_due(resolvers)),
         Job("ledger", 2, ledger.read_ledger, leader=True),
+        Job("webhooks", 5, ledger.read_backlog, leader=True),
         Job("drift", 5, ledger.measure_drift, leader=True),
         Job("gateway_drift", 10, ledger.measure_gateway_drift, leader=True),
         Job("balance", 5, ledger.measure_balance, leader=True),

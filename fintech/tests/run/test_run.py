@@ -1,5 +1,6 @@
 """`python -m fintech.run` as a person runs it. The tests are in the order of one day: one start serves most of them."""
 
+import json
 import os
 import random
 import re
@@ -43,10 +44,10 @@ OF_OTHER_PROGRAMS = {
 
 
 def free_base_port() -> int:
-    """Eight free ports in a row, below those that outgoing connections use."""
+    """Nine free ports in a row, below those that outgoing connections use."""
     while True:
         base = random.randrange(20_000, 32_000, 10)
-        if all(checks.is_free(base + offset) for offset in range(8)):
+        if all(checks.is_free(base + offset) for offset in range(9)):
             return base
 
 
@@ -113,11 +114,24 @@ def test_it_says_where_everything_is_and_all_of_it_answers(running, layout):
         (ports.metrics, "/metrics"),
         (ports.worker, "/metrics"),
         (ports.gateway, "/health"),
+        (ports.merchant, "/health"),
     ):
         assert f"http://127.0.0.1:{port}" in output
         assert answers(port, path), (port, path)
     password = (layout.secrets / "admin_password").read_text().strip()
     assert f"user admin, password {password}" in output
+
+
+def test_the_merchants_receiver_verifies_a_webhook_within_a_minute(running, layout):
+    payment = pay(layout, "with-webhook").body["id"]
+
+    def received() -> bool:
+        lines = [json.loads(line) for line in (layout.logs / "merchant.log").read_text().splitlines()]
+        webhooks = [(line["type"], line["object"]) for line in lines if line.get("event") == "webhook_received"]
+        return ("payment.succeeded", payment) in webhooks
+
+    wait_until(received, 60, "the webhook arrived")
+    wait_until(lambda: "First webhook delivered" in running.output(), 20, "it is reported")
 
 
 def test_secrets_are_for_their_owner_alone(running, layout):
@@ -233,6 +247,6 @@ def test_a_database_that_does_not_answer_is_a_sentence(layout):
 
 
 def test_a_wrong_base_port_is_a_sentence(layout):
-    assert "error: BASE_PORT=80 is wrong: use a number from 1024 to 65528, such as 8200." in refusal(
+    assert "error: BASE_PORT=80 is wrong: use a number from 1024 to 65527, such as 8200." in refusal(
         layout, BASE_PORT="80"
     )

@@ -12,6 +12,7 @@ from loadtests.drill.faults.conditions import (
     RARE_SCRAPES,
     SMALL_WEB,
     WATCHED,
+    WEBHOOKS,
 )
 from loadtests.drill.faults.payments import change, change_nothing, profile
 from loadtests.drill.lab import USUAL, Conditions, Drill, post_without_token
@@ -314,6 +315,22 @@ FAULTS = [
         9,
     ),
     # --- Faults with conditions of their own ---
+    Fault(
+        "webhooks reach no merchant",
+        "WebhookFailureRatioHigh",
+        payments.register_dead_endpoints,
+        payments.disable_endpoints,
+        25,
+        conditions=WEBHOOKS,
+    ),
+    Fault(
+        "the worker may not store webhook attempts",
+        "WebhookBacklog",
+        payments.refuse_attempts,
+        payments.disable_endpoints,
+        12,
+        conditions=WEBHOOKS,
+    ),
     Fault(
         "the database refuses a quarter of the payments",
         "RequestErrorRatioHigh",

@@ -41,6 +41,7 @@ def bad_yesterday() -> str:
 A_DAY_BEFORE = Conditions(history=usual_days)
 BURNT_YESTERDAY = Conditions(history=bad_yesterday)
 SMALL_WEB = Conditions(settings=(("WEB_CAPACITY", "12"),))
+WEBHOOKS = Conditions(settings=(("WEBHOOKS_TO_LOOPBACK", "True"),))
 LOW_LIMIT = Conditions(settings=(("THROTTLE_RATE", "25"), ("THROTTLE_BURST", "50")))
 WATCHED = Conditions(watched=True, settings=(("ALERT_GRACE_SECONDS", "4"), ("ALERT_QUIET_SECONDS", "4")))
 RARE_SCRAPES = Conditions(speed=10, scrape_seconds=2.5)

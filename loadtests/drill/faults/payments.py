@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from fintech.testing.processes import Load, Platform
+from fintech.testing.processes import Load, Platform, free_port
 from loadtests.drill.lab import Drill, Traffic
 
 NEVER = 1e9  # seconds
@@ -81,6 +81,36 @@ def end_slow_crowd(drill: Drill) -> None:
 def send_too_much(drill: Drill) -> None:
     """Let a merchant's integration send requests in a loop."""
     drill.more.enter_context(Traffic(drill.own, merchants=5, pause_seconds=0.01))
+
+
+# --- Webhooks ----------------------------------------------------------------------------------------------------
+
+
+def register_endpoint(drill: Drill, url: str) -> None:
+    reply = drill.own.platform.request("POST", "/v1/webhook-endpoints", {"url": url}, api_key=drill.own.api_key)
+    assert reply.status == 201, reply.body
+
+
+def register_dead_endpoints(drill: Drill) -> None:
+    """Register endpoints at a port on which nothing listens: the way out is broken for all of them."""
+    port = free_port()
+    for number in range(12):
+        register_endpoint(drill, f"http://127.0.0.1:{port}/{number}")
+
+
+def refuse_attempts(drill: Drill) -> None:
+    """Let the worker send webhooks to our own health check, and not store the results."""
+    drill.own.query("REVOKE INSERT ON payments_webhookattempt FROM app")
+    register_endpoint(drill, f"{drill.own.platform.url}/health")
+
+
+def disable_endpoints(drill: Drill) -> None:
+    """End the fault, and send no more webhooks to the endpoints that it registered."""
+    drill.own.query("GRANT INSERT ON payments_webhookattempt TO app")
+    path = "/v1/webhook-endpoints"
+    for endpoint in drill.own.platform.request("GET", path, api_key=drill.own.api_key).body["data"]:
+        change = {"enabled": False}
+        drill.own.platform.request("PATCH", f"{path}/{endpoint['id']}", change, api_key=drill.own.api_key)
 
 
 # --- Processes -----------------------------------------------------------------------------------------------------

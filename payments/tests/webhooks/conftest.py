@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from fintech.testing.processes import wait_until
 from payments.models import Event, Merchant, WebhookDelivery, WebhookEndpoint, WebhookEvent, WebhookWatermark
@@ -10,6 +11,7 @@ from payments.tests.webhooks.receiver import Receiver, running_receiver
 from payments.webhooks.delivery import Deliverer
 from payments.webhooks.outbox import Outbox
 from payments.webhooks.services import create_endpoint
+from payments.webhooks.transport import Transport
 
 
 @pytest.fixture(autouse=True)
@@ -69,8 +71,6 @@ def queue(merchant: Merchant) -> Callable[..., list[WebhookEvent]]:
     """Announce test events to endpoints, in their order."""
 
     def run(*endpoints: WebhookEndpoint, number: int = 1) -> list[WebhookEvent]:
-        from uuid_utils.compat import uuid7
-
         events = [
             WebhookEvent(id=uuid7(), merchant=merchant, type="webhook_endpoint.test", data={"number": place})
             for place in range(number)
@@ -80,6 +80,19 @@ def queue(merchant: Merchant) -> Callable[..., list[WebhookEvent]]:
             WebhookDelivery(endpoint=endpoint, event=event) for event in events for endpoint in endpoints
         )
         return events
+
+    return run
+
+
+@pytest.fixture
+def deliver_by() -> Callable[[Callable[[], Transport]], None]:
+    """Run one turn for each endpoint over another transport."""
+
+    def run(transport: Callable[[], Transport]) -> None:
+        made = Deliverer(transport)
+        made.start_turns()
+        made.wait()
+        made.stop()
 
     return run
 

@@ -3,13 +3,16 @@
 The alert trail records each drill as the alert `Drill`, so that its alerts are not taken for an incident.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.request import Request
 
+from fintech.run.kpis import OPENER
 from fintech.run.layout import DATABASE, Layout, make_environment, read_ports
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.secret_files import read_secret
@@ -70,7 +73,9 @@ def recorded(drill: Drill, fault: Fault) -> Iterator[None]:
     try:
         yield
     finally:
-        send_record(drill, fault, began, datetime.now(UTC))
+        ended = datetime.now(UTC)
+        send_record(drill, fault, began, ended)
+        annotate_grafana(fault, began, ended)
 
 
 def send_record(drill: Drill, fault: Fault, began: datetime, ends: datetime) -> None:
@@ -81,3 +86,18 @@ def send_record(drill: Drill, fault: Fault, began: datetime, ends: datetime) -> 
         "endsAt": ends.isoformat(),
     }
     assert request(drill.monitoring.alertmanager, "POST", "/api/v2/alerts", [alert]).status == 200
+
+
+def annotate_grafana(fault: Fault, began: datetime, ended: datetime) -> None:
+    """Mark the drill in the dashboards, if GRAFANA_URL names a Grafana. GRAFANA_TOKEN is a service account's."""
+    url = os.environ.get("GRAFANA_URL", "")
+    if not url:
+        return
+    times = {"time": round(began.timestamp() * 1000), "timeEnd": round(ended.timestamp() * 1000)}
+    body = json.dumps({**times, "tags": ["drill"], "text": f"Drill: {fault.name}"}).encode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ.get('GRAFANA_TOKEN', '')}"}
+    annotation = Request(f"{url.rstrip('/')}/api/annotations", body, headers)  # noqa: S310 - the operator's address
+    try:
+        OPENER.open(annotation, timeout=10).close()  # the same address
+    except OSError as error:  # the drill itself is over
+        print(f"  Grafana has no annotation of the drill: {error}")

@@ -16,7 +16,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test check coverage prove drill bench bench-audit verify bench-alerts bench-trail lint format reconcile audit dashboards requirements secrets clean python environment environment-dev
+.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-trail lint format reconcile audit dashboards requirements secrets clean python environment environment-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,11 +39,14 @@ coverage: environment-dev ## Run all tests and show which lines and branches the
 	$(VENV)/coverage combine --quiet
 	$(VENV)/coverage report
 
-prove: environment-dev ## Run the slow tests in full
-	PROVE=1 $(PYTEST) -m slow --timeout 3600
+prove: environment-dev ## Prove every promise, and print one page: kills, silence, all drills, slow tests (an hour; evidence in prove_output/)
+	@exec $(VENV)/python -m loadtests.prove
 
 drill: environment-dev ## Make faults on a platform of their own, and follow their alerts (FAULT=gateway-errors, list or all; OUT=docs)
 	@exec $(VENV)/python -m loadtests.drill $(or $(FAULT),list) $(if $(OUT),--out $(OUT))
+
+quiet: environment-dev ## Count the alerts in ordinary hours, on a platform of its own (HOURS=1, SPEED=20, OUT=docs)
+	@exec $(VENV)/python -m loadtests.quiet --hours $(or $(HOURS),1) --speed $(or $(SPEED),20) $(if $(OUT),--out $(OUT))
 
 bench: environment-dev ## Measure payments per second in comparison with other stacks
 	$(VENV)/python -m loadtests.bench

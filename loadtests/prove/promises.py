@@ -1,0 +1,96 @@
+"""The promises, judged by the files of evidence in one folder."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from loadtests.drill import bounds, scorecard
+from loadtests.quiet import document
+
+KILLS, TESTS = "kills.json", "tests.xml"
+
+
+@dataclass(frozen=True)
+class Result:
+    promise: str
+    held: bool
+    figure: str
+    evidence: str
+
+    def line(self) -> str:
+        return f"{'held  ' if self.held else 'BROKEN'}  {self.promise}: {self.figure} ({self.evidence})"
+
+
+def judge(folder: Path) -> list[Result]:
+    """Return one result for each promise. Evidence that is missing or unreadable breaks it."""
+    return [guard(folder, *promise) for promise in PROMISES]
+
+
+def guard(folder: Path, promise: str, evidence: str, check: Callable[[Path], tuple[bool, str]]) -> Result:
+    try:
+        held, figure = check(folder)
+    except (OSError, ValueError, KeyError, TypeError, ElementTree.ParseError) as error:
+        held, figure = False, f"no evidence: {error}"
+    return Result(promise, held, figure, str(folder / evidence))
+
+
+def check_ledger(folder: Path) -> tuple[bool, str]:
+    found = read(folder / KILLS)
+    differences = {name: value for name, value in found["drift"].items() if value}
+    held = not differences and not found["findings"] and found["payments"] > 0
+    problem = f", but {', '.join([*differences, *found['findings']])}" if not held else ""
+    return held, f"{found['payments']:,} payments and {found['kills']} kills, {len(differences)} differences{problem}"
+
+
+def check_trail(folder: Path) -> tuple[bool, str]:
+    found = read(folder / KILLS)
+    held = found["verified"] and not found["open_gaps"] and found["deliveries"] > 0
+    state = "verified" if found["verified"] else "NOT verified"
+    return held, f"{found['deliveries']:,} deliveries, {found['open_gaps']} open gaps, {state}"
+
+
+def check_drills(folder: Path) -> tuple[bool, str]:
+    proven = {score.alert for score in scorecard.read(folder).values() if score.recorded is not None}
+    missing = sorted(bounds.alerts().keys() - proven)
+    names = f"; not: {', '.join(missing)}" if missing else ""
+    return (
+        not missing,
+        f"{len(bounds.alerts()) - len(missing)} of {len(bounds.alerts())} alerts fired by a fault{names}",
+    )
+
+
+def check_silence(folder: Path) -> tuple[bool, str]:
+    runs = read(folder / "quiet.json")
+    hours = sum(run["hours"] for run in runs)
+    positives = sum(sum(found.values()) for run in runs for found in run["false_positives"].values())
+    longest = max((seconds for run in runs for seconds in run["pending_seconds"].values()), default=0.0)
+    held = bool(runs) and all(map(document.is_quiet, runs))
+    return held, f"{positives} false positives in {hours:.1f} hours, longest pending {longest:.0f} s"
+
+
+def check_tests(folder: Path) -> tuple[bool, str]:
+    suite = ElementTree.parse(folder / TESTS).getroot().find("testsuite")  # noqa: S314 (written by our pytest)
+    if suite is None:
+        raise ValueError("no tests ran")
+    total, skipped = int(suite.attrib["tests"]), int(suite.attrib["skipped"])
+    failed = int(suite.attrib["failures"]) + int(suite.attrib["errors"])
+    return (
+        failed == 0 and total > skipped,
+        f"{total - failed - skipped} tests passed, {failed} failed, {skipped} skipped",
+    )
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+PROMISES = [
+    ("The KPIs equal the ledger", KILLS, check_ledger),
+    ("Every alert is proven", "scorecard.json", check_drills),
+    ("Alerts are silent without a fault", "quiet.json", check_silence),
+    ("The alert trail is complete and verifies", KILLS, check_trail),
+    ("The slow tests pass in full", TESTS, check_tests),
+]

@@ -1,0 +1,50 @@
+"""docs/quiet.json has the figures of each quiet run, and docs/quiet.md shows them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+MAX_PENDING_SECONDS = 120
+HEAD = """# Silence, measured
+
+`python -m loadtests.quiet` writes this page: do not edit it. Each run had the real platform under its real rules, with
+ordinary traffic and, every twelve minutes, an ordinary disturbance: a killed web process, a database with slow commits,
+rotated keys, and in real time also a deployment (HUP) and a restarted worker, whose seconds would be minutes of faster
+rules. No alert may fire, and none may be pending for more than
+two minutes. Hours and minutes are those of the rules, which ran `speed` times as fast as the clock; speed 1 is real
+time. *Normal* traffic is twenty payments per real second, *nightly* ten payments a minute, *low* one.
+
+| hours | speed | traffic | payments | disturbances | false positives | longest pending | trail |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def is_quiet(run: dict[str, Any]) -> bool:
+    longest = max(run["pending_seconds"].values(), default=0)
+    return not run["false_positives"] and longest <= MAX_PENDING_SECONDS and run["trail"] == "verified"
+
+
+def row(run: dict[str, Any]) -> str:
+    positives = ", ".join(f"{name}: {sum(hours.values())}" for name, hours in run["false_positives"].items()) or "0"
+    longest = max(run["pending_seconds"].items(), key=lambda item: item[1], default=None)
+    pending = f"{longest[1]:.0f} s ({longest[0]})" if longest else "none"
+    disturbances = sum(run["disturbances"].values())
+    cells = [run["hours"], run["speed"], run["traffic"], f"{run['payments']:,}", disturbances, positives, pending]
+    return f"| {' | '.join(f'{cell:g}' if isinstance(cell, float) else str(cell) for cell in cells)} | {run['trail']} |"
+
+
+def document(runs: list[dict[str, Any]]) -> str:
+    hours = sum(run["hours"] for run in runs)
+    positives = sum(sum(hours.values()) for run in runs for hours in run["false_positives"].values())
+    total = f"Together: {hours:.1f} hours of the rules' time, {positives} false positives."
+    return HEAD + "\n".join(map(row, runs)) + f"\n\n{total}\n"
+
+
+def add(run: dict[str, Any], folder: Path = DOCS) -> None:
+    """Add a run to both files."""
+    path = folder / "quiet.json"
+    runs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    runs.append(run)
+    path.write_text(json.dumps(runs, indent=2) + "\n", encoding="utf-8")
+    (folder / "quiet.md").write_text(document(runs), encoding="utf-8")

@@ -1,0 +1,99 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from loadtests.drill import bounds
+from loadtests.prove.promises import KILLS, PROMISES, TESTS, Result, judge
+from loadtests.tests.quiet.test_document import RUN
+
+AFTER_KILLS = {
+    "kills": 40,
+    "payments": 4000,
+    "drift": {'kpi_drift{kpi="transactions"}': 0.0},
+    "findings": [],
+    "deliveries": 30,
+    "open_gaps": 0,
+    "verified": True,
+}
+LEDGER, DRILLS, SILENCE, TRAIL, SLOW = (promise for promise, *_ in PROMISES)
+
+
+def write_evidence(folder: Path, **changes: object) -> None:
+    (folder / KILLS).write_text(json.dumps(AFTER_KILLS | changes))
+    (folder / "quiet.json").write_text(json.dumps([RUN]))
+    score = {"fault": "f", "severity": "critical", "made": "real", "recorded": 60.0}
+    scores = [score | {"fault": alert, "alert": alert} for alert in bounds.alerts()]
+    (folder / "scorecard.json").write_text(json.dumps(scores))
+    write_tests(folder)
+
+
+def write_tests(folder: Path, failures: int = 0) -> None:
+    counts = f'tests="12" failures="{failures}" errors="0" skipped="1"'
+    (folder / TESTS).write_text(f"<testsuites><testsuite {counts}></testsuite></testsuites>")
+
+
+def broken(folder: Path) -> list[str]:
+    return [result.promise for result in judge(folder) if not result.held]
+
+
+def test_without_evidence_every_promise_is_broken(tmp_path):
+    assert broken(tmp_path) == [promise for promise, *_ in PROMISES]
+    assert all("no evidence" in result.figure or " 0 of " in f" {result.figure}" for result in judge(tmp_path))
+
+
+def test_with_good_evidence_every_promise_holds(tmp_path):
+    write_evidence(tmp_path)
+
+    assert broken(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "promise"),
+    [
+        ({"drift": {'kpi_drift{status="failed"}': 1.0}}, LEDGER),
+        ({"findings": ["audit_ledger"]}, LEDGER),
+        ({"payments": 0}, LEDGER),
+        ({"open_gaps": 1}, TRAIL),
+        ({"verified": False}, TRAIL),
+        ({"deliveries": 0}, TRAIL),
+    ],
+)
+def test_a_difference_after_the_kills_breaks_its_promise(tmp_path, change, promise):
+    write_evidence(tmp_path, **change)
+
+    assert broken(tmp_path) == [promise]
+
+
+def test_an_alert_without_a_drill_is_named(tmp_path):
+    write_evidence(tmp_path)
+    scores = json.loads((tmp_path / "scorecard.json").read_text())
+    (tmp_path / "scorecard.json").write_text(json.dumps(scores[1:]))
+
+    [result] = [result for result in judge(tmp_path) if not result.held]
+    assert (result.promise, scores[0]["alert"] in result.figure) == (DRILLS, True)
+
+
+def test_a_false_positive_breaks_silence(tmp_path):
+    write_evidence(tmp_path)
+    (tmp_path / "quiet.json").write_text(json.dumps([RUN, RUN | {"false_positives": {"TargetDown": {"2": 1}}}]))
+
+    assert broken(tmp_path) == [SILENCE]
+
+
+def test_a_failed_slow_test_is_counted(tmp_path):
+    write_evidence(tmp_path)
+    write_tests(tmp_path, failures=2)
+
+    assert broken(tmp_path) == [SLOW]
+
+
+def test_evidence_that_is_no_evidence_breaks_its_promise(tmp_path):
+    write_evidence(tmp_path)
+    (tmp_path / "quiet.json").write_text("{")
+
+    assert broken(tmp_path) == [SILENCE]
+
+
+def test_a_line_has_promise_figure_and_file():
+    assert Result("P", False, "1 of 2", "out/f.json").line() == "BROKEN  P: 1 of 2 (out/f.json)"

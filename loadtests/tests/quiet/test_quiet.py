@@ -1,0 +1,40 @@
+"""The command itself, on a platform of its own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from loadtests.drill.monitoring import is_installed
+from loadtests.quiet.__main__ import arguments
+from loadtests.tests.simulator import ROOT
+
+
+@pytest.mark.parametrize(
+    "options", [["--hours", "0"], ["--hours", "x"], ["--speed", "0.5"], ["--speed", "100"], ["--traffic", "none"]]
+)
+def test_a_wrong_option_is_refused(options, capsys):
+    with pytest.raises(SystemExit) as ended:
+        arguments(options)
+
+    assert ended.value.code == 2
+    assert options[0] in capsys.readouterr().err
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed")
+def test_minutes_of_ordinary_traffic_are_silent(tmp_path):
+    command = [sys.executable, "-m", "loadtests.quiet", "--hours", "0.15", "--speed", "20", "--out", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            output, _ = process.communicate(timeout=160)
+        finally:
+            process.terminate()  # it stops its platform
+
+    assert process.returncode == 0, output
+    [run] = json.loads((tmp_path / "quiet.json").read_text())
+    assert (run["hours"], run["speed"]) == (0.15, 20)
+    assert run["disturbances"] == {"killed web process": 1}
+    assert run["payments"] > 100
+    assert run["trail"] == "verified"

@@ -11,9 +11,10 @@ HEAD = """# Silence, measured
 `python -m loadtests.quiet` writes this page: do not edit it. Each run had the real platform under its real rules, with
 ordinary traffic and, every twelve minutes, an ordinary disturbance: a killed web process, a database with slow commits,
 rotated keys, and in real time also a deployment (HUP) and a restarted worker, whose seconds would be minutes of faster
-rules. No alert may fire, and none may be pending for more than
-two minutes. Hours and minutes are those of the rules, which ran `speed` times as fast as the clock; speed 1 is real
-time. *Normal* traffic is twenty payments per real second, *nightly* ten payments a minute, *low* one.
+rules. No alert may fire, and none may be pending for more than two minutes.
+
+Hours and minutes are those of the rules, which ran `speed` times as fast as the clock; speed 1 is real time. *Normal*
+traffic is twenty payments per real second, *nightly* ten payments a minute, *low* one; *mixed* changes every hour.
 
 | hours | speed | traffic | payments | disturbances | false positives | longest pending | trail |
 |---|---|---|---|---|---|---|---|

@@ -12,7 +12,7 @@ from loadtests.quiet.hours import Event, events
 from loadtests.quiet.observer import Observer
 from loadtests.quiet.rules_time import conditions
 
-MERCHANTS = 4  # of the drills
+NEVER = float("inf")
 POLL_SECONDS = 0.25
 Say = Callable[[str], None]
 
@@ -24,7 +24,10 @@ def run(folder: Path, hours: float, speed: float, mixture: str, say: Say) -> dic
         drill.wait_until_calm()
         began = time.time()
         observer = Observer(began, speed)
-        done = follow(drill, observer, events(hours, mixture, real_time=speed == 1), hours * 3600 / speed, say)
+        # One merchant for the low traffic: those of the drills would pay in groups.
+        trickle = drill.stack.enter_context(Traffic(drill.own, merchants=1, pause_seconds=NEVER))
+        planned = events(hours, mixture, real_time=speed == 1)
+        done = follow(drill, trickle, observer, planned=planned, seconds=hours * 3600 / speed, say=say)
         restore_database(drill)
         [[payments]] = drill.own.query("SELECT count(*) FROM payments_transaction")
         code, printed = drill.own.manage("verify_audit")
@@ -39,7 +42,9 @@ def run(folder: Path, hours: float, speed: float, mixture: str, say: Say) -> dic
     }
 
 
-def follow(drill: Drill, observer: Observer, planned: list[Event], seconds: float, say: Say) -> Counter[str]:
+def follow(
+    drill: Drill, trickle: Traffic, observer: Observer, *, planned: list[Event], seconds: float, say: Say
+) -> Counter[str]:
     """Let the planned events happen while the alerts are observed. Return how often each disturbance happened."""
     done: Counter[str] = Counter()
     minute = 60 / observer.speed
@@ -48,16 +53,17 @@ def follow(drill: Drill, observer: Observer, planned: list[Event], seconds: floa
             say(f"FALSE POSITIVE {name}")
         while planned and now >= observer.began + planned[0].minute * minute:
             event = planned.pop(0)
-            happen(drill, event, minute)
+            happen(drill, trickle, event, minute)
             say(f"{event.minute:5.0f} min  {event.disturbance or f'{event.traffic and event.traffic.name} traffic'}")
             done.update([event.disturbance] if event.disturbance else [])
         time.sleep(POLL_SECONDS)
     return done
 
 
-def happen(drill: Drill, event: Event, minute: float) -> None:
+def happen(drill: Drill, trickle: Traffic, event: Event, minute: float) -> None:
     if event.disturbance:
         DISTURBANCES[event.disturbance](drill)
     if event.traffic:
         per_minute = event.traffic.per_minute
-        drill.traffic.pause_seconds = MERCHANTS * minute / per_minute if per_minute else Traffic.PAUSE_SECONDS
+        trickle.pause_seconds = minute / per_minute if per_minute else NEVER
+        drill.traffic.pause_seconds = NEVER if per_minute else Traffic.PAUSE_SECONDS

@@ -398,12 +398,13 @@ FAULTS = [
     Fault(
         "a few payments fail after a bad day",
         "ErrorBudgetBurnSlow",
-        profile(error_ratio=0.02),
+        profile(error_ratio=0.016),
         profile(error_ratio=0),
-        30,
+        40,
         made=BACK_FILLED,
         conditions=BURNT_YESTERDAY,
-        ramp_minutes=20,
+        ramp_minutes=40,
+        resolves_within_minutes=130,
     ),
     Fault(
         "the worker answers scrapes slowly",

@@ -39,7 +39,8 @@ def document(runs: list[dict[str, Any]]) -> str:
     hours = sum(run["hours"] for run in runs)
     positives = sum(sum(hours.values()) for run in runs for hours in run["false_positives"].values())
     total = f"Together: {hours:.1f} hours of the rules' time, {positives} false positives."
-    return HEAD + "\n".join(map(row, runs)) + f"\n\n{total}\n"
+    notes = "".join(f"\n{run['note']}\n" for run in runs if "note" in run)
+    return HEAD + "\n".join(map(row, runs)) + f"\n\n{total}\n{notes}"
 
 
 def add(run: dict[str, Any], folder: Path = DOCS) -> None:

@@ -36,6 +36,10 @@ def test_a_row_has_hours_and_speed_and_the_longest_pending():
     assert "40 s (TargetDown)" in cells
 
 
+def test_a_note_of_a_run_follows_the_table():
+    assert document.document([RUN | {"note": "The machine was busy."}]).endswith("\nThe machine was busy.\n")
+
+
 def test_runs_add_up(tmp_path):
     document.add(RUN, tmp_path)
     document.add(RUN | {"hours": 1.0, "speed": 1.0, "false_positives": {"TargetDown": {"0": 1, "3": 1}}}, tmp_path)

@@ -16,9 +16,19 @@ EVIDENCE = [
     "payments_ledgerleg",
     "payments_writer",
     "payments_idempotencykey",
+    "payments_webhookevent",
+    "payments_webhookattempt",
     "alerts_audit_delivery",
 ]
-KEPT = ["payments_merchant", "payments_apikey", "payments_transaction", "payments_refund"]
+KEPT = [
+    "payments_merchant",
+    "payments_apikey",
+    "payments_transaction",
+    "payments_refund",
+    "payments_webhookendpoint",
+    "payments_webhooksecret",
+    "payments_webhookdelivery",
+]
 
 
 def granted(table: str) -> set[str]:

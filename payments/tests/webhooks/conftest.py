@@ -1,5 +1,6 @@
 """A receiver, a deliverer of this process, and an outbox that follows the session's journal."""
 
+import secrets
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -106,3 +107,8 @@ def deliver(deliverer: Deliverer) -> Callable[[], None]:
             deliverer.wait()
 
     return run
+
+
+@pytest.fixture
+def make_other() -> Callable[[], Merchant]:
+    return lambda: Merchant.objects.create(name=f"Other {secrets.token_hex(8)}", country="DE")

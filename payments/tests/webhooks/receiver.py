@@ -56,7 +56,7 @@ class Receiver:
 
 
 @contextmanager
-def running_receiver(certificate: Path | None = None, key: Path | None = None) -> Iterator[Receiver]:
+def running_receiver(certificate: Path | None = None, key: Path | None = None, *, port: int = 0) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -76,7 +76,7 @@ def running_receiver(certificate: Path | None = None, key: Path | None = None) -
         def handle_error(self, request: Any, client_address: Any) -> None:
             """Write nothing: clients that close early are part of the tests."""
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", port), Handler)
     receiver = Receiver(server.server_port)
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,0 +1,138 @@
+"""Events follow from the journal: each entry once, in its order, with the object of that moment."""
+
+import threading
+
+import psycopg
+from django.db import connections
+from django.db.models.functions import Now
+from uuid_utils.compat import uuid7
+
+from payments.models import Event, Refund, Transaction, WebhookDelivery, WebhookEvent
+from payments.tests.factories import make_payment
+from payments.webhooks.objects import encode, serialize_events
+from payments.webhooks.outbox import Outbox
+from payments.webhooks.services import create_endpoint
+
+
+def announced(merchant) -> list[WebhookEvent]:
+    rows = WebhookEvent.objects.filter(merchant=merchant).select_related("journal__transaction")
+    return list(rows.order_by("journal_id"))
+
+
+def refund(payment, status="succeeded", **fields) -> Refund:
+    made = Refund.objects.create(
+        id=uuid7(),
+        transaction=payment,
+        idempotency_key="k",
+        amount=400,
+        gateway_key=uuid7(),
+        status=status,
+        settled_at=Now(),
+        **fields,
+    )
+    for kind in ("refund_processing", f"refund_{status}"):
+        Event.objects.create(transaction=payment, refund_id=made.pk, kind=kind, actor="api")
+    return made
+
+
+def test_each_entry_of_the_journal_is_announced_once_in_its_order(merchant, announce):
+    payments = [make_payment(merchant, status=status) for status in ("succeeded", "declined", "unknown", "blocked")]
+
+    announce()
+    announce()
+
+    rows = announced(merchant)
+    entries = Event.objects.filter(transaction__in=payments).order_by("pk")
+    assert [row.journal_id for row in rows] == [entry.pk for entry in entries]
+    assert [row.type for row in rows] == [f"payment.{entry.kind}" for entry in entries]
+    assert [row.pk for row in rows] == sorted(row.pk for row in rows)
+
+
+def test_an_event_has_the_object_of_its_moment(merchant, announce):
+    payment = make_payment(merchant, gateway_reference="gw_1")
+    Transaction.objects.filter(pk=payment.pk).update(amount_reserved=400, amount_refunded=400)
+
+    announce()
+
+    created, succeeded = serialize_events(announced(merchant))
+    assert (created.type, created.data.status, created.data.settled_at) == ("payment.processing", "processing", None)
+    assert created.data.gateway_reference is None
+    assert (succeeded.data.status, succeeded.data.gateway_reference) == ("succeeded", "gw_1")
+    assert succeeded.data.settled_at is not None
+    assert succeeded.data.amount_refunded == 0  # the refund came later
+
+
+def test_a_refund_is_announced_with_its_own_object(merchant, announce):
+    payment = make_payment(merchant)
+    made = refund(payment, "failed", failure_code="exceeds_charge")
+
+    announce()
+
+    processing, failed = serialize_events(announced(merchant)[2:])
+    assert (processing.type, failed.type) == ("refund.processing", "refund.failed")
+    assert processing.data.id == failed.data.id == made.pk
+    assert (processing.data.status, processing.data.failure) == ("processing", None)
+    assert failed.data.failure.code == "exceeds_charge"
+
+
+def test_a_body_is_equal_whenever_it_is_built(merchant, announce):
+    payment = make_payment(merchant)
+    announce()
+    before = [encode(event) for event in serialize_events(announced(merchant))]
+
+    Transaction.objects.filter(pk=payment.pk).update(amount_reserved=1, amount_refunded=1)
+
+    assert [encode(event) for event in serialize_events(announced(merchant))] == before
+
+
+def test_only_wanted_types_of_the_own_merchant_are_queued(merchant, announce, make_other):
+    endpoint, _ = create_endpoint(
+        merchant_id=merchant.pk, url="https://shop.example/a", event_types=["payment.succeeded"]
+    )
+    disabled, _ = create_endpoint(merchant_id=merchant.pk, url="https://shop.example/b", is_enabled=False)
+    make_payment(merchant)
+    make_payment(make_other())
+
+    announce()
+
+    assert [delivery.event.type for delivery in endpoint.deliveries.all()] == ["payment.succeeded"]
+    assert not disabled.deliveries.exists()
+
+
+def test_an_entry_that_is_committed_after_a_later_one_is_not_passed_over(merchant, announce):
+    first, second = make_payment(merchant), make_payment(merchant)
+    announce()
+    outbox = Outbox()
+    parameters = connections["default"].get_connection_params()
+    wanted = {name: parameters[name] for name in ("dbname", "host", "port", "user") if parameters.get(name)}
+    statement = "INSERT INTO payments_event (transaction_id, kind, actor, at) VALUES (%s, 'unknown', 'api', now())"
+    with psycopg.connect(**wanted) as slow:
+        slow.execute(statement, [first.pk])  # takes an id, and is not committed
+        Event.objects.create(transaction=second, kind="unknown", actor="api")
+        for _ in range(3):
+            outbox.advance()
+        assert len(announced(merchant)) == 4
+    announce()
+
+    assert [row.journal.transaction_id for row in announced(merchant)[4:]] == [first.pk, second.pk]
+
+
+def test_two_leaders_announce_nothing_twice(merchant, announce):
+    payments = [make_payment(merchant) for _ in range(20)]
+    endpoint, _ = create_endpoint(merchant_id=merchant.pk, url="https://shop.example/a")
+
+    def lead() -> None:
+        outbox = Outbox()
+        for _ in range(4):
+            outbox.advance()
+        connections.close_all()
+
+    threads = [threading.Thread(target=lead) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    announce()
+
+    assert len(announced(merchant)) == 2 * len(payments)
+    assert WebhookDelivery.objects.filter(endpoint=endpoint).count() == 2 * len(payments)

@@ -24,7 +24,7 @@ from gunicorn.http.wsgi import Response, create
 from fintech.http.headers import find_repeated
 from fintech.http.problems import Problem
 from fintech.server import cooperation
-from fintech.server.heads import read_usual
+from fintech.server.heads import CONSTANT, environ_of, read_usual
 from fintech.server.responses import LeanResponse
 
 logger = logging.getLogger("fintech.server")
@@ -58,6 +58,7 @@ class TrustedRequest(Request):
     """A request whose sender was looked up in the list of trusted proxies when it connected."""
 
     version: tuple[int, int]
+    is_usual = False
 
     def __init__(self, *arguments: Any, trust: Any) -> None:
         self._trust = trust
@@ -71,6 +72,7 @@ class TrustedRequest(Request):
             return super().parse(unreader)
         self.method, self.path, self.headers, length = head
         self.uri, self.query, self.fragment, self.version = self.path, "", "", (1, 1)
+        self.is_usual = True
         return data[length:]
 
     def _peer_trusted_for_forwarded(self) -> Any:
@@ -124,6 +126,7 @@ class Connection(asyncio.Protocol):
         self._limit = FOREVER  # but not beyond this
         self._requests = 0
         self._trust: Any = None
+        self._constant: dict[str, Any] = {}
         self._stream = Stream(self._receive)
         self.deadline = time.monotonic() + HEAD_SECONDS
 
@@ -245,18 +248,24 @@ class Connection(asyncio.Protocol):
         body = self._read_body(request)
         self.deadline = FOREVER
         answer = Answer(self)
-        response, environ = create(
-            request, answer, self._client, self._server, self._worker.settings, response_class=LeanResponse
-        )
+        response, environ = self._prepare(request, answer)
         environ["wsgi.input"] = body
         environ["wsgi.multithread"] = True
-        del environ["gunicorn.socket"]  # the body is complete: a view need not guard its reading
         if self._stalled or self._ended or isinstance(body, BrokenBody) or not self._worker.may_keep_alive():
             response.force_close()
         self._worker.answer(environ, response, answer)
         if self._paused:
             self._wait_until_taken()
         return not (self._lost or response.should_close())
+
+    def _prepare(self, request: TrustedRequest, answer: Answer) -> tuple[Response, dict[str, Any]]:
+        settings = self._worker.settings
+        if request.is_usual and self._constant:
+            return LeanResponse(request, answer, settings), environ_of(request, self._constant)
+        response, environ = create(request, answer, self._client, self._server, settings, response_class=LeanResponse)
+        del environ["gunicorn.socket"]  # the body is complete: a view need not guard its reading
+        self._constant = {name: environ[name] for name in CONSTANT if name in environ}
+        return response, environ
 
     # --- The body ------------------------------------------------------------------------------------------
 

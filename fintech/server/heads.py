@@ -5,7 +5,7 @@ ambiguous: HTTP/1.1, a plain path, each header once, printable ASCII, and no hea
 """
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MAX_LENGTH = 8000  # below gunicorn's limit for one line, so no line needs to be measured
 MAX_HEADERS = 50
@@ -21,6 +21,31 @@ class Head(NamedTuple):
     path: str
     headers: list[tuple[str, str]]  # names in capital letters
     length: int
+
+
+# The parts of a WSGI environment that are the same for all requests of a connection.
+CONSTANT = (
+    *("wsgi.errors", "wsgi.version", "wsgi.multiprocess", "wsgi.run_once", "wsgi.file_wrapper"),
+    *("wsgi.input_terminated", "SERVER_SOFTWARE", "SERVER_NAME", "SERVER_PORT", "REMOTE_ADDR", "REMOTE_PORT"),
+)
+
+
+def environ_of(request: Any, constant: dict[str, Any]) -> dict[str, Any]:
+    """Return the environment of a request with a usual head, as gunicorn creates it."""
+    environ = {
+        **constant,
+        "REQUEST_METHOD": request.method,
+        "RAW_URI": request.path,
+        "PATH_INFO": request.path,
+        "QUERY_STRING": "",
+        "SCRIPT_NAME": "",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": request.scheme,
+    }
+    for name, value in request.headers:
+        key = name.replace("-", "_")
+        environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
+    return environ
 
 
 def read_usual(data: bytes, scheme_headers: frozenset[str]) -> Head | None:

@@ -6,10 +6,11 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.http.message import Request
 from gunicorn.http.unreader import IterUnreader
+from gunicorn.http.wsgi import create
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fintech.server.heads import SPECIAL, read_usual
+from fintech.server.heads import CONSTANT, SPECIAL, environ_of, read_usual
 
 SCHEME_HEADERS = frozenset(Config().secure_scheme_headers)
 USUAL = (
@@ -36,6 +37,22 @@ def test_a_usual_head_is_read_as_gunicorn_reads_it():
     assert head is not None
     assert head[:3] == by_gunicorn(USUAL + b"body")
     assert head.length == len(USUAL)
+
+
+def test_its_environment_is_the_one_of_gunicorn(monkeypatch):
+    monkeypatch.delenv("SCRIPT_NAME", raising=False)
+    client, server = ("127.0.0.1", 4711), ("127.0.0.1", 5000)
+    usual = USUAL.replace(b"Host", b"Content-Type: application/json\r\nX-A-B: c\r\nHost")
+    request = Request(Config(), IterUnreader(iter([usual])), client)
+    _, expected = create(request, None, client, server, Config())
+    constant = {name: expected[name] for name in CONSTANT}
+
+    environ = environ_of(request, constant)
+
+    # Set by the connection, or not offered.
+    for name in ("wsgi.input", "wsgi.multithread", "wsgi.early_hints", "gunicorn.socket"):
+        del expected[name]
+    assert environ == expected
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,25 @@
 """The scorecard of the drills: scorecard.json, and the same as a page for people (scorecard.md)."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fintech.testing.processes import BASE_DIR
 from loadtests.drill import bounds
-from loadtests.drill.faults.catalogue import FAULTS
+from loadtests.drill.faults.catalogue import BACK_FILLED, EXPORTED, FAULTS, REAL
 from loadtests.drill.run import Timeline
 
+WAYS = {
+    REAL: "by a real one",
+    BACK_FILLED: "by a real one after back-filled days",
+    EXPORTED: "through an exporter",
+}
 FOLDER = BASE_DIR / "docs"
 HEAD = """# Scorecard
+
+{summary}
 
 `make prove` and `python -m loadtests.drill` write a row of this page when the fault caused the expected alert: do not
 edit it. Each fault was injected into a running platform, with its real rules, routes, Prometheus and Alertmanager,
@@ -98,4 +106,13 @@ def write(scores: Iterable[Score], folder: Path = FOLDER) -> None:
 
 
 def document(scores: Iterable[Score]) -> str:
-    return HEAD + "".join(f"{score.row()}\n" for score in scores)
+    scores = list(scores)
+    return HEAD.format(summary=summary(scores)) + "".join(f"{score.row()}\n" for score in scores)
+
+
+def summary(scores: Iterable[Score]) -> str:
+    """Return one sentence with the number of alerts, and how their faults are made."""
+    made = {score.alert: score.made for score in scores if score.recorded is not None}
+    counts = Counter(made.values())
+    ways = ", ".join(f"{counts[way]} {phrase}" for way, phrase in WAYS.items() if counts[way])
+    return f"**{len(made)} of {len(bounds.alerts())} alerts** were fired by a fault of their own: {ways}."

@@ -1,9 +1,11 @@
 """Bounds are computed from the rules, and the scorecard keeps what other drills measured."""
 
+from dataclasses import replace
+
 import pytest
 
 from loadtests.drill import bounds, page, scorecard
-from loadtests.drill.faults.catalogue import FAULTS
+from loadtests.drill.faults.catalogue import EXPORTED, FAULTS
 from loadtests.drill.run import Timeline
 from loadtests.drill.scorecard import Score
 
@@ -76,3 +78,10 @@ def test_the_page_shows_each_stage_and_the_bound_and_escapes_names():
     for title in ("pending after 1.0 min", "firing after 3.0 min", "notified after 3.3 min", "bound"):
         assert f"<title>{title}</title>" in shown
     assert "1 faults brought 1 alerts" in shown
+
+
+def test_the_scorecard_counts_the_alerts_by_the_way_their_faults_are_made():
+    first, second = score(ERRORS.name, "PaymentErrorRatioHigh", 210), score("memory runs out", "MemoryLow", 330)
+    counted = scorecard.summary([first, replace(second, made=EXPORTED), replace(second, alert="Lost", recorded=None)])
+    assert counted.startswith("**2 of ")
+    assert counted.endswith(" by a fault of their own: 1 by a real one, 1 through an exporter.")

@@ -96,8 +96,11 @@ def drill(fault: Fault, provide: Provider, out: Path) -> bool:
     except NotPossible as reason:
         say(f"not possible: {reason}")
         return False
-    except (DrillFailed, AssertionError) as reason:
+    except DrillFailed as reason:
         say(f"FAILED: {reason}")
+        return False
+    except Exception as error:  # of the fault or its platform; the other drills go on
+        say(f"FAILED: {type(error).__name__}: {error}")
         return False
     scorecard.write([score], out)
     return True

@@ -100,13 +100,13 @@ def register_dead_endpoints(drill: Drill) -> None:
 
 def refuse_attempts(drill: Drill) -> None:
     """Let the worker send webhooks to our own health check, and not store the results."""
-    drill.own.query("REVOKE INSERT ON payments_webhookattempt FROM app")
+    drill.execute("REVOKE INSERT ON payments_webhookattempt FROM app")
     register_endpoint(drill, f"{drill.own.platform.url}/health")
 
 
 def disable_endpoints(drill: Drill) -> None:
     """End the fault, and send no more webhooks to the endpoints that it registered."""
-    drill.own.query("GRANT INSERT ON payments_webhookattempt TO app")
+    drill.execute("GRANT INSERT ON payments_webhookattempt TO app")
     path = "/v1/webhook-endpoints"
     for endpoint in drill.own.platform.request("GET", path, api_key=drill.own.api_key).body["data"]:
         change = {"enabled": False}

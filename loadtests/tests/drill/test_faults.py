@@ -21,7 +21,6 @@ pytestmark = pytest.mark.in_order  # faults that share a platform follow each ot
 NOT_PROVEN: set[str] = {
     "ErrorBudgetBurnSlow",
     "WebhookBacklog",
-    "WebhookFailureRatioHigh",
 }
 
 

@@ -80,9 +80,10 @@ class Watch:
             self.reach("notified", rang)
         if "recorded" not in stages and (at := self.drill.received("firing", since=began).get(self.alert)):
             self.reach("recorded", at)
-        removed = stages.get("removed", time.time())
-        if at := self.drill.received("resolved", since=began, after=removed).get(self.alert):
-            self.reach("resolved", at)
+        if removed := stages.get("removed"):
+            resolved = self.drill.received("resolved", since=began, after=removed)
+            if self.alert in resolved:
+                self.reach("resolved", resolved[self.alert])
 
     def during(self, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -320,7 +320,7 @@ FAULTS = [
         "WebhookFailureRatioHigh",
         payments.register_dead_endpoints,
         payments.disable_endpoints,
-        25,
+        12,  # endpoints that are down pause, and the alert then ends before the fault
         conditions=WEBHOOKS,
     ),
     Fault(

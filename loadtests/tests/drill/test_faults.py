@@ -20,7 +20,6 @@ pytestmark = pytest.mark.in_order  # faults that share a platform follow each ot
 # Alerts whose drill has not been measured yet. Its aim is to be empty.
 NOT_PROVEN: set[str] = {
     "ErrorBudgetBurnSlow",
-    "WebhookBacklog",
 }
 
 

@@ -241,6 +241,9 @@ if LEASE_SECONDS <= GATEWAY_DEADLINE_SECONDS:
         f" ({GATEWAY_DEADLINE_SECONDS:g})."
     )
 
+# How long an authorization can be captured; then the worker releases the rest.
+AUTHORIZATION_HOLD_SECONDS = env.number("AUTHORIZATION_HOLD_SECONDS", 7 * 86_400, least=0.1, most=31 * 86_400)
+
 # A batch answers after this time with the payments that are final, and calls the gateway with this many threads.
 BATCH_DEADLINE_SECONDS = env.number("BATCH_DEADLINE_SECONDS", 10, least=0.1, most=60)
 BATCH_CONCURRENCY = env.integer("BATCH_CONCURRENCY", 16, least=1, most=256)

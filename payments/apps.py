@@ -14,6 +14,8 @@ class PaymentsConfig(AppConfig):
         "apikey",
         "transaction",
         "refund",
+        "capture",
+        "void",
         "webhookendpoint",
         "webhooksecret",
         "webhookdelivery",

@@ -26,7 +26,7 @@ from payments.currencies import EXPONENTS, to_major, to_minor
 from payments.gateway.base import Gateway
 from payments.journal import JournalFollower
 from payments.models import Transaction, Writer
-from payments.states import CHARGE, LIFECYCLES, REFUND
+from payments.states import CAPTURE, CHARGE, LIFECYCLES, REFUND, VOID
 
 # Longer than the delay of an increment after its commit.
 PAUSE_SECONDS = 0.25
@@ -68,10 +68,22 @@ class Rollup:
         return cursor.rowcount > 0
 
 
+# The kinds of events whose amount is revenue.
+SALES = (CHARGE.success, CAPTURE.success)
+# The counters that equal the rows besides `transactions_total`: name -> prefix of the kinds of events, and statuses.
+OPERATION_COUNTERS = {
+    "authorizations": ("", ("authorized", "voided")),
+    "captures": (CAPTURE.event_prefix, tuple(CAPTURE.final)),
+    "voids": (VOID.event_prefix, tuple(VOID.final)),
+}
+OPERATION_KINDS = [prefix + status for prefix, statuses in OPERATION_COUNTERS.values() for status in statuses]
+
+
 @dataclass
 class Totals:
-    """Payments by status, and succeeded amounts in minor units by currency."""
+    """Payments by status, other operations by kind of event, and sold amounts in minor units by currency."""
 
+    operations: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     count: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     amount: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -89,13 +101,22 @@ def ledger_totals(epochs: Iterable[UUID] | None = None) -> Totals:
         for kind, currency, count, amount in cursor.fetchall():
             if kind in Transaction.FINAL:
                 totals.count[kind] += count
-            if kind == Transaction.Status.SUCCEEDED:
+            if kind in OPERATION_KINDS:
+                totals.operations[kind] += count
+            if kind in SALES:
                 totals.amount[currency] += amount
     return totals
 
 
+def held_amounts() -> dict[str, int]:
+    """Return what is authorized and neither captured nor released, by currency in minor units."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT currency, sum(amount_left)::bigint FROM payments_authorization GROUP BY currency")
+        return dict(cursor.fetchall())
+
+
 def unresolved() -> tuple[int, float]:
-    """Return the number of payments and refunds that are not final, and the age of the oldest in seconds."""
+    """Return the number of operations that are not final, and the age of the oldest in seconds."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8"
@@ -127,6 +148,8 @@ class Counters:
         for sample in samples:
             if sample.name == "transactions_total":
                 self.totals.count[sample.labels["status"]] += round(sample.value)
+            elif (name := sample.name.removesuffix("_total")) in OPERATION_COUNTERS and name != sample.name:
+                self.totals.operations[OPERATION_COUNTERS[name][0] + sample.labels["status"]] += round(sample.value)
             elif sample.name == "transaction_amount_sum":
                 currency = sample.labels["currency"]
                 self.totals.amount[currency] += to_minor(sample.value, currency)
@@ -181,6 +204,7 @@ class Drift:
     transactions: dict[str, int]
     revenue: dict[str, int]
     unseen_epochs: int = 0
+    operations: dict[str, int] = field(default_factory=dict)
 
 
 def measure_drift(read_counters: Callable[[], Counters]) -> Drift:
@@ -198,6 +222,7 @@ def measure_drift(read_counters: Callable[[], Counters]) -> Drift:
         transactions=_compare(before.count, counters.totals.count, after.count, Transaction.FINAL, {}),
         revenue=_compare(before.amount, counters.totals.amount, after.amount, (), errors),
         unseen_epochs=unseen_epochs(epochs),
+        operations=_compare(before.operations, counters.totals.operations, after.operations, OPERATION_KINDS, {}),
     )
 
 
@@ -229,7 +254,7 @@ def _compare(
 def measure_gateway_drift(gateway: Gateway) -> dict[str, int]:
     """Return, by currency in minor units, the gateway's total minus the ledger's. Raise GatewayError.
 
-    Charges and refunds have separate bounds: a refund between two readings must not hide or imitate a charge. Payments
+    Kinds have separate bounds: a refund between two readings must not hide or imitate a charge. Payments
     in progress may be on either side, so they widen the bounds like the two readings of the ledger.
     """
     # In this order no payment can be missed between two readings: it is posted, or in progress, or counted twice.
@@ -237,7 +262,8 @@ def measure_gateway_drift(gateway: Gateway) -> dict[str, int]:
     totals = gateway.totals()
     in_hand, after = _in_hand(), _booked()
     drift: dict[str, int] = defaultdict(int)
-    for kind, sign, theirs in ((CHARGE.success, 1, "charged"), (REFUND.success, -1, "refunded")):
+    kinds = ((CHARGE.success, 1, "charged"), (CAPTURE.success, 1, "captured"), (REFUND.success, -1, "refunded"))
+    for kind, sign, theirs in kinds:
         for currency in {*before[kind], *after[kind], *totals}:
             moved = totals.get(currency, {}).get(theirs, 0)
             low = moved - after[kind][currency] - in_hand[kind][currency]
@@ -249,13 +275,13 @@ _Amounts = dict[str, dict[str, int]]  # by kind of event and currency, in minor 
 
 
 def _booked() -> _Amounts:
-    """Return the charges and refunds in the ledger."""
+    """Return the charges, captures and refunds in the ledger."""
     booked: _Amounts = defaultdict(lambda: defaultdict(int))
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT kind, currency, abs(sum(amount))::bigint FROM payments_kpi_totals"
             " WHERE kind = ANY(%s) GROUP BY kind, currency",
-            [[CHARGE.success, REFUND.success]],
+            [[CHARGE.success, CAPTURE.success, REFUND.success]],
         )
         for kind, currency, amount in cursor.fetchall():
             booked[kind][currency] = amount
@@ -263,14 +289,17 @@ def _booked() -> _Amounts:
 
 
 def _in_hand() -> _Amounts:
-    """Return the charges and refunds that are not final."""
+    """Return the charges, captures and refunds that are not final."""
     in_hand: _Amounts = defaultdict(lambda: defaultdict(int))
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT work.operation, payment.currency,"
-            " sum(coalesce(refund.amount, payment.amount))::bigint FROM payments_unresolved AS work"
+            " sum(coalesce(refund.amount, capture.amount, payment.amount))::bigint FROM payments_unresolved AS work"
             " JOIN payments_transaction AS payment ON payment.id = work.transaction_id"
-            " LEFT JOIN payments_refund AS refund ON refund.id = work.refund_id GROUP BY 1, 2"
+            " LEFT JOIN payments_refund AS refund ON refund.id = work.refund_id"
+            " LEFT JOIN payments_capture AS capture ON capture.id = work.capture_id"
+            " WHERE work.void_id IS NULL AND NOT (work.operation = 'charge' AND payment.manual_capture)"
+            " GROUP BY 1, 2"
         )
         for operation, currency, amount in cursor.fetchall():
             in_hand[LIFECYCLES[operation].success][currency] = amount

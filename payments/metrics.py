@@ -42,14 +42,25 @@ THROTTLED = Counter("throttled_requests_total", "Requests refused because their 
 REFUNDS = Counter("refunds_total", "Refunds that became final.", ["status"])
 WEBHOOK_ATTEMPTS = Counter("webhook_attempts_total", "Tries to deliver events to merchants, by outcome.", ["outcome"])
 WEBHOOK_TURN_ERRORS = Counter("webhook_turn_errors_total", "Turns of an endpoint that failed by our own fault.")
+AUTHORIZATIONS = Counter(
+    "authorizations_total", "Payments that were authorized, and those voided uncaptured.", ["status"]
+)
+CAPTURES = Counter("captures_total", "Captures that became final.", ["status"])
+VOIDS = Counter("voids_total", "Voids that became final, also of expired authorizations.", ["status"])
 
 # Resolved children, because a label lookup takes as long as counting. Literals instead of the models' values, because
 # metrics need no Django apps.
-STATUS = {status: TRANSACTIONS.labels(status) for status in ("succeeded", "declined", "blocked", "failed")}
+STATUS = {status: TRANSACTIONS.labels(status) for status in ("succeeded", "declined", "blocked", "failed", "voided")}
 OUTCOME = {
     outcome: GATEWAY_REQUESTS.labels(outcome) for outcome in ("approved", "declined", "error", "timeout", "unavailable")
 }
 RESULT = {result: IDEMPOTENCY.labels(result) for result in ("new", "replayed", "in_flight", "mismatch", "recovered")}
+# By the kind of the event, and by the metric's name and status: they equal the rows, as `transactions_total` does.
+OPERATIONS = {
+    **{status: AUTHORIZATIONS.labels(status) for status in ("authorized", "voided")},
+    **{f"capture_{status}": CAPTURES.labels(status) for status in ("succeeded", "failed")},
+    **{f"void_{status}": VOIDS.labels(status) for status in ("succeeded", "failed")},
+}
 REFUND_STATUS = {status: REFUNDS.labels(status) for status in ("succeeded", "failed")}
 WEBHOOK_OUTCOME = {
     outcome: WEBHOOK_ATTEMPTS.labels(outcome)

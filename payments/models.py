@@ -2,7 +2,8 @@
 
 Merchant -> ApiKey          the clients of the API
 Transaction -> Refund       requests and their outcomes; amounts are integers in minor units
-IdempotencyKey              one row per merchant and key, for payments and refunds
+Transaction -> Capture, Void, and Authorization, the money that is still held, if it is captured later
+IdempotencyKey              one row per merchant and key, for all operations
 Unresolved                  operations that are not final, each with the lease of the process that works on it
 Event                       append-only journal: one row for every change of state
 LedgerLeg                   append-only double-entry ledger: the legs of one event sum to zero per currency
@@ -25,7 +26,19 @@ from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
-from payments.states import CHARGE, REFUND, ChargeStatus, RefundStatus
+from payments.states import (
+    AUTHORIZATION,
+    CAPTURE,
+    CHARGE,
+    REFUND,
+    VOID,
+    CaptureStatus,
+    ChargeStatus,
+    RefundStatus,
+    VoidStatus,
+)
+
+KEY_KINDS = ("payment", "refund", "capture", "void")
 
 
 class Merchant(models.Model):
@@ -113,17 +126,23 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         """
         if status in Transaction.OPEN:
             return self.filter(status=status, id__in=Unresolved.objects.filter(refund_id=None).values("transaction_id"))
+        if status in AUTHORIZATION.held:
+            return self.filter(status=status, id__in=Authorization.objects.values("transaction_id"))
         events = Event.objects.filter(kind=status)
         if before is not None:
             events = events.filter(transaction_id__lt=before)
         return self.filter(id__in=events.values("transaction_id"))
 
 
+# The statuses of a payment that the bank approved.
+APPROVED = (ChargeStatus.AUTHORIZED.value, ChargeStatus.SUCCEEDED.value, ChargeStatus.VOIDED.value)
+
+
 class Transaction(models.Model):
     """One payment: requested once, final once."""
 
     Status = ChargeStatus
-    OPEN, FINAL = CHARGE.open, CHARGE.final
+    OPEN, FINAL = AUTHORIZATION.open, AUTHORIZATION.final
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # No constraint and no index of its own: a foreign key would lock the merchant's row for every payment, and
@@ -136,6 +155,10 @@ class Transaction(models.Model):
     amount_reserved = models.BigIntegerField(db_default=0)  # by refunds that succeeded or still can
     amount_refunded = models.BigIntegerField(db_default=0)  # by refunds that succeeded
     fee = models.BigIntegerField(db_default=0)
+    # With `"capture": false`: what its captures took, and the time after which the rest is released.
+    manual_capture = models.BooleanField(db_default=False)
+    manually_captured = models.BigIntegerField(db_default=0)
+    capture_before = models.DateTimeField(null=True)
     # The merchant's rate when the payment was created: a later change does not apply to it.
     fee_basis_points = models.PositiveSmallIntegerField()
     # The gateway that was asked to charge, and the key that it knows the charge by.
@@ -167,18 +190,39 @@ class Transaction(models.Model):
             models.CheckConstraint(condition=Q(amount__gt=0), name="transaction_amount_positive"),
             models.CheckConstraint(condition=Q(currency__regex=r"^[A-Z]{3}$"), name="transaction_currency_is_iso_4217"),
             models.CheckConstraint(
-                condition=Q(status__in=CHARGE.statuses.values),
+                condition=Q(manual_capture=False, status__in=CHARGE.states)
+                | Q(manual_capture=True, status__in=AUTHORIZATION.states),
                 name="transaction_status_known",
             ),
             models.CheckConstraint(
                 condition=Q(amount_refunded__gte=0)
                 & Q(amount_refunded__lte=F("amount_reserved"))
-                & Q(amount_reserved__lte=F("amount")),
+                & (
+                    Q(manual_capture=False, amount_reserved__lte=F("amount"))
+                    | Q(amount_reserved__lte=F("manually_captured"))
+                ),
                 name="transaction_refunds_within_amount",
             ),
             models.CheckConstraint(
-                condition=Q(amount_reserved=0) | Q(status=ChargeStatus.SUCCEEDED.value),
+                condition=Q(amount_reserved=0)
+                | Q(status=ChargeStatus.SUCCEEDED.value)
+                | Q(status=ChargeStatus.AUTHORIZED.value),
                 name="transaction_refunded_only_if_succeeded",
+            ),
+            models.CheckConstraint(
+                condition=Q(manually_captured=0) & (Q(manual_capture=False) | ~Q(status=ChargeStatus.SUCCEEDED.value))
+                | Q(manual_capture=True, manually_captured__gt=0, manually_captured__lte=F("amount"))
+                & Q(status__in=[ChargeStatus.AUTHORIZED.value, ChargeStatus.SUCCEEDED.value]),
+                name="transaction_captured_within_amount",
+            ),
+            models.CheckConstraint(
+                condition=Q(capture_before=None) & (Q(manual_capture=False) | ~Q(status__in=APPROVED))
+                | Q(
+                    manual_capture=True,
+                    capture_before__isnull=False,
+                    status__in=APPROVED,
+                ),
+                name="transaction_expires_if_authorized",
             ),
             models.CheckConstraint(condition=Q(fee__gte=0, fee__lte=F("amount")), name="transaction_fee_within_amount"),
             models.CheckConstraint(
@@ -186,9 +230,12 @@ class Transaction(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(
-                    status=ChargeStatus.SUCCEEDED.value, fee=(F("amount") * F("fee_basis_points") + 5_000) / 10_000
+                    manual_capture=False,
+                    status=ChargeStatus.SUCCEEDED.value,
+                    fee=(F("amount") * F("fee_basis_points") + 5_000) / 10_000,
                 )
-                | ~Q(status=ChargeStatus.SUCCEEDED.value) & Q(fee=0),
+                | Q(manual_capture=False) & ~Q(status=ChargeStatus.SUCCEEDED.value) & Q(fee=0)
+                | Q(manual_capture=True, fee=(F("manually_captured") * F("fee_basis_points") + 5_000) / 10_000),
                 name="transaction_fee_follows_from_rate",
             ),
             models.CheckConstraint(
@@ -196,8 +243,8 @@ class Transaction(models.Model):
                 name="transaction_fraud_score_is_a_share",
             ),
             models.CheckConstraint(
-                condition=Q(status__in=CHARGE.open, settled_at=None)
-                | Q(status__in=CHARGE.final, settled_at__isnull=False),
+                condition=Q(status__in=[*AUTHORIZATION.open, *AUTHORIZATION.held], settled_at=None)
+                | Q(status__in=AUTHORIZATION.final, settled_at__isnull=False),
                 name="transaction_settled_exactly_if_final",
             ),
         ]
@@ -208,6 +255,22 @@ class Transaction(models.Model):
     @property
     def is_final(self) -> bool:
         return self.status in self.FINAL
+
+    @property
+    def capture(self) -> bool:
+        """Return the field of the request."""
+        return not self.manual_capture
+
+    @property
+    def amount_authorized(self) -> int:
+        """Return the amount that the bank approved, also if it was released or captured since."""
+        return self.amount if self.status in APPROVED else 0
+
+    @property
+    def amount_captured(self) -> int:
+        if self.manual_capture:
+            return self.manually_captured
+        return self.amount if self.status == ChargeStatus.SUCCEEDED else 0
 
 
 class Refund(models.Model):
@@ -250,14 +313,121 @@ class Refund(models.Model):
         return self.status in self.FINAL
 
 
+class Authorization(models.Model):
+    """Money that the bank holds for a payment and that is neither captured nor released: one row while it is so.
+
+    `amount_left` is not captured, `amount_reserved` of it is in captures under way. `closing_id` is the void or the
+    final capture under way, beside which nothing else may begin.
+    """
+
+    transaction = models.OneToOneField(Transaction, on_delete=models.PROTECT, primary_key=True, related_name="held")
+    currency = models.CharField(max_length=3)
+    amount_left = models.BigIntegerField()
+    amount_reserved = models.BigIntegerField(db_default=0)
+    closing_id = models.UUIDField(null=True)
+    capture_before = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(amount_left__gt=0, amount_reserved__gte=0, amount_reserved__lte=F("amount_left")),
+                name="authorization_reserved_within_left",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.transaction_id)
+
+
+class Capture(models.Model):
+    """Money taken from an authorization: a part or all of it. The rest is released after a `final` one."""
+
+    Status = CaptureStatus
+    FINAL = CAPTURE.final
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="captures")
+    idempotency_key = models.TextField()
+    amount = models.BigIntegerField()
+    # The requested amount, with which a replay is compared: NULL is "all that is left".
+    amount_requested = models.BigIntegerField(null=True)
+    final = models.BooleanField()
+    gateway_key = models.UUIDField()  # the gateway knows the capture by it
+    status = models.CharField(max_length=10, choices=Status.choices)
+    failure_code = models.TextField(null=True)
+    gateway_reference = models.TextField(null=True)
+    request_id = models.TextField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="capture_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(status__in=CAPTURE.open, settled_at=None)
+                | Q(status__in=CAPTURE.final, settled_at__isnull=False),
+                name="capture_settled_exactly_if_final",
+            ),
+            models.UniqueConstraint(
+                fields=["transaction"], condition=Q(final=True) & ~Q(status="failed"), name="capture_final_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in self.FINAL
+
+
+class Void(models.Model):
+    """The release of what an authorization still holds: asked for by the merchant, or because it expired."""
+
+    Status = VoidStatus
+    FINAL = VOID.final
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="voids")
+    idempotency_key = models.TextField(null=True)  # NULL: it expired
+    amount = models.BigIntegerField()
+    gateway_key = models.UUIDField()  # the gateway knows the void by it
+    reason = models.TextField(null=True)
+    status = models.CharField(max_length=10, choices=Status.choices)
+    failure_code = models.TextField(null=True)
+    gateway_reference = models.TextField(null=True)
+    request_id = models.TextField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="void_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(status__in=VOID.open, settled_at=None) | Q(status__in=VOID.final, settled_at__isnull=False),
+                name="void_settled_exactly_if_final",
+            ),
+            models.UniqueConstraint(fields=["transaction"], condition=~Q(status="failed"), name="void_once"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in self.FINAL
+
+
 class IdempotencyKey(models.Model):
-    """A merchant's key, used once, for a payment or a refund. Keys do not expire yet."""
+    """A merchant's key, used once, for one operation. Keys do not expire yet."""
 
     pk = models.CompositePrimaryKey("merchant_id", "key")
     merchant_id = models.BigIntegerField()
     key = models.TextField()
     resource_id = models.UUIDField()
-    kind = models.CharField(max_length=7, choices=[("payment", "Payment"), ("refund", "Refund")])
+    kind = models.CharField(max_length=7, choices=[(kind, kind.capitalize()) for kind in KEY_KINDS])
 
     def __str__(self) -> str:
         return self.key
@@ -280,11 +450,18 @@ class UnresolvedQuerySet(models.QuerySet["Unresolved"]):
 class Unresolved(models.Model):
     """An operation that is not final. Only the holder of `lease_token` may settle it while the lease runs."""
 
-    resource_id = models.UUIDField(primary_key=True)  # the transaction's id, or the refund's
+    resource_id = models.UUIDField(primary_key=True)  # the id of the transaction, refund, capture or void
     transaction_id = models.UUIDField()
     refund_id = models.UUIDField(null=True)
+    capture_id = models.UUIDField(null=True)
+    void_id = models.UUIDField(null=True)
     operation = models.GeneratedField(
-        expression=Case(When(Q(refund_id=None), then=Value("charge")), default=Value("refund")),
+        expression=Case(
+            When(Q(refund_id__isnull=False), then=Value("refund")),
+            When(Q(capture_id__isnull=False), then=Value("capture")),
+            When(Q(void_id__isnull=False), then=Value("void")),
+            default=Value("charge"),
+        ),
         output_field=models.CharField(max_length=16),
         db_persist=True,
     )
@@ -321,6 +498,8 @@ class Event(models.Model):
         Transaction, on_delete=models.PROTECT, related_name="events", db_index=False, db_constraint=False
     )
     refund_id = models.UUIDField(null=True)
+    capture_id = models.UUIDField(null=True)
+    void_id = models.UUIDField(null=True)
     kind = models.CharField(max_length=20)  # a status, after the event prefix of its lifecycle
     at = models.DateTimeField(db_default=Now())
     actor = models.TextField()  # api, resolver, or admin:<user name>

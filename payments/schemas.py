@@ -79,6 +79,9 @@ class PaymentInput(Input, forbid_unknown_fields=True):
     reference: Short | None = None
     payment_method: PaymentMethod | None = None
     metadata: Metadata | None = None
+    capture: Annotated[bool, Meta(description="false: only authorize the amount, to be captured or voided later.")] = (
+        True
+    )
 
     def check(self) -> None:
         if self.currency not in EXPONENTS:
@@ -94,6 +97,15 @@ class RefundInput(Input, forbid_unknown_fields=True):
     reason: Long | None = None
 
 
+class CaptureInput(Input, forbid_unknown_fields=True):
+    amount: Annotated[Amount | None, Meta(description="Absent, all that is left of the authorization.")] = None
+    final: Annotated[bool, Meta(description="false: more captures follow. Otherwise the rest is released.")] = True
+
+
+class VoidInput(Input, forbid_unknown_fields=True):
+    reason: Long | None = None
+
+
 class Fraud(Struct):
     score: Annotated[float | None, Meta(description="0 to 1; null if it could not be scored.")]
     reasons: list[str]
@@ -105,7 +117,9 @@ class Failure(Struct):
 
 
 RefundStatus = Literal["processing", "succeeded", "failed", "unknown"]
-PaymentStatus = Literal["processing", "succeeded", "declined", "blocked", "failed", "unknown"]
+CaptureStatus = Literal["processing", "succeeded", "failed", "unknown"]
+VoidStatus = CaptureStatus
+PaymentStatus = Literal["processing", "succeeded", "declined", "blocked", "failed", "unknown", "authorized", "voided"]
 
 
 class Payment(Struct):
@@ -114,6 +128,8 @@ class Payment(Struct):
     id: UUID
     status: PaymentStatus
     amount: int
+    amount_authorized: int
+    amount_captured: int
     amount_refunded: int
     currency: str
     fraud: Fraud
@@ -123,6 +139,35 @@ class Payment(Struct):
     reference: str | None
     description: str | None
     metadata: dict[str, str]
+    created_at: Moment
+    settled_at: Moment | None
+    capture_before: Annotated[
+        Moment | None, Meta(description="When what is not captured is released; null unless it was authorized.")
+    ]
+
+
+class CaptureOutput(Struct):
+    id: UUID
+    transaction: UUID
+    status: CaptureStatus
+    amount: int
+    final: bool
+    currency: str
+    failure: Failure | None
+    gateway_reference: str | None
+    created_at: Moment
+    settled_at: Moment | None
+
+
+class VoidOutput(Struct):
+    id: UUID
+    transaction: UUID
+    status: VoidStatus
+    amount: Annotated[int, Meta(description="What is released.")]
+    currency: str
+    reason: str | None
+    failure: Failure | None
+    gateway_reference: str | None
     created_at: Moment
     settled_at: Moment | None
 
@@ -147,6 +192,28 @@ class PaymentPage(Struct):
 
 class RefundPage(Struct):
     data: list[RefundOutput]
+    next: str | None
+
+
+class CapturePage(Struct):
+    data: list[CaptureOutput]
+    next: str | None
+
+
+class JournalEntry(Struct):
+    """A change of a payment. `type` is the status, after `capture_`, `void_` or `refund_` for those."""
+
+    id: int
+    type: str
+    at: Moment
+    actor: str
+    capture: UUID | None
+    void: UUID | None
+    refund: UUID | None
+
+
+class JournalPage(Struct):
+    data: list[JournalEntry]
     next: str | None
 
 

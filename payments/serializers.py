@@ -1,17 +1,20 @@
-"""Build the API's representation of payments and refunds."""
+"""Build the API's representation of payments and the operations that follow them."""
 
 import msgspec
 
-from payments.models import Refund, WebhookDelivery, WebhookEndpoint
+from payments.models import Capture, Event, Refund, Void, WebhookDelivery, WebhookEndpoint
 from payments.schemas import (
     AttemptOutput,
+    CaptureOutput,
     DeliveryOutput,
     EndpointOutput,
     EndpointWithSecret,
     Failure,
     Fraud,
+    JournalEntry,
     Payment,
     RefundOutput,
+    VoidOutput,
 )
 from payments.services.outcomes import Charge
 
@@ -28,6 +31,10 @@ MESSAGES = {
     "cancelled": "The outcome stayed unknown, so the charge was cancelled; nothing was charged.",
     "exceeds_charge": "The gateway refused the refund: it exceeds the charge.",
     "currency_differs": "The gateway refused the refund: the charge has another currency.",
+    "authorization_closed": "The gateway refused: the authorization was captured for the last time, or voided.",
+    "authorization_not_found": "The gateway refused: the authorization does not exist.",
+    "exceeds_authorization": "The gateway refused the capture: it exceeds what is left of the authorization.",
+    "authorization_expired": "The gateway refused the capture: the authorization has expired.",
     "charge_not_found": "The gateway refused the refund: the charge does not exist.",
 }
 OTHER_MESSAGE = "The gateway refused; no money was moved."
@@ -42,6 +49,8 @@ def serialize_payment(row: Charge) -> Payment:
         id=row.id,
         status=row.status,  # type: ignore[arg-type]
         amount=row.amount,
+        amount_authorized=row.amount_authorized,
+        amount_captured=row.amount_captured,
         amount_refunded=row.amount_refunded,
         currency=row.currency,
         fraud=Fraud(row.fraud_score, row.fraud_reasons),
@@ -53,6 +62,49 @@ def serialize_payment(row: Charge) -> Payment:
         metadata=row.metadata,
         created_at=row.created_at,
         settled_at=row.settled_at,
+        capture_before=row.capture_before,
+    )
+
+
+def serialize_capture(row: Capture) -> CaptureOutput:
+    return CaptureOutput(
+        id=row.id,
+        transaction=row.transaction_id,
+        status=row.status,  # type: ignore[arg-type]
+        amount=row.amount,
+        final=row.final,
+        currency=row.transaction.currency,
+        failure=serialize_failure(row.failure_code),
+        gateway_reference=row.gateway_reference,
+        created_at=row.created_at,
+        settled_at=row.settled_at,
+    )
+
+
+def serialize_void(row: Void) -> VoidOutput:
+    return VoidOutput(
+        id=row.id,
+        transaction=row.transaction_id,
+        status=row.status,  # type: ignore[arg-type]
+        amount=row.amount,
+        currency=row.transaction.currency,
+        reason=row.reason,
+        failure=serialize_failure(row.failure_code),
+        gateway_reference=row.gateway_reference,
+        created_at=row.created_at,
+        settled_at=row.settled_at,
+    )
+
+
+def serialize_entry(row: Event) -> JournalEntry:
+    return JournalEntry(
+        id=row.pk,
+        type=row.kind,
+        at=row.at,
+        actor=row.actor.partition(":")[0],  # a merchant need not know the operator's name
+        capture=row.capture_id,
+        void=row.void_id,
+        refund=row.refund_id,
     )
 
 

@@ -1,7 +1,8 @@
 """The states of an operation and the steps between them: one table for code, database and documents.
 
-An operation moves money at the gateway. A charge (`Transaction`) and a refund (`Refund`) are operations; each has its
-own lifecycle. The database refuses every other step (`migrations/0006_transitions.py`); a test compares both.
+An operation moves or holds money at the gateway. A `Transaction` is a charge, or an authorization if it is captured
+later; `Capture`, `Void` and `Refund` follow it. Each has its own lifecycle. The database refuses every other step
+(`migrations/0006_transitions.py`, `0009_authorizations.py`); a test compares both.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ class ChargeStatus(TextChoices):
     BLOCKED = "blocked", "Blocked as fraud"
     FAILED = "failed", "Failed, not charged"
     UNKNOWN = "unknown", "Unknown, being resolved"
+    AUTHORIZED = "authorized", "Authorized, not captured yet"
+    VOIDED = "voided", "Voided, nothing captured"
 
 
 class RefundStatus(TextChoices):
@@ -27,12 +30,27 @@ class RefundStatus(TextChoices):
     UNKNOWN = "unknown", "Unknown, being resolved"
 
 
+class CaptureStatus(TextChoices):
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed", "Failed, nothing captured"
+    UNKNOWN = "unknown", "Unknown, being resolved"
+
+
+class VoidStatus(TextChoices):
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed", "Failed, nothing released"
+    UNKNOWN = "unknown", "Unknown, being resolved"
+
+
 @dataclass(frozen=True)
 class Lifecycle:
     """The states of one kind of operation.
 
     `initial` are the states that a row is created with, `steps` all others that may follow a state. `outcomes` maps
-    the gateway's outcomes to states. Event kinds in the journal are the states, after `event_prefix`.
+    the gateway's outcomes to states. Event kinds in the journal are the states, after `event_prefix`. In a `held` state
+    the gateway has answered, and the merchant decides the next step.
     """
 
     operation: str
@@ -41,15 +59,22 @@ class Lifecycle:
     steps: Mapping[str, tuple[str, ...]]
     outcomes: Mapping[str, str]
     event_prefix: str = ""
+    held: tuple[str, ...] = ()
+
+    @cached_property
+    def states(self) -> list[str]:
+        """Return the states that an operation of this kind can have."""
+        reached = {*self.initial, *(status for following in self.steps.values() for status in following)}
+        return [status for status in self.statuses.values if status in reached]
 
     @cached_property
     def open(self) -> list[str]:
-        """Return the states that other states follow: the work is not finished."""
-        return [status for status in self.statuses.values if status in self.steps]
+        """Return the states in which the gateway's answer is missing: the resolver finishes the work."""
+        return [status for status in self.states if status in self.steps and status not in self.held]
 
     @cached_property
     def final(self) -> list[str]:
-        return [status for status in self.statuses.values if status not in self.steps]
+        return [status for status in self.states if status not in self.steps]
 
     @cached_property
     def success(self) -> str:
@@ -88,7 +113,54 @@ REFUND = Lifecycle(
     outcomes={**_OUTCOMES, "declined": "failed"},  # what the gateway refuses to give back has failed
     event_prefix="refund_",
 )
-LIFECYCLES = {lifecycle.operation: lifecycle for lifecycle in (CHARGE, REFUND)}
+# A payment with `"capture": false`: its money is held until captures and a void have used or released it.
+AUTHORIZATION = Lifecycle(
+    operation="authorization",
+    statuses=ChargeStatus,
+    initial=("processing", "blocked"),
+    steps={
+        "processing": ("authorized", "declined", "failed", "unknown"),
+        "unknown": ("authorized", "declined", "failed"),
+        "authorized": ("succeeded", "voided"),
+    },
+    outcomes={**_OUTCOMES, "approved": "authorized"},
+    held=("authorized",),
+)
+CAPTURE = Lifecycle(
+    operation="capture",
+    statuses=CaptureStatus,
+    initial=("processing",),
+    steps={"processing": ("succeeded", "failed", "unknown"), "unknown": ("succeeded", "failed")},
+    outcomes={**_OUTCOMES, "declined": "failed"},
+    event_prefix="capture_",
+)
+VOID = Lifecycle(
+    operation="void",
+    statuses=VoidStatus,
+    initial=("processing",),
+    steps={"processing": ("succeeded", "failed", "unknown"), "unknown": ("succeeded", "failed")},
+    outcomes={**_OUTCOMES, "declined": "failed"},
+    event_prefix="void_",
+)
+LIFECYCLES = {lifecycle.operation: lifecycle for lifecycle in (CHARGE, AUTHORIZATION, CAPTURE, VOID, REFUND)}
+
+
+def diagram() -> str:
+    """Return the states and steps as a Mermaid state diagram, for docs/design.md."""
+    lines = ["stateDiagram-v2"]
+    for lifecycle in LIFECYCLES.values():
+        name = lifecycle.operation
+        lines.append(f"    state {name} {{")
+        lines += [f"        [*] --> {name}_{status}" for status in lifecycle.initial]
+        lines += [
+            f"        {name}_{status} --> {name}_{following}"
+            for status, steps in lifecycle.steps.items()
+            for following in steps
+        ]
+        lines += [f"        {name}_{status} --> [*]" for status in lifecycle.final]
+        lines += [f"        {name}_{status}: {status}" for status in lifecycle.states]
+        lines.append("    }")
+    return "\n".join(lines)
 
 
 def sql_list(values: list[str]) -> str:

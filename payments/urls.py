@@ -16,6 +16,9 @@ urlpatterns = [
     path("v1/webhook-endpoints/<str:id>/test", webhooks.TestView.as_view(), name="webhook-test"),
     path("v1/webhook-endpoints/<str:id>/deliveries", webhooks.DeliveriesView.as_view(), name="webhook-deliveries"),
     path("v1/webhook-endpoints/<str:id>/redeliver", webhooks.RedeliverView.as_view(), name="webhook-redeliver"),
+    path("v1/transactions/<str:id>/captures", views.CapturesView.as_view(), name="captures"),
+    path("v1/transactions/<str:id>/void", views.VoidView.as_view(), name="void"),
+    path("v1/transactions/<str:id>/events", views.JournalView.as_view(), name="journal"),
     path("v1/schema", SchemaView.as_view(), name="schema"),
     # The older, short path of POST /v1/transactions.
     path("transaction", views.ShortNameView.as_view(), name="transaction-short"),

@@ -87,7 +87,7 @@ class Gateway:
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
-        for kind in ("charge", "refund"):
+        for kind in ("charge", "authorization", "capture", "void", "refund"):
             path = f"/v1/{kind}s"
             app.router.add_post(path, self._guarded(partial(self.place, kind)))
             app.router.add_get(path + "/{key}", self._guarded(partial(self.look_up, kind)))
@@ -125,13 +125,15 @@ class Gateway:
 
         return traced(answer_or_refuse)
 
-    # Charges and refunds
+    # Operations
 
     async def place(self, kind: str, request: web.Request) -> web.Response:
         order = read_order(kind, request.headers.get("Idempotency-Key"), await request.read())
         known = self.store.find(kind, order.key)
         if known:
             return self._replay(known, order)
+        if kind == "void":
+            order = self._complete_void(order)
         behaviour = self.faults.behaviour(order.amount)
         if behaviour.once and not self.store.first_attempt(kind, order.key):
             behaviour = APPROVE
@@ -147,6 +149,8 @@ class Gateway:
         with self._may_still_charge(order):
             if seconds:
                 await asyncio.sleep(seconds)
+            if order.kind == "void":
+                order = self._complete_void(order)
             decision, first = self.store.decide(self._decision(order, behaviour))
         if not first:
             return self._replay(decision, order)
@@ -179,6 +183,12 @@ class Gateway:
             if not self._undecided[name]:
                 del self._undecided[name]
 
+    def _complete_void(self, order: Order) -> Order:
+        """Return the void of what is left, or of nothing, which is then refused."""
+        left = self.store.left_to_capture(order.charge or "")
+        amount, currency, _ = left or (1, "XXX", True)
+        return order._replace(amount=max(amount, 1), currency=currency)
+
     def _decision(self, order: Order, behaviour: Behaviour) -> Decision:
         code = behaviour.code or self._refusal(order)
         return Decision(
@@ -190,12 +200,15 @@ class Gateway:
             amount=order.amount,
             currency=order.currency,
             reference=None if code else new_reference(),
+            final=None if order.final is None else int(order.final),
         )
 
     def _refusal(self, order: Order) -> str | None:
-        """Return the reason why a refund is refused, if any."""
+        """Return the reason why an operation that follows another is refused, if any."""
         if order.charge is None:
             return None
+        if order.kind in ("capture", "void"):
+            return self._refusal_by_authorization(order, order.charge)
         left = self.store.left_to_refund(order.charge)
         if left is None:
             return "charge_not_found"
@@ -204,10 +217,25 @@ class Gateway:
             return "currency_differs"
         return "exceeds_charge" if order.amount > amount else None
 
+    def _refusal_by_authorization(self, order: Order, authorization: str) -> str | None:
+        left = self.store.left_to_capture(authorization)
+        if left is None:
+            return "authorization_not_found"
+        amount, currency, is_closed = left
+        if is_closed:
+            return "authorization_closed"
+        if order.currency != currency:
+            return "currency_differs"
+        return "exceeds_authorization" if order.amount > amount else None
+
     def _replay(self, known: Decision, order: Order) -> web.Response:
         if known.outcome == "cancelled":
             return answer(409, describe(known))
-        if (known.amount, known.currency, known.charge) != (order.amount, order.currency, order.charge):
+        final = None if order.final is None else int(order.final)
+        same = (known.charge, known.final) == (order.charge, final)
+        if order.kind != "void":  # its amount is what was left
+            same = same and (known.amount, known.currency) == (order.amount, order.currency)
+        if not same:
             return not_charged(422, "error", "key_reused", message="This key was used with another order.")
         return answer(200, describe(known), replayed=True)
 

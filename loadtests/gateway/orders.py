@@ -26,7 +26,8 @@ class Order(NamedTuple):
     key: str
     amount: int
     currency: str
-    charge: str | None = None
+    charge: str | None = None  # the key of the charge or authorization that it follows
+    final: bool | None = None  # of a capture: the rest is released
 
 
 def check_key(key: str | None) -> str:
@@ -50,12 +51,23 @@ def read_order(kind: str, key: str | None, body: bytes) -> Order:
     key = check_key(key)
     content = read_object(body)
     amount, currency, charge = content.get("amount"), content.get("currency"), content.get("charge")
+    if kind == "void":
+        return Order(kind, key, 0, "", _check_charge(charge))  # it releases what is left
     if type(amount) is not int or not 1 <= amount <= MAX_AMOUNT:
         raise BadOrder(422, "invalid_request", f"amount must be a whole number from 1 to {MAX_AMOUNT}.")
     if type(currency) is not str or not CURRENCY.fullmatch(currency):
         raise BadOrder(422, "invalid_request", "currency must be three capital letters (ISO 4217).")
-    if kind == "charge":
+    if kind in ("charge", "authorization"):
         return Order(kind, key, amount, currency)
+    final = None
+    if kind == "capture":
+        final = content.get("final", True)
+        if type(final) is not bool:
+            raise BadOrder(422, "invalid_request", "final must be true or false.")
+    return Order(kind, key, amount, currency, _check_charge(charge), final)
+
+
+def _check_charge(charge: Any) -> str:
     if type(charge) is not str or not KEY.fullmatch(charge):
-        raise BadOrder(422, "invalid_request", "charge must be the key of the charge to refund.")
-    return Order(kind, key, amount, currency, charge)
+        raise BadOrder(422, "invalid_request", "charge must be the key of the charge or authorization.")
+    return charge

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-SCHEMA = """
+# The kinds of operations that move money. The others, authorization and void, hold and release it.
+MONEY = "('charge', 'capture', 'refund')"
+
+SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS decision (
     seq       INTEGER PRIMARY KEY,
-    kind      TEXT NOT NULL CHECK (kind IN ('charge', 'refund')),
+    kind      TEXT NOT NULL CHECK (kind IN ('charge', 'authorization', 'capture', 'void', 'refund')),
     key       TEXT NOT NULL,
     outcome   TEXT NOT NULL CHECK (outcome IN ('approved', 'declined', 'cancelled')),
     code      TEXT,
@@ -22,17 +25,22 @@ CREATE TABLE IF NOT EXISTS decision (
     amount    INTEGER CHECK (amount > 0),
     currency  TEXT,
     reference TEXT,
+    final     INTEGER,
     at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
     UNIQUE (kind, key),
     CHECK ((outcome = 'declined') = (code IS NOT NULL)),
     CHECK ((outcome = 'approved') = (reference IS NOT NULL)),
     CHECK ((outcome = 'cancelled') = (amount IS NULL)),
     CHECK ((amount IS NULL) = (currency IS NULL)),
-    CHECK ((kind = 'refund' AND outcome <> 'cancelled') = (charge IS NOT NULL))
+    CHECK ((kind IN ('capture', 'void', 'refund') AND outcome <> 'cancelled') = (charge IS NOT NULL)),
+    CHECK ((kind = 'capture' AND outcome <> 'cancelled') = (final IS NOT NULL))
 ) STRICT;
 
 CREATE INDEX IF NOT EXISTS refunds_of_a_charge ON decision (charge)
 WHERE kind = 'refund' AND outcome = 'approved';
+
+CREATE INDEX IF NOT EXISTS operations_of_an_authorization ON decision (charge)
+WHERE kind IN ('capture', 'void') AND outcome = 'approved';
 
 CREATE TABLE IF NOT EXISTS total (
     currency TEXT NOT NULL,
@@ -45,28 +53,47 @@ CREATE TABLE IF NOT EXISTS total (
 CREATE TABLE IF NOT EXISTS attempt (kind TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (kind, key)) STRICT;
 CREATE TABLE IF NOT EXISTS profile (id INTEGER PRIMARY KEY CHECK (id = 1), fields TEXT NOT NULL) STRICT;
 
-CREATE TRIGGER IF NOT EXISTS count_moved_money AFTER INSERT ON decision WHEN NEW.outcome = 'approved' BEGIN
+CREATE TRIGGER IF NOT EXISTS count_moved_money AFTER INSERT ON decision
+WHEN NEW.outcome = 'approved' AND NEW.kind IN {MONEY} BEGIN
     INSERT INTO total (currency, kind, amount, count) VALUES (NEW.currency, NEW.kind, NEW.amount, 1)
     ON CONFLICT DO UPDATE SET amount = amount + excluded.amount, count = count + 1;
 END;
 
 CREATE TRIGGER IF NOT EXISTS refunds_stay_within_the_charge BEFORE INSERT ON decision
 WHEN NEW.kind = 'refund' AND NEW.outcome = 'approved' AND NEW.amount > (
-    SELECT COALESCE(SUM(CASE kind WHEN 'charge' THEN amount ELSE -amount END), 0) FROM (
+    SELECT COALESCE(SUM(CASE kind WHEN 'refund' THEN -amount ELSE amount END), 0) FROM (
         SELECT kind, amount FROM decision
         WHERE kind = 'charge' AND key = NEW.charge AND outcome = 'approved' AND currency = NEW.currency
+        UNION ALL
+        SELECT kind, amount FROM decision
+        WHERE kind = 'capture' AND charge = NEW.charge AND outcome = 'approved' AND currency = NEW.currency
         UNION ALL
         SELECT kind, amount FROM decision
         WHERE kind = 'refund' AND charge = NEW.charge AND outcome = 'approved'
     )
 ) BEGIN SELECT RAISE(ABORT, 'the refunds would exceed the charge'); END;
 
+CREATE TRIGGER IF NOT EXISTS captures_stay_within_the_authorization BEFORE INSERT ON decision
+WHEN NEW.kind IN ('capture', 'void') AND NEW.outcome = 'approved' AND (
+    NEW.amount > (
+        SELECT COALESCE(SUM(CASE kind WHEN 'authorization' THEN amount ELSE -amount END), 0) FROM (
+            SELECT kind, amount FROM decision
+            WHERE kind = 'authorization' AND key = NEW.charge AND outcome = 'approved' AND currency = NEW.currency
+            UNION ALL
+            SELECT kind, amount FROM decision
+            WHERE kind IN ('capture', 'void') AND charge = NEW.charge AND outcome = 'approved'
+        )
+    )
+    OR EXISTS (SELECT 1 FROM decision WHERE charge = NEW.charge AND outcome = 'approved'
+        AND (kind = 'void' OR kind = 'capture' AND final))
+) BEGIN SELECT RAISE(ABORT, 'the captures would exceed the authorization'); END;
+
 CREATE TRIGGER IF NOT EXISTS decisions_do_not_change BEFORE UPDATE ON decision
 BEGIN SELECT RAISE(ABORT, 'a decision never changes'); END;
 
 CREATE TRIGGER IF NOT EXISTS decisions_do_not_vanish BEFORE DELETE ON decision
 BEGIN SELECT RAISE(ABORT, 'a decision never changes'); END;
-"""
+"""  # noqa: S608 - our own words
 
 
 class StoreError(Exception):
@@ -80,19 +107,37 @@ class Decision(NamedTuple):
     key: str
     outcome: str
     code: str | None = None
-    charge: str | None = None  # the key of the refunded charge
+    charge: str | None = None  # the key of the charge or authorization that it follows
     amount: int | None = None
     currency: str | None = None
     reference: str | None = None
+    final: int | None = None
 
 
 _COLUMNS = ", ".join(Decision._fields)
 _FIND = f"SELECT {_COLUMNS} FROM decision WHERE kind = ? AND key = ?"  # noqa: S608 our own words
-_ADD = f"INSERT INTO decision ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - of our own names
+_ADD = f"INSERT INTO decision ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - of our own names
 _REFUNDED = """SELECT COALESCE(SUM(amount), 0) FROM decision
                WHERE kind = 'refund' AND charge = ? AND outcome = 'approved'"""
-_RECORDS = """SELECT seq, kind, key, charge, outcome, amount, currency, reference, at FROM decision
-              WHERE seq > ? AND outcome = 'approved' ORDER BY seq LIMIT ?"""
+_CAPTURED = """SELECT COALESCE(SUM(amount), 0), MAX(currency) FROM decision
+               WHERE kind = 'capture' AND charge = ? AND outcome = 'approved'"""
+_USED = """SELECT COALESCE(SUM(amount), 0), COALESCE(MAX(kind = 'void' OR final), 0) FROM decision
+           WHERE kind IN ('capture', 'void') AND charge = ? AND outcome = 'approved'"""
+# A file of an earlier release: its table knows fewer kinds. Its decisions are kept.
+_UPGRADE = """
+ALTER TABLE decision RENAME TO earlier;
+DROP INDEX refunds_of_a_charge;
+DROP TRIGGER count_moved_money;
+DROP TRIGGER refunds_stay_within_the_charge;
+DROP TRIGGER decisions_do_not_change;
+DROP TRIGGER decisions_do_not_vanish;
+"""
+_COPY = """
+INSERT INTO decision SELECT seq, kind, key, outcome, code, charge, amount, currency, reference, NULL, at FROM earlier;
+DROP TABLE earlier;
+"""
+_RECORDS = f"""SELECT seq, kind, key, charge, outcome, amount, currency, reference, at FROM decision
+              WHERE seq > ? AND outcome = 'approved' AND kind IN {MONEY} ORDER BY seq LIMIT ?"""  # noqa: S608 - our own words
 
 
 def new_reference() -> str:
@@ -110,11 +155,20 @@ class Store:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.executescript(SCHEMA)
+            self._create()
             self._db.execute("BEGIN IMMEDIATE")  # takes the lock now, and checks that the file can be written
             self._db.execute("COMMIT")
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"The data file {path} cannot be used: {error}.") from None
+
+    def _create(self) -> None:
+        """Create the tables, or bring those of an earlier release up to date."""
+        found = self._db.execute("SELECT sql FROM sqlite_master WHERE name = 'decision'").fetchone()
+        if found is None or "'authorization'" in found[0]:
+            self._db.executescript(SCHEMA)
+            return
+        totals = "DELETE FROM total WHERE kind IN ('charge', 'refund');"  # counted again by the copy
+        self._db.executescript(f"BEGIN; {_UPGRADE} {SCHEMA} {totals} {_COPY} COMMIT;")
 
     def close(self) -> None:
         self._db.close()
@@ -132,12 +186,29 @@ class Store:
         return earlier, False
 
     def left_to_refund(self, charge: str) -> tuple[int, str] | None:
-        """Return the remaining amount and the currency of an approved charge; None without such a charge."""
-        found = self.find("charge", charge)
+        """Return the remaining amount and the currency of what a charge or captures took; None if nothing was."""
+        paid = self._approved("charge", charge)
+        if paid is None:
+            amount, currency = self._db.execute(_CAPTURED, (charge,)).fetchone()
+            if currency is None:
+                return None
+            paid = amount, currency
+        (refunded,) = self._db.execute(_REFUNDED, (charge,)).fetchone()
+        return paid[0] - refunded, paid[1]
+
+    def left_to_capture(self, authorization: str) -> tuple[int, str, bool] | None:
+        """Return the remaining amount and the currency of an approved authorization, and whether it is closed."""
+        held = self._approved("authorization", authorization)
+        if held is None:
+            return None
+        used, is_closed = self._db.execute(_USED, (authorization,)).fetchone()
+        return held[0] - used, held[1], bool(is_closed)
+
+    def _approved(self, kind: str, key: str) -> tuple[int, str] | None:
+        found = self.find(kind, key)
         if found is None or found.amount is None or found.currency is None or found.outcome != "approved":
             return None
-        (refunded,) = self._db.execute(_REFUNDED, (charge,)).fetchone()
-        return found.amount - refunded, found.currency
+        return found.amount, found.currency
 
     def first_attempt(self, kind: str, key: str) -> bool:
         """Return True once per key, also across restarts."""
@@ -147,7 +218,7 @@ class Store:
         totals: dict[str, dict[str, int]] = {}
         for currency, kind, amount, count in self._db.execute("SELECT * FROM total ORDER BY currency, kind"):
             row = totals.setdefault(currency, {"charged": 0, "charges": 0, "refunded": 0, "refunds": 0})
-            row |= {f"{kind}s": count, "charged" if kind == "charge" else "refunded": amount}
+            row |= {f"{kind}s": count, f"{kind.removesuffix('e')}ed": amount}
         return totals
 
     def records(self, after: int, limit: int) -> Iterator[dict[str, Any]]:

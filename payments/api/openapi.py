@@ -19,10 +19,14 @@ from payments import schemas
 from payments.api.filters import FILTERS
 from payments.webhooks.objects import ALL_TYPES
 
+# Operations whose body may be absent.
+_OPTIONAL_BODY = {"create_refund", "create_capture", "create_void"}
 _REF = "#/components/schemas/{name}"
 _INPUTS = (
     schemas.PaymentInput,
     schemas.BatchInput,
+    schemas.CaptureInput,
+    schemas.VoidInput,
     schemas.RefundInput,
     schemas.EndpointInput,
     schemas.EndpointChange,
@@ -33,6 +37,10 @@ _OUTPUTS = (
     schemas.PaymentPage,
     schemas.RefundOutput,
     schemas.RefundPage,
+    schemas.CaptureOutput,
+    schemas.CapturePage,
+    schemas.VoidOutput,
+    schemas.JournalPage,
     schemas.BatchOutput,
     schemas.EndpointWithSecret,
     schemas.EndpointPage,
@@ -54,6 +62,8 @@ ANSWER_EXAMPLE = {
     "id": "019aab3c-5b7e-7c3e-9d0e-2f4b6a8c0e12",
     "status": "succeeded",
     "amount": 1250,
+    "amount_authorized": 1250,
+    "amount_captured": 1250,
     "amount_refunded": 0,
     "currency": "EUR",
     "fraud": {"score": 0.0, "reasons": []},
@@ -65,6 +75,7 @@ ANSWER_EXAMPLE = {
     "metadata": {"basket": "9"},
     "created_at": "2026-01-31T12:00:00Z",
     "settled_at": "2026-01-31T12:00:00.061Z",
+    "capture_before": None,
 }
 PROBLEM_EXAMPLE = {
     "type": "urn:problem:invalid_value",
@@ -82,8 +93,8 @@ PROBLEMS = {
     403: "The API key lacks the scope, or its merchant is not active.",
     404: "The merchant has no such transaction.",
     405: "The method is not allowed here.",
-    409: "The first request with this key is still in progress: retry after Retry-After. Or a refund of a "
-    "payment that did not succeed.",
+    409: "The first request with this key is still in progress: retry after Retry-After. Or the "
+    "payment's status does not allow the operation.",
     411: "The body has no Content-Length.",
     413: "The body is larger than 4 MiB.",
     415: "The body is not application/json.",
@@ -225,6 +236,52 @@ REFUND = extend_schema(
     | _WRITE
     | _problems(404, 409),
 )
+CAPTURE = extend_schema(
+    operation_id="create_capture",
+    summary="Capture an authorized payment, in part or in full",
+    tags=["captures and voids"],
+    parameters=[_ID, _KEY, _REQUEST_ID, *_HEADERS],
+    request={"application/json": _schema(schemas.CaptureInput)},
+    examples=[OpenApiExample("first part", {"amount": 400, "final": False}, request_only=True)],
+    responses=_answers(
+        schemas.CaptureOutput,
+        s200="A replay: the stored answer.",
+        s201="The outcome is final: look at `status`.",
+        s202="The outcome is not known yet: list the captures again after Retry-After.",
+    )
+    | _WRITE
+    | _problems(404, 409),
+)
+LIST_CAPTURES = extend_schema(
+    operation_id="list_captures",
+    summary="List the captures of a payment, newest first",
+    tags=["captures and voids"],
+    parameters=[_ID, _REQUEST_ID, _WAIT],
+    responses=_answers(schemas.CapturePage, s200="All captures.") | _READ | _problems(404),
+)
+VOID = extend_schema(
+    operation_id="create_void",
+    summary="Release what is not captured of an authorized payment",
+    tags=["captures and voids"],
+    parameters=[_ID, _KEY, _REQUEST_ID, *_HEADERS],
+    request={"application/json": _schema(schemas.VoidInput)},
+    examples=[OpenApiExample("reason", {"reason": "out of stock"}, request_only=True)],
+    responses=_answers(
+        schemas.VoidOutput,
+        s200="A replay: the stored answer.",
+        s201="The outcome is final: look at `status`.",
+        s202="The outcome is not known yet: read the transaction again after Retry-After.",
+    )
+    | _WRITE
+    | _problems(404, 409),
+)
+LIST_EVENTS = extend_schema(
+    operation_id="list_transaction_events",
+    summary="Read the journal of a payment, oldest first",
+    tags=["transactions"],
+    parameters=[_ID, _REQUEST_ID, _WAIT],
+    responses=_answers(schemas.JournalPage, s200="All events.") | _READ | _problems(404),
+)
 LIST_REFUNDS = extend_schema(
     operation_id="list_refunds",
     summary="List the refunds of a payment, newest first",
@@ -357,7 +414,7 @@ def add_shapes(result: dict[str, Any], generator: Any, request: Any, public: boo
     operations = [operation for methods in result["paths"].values() for operation in methods.values()]
     for operation in operations:
         if "requestBody" in operation:
-            operation["requestBody"]["required"] = operation["operationId"] != "create_refund"
+            operation["requestBody"]["required"] = operation["operationId"] not in _OPTIONAL_BODY
     return result
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 from fintech.http.problems import Problem
 from payments import errors
-from payments.models import Refund
-from payments.schemas import BatchResult, Payment, ProblemDocument, RefundOutput
-from payments.serializers import serialize_payment, serialize_refund
+from payments.models import Capture, Refund, Void
+from payments.schemas import BatchResult, CaptureOutput, Payment, ProblemDocument, RefundOutput, VoidOutput
+from payments.serializers import serialize_capture, serialize_payment, serialize_refund, serialize_void
 from payments.services.outcomes import Charge, Outcome
+from payments.states import CHARGE
 
 # The resolver settles within seconds.
 RETRY_SECONDS = 2
@@ -26,37 +27,48 @@ STATUS_CODES: dict[type[errors.PaymentError], int] = {
 }
 
 
+Body = Payment | CaptureOutput | VoidOutput | RefundOutput
+
+
 @dataclass(slots=True)
 class Reply:
     """An answer before it is encoded."""
 
     status_code: int
-    body: Payment | RefundOutput
+    body: Body
     headers: dict[str, str] = field(default_factory=dict)
 
 
 def reply_to(outcome: Outcome) -> Reply:
-    """201 for a new final outcome, 200 for a replayed one, 202 while it is open."""
-    is_final, is_replay = outcome.operation.is_final, outcome.is_replay
+    """201 for a new known outcome, 200 for a replayed one, 202 while it is open. An authorization is an outcome."""
+    is_known, is_replay = outcome.operation.status not in CHARGE.open, outcome.is_replay
     headers = {}
-    if not (is_replay and is_final):
+    if not (is_replay and is_known):
         headers["Location"] = location_of(outcome.operation)
-    if not is_final:
+    if not is_known:
         headers["Retry-After"] = str(RETRY_SECONDS)
     if is_replay:
         headers["Idempotency-Replayed"] = "true"
-    status_code = 202 if not is_final else 200 if is_replay else 201
+    status_code = 202 if not is_known else 200 if is_replay else 201
     return Reply(status_code, serialize(outcome), headers)
 
 
-def serialize(outcome: Outcome) -> Payment | RefundOutput:
+def serialize(outcome: Outcome) -> Body:
     operation = outcome.operation
-    return serialize_refund(operation) if isinstance(operation, Refund) else serialize_payment(operation)
+    if isinstance(operation, Refund):
+        return serialize_refund(operation)
+    if isinstance(operation, Capture):
+        return serialize_capture(operation)
+    return serialize_void(operation) if isinstance(operation, Void) else serialize_payment(operation)
 
 
-def location_of(operation: Charge | Refund) -> str:
+def location_of(operation: Charge | Capture | Void | Refund) -> str:
     if isinstance(operation, Refund):
         return f"/v1/transactions/{operation.transaction_id}/refunds"
+    if isinstance(operation, Capture):
+        return f"/v1/transactions/{operation.transaction_id}/captures"
+    if isinstance(operation, Void):
+        return f"/v1/transactions/{operation.transaction_id}"
     return f"/v1/transactions/{operation.id}"
 
 

@@ -22,25 +22,31 @@ from payments.api.responses import batch_result, problem_of, reply_to
 from payments.api.throttling import Throttle
 from payments.api_keys import Principal, authenticate
 from payments.errors import InvalidRequest, MalformedRequest, NotFound, PaymentError
-from payments.models import ApiKey, Refund, Transaction
+from payments.models import ApiKey, Event, Refund, Transaction
 from payments.schemas import (
     KEY_SCHEMA,
     MAX_BATCH,
     BatchItem,
     BatchOutput,
+    CaptureInput,
+    CapturePage,
+    JournalPage,
     PaymentInput,
     PaymentPage,
     RefundInput,
     RefundPage,
+    VoidInput,
     parse,
     parse_json,
     read,
 )
-from payments.serializers import serialize_payment, serialize_refund
+from payments.serializers import serialize_capture, serialize_entry, serialize_payment, serialize_refund
 from payments.services.batches import create_batch
+from payments.services.captures import captures_of, create_capture
 from payments.services.charges import create_payment
 from payments.services.outcomes import Outcome
 from payments.services.refunds import create_refund
+from payments.services.voids import create_void
 
 _KEY = re.compile(str(KEY_SCHEMA["pattern"]))
 _throttle = Throttle(settings.RUNTIME_DIR / "throttle", rate=settings.THROTTLE_RATE, burst=settings.THROTTLE_BURST)
@@ -181,6 +187,47 @@ class RefundsView(PaymentsView):
         body = parse(data, RefundInput)
         outcome = create_refund(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
         return answer(request._request, outcome)
+
+
+def read_optional_body(request: HttpRequest) -> Any:
+    return parse_json(read_body(request)) if has_body(request) else {}
+
+
+class CapturesView(PaymentsView):
+    @openapi.LIST_CAPTURES
+    def get(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.READ)
+        captures = captures_of(find_transaction(principal, id))
+        return json_answer(CapturePage([serialize_capture(capture) for capture in captures], None))
+
+    @openapi.CAPTURE
+    def post(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.WRITE)
+        identifier = read_id(id)
+        key = idempotency_key(request)
+        body = parse(read_optional_body(request._request), CaptureInput)
+        outcome = create_capture(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
+        return answer(request._request, outcome)
+
+
+class VoidView(PaymentsView):
+    @openapi.VOID
+    def post(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.WRITE)
+        identifier = read_id(id)
+        key = idempotency_key(request)
+        body = parse(read_optional_body(request._request), VoidInput)
+        outcome = create_void(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
+        return answer(request._request, outcome)
+
+
+class JournalView(PaymentsView):
+    @openapi.LIST_EVENTS
+    def get(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.READ)
+        payment = find_transaction(principal, id)
+        events = Event.objects.filter(transaction=payment).order_by("id")
+        return json_answer(JournalPage([serialize_entry(event) for event in events], None))
 
 
 class BatchView(PaymentsView):

@@ -47,6 +47,17 @@ class HttpGateway:
         body = {"amount": amount, "currency": currency, "payment_method": payment_method}
         return self._call("charge", "/v1/charges", key, body)
 
+    def authorize(self, key: UUID, *, amount: int, currency: str, payment_method: Any) -> Answer:
+        body = {"amount": amount, "currency": currency, "payment_method": payment_method}
+        return self._call("authorize", "/v1/authorizations", key, body)
+
+    def capture(self, key: UUID, *, authorization: UUID, amount: int, currency: str, final: bool) -> Answer:
+        body = {"charge": str(authorization), "amount": amount, "currency": currency, "final": final}
+        return self._call("capture", "/v1/captures", key, body)
+
+    def void(self, key: UUID, *, authorization: UUID) -> Answer:
+        return self._call("void", "/v1/voids", key, {"charge": str(authorization)})
+
     def refund(self, key: UUID, *, charge: UUID, amount: int, currency: str) -> Answer:
         body = {"charge": str(charge), "amount": amount, "currency": currency}
         return self._call("refund", "/v1/refunds", key, body)
@@ -58,8 +69,17 @@ class HttpGateway:
     def cancel_refund(self, key: UUID) -> Answer:
         return self._call("cancel", f"/v1/refunds/{key}/cancel", key, {})
 
+    def cancel_authorization(self, key: UUID) -> Answer:
+        return self._call("cancel", f"/v1/authorizations/{key}/cancel", key, {})
+
+    def cancel_capture(self, key: UUID) -> Answer:
+        return self._call("cancel", f"/v1/captures/{key}/cancel", key, {})
+
+    def cancel_void(self, key: UUID) -> Answer:
+        return self._call("cancel", f"/v1/voids/{key}/cancel", key, {})
+
     def totals(self) -> dict[str, dict[str, int]]:
-        """Return `charged` and `refunded` by currency, in minor units."""
+        """Return `charged`, `captured` and `refunded` by currency, in minor units."""
         return self._read("/v1/totals")["currencies"]
 
     def records(self, *, after: int = 0, limit: int = 1000) -> dict[str, Any]:

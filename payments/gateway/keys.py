@@ -1,4 +1,4 @@
-"""The keys that the gateway knows our charges and refunds by.
+"""The keys that the gateway knows our operations by.
 
 A key is derived from the merchant, the kind and the merchant's idempotency key. If we lose a row that we had stored (a
 failover to a replica that lagged behind), a retry sends the same key, and the gateway answers with the first charge
@@ -16,6 +16,14 @@ def charge_key(merchant_namespace: UUID, idempotency_key: str) -> UUID:
 def refund_key(charge: UUID, idempotency_key: str) -> UUID:
     """`charge` is the gateway key of the payment, which depends on the merchant."""
     return _derive(charge, f"refund:{idempotency_key}")
+
+
+def capture_key(authorization: UUID, idempotency_key: str) -> UUID:
+    return _derive(authorization, f"capture:{idempotency_key}")
+
+
+def void_key(authorization: UUID, idempotency_key: str) -> UUID:
+    return _derive(authorization, f"void:{idempotency_key}")
 
 
 def _derive(namespace: UUID, name: str) -> UUID:

@@ -11,7 +11,18 @@ from dataclasses import dataclass
 
 from fintech.database.connections import open_connection
 from payments.ledger.postings import ACCOUNTS, balances_sql, fee_sql
-from payments.states import CHARGE, REFUND, ChargeStatus, RefundStatus, sql_list
+from payments.states import (
+    AUTHORIZATION,
+    CAPTURE,
+    CHARGE,
+    REFUND,
+    VOID,
+    CaptureStatus,
+    ChargeStatus,
+    RefundStatus,
+    VoidStatus,
+    sql_list,
+)
 
 # What a report names one by one; there may be more.
 MAX_FINDINGS = 1000
@@ -31,6 +42,27 @@ SUMS = ", ".join(
     f"coalesce(sum(leg.amount) FILTER (WHERE leg.account = '{account}'), 0) AS {account}" for account in ACCOUNTS
 )
 
+CAPTURED = ", ".join(f"sum(posted.{account}) AS {account}" for account in ACCOUNTS)
+CAPTURED_SUMS = ", ".join(f"sums.{account}" for account in ACCOUNTS)
+# What the counters hold: each of these events names the process that counted it.
+COUNTED = [
+    *AUTHORIZATION.final,
+    *AUTHORIZATION.held,
+    ChargeStatus.UNKNOWN,
+    *(lifecycle.event_kind(status) for lifecycle in (CAPTURE, VOID) for status in lifecycle.final),
+]
+# Payments and the operations that follow them, each with its own id beside the payment's.
+RESOURCES = f"""
+    SELECT id, id AS transaction_id, NULL::uuid AS refund_id, NULL::uuid AS capture_id, NULL::uuid AS void_id,
+        status::text, '' AS prefix FROM payment
+    UNION ALL SELECT id, transaction_id, id, NULL, NULL, status, '{REFUND.event_prefix}' FROM refund
+    UNION ALL SELECT id, transaction_id, NULL, id, NULL, status, '{CAPTURE.event_prefix}' FROM capture
+    UNION ALL SELECT id, transaction_id, NULL, NULL, id, status, '{VOID.event_prefix}' FROM void
+"""
+SAME_OPERATION = """other.transaction_id = resource.transaction_id
+    AND (other.refund_id, other.capture_id, other.void_id)
+        IS NOT DISTINCT FROM (resource.refund_id, resource.capture_id, resource.void_id)"""
+
 # Name -> what is wrong, as (resource, detail).
 CHECKS = {
     "legs_sum_to_zero": """
@@ -44,23 +76,79 @@ CHECKS = {
         JOIN payment ON payment.id = leg.transaction_id
         LEFT JOIN payments_event AS event ON event.id = leg.event_id
         WHERE event.kind IS NULL OR event.transaction_id <> leg.transaction_id
-            OR event.kind <> CASE WHEN event.refund_id IS NULL THEN '{CHARGE.success}' ELSE '{REFUND.success}' END
+            OR event.kind <> CASE WHEN event.refund_id IS NOT NULL THEN '{REFUND.success}'
+                WHEN event.capture_id IS NOT NULL THEN '{CAPTURE.success}' ELSE '{CHARGE.success}' END
             OR NOT EXISTS (SELECT 1 FROM refund WHERE refund.id = event.refund_id) AND event.refund_id IS NOT NULL
+            OR NOT EXISTS (SELECT 1 FROM capture WHERE capture.id = event.capture_id) AND event.capture_id IS NOT NULL
     """,
     "payments_are_posted_once": f"""
         SELECT payment.id, format('%%s, %%s %%s, fee %%s; posted: %%s', payment.status, payment.amount,
             payment.currency, payment.fee, to_jsonb(posted))
         FROM payment LEFT JOIN posted ON posted.transaction_id = payment.id AND posted.refund_id IS NULL
-        WHERE CASE WHEN payment.status = '{ChargeStatus.SUCCEEDED}'
+            AND posted.capture_id IS NULL
+        WHERE CASE WHEN payment.status = '{ChargeStatus.SUCCEEDED}' AND NOT payment.manual_capture
             THEN (posted.events, posted.same_currency, {POSTED}) IS DISTINCT FROM
                 (1::bigint, true, {balances_sql(CHARGE.success, amount="payment.amount", fee="payment.fee")})
-            ELSE posted.transaction_id IS NOT NULL OR payment.fee <> 0 END
+            ELSE posted.transaction_id IS NOT NULL OR payment.fee <> 0 AND NOT payment.manual_capture END
+    """,
+    "captures_are_posted_once": f"""
+        SELECT capture.id, format('%%s, %%s; posted: %%s', capture.status, capture.amount, to_jsonb(posted))
+        FROM capture LEFT JOIN posted ON posted.capture_id = capture.id
+        WHERE CASE WHEN capture.status = '{CaptureStatus.SUCCEEDED}'
+            THEN (posted.transaction_id, posted.events, posted.same_currency, posted.gateway_clearing)
+                IS DISTINCT FROM (capture.transaction_id, 1::bigint, true, capture.amount::numeric)
+            ELSE posted.transaction_id IS NOT NULL END
+    """,
+    "captures_add_up": f"""
+        SELECT payment.id, format('captured %%s, fee %%s; its captures: %%s', payment.manually_captured, payment.fee,
+            to_jsonb(sums))
+        FROM payment LEFT JOIN (
+            SELECT capture.transaction_id, sum(capture.amount) AS captured, {CAPTURED}
+            FROM capture JOIN posted ON posted.capture_id = capture.id GROUP BY capture.transaction_id
+        ) AS sums ON sums.transaction_id = payment.id
+        WHERE CASE WHEN payment.manually_captured > 0
+            THEN (sums.captured, {CAPTURED_SUMS}) IS DISTINCT FROM (payment.manually_captured::numeric,
+                {balances_sql(CAPTURE.success, amount="payment.manually_captured", fee="payment.fee")})
+            ELSE sums.transaction_id IS NOT NULL END
+    """,
+    "what_is_held_is_left": f"""
+        SELECT payment.id, format('%%s, captured %%s of %%s; held: %%s, under way: %%s', payment.status,
+            payment.manually_captured, payment.amount, to_jsonb(held), to_jsonb(work))
+        FROM payment
+        LEFT JOIN payments_authorization AS held ON held.transaction_id = payment.id
+        LEFT JOIN (
+            SELECT transaction_id, sum(amount) FILTER (WHERE kind = 'capture') AS reserved,
+                (array_agg(id) FILTER (WHERE closes))[1] AS closing_id, count(*) FILTER (WHERE closes) AS closing
+            FROM (
+                SELECT id, transaction_id, amount, 'capture' AS kind, final AS closes FROM capture
+                WHERE status IN {sql_list(CAPTURE.open)}
+                UNION ALL SELECT id, transaction_id, amount, 'void', true FROM void
+                WHERE status IN {sql_list(VOID.open)}
+            ) AS operation GROUP BY transaction_id
+        ) AS work ON work.transaction_id = payment.id
+        WHERE CASE WHEN payment.status = '{ChargeStatus.AUTHORIZED}'
+            THEN (held.amount_left, held.amount_reserved, held.currency, held.closing_id, held.capture_before)
+                IS DISTINCT FROM (payment.amount - payment.manually_captured, coalesce(work.reserved, 0),
+                payment.currency, work.closing_id, payment.capture_before) OR work.closing > 1
+            ELSE held.transaction_id IS NOT NULL OR work.transaction_id IS NOT NULL END
+    """,
+    "voids_follow_from_the_status": f"""
+        SELECT void.id, format('%%s; its payment is %%s', void.status, payment.status)
+        FROM void JOIN payment ON payment.id = void.transaction_id
+        WHERE void.status = '{VoidStatus.SUCCEEDED}' AND (payment.status NOT IN {sql_list(AUTHORIZATION.final)}
+            OR void.amount <> payment.amount - payment.manually_captured)
+        UNION ALL
+        SELECT payment.id, 'voided without a void' FROM payment WHERE payment.status = '{ChargeStatus.VOIDED}'
+            AND NOT EXISTS (SELECT 1 FROM void WHERE void.transaction_id = payment.id
+                AND void.status = '{VoidStatus.SUCCEEDED}')
     """,
     "fees_follow_from_the_rate": f"""
         SELECT payment.id, format('%%s %%s at %%s basis points, but a fee of %%s', payment.amount, payment.currency,
             payment.fee_basis_points, payment.fee)
         FROM payment
-        WHERE payment.fee <> CASE WHEN payment.status = '{ChargeStatus.SUCCEEDED}'
+        WHERE payment.fee <> CASE WHEN payment.manual_capture
+            THEN {fee_sql("payment.manually_captured", "payment.fee_basis_points")}
+            WHEN payment.status = '{ChargeStatus.SUCCEEDED}'
             THEN {fee_sql("payment.amount", "payment.fee_basis_points")} ELSE 0 END
     """,
     "refunds_are_posted_once": f"""
@@ -85,35 +173,38 @@ CHECKS = {
     """,
     "what_is_open_is_unresolved": f"""
         SELECT resource.id, format('%%s, and %%s unresolved', resource.status,
-            CASE WHEN work.resource_id IS NULL THEN 'not' ELSE 'still' END)
-        FROM (SELECT id, id AS transaction_id, NULL::uuid AS refund_id, status FROM payment
-            UNION ALL SELECT id, transaction_id, id, status FROM refund) AS resource
-        LEFT JOIN payments_unresolved AS work ON work.resource_id = resource.id
-            AND work.transaction_id = resource.transaction_id AND work.refund_id IS NOT DISTINCT FROM resource.refund_id
-        WHERE (resource.status IN {sql_list(CHARGE.open)}) <> (work.resource_id IS NOT NULL)
+            CASE WHEN other.resource_id IS NULL THEN 'not' ELSE 'still' END)
+        FROM ({RESOURCES}) AS resource
+        LEFT JOIN payments_unresolved AS other ON other.resource_id = resource.id AND {SAME_OPERATION}
+        WHERE (resource.status IN {sql_list(CHARGE.open)}) <> (other.resource_id IS NOT NULL)
     """,
     "status_is_the_last_event": f"""
-        SELECT resource.id, format('%%s, but its journal: %%s', resource.status, history.kinds)
-        FROM (SELECT id, NULL::uuid AS refund_id, id AS transaction_id, status::text FROM payment
-            UNION ALL SELECT id, id, transaction_id, '{REFUND.event_prefix}' || status FROM refund) AS resource
+        SELECT resource.id, format('%%s, but its journal: %%s', resource.status, other.kinds)
+        FROM ({RESOURCES}) AS resource
         LEFT JOIN (
-            SELECT event.transaction_id, event.refund_id, array_agg(event.kind::text ORDER BY event.id) AS kinds,
-                count(*) FILTER (WHERE event.kind NOT LIKE '%%processing' AND event.kind NOT LIKE '%%unknown') AS finals
+            SELECT event.transaction_id, event.refund_id, event.capture_id, event.void_id,
+                array_agg(event.kind::text ORDER BY event.id) AS kinds,
+                count(*) FILTER (WHERE event.kind NOT LIKE '%%processing' AND event.kind NOT LIKE '%%unknown'
+                    AND event.kind <> '{ChargeStatus.AUTHORIZED}') AS finals
             FROM payments_event AS event JOIN payment ON payment.id = event.transaction_id
             WHERE event.kind <> 'resolution_requested'
-            GROUP BY event.transaction_id, event.refund_id
-        ) AS history ON history.transaction_id = resource.transaction_id
-            AND history.refund_id IS NOT DISTINCT FROM resource.refund_id
-        WHERE history.kinds IS NULL OR history.finals > 1
-            OR history.kinds[cardinality(history.kinds)] <> resource.status
-            OR cardinality(history.kinds) <> (SELECT count(DISTINCT kind) FROM unnest(history.kinds) AS kind)
+            GROUP BY event.transaction_id, event.refund_id, event.capture_id, event.void_id
+        ) AS other ON {SAME_OPERATION}
+        WHERE other.kinds IS NULL OR other.finals > 1
+            OR other.kinds[cardinality(other.kinds)] <> resource.prefix || resource.status
+            OR cardinality(other.kinds) <> (SELECT count(DISTINCT kind) FROM unnest(other.kinds) AS kind)
     """,
     "keys_are_one_to_one": """
         SELECT resource.id, format('key %%s of merchant %%s belongs to %%s', resource.key, resource.merchant_id,
             coalesce(taken.resource_id::text, 'nothing'))
         FROM (SELECT id, merchant_id, idempotency_key AS key, 'payment' AS kind FROM payment
             UNION ALL SELECT refund.id, payment.merchant_id, refund.idempotency_key, 'refund'
-            FROM refund JOIN payment ON payment.id = refund.transaction_id) AS resource
+            FROM refund JOIN payment ON payment.id = refund.transaction_id
+            UNION ALL SELECT capture.id, payment.merchant_id, capture.idempotency_key, 'capture'
+            FROM capture JOIN payment ON payment.id = capture.transaction_id
+            UNION ALL SELECT void.id, payment.merchant_id, void.idempotency_key, 'void'
+            FROM void JOIN payment ON payment.id = void.transaction_id WHERE void.idempotency_key IS NOT NULL
+            ) AS resource
         LEFT JOIN payments_idempotencykey AS taken ON (taken.merchant_id, taken.key, taken.kind)
             = (resource.merchant_id, resource.key, resource.kind)
         WHERE taken.resource_id IS DISTINCT FROM resource.id
@@ -126,12 +217,16 @@ CHECKS = {
                 WHERE taken.kind = 'payment' AND found.id = taken.resource_id)
             AND NOT EXISTS (SELECT 1 FROM payments_refund AS found
                 WHERE taken.kind = 'refund' AND found.id = taken.resource_id)
+            AND NOT EXISTS (SELECT 1 FROM payments_capture AS found
+                WHERE taken.kind = 'capture' AND found.id = taken.resource_id)
+            AND NOT EXISTS (SELECT 1 FROM payments_void AS found
+                WHERE taken.kind = 'void' AND found.id = taken.resource_id)
     """,
     "final_payments_are_counted": f"""
         SELECT payment.id, format('event %%s (%%s) is in no counter', event.id, event.kind)
         FROM payments_event AS event JOIN payment ON payment.id = event.transaction_id
         LEFT JOIN payments_writer AS writer ON writer.id = event.writer_id
-        WHERE event.kind IN {sql_list([*CHARGE.final, ChargeStatus.UNKNOWN])} AND writer.id IS NULL
+        WHERE event.kind IN {sql_list(COUNTED)} AND writer.id IS NULL
     """,
 }
 
@@ -139,27 +234,31 @@ CHECKS = {
 TOTALS_CHECK = f"""
     SELECT coalesce(rows.status, kpi.status), format('%%s payments, but the KPIs count %%s', rows.count, kpi.count)
     FROM (SELECT status::text, count(*) AS count FROM payments_transaction
-        WHERE status IN {sql_list(CHARGE.final)} GROUP BY status) AS rows
+        WHERE status IN {sql_list(AUTHORIZATION.final)} GROUP BY status) AS rows
     FULL JOIN (SELECT kind::text AS status, sum(count)::bigint AS count FROM payments_kpi_totals
-        WHERE kind IN {sql_list(CHARGE.final)} GROUP BY kind) AS kpi USING (status)
+        WHERE kind IN {sql_list(AUTHORIZATION.final)} GROUP BY kind) AS kpi USING (status)
     WHERE rows.count IS DISTINCT FROM kpi.count
 """
 
-# The payments that are looked at, their refunds, and all that was posted for either (a payment's own: no refund_id).
+# The payments that are looked at, what followed them, and all that was posted (a payment's own: no other id).
 _SCOPE = f"""
 WITH payment AS MATERIALIZED (
     SELECT * FROM payments_transaction
     WHERE %(merchants)s::bigint[] IS NULL OR merchant_id = ANY(%(merchants)s)
 ), refund AS MATERIALIZED (
     SELECT refund.* FROM payments_refund AS refund JOIN payment ON payment.id = refund.transaction_id
+), capture AS MATERIALIZED (
+    SELECT capture.* FROM payments_capture AS capture JOIN payment ON payment.id = capture.transaction_id
+), void AS MATERIALIZED (
+    SELECT void.* FROM payments_void AS void JOIN payment ON payment.id = void.transaction_id
 ), posted AS (
-    SELECT leg.transaction_id, event.refund_id, count(DISTINCT event.id) AS events,
+    SELECT leg.transaction_id, event.refund_id, event.capture_id, count(DISTINCT event.id) AS events,
         bool_and(leg.currency = payment.currency) AS same_currency,
         {SUMS}
     FROM payments_ledgerleg AS leg
     JOIN payments_event AS event ON event.id = leg.event_id
     JOIN payment ON payment.id = leg.transaction_id
-    GROUP BY leg.transaction_id, event.refund_id
+    GROUP BY leg.transaction_id, event.refund_id, event.capture_id
 )
 """
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from payments.states import CHARGE, REFUND
+from payments.states import CAPTURE, CHARGE, REFUND
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,15 @@ class Leg:
         return " ".join(parts).removeprefix("+ ") or "0"
 
 
-# The kind of the event -> its legs, whose factors sum to zero.
+_SALE = (
+    Leg("gateway_clearing", amount=1),
+    Leg("merchant_payable", amount=-1, fee=1),
+    Leg("fees", fee=-1),
+)
+# The kind of the event -> its legs, whose factors sum to zero. An authorization posts nothing, its captures do.
 POSTINGS = {
-    CHARGE.success: (
-        Leg("gateway_clearing", amount=1),
-        Leg("merchant_payable", amount=-1, fee=1),
-        Leg("fees", fee=-1),
-    ),
+    CHARGE.success: _SALE,
+    CAPTURE.success: _SALE,
     REFUND.success: (
         Leg("refunds", amount=1),
         Leg("gateway_clearing", amount=-1),

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,12 +22,12 @@ from payments.fraud import Verdict, count_verdict, score_payment
 from payments.gateway.base import Answer
 from payments.gateway.keys import charge_key
 from payments.gateway.registry import gateways
-from payments.models import Transaction
+from payments.models import APPROVED, Transaction
 from payments.schemas import PaymentInput
 from payments.services.idempotency import replay_payment
 from payments.services.outcomes import Charge, Outcome
 from payments.settlement.group_commit import writer
-from payments.states import CHARGE, ChargeStatus
+from payments.states import AUTHORIZATION, CHARGE, ChargeStatus, Lifecycle
 
 logger = logging.getLogger("payments")
 
@@ -50,6 +50,7 @@ class Pending:
     failure_code: str | None = None
     gateway_reference: str | None = None
     settled_at: datetime | None = None
+    capture_before: datetime | None = None
     created_at: datetime = NOT_STORED
 
     @classmethod
@@ -74,8 +75,16 @@ class Pending:
             self.settled_at = at
 
     def settle(self, answer: Answer, at: datetime) -> None:
-        self.status = CHARGE.outcomes[answer.outcome]
-        self.failure_code, self.gateway_reference, self.settled_at = answer.failure_code, answer.reference, at
+        self.status = self.lifecycle.outcomes[answer.outcome]
+        self.failure_code, self.gateway_reference = answer.failure_code, answer.reference
+        if self.status == ChargeStatus.AUTHORIZED:
+            self.capture_before = at + timedelta(seconds=settings.AUTHORIZATION_HOLD_SECONDS)
+        else:
+            self.settled_at = at
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        return CHARGE if self.body.capture else AUTHORIZATION
 
     @property
     def is_final(self) -> bool:
@@ -84,6 +93,14 @@ class Pending:
     @property
     def amount(self) -> int:
         return self.body.amount
+
+    @property
+    def amount_authorized(self) -> int:
+        return self.body.amount if self.status in APPROVED else 0
+
+    @property
+    def amount_captured(self) -> int:
+        return self.body.amount if self.status == ChargeStatus.SUCCEEDED else 0
 
     @property
     def amount_refunded(self) -> int:
@@ -142,7 +159,9 @@ def create_payment(*, principal: Principal, key: str, body: PaymentInput) -> Out
 
 
 def charge(pending: Pending) -> Answer:
-    return gateways.default().charge(
+    gateway = gateways.default()
+    ask = gateway.charge if pending.body.capture else gateway.authorize
+    return ask(
         pending.gateway_key,
         amount=pending.body.amount,
         currency=pending.body.currency,
@@ -155,18 +174,25 @@ def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[Charge]:
     known = [
         settled_row(pending.id, pending.lease_token, answer, actor="api")
         for pending, answer in answered
-        if answer.is_known
+        if answer.is_known and pending.body.capture
+    ]
+    authorized = [
+        authorized_row(pending.id, pending.lease_token, answer, actor="api")
+        for pending, answer in answered
+        if answer.is_known and not pending.body.capture
     ]
     unknown = [
         unknown_row(pending.id, pending.lease_token, answer) for pending, answer in answered if not answer.is_known
     ]
-    if unknown or any(row["status"] == "failed" for row in known):
+    if unknown or any(row["status"] == "failed" for row in (*known, *authorized)):
         tracing.keep()
     settled: dict[UUID, datetime] = {}
     try:
         with tracing.step("T2", tracing.DATABASE, kind="client"):
             if known:
                 settled = writer.settle(known)
+            if authorized:
+                settled = settled | writer.settle_authorizations(authorized)
             if unknown:
                 writer.mark_unknown(unknown)
     except Exception as error:
@@ -201,7 +227,7 @@ def _settled(pending: Pending, answer: Answer, at: datetime | None) -> Pending:
 
 def stored_row(pending: Pending, lease_seconds: float) -> dict[str, Any]:
     body = pending.body
-    return {
+    row = {
         "id": pending.id,
         "merchant_id": pending.merchant_id,
         "key": pending.idempotency_key,
@@ -223,6 +249,9 @@ def stored_row(pending: Pending, lease_seconds: float) -> dict[str, Any]:
         "lease_token": pending.lease_token,
         "lease_seconds": lease_seconds,
     }
+    if not body.capture:
+        row["manual_capture"] = True
+    return row
 
 
 def settled_row(transaction_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> dict[str, Any]:
@@ -235,6 +264,13 @@ def settled_row(transaction_id: UUID, lease_token: UUID, answer: Answer, *, acto
         "actor": actor,
         "data": journal_of(answer),
     }
+
+
+def authorized_row(transaction_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> dict[str, Any]:
+    row = settled_row(transaction_id, lease_token, answer, actor=actor)
+    row["status"] = AUTHORIZATION.outcomes[answer.outcome]
+    row["hold_seconds"] = settings.AUTHORIZATION_HOLD_SECONDS
+    return row
 
 
 def unknown_row(transaction_id: UUID, lease_token: UUID, answer: Answer) -> dict[str, Any]:

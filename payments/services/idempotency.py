@@ -1,19 +1,20 @@
 """Replays: the stored outcome for a key that was used before. A key belongs to one request of one merchant."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from payments import metrics
 from payments.errors import InFlight, KeyReused, PaymentError
-from payments.models import IdempotencyKey, Refund, Transaction, Unresolved
-from payments.schemas import PaymentInput, RefundInput
+from payments.models import Capture, IdempotencyKey, Refund, Transaction, Unresolved, Void
+from payments.schemas import CaptureInput, PaymentInput, RefundInput, VoidInput
 from payments.services.outcomes import Outcome
 from payments.states import ChargeStatus
 
 # The fields of a payment that a replay repeats.
-REQUESTED = ("amount", "currency", "customer", "description", "reference", "payment_method", "metadata")
+REQUESTED = ("amount", "currency", "customer", "description", "reference", "payment_method", "metadata", "capture")
 
 
 def replay_payment(merchant_id: int, key: str, body: PaymentInput) -> Outcome:
@@ -46,14 +47,42 @@ def replay_payments(merchant_id: int, requests: Sequence[tuple[str, PaymentInput
 
 def replay_refund(merchant_id: int, key: str, transaction_id: UUID, body: RefundInput) -> Outcome:
     """Return the stored refund of a key that was used before. Raises KeyReused or InFlight."""
-    taken = IdempotencyKey.objects.get(merchant_id=merchant_id, key=key)
-    _refuse_other_kind(taken, "refund")
-    seconds = Unresolved.objects.lease_seconds([taken.resource_id]).get(taken.resource_id)
-    row = Refund.objects.select_related("transaction").get(id=taken.resource_id)
+    resource_id, seconds = _find_work(merchant_id, key, "refund")
+    row = Refund.objects.select_related("transaction").get(id=resource_id)
     stored = {"transaction": row.transaction_id, "amount": row.amount_requested, "reason": row.reason}
     sent = {"transaction": transaction_id, "amount": body.amount, "reason": body.reason}
-    _refuse_other_body(next((name for name in stored if stored[name] != sent[name]), None))
+    _refuse_other_body(_difference(stored, sent))
     return _replay(row, seconds)
+
+
+def replay_capture(merchant_id: int, key: str, transaction_id: UUID, body: CaptureInput) -> Outcome:
+    """Return the stored capture of a key that was used before. Raises KeyReused or InFlight."""
+    resource_id, seconds = _find_work(merchant_id, key, "capture")
+    row = Capture.objects.select_related("transaction").get(id=resource_id)
+    stored = {"transaction": row.transaction_id, "amount": row.amount_requested, "final": row.final}
+    sent = {"transaction": transaction_id, "amount": body.amount, "final": body.final}
+    _refuse_other_body(_difference(stored, sent))
+    return _replay(row, seconds)
+
+
+def replay_void(merchant_id: int, key: str, transaction_id: UUID, body: VoidInput) -> Outcome:
+    """Return the stored void of a key that was used before. Raises KeyReused or InFlight."""
+    resource_id, seconds = _find_work(merchant_id, key, "void")
+    row = Void.objects.select_related("transaction").get(id=resource_id)
+    stored = {"transaction": row.transaction_id, "reason": row.reason}
+    _refuse_other_body(_difference(stored, {"transaction": transaction_id, "reason": body.reason}))
+    return _replay(row, seconds)
+
+
+def _find_work(merchant_id: int, key: str, kind: str) -> tuple[UUID, float | None]:
+    """Return the id that the key belongs to, and the seconds of its first lease, read before its status."""
+    taken = IdempotencyKey.objects.get(merchant_id=merchant_id, key=key)
+    _refuse_other_kind(taken, kind)
+    return taken.resource_id, Unresolved.objects.lease_seconds([taken.resource_id]).get(taken.resource_id)
+
+
+def _difference(stored: dict[str, Any], sent: dict[str, Any]) -> str | None:
+    return next((name for name in stored if stored[name] != sent[name]), None)
 
 
 def _refuse_other_kind(taken: IdempotencyKey, kind: str) -> None:
@@ -74,7 +103,7 @@ def _refuse_other_body(field_name: str | None) -> None:
         raise KeyReused(f"This key was used before with another body: {field_name} differs.", param=field_name)
 
 
-def _replay(operation: Transaction | Refund, lease_seconds: float | None) -> Outcome:
+def _replay(operation: Transaction | Capture | Void | Refund, lease_seconds: float | None) -> Outcome:
     """`lease_seconds` is how long the first request still holds its lease; None if the resolver may have it."""
     in_progress = operation.status == ChargeStatus.PROCESSING
     if in_progress and lease_seconds is not None:

@@ -1,11 +1,11 @@
-"""The result of a request to charge or refund."""
+"""The result of a request to charge, capture, void or refund."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from payments.models import Refund
+from payments.models import Capture, Refund, Void
 
 
 class Charge(Protocol):
@@ -19,6 +19,10 @@ class Charge(Protocol):
     def is_final(self) -> bool: ...
     @property
     def amount(self) -> int: ...
+    @property
+    def amount_authorized(self) -> int: ...
+    @property
+    def amount_captured(self) -> int: ...
     @property
     def amount_refunded(self) -> int: ...
     @property
@@ -43,12 +47,14 @@ class Charge(Protocol):
     def created_at(self) -> datetime: ...
     @property
     def settled_at(self) -> datetime | None: ...
+    @property
+    def capture_before(self) -> datetime | None: ...
 
 
 @dataclass(slots=True)
 class Outcome:
     """An operation after a request for it; `is_replay` if an earlier request with its key had started it."""
 
-    operation: Charge | Refund
+    operation: Charge | Capture | Void | Refund
     is_replay: bool = False
     gateway_seconds: float = 0.0

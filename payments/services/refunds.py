@@ -81,10 +81,13 @@ def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput
         raise NotFound
     refund_id, lease_token = uuid7(), uuid4()
     _take_key(merchant_id, key, refund_id)
-    if payment.status != Transaction.Status.SUCCEEDED:
+    if (
+        payment.status not in (Transaction.Status.SUCCEEDED, Transaction.Status.AUTHORIZED)
+        or not payment.amount_captured
+    ):
         detail = f"A transaction that is {payment.status} cannot be refunded."
         raise Conflict("not_refundable", detail)
-    left = payment.amount - payment.amount_reserved
+    left = payment.amount_captured - payment.amount_reserved
     amount = left if body.amount is None else body.amount
     if not 0 < amount <= left:
         detail = f"{left} is left to refund, in minor units of {payment.currency}."

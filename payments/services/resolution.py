@@ -18,10 +18,12 @@ from fintech.telemetry import tracing
 from payments.gateway.base import Answer, Gateway
 from payments.gateway.registry import gateways
 from payments.models import Event, Unresolved
-from payments.services.charges import settled_row
+from payments.services.captures import settle_capture
+from payments.services.charges import authorized_row, settled_row
 from payments.services.refunds import settle_refund
+from payments.services.voids import settle_void
 from payments.settlement.group_commit import writer
-from payments.states import CHARGE, REFUND
+from payments.states import AUTHORIZATION, CAPTURE, CHARGE, REFUND, VOID
 
 logger = logging.getLogger("payments.resolver")
 
@@ -39,10 +41,13 @@ WITH taken AS (
     RETURNING *
 )
 SELECT taken.resource_id, taken.transaction_id, taken.refund_id, taken.lease_token, taken.attempts,
-    taken.operation, payment.gateway, coalesce(refund.gateway_key, payment.gateway_key)
+    CASE WHEN taken.operation = 'charge' AND payment.manual_capture THEN 'authorization' ELSE taken.operation END,
+    payment.gateway, coalesce(refund.gateway_key, capture.gateway_key, void.gateway_key, payment.gateway_key)
 FROM taken
 JOIN payments_transaction AS payment ON payment.id = taken.transaction_id
 LEFT JOIN payments_refund AS refund ON refund.id = taken.refund_id
+LEFT JOIN payments_capture AS capture ON capture.id = taken.capture_id
+LEFT JOIN payments_void AS void ON void.id = taken.void_id
 """
 
 
@@ -97,6 +102,7 @@ def resolve_one(lease: Lease) -> str:
         extra={
             "transaction": str(lease.transaction_id),
             "refund": str(lease.refund_id) if lease.refund_id else None,
+            "operation": lease.operation,
             "outcome": answer.outcome,
             "attempt": lease.attempts,
         },
@@ -106,6 +112,18 @@ def resolve_one(lease: Lease) -> str:
 
 def _settle_charge(lease: Lease, answer: Answer) -> None:
     writer.settle([settled_row(lease.resource_id, lease.token, answer, actor="resolver")])
+
+
+def _settle_authorization(lease: Lease, answer: Answer) -> None:
+    writer.settle_authorizations([authorized_row(lease.resource_id, lease.token, answer, actor="resolver")])
+
+
+def _settle_capture(lease: Lease, answer: Answer) -> None:
+    settle_capture(lease.resource_id, lease.token, answer, actor="resolver")
+
+
+def _settle_void(lease: Lease, answer: Answer) -> None:
+    settle_void(lease.resource_id, lease.token, answer, actor="resolver")
 
 
 def _settle_refund(lease: Lease, answer: Answer) -> None:
@@ -122,19 +140,27 @@ class Steps:
 
 STEPS = {
     CHARGE.operation: Steps(lambda gateway, key: gateway.cancel_charge(key), _settle_charge),
+    AUTHORIZATION.operation: Steps(lambda gateway, key: gateway.cancel_authorization(key), _settle_authorization),
+    CAPTURE.operation: Steps(lambda gateway, key: gateway.cancel_capture(key), _settle_capture),
+    VOID.operation: Steps(lambda gateway, key: gateway.cancel_void(key), _settle_void),
     REFUND.operation: Steps(lambda gateway, key: gateway.cancel_refund(key), _settle_refund),
 }
 
 
 def request_resolution(transaction_ids: Iterable[UUID], *, actor: str) -> int:
-    """Let the resolver try these payments and their refunds at its next turn. Returns how many were waiting."""
+    """Let the resolver try these payments and what follows them at its next turn. Returns how many were waiting."""
     waiting = Unresolved.objects.filter(transaction_id__in=list(transaction_ids), lease_token=None)
     asked = 0
-    for resource_id, transaction_id, refund_id in waiting.values_list("resource_id", "transaction_id", "refund_id"):
+    for work in waiting:
         # The resolver may just have taken it.
-        if Unresolved.objects.filter(resource_id=resource_id, lease_token=None).update(lease_until=Now()):
+        if Unresolved.objects.filter(resource_id=work.resource_id, lease_token=None).update(lease_until=Now()):
             Event.objects.create(
-                transaction_id=transaction_id, refund_id=refund_id, kind="resolution_requested", actor=actor
+                transaction_id=work.transaction_id,
+                refund_id=work.refund_id,
+                capture_id=work.capture_id,
+                void_id=work.void_id,
+                kind="resolution_requested",
+                actor=actor,
             )
             asked += 1
     return asked

@@ -28,8 +28,9 @@ from fintech.telemetry import metric_slots as slots
 from payments import metrics
 from payments.currencies import to_major
 from payments.schemas import MAX_BATCH
-from payments.settlement.statements import STATEMENTS, Part
-from payments.states import CHARGE
+from payments.settlement import authorizations, statements
+from payments.settlement.statements import Part
+from payments.states import CAPTURE, CHARGE
 
 logger = logging.getLogger("payments.settlement.group_commit")
 
@@ -37,7 +38,10 @@ logger = logging.getLogger("payments.settlement.group_commit")
 MAX_GROUP = MAX_BATCH
 
 # The parts that share a commit, in the order of their execution.
-COMMITS = ((Part.CREATED, Part.SETTLED), (Part.UNKNOWN,))
+COMMITS = ((Part.CREATED, Part.SETTLED), (Part.UNKNOWN,), (Part.AUTHORIZED,), (Part.CAPTURED,), (Part.VOIDED,))
+STATEMENTS = statements.STATEMENTS | authorizations.STATEMENTS
+# The kinds of events whose amount is revenue.
+SALES = (CHARGE.success, CAPTURE.success)
 
 
 def _unfinished() -> Exception:
@@ -76,9 +80,9 @@ class CounterState:
         self._sales.clear()
         for kind, currency, count, amount in totals:
             self._counts[kind] += count
-            if kind == CHARGE.success:
-                self._sales[currency] = count, amount
-        self._publish((*metrics.STATUS, "unknown"), self._sales)
+            if kind in SALES:
+                self._add_sale(kind, currency, count, amount)
+        self._publish((*metrics.STATUS, *metrics.OPERATIONS, "unknown"), self._sales)
 
     def add(self, totals: Iterable[tuple[str, str, int, int]]) -> None:
         """Add the committed totals of a group: (status, currency, count, amount)."""
@@ -86,15 +90,21 @@ class CounterState:
         for kind, currency, count, amount in totals:
             kinds.add(kind)
             self._counts[kind] += count
-            if kind == CHARGE.success:
+            if kind in SALES:
                 currencies.add(currency)
-                earlier, total = self._sales.get(currency, (0, 0))
-                self._sales[currency] = earlier + count, total + amount
+                self._add_sale(kind, currency, count, amount)
         self._publish(kinds, currencies)
+
+    def _add_sale(self, kind: str, currency: str, count: int, amount: int) -> None:
+        """Add revenue. A payment that is captured in parts is one sale, counted when it is final."""
+        sales, total = self._sales.get(currency, (0, 0))
+        self._sales[currency] = sales + (count if kind == CHARGE.success else 0), total + amount
 
     def _publish(self, kinds: Iterable[str], currencies: Iterable[str]) -> None:
         for kind in kinds:
             counter = metrics.UNKNOWN_OUTCOMES if kind == "unknown" else metrics.STATUS.get(kind)
+            if kind in metrics.OPERATIONS:
+                metrics.OPERATIONS[kind]._value.set(self._counts[kind])
             if counter is not None:  # `processing` is counted once it is final
                 counter._value.set(self._counts[kind])
         for currency in currencies:
@@ -126,6 +136,15 @@ class PaymentWriter:
 
     def mark_unknown(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
         return self._submit(WriteRequest(Part.UNKNOWN, rows))
+
+    def settle_authorizations(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
+        return self._submit(WriteRequest(Part.AUTHORIZED, rows))
+
+    def settle_captures(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
+        return self._submit(WriteRequest(Part.CAPTURED, rows))
+
+    def settle_voids(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
+        return self._submit(WriteRequest(Part.VOIDED, rows))
 
     def warm_up(self) -> None:
         """Connect and set the counters, so that they are right before the first payment after a crash."""

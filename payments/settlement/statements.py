@@ -20,6 +20,9 @@ class Part(StrEnum):
     CREATED = "created"  # new payments: T1
     SETTLED = "settled"  # answers of the gateway: T2
     UNKNOWN = "unknown"  # calls that the gateway did not answer
+    AUTHORIZED = "authorized"  # answers to authorizations: payments/settlement/authorizations.py
+    CAPTURED = "captured"  # answers to captures
+    VOIDED = "voided"  # answers to voids
 
 
 # An acknowledged payment must survive a crash of the server, whatever the session was left with by a pooler's other
@@ -28,7 +31,7 @@ _DURABLE = """CASE WHEN current_setting('synchronous_commit') <> 'off' THEN 'as 
     ELSE set_config('synchronous_commit', 'on', true) END IS NOT NULL"""
 
 
-def _result(part: Part, *, rows: str, stored: str) -> str:
+def select_result(part: Part, *, rows: str, stored: str) -> str:
     return f"""SELECT '{part}' AS part, now() AS at,
     ARRAY(SELECT id FROM {rows} EXCEPT SELECT id FROM {stored}) AS missing,
     (SELECT jsonb_agg(jsonb_build_array(status, currency, number, total)) FROM (
@@ -45,7 +48,7 @@ _CREATE = f"""created AS MATERIALIZED (
         id uuid, merchant_id bigint, key text, amount bigint, currency text, status text,
         fraud_score float8, fraud_reasons jsonb, failure_code text,
         customer text, reference text, description text, payment_method jsonb, metadata jsonb,
-        request_id text, fee_basis_points smallint, gateway text, gateway_key uuid,
+        request_id text, fee_basis_points smallint, gateway text, gateway_key uuid, manual_capture boolean,
         lease_token uuid, lease_seconds float8)
 ), won AS (
     INSERT INTO payments_idempotencykey (merchant_id, key, resource_id, kind)
@@ -56,10 +59,10 @@ _CREATE = f"""created AS MATERIALIZED (
     INSERT INTO payments_transaction (
         id, merchant_id, idempotency_key, amount, currency, status, fraud_score, fraud_reasons, failure_code,
         customer, reference, description, payment_method, metadata, request_id,
-        fee_basis_points, gateway, gateway_key, created_at, settled_at)
+        fee_basis_points, gateway, gateway_key, manual_capture, created_at, settled_at)
     SELECT id, merchant_id, key, amount, currency, status, fraud_score, fraud_reasons, failure_code,
         customer, reference, description, payment_method, metadata, request_id,
-        fee_basis_points, gateway, gateway_key, now(),
+        fee_basis_points, gateway, gateway_key, coalesce(manual_capture, false), now(),
         CASE WHEN status = '{ChargeStatus.BLOCKED}' THEN now() END
     FROM created JOIN won ON won.resource_id = created.id
     RETURNING id, status, currency, amount
@@ -137,9 +140,9 @@ _MARK = f"""unanswered AS MATERIALIZED (
 )
 """  # noqa: S608 - our own constants
 
-_CREATED = _result(Part.CREATED, rows="created", stored="stored")
-_SETTLED = _result(Part.SETTLED, rows="answered", stored="settled")
-_MARKED = _result(Part.UNKNOWN, rows="unanswered", stored="marked")
+_CREATED = select_result(Part.CREATED, rows="created", stored="stored")
+_SETTLED = select_result(Part.SETTLED, rows="answered", stored="settled")
+_MARKED = select_result(Part.UNKNOWN, rows="unanswered", stored="marked")
 
 CREATE_PAYMENTS = f"WITH {_CREATE} {_CREATED}"
 SETTLE_PAYMENTS = f"WITH {_SETTLE} {_SETTLED}"

@@ -50,4 +50,4 @@ def counters_equal_rows(platform: Platform) -> bool:
         return counters
 
     drift = kpis.measure_drift(read)
-    return not any((*drift.transactions.values(), *drift.revenue.values()))
+    return not any((*drift.transactions.values(), *drift.revenue.values(), *drift.operations.values()))

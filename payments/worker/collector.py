@@ -20,6 +20,7 @@ class LedgerView:
 
     totals: kpis.Totals = field(default_factory=kpis.Totals)
     unresolved: tuple[int, float] = (0, 0.0)
+    held: dict[str, int] = field(default_factory=dict)
     drift: kpis.Drift | None = None
     gateway_drift: dict[str, int] | None = None
     imbalance: dict[str, int] | None = None
@@ -47,6 +48,14 @@ class LedgerCollector(Collector):
         number, oldest = view.unresolved
         yield GaugeMetricFamily("unresolved_transactions", "Payments and refunds that are not final.", value=number)
         yield GaugeMetricFamily("unresolved_oldest_seconds", "Age of the oldest one.", value=oldest)
+        held = GaugeMetricFamily(
+            "authorized_not_captured_amount",
+            "Authorized amounts that are neither captured nor released, in major units.",
+            labels=["currency"],
+        )
+        for currency in sorted({*settings.KPI_CURRENCIES, *view.held}):
+            held.add_metric([currency], to_major(view.held.get(currency, 0), currency))
+        yield held
         yield from self._webhooks(view.webhooks)
         if view.drift is not None:
             yield self._drift(view.drift)
@@ -85,4 +94,8 @@ class LedgerCollector(Collector):
             family.add_sample("kpi_drift", {"kpi": "transactions", "status": status}, value)
         for currency, value in sorted(drift.revenue.items()):
             family.add_sample("kpi_drift", {"kpi": "revenue", "currency": currency}, value)
+        for name, (prefix, statuses) in kpis.OPERATION_COUNTERS.items():
+            for status in statuses:
+                value = drift.operations.get(prefix + status, 0)
+                family.add_sample("kpi_drift", {"kpi": name, "status": status}, value)
         return family

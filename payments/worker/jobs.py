@@ -1,4 +1,5 @@
-"""The jobs of payments in the worker: resolve unknown outcomes, advance the rollup, deliver webhooks, read the gauges.
+"""The jobs of payments in the worker: resolve unknown outcomes, void expired authorizations, advance the rollup, deliver
+webhooks, read the gauges.
 
 Several workers share the resolving and delivering; the leader exports the gauges.
 """
@@ -14,6 +15,7 @@ from payments import kpis, metrics
 from payments.gateway.registry import gateways
 from payments.ledger.balance import Balance
 from payments.services.resolution import resolve_due
+from payments.services.voids import void_expired
 from payments.settlement.group_commit import writer
 from payments.webhooks.backlog import read_backlog
 from payments.webhooks.delivery import Deliverer
@@ -33,6 +35,7 @@ class LedgerJobs:
 
     def read_ledger(self) -> None:
         self.view.totals, self.view.unresolved = kpis.ledger_totals(), kpis.unresolved()
+        self.view.held = kpis.held_amounts()
 
     def read_backlog(self) -> None:
         self.view.webhooks = read_backlog()
@@ -81,6 +84,7 @@ def jobs(worker: Worker) -> list[Job]:
     worker.before_metrics.append(writer.warm_up)
     return [
         Job("resolve", 0.5, lambda: resolve_due(resolvers)),
+        Job("expiry", 1, void_expired, leader=True),
         Job("ledger", 2, ledger.read_ledger, leader=True),
         Job("webhooks", 5, ledger.read_backlog, leader=True),
         Job("drift", 5, ledger.measure_drift, leader=True),

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 from payments.ledger.postings import ACCOUNTS, POSTINGS, Leg, legs_of
-from payments.states import CHARGE, LIFECYCLES, REFUND
+from payments.states import CAPTURE, CHARGE, LIFECYCLES, REFUND, diagram
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-NOUNS = {CHARGE.success: "a payment", REFUND.success: "a refund"}
+NOUNS = {CHARGE.success: "a payment", CAPTURE.success: "a capture", REFUND.success: "a refund"}
 PARTS = {(1, 0): "the amount", (1, -1): "the amount less our fee", (0, 1): "our fee"}
 
 
@@ -56,3 +56,9 @@ def test_the_states_are_those_of_the_document():
         }
         for name, lifecycle in LIFECYCLES.items()
     }
+
+
+def test_the_diagram_has_the_steps_of_the_table_and_no_other():
+    text = (DOCS / "design.md").read_text()
+
+    assert re.findall(r"```mermaid\n(.*?)\n```", text, re.DOTALL).count(diagram()) == 1

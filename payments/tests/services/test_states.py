@@ -10,34 +10,50 @@ from django.db.transaction import atomic, set_rollback
 from payments import schemas
 from payments.ledger.postings import ACCOUNTS, POSTINGS, legs_of
 from payments.models import LedgerLeg, Merchant
-from payments.states import CHARGE, REFUND, Lifecycle
+from payments.states import AUTHORIZATION, CAPTURE, CHARGE, LIFECYCLES, REFUND, VOID, ChargeStatus, Lifecycle
 
 PAYMENT = """
 INSERT INTO payments_transaction (id, merchant_id, idempotency_key, amount, currency, status, fee, fee_basis_points,
-    gateway_key, fraud_reasons, metadata, settled_at)
-VALUES (%(id)s, %(merchant)s, 'k', 10, 'EUR', %(status)s, 0, 0, %(id)s, '[]', '{}', CASE WHEN %(final)s THEN now() END)
+    gateway_key, fraud_reasons, metadata, settled_at, manual_capture, manually_captured, capture_before)
+VALUES (%(id)s, %(merchant)s, 'k', 10, 'EUR', %(status)s, 0, 0, %(id)s, '[]', '{}', CASE WHEN %(final)s THEN now() END,
+    %(manual)s, CASE WHEN %(manual)s AND %(status)s = 'succeeded' THEN 10 ELSE 0 END,
+    CASE WHEN %(manual)s AND %(status)s IN ('authorized', 'succeeded', 'voided') THEN now() END)
 """
-REFUND_ROW = """
-INSERT INTO payments_refund (id, transaction_id, idempotency_key, amount, status, gateway_key, settled_at)
-VALUES (%(id)s, %(payment)s, 'r', 10, %(status)s, %(id)s, CASE WHEN %(final)s THEN now() END)
+OPERATION_ROW = """
+INSERT INTO payments_{} (id, transaction_id, idempotency_key, amount, status, gateway_key, settled_at {})
+VALUES (%(id)s, %(payment)s, 'r', 10, %(status)s, %(id)s, CASE WHEN %(final)s THEN now() END {})
 """
-STEP = "UPDATE payments_{} SET status = %s, settled_at = CASE WHEN %s THEN now() END WHERE id = %s"
-TABLES = {CHARGE.operation: "transaction", REFUND.operation: "refund"}
+STEP = "UPDATE payments_{} SET status = %(new)s, settled_at = CASE WHEN %(final)s THEN now() END WHERE id = %(id)s"
+# What a step to `authorized` or `succeeded` sets besides, so that only the step itself can be refused.
+PAYMENT_STEP = """
+UPDATE payments_transaction SET status = %(new)s, settled_at = CASE WHEN %(final)s THEN now() END,
+    manually_captured = CASE WHEN %(manual)s AND %(new)s = 'succeeded' THEN 10 ELSE manually_captured END,
+    capture_before = CASE WHEN %(manual)s AND %(new)s IN ('authorized', 'succeeded', 'voided')
+        THEN coalesce(capture_before, now()) END
+WHERE id = %(id)s
+"""
 
 
 def allows(merchant: Merchant, lifecycle: Lifecycle, old: str, new: str) -> bool:
     """Return whether the database lets a row go from `old` to `new`, in a transaction that is rolled back."""
     key, payment = uuid4(), uuid4()
-    is_charge = lifecycle is CHARGE
+    is_payment = lifecycle.statuses is ChargeStatus
     with atomic(using="owner"), connections["owner"].cursor() as cursor:
-        values: dict[str, Any] = {"merchant": merchant.pk, "payment": payment}
-        if not is_charge:
+        values: dict[str, Any] = {
+            "merchant": merchant.pk,
+            "payment": payment,
+            "manual": lifecycle is AUTHORIZATION,
+            "new": new,
+        }
+        if not is_payment:
             cursor.execute(PAYMENT, {**values, "id": payment, "status": "succeeded", "final": True})
         row = {**values, "id": key, "status": old, "final": old in lifecycle.final}
-        cursor.execute(PAYMENT if is_charge else REFUND_ROW, row)
+        final = (", final", ", true") if lifecycle is CAPTURE else ("", "")
+        cursor.execute(PAYMENT if is_payment else OPERATION_ROW.format(lifecycle.operation, *final), row)
         try:
             with atomic(using="owner"):
-                cursor.execute(STEP.format(TABLES[lifecycle.operation]), [new, new in lifecycle.final, key])
+                step = PAYMENT_STEP if is_payment else STEP.format(lifecycle.operation)
+                cursor.execute(step, {**row, "final": new in lifecycle.final})
         except IntegrityError:
             allowed = False
         else:
@@ -46,7 +62,7 @@ def allows(merchant: Merchant, lifecycle: Lifecycle, old: str, new: str) -> bool
     return allowed
 
 
-@pytest.mark.parametrize("lifecycle", [CHARGE, REFUND], ids=lambda lifecycle: lifecycle.operation)
+@pytest.mark.parametrize("lifecycle", LIFECYCLES.values(), ids=lambda lifecycle: lifecycle.operation)
 def test_the_database_allows_exactly_the_steps_of_the_table(merchant, lifecycle):
     statuses = lifecycle.statuses.values
     steps = {(old, new) for old in statuses for new in statuses if old != new and allows(merchant, lifecycle, old, new)}
@@ -57,10 +73,12 @@ def test_the_database_allows_exactly_the_steps_of_the_table(merchant, lifecycle)
 def test_the_api_shows_the_states_of_the_table():
     assert set(get_args(schemas.PaymentStatus)) == set(CHARGE.statuses.values)
     assert set(get_args(schemas.RefundStatus)) == set(REFUND.statuses.values)
+    assert set(get_args(schemas.CaptureStatus)) == set(CAPTURE.statuses.values)
+    assert set(get_args(schemas.VoidStatus)) == set(VOID.statuses.values)
 
 
 def test_every_outcome_of_the_gateway_is_a_state():
-    for lifecycle in (CHARGE, REFUND):
+    for lifecycle in LIFECYCLES.values():
         assert set(lifecycle.outcomes.values()) <= set(lifecycle.statuses.values) - set(lifecycle.initial)
 
 

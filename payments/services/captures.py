@@ -1,0 +1,103 @@
+"""Captures: reserve a part of the authorization, capture it at the gateway, settle. The ledger is posted to here."""
+
+from uuid import UUID
+
+from django.db import connection
+from django.db.transaction import atomic
+from uuid_utils.compat import uuid7
+
+from fintech.telemetry import tracing
+from fintech.telemetry.logging import request_id
+from payments import metrics
+from payments.errors import Conflict, InvalidRequest
+from payments.gateway.base import Answer
+from payments.gateway.keys import capture_key
+from payments.gateway.registry import gateways
+from payments.models import Authorization, Capture, Transaction
+from payments.schemas import CaptureInput
+from payments.services.authorizations import (
+    KeyTaken,
+    lock_authorization,
+    lock_payment,
+    settle,
+    settle_or_leave,
+    start,
+    take_key,
+)
+from payments.services.idempotency import replay_capture
+from payments.services.outcomes import Outcome
+from payments.settlement.group_commit import writer
+
+
+def create_capture(
+    *, merchant_id: int, transaction_id: UUID, key: str, body: CaptureInput, actor: str = "api"
+) -> Outcome:
+    """Capture `body.amount`, or all that is left, or replay it if `key` was used before.
+
+    Raises NotFound, Conflict unless the payment is authorized and nothing in progress excludes the capture,
+    InvalidRequest if less is left.
+    """
+    try:
+        with tracing.step("reserve", tracing.DATABASE, kind="client"):
+            capture, lease_token = _reserve(merchant_id, transaction_id, key, body, actor)
+    except KeyTaken:
+        return replay_capture(merchant_id, key, transaction_id, body)
+    metrics.RESULT["new"].inc()
+    connection.close()  # the gateway may take seconds
+    payment = capture.transaction
+    answer = gateways.get(payment.gateway).capture(
+        capture.gateway_key,
+        authorization=payment.gateway_key,
+        amount=capture.amount,
+        currency=payment.currency,
+        final=capture.final,
+    )
+    settle_or_leave(capture, lease_token, answer, write=writer.settle_captures, actor=actor)
+    return Outcome(capture, gateway_seconds=answer.seconds)
+
+
+def settle_capture(capture_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> None:
+    capture = Capture.objects.get(id=capture_id)
+    settle(capture, lease_token, answer, write=writer.settle_captures, actor=actor)
+
+
+@atomic
+def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: CaptureInput, actor: str) -> tuple[Capture, UUID]:
+    """Take the key and reserve the amount, or do neither."""
+    payment = lock_payment(merchant_id, transaction_id)
+    capture_id = uuid7()
+    take_key(merchant_id, key, capture_id, "capture")
+    held, is_expired = lock_authorization(payment, "captured")
+    if is_expired:
+        raise Conflict("authorization_expired", "The authorization has expired: its amount is being released.")
+    if body.final and held.amount_reserved:
+        raise Conflict("capture_in_progress", "Another capture is in progress: send the final one after it.")
+    capture = Capture(
+        id=capture_id,
+        transaction=payment,
+        idempotency_key=key,
+        amount=_amount(held, body),
+        amount_requested=body.amount,
+        final=body.final,
+        gateway_key=capture_key(payment.gateway_key, key),
+        status=Capture.Status.PROCESSING,
+        request_id=request_id.get(),
+    )
+    held.amount_reserved += capture.amount
+    held.closing_id = capture_id if body.final else None
+    held.save(update_fields=["amount_reserved", "closing_id"])
+    return capture, start(capture, actor)
+
+
+def _amount(held: Authorization, body: CaptureInput) -> int:
+    left = held.amount_left - held.amount_reserved
+    amount = left if body.amount is None else body.amount
+    if not 0 < amount <= left:
+        detail = f"{left} is left to capture, in minor units of {held.currency}."
+        raise InvalidRequest("amount_exceeds_remaining", detail, param="amount")
+    return amount
+
+
+def captures_of(payment: Transaction) -> list[Capture]:
+    """Return all captures of a payment, newest first."""
+    return list(Capture.objects.filter(transaction=payment).select_related("transaction").order_by("-id"))

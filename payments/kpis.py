@@ -25,7 +25,7 @@ from fintech.errors import Unavailable
 from payments.currencies import EXPONENTS, to_major, to_minor
 from payments.gateway.base import Gateway
 from payments.journal import JournalFollower
-from payments.models import Transaction, Writer
+from payments.models import Writer
 from payments.states import CAPTURE, CHARGE, LIFECYCLES, REFUND, VOID
 
 # Longer than the delay of an increment after its commit.
@@ -68,6 +68,7 @@ class Rollup:
         return cursor.rowcount > 0
 
 
+# A voided payment is in `authorizations_total`: it was no sale, and no failure.
 # The kinds of events whose amount is revenue.
 SALES = (CHARGE.success, CAPTURE.success)
 # The counters that equal the rows besides `transactions_total`: name -> prefix of the kinds of events, and statuses.
@@ -99,7 +100,7 @@ def ledger_totals(epochs: Iterable[UUID] | None = None) -> Totals:
     with connection.cursor() as cursor:
         cursor.execute(sql + " GROUP BY kind, currency", parameters)
         for kind, currency, count, amount in cursor.fetchall():
-            if kind in Transaction.FINAL:
+            if kind in CHARGE.final:
                 totals.count[kind] += count
             if kind in OPERATION_KINDS:
                 totals.operations[kind] += count
@@ -219,7 +220,7 @@ def measure_drift(read_counters: Callable[[], Counters]) -> Drift:
     slots = count_slots(epochs)
     errors = {currency: float_error(amount, currency, slots) for currency, amount in counters.totals.amount.items()}
     return Drift(
-        transactions=_compare(before.count, counters.totals.count, after.count, Transaction.FINAL, {}),
+        transactions=_compare(before.count, counters.totals.count, after.count, CHARGE.final, {}),
         revenue=_compare(before.amount, counters.totals.amount, after.amount, (), errors),
         unseen_epochs=unseen_epochs(epochs),
         operations=_compare(before.operations, counters.totals.operations, after.operations, OPERATION_KINDS, {}),

@@ -50,7 +50,7 @@ VOIDS = Counter("voids_total", "Voids that became final, also of expired authori
 
 # Resolved children, because a label lookup takes as long as counting. Literals instead of the models' values, because
 # metrics need no Django apps.
-STATUS = {status: TRANSACTIONS.labels(status) for status in ("succeeded", "declined", "blocked", "failed", "voided")}
+STATUS = {status: TRANSACTIONS.labels(status) for status in ("succeeded", "declined", "blocked", "failed")}
 OUTCOME = {
     outcome: GATEWAY_REQUESTS.labels(outcome) for outcome in ("approved", "declined", "error", "timeout", "unavailable")
 }

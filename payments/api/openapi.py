@@ -275,7 +275,7 @@ VOID = extend_schema(
     | _WRITE
     | _problems(404, 409),
 )
-LIST_EVENTS = extend_schema(
+LIST_JOURNAL = extend_schema(
     operation_id="list_transaction_events",
     summary="Read the journal of a payment, oldest first",
     tags=["transactions"],

@@ -222,7 +222,7 @@ class VoidView(PaymentsView):
 
 
 class JournalView(PaymentsView):
-    @openapi.LIST_EVENTS
+    @openapi.LIST_JOURNAL
     def get(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
         payment = find_transaction(principal, id)

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from fintech.jobs import Leader
 from payments import kpis
 from payments.currencies import to_major
-from payments.models import Transaction
+from payments.states import CHARGE
 from payments.webhooks.backlog import STATES, Backlog
 
 
@@ -38,7 +38,7 @@ class LedgerCollector(Collector):
         if not self._leader.leading:
             return
         transactions = CounterMetricFamily("ledger_transactions", "Committed final payments.", labels=["status"])
-        for status in Transaction.FINAL:
+        for status in CHARGE.final:
             transactions.add_metric([status], view.totals.count.get(status, 0))
         amounts = CounterMetricFamily("ledger_amount", "Posted amounts, in major units.", labels=["currency"])
         for currency in sorted({*settings.KPI_CURRENCIES, *view.totals.amount}):
@@ -59,6 +59,7 @@ class LedgerCollector(Collector):
         yield from self._webhooks(view.webhooks)
         if view.drift is not None:
             yield self._drift(view.drift)
+            yield self._operation_drift(view.drift)
             help_text = "Epochs of connected processes that no scrape has, so that their counters are not compared."
             yield GaugeMetricFamily("kpi_unseen_epochs", help_text, value=view.drift.unseen_epochs)
         if view.gateway_drift is not None:
@@ -94,8 +95,14 @@ class LedgerCollector(Collector):
             family.add_sample("kpi_drift", {"kpi": "transactions", "status": status}, value)
         for currency, value in sorted(drift.revenue.items()):
             family.add_sample("kpi_drift", {"kpi": "revenue", "currency": currency}, value)
+        return family
+
+    @staticmethod
+    def _operation_drift(drift: kpis.Drift) -> Metric:
+        family = GaugeMetricFamily(
+            "operation_drift", "Rows minus counters: authorizations, captures and voids.", labels=["kpi", "status"]
+        )
         for name, (prefix, statuses) in kpis.OPERATION_COUNTERS.items():
             for status in statuses:
-                value = drift.operations.get(prefix + status, 0)
-                family.add_sample("kpi_drift", {"kpi": name, "status": status}, value)
+                family.add_metric([name, status], drift.operations.get(prefix + status, 0))
         return family

@@ -1,5 +1,4 @@
-"""The jobs of payments in the worker: resolve unknown outcomes, void expired authorizations, advance the rollup, deliver
-webhooks, read the gauges.
+"""The jobs of payments in the worker: resolve unknown outcomes, void what expired, deliver webhooks, read the gauges.
 
 Several workers share the resolving and delivering; the leader exports the gauges.
 """

@@ -21,7 +21,7 @@ def expire(payment: str) -> None:
     Authorization.objects.filter(transaction_id=payment).update(capture_before=Now() - timedelta(seconds=1))
 
 
-def void_what_expired():
+def void_all_expired():
     try:
         return void_expired()
     finally:
@@ -29,7 +29,7 @@ def void_what_expired():
 
 
 @pytest.mark.parametrize("latency", [0, 100])
-def test_of_a_capture_and_a_void_one_wins(client, holder, gateway, platform, latency):
+def test_either_a_capture_or_a_void_wins_and_never_both(client, holder, gateway, platform, latency):
     payments = [holder.authorize(1000) for _ in range(5)]
     gateway.profile(latency_ms=latency)
 
@@ -43,7 +43,7 @@ def test_of_a_capture_and_a_void_one_wins(client, holder, gateway, platform, lat
     wait_until(lambda: counters_equal_rows(platform), what="counters equal rows")
 
 
-def test_of_many_final_captures_one_wins(client, holder, gateway):
+def test_one_final_capture_wins_among_many(client, holder, gateway):
     payment = holder.authorize(1000)
 
     replies = at_once([lambda: holder.capture(payment)] * 8)
@@ -100,11 +100,11 @@ def test_an_expired_authorization_is_voided_by_the_worker_and_says_so(client, ho
     wait_until(lambda: counters_equal_rows(platform), what="counters equal rows")
 
 
-def test_of_a_capture_and_the_expiry_one_wins(client, holder, gateway):
+def test_the_expiry_wins_against_a_capture(client, holder, gateway):
     payments = [holder.authorize(1000) for _ in range(4)]
     for payment in payments:
         expire(payment)
-        capture, _ = at_once([lambda at=payment: holder.capture(at), void_what_expired])
+        capture, _ = at_once([lambda at=payment: holder.capture(at), void_all_expired])
         assert capture.status == 409, capture.body
         assert capture.body["code"] in ("authorization_expired", "authorization_closing", "not_authorized")
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import connections
@@ -34,7 +35,7 @@ def test_either_a_capture_or_a_void_wins_and_never_both(client, holder, gateway,
     gateway.profile(latency_ms=latency)
 
     for payment in payments:
-        capture, void = at_once([lambda at=payment: holder.capture(at), lambda at=payment: holder.void(at)])
+        capture, void = at_once([partial(holder.capture, payment), partial(holder.void, payment)])
         assert Counter((capture.status, void.status)) in (Counter((201, 409)), Counter((409, 201)))
         assert holder.read(payment)["status"] == ("succeeded" if capture.status == 201 else "voided")
 
@@ -104,7 +105,7 @@ def test_the_expiry_wins_against_a_capture(client, holder, gateway):
     payments = [holder.authorize(1000) for _ in range(4)]
     for payment in payments:
         expire(payment)
-        capture, _ = at_once([lambda at=payment: holder.capture(at), void_all_expired])
+        capture, _ = at_once([partial(holder.capture, payment), void_all_expired])
         assert capture.status == 409, capture.body
         assert capture.body["code"] in ("authorization_expired", "authorization_closing", "not_authorized")
 

@@ -290,7 +290,12 @@ LIST_REFUNDS = extend_schema(
     responses=_answers(schemas.RefundPage, s200="All refunds.") | _READ | _problems(404),
 )
 
-_CURSOR = OpenApiParameter("cursor", str, description="From `next` of the previous page.")
+
+def _cursor(length: int) -> OpenApiParameter:
+    pattern = {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{{length}}}$"}
+    return OpenApiParameter("cursor", pattern, description="From `next` of the previous page.")
+
+
 _LIMIT = OpenApiParameter(
     "limit",
     {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
@@ -380,7 +385,7 @@ LIST_DELIVERIES = _webhooks(
     _answers(schemas.DeliveryPage, s200="One page, with all attempts.") | _READ | _problems(404, 422),
     _ID,
     OpenApiParameter("status", {"type": "string", "enum": ["pending", "delivered", "failed"]}),
-    _CURSOR,
+    _cursor(22),
     _LIMIT,
 )
 LIST_EVENTS = _webhooks(
@@ -388,7 +393,7 @@ LIST_EVENTS = _webhooks(
     "List events, newest first",
     _answers(schemas.EventPage, s200="One page.") | _READ | _problems(422),
     OpenApiParameter("type", {"type": "string", "enum": ALL_TYPES}),
-    _CURSOR,
+    _cursor(32),
     _LIMIT,
 )
 RETRIEVE_EVENT = _webhooks(

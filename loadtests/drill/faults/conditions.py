@@ -31,8 +31,8 @@ def usual_days() -> str:
 def bad_yesterday() -> str:
     """Return three days. From a day ago until six hours ago 0.5 % of payments failed.
 
-    The days before had twice the traffic, so the budget of three days is not spent too fast. There is a sample a second,
-    as in the drill: a mean over time counts samples.
+    The days before had twice the traffic, so the budget of three days is not spent too fast. There is a sample a
+    second, as in the drill: a mean over time counts samples.
     """
     labels = '{slo="payment-availability",topic="availability"}'
     lines = [

@@ -12,7 +12,7 @@ import msgspec
 from payments.models import Refund, WebhookEvent
 from payments.schemas import EventOutput, Payment, RefundOutput
 from payments.serializers import serialize_payment, serialize_refund
-from payments.states import CHARGE, LIFECYCLES, Lifecycle
+from payments.states import AUTHORIZATION, CHARGE, LIFECYCLES, Lifecycle
 
 # The operations that are announced, and the name of their object in the types of events.
 NAMES = {"charge": "payment", "refund": "refund"}
@@ -52,7 +52,13 @@ def _serialize(event: WebhookEvent, refunds: dict[Any, Refund]) -> EventOutput:
     payment = serialize_payment(entry.transaction)
     # Refunds begin after a payment's last status, so none of its own events knows one.
     payment = msgspec.structs.replace(payment, amount_refunded=0)
-    return EventOutput(event.id, event.type, event.at, _as_of(payment, status, CHARGE))
+    if status == "authorized":  # captures come later
+        held = msgspec.structs.replace(payment, status=status, amount_captured=0, failure=None, settled_at=None)
+        return EventOutput(event.id, event.type, event.at, held)
+    if status not in AUTHORIZATION.final + CHARGE.final:
+        payment = msgspec.structs.replace(payment, amount_authorized=0, amount_captured=0, capture_before=None)
+    lifecycle = AUTHORIZATION if status in AUTHORIZATION.final else CHARGE
+    return EventOutput(event.id, event.type, event.at, _as_of(payment, status, lifecycle))
 
 
 def _as_of(current: Payment | RefundOutput, status: str, lifecycle: Lifecycle) -> Payment | RefundOutput:

@@ -52,7 +52,7 @@ def test_the_file_refuses_a_row_that_cannot_be_true(store, path, values):
     store.close()
 
     with pytest.raises(sqlite3.IntegrityError):
-        raw(path, f"INSERT INTO decision ({COLUMNS}) VALUES ({values})")
+        raw(path, f"INSERT INTO decision ({COLUMNS}) VALUES ({values}, NULL)")
 
 
 @pytest.mark.parametrize("statement", ["UPDATE decision SET amount = 1", "DELETE FROM decision"])

@@ -1,21 +1,30 @@
 """The types of events, and the object of each as of its moment.
 
-Nothing is copied: an entry of the journal names the new status, and all other values of a payment or a refund are
-fixed once they are set. So the object can be built again at any time, equal for every delivery and every reader.
+Nothing is copied: an entry of the journal names the new status, and all other values of a payment or an operation on
+it are fixed once they are set. So the object can be built again at any time, equal for every delivery and every reader.
 """
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
-from payments.models import Refund, WebhookEvent
-from payments.schemas import EventOutput, Payment, RefundOutput
-from payments.serializers import serialize_payment, serialize_refund
+from payments.models import Capture, Event, Refund, Void, WebhookEvent
+from payments.schemas import CaptureOutput, EventOutput, Payment, RefundOutput, VoidOutput
+from payments.serializers import serialize_capture, serialize_payment, serialize_refund, serialize_void
 from payments.states import AUTHORIZATION, CHARGE, LIFECYCLES, Lifecycle
 
 # The operations that are announced, and the name of their object in the types of events.
-NAMES = {"charge": "payment", "refund": "refund"}
+NAMES = {"charge": "payment", "capture": "capture", "void": "void", "refund": "refund"}
+# The operations on a payment: the rows, and how they are shown. The journal refers to one as `<operation>_id`.
+FOLLOWING: dict[str, tuple[Any, Any]] = {
+    "capture": (Capture, serialize_capture),
+    "void": (Void, serialize_void),
+    "refund": (Refund, serialize_refund),
+}
+
+Output = Payment | CaptureOutput | VoidOutput | RefundOutput
 
 # The kinds of the journal's entries, and the types that they are announced as.
 TYPES = {
@@ -32,23 +41,33 @@ _encoder = msgspec.json.Encoder(uuid_format="canonical")
 
 def serialize_events(events: Sequence[WebhookEvent]) -> list[EventOutput]:
     """Return the API's representation. Pass events with their journal's entries and transactions."""
-    wanted = {event.journal.refund_id for event in events if event.journal and event.journal.refund_id}
-    refunds = Refund.objects.select_related("transaction").in_bulk(wanted)
-    return [_serialize(event, refunds) for event in events]
+    entries = [event.journal for event in events if event.journal]
+    objects: dict[UUID, Output] = {}
+    for operation, (model, serialize) in FOLLOWING.items():
+        wanted = {identifier for entry in entries if (identifier := _identifier(entry, operation))}
+        rows = model.objects.select_related("transaction").in_bulk(wanted) if wanted else {}
+        objects |= {identifier: serialize(row) for identifier, row in rows.items()}
+    return [_serialize(event, objects) for event in events]
+
+
+def _identifier(entry: Event, operation: str) -> UUID | None:
+    identifier: UUID | None = getattr(entry, f"{operation}_id")
+    return identifier
 
 
 def encode(event: EventOutput) -> bytes:
     return _encoder.encode(event)
 
 
-def _serialize(event: WebhookEvent, refunds: dict[Any, Refund]) -> EventOutput:
+def _serialize(event: WebhookEvent, objects: dict[UUID, Output]) -> EventOutput:
     entry = event.journal
     if entry is None:
         return EventOutput(event.id, event.type, event.at, event.data)
     status = event.type.partition(".")[2]
-    if entry.refund_id is not None:
-        now: Payment | RefundOutput = serialize_refund(refunds[entry.refund_id])
-        return EventOutput(event.id, event.type, event.at, _as_of(now, status, LIFECYCLES["refund"]))
+    for operation in FOLLOWING:
+        if identifier := _identifier(entry, operation):
+            data = _as_of(objects[identifier], status, LIFECYCLES[operation])
+            return EventOutput(event.id, event.type, event.at, data)
     payment = serialize_payment(entry.transaction)
     # Refunds begin after a payment's last status, so none of its own events knows one.
     payment = msgspec.structs.replace(payment, amount_refunded=0)
@@ -61,7 +80,7 @@ def _serialize(event: WebhookEvent, refunds: dict[Any, Refund]) -> EventOutput:
     return EventOutput(event.id, event.type, event.at, _as_of(payment, status, lifecycle))
 
 
-def _as_of(current: Payment | RefundOutput, status: str, lifecycle: Lifecycle) -> Payment | RefundOutput:
+def _as_of(current: Output, status: str, lifecycle: Lifecycle) -> Output:
     if status in lifecycle.final:
         return msgspec.structs.replace(current, status=status)
     return msgspec.structs.replace(current, status=status, failure=None, gateway_reference=None, settled_at=None)

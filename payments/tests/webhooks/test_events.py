@@ -3,11 +3,12 @@
 import threading
 
 import psycopg
+import pytest
 from django.db import connections
 from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
-from payments.models import Event, Refund, Transaction, WebhookDelivery, WebhookEvent
+from payments.models import Capture, Event, Refund, Transaction, Void, WebhookDelivery, WebhookEvent
 from payments.tests.factories import make_payment
 from payments.webhooks.objects import encode, serialize_events
 from payments.webhooks.outbox import Outbox
@@ -73,6 +74,34 @@ def test_a_refund_is_announced_with_its_own_object(merchant, announce):
     assert processing.data.id == failed.data.id == made.pk
     assert (processing.data.status, processing.data.failure) == ("processing", None)
     assert failed.data.failure.code == "exceeds_charge"
+
+
+@pytest.mark.parametrize(("operation", "fields"), [("capture", {"final": True}), ("void", {"reason": "sold out"})])
+def test_captures_and_voids_are_announced_with_their_own_object(merchant, announce, operation, fields):
+    payment = make_payment(merchant)
+    model = {"capture": Capture, "void": Void}[operation]
+    made = model.objects.create(
+        id=uuid7(),
+        transaction=payment,
+        idempotency_key="k",
+        amount=400,
+        gateway_key=uuid7(),
+        status="failed",
+        failure_code="authorization_closed",
+        settled_at=Now(),
+        **fields,
+    )
+    for status in ("processing", "failed"):
+        entry = {f"{operation}_id": made.pk, "kind": f"{operation}_{status}"}
+        Event.objects.create(transaction=payment, actor="api", **entry)
+
+    announce()
+
+    processing, failed = serialize_events(announced(merchant)[2:])
+    assert (processing.type, failed.type) == (f"{operation}.processing", f"{operation}.failed")
+    assert processing.data.id == failed.data.id == made.pk
+    assert (processing.data.status, processing.data.failure, processing.data.settled_at) == ("processing", None, None)
+    assert failed.data.failure.code == "authorization_closed"
 
 
 def test_a_body_is_equal_whenever_it_is_built(merchant, announce):

@@ -76,10 +76,11 @@ def test_a_refund_is_announced_with_its_own_object(merchant, announce):
     assert failed.data.failure.code == "exceeds_charge"
 
 
-@pytest.mark.parametrize(("operation", "fields"), [("capture", {"final": True}), ("void", {"reason": "sold out"})])
-def test_captures_and_voids_are_announced_with_their_own_object(merchant, announce, operation, fields):
+@pytest.mark.parametrize(
+    ("operation", "model", "fields"), [("capture", Capture, {"final": True}), ("void", Void, {"reason": "sold out"})]
+)
+def test_captures_and_voids_are_announced_with_their_own_object(merchant, announce, operation, model, fields):
     payment = make_payment(merchant)
-    model = {"capture": Capture, "void": Void}[operation]
     made = model.objects.create(
         id=uuid7(),
         transaction=payment,

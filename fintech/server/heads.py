@@ -12,7 +12,8 @@ MAX_HEADERS = 50
 # They change the reading of the body, the scheme or the connection.
 SPECIAL = frozenset(["CONNECTION", "EXPECT", "TRANSFER-ENCODING", "UPGRADE"])
 
-_REQUEST = re.compile(r"(GET|POST) (/(?:[\w.~-]+/?)*) HTTP/1\.1\r\n", re.ASCII)
+# Neither can backtrack: a client chooses what they search.
+_REQUEST = re.compile(r"(GET|POST) (/(?!/)[\w.~/-]*) HTTP/1\.1\r\n", re.ASCII)
 _HEADER = re.compile(r"^([A-Za-z0-9-]+):([ -~]*)\r\n", re.MULTILINE)
 
 

@@ -83,7 +83,7 @@ def test_the_advised_base_port_is_accepted():
 
 def test_ports_follow_the_base():
     assert read_ports("") == Ports()
-    assert read_ports("7000") == Ports(7000, 7001, 7002, 7003, 7004, 7005, 7006, 7007)
+    assert read_ports("7000") == Ports(7000, 7001, 7002, 7003, 7004, 7005, 7006, 7007, 7008)
 
 
 def test_the_callers_settings_are_kept_and_no_secret_is_in_the_environment(layout):
@@ -166,7 +166,7 @@ def test_missing_programs_are_named_with_the_command_that_installs_them(layout, 
 
     names = [program.name for program in run._choose_programs()]
 
-    assert names == ["gateway", "metrics", "worker", "web", "load"]
+    assert names == ["gateway", "metrics", "worker", "web", "merchant", "load"]
     assert screen.getvalue() == (
         "Without alertmanager, blackbox_exporter, node_exporter and prometheus: not installed (on Debian and Ubuntu:"
         " sudo apt install prometheus-alertmanager prometheus-blackbox-exporter prometheus-node-exporter prometheus).\n"

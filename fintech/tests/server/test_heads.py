@@ -66,6 +66,9 @@ def test_its_environment_is_the_one_of_gunicorn(monkeypatch):
         (b"/v1/transactions", b"/v1/transactions?limit=1"),
         (b"/v1/transactions", b"/v1/%74ransactions"),
         (b"/v1/transactions", b"/v1/transactions#part"),
+        (b"/v1/transactions", b"/" + b"a" * 7000 + b"?"),  # no pattern may try all ways to divide it
+        (b"/v1/transactions", b"/" + b"a/" * 3500 + b"?"),
+        (b"Host: shop", b"a" * 7000 + b"? shop"),
         (b"HTTP/1.1", b"HTTP/1.0"),
         (b"HTTP/1.1\r\n", b"HTTP/1.1\n"),
         (b"Host: ", b"Host : "),

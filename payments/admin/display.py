@@ -13,8 +13,11 @@ TRANSACTION_COLOURS = {
     "blocked": "warning",
     "failed": "danger",
     "unknown": "primary",
+    "authorized": "info",
+    "voided": "warning",
 }
-REFUND_COLOURS = {"processing": "info", "succeeded": "success", "failed": "danger", "unknown": "primary"}
+# Of refunds, captures and voids.
+OPERATION_COLOURS = {"processing": "info", "succeeded": "success", "failed": "danger", "unknown": "primary"}
 
 
 def show_amount(amount_minor: int, currency: str) -> SafeString:

@@ -7,7 +7,7 @@ from django.db.models import F, Sum
 from django.db.models.functions import Now
 
 from fintech.adminsite.display import page_of, pretty, show_time
-from payments.admin.display import REFUND_COLOURS, TRANSACTION_COLOURS
+from payments.admin.display import OPERATION_COLOURS, TRANSACTION_COLOURS
 from payments.currencies import format_amount
 from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
 
@@ -47,12 +47,13 @@ def _newest(rows: Any) -> list[Any]:
 
 def _entry(event: Event) -> Entry:
     kind = event.kind
-    colours = {**TRANSACTION_COLOURS, **{f"refund_{status}": colour for status, colour in REFUND_COLOURS.items()}}
+    operation, _, status = kind.rpartition("_")
+    colours = OPERATION_COLOURS if operation else TRANSACTION_COLOURS
     exchanges = event.data.get("gateway") if isinstance(event.data, dict) else None
     known = [exchange for exchange in exchanges or () if isinstance(exchange, dict)]
     return Entry(
         title=kind.replace("_", " "),
-        colour=colours.get(kind, "default"),
+        colour=colours.get(status, "default"),
         at=show_time(event.at),
         actor=event.actor,
         refund_link=page_of(Refund, event.refund_id) if event.refund_id else None,
@@ -67,7 +68,7 @@ def _refund(refund: Refund, payment: Transaction) -> dict[str, Any]:
         "id": refund.pk,
         "amount": format_amount(refund.amount, payment.currency),
         "status": refund.status,
-        "colour": REFUND_COLOURS[refund.status],
+        "colour": OPERATION_COLOURS[refund.status],
         "created": show_time(refund.created_at),
         "reason": refund.reason,
         "failure": refund.failure_code,

@@ -6,7 +6,7 @@ from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
 from fintech.adminsite.display import link_to, show_badge, show_code, show_time
-from payments.admin.display import REFUND_COLOURS, show_amount
+from payments.admin.display import OPERATION_COLOURS, show_amount
 from payments.admin.search import refunds_of
 from payments.models import Refund, Transaction
 from payments.serializers import serialize_failure
@@ -48,7 +48,7 @@ class RefundAdmin(ReadOnlyAdmin):
 
     @display(description="Status")
     def state(self, refund: Refund) -> str:
-        return show_badge(refund.status, REFUND_COLOURS[refund.status])
+        return show_badge(refund.status, OPERATION_COLOURS[refund.status])
 
     @display(description="Failure")
     def failure(self, refund: Refund) -> str | None:

@@ -104,7 +104,7 @@ CASES = {
         [("row_changed", "input 4")],
     ),
     "an input's number": (
-        ["UPDATE alerts_audit_input SET number = 99 WHERE number = 4"],
+        ["UPDATE alerts_audit_input SET number = 99, at = clock_timestamp() WHERE number = 4"],
         [("row_missing", "input 4")],
     ),
     "an observation": (

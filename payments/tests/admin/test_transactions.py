@@ -1,11 +1,13 @@
 """Payments in the admin: what may be seen, by whom, at what cost; and that nothing can be changed from there."""
 
 import secrets
+from datetime import timedelta
 
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.html import escape
@@ -13,8 +15,10 @@ from django.utils.html import escape
 from fintech.adminsite.changelists import KeysetChangeList
 from fintech.adminsite.display import MAX_SHOWN
 from payments.admin import history
+from payments.admin.display import OPERATION_COLOURS, TRANSACTION_COLOURS
 from payments.groups import GROUPS, ensure_groups
 from payments.models import Event, Merchant, Refund, Transaction, Unresolved
+from payments.states import CAPTURE, REFUND, VOID, ChargeStatus
 from payments.tests.factories import make_payment, sign_in
 
 pytestmark = pytest.mark.django_db  # rolled back: nothing here calls the gateway
@@ -428,3 +432,22 @@ def test_the_first_page_shows_open_payments(root, merchant):
     # The section of the alert trail depends on what other tests have left there.
     assert len([query for query in queries if "alerts_audit_" not in query["sql"]]) <= 10
     assert str(payment.pk) not in sign_in("view_refund").get("/admin/").text
+
+
+def test_each_state_has_a_colour():
+    assert TRANSACTION_COLOURS.keys() == set(ChargeStatus.values)
+    for lifecycle in (CAPTURE, VOID, REFUND):
+        assert OPERATION_COLOURS.keys() == set(lifecycle.statuses.values)
+
+
+def test_an_authorized_payment_is_shown_with_its_journal(root, merchant):
+    held = {"manual_capture": True, "capture_before": Now() + timedelta(days=7)}
+    payment = make_payment(merchant, status="authorized", **held)
+    for kind in ("capture_processing", "void_failed"):
+        Event.objects.create(transaction=payment, kind=kind, actor="api")
+
+    shown = [root.get(path).content.decode() for path in (LIST, f"{LIST}{payment.pk}/change/", "/admin/")]
+
+    assert all("authorized" in page.lower() for page in shown)
+    assert "capture processing" in shown[1]
+    assert "void failed" in shown[1]

@@ -46,7 +46,7 @@ class Cluster:
         self.held = [
             {
                 "labels": {"alertname": name, "severity": "critical"},
-                "startsAt": datetime.now(UTC).isoformat(),
+                "startsAt": (datetime.now(UTC) - timedelta(seconds=1)).isoformat(),  # due, however times are rounded
                 "fingerprint": name,
                 "status": {"state": "active", "silencedBy": [], "inhibitedBy": [], **status},
             }

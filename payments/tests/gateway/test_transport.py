@@ -69,6 +69,8 @@ def serve() -> Iterator[Callable[[bytes | None], int]]:
                 if answer is None:
                     held.append(connection)
                 else:
+                    if hasattr(socket, "TCP_CORK"):  # the end arrives with the answer, before the next request
+                        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
                     connection.sendall(answer)
                     connection.close()
 

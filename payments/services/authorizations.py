@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 from django.db.transaction import atomic
@@ -26,22 +25,6 @@ from payments.states import CAPTURE, VOID
 logger = logging.getLogger("payments")
 
 IS_EXPIRED = ExpressionWrapper(Q(capture_before__lte=Now()), output_field=BooleanField())
-
-
-class KeyTaken(Exception):
-    pass
-
-
-def take_key(merchant_id: int, key: str, resource_id: UUID, kind: str) -> None:
-    """Raises KeyTaken if an earlier request of this merchant used the key."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO payments_idempotencykey (merchant_id, key, resource_id, kind)"
-            " VALUES (%s, %s, %s, %s) ON CONFLICT (merchant_id, key) DO NOTHING",
-            [merchant_id, key, resource_id, kind],
-        )
-        if cursor.rowcount == 0:
-            raise KeyTaken
 
 
 def lock_payment(merchant_id: int, transaction_id: UUID) -> Transaction:

@@ -16,15 +16,13 @@ from payments.gateway.registry import gateways
 from payments.models import Authorization, Capture, Transaction
 from payments.schemas import CaptureInput
 from payments.services.authorizations import (
-    KeyTaken,
     lock_authorization,
     lock_payment,
     settle,
     settle_or_leave,
     start,
-    take_key,
 )
-from payments.services.idempotency import replay_capture
+from payments.services.idempotency import KeyTaken, replay_capture, take_key
 from payments.services.outcomes import Outcome
 from payments.settlement.group_commit import writer
 

@@ -1,10 +1,14 @@
-"""Replays: the stored outcome for a key that was used before. A key belongs to one request of one merchant."""
+"""Idempotency keys: take one, and replay the stored outcome of one that was used before.
+
+A key belongs to one request of one merchant.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.db import connection
 
 from payments import metrics
 from payments.errors import InFlight, KeyReused, PaymentError
@@ -15,6 +19,22 @@ from payments.states import ChargeStatus
 
 # The fields of a payment that a replay repeats.
 REQUESTED = ("amount", "currency", "customer", "description", "reference", "payment_method", "metadata", "capture")
+
+
+class KeyTaken(Exception):
+    pass
+
+
+def take_key(merchant_id: int, key: str, resource_id: UUID, kind: str) -> None:
+    """Raises KeyTaken if an earlier request of this merchant used the key."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO payments_idempotencykey (merchant_id, key, resource_id, kind)"
+            " VALUES (%s, %s, %s, %s) ON CONFLICT (merchant_id, key) DO NOTHING",
+            [merchant_id, key, resource_id, kind],
+        )
+        if cursor.rowcount == 0:
+            raise KeyTaken
 
 
 def replay_payment(merchant_id: int, key: str, body: PaymentInput) -> Outcome:

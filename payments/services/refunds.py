@@ -16,15 +16,16 @@ from fintech.errors import DATABASE_ERRORS
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics
-from payments.errors import Conflict, InvalidRequest, NotFound
+from payments.errors import Conflict, InvalidRequest
 from payments.gateway.base import Answer
 from payments.gateway.keys import refund_key
 from payments.gateway.registry import gateways
 from payments.ledger.postings import legs_of
 from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
 from payments.schemas import RefundInput
+from payments.services.authorizations import lock_payment
 from payments.services.charges import journal_of
-from payments.services.idempotency import replay_refund
+from payments.services.idempotency import KeyTaken, replay_refund, take_key
 from payments.services.outcomes import Outcome
 from payments.states import REFUND
 
@@ -37,10 +38,6 @@ class _Reservation:
     lease_token: UUID
 
 
-class _KeyTaken(Exception):
-    pass
-
-
 def create_refund(
     *, merchant_id: int, transaction_id: UUID, key: str, body: RefundInput, actor: str = "api"
 ) -> Outcome:
@@ -51,7 +48,7 @@ def create_refund(
     try:
         with tracing.step("reserve", tracing.DATABASE, kind="client"):
             reserved = _reserve(merchant_id, transaction_id, key, body, actor)
-    except _KeyTaken:
+    except KeyTaken:
         return replay_refund(merchant_id, key, transaction_id, body)
     metrics.RESULT["new"].inc()
     refund = reserved.refund
@@ -76,11 +73,9 @@ def create_refund(
 @atomic
 def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput, actor: str) -> _Reservation:
     """Take the key and reserve the amount, or do neither."""
-    payment = Transaction.objects.select_for_update().for_merchant(merchant_id).filter(id=transaction_id).first()
-    if payment is None:
-        raise NotFound
+    payment = lock_payment(merchant_id, transaction_id)
     refund_id, lease_token = uuid7(), uuid4()
-    _take_key(merchant_id, key, refund_id)
+    take_key(merchant_id, key, refund_id, "refund")
     if (
         payment.status not in (Transaction.Status.SUCCEEDED, Transaction.Status.AUTHORIZED)
         or not payment.amount_captured
@@ -115,17 +110,6 @@ def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput
         lease_until=Now() + timedelta(seconds=settings.LEASE_SECONDS),
     )
     return _Reservation(refund, lease_token)
-
-
-def _take_key(merchant_id: int, key: str, refund_id: UUID) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO payments_idempotencykey (merchant_id, key, resource_id, kind)"
-            " VALUES (%s, %s, %s, 'refund') ON CONFLICT (merchant_id, key) DO NOTHING",
-            [merchant_id, key, refund_id],
-        )
-        if cursor.rowcount == 0:
-            raise _KeyTaken
 
 
 @atomic

@@ -17,15 +17,13 @@ from payments.gateway.registry import gateways
 from payments.models import Authorization, Void
 from payments.schemas import VoidInput
 from payments.services.authorizations import (
-    KeyTaken,
     lock_authorization,
     lock_payment,
     settle,
     settle_or_leave,
     start,
-    take_key,
 )
-from payments.services.idempotency import replay_void
+from payments.services.idempotency import KeyTaken, replay_void, take_key
 from payments.services.outcomes import Outcome
 from payments.settlement.group_commit import writer
 

@@ -304,6 +304,8 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes, *, wait: bool) -> None:
         """Send data, from a task or a thread."""
         if cooperation.on_loop():
+            # Metrics are written at the end of a turn: a client that has its answer finds itself counted.
+            cooperation.end_turn()
             self._write(data)
             if wait and self._paused:
                 self._wait_until_taken()

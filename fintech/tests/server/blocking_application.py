@@ -1,5 +1,9 @@
-"""The web application with a fault: POST /transaction blocks the event loop for as many seconds as its body says."""
+"""The web application with a fault: POST /transaction blocks the event loop for as many seconds as its body says.
 
+GET /health?SECONDS blocks it after the request has been handled, before anything that is due after that.
+"""
+
+import asyncio
 import time
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -10,4 +14,6 @@ from fintech.wsgi import application as healthy_application
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     if environ["PATH_INFO"] == "/transaction":
         time.sleep(float(environ["wsgi.input"].read()))
+    if environ["PATH_INFO"] == "/health" and environ["QUERY_STRING"]:
+        asyncio.get_running_loop().call_soon(time.sleep, float(environ["QUERY_STRING"]))
     return healthy_application(environ, start_response)

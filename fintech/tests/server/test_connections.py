@@ -206,6 +206,20 @@ def test_a_blocked_loop_is_measured_logged_and_does_not_stop_health(blocking, co
     assert '"event":"loop_unblocked"' not in log
 
 
+def answered(platform: Platform) -> float:
+    counted = 'view="fintech.http.health.health"}'
+    samples = platform.scrape().items()
+    return sum(value for name, value in samples if name.startswith("django_http_responses") and name.endswith(counted))
+
+
+def test_a_client_that_has_its_answer_finds_itself_in_the_metrics(blocking):
+    before = answered(blocking)
+
+    assert blocking.request("GET", "/health?1").status == 200
+
+    assert answered(blocking) == before + 1
+
+
 def test_a_request_that_came_while_the_loop_was_blocked_is_answered_afterwards(blocking, connections):
     connection = connect(blocking, connections)
     connection.sendall(b"POST /transaction HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n3")

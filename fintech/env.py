@@ -8,7 +8,9 @@ A library such as environs would replace little of it: the bounds, the addresses
 
 import os
 import re
+import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -122,3 +124,11 @@ def words(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -
 def runtime_dir() -> Path:
     """Return the folder for files that the processes of one host share: metrics and throttle counters."""
     return Path(text("RUNTIME_DIR", str(Path(__file__).resolve().parent.parent / "var" / "runtime")))
+
+
+def host_id() -> str:
+    """Return the host's name, and on Linux the id of its boot: clones of one machine have the same name at first."""
+    boot = ""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{socket.gethostname()} {boot}".strip()

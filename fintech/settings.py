@@ -264,10 +264,18 @@ RUNTIME_DIR = env.runtime_dir()
 # Scraping port 5000 takes this token; "open" lets anyone who reaches the port read the metrics.
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 ALERT_TOKEN = env.text("ALERT_TOKEN")
-# The address of the web's counters, which the worker compares with the rows.
+# The addresses that this host announces to the leading worker, which compares the counters there with the rows: the web
+# processes announce their exporter, a worker its own metrics.
 WEB_METRICS_URL = env.url("WEB_METRICS_URL", "http://127.0.0.1:9464/metrics")
-# The same of other hosts: their exporters, and their workers' metrics. Each is compared once.
+WORKER_METRICS_URL = (
+    env.url("WORKER_METRICS_URL", "") or f"http://{env.text('WORKER_METRICS_BIND', '127.0.0.1:9465')}/metrics"
+)
+# Further addresses, of hosts that do not announce themselves. Each epoch is compared once.
 OTHER_METRICS_URLS = env.urls("OTHER_METRICS_URLS")
+# Distinguishes the hosts on one database; no two hosts may have the same.
+HOST_ID = env.text("HOST_ID", env.host_id())
+# A host that was silent for this long, and whose exporter does not answer, has gone: its totals come from the rows.
+RETIRE_SECONDS = env.number("RETIRE_SECONDS", 60, least=1, most=86_400)
 # The source "alertmanager": the addresses that the worker polls to find missing alerts. Empty: it does not poll.
 ALERTMANAGER_URL = env.url("ALERTMANAGER_URL", "")
 PROMETHEUS_URL = env.url("PROMETHEUS_URL", "")

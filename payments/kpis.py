@@ -7,10 +7,12 @@ the pause is longer), and everything in the counters is committed by the second 
 and raises no false alarm under load.
 """
 
+import logging
 import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -18,18 +20,24 @@ from uuid import UUID
 import urllib3
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
+from django.db.models import Count
 from django.db.transaction import atomic
 from prometheus_client.parser import text_string_to_metric_families
 
 from fintech.errors import Unavailable
+from fintech.telemetry.epochs import live_epochs, retire, vanished
 from payments.currencies import EXPONENTS, to_major, to_minor
 from payments.gateway.base import Gateway
 from payments.journal import JournalFollower
 from payments.models import Writer
 from payments.states import CAPTURE, CHARGE, LIFECYCLES, REFUND, VOID
 
+logger = logging.getLogger("payments.kpis")
+
 # Longer than the delay of an increment after its commit.
 PAUSE_SECONDS = 0.25
+# The label of series that a worker exports for hosts that have gone.
+RETIRED = "retired"
 # The events that one statement adds, well within statement_timeout.
 BATCH_SIZE = 50_000
 
@@ -80,33 +88,79 @@ OPERATION_COUNTERS = {
 OPERATION_KINDS = [prefix + status for prefix, statuses in OPERATION_COUNTERS.values() for status in statuses]
 
 
+EPOCH_TOTALS = """
+SELECT epoch, kind, currency, sum(count)::bigint, sum(amount)::bigint
+FROM payments_kpi_totals JOIN payments_writer ON payments_writer.id = writer_id
+WHERE writer_id IN (SELECT id FROM payments_writer WHERE epoch = ANY(%s)) GROUP BY 1, 2, 3
+"""
+# Epochs of a time before announcements, or of a release that does not make them.
+ADOPT_UNANNOUNCED = """
+INSERT INTO fintech_metricsepoch (epoch, role, holder, url, seen_at)
+SELECT epoch, '', '', '', max(started_at) FROM payments_writer
+WHERE NOT EXISTS (SELECT FROM fintech_metricsepoch AS known WHERE known.epoch = payments_writer.epoch)
+GROUP BY epoch ON CONFLICT DO NOTHING
+"""
+RETIRED_TOTALS = """
+SELECT kind, currency, sum(count)::bigint, sum(amount)::bigint FROM payments_kpi_totals
+WHERE writer_id IN (
+    SELECT writer.id FROM payments_writer AS writer JOIN fintech_metricsepoch AS known USING (epoch)
+    WHERE known.retired_at IS NOT NULL)
+GROUP BY 1, 2
+"""
+
+
 @dataclass
 class Totals:
-    """Payments by status, other operations by kind of event, and sold amounts in minor units by currency."""
+    """Payments by status, other operations by kind of event, and by currency sold amounts in minor units and sales."""
 
     operations: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     count: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     amount: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    sales: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    unknown: int = 0
+
+    def add_rows(self, kind: str, currency: str, count: int, amount: int) -> None:
+        if kind in CHARGE.final:
+            self.count[kind] += count
+        if kind in OPERATION_KINDS:
+            self.operations[kind] += count
+        if kind in SALES:
+            self.amount[currency] += amount
+        if kind == CHARGE.success:
+            self.sales[currency] += count
+        if kind == "unknown":
+            self.unknown += count
 
 
-def ledger_totals(epochs: Iterable[UUID] | None = None) -> Totals:
-    """Return totals of the committed rows: of all, or of those in the counters of these epochs."""
-    sql = "SELECT kind, currency, sum(count)::bigint, sum(amount)::bigint FROM payments_kpi_totals"
-    parameters: list[Any] = []
-    if epochs is not None:
-        sql += " WHERE writer_id IN (SELECT id FROM payments_writer WHERE epoch = ANY(%s))"
-        parameters = [list(epochs)]
+def ledger_totals() -> Totals:
+    """Return totals of all committed rows."""
+    return _totals(
+        "SELECT kind, currency, sum(count)::bigint, sum(amount)::bigint FROM payments_kpi_totals GROUP BY 1, 2"
+    )
+
+
+def retired_totals() -> Totals:
+    """Return totals of the rows whose host has gone for good: no exporter has their counters."""
+    return _totals(RETIRED_TOTALS)
+
+
+def _totals(statement: str) -> Totals:
     totals = Totals()
     with connection.cursor() as cursor:
-        cursor.execute(sql + " GROUP BY kind, currency", parameters)
-        for kind, currency, count, amount in cursor.fetchall():
-            if kind in CHARGE.final:
-                totals.count[kind] += count
-            if kind in OPERATION_KINDS:
-                totals.operations[kind] += count
-            if kind in SALES:
-                totals.amount[currency] += amount
+        cursor.execute(statement)
+        for row in cursor.fetchall():
+            totals.add_rows(*row)
     return totals
+
+
+def totals_by_epoch(epochs: Iterable[UUID]) -> dict[UUID, Totals]:
+    """Return totals of the committed rows that are in the counters of these epochs, for each of them."""
+    found = {epoch: Totals() for epoch in epochs}
+    with connection.cursor() as cursor:
+        cursor.execute(EPOCH_TOTALS, [list(found)])
+        for epoch, *row in cursor.fetchall():
+            found[epoch].add_rows(*row)
+    return found
 
 
 def held_amounts() -> dict[str, int]:
@@ -131,41 +185,48 @@ def unresolved() -> tuple[int, float]:
 
 @dataclass
 class Counters:
-    """The counters of one or more scrapes, and their epochs."""
+    """The counters of one or more scrapes, by epoch."""
 
-    totals: Totals = field(default_factory=Totals)
-    epochs: set[UUID] = field(default_factory=set)
+    by_epoch: dict[UUID, Totals] = field(default_factory=dict)
+
+    @property
+    def totals(self) -> Totals:
+        """Return the sums over all epochs."""
+        total = Totals()
+        for counted in self.by_epoch.values():
+            for name in ("operations", "count", "amount"):
+                for label, value in getattr(counted, name).items():
+                    getattr(total, name)[label] += value
+        return total
 
     def add(self, text: str) -> None:
         """Add a scrape, unless its epoch is there: a list of addresses may contain the reader's own."""
         families = list(text_string_to_metric_families(text))
         samples = [sample for family in families for sample in family.samples]
         epochs = {UUID(sample.labels["epoch"]) for sample in samples if sample.name == "metrics_epoch_info"}
-        if not epochs & self.epochs:
-            self.epochs |= epochs
-            self._sum(samples)
+        if len(epochs) == 1 and not epochs & self.by_epoch.keys():
+            self.by_epoch[epochs.pop()] = self._sum(samples)
 
-    def _sum(self, samples: Iterable[Any]) -> None:
+    @staticmethod
+    def _sum(samples: Iterable[Any]) -> Totals:
+        totals = Totals()
         for sample in samples:
+            if RETIRED in sample.labels:
+                continue  # read from the rows
             if sample.name == "transactions_total":
-                self.totals.count[sample.labels["status"]] += round(sample.value)
+                totals.count[sample.labels["status"]] += round(sample.value)
             elif (name := sample.name.removesuffix("_total")) in OPERATION_COUNTERS and name != sample.name:
-                self.totals.operations[OPERATION_COUNTERS[name][0] + sample.labels["status"]] += round(sample.value)
+                totals.operations[OPERATION_COUNTERS[name][0] + sample.labels["status"]] += round(sample.value)
             elif sample.name == "transaction_amount_sum":
                 currency = sample.labels["currency"]
-                self.totals.amount[currency] += to_minor(sample.value, currency)
+                totals.amount[currency] += to_minor(sample.value, currency)
+        return totals
 
 
-def count_slots(epochs: Iterable[UUID]) -> int:
-    """Return the number of slots whose counters add up to those of these epochs."""
-    return Writer.objects.filter(epoch__in=list(epochs)).values("epoch", "slot").distinct().count()
-
-
-# Named by the writer (payments/settlement/group_commit.py): `writer <epoch> <slot>`.
-LIVE_EPOCHS = """
-SELECT DISTINCT split_part(application_name, ' ', 2) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name ~ '^writer [0-9a-f-]{36} '
-"""
+def slots_by_epoch(epochs: Iterable[UUID]) -> dict[UUID, int]:
+    """Return the number of slots whose counters add up to those of each of these epochs."""
+    found = Writer.objects.filter(epoch__in=list(epochs)).values("epoch").annotate(slots=Count("slot", distinct=True))
+    return {row["epoch"]: row["slots"] for row in found}
 
 
 def unseen_epochs(seen: Collection[UUID]) -> int:
@@ -174,9 +235,34 @@ def unseen_epochs(seen: Collection[UUID]) -> int:
     Their payments are in the rows, and nothing compares their counters. A life without a process is over: its rows
     remain, and no counter is left to compare.
     """
+    return len(live_epochs() - set(seen))
+
+
+def retire_vanished() -> None:
+    """Retire each epoch whose host is silent and whose exporter no longer has its counters.
+
+    While an exporter answers, its counters are in Prometheus, and the rows must not be exported beside them.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(LIVE_EPOCHS)
-        return len({UUID(epoch) for (epoch,) in cursor.fetchall()} - set(seen))
+        cursor.execute(ADOPT_UNANNOUNCED)
+    for exporter in vanished():
+        counters, failed = read_exporters([exporter.url] if exporter.url else [])
+        if exporter.epoch not in counters.by_epoch:
+            retire(exporter.epoch)
+            logger.info("host_retired", extra={"epoch": str(exporter.epoch), "error": "; ".join(failed)})
+
+
+def read_exporters(urls: Iterable[str]) -> tuple[Counters, list[str]]:
+    """Read the counters at these addresses, all at once. Return also the errors of those that do not answer."""
+    counters, failed = Counters(), []
+    urls = list(dict.fromkeys(urls))
+    with ThreadPoolExecutor(min(16, len(urls) or 1), thread_name_prefix="scrape") as threads:
+        for scraped in [threads.submit(scrape, url) for url in urls]:
+            try:
+                counters.add(scraped.result())
+            except ScrapeError as error:
+                failed.append(str(error))
+    return counters, failed
 
 
 class ScrapeError(Unavailable):
@@ -202,29 +288,46 @@ def nearest_to_zero(low: int, high: int) -> int:
 
 @dataclass
 class Drift:
-    transactions: dict[str, int]
-    revenue: dict[str, int]
+    """The largest drift of any epoch, by status, kind of event and currency."""
+
+    transactions: dict[str, int] = field(default_factory=dict)
+    revenue: dict[str, int] = field(default_factory=dict)
     unseen_epochs: int = 0
     operations: dict[str, int] = field(default_factory=dict)
 
+    def add(self, before: Totals, counted: Totals, after: Totals, slots: int) -> None:
+        """Add the comparison of one epoch's counters with its rows before and after they were read."""
+        errors = {currency: float_error(amount, currency, slots) for currency, amount in counted.amount.items()}
+        self._note(self.transactions, _compare(before.count, counted.count, after.count, CHARGE.final, {}))
+        self._note(self.revenue, _compare(before.amount, counted.amount, after.amount, (), errors))
+        kinds = OPERATION_KINDS
+        self._note(self.operations, _compare(before.operations, counted.operations, after.operations, kinds, {}))
+
+    @staticmethod
+    def _note(largest: dict[str, int], found: dict[str, int]) -> None:
+        for label, value in found.items():
+            largest[label] = max(largest.get(label, 0), value, key=abs)
+
 
 def measure_drift(read_counters: Callable[[], Counters]) -> Drift:
-    """Return rows minus counters, by status and, in minor units, by currency. Raise ScrapeError."""
-    epochs = read_counters().epochs
-    before = ledger_totals(epochs)
+    """Return rows minus counters, by status and, in minor units, by currency. Raise ScrapeError.
+
+    Each epoch is compared with its own rows, so that opposite errors of two hosts do not cancel out; the largest drift
+    of any epoch is reported. An epoch that begins or ends meanwhile is left out.
+    """
+    epochs = set(read_counters().by_epoch)
+    before = totals_by_epoch(epochs)
     time.sleep(PAUSE_SECONDS)
     counters = read_counters()
-    after = ledger_totals(epochs)
-    if counters.epochs != epochs:
+    compared = epochs & counters.by_epoch.keys()
+    after = totals_by_epoch(compared)
+    if not compared:
         raise ScrapeError("the counters began again while they were compared")
-    slots = count_slots(epochs)
-    errors = {currency: float_error(amount, currency, slots) for currency, amount in counters.totals.amount.items()}
-    return Drift(
-        transactions=_compare(before.count, counters.totals.count, after.count, CHARGE.final, {}),
-        revenue=_compare(before.amount, counters.totals.amount, after.amount, (), errors),
-        unseen_epochs=unseen_epochs(epochs),
-        operations=_compare(before.operations, counters.totals.operations, after.operations, OPERATION_KINDS, {}),
-    )
+    slots = slots_by_epoch(compared)
+    drift = Drift(unseen_epochs=unseen_epochs(compared))
+    for epoch in compared:
+        drift.add(before[epoch], counters.by_epoch[epoch], after[epoch], slots.get(epoch, 1))
+    return drift
 
 
 def float_error(amount_minor: int, currency: str, slots: int) -> int:

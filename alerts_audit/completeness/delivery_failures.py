@@ -15,6 +15,7 @@ from alerts_audit import gaps
 from alerts_audit.completeness.clients import PollError, Prometheus, fetch
 from alerts_audit.completeness.observe import Watched, counted, keep, watched_sources
 from alerts_audit.models import Delivery, Gap, Observation, Poll, Source
+from fintech.telemetry.epochs import exporters, live_epochs
 
 DOOR = "POST /alert"
 # A source delivers again if it sent one of this many newest deliveries.
@@ -73,10 +74,14 @@ def note_failed(watched: Watched, failed: Mapping[str, int]) -> None:
 def count_refused() -> None:
     """Count the 401 answers of the webhook over all web processes. Raise PollError."""
     now = datetime.now(UTC)
-    refused = {"refused": refused_at_the_door(fetch(settings.WEB_METRICS_URL, "").decode())}
     kind = Gap.Reason.UNAUTHORIZED
     before = Poll.objects.filter(source="", kind=kind).first()
-    new = rises(before.state["failed"], refused) if before else {}
+    hosts = {str(one.epoch) for one in exporters("web")} | {DOOR, "refused"}
+    known = {host: count for host, count in before.state["failed"].items() if host in hosts} if before else {}
+    refused = {**known, **refused_by_host()}
+    # A count of the time before several hosts cannot be compared.
+    new = {} if "refused" in known else total(rises(known, refused) if before else {})
+    refused.pop("refused", None)
     with atomic():
         last = last_rise(before, now, bool(new))
         Poll.objects.update_or_create(
@@ -86,7 +91,27 @@ def count_refused() -> None:
             assert before is not None
             gaps.open_gap(reason=kind, subject=DOOR, since=before.until, details=new)
         elif is_quiet(last, now):
-            gaps.close_gap(reason=kind, subject=DOOR, until=moment(last["rose_before"]), details=refused)
+            gaps.close_gap(reason=kind, subject=DOOR, until=moment(last["rose_before"]), details=total(refused))
+
+
+def refused_by_host() -> dict[str, int]:
+    """Return the counts of all web hosts by epoch, whose counters begin at 0. Raise PollError if none answers."""
+    live = live_epochs()
+    urls = {str(one.epoch): one.url for one in exporters("web") if one.epoch in live}
+    counts, errors = {}, []
+    for host, url in (urls or {DOOR: settings.WEB_METRICS_URL}).items():
+        try:
+            counts[host] = refused_at_the_door(fetch(url, "").decode())
+        except PollError as error:
+            errors.append(str(error))
+    if errors and not counts:
+        raise PollError("; ".join(errors))
+    return counts
+
+
+def total(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the sum of the counts as the details of a gap; nothing without a count."""
+    return {"refused": sum(counts.values())} if counts else {}
 
 
 def refused_at_the_door(text: str) -> int:

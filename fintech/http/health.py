@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from fintech.errors import DATABASE_ERRORS
 from fintech.http.problems import problem
+from fintech.telemetry import epochs
 from fintech.telemetry.metric_slots import render
 
 _migrated = False
@@ -51,6 +52,8 @@ def ready(request: HttpRequest) -> HttpResponse:
             _migrated = True
     except DATABASE_ERRORS:
         return problem(503, "database_unavailable", "The database does not answer.")
+    if epochs.is_refused():
+        return problem(503, "epoch_held", "Another host counts in metrics files that are a copy of this host's.")
     return JsonResponse({"status": "ready", "database": "ok", "migrations": "ok"})
 
 

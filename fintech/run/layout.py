@@ -116,6 +116,7 @@ def make_environment(layout: Layout, database: Mapping[str, str], environ: Mappi
         "METRICS_BIND": f"127.0.0.1:{ports.metrics}",
         "WORKER_METRICS_BIND": f"127.0.0.1:{ports.worker}",
         "WEB_METRICS_URL": layout.url(ports.metrics, "/metrics"),
+        "WORKER_METRICS_URL": layout.url(ports.worker, "/metrics"),
         "WEBHOOKS_TO_LOOPBACK": "True",  # the demo merchant's receiver is on this machine
         "GATEWAY_URL": layout.url(ports.gateway),
         "PYTHONUNBUFFERED": "1",
@@ -127,7 +128,8 @@ def make_environment(layout: Layout, database: Mapping[str, str], environ: Mappi
         if f"{name}_FILE" not in environ:
             result.setdefault(name, value)
     # The caller cannot change the ports of this run: BIND alone would leave the worker without metrics.
-    result |= {name: ours[name] for name in (MARK, "BIND", "METRICS_BIND", "WORKER_METRICS_BIND", "WEB_METRICS_URL")}
+    fixed = (MARK, "BIND", "METRICS_BIND", "WORKER_METRICS_BIND", "WEB_METRICS_URL", "WORKER_METRICS_URL")
+    result |= {name: ours[name] for name in fixed}
     for name, file in SECRETS.items():
         if name not in environ and f"{name}_FILE" not in environ:
             ensure_secret(layout.secrets / file)

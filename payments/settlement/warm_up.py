@@ -1,13 +1,18 @@
-"""Keeps the counters of a web process right: after a crash or a lost connection they are set from the rows.
+"""Keeps the counters of a process right: after a crash or a lost connection they are set from the rows.
 
-It does so before the first request, and then in a thread, whether or not another payment comes.
+A web process does so before the first request, and then in a thread, whether or not another payment comes. It also
+announces the host's metrics again, so that the leading worker compares them.
 """
 
 import logging
 import threading
 import time
 
+from django.db import connection
+
 from fintech.errors import DATABASE_ERRORS
+from fintech.telemetry import epochs
+from fintech.telemetry.metric_slots import slot
 from payments.settlement.group_commit import writer
 
 logger = logging.getLogger("fintech")
@@ -17,18 +22,28 @@ WARM_UP_SECONDS = 5
 
 def start() -> None:
     set_counters()
-    threading.Thread(target=_keep_warm, name="writer", daemon=True).start()
+    threading.Thread(target=_keep_on, name="writer", daemon=True).start()
+
+
+def keep_warm() -> None:
+    """Set the counters if that is necessary, and announce them. Raise the database's errors."""
+    writer.warm_up()
+    try:
+        with connection.cursor() as cursor:
+            epochs.announce(lambda *statement: cursor.execute(*statement) or cursor, slot())
+    finally:
+        connection.close()
 
 
 def set_counters() -> None:
     try:
-        writer.warm_up()
+        keep_warm()
     except Exception as error:  # retried soon; `/ready` reports the problem
         trace = None if isinstance(error, DATABASE_ERRORS) else error
         logger.warning("warm_up_failed", exc_info=trace, extra={"error": type(error).__name__})
 
 
-def _keep_warm() -> None:
+def _keep_on() -> None:
     while True:
         time.sleep(WARM_UP_SECONDS)
         set_counters()

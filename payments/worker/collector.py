@@ -1,5 +1,8 @@
-"""The metrics that the worker reads from the rows: `ledger_*`, `unresolved_*`, `webhook_*`, and the drifts."""
+"""The metrics that the worker reads from the rows: `ledger_*`, `unresolved_*`, `webhook_*`, the drifts, and counters of
+hosts that have gone.
+"""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -8,7 +11,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from fintech.jobs import Leader
-from payments import kpis
+from payments import kpis, metrics
 from payments.currencies import to_major
 from payments.states import CHARGE
 from payments.webhooks.backlog import STATES, Backlog
@@ -20,11 +23,57 @@ class LedgerView:
 
     totals: kpis.Totals = field(default_factory=kpis.Totals)
     unresolved: tuple[int, float] = (0, 0.0)
+    retired: kpis.Totals = field(default_factory=kpis.Totals)
     held: dict[str, int] = field(default_factory=dict)
     drift: kpis.Drift | None = None
     gateway_drift: dict[str, int] | None = None
     imbalance: dict[str, int] | None = None
     webhooks: Backlog = field(default_factory=Backlog)
+
+
+RETIRED_COUNTERS = (
+    metrics.TRANSACTIONS,
+    metrics.AMOUNT,
+    metrics.UNKNOWN_OUTCOMES,
+    metrics.AUTHORIZATIONS,
+    metrics.CAPTURES,
+    metrics.VOIDS,
+)
+
+
+class WithRetired(Collector):
+    """This worker's counters, and in the leader those of hosts that have gone for good, read from the rows.
+
+    A retired series never changes: it is labelled by a digest of its values, so another value is another series. rate()
+    therefore sees no increase when a host is retired, and the sum over all instances stays that of the rows.
+    """
+
+    def __init__(self, view: LedgerView, leader: Leader) -> None:
+        self._view, self._leader = view, leader
+
+    def collect(self) -> Iterator[Metric]:
+        retired = self._samples(self._view.retired) if self._leader.leading else []
+        for counter in RETIRED_COUNTERS:
+            for family in counter.collect():
+                for name, labels, value in retired:
+                    if name.startswith(f"{family.name}_"):
+                        family.add_sample(name, labels, value)
+                yield family
+
+    @staticmethod
+    def _samples(totals: kpis.Totals) -> list[tuple[str, dict[str, str], float]]:
+        found: list[tuple[str, dict[str, str], float]]
+        found = [("transactions_total", {"status": status}, count) for status, count in totals.count.items()]
+        for name, (prefix, statuses) in kpis.OPERATION_COUNTERS.items():
+            operations = totals.operations
+            found += [(f"{name}_total", {"status": one}, operations.get(prefix + one, 0)) for one in statuses]
+        found.append(("unknown_outcomes_total", {}, totals.unknown))
+        for currency, amount in totals.amount.items():
+            found.append(("transaction_amount_sum", {"currency": currency}, to_major(amount, currency)))
+            found.append(("transaction_amount_count", {"currency": currency}, totals.sales.get(currency, 0)))
+        found = [sample for sample in found if sample[2]]
+        digest = hashlib.sha256(repr(sorted(found, key=repr)).encode()).hexdigest()[:12]
+        return [(name, {**labels, kpis.RETIRED: digest}, float(value)) for name, labels, value in found]
 
 
 class LedgerCollector(Collector):

@@ -9,6 +9,7 @@ from django.conf import settings
 from prometheus_client import REGISTRY, generate_latest
 
 from fintech.jobs import Job, Worker
+from fintech.telemetry.epochs import exporters
 from fintech.telemetry.metric_slots import EpochCollector, slot
 from payments import kpis, metrics
 from payments.gateway.registry import gateways
@@ -16,10 +17,11 @@ from payments.ledger.balance import Balance
 from payments.services.resolution import resolve_due
 from payments.services.voids import void_expired
 from payments.settlement.group_commit import writer
+from payments.settlement.warm_up import keep_warm
 from payments.webhooks.backlog import read_backlog
 from payments.webhooks.delivery import Deliverer
 from payments.webhooks.outbox import Outbox
-from payments.worker.collector import LedgerCollector, LedgerView
+from payments.worker.collector import RETIRED_COUNTERS, LedgerCollector, LedgerView, WithRetired
 
 RESOLVER_THREADS = 8
 
@@ -34,6 +36,7 @@ class LedgerJobs:
 
     def read_ledger(self) -> None:
         self.view.totals, self.view.unresolved = kpis.ledger_totals(), kpis.unresolved()
+        self.view.retired = kpis.retired_totals()
         self.view.held = kpis.held_amounts()
 
     def read_backlog(self) -> None:
@@ -62,9 +65,15 @@ class LedgerJobs:
 
     @staticmethod
     def _read_counters() -> kpis.Counters:
-        counters = kpis.Counters()
-        for url in (settings.WEB_METRICS_URL, *settings.OTHER_METRICS_URLS):
-            counters.add(kpis.scrape(url))
+        """Read the counters of every host that announced itself. Raise ScrapeError if none of them answers.
+
+        One that does not answer is missing in the comparison, and counted by `kpi_unseen_epochs` while it is connected.
+        """
+        own = slot().epoch
+        announced = [exporter.url for exporter in exporters() if exporter.epoch != own]
+        counters, failed = kpis.read_exporters([*announced, *settings.OTHER_METRICS_URLS])
+        if failed and not counters.by_epoch:
+            raise kpis.ScrapeError("; ".join(failed))
         counters.add(generate_latest(REGISTRY).decode())
         return counters
 
@@ -74,6 +83,9 @@ def jobs(worker: Worker) -> list[Job]:
         REGISTRY.unregister(histogram)  # the web exports them; here they would be empty series
     ledger = LedgerJobs()
     REGISTRY.register(LedgerCollector(ledger.view, worker.leader))
+    for counter in RETIRED_COUNTERS:
+        REGISTRY.unregister(counter)
+    REGISTRY.register(WithRetired(ledger.view, worker.leader))
     REGISTRY.register(EpochCollector(slot().name))
     resolvers = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
     worker.at_end.append(resolvers.shutdown)
@@ -89,8 +101,9 @@ def jobs(worker: Worker) -> list[Job]:
         Job("drift", 5, ledger.measure_drift, leader=True),
         Job("gateway_drift", 10, ledger.measure_gateway_drift, leader=True),
         Job("balance", 5, ledger.measure_balance, leader=True),
+        Job("retire", 15, kpis.retire_vanished, leader=True),
         Job("fold", 15, ledger.rollup.advance, leader=True),
         Job("announce", 0.5, outbox.advance, leader=True),
         Job("deliver", 0.5, deliverer.start_turns),
-        Job("writer", 5, writer.warm_up),  # sets the counters at start, and after a lost connection
+        Job("writer", 5, keep_warm),  # sets the counters at start, and after a lost connection
     ]

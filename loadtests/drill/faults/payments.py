@@ -130,12 +130,13 @@ def kill_gateway(drill: Drill) -> None:
 
 
 def start_second_host(drill: Drill) -> None:
-    """Start a web on another host, whose exporter the worker does not read, and pay there."""
+    """Start a web on another host, whose exporter does not answer, and pay there."""
     directory = drill.monitoring.directory / "second"
     directory.mkdir()
     database = {name: drill.own.platform.env[name] for name in ("DATABASE_URL", "DATABASE_OWNER_URL")}
     second = Platform(directory, gateway=drill.gateway, workers=1, worker=False, env=database)
     drill.more.enter_context(second)
+    second.metrics.kill()
     body = {"amount": 1250, "currency": "EUR"}
     request = partial(second.request, "POST", "/v1/transactions", body, api_key=drill.own.api_key)
     assert request(key=secrets.token_hex(8)).status == 201

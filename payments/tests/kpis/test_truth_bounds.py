@@ -105,9 +105,7 @@ EPOCH = uuid4()
 
 
 def counters(**counted: int) -> Counters:
-    made = Counters(epochs={EPOCH})
-    made.totals.count.update(counted)
-    return made
+    return Counters({EPOCH: kpis.Totals(count=dict(counted))})
 
 
 @pytest.fixture
@@ -115,13 +113,11 @@ def rows(monkeypatch) -> list[int]:
     """How many succeeded payments each reading of the rows finds."""
     readings: list[int] = []
 
-    def read(epochs: object) -> kpis.Totals:
-        totals = kpis.Totals()
-        totals.count["succeeded"] = readings.pop(0)
-        return totals
+    def read(epochs: object) -> dict[UUID, kpis.Totals]:
+        return {EPOCH: kpis.Totals(count={"succeeded": readings.pop(0)})}
 
-    monkeypatch.setattr(kpis, "ledger_totals", read)
-    monkeypatch.setattr(kpis, "count_slots", lambda epochs: 1)
+    monkeypatch.setattr(kpis, "totals_by_epoch", read)
+    monkeypatch.setattr(kpis, "slots_by_epoch", lambda epochs: {EPOCH: 1})
     monkeypatch.setattr(kpis, "unseen_epochs", lambda seen: 0)
     monkeypatch.setattr(kpis, "PAUSE_SECONDS", 0)
     return readings
@@ -139,7 +135,7 @@ def test_the_drift_excludes_payments_during_the_comparison(rows, before, counted
 
 def test_counters_that_begin_again_meanwhile_are_not_compared(rows):
     rows += [5, 5]
-    answers = iter([Counters(epochs={EPOCH}), Counters(epochs={uuid4()})])
+    answers = iter([Counters({EPOCH: kpis.Totals()}), Counters({uuid4(): kpis.Totals()})])
 
     with pytest.raises(ScrapeError, match="began again"):
         measure_drift(lambda: next(answers))
@@ -168,8 +164,8 @@ def exported(slots: list[int], currency: str) -> Counters:
 @pytest.fixture
 def revenue_drift(monkeypatch) -> Callable[[list[int], int, str], int]:
     def measure(slots: list[int], stored: int, currency: str) -> int:
-        monkeypatch.setattr(kpis, "ledger_totals", lambda epochs: kpis.Totals(amount={currency: stored}))
-        monkeypatch.setattr(kpis, "count_slots", lambda epochs: len(slots))
+        monkeypatch.setattr(kpis, "totals_by_epoch", lambda epochs: {EPOCH: kpis.Totals(amount={currency: stored})})
+        monkeypatch.setattr(kpis, "slots_by_epoch", lambda epochs: {EPOCH: len(slots)})
         monkeypatch.setattr(kpis, "unseen_epochs", lambda seen: 0)
         monkeypatch.setattr(kpis, "PAUSE_SECONDS", 0)
         return measure_drift(lambda: exported(slots, currency)).revenue[currency]
@@ -219,6 +215,25 @@ def test_a_connected_writer_that_no_scrape_has_is_unseen():
     ):
         assert kpis.unseen_epochs([seen]) == before + 1
     wait_until(lambda: kpis.unseen_epochs([seen]) == before, what="a host that is gone has no counters to compare")
+
+
+def test_opposite_drifts_of_two_hosts_do_not_cancel_out(monkeypatch):
+    first, second = uuid4(), uuid4()
+    stored = {first: kpis.Totals(count={"succeeded": 7}), second: kpis.Totals(count={"succeeded": 5})}
+    counted = Counters({first: kpis.Totals(count={"succeeded": 5}), second: kpis.Totals(count={"succeeded": 7})})
+    monkeypatch.setattr(kpis, "totals_by_epoch", lambda epochs: stored)
+    monkeypatch.setattr(kpis, "PAUSE_SECONDS", 0)
+
+    assert abs(measure_drift(lambda: counted).transactions["succeeded"]) == 2
+
+
+def test_a_host_that_does_not_answer_does_not_stop_the_comparison_of_others(monkeypatch):
+    gone = uuid4()
+    monkeypatch.setattr(kpis, "totals_by_epoch", lambda epochs: {epoch: kpis.Totals() for epoch in (EPOCH, gone)})
+    monkeypatch.setattr(kpis, "PAUSE_SECONDS", 0)
+    answers = iter([Counters({EPOCH: kpis.Totals(), gone: kpis.Totals()}), counters(succeeded=3)])
+
+    assert measure_drift(lambda: next(answers)).transactions["succeeded"] == -3
 
 
 def refuse() -> Counters:

@@ -1,0 +1,111 @@
+"""Announce the epoch of this host's metrics files in the database, and find those of all hosts.
+
+An announcement is a lease. Two hosts with one epoch (a cloned disk, a shared volume) would end each other's database
+sessions and count the same rows twice, so the second one is refused while the first one is connected. `HOST_ID`
+distinguishes hosts. After a restart under another id the epoch is free as soon as the old sessions have ended.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.conf import settings
+from django.db import connection
+
+from fintech.telemetry.metric_slots import Slot
+
+# A host that has been silent for this long is not connected, even if the server still shows its sessions.
+LEASE_SECONDS = 15
+
+ANNOUNCE = f"""
+INSERT INTO fintech_metricsepoch AS known (epoch, role, holder, url, seen_at)
+VALUES (%(epoch)s, %(role)s, %(holder)s, %(url)s, now())
+ON CONFLICT (epoch) DO UPDATE
+    SET holder = excluded.holder, url = excluded.url, seen_at = excluded.seen_at, retired_at = NULL
+    WHERE known.holder = excluded.holder OR known.seen_at < now() - interval '{LEASE_SECONDS} seconds'
+        OR NOT EXISTS (
+            SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()
+                AND starts_with(application_name, 'writer ' || excluded.epoch || ' '))
+"""  # noqa: S608 - our own constant
+
+# Named by the writer (payments/settlement/group_commit.py): `writer <epoch> <slot>`.
+LIVE = """
+SELECT DISTINCT split_part(application_name, ' ', 2) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name ~ '^writer [0-9a-f-]{36} '
+"""
+
+_refused: set[UUID] = set()
+
+
+class EpochHeldElsewhere(psycopg.OperationalError):
+    """Another host counts in metrics files with this epoch."""
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """The address at which the counters of an epoch can be read."""
+
+    epoch: UUID
+    url: str
+
+
+def announce(execute: Callable[[str, dict[str, Any]], Any], slot: Slot) -> None:
+    """Take or extend the lease of this host's epoch, through `execute` of a cursor. Raise EpochHeldElsewhere."""
+    role = slot.name.rpartition("-")[0]
+    urls = {"web": settings.WEB_METRICS_URL, "worker": settings.WORKER_METRICS_URL}
+    values = {"epoch": slot.epoch, "role": role, "holder": settings.HOST_ID, "url": urls.get(role, "")}
+    if execute(ANNOUNCE, values).rowcount == 0:
+        _refused.add(slot.epoch)
+        raise EpochHeldElsewhere(
+            f"another host holds the metrics files' epoch {slot.epoch}: give each host a RUNTIME_DIR of its own, and"
+            " remove the copy of a cloned host"
+        )
+    _refused.discard(slot.epoch)
+
+
+def is_refused() -> bool:
+    """Return True if another host holds this process's epoch, so that it stores no payment."""
+    return bool(_refused)
+
+
+def live_epochs() -> set[UUID]:
+    """Return the epochs that a connected process counts in."""
+    with connection.cursor() as cursor:
+        cursor.execute(LIVE)
+        return {UUID(epoch) for (epoch,) in cursor.fetchall()}
+
+
+def exporters(role: str | None = None) -> list[Exporter]:
+    """Return the exporters of all epochs that are not retired, or those of one role."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT epoch, url FROM fintech_metricsepoch"
+            " WHERE retired_at IS NULL AND url <> '' AND coalesce(role = %s, true) ORDER BY epoch",
+            [role],
+        )
+        return [Exporter(*row) for row in cursor.fetchall()]
+
+
+def vanished() -> list[Exporter]:
+    """Return the epochs without a connected process that were announced last more than RETIRE_SECONDS ago."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT epoch, url FROM fintech_metricsepoch"
+            " WHERE retired_at IS NULL AND seen_at < now() - make_interval(secs => %s)",
+            [settings.RETIRE_SECONDS],
+        )
+        found = [Exporter(*row) for row in cursor.fetchall()]
+    live = live_epochs() if found else set()
+    return [exporter for exporter in found if exporter.epoch not in live]
+
+
+def retire(epoch: UUID) -> None:
+    """Note that the host has gone, unless it has announced itself meanwhile."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE fintech_metricsepoch SET retired_at = now()"
+            " WHERE epoch = %s AND seen_at < now() - make_interval(secs => %s)",
+            [epoch, settings.RETIRE_SECONDS],
+        )

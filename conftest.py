@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 import xdist
@@ -21,6 +22,12 @@ from fintech.run.postgres import EmbeddedPostgres, PostgresError
 from fintech.testing.databases import FAST, TEMPLATE, copy_database
 
 pytest_plugins = ["fintech.testing.browser", "fintech.testing.order"]
+
+# A property holds on a slow machine, too: its first example may take seconds, because Hypothesis builds tables.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 PREFIX = "fintech-tests-"
 MEMORY, ENOUGH_BYTES = Path("/dev/shm"), 4 * 1024**3
@@ -90,6 +97,16 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(DIRECTORY, ignore_errors=True)
 
 
+def close_own_connections() -> None:
+    """Close the connections outside of Django's pool, which live as long as their process."""
+    from alerts_audit.projection import projector
+    from alerts_audit.webhook.recorder import recorder
+    from payments.settlement.group_commit import writer
+
+    for owner in (projector, recorder, writer):
+        owner.disconnect()
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_test_environment: None, django_db_blocker) -> Iterator[None]:
     """The session's database is the one that the environment names, migrated by the real command."""
@@ -98,6 +115,7 @@ def django_db_setup(django_test_environment: None, django_db_blocker) -> Iterato
         connections.close_all()
         copy_database(TEMPLATE, "fintech")
         yield
+        close_own_connections()
 
 
 @pytest.fixture(scope="session", autouse=True)

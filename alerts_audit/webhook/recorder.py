@@ -68,5 +68,10 @@ class Recorder:
                 connection.close()
         return open_connection("alerts")
 
+    def disconnect(self) -> None:
+        """Close the idle connections."""
+        while self._idle:
+            self._idle.pop().close()
+
 
 recorder = Recorder()

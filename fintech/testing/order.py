@@ -53,28 +53,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
-_quick: pytest.Item | None = None
+class ProcessGuard:
+    """An audit hook that refuses the processes of quick tests. It uses no globals: when Python ends, they are None."""
+
+    starts = frozenset(["subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"])
+    quick: pytest.Item | None = None
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        # Libraries ask `uname` for the processor's name.
+        if self.quick is not None and event in self.starts and arguments[:1] != ("uname",):
+            raise RuntimeError(f"{self.quick.nodeid} starts a process ({arguments[:2]}): mark it `processes`")
 
 
-def _refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
-    # Libraries ask `uname` for the processor's name.
-    if _quick is not None and event in STARTS and arguments[:1] != ("uname",):
-        raise RuntimeError(f"{_quick.nodeid} starts a process ({arguments[:2]}): mark it `processes`")
-
-
-sys.addaudithook(_refuse_processes)
+guard = ProcessGuard()
+sys.addaudithook(guard)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Check the quick tests: a test that is not marked `processes` starts none."""
-    global _quick  # noqa: PLW0603 - an audit hook has no other way to know the test
-    _quick = None if item.get_closest_marker("processes") else item
+    guard.quick = None if item.get_closest_marker("processes") else item
     try:
         return (yield)
     finally:
-        _quick = None
+        guard.quick = None
 
 
 class ByUnit(LoadScopeScheduling):

@@ -8,13 +8,15 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 MAX_PENDING_SECONDS = 120
 HEAD = """# Silence, measured
 
-`python -m loadtests.quiet` writes this page: do not edit it. Each run had the real platform under its real rules, with
-ordinary traffic and, every twelve minutes, an ordinary disturbance: a killed web process, a database with slow commits,
-rotated keys, and in real time also a deployment (HUP) and a restarted worker, whose seconds would be minutes of faster
-rules. No alert may fire, and none may be pending for more than two minutes.
+`python -m loadtests.quiet` writes this page: do not edit it. Each run starts the real platform with its real rules and
+ordinary traffic. Every twelve minutes it adds an ordinary disturbance: a killed web process, a database with slow
+commits, or rotated keys. Runs in real time also have a deployment (HUP) and a restarted worker. Faster runs do not: the
+seconds that a restart takes would be minutes for the rules. No alert may fire, and none may be pending for more than
+two minutes.
 
-Hours and minutes are those of the rules, which ran `speed` times as fast as the clock; speed 1 is real time. *Normal*
-traffic is twenty payments per real second, *nightly* ten payments a minute, *low* one; *mixed* changes every hour.
+Hours and minutes are those of the rules. At speed 20, the rules run twenty times as fast as the clock; speed 1 is real
+time. Traffic is *normal* (20 payments per real second), *nightly* (ten payments a minute), *low* (one a minute) or
+*mixed* (another one of these every hour).
 
 | hours | speed | traffic | payments | disturbances | false positives | longest pending | trail |
 |---|---|---|---|---|---|---|---|

@@ -205,12 +205,12 @@ class PaymentWriter:
         except psycopg.errors.DeadlockDetected as error:  # PostgreSQL has rolled back
             self._one_by_one(requests, error)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            self._disconnect()
+            self.disconnect()
             self._fail(requests, error)
         except psycopg.Error as error:
             self._one_by_one(requests, error)
         except Exception as error:  # every waiter must get the error
-            self._disconnect()
+            self.disconnect()
             self._fail(requests, error)
 
     def _one_by_one(self, requests: list[WriteRequest], error: psycopg.Error) -> None:
@@ -246,14 +246,14 @@ class PaymentWriter:
             self._counters.add(totals)
         except Exception:
             logger.exception("counting_failed")  # the rows are stored; the next connection counts them
-            self._disconnect()
+            self.disconnect()
 
     # --- The connection ------------------------------------------------------------------------------------
 
     def _connected(self) -> psycopg.Connection[Any]:
         """Return the open connection. A new one first sets this slot's counters."""
         if self._connection is not None and is_closed(self._connection):
-            self._disconnect()
+            self.disconnect()
         if self._connection is None:
             slot = slots.slot()
             connection = open_connection(f"writer {slot.epoch} {slot.name}")
@@ -300,7 +300,7 @@ class PaymentWriter:
             [slot.epoch, slot.name],
         ).fetchall()
 
-    def _disconnect(self) -> None:
+    def disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -3,11 +3,13 @@ from collections.abc import Iterator
 import pytest
 
 from alerts_audit.models import Source
+from alerts_audit.projection import project_pending
 
 
 @pytest.fixture(autouse=True)
-def _no_other_servers() -> Iterator[None]:
-    """The worker asks the servers of every active source; those of other tests do not answer any more."""
+def _nothing_of_other_tests() -> Iterator[None]:
+    """The worker polls every active source, and judges no alert while deliveries are pending."""
+    project_pending()
     asked = Source.objects.filter(is_active=True).exclude(alertmanager_url="", prometheus_url="")
     keys = list(asked.values_list("pk", flat=True))
     asked.update(is_active=False)

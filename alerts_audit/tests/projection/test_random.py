@@ -66,7 +66,6 @@ def check(trail: Trail) -> None:
 def test_two_peers_in_any_order(lone_trail: Trail, at_once: bool):
     @settings(
         max_examples=500 if IN_FULL else 25,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         derandomize=not IN_FULL,
     )

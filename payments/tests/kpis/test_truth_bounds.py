@@ -77,13 +77,13 @@ class World:
 ITEMS = st.lists(st.builds(Item, st.sampled_from(["succeeded", "refund_succeeded"]), st.integers(0, 3)), max_size=12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ITEMS, st.integers())
 def test_a_world_that_goes_on_has_no_gateway_drift(items, seed):
     assert World(Random(seed), items).drift() == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ITEMS, st.integers(-100, 100))
 def test_at_rest_the_gateway_drift_is_exact(items, extra):
     for item in items:
@@ -177,7 +177,7 @@ SLOTS = st.lists(st.integers(0, 10**17), min_size=1, max_size=12)
 
 
 @pytest.mark.parametrize("currency", ["IDR", "EUR", "JPY", "KWD"])
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(SLOTS)
 def test_equal_sums_have_no_drift_however_large(revenue_drift, currency, slots):
     """Beyond 2^53 minor units kpi_drift stayed at -1 although nothing was missing."""
@@ -185,7 +185,7 @@ def test_equal_sums_have_no_drift_however_large(revenue_drift, currency, slots):
 
 
 @given(st.lists(st.integers(0, 10**14), min_size=1, max_size=5), st.integers(-5, 5))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_a_drift_is_exact_up_to_five_trillion(revenue_drift, slots, drift):
     assert revenue_drift(slots, sum(slots) + drift, "EUR") == drift
 

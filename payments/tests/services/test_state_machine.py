@@ -271,7 +271,6 @@ def test_whatever_happens_the_books_are_right(gateway):
             max_examples=400 if IN_FULL else 25,
             stateful_step_count=40 if IN_FULL else 30,
             derandomize=not IN_FULL,
-            deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
         ),

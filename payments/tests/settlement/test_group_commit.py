@@ -43,7 +43,7 @@ def writer() -> Iterator[PaymentWriter]:
     made = PaymentWriter()
     made.warm_up()
     yield made
-    made._disconnect()
+    made.disconnect()
 
 
 @pytest.fixture(autouse=True)
@@ -505,7 +505,7 @@ def test_a_sum_never_falls_by_a_hair(writer, merchant):
         writer.store([row])
         writer.settle([settled(row)])
         seen.append(counters()["EUR"])
-        writer._disconnect()
+        writer.disconnect()
         writer.warm_up()
         seen.append(counters()["EUR"])
 
@@ -551,7 +551,7 @@ def test_the_predecessors_session_is_ended_before_its_rows_are_counted(writer, m
 
     assert Transaction.objects.get(id=row["id"]).status == "processing"
     assert counters() == rows()
-    successor._disconnect()
+    successor.disconnect()
 
 
 def test_an_event_names_the_writer_whose_counters_hold_it(writer, merchant):

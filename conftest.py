@@ -19,6 +19,7 @@ import pytest
 import xdist
 
 from fintech.run.postgres import EmbeddedPostgres, PostgresError
+from fintech.secret_files import webhook_secret
 from fintech.testing.databases import FAST, TEMPLATE, copy_database
 
 pytest_plugins = ["fintech.testing.browser", "fintech.testing.order"]
@@ -54,6 +55,7 @@ def environment() -> dict[str, str]:
         "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
         **SERVER.urls("fintech"),
         "GATEWAY_TOKEN": secrets.token_urlsafe(32),
+        "GATEWAY_WEBHOOK_SECRET": webhook_secret(),
         "GATEWAY_CONTROL_TOKEN": secrets.token_urlsafe(32),
         "METRICS_TOKEN": secrets.token_urlsafe(32),
         "ALERT_TOKEN": secrets.token_urlsafe(32),

@@ -116,6 +116,15 @@ def _is_url(value: str) -> bool:
         return False
 
 
+def webhook_secret(name: str, *, environ: Mapping[str, str] = os.environ) -> str:
+    """Return a secret by the Standard Webhooks specification; "" by default."""
+    value = text(name, "", environ=environ)
+    match = re.fullmatch(r"whsec_([A-Za-z0-9+/]{32,86}={0,2})", value)
+    if value and (match is None or len(match[1]) % 4):
+        raise SettingError(f"{name} is wrong: use whsec_ followed by 24 to 64 random bytes in base64.")
+    return value
+
+
 def words(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return a comma-separated list."""
     return [word.strip() for word in text(name, default, environ=environ).split(",") if word.strip()]

@@ -1,5 +1,6 @@
 """Secrets in files: one secret per file, readable for its owner only."""
 
+import base64
 import os
 import secrets
 from collections.abc import Callable
@@ -8,6 +9,11 @@ from pathlib import Path
 
 def random_secret() -> str:
     return secrets.token_urlsafe(48)
+
+
+def webhook_secret() -> str:
+    """Return a secret that signs webhooks, in the form of the Standard Webhooks specification."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def write_secret(path: Path, value: str) -> None:

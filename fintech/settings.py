@@ -230,6 +230,8 @@ SPECTACULAR_SETTINGS = {
 GATEWAY_NAME = env.text("GATEWAY_NAME", "simulator")
 GATEWAY_URL = env.url("GATEWAY_URL", "http://127.0.0.1:5001")
 GATEWAY_TOKEN = env.text("GATEWAY_TOKEN")
+# Signs the gateway's events; without it all of them are refused.
+GATEWAY_WEBHOOK_SECRET = env.webhook_secret("GATEWAY_WEBHOOK_SECRET")
 # Time limits of one attempt and of all attempts of one call. The lease on a payment must outlive the deadline, or the
 # resolver could cancel a charge that is still being tried.
 GATEWAY_TIMEOUT_SECONDS = env.number("GATEWAY_TIMEOUT_SECONDS", 3, least=0.05, most=30)

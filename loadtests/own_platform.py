@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 
 from fintech.run.postgres import EmbeddedPostgres
+from fintech.secret_files import webhook_secret
 from fintech.testing.databases import migrated_server
 from fintech.testing.processes import BASE_DIR, Platform, Reply
 from loadtests.tests.simulator import Simulator, running_gateway
@@ -91,6 +92,8 @@ def own_folder() -> Iterator[Path]:
     for name in ("DJANGO_SECRET_KEY", "GATEWAY_TOKEN", "GATEWAY_CONTROL_TOKEN", "METRICS_TOKEN", "ALERT_TOKEN"):
         os.environ.pop(f"{name}_FILE", None)
         os.environ[name] = secrets.token_urlsafe(40)
+    os.environ.pop("GATEWAY_WEBHOOK_SECRET_FILE", None)
+    os.environ["GATEWAY_WEBHOOK_SECRET"] = webhook_secret()
     os.environ |= {"HTTPS": "False", "RUNTIME_DIR": str(folder / "runtime"), "AUDIT_DIR": str(folder / "audit")}
     try:
         yield folder

@@ -16,6 +16,7 @@ class PaymentsConfig(AppConfig):
         "refund",
         "capture",
         "void",
+        "gatewayevent",
         "webhookendpoint",
         "webhooksecret",
         "webhookdelivery",

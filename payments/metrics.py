@@ -42,6 +42,8 @@ THROTTLED = Counter("throttled_requests_total", "Requests refused because their 
 REFUNDS = Counter("refunds_total", "Refunds that became final.", ["status"])
 WEBHOOK_ATTEMPTS = Counter("webhook_attempts_total", "Tries to deliver events to merchants, by outcome.", ["outcome"])
 WEBHOOK_TURN_ERRORS = Counter("webhook_turn_errors_total", "Turns of an endpoint that failed by our own fault.")
+GATEWAY_EVENTS_RECEIVED = Counter("gateway_events_received_total", "Events from the gateway, by outcome.", ["outcome"])
+GATEWAY_EVENTS_PROCESSED = Counter("gateway_events_processed_total", "Stored events, by outcome.", ["outcome"])
 AUTHORIZATIONS = Counter(
     "authorizations_total", "Payments that were authorized, and those voided uncaptured.", ["status"]
 )
@@ -66,6 +68,10 @@ WEBHOOK_OUTCOME = {
     outcome: WEBHOOK_ATTEMPTS.labels(outcome)
     for outcome in ("delivered", "refused", "redirect", "gone", "timeout", "connection", "certificate", "address")
 }
+for _outcome in ("stored", "duplicate", "refused"):
+    GATEWAY_EVENTS_RECEIVED.labels(_outcome)
+for _outcome in ("applied", "ignored", "refused", "unreadable", "unknown_type"):
+    GATEWAY_EVENTS_PROCESSED.labels(_outcome)
 for _currency in settings.KPI_CURRENCIES:
     AMOUNT.labels(_currency)
 

@@ -8,6 +8,7 @@ Unresolved                  operations that are not final, each with the lease o
 Event                       append-only journal: one row for every change of state
 LedgerLeg                   append-only double-entry ledger: the legs of one event sum to zero per currency
 Writer, KpiRollup           the process that committed each event, so that its counters can be set from the rows
+GatewayEvent                an event from the gateway, as it came, and what became of it
 WebhookEndpoint             a merchant's address for events, with its WebhookSecrets
 WebhookEvent                append-only: one announcement for each event of the journal, made by the worker
 WebhookDelivery             an announcement on its way to one endpoint; WebhookAttempt notes each try
@@ -567,6 +568,44 @@ class KpiWatermark(models.Model):
 
     def __str__(self) -> str:
         return str(self.event_id)
+
+
+class GatewayEvent(models.Model):
+    """An event that the gateway sent, stored once and before it is read; the worker notes its outcome."""
+
+    class Outcome(models.TextChoices):
+        APPLIED = "applied"
+        IGNORED = "ignored", "Ignored: nothing was left to do"
+        REFUSED = "refused", "Refused: it contradicts our rows"
+        UNREADABLE = "unreadable"
+        UNKNOWN_TYPE = "unknown_type", "Of an unknown type"
+
+    gateway = models.TextField()
+    identifier = models.TextField()
+    body = models.BinaryField()
+    sent_at = models.DateTimeField()
+    received_at = models.DateTimeField(db_default=Now())
+    request_id = models.TextField(null=True)
+    type = models.TextField(null=True)  # NULL: not read yet, or unreadable
+    attempts = models.IntegerField(db_default=0)
+    due_at = models.DateTimeField(db_default=Now())
+    outcome = models.CharField(max_length=12, choices=Outcome.choices, null=True)
+    detail = models.TextField(blank=True, default="")
+    processed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["due_at"], condition=Q(processed_at=None), name="gateway_event_due")]
+        constraints = [
+            models.UniqueConstraint(fields=["gateway", "identifier"], name="gateway_event_once"),
+            models.CheckConstraint(
+                condition=Q(processed_at=None, outcome=None) | Q(processed_at__isnull=False, outcome__isnull=False),
+                name="gateway_event_outcome_if_processed",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type or 'event'} {self.identifier}"
 
 
 class WebhookEndpoint(models.Model):

@@ -2,6 +2,7 @@ from django.urls import path
 
 from payments.api import views, webhooks
 from payments.api.openapi import SchemaView
+from payments.gateway_events.views import GatewayEventsView
 
 urlpatterns = [
     path("v1/transactions", views.TransactionsView.as_view(), name="transactions"),
@@ -20,6 +21,7 @@ urlpatterns = [
     path("v1/transactions/<str:id>/void", views.VoidView.as_view(), name="void"),
     path("v1/transactions/<str:id>/events", views.JournalView.as_view(), name="journal"),
     path("v1/schema", SchemaView.as_view(), name="schema"),
+    path("gateway/events", GatewayEventsView.as_view(), name="gateway-events"),
     # The older, short path of POST /v1/transactions.
     path("transaction", views.ShortNameView.as_view(), name="transaction-short"),
 ]

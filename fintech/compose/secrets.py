@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fintech import env
-from fintech.secret_files import ensure_secret, read_secret, write_secret
+from fintech.secret_files import ensure_secret, read_secret, webhook_secret, write_secret
 from fintech.telemetry.logging import write_json_lines
 
 logger = logging.getLogger("fintech.compose")
@@ -38,6 +38,8 @@ RANDOM = (
     "alert_token",
     "grafana_admin_password",
 )
+# The gateway signs its events with it.
+FOR_EVENTS = "gateway_webhook_secret"
 # Set by the person who starts it, or empty.
 TELEGRAM = ("telegram_bot_token", "telegram_chat_id")
 # Derived from the above: name -> role, its password, database.
@@ -70,9 +72,13 @@ CONSUMERS = (
     Consumer("db", POSTGRES, ("postgres_password",)),
     Consumer("roles", OURS, ("database_admin_url", "database_owner_url", "database_url", "database_monitor_url")),
     Consumer("migrate", OURS, ("django_secret_key", "database_owner_url", "database_url")),
-    Consumer("app", OURS, ("django_secret_key", "database_url", "gateway_token", "metrics_token", "alert_token")),
+    Consumer(
+        "app",
+        OURS,
+        ("django_secret_key", "database_url", "gateway_token", FOR_EVENTS, "metrics_token", "alert_token"),
+    ),
     Consumer("worker", OURS, ("django_secret_key", "database_url", "gateway_token", *TELEGRAM)),
-    Consumer("gateway", OURS, ("gateway_token", "gateway_control_token")),
+    Consumer("gateway", OURS, ("gateway_token", "gateway_control_token", FOR_EVENTS)),
     Consumer("configuration", OURS, ("telegram_chat_id",)),
     Consumer("alertmanager", NOBODY, ("alert_token", *TELEGRAM)),
     Consumer("grafana", GRAFANA, ("grafana_admin_password",)),
@@ -98,7 +104,8 @@ def make_secrets(store: Path) -> dict[str, str]:
     store.chmod(0o700)
     for name in RANDOM:
         ensure_secret(store / name)
-    values = {name: read_secret(store / name) or "" for name in RANDOM}
+    ensure_secret(store / FOR_EVENTS, webhook_secret)
+    values = {name: read_secret(store / name) or "" for name in (*RANDOM, FOR_EVENTS)}
     for name, (role, password, database) in DATABASE_URLS.items():
         values[name] = f"postgresql://{role}:{values[password]}@db:5432/{database}"
     return values | read_telegram()

@@ -16,7 +16,7 @@ from prometheus_client import Counter, Histogram
 from fintech.http.problems import disallowed_host
 
 # Machines reach these by any address, the answers contain none, and an alert must not be lost for its Host.
-ANY_HOST_PATHS = frozenset(["/health", "/ready", "/metrics", "/alert"])
+ANY_HOST_PATHS = frozenset(["/health", "/ready", "/metrics", "/alert", "/gateway/events"])
 
 
 MAX_HOSTS = 1_000  # a wildcard in ALLOWED_HOSTS allows any number of names

@@ -9,7 +9,7 @@ from pathlib import Path
 from fintech.run import RunError
 from fintech.run.environment import is_accepted
 from fintech.run.postgres import MAX_SOCKET_PATH
-from fintech.secret_files import ensure_secret
+from fintech.secret_files import ensure_secret, random_secret, webhook_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
@@ -22,11 +22,13 @@ BLOCKED_PORTS = frozenset(
 
 # The environment variable that marks a process as ours; its value is the folder of the run.
 MARK = "FINTECH_RUN_DIR"
+FOR_EVENTS = "GATEWAY_WEBHOOK_SECRET"  # signs the events of the gateway
 # Setting -> file under secrets/. Created once; a setting in the caller's environment is not changed.
 SECRETS = {
     "DJANGO_SECRET_KEY": "django_secret_key",
     "GATEWAY_TOKEN": "gateway_token",
     "GATEWAY_CONTROL_TOKEN": "gateway_control_token",
+    FOR_EVENTS: "gateway_webhook_secret",
     "ALERT_TOKEN": "alert_token",
 }
 
@@ -119,6 +121,7 @@ def make_environment(layout: Layout, database: Mapping[str, str], environ: Mappi
         "WORKER_METRICS_URL": layout.url(ports.worker, "/metrics"),
         "WEBHOOKS_TO_LOOPBACK": "True",  # the demo merchant's receiver is on this machine
         "GATEWAY_URL": layout.url(ports.gateway),
+        "GATEWAY_EVENTS_URL": f"{layout.url(ports.web)}/gateway/events",
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",  # log lines are UTF-8, whatever the locale
         MARK: str(layout.var),
@@ -132,7 +135,7 @@ def make_environment(layout: Layout, database: Mapping[str, str], environ: Mappi
     result |= {name: ours[name] for name in fixed}
     for name, file in SECRETS.items():
         if name not in environ and f"{name}_FILE" not in environ:
-            ensure_secret(layout.secrets / file)
+            ensure_secret(layout.secrets / file, webhook_secret if name == FOR_EVENTS else random_secret)
             result[f"{name}_FILE"] = str(layout.secrets / file)
     return result
 

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-READ = re.compile(r"\b(?:text|integer|number|boolean|words|urls|address|url|choice)\(\s*\"([A-Z][A-Z_]+)\"")
+KINDS = "text|integer|number|boolean|words|urls|address|url|choice|webhook_secret"
+READ = re.compile(rf"\b(?:{KINDS})\(\s*\"([A-Z][A-Z_]+)\"")
 CODE = [
     path
     for folder in ("fintech", "payments", "alerts_audit", "loadtests")

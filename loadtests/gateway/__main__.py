@@ -10,10 +10,11 @@ from typing import Any
 
 from aiohttp import web
 
-from fintech.env import SettingError, text
+from fintech.env import SettingError, text, url, webhook_secret
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import write_json_lines
 from loadtests.gateway.app import Gateway
+from loadtests.gateway.events import EventSender
 from loadtests.gateway.profile import WrongProfile
 from loadtests.gateway.store import Store, StoreError
 
@@ -39,11 +40,13 @@ async def serve(gateway: Gateway, host: str, port: int, data: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     runner = web.AppRunner(gateway.application(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
+    sending = asyncio.create_task(gateway.sender.run())
     try:
         await web.TCPSite(runner, host, port).start()
         log("gateway_listening", host=host, port=runner.addresses[0][1], data=str(data))
         await stop.wait()
     finally:
+        sending.cancel()
         await runner.cleanup()
 
 
@@ -52,8 +55,11 @@ def main() -> None:
     write_json_lines()
     try:
         tokens = {"token": text("GATEWAY_TOKEN"), "control_token": text("GATEWAY_CONTROL_TOKEN")}
+        events = {"url": url("GATEWAY_EVENTS_URL", ""), "secret": webhook_secret("GATEWAY_WEBHOOK_SECRET")}
+        if events["url"] and not events["secret"]:
+            raise SettingError("GATEWAY_WEBHOOK_SECRET is not set: events to GATEWAY_EVENTS_URL are signed with it.")
         store = Store(options.data)
-        gateway = Gateway(store, **tokens, log=log)
+        gateway = Gateway(store, **tokens, log=log, sender=EventSender(store, **events))
         tracing.start("gateway")
     except (SettingError, StoreError, WrongProfile) as error:
         sys.exit(f"error: {error}")

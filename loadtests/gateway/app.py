@@ -13,8 +13,9 @@ from aiohttp import web
 
 from fintech.http.headers import find_repeated
 from fintech.telemetry import tracing
+from loadtests.gateway.events import EventSender, event_body
 from loadtests.gateway.orders import BadOrder, Order, check_key, read_object, read_order
-from loadtests.gateway.outcomes import APPROVE, Behaviour, Does, Reply
+from loadtests.gateway.outcomes import APPROVE, HOLD, Behaviour, Does, Reply
 from loadtests.gateway.profile import Faults, Profile, WrongProfile
 from loadtests.gateway.store import Decision, Store, new_reference
 
@@ -77,12 +78,23 @@ def traced(handler: Handler) -> Handler:
 
 
 class Gateway:
-    def __init__(self, store: Store, *, token: str, control_token: str, log: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        token: str,
+        control_token: str,
+        log: Callable[..., None],
+        sender: EventSender | None = None,
+    ) -> None:
         self.store = store
+        self.sender = sender or EventSender(store, url="", secret="")
+        self._default_events_url = self.sender.url
         self.faults = Faults(Profile.from_fields(store.load_profile()))
         self._bearer = f"Bearer {token}".encode()
         self._control_bearer = f"Bearer {control_token}".encode()
         self._log = log
+        self._use_events_url()
         self._undecided: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
 
     def application(self) -> web.Application:
@@ -154,11 +166,19 @@ class Gateway:
             decision, first = self.store.decide(self._decision(order, behaviour))
         if not first:
             return self._replay(decision, order)
+        if self.faults.profile.late_events and (behaviour.reply is not Reply.SENT or behaviour.wait == HOLD):
+            self._announce(decision)
         if behaviour.reply is Reply.LOST:
             return drop_connection(request)
         if behaviour.reply is Reply.LATE:
             await asyncio.sleep(self.faults.profile.hold_seconds)
         return answer(200, describe(decision))
+
+    def _announce(self, decision: Decision) -> None:
+        """Send the decision as an event, for a caller that did not get its answer in time."""
+        names = ("key", "outcome", "amount", "currency", "reference", "code")
+        data = {name: value for name in names if (value := getattr(decision, name)) is not None}
+        self.store.add_event(event_body(f"{decision.kind}.decided", data))
 
     async def _refuse(self, order: Order, behaviour: Behaviour) -> web.Response:
         """Refuse an order. "Not charged" is a promise, so wait for attempts with the same key that may still charge."""
@@ -290,8 +310,12 @@ class Gateway:
             raise BadOrder(422, "invalid_profile", str(error)) from None
         self.store.save_profile(profile.to_fields())
         self.faults = Faults(profile)
+        self._use_events_url()
         self._log("profile_changed", profile=profile.to_fields())
         return answer(200, profile.to_fields())
+
+    def _use_events_url(self) -> None:
+        self.sender.url = self.faults.profile.events_url or self._default_events_url
 
     async def health(self, request: web.Request) -> web.Response:
         return answer(200, {"status": "ok"})

@@ -32,6 +32,8 @@ class Profile:
     drop_ratio: float = 0
     hold_seconds: float = 10
     cancel_fails: bool = False
+    late_events: bool = False  # an event for each decision whose reply was lost, late or held
+    events_url: str | None = None  # where events go; None: GATEWAY_EVENTS_URL
     seed: int | None = None
 
     def to_fields(self) -> dict[str, Any]:
@@ -48,8 +50,11 @@ class Profile:
             _check_number(name, values[name], 1)
         for name, most in _LIMITS.items():
             _check_number(name, values.get(name, 0), most)
-        if type(values.get("cancel_fails", False)) is not bool:
-            raise WrongProfile("cancel_fails must be true or false.")
+        for name in ("cancel_fails", "late_events"):
+            if type(values.get(name, False)) is not bool:
+                raise WrongProfile(f"{name} must be true or false.")
+        if not _is_url(values.get("events_url")):
+            raise WrongProfile("events_url must be an address such as http://127.0.0.1:5000/gateway/events, or null.")
         if values.get("seed") is not None and type(values["seed"]) is not int:
             raise WrongProfile("seed must be a whole number or null.")
         if sum(values.get(name, 0) for name in BY_RATIO) > 1 + 1e-9:
@@ -62,6 +67,10 @@ _LIMITS = {
     "latency_jitter_ms": MAX_LATENCY_MS,
     "hold_seconds": MAX_HOLD_SECONDS,
 }
+
+
+def _is_url(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value.startswith(("http://", "https://")))
 
 
 def _check_number(name: str, value: object, most: float) -> None:

@@ -51,6 +51,13 @@ CREATE TABLE IF NOT EXISTS total (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS attempt (kind TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (kind, key)) STRICT;
+CREATE TABLE IF NOT EXISTS event (
+    seq  INTEGER PRIMARY KEY,
+    id   TEXT NOT NULL UNIQUE,
+    body BLOB NOT NULL,
+    sent INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX IF NOT EXISTS unsent_events ON event (seq) WHERE NOT sent;
 CREATE TABLE IF NOT EXISTS profile (id INTEGER PRIMARY KEY CHECK (id = 1), fields TEXT NOT NULL) STRICT;
 
 CREATE TRIGGER IF NOT EXISTS count_moved_money AFTER INSERT ON decision
@@ -226,6 +233,15 @@ class Store:
         cursor = self._db.execute(_RECORDS, (after, limit))
         names = [column[0] for column in cursor.description]
         return (dict(zip(names, row, strict=True)) for row in cursor)
+
+    def add_event(self, body: bytes) -> None:
+        self._db.execute("INSERT INTO event (id, body) VALUES (?, ?)", (f"evt_{uuid4().hex}", body))
+
+    def unsent_events(self, limit: int = 100) -> list[tuple[str, bytes]]:
+        return self._db.execute("SELECT id, body FROM event WHERE NOT sent ORDER BY seq LIMIT ?", (limit,)).fetchall()
+
+    def mark_sent(self, identifier: str) -> None:
+        self._db.execute("UPDATE event SET sent = 1 WHERE id = ?", (identifier,))
 
     def load_profile(self) -> dict[str, Any]:
         row = self._db.execute("SELECT fields FROM profile").fetchone()

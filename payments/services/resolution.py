@@ -7,7 +7,7 @@ so its answer is final: `cancelled` (nothing was charged, and nothing will be) o
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from django.conf import settings
@@ -30,14 +30,12 @@ logger = logging.getLogger("payments.resolver")
 BATCH_SIZE = 64
 MAX_PAUSE_SECONDS = 30.0
 
-# Leases that ran out or were released. Only the holder of the new token may settle.
-ACQUIRE_LEASES = """
+# Only the holder of the new token may settle.
+_ACQUIRE = """
 WITH taken AS (
     UPDATE payments_unresolved SET lease_token = gen_random_uuid(), attempts = attempts + 1,
         lease_until = clock_timestamp() + make_interval(secs => %s)
-    WHERE resource_id IN (
-        SELECT resource_id FROM payments_unresolved WHERE lease_until <= clock_timestamp()
-        ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED)
+    WHERE resource_id IN ({free} FOR UPDATE SKIP LOCKED)
     RETURNING *
 )
 SELECT taken.resource_id, taken.transaction_id, taken.refund_id, taken.lease_token, taken.attempts,
@@ -49,6 +47,16 @@ LEFT JOIN payments_refund AS refund ON refund.id = taken.refund_id
 LEFT JOIN payments_capture AS capture ON capture.id = taken.capture_id
 LEFT JOIN payments_void AS void ON void.id = taken.void_id
 """
+# Leases that ran out or were released.
+ACQUIRE_LEASES = _ACQUIRE.format(
+    free="""SELECT resource_id FROM payments_unresolved WHERE lease_until <= clock_timestamp()
+        ORDER BY lease_until LIMIT %s"""
+)
+# That of one operation, also in a pause between two attempts: no process holds it then.
+ACQUIRE_LEASE = _ACQUIRE.format(
+    free="""SELECT resource_id FROM payments_unresolved
+        WHERE resource_id = %s AND (lease_token IS NULL OR lease_until <= clock_timestamp())"""
+)
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,21 @@ class Lease:
     operation: str
     gateway: str
     gateway_key: UUID
+    actor: str = "resolver"
 
 
 def acquire_leases() -> list[Lease]:
     with connection.cursor() as cursor:
         cursor.execute(ACQUIRE_LEASES, [settings.LEASE_SECONDS, BATCH_SIZE])
         return [Lease(*row) for row in cursor.fetchall()]
+
+
+def acquire_lease(resource_id: UUID, *, actor: str) -> Lease | None:
+    """Return the lease of one operation, or None if it is final or another process holds it."""
+    with connection.cursor() as cursor:
+        cursor.execute(ACQUIRE_LEASE, [settings.LEASE_SECONDS, resource_id])
+        row = cursor.fetchone()
+        return replace(Lease(*row), actor=actor) if row else None
 
 
 def resolve_due(threads: ThreadPoolExecutor) -> int:
@@ -111,23 +128,23 @@ def resolve_one(lease: Lease) -> str:
 
 
 def _settle_charge(lease: Lease, answer: Answer) -> None:
-    writer.settle([settled_row(lease.resource_id, lease.token, answer, actor="resolver")])
+    writer.settle([settled_row(lease.resource_id, lease.token, answer, actor=lease.actor)])
 
 
 def _settle_authorization(lease: Lease, answer: Answer) -> None:
-    writer.settle_authorizations([authorized_row(lease.resource_id, lease.token, answer, actor="resolver")])
+    writer.settle_authorizations([authorized_row(lease.resource_id, lease.token, answer, actor=lease.actor)])
 
 
 def _settle_capture(lease: Lease, answer: Answer) -> None:
-    settle_capture(lease.resource_id, lease.token, answer, actor="resolver")
+    settle_capture(lease.resource_id, lease.token, answer, actor=lease.actor)
 
 
 def _settle_void(lease: Lease, answer: Answer) -> None:
-    settle_void(lease.resource_id, lease.token, answer, actor="resolver")
+    settle_void(lease.resource_id, lease.token, answer, actor=lease.actor)
 
 
 def _settle_refund(lease: Lease, answer: Answer) -> None:
-    settle_refund(lease.resource_id, lease.token, answer, actor="resolver")
+    settle_refund(lease.resource_id, lease.token, answer, actor=lease.actor)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from django.db.transaction import atomic
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from fintech.secret_files import webhook_secret
 from payments.errors import Conflict, InvalidRequest, NotFound
 from payments.models import WebhookDelivery, WebhookEndpoint, WebhookEvent, WebhookSecret
 from payments.webhooks.addresses import check_url
 from payments.webhooks.objects import ALL_TYPES, DISABLED_TYPE, TEST_TYPE
-from payments.webhooks.signing import decrypt, encrypt, make_secret
+from payments.webhooks.signing import decrypt, encrypt
 
 logger = logging.getLogger("payments.webhooks")
 
@@ -179,7 +180,7 @@ def _valid(endpoint: WebhookEndpoint) -> QuerySet[WebhookSecret]:
 
 
 def _add_secret(endpoint: WebhookEndpoint) -> str:
-    secret = make_secret()
+    secret = webhook_secret()
     WebhookSecret.objects.create(endpoint=endpoint, encrypted=encrypt(secret, endpoint.pk))
     return secret
 

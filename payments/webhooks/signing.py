@@ -9,7 +9,6 @@ import base64
 import hashlib
 import hmac
 import os
-import secrets
 from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
@@ -22,12 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
 PREFIX = "whsec_"
-SECRET_BYTES = 32
 NONCE_BYTES = 12
-
-
-def make_secret() -> str:
-    return PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
 def encrypt(secret: str, endpoint: UUID) -> bytes:

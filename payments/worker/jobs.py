@@ -13,6 +13,7 @@ from fintech.telemetry.epochs import exporters
 from fintech.telemetry.metric_slots import EpochCollector, slot
 from payments import kpis, metrics
 from payments.gateway.registry import gateways
+from payments.gateway_events.inbox import process_due
 from payments.ledger.balance import Balance
 from payments.services.resolution import resolve_due
 from payments.services.voids import void_expired
@@ -95,6 +96,7 @@ def jobs(worker: Worker) -> list[Job]:
     worker.before_metrics.append(writer.warm_up)
     return [
         Job("resolve", 0.5, lambda: resolve_due(resolvers)),
+        Job("gateway_events", 0.5, process_due, leader=True),
         Job("expiry", 1, void_expired, leader=True),
         Job("ledger", 2, ledger.read_ledger, leader=True),
         Job("webhooks", 5, ledger.read_backlog, leader=True),

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from payments.webhooks.signing import make_secret, sign
+from fintech.secret_files import webhook_secret
+from payments.webhooks.signing import sign
 
 DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "webhooks.md").read_text()
 BODY = '{"type": "payment.succeeded", "data": {"description": "Grüße"}}'.encode()
@@ -58,13 +59,13 @@ def verify(request: pytest.FixtureRequest) -> Verify:
 
 
 def test_our_signature_is_accepted(verify):
-    secret = make_secret()
+    secret = webhook_secret()
 
     assert verify(secret, sign([secret], "id-1", datetime.now(UTC), BODY), BODY)
 
 
 def test_in_a_rotation_both_secrets_verify(verify):
-    former, newer = make_secret(), make_secret()
+    former, newer = webhook_secret(), webhook_secret()
     headers = sign([newer, former], "id-1", datetime.now(UTC), BODY)
 
     assert verify(former, headers, BODY)
@@ -72,12 +73,12 @@ def test_in_a_rotation_both_secrets_verify(verify):
 
 
 def test_another_secret_is_refused(verify):
-    assert not verify(make_secret(), sign([make_secret()], "id-1", datetime.now(UTC), BODY), BODY)
+    assert not verify(webhook_secret(), sign([webhook_secret()], "id-1", datetime.now(UTC), BODY), BODY)
 
 
 @pytest.mark.parametrize("change", ["body", "id", "time"])
 def test_a_changed_request_is_refused(verify, change):
-    secret, now = make_secret(), datetime.now(UTC)
+    secret, now = webhook_secret(), datetime.now(UTC)
     headers = sign([secret], "id-1", now, BODY)
     if change == "id":
         headers["webhook-id"] = "id-2"
@@ -88,6 +89,6 @@ def test_a_changed_request_is_refused(verify, change):
 
 
 def test_an_old_request_is_refused(verify):
-    secret = make_secret()
+    secret = webhook_secret()
 
     assert not verify(secret, sign([secret], "id-1", datetime.now(UTC) - timedelta(minutes=6), BODY), BODY)

@@ -1,0 +1,102 @@
+"""The inbox: store each event once, as it came, and process what is due.
+
+One worker processes. An event is marked after it was applied; a worker that is killed in between applies it again, so
+every function that applies one is idempotent.
+"""
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.db import IntegrityError
+from django.db.models.functions import Now
+from django.db.transaction import atomic
+
+from fintech.errors import DATABASE_ERRORS
+from fintech.telemetry import tracing
+from fintech.telemetry.logging import request_id
+from payments import metrics
+from payments.gateway_events.kinds import KINDS, NotYet, Refused
+from payments.models import GatewayEvent
+
+logger = logging.getLogger("payments.gateway_events")
+
+BATCH_SIZE = 100
+MAX_PAUSE_SECONDS = 60.0
+
+
+class Envelope(msgspec.Struct):
+    type: str
+    data: msgspec.Raw
+
+
+def store_event(*, gateway: str, identifier: str, sent_at: datetime, body: bytes) -> bool:
+    """Store an event without reading it. Returns False if this gateway's event of this id is stored already."""
+    event = GatewayEvent(
+        gateway=gateway, identifier=identifier, sent_at=sent_at, body=body, request_id=request_id.get()
+    )
+    try:
+        with atomic():
+            event.save(force_insert=True)
+    except IntegrityError:
+        stored = GatewayEvent.objects.get(gateway=gateway, identifier=identifier)
+        if bytes(stored.body) != body:
+            logger.warning("gateway_event_differs", extra={"gateway_event": stored.pk})
+        return False
+    return True
+
+
+def process_due() -> int:
+    """Process the events that are due. Returns how many there were."""
+    due = list(GatewayEvent.objects.filter(processed_at=None, due_at__lte=Now()).order_by("id")[:BATCH_SIZE])
+    for event in due:
+        with tracing.task("gateway_event", {"attempt": event.attempts}):
+            process(event)
+    return len(due)
+
+
+def process(event: GatewayEvent) -> None:
+    """Apply one event and mark it, or let it wait for a growing pause."""
+    try:
+        outcome, detail = _apply(event)
+    except NotYet as reason:
+        _wait(event, str(reason))
+        return
+    except DATABASE_ERRORS:
+        raise
+    except Exception as error:  # a fault of ours must not stop the events behind it
+        logger.exception("gateway_event_failed", extra={"gateway_event": event.pk})
+        _wait(event, type(error).__name__)
+        return
+    unprocessed = GatewayEvent.objects.filter(pk=event.pk, processed_at=None)
+    unprocessed.update(type=event.type, outcome=outcome, detail=detail, processed_at=Now())
+    metrics.GATEWAY_EVENTS_PROCESSED.labels(outcome).inc()
+    level = logging.INFO if outcome in ("applied", "ignored") else logging.ERROR
+    extra = {"gateway_event": event.pk, "type": event.type, "outcome": outcome, "detail": detail}
+    logger.log(level, "gateway_event", extra=extra)
+
+
+def _apply(event: GatewayEvent) -> tuple[str, str]:
+    """Return the outcome and a sentence about it. Raise NotYet if it must wait."""
+    try:
+        envelope = msgspec.json.decode(bytes(event.body), type=Envelope)
+        event.type = envelope.type.replace("\0", "")[:100]
+        kind = KINDS.get(envelope.type)
+        if kind is None:
+            return "unknown_type", "no function applies events of this type"
+        data: Any = msgspec.json.decode(envelope.data, type=kind.data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return "unreadable", str(error)[:300].replace("\0", "")
+    try:
+        return ("applied", "") if kind.apply(data) else ("ignored", "nothing was left to do")
+    except Refused as reason:
+        return "refused", str(reason)
+
+
+def _wait(event: GatewayEvent, reason: str) -> None:
+    pause = min(MAX_PAUSE_SECONDS, 0.5 * 2 ** min(event.attempts, 10))
+    waiting = GatewayEvent.objects.filter(pk=event.pk, processed_at=None)
+    waiting.update(
+        type=event.type, detail=reason[:300], attempts=event.attempts + 1, due_at=Now() + timedelta(seconds=pause)
+    )

@@ -1,0 +1,32 @@
+"""The types of the gateway's events: one table.
+
+To add a type, write a struct for its data and a function that applies it, and add both to `KINDS`. The function returns
+True if it changed something, and False if that was done before: an event may come twice, and its worker may be killed
+after the change. It raises `NotYet` for an event that must wait for another, and `Refused` for one that contradicts our
+rows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from payments.gateway_events.decisions import Decision, apply_decision
+from payments.gateway_events.errors import NotYet, Refused
+from payments.states import AUTHORIZATION, CAPTURE, CHARGE, REFUND, VOID
+
+__all__ = ["KINDS", "Kind", "NotYet", "Refused"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`data` is the msgspec type of the event's `data`."""
+
+    data: type
+    apply: Callable[[Any], bool]
+
+
+KINDS = {
+    f"{lifecycle.operation}.decided": Kind(Decision, partial(apply_decision, lifecycle.operation))
+    for lifecycle in (CHARGE, AUTHORIZATION, CAPTURE, VOID, REFUND)
+}

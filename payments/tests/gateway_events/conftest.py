@@ -1,0 +1,75 @@
+"""A gateway that sends signed events to a view of this process, and a worker's turn that processes them."""
+
+import json
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db.models.functions import Now
+from django.test import Client
+from django.utils import timezone
+
+from payments.gateway_events.inbox import process
+from payments.models import GatewayEvent
+from payments.webhooks.signing import sign
+
+PATH = "/gateway/events"
+
+
+class Sender:
+    """The gateway's side. `ids` are those of the events that were sent."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def send(
+        self,
+        event_type: str = "test.unknown",
+        data: Any = None,
+        *,
+        identifier: str | None = None,
+        body: bytes | None = None,
+        secret: str | None = None,
+        at: datetime | None = None,
+        **headers: str,
+    ) -> Any:
+        """Send one event; `headers` replace the right ones, and an empty one is left out."""
+        identifier = identifier or f"evt_{secrets.token_hex(12)}"
+        self.ids.append(identifier)
+        content = json.dumps({"type": event_type, "data": data or {}}).encode() if body is None else body
+        key = settings.GATEWAY_WEBHOOK_SECRET if secret is None else secret
+        signed = sign([key], identifier, at or timezone.now(), content)
+        sent = {name: value for name, value in ({**signed, **headers}).items() if value}
+        return Client().post(PATH, content, content_type="application/json", headers=sent)
+
+    def process(self) -> list[str | None]:
+        """Process what this sender sent and is not done, also in its pauses. Returns the outcomes, None for waiting."""
+        for event in GatewayEvent.objects.filter(identifier__in=self.ids, processed_at=None).order_by("id"):
+            process(event)
+        return list(
+            GatewayEvent.objects.filter(identifier__in=self.ids).order_by("id").values_list("outcome", flat=True)
+        )
+
+    def stored(self) -> list[GatewayEvent]:
+        return list(GatewayEvent.objects.filter(identifier__in=self.ids).order_by("id"))
+
+
+@pytest.fixture
+def sender() -> Sender:
+    return Sender()
+
+
+@pytest.fixture
+def later() -> Callable[[int], datetime]:
+    return lambda seconds: timezone.now() + timedelta(seconds=seconds)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_waits(sender: Sender):
+    """Leave nothing due for the workers of other tests."""
+    yield
+    waiting = GatewayEvent.objects.filter(identifier__in=sender.ids, processed_at=None)
+    waiting.update(outcome="ignored", processed_at=Now())

@@ -120,10 +120,13 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
     def for_merchant(self, merchant_id: int) -> "TransactionQuerySet":
         return self.filter(merchant_id=merchant_id)
 
-    def with_status(self, status: str, *, before: uuid.UUID | None = None) -> "TransactionQuerySet":
+    def with_status(
+        self, status: str, *, before: uuid.UUID | None = None, lowest: uuid.UUID | None = None
+    ) -> "TransactionQuerySet":
         """Filter through the journal's index (kind, transaction): an index on `status` would prevent HOT updates.
 
-        Pass `before` if the list continues below an id; otherwise the index is read from its newest entry.
+        Pass `before` if the list continues below an id; otherwise the index is read from its newest entry. Pass
+        `lowest` if the list ends at an id.
         """
         if status in Transaction.OPEN:
             return self.filter(status=status, id__in=Unresolved.objects.filter(refund_id=None).values("transaction_id"))
@@ -132,6 +135,8 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         events = Event.objects.filter(kind=status)
         if before is not None:
             events = events.filter(transaction_id__lt=before)
+        if lowest is not None:
+            events = events.filter(transaction_id__gte=lowest)
         return self.filter(id__in=events.values("transaction_id"))
 
 

@@ -200,6 +200,13 @@ class CapturePage(Struct):
     next: str | None
 
 
+class ExpandedPayment(Payment, kw_only=True):
+    """A payment with the first page of its lists, if `expand` asks for them."""
+
+    refunds: RefundPage | UnsetType = UNSET
+    captures: CapturePage | UnsetType = UNSET
+
+
 class JournalEntry(Struct):
     """A change of a payment. `type` is the status, after `capture_`, `void_` or `refund_` for those."""
 

@@ -4,13 +4,18 @@ import base64
 import binascii
 from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import TypeVar
 from urllib.parse import urlencode
+from uuid import UUID
 
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, QueryDict
 from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.dateparse import parse_datetime
 
 from fintech.http.problems import Problem
+
+Row = TypeVar("Row", bound=Model)
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 CODE_BYTES = 8
@@ -77,3 +82,31 @@ def next_address(request: HttpRequest, cursor: str) -> str:
     """Return this list's address from `cursor` on."""
     parameters = {name: values for name, values in request.GET.lists() if name != "cursor"}
     return request.build_absolute_uri(f"{request.path}?{urlencode({**parameters, 'cursor': cursor}, doseq=True)}")
+
+
+def page_of(
+    request: HttpRequest, rows: QuerySet[Row], list_name: str, *, oldest_first: bool = False
+) -> tuple[list[Row], str | None]:
+    """Return one page in the order of the primary key, and the address of the next."""
+    after = request.GET.get("cursor")
+    if after is not None:
+        last = _key_of(read_cursor(list_name, after))
+        rows = rows.filter(pk__gt=last) if oldest_first else rows.filter(pk__lt=last)
+    page, cursor = first_page(rows, list_name, read_limit(request.GET.get("limit")), oldest_first=oldest_first)
+    return page, next_address(request, cursor) if cursor else None
+
+
+def first_page(
+    rows: QuerySet[Row], list_name: str, limit: int, *, oldest_first: bool = False
+) -> tuple[list[Row], str | None]:
+    """Return the first rows, and the cursor of those that follow."""
+    page = list(rows.order_by("pk" if oldest_first else "-pk")[: limit + 1])
+    if len(page) <= limit:
+        return page, None
+    last = page[limit - 1].pk
+    return page[:limit], write_cursor(list_name, last.bytes if isinstance(last, UUID) else last.to_bytes(8, "big"))
+
+
+def _key_of(last: bytes) -> UUID | int:
+    """Return the primary key in a cursor: a UUID has 16 bytes, a number 8."""
+    return UUID(bytes=last) if len(last) == 16 else int.from_bytes(last, "big")

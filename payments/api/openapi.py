@@ -34,6 +34,7 @@ _INPUTS = (
 )
 _OUTPUTS = (
     schemas.Payment,
+    schemas.ExpandedPayment,
     schemas.PaymentPage,
     schemas.RefundOutput,
     schemas.RefundPage,
@@ -119,7 +120,7 @@ def _problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
 
 
 def _answers(shape: type, **descriptions: str) -> dict[tuple[int, str], OpenApiResponse]:
-    example = [OpenApiExample("answer", ANSWER_EXAMPLE)] if shape is schemas.Payment else []
+    example = [OpenApiExample("answer", ANSWER_EXAMPLE)] if issubclass(shape, schemas.Payment) else []
     return {
         (int(status[1:]), "application/json"): OpenApiResponse(_schema(shape), text, examples=example)
         for status, text in descriptions.items()
@@ -146,6 +147,18 @@ _ID = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
 def _response_header(name: str, statuses: list[int], description: str) -> OpenApiParameter:
     return OpenApiParameter(name, str, OpenApiParameter.HEADER, description=description, response=statuses)
+
+
+def _cursor(length: int) -> OpenApiParameter:
+    pattern = {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{{length}}}$"}
+    return OpenApiParameter("cursor", pattern, description="From `next` of the previous page.")
+
+
+_LIMIT = OpenApiParameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    description="Entries a page.",
+)
 
 
 _WAIT = _response_header("Retry-After", [202, 409, 429, 503], "Seconds.")
@@ -181,18 +194,13 @@ LIST = extend_schema(
     summary="List payments, newest first",
     tags=["transactions"],
     parameters=[
-        *(OpenApiParameter(name, schema, description=text) for name, (_, schema, text) in FILTERS.items()),
+        *(
+            OpenApiParameter(name, schema, description=text, style="deepObject" if schema["type"] == "object" else None)
+            for name, (_, schema, text) in FILTERS.items()
+        ),
         OpenApiParameter("idempotency_key", str, description="The idempotency key of the payment."),
-        OpenApiParameter(
-            "cursor",
-            {"type": "string", "pattern": "^[A-Za-z0-9_-]{32}$"},
-            description="From `next` of the previous page.",
-        ),
-        OpenApiParameter(
-            "limit",
-            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-            description="Payments a page.",
-        ),
+        _cursor(32),
+        _LIMIT,
         _REQUEST_ID,
         _WAIT,
     ],
@@ -202,8 +210,17 @@ RETRIEVE = extend_schema(
     operation_id="retrieve_transaction",
     summary="Read a payment",
     tags=["transactions"],
-    parameters=[_ID, _REQUEST_ID, _WAIT],
-    responses=_answers(schemas.Payment, s200="The current state of the payment.") | _READ | _problems(404),
+    parameters=[
+        _ID,
+        OpenApiParameter(
+            "expand",
+            {"type": "string", "pattern": "^(refunds|captures)(,(refunds|captures))*$"},
+            description="Lists that the payment contains, separated by commas: their first pages.",
+        ),
+        _REQUEST_ID,
+        _WAIT,
+    ],
+    responses=_answers(schemas.ExpandedPayment, s200="The current state of the payment.") | _READ | _problems(404, 422),
 )
 BATCH = extend_schema(
     operation_id="create_transactions",
@@ -256,8 +273,8 @@ LIST_CAPTURES = extend_schema(
     operation_id="list_captures",
     summary="List the captures of a payment, newest first",
     tags=["captures and voids"],
-    parameters=[_ID, _REQUEST_ID, _WAIT],
-    responses=_answers(schemas.CapturePage, s200="All captures.") | _READ | _problems(404),
+    parameters=[_ID, _cursor(32), _LIMIT, _REQUEST_ID, _WAIT],
+    responses=_answers(schemas.CapturePage, s200="One page.") | _READ | _problems(404, 422),
 )
 VOID = extend_schema(
     operation_id="create_void",
@@ -279,27 +296,15 @@ LIST_JOURNAL = extend_schema(
     operation_id="list_transaction_events",
     summary="Read the journal of a payment, oldest first",
     tags=["transactions"],
-    parameters=[_ID, _REQUEST_ID, _WAIT],
-    responses=_answers(schemas.JournalPage, s200="All events.") | _READ | _problems(404),
+    parameters=[_ID, _cursor(22), _LIMIT, _REQUEST_ID, _WAIT],
+    responses=_answers(schemas.JournalPage, s200="One page.") | _READ | _problems(404, 422),
 )
 LIST_REFUNDS = extend_schema(
     operation_id="list_refunds",
     summary="List the refunds of a payment, newest first",
     tags=["refunds"],
-    parameters=[_ID, _REQUEST_ID, _WAIT],
-    responses=_answers(schemas.RefundPage, s200="All refunds.") | _READ | _problems(404),
-)
-
-
-def _cursor(length: int) -> OpenApiParameter:
-    pattern = {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{{length}}}$"}
-    return OpenApiParameter("cursor", pattern, description="From `next` of the previous page.")
-
-
-_LIMIT = OpenApiParameter(
-    "limit",
-    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-    description="Entries a page.",
+    parameters=[_ID, _cursor(32), _LIMIT, _REQUEST_ID, _WAIT],
+    responses=_answers(schemas.RefundPage, s200="One page.") | _READ | _problems(404, 422),
 )
 
 

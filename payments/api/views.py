@@ -2,9 +2,12 @@
 
 import re
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from rest_framework.authentication import BaseAuthentication
@@ -13,7 +16,9 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from fintech.cards import contains_card_number, strip_timestamps
+from fintech.http import pagination
 from fintech.http.headers import is_joined
+from fintech.http.pagination import DEFAULT_LIMIT
 from fintech.http.views import JsonView, has_body, json_answer, read_body
 from payments import metrics
 from payments.api import openapi
@@ -22,7 +27,7 @@ from payments.api.responses import batch_result, problem_of, reply_to
 from payments.api.throttling import Throttle
 from payments.api_keys import Principal, authenticate
 from payments.errors import InvalidRequest, MalformedRequest, NotFound, PaymentError
-from payments.models import ApiKey, Event, Refund, Transaction
+from payments.models import ApiKey, Capture, Event, Refund, Transaction
 from payments.schemas import (
     KEY_SCHEMA,
     MAX_BATCH,
@@ -30,6 +35,7 @@ from payments.schemas import (
     BatchOutput,
     CaptureInput,
     CapturePage,
+    ExpandedPayment,
     JournalPage,
     PaymentInput,
     PaymentPage,
@@ -42,7 +48,7 @@ from payments.schemas import (
 )
 from payments.serializers import serialize_capture, serialize_entry, serialize_payment, serialize_refund
 from payments.services.batches import create_batch
-from payments.services.captures import captures_of, create_capture
+from payments.services.captures import create_capture
 from payments.services.charges import create_payment
 from payments.services.outcomes import Outcome
 from payments.services.refunds import create_refund
@@ -167,7 +173,62 @@ class TransactionView(PaymentsView):
     @openapi.RETRIEVE
     def get(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
-        return json_answer(serialize_payment(find_transaction(principal, id)))
+        wanted = read_expand(request._request)
+        payment = find_transaction(principal, id)
+        return json_answer(expand(request._request, payment, wanted) if wanted else serialize_payment(payment))
+
+
+def read_expand(request: HttpRequest) -> list[str]:
+    """Return the lists that the payment is asked to contain."""
+    pagination.refuse_unknown(request.GET, {"expand"})
+    if "expand" not in request.GET:
+        return []
+    wanted = str(request.GET["expand"]).split(",")
+    if not set(wanted) <= set(EXPANDABLE):
+        raise pagination.invalid("expand", f"use some of {', '.join(EXPANDABLE)}, separated by commas")
+    return wanted
+
+
+def expand(request: HttpRequest, payment: Transaction, wanted: list[str]) -> ExpandedPayment:
+    """Return the payment with the first page of each list. `next` leads to the list itself."""
+    result = ExpandedPayment(**msgspec.structs.asdict(serialize_payment(payment)))
+    for name in wanted:
+        following = EXPANDABLE[name]
+        rows, cursor = pagination.first_page(following.rows(payment), following.name(payment), DEFAULT_LIMIT)
+        address = f"/v1/transactions/{payment.id}/{name}?cursor={cursor}"
+        page = following.page_of(rows, request.build_absolute_uri(address) if cursor else None)
+        setattr(result, name, page)
+    return result
+
+
+def page_of_operations(request: HttpRequest, payment: Transaction, following: "Following") -> RefundPage | CapturePage:
+    pagination.refuse_unknown(request.GET, {"cursor", "limit"})
+    return following.page_of(*pagination.page_of(request, following.rows(payment), following.name(payment)))
+
+
+@dataclass(frozen=True)
+class Following:
+    """A list of the operations that follow a payment, newest first."""
+
+    title: str
+    model: type[Refund] | type[Capture]
+    serialize: Callable[[Any], Any]
+    page: Callable[[list[Any], str | None], RefundPage | CapturePage]
+
+    def rows(self, payment: Transaction) -> Any:
+        return self.model.objects.filter(transaction=payment).select_related("transaction")
+
+    def name(self, payment: Transaction) -> str:
+        """Return the name for cursors, which are valid for this payment's list only."""
+        return f"{self.title} of {payment.id}"
+
+    def page_of(self, rows: list[Any], following: str | None) -> RefundPage | CapturePage:
+        return self.page([self.serialize(row) for row in rows], following)
+
+
+REFUNDS = Following("refunds", Refund, serialize_refund, RefundPage)
+CAPTURES = Following("captures", Capture, serialize_capture, CapturePage)
+EXPANDABLE = {following.title: following for following in (REFUNDS, CAPTURES)}
 
 
 class RefundsView(PaymentsView):
@@ -175,8 +236,7 @@ class RefundsView(PaymentsView):
     def get(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
         payment = find_transaction(principal, id)
-        refunds = Refund.objects.filter(transaction=payment).select_related("transaction").order_by("-id")
-        return json_answer(RefundPage([serialize_refund(refund) for refund in refunds], None))
+        return json_answer(page_of_operations(request._request, payment, REFUNDS))
 
     @openapi.REFUND
     def post(self, request: Request, id: str) -> HttpResponse:
@@ -197,8 +257,8 @@ class CapturesView(PaymentsView):
     @openapi.LIST_CAPTURES
     def get(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
-        captures = captures_of(find_transaction(principal, id))
-        return json_answer(CapturePage([serialize_capture(capture) for capture in captures], None))
+        payment = find_transaction(principal, id)
+        return json_answer(page_of_operations(request._request, payment, CAPTURES))
 
     @openapi.CAPTURE
     def post(self, request: Request, id: str) -> HttpResponse:
@@ -226,8 +286,10 @@ class JournalView(PaymentsView):
     def get(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
         payment = find_transaction(principal, id)
-        events = Event.objects.filter(transaction=payment).order_by("id")
-        return json_answer(JournalPage([serialize_entry(event) for event in events], None))
+        pagination.refuse_unknown(request._request.GET, {"cursor", "limit"})
+        rows = Event.objects.filter(transaction=payment)
+        page, following = pagination.page_of(request._request, rows, f"events of {payment.id}", oldest_first=True)
+        return json_answer(JournalPage([serialize_entry(event) for event in page], following))
 
 
 class BatchView(PaymentsView):

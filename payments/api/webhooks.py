@@ -1,7 +1,5 @@
 """Webhook endpoints, events and deliveries in the REST API."""
 
-from uuid import UUID
-
 import msgspec
 from django.http import HttpResponse
 from rest_framework.request import Request
@@ -119,16 +117,8 @@ class DeliveriesView(PaymentsView):
             if query["status"] not in WebhookDelivery.Status.values:
                 raise pagination.invalid("status", f"use one of {', '.join(WebhookDelivery.Status.values)}")
             rows = rows.filter(status=query["status"])
-        if "cursor" in query:
-            last = pagination.read_cursor("webhook deliveries", query["cursor"])
-            rows = rows.filter(pk__lt=int.from_bytes(last, "big"))
-        limit = pagination.read_limit(query.get("limit"))
-        page = list(rows.order_by("-pk")[: limit + 1])
-        following = None
-        if len(page) > limit:
-            cursor = pagination.write_cursor("webhook deliveries", page[limit - 1].pk.to_bytes(8, "big"))
-            following = pagination.next_address(request._request, cursor)
-        return json_answer(DeliveryPage([serialize_delivery(row) for row in page[:limit]], following))
+        page, following = pagination.page_of(request._request, rows, "webhook deliveries")
+        return json_answer(DeliveryPage([serialize_delivery(row) for row in page], following))
 
 
 class EventsView(PaymentsView):
@@ -142,15 +132,8 @@ class EventsView(PaymentsView):
             if query["type"] not in ALL_TYPES:
                 raise pagination.invalid("type", f"use one of {', '.join(ALL_TYPES)}")
             rows = rows.filter(type=query["type"])
-        if "cursor" in query:
-            rows = rows.filter(pk__lt=UUID(bytes=pagination.read_cursor("events", query["cursor"])))
-        limit = pagination.read_limit(query.get("limit"))
-        page = list(rows.order_by("-pk")[: limit + 1])
-        following = None
-        if len(page) > limit:
-            cursor = pagination.write_cursor("events", page[limit - 1].pk.bytes)
-            following = pagination.next_address(request._request, cursor)
-        return json_answer(EventPage(serialize_events(page[:limit]), following))
+        page, following = pagination.page_of(request._request, rows, "events")
+        return json_answer(EventPage(serialize_events(page), following))
 
 
 class EventView(PaymentsView):

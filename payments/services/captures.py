@@ -13,7 +13,7 @@ from payments.errors import Conflict, InvalidRequest
 from payments.gateway.base import Answer
 from payments.gateway.keys import capture_key
 from payments.gateway.registry import gateways
-from payments.models import Authorization, Capture, Transaction
+from payments.models import Authorization, Capture
 from payments.schemas import CaptureInput
 from payments.services.authorizations import (
     lock_authorization,
@@ -94,8 +94,3 @@ def _amount(held: Authorization, body: CaptureInput) -> int:
         detail = f"{left} is left to capture, in minor units of {held.currency}."
         raise InvalidRequest("amount_exceeds_remaining", detail, param="amount")
     return amount
-
-
-def captures_of(payment: Transaction) -> list[Capture]:
-    """Return all captures of a payment, newest first."""
-    return list(Capture.objects.filter(transaction=payment).select_related("transaction").order_by("-id"))

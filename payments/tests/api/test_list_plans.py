@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from payments.api.filters import transaction_page, write_cursor
 from payments.models import Event
+from payments.tests.factories import make_payment
 
 BIG, SMALL = 900_001, 900_002  # merchants that exist here alone
 NUMBER = 30_000
@@ -149,3 +151,65 @@ def test_the_events_of_a_payment_are_found_by_a_skip_scan(filled):
     assert_small(plan, within=60)
     assert indexes(plan) == {"event_kind_transaction"}
     assert plan["Actual Rows"] == 2
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"reference": "none"},
+        {"customer": "none"},
+        {"metadata[a]": "b"},
+        {"reference": "none", "status": "succeeded"},
+        {"reference": "none", "status_in": "failed,declined"},
+    ],
+)
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_a_page_of_a_filter_without_an_index_examines_a_bounded_number(filled, filters, share, monkeypatch):
+    """300 of these payments, as 10,000 are of a few hundred thousand."""
+    top = 1 if share is None else share
+    monkeypatch.setattr("payments.api.filters._lowest_examined", lambda *_: id_at(top - 0.01))
+    query = {} if share is None else {"cursor": write_cursor(id_at(share))}
+
+    plan = plan_of(BIG, **filters, **query)
+
+    assert_small(plan, within=1500 if "status" in str(filters) else 100)
+    assert max(node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in nodes(plan)) <= 301
+
+
+def test_the_end_of_such_a_page_is_found_in_an_index(filled):
+    with CaptureQueriesContext(connections["default"]) as captured:
+        transaction_page(RequestFactory().get("/v1/transactions", {"reference": "none"}), BIG)
+    (statement,) = [query["sql"] for query in captured if "OFFSET" in query["sql"]]
+
+    plan = explain(statement)
+
+    assert plan["Actual Rows"] == 1
+    assert not [node for node in nodes(plan) if node["Node Type"] in ("Seq Scan", "Sort")], plan
+
+
+@pytest.mark.parametrize("extra", [{}, {"status": "succeeded"}, {"status_in": "succeeded,declined"}])
+def test_all_pages_of_such_a_filter_find_every_payment(merchant, monkeypatch, extra):
+    """A page may hold none of them and still lead to the next."""
+    monkeypatch.setattr("payments.api.filters.MAX_EXAMINED", 3)
+    made = [make_payment(merchant, reference="rare" if n in (0, 1, 8) else "usual").pk for n in range(12)]
+    factory = RequestFactory(headers={"Host": "localhost"})
+    found, sizes = [], []
+    address: str | None = f"/v1/transactions?{urlencode({'reference': 'rare', 'limit': 2, **extra})}"
+    while address:
+        rows, address = transaction_page(factory.get(address), merchant.pk)
+        found += [row.id for row in rows]
+        sizes.append(len(rows))
+
+    assert found == [made[8], made[1], made[0]]
+    assert 0 in sizes
+    assert len(sizes) <= 6
+
+
+def test_a_time_ends_such_a_list(merchant, monkeypatch):
+    """Without it the list would go on through years of payments."""
+    monkeypatch.setattr("payments.api.filters.MAX_EXAMINED", 3)
+    for _ in range(6):
+        make_payment(merchant)
+    query = {"reference": "none", "created_from": "2100-01-01T00:00:00Z"}
+
+    assert transaction_page(RequestFactory().get("/v1/transactions", query), merchant.pk) == ([], None)

@@ -177,7 +177,70 @@ def test_pages_keep_their_filters(client):
     assert found == [[made[4]], [made[3]], [made[1]]]
 
 
+@pytest.fixture(scope="module")
+def described(make_shop) -> tuple[Client, dict[str, str]]:
+    """A merchant with payments that differ in reference, customer and metadata: their ids by name."""
+    client = make_shop()
+    fields: dict[str, dict[str, Any]] = {
+        "first": {"reference": "order-7", "metadata": {"basket": "9", "a]b": "x"}},
+        "second": {"reference": "order-8", "customer": "c_42", "metadata": {"basket": "9", "colour": "é&="}},
+        "third": {"reference": "order-7", "customer": "c_42", "metadata": {"empty": ""}},
+        "declined": {"amount": 1901, "customer": "c_42"},
+    }
+    return client, {name: client.pay(**body).body["id"] for name, body in fields.items()}
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"reference": "order-7"}, ["third", "first"]),
+        ({"reference": "order-9"}, []),
+        ({"reference": "ORDER-7"}, []),
+        ({"customer": "c_42"}, ["declined", "third", "second"]),
+        ({"customer": "c_42", "reference": "order-7"}, ["third"]),
+        ({"customer": "c_42", "status": "declined"}, ["declined"]),
+        ({"metadata[basket]": "9"}, ["second", "first"]),
+        ({"metadata[basket]": "9", "metadata[colour]": "é&="}, ["second"]),
+        ({"metadata[basket]": "8"}, []),
+        ({"metadata[empty]": ""}, ["third"]),
+        ({"metadata[a]b]": "x"}, ["first"]),
+        ({"metadata[basket]": "9", "limit": 1}, ["second"]),
+        ({"status_in": "declined,failed"}, ["declined"]),
+        ({"status_in": "processing,succeeded,declined"}, ["declined", "third", "second", "first"]),
+        ({"status_in": "declined,succeeded", "status": "declined"}, ["declined"]),
+        ({"status_in": "declined,succeeded", "customer": "c_42", "limit": 2}, ["declined", "third"]),
+        ({"status_in": "unknown,voided,authorized"}, []),
+    ],
+)
+def test_a_list_by_what_the_merchant_said_of_it(described, query, expected):
+    client, made = described
+
+    assert ids(client, **query) == [made[name] for name in expected]
+
+
+def test_pages_of_several_statuses_hold_each_payment_once(described):
+    client, made = described
+
+    found = pages(client, f"{PATH}?limit=1&status_in=declined,succeeded")
+
+    assert found == [[made[name]] for name in ("declined", "third", "second", "first")]
+
+
+def test_pages_of_a_metadata_filter_keep_it(described):
+    client, made = described
+
+    found = pages(client, f"{PATH}?limit=1&{urlencode({'metadata[basket]': '9'})}")
+
+    assert found == [[made["second"]], [made["first"]]]
+
+
 WRONG = [
+    *(
+        ("status_in", value)
+        for value in ["", ",", "failed,", "failed, declined", "paid", "failed;declined", "x" * 5000]
+    ),
+    *(("reference", value) for value in ["", "x" * 256, "a\0", "4111 1111 1111 1111"]),
+    *(("customer", value) for value in ["", "x" * 256, "\0", "4111111111111111"]),
     *(("limit", value) for value in ["0", "201", "-1", "1.0", "1e1", "ten", "", " 1", "٣", "1" * 5000, "NaN"]),
     *(("status", value) for value in ["paid", "", "SUCCEEDED", "succeeded\0", "succeeded,failed"]),
     *(("currency", value) for value in ["", "eur", "EURO", "XXX", "ABC", "€"]),
@@ -200,9 +263,37 @@ def test_it_refuses_a_wrong_parameter_and_names_it(client, name, value):
     reply = client.get(f"{PATH}?{quote(name)}={quote(value)}")
 
     assert reply.status == 422, reply.body
-    assert reply.body["code"] in ("invalid_parameter", "unknown_parameter")
+    assert reply.body["code"] in ("invalid_parameter", "unknown_parameter", "invalid_text", "card_number")
     assert reply.body["param"] == name[:64]
     assert reply.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "metadata[]=1",
+        "metadata[a]=1&metadata[a]=1",
+        f"metadata[{'k' * 65}]=1",
+        f"metadata[a]={'v' * 513}",
+        "metadata[a%00]=1",
+        "metadata[a]=%00",
+        "metadata[4111111111111111]=1",
+        "metadata[a]=4111111111111111",
+    ],
+    ids=lambda query: query[:30],
+)
+def test_it_refuses_wrong_metadata_and_names_it(client, query):
+    reply = client.get(f"{PATH}?{query}")
+
+    assert (reply.status, reply.body["param"]) == (422, "metadata"), reply.body
+
+
+@pytest.mark.parametrize("query", ["metadata=1", "metadata[a=1", "metadata.a=1", "xmetadata[a]=1", "metadata[a]x=1"])
+def test_it_refuses_what_only_resembles_a_metadata_filter(client, query):
+    reply = client.get(f"{PATH}?{query}")
+
+    assert (reply.status, reply.body["code"]) == (422, "unknown_parameter"), reply.body
+    assert "metadata[KEY]" in reply.body["detail"]
 
 
 @pytest.mark.parametrize("query", ["%ff=%fe", "limit=%ff", "&&&", "limit", "a=1;b=2", "%", "limit=1&limit=0", "=1"])

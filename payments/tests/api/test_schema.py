@@ -30,8 +30,7 @@ OTHERS = f"^/v1/alerts/|{WEBHOOKS}"
     ("choice", "least"),
     [
         (("--exclude-path-regex", OTHERS), 1000),
-        # schemathesis needs minutes to make its cases for the list of deliveries: payments/tests/webhooks/test_api.py.
-        (("--include-path-regex", WEBHOOKS, "--exclude-path-regex", "deliveries$"), 300),
+        (("--include-path-regex", WEBHOOKS), 300),
     ],
 )
 def test_the_service_does_what_its_document_says(platform, client, choice, least):

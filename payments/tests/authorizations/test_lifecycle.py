@@ -1,6 +1,8 @@
 """Authorize, capture, void: over HTTP, to the ledger and the gateway's record."""
 
 import secrets
+from itertools import chain
+from urllib.parse import quote
 
 import pytest
 
@@ -163,3 +165,87 @@ def test_items_of_a_batch_can_be_authorized(client, holder, gateway):
     assert [result["body"]["status"] for result in results] == ["succeeded", "authorized"]
     assert holder.capture(results[1]["body"]["id"]).status == 201
     audit(gateway, client.merchant)
+
+
+def listed(client, path: str) -> list[list[dict]]:
+    """Return the pages of a list."""
+    found = []
+    while path:
+        reply = client.get(path)
+        assert reply.status == 200, reply.body
+        found.append(reply.body["data"])
+        path = reply.body["next"]
+    return found
+
+
+def test_captures_refunds_and_the_journal_have_pages(client, holder):
+    payment = holder.authorize(1000)
+    captures = [holder.capture(payment, amount, final=False).body for amount in (100, 200, 300)]
+    refunds = [client.refund(payment, amount).body for amount in (10, 20, 30)]
+    path = f"/v1/transactions/{payment}"
+
+    assert listed(client, f"{path}/captures?limit=2") == [[captures[2], captures[1]], [captures[0]]]
+    assert listed(client, f"{path}/refunds?limit=2") == [[refunds[2], refunds[1]], [refunds[0]]]
+    (whole,) = listed(client, f"{path}/events?limit=200")
+    assert [event["type"] for event in whole][:2] == ["processing", "authorized"]
+    assert list(chain(*listed(client, f"{path}/events?limit=3"))) == whole
+
+
+def test_a_payment_contains_the_lists_that_are_asked_for(client, holder):
+    payment = holder.authorize(1000)
+    captures = [holder.capture(payment, 10, final=False).body for _ in range(2)]
+    refund = client.refund(payment, 5).body
+    path = f"/v1/transactions/{payment}"
+    plain = client.get(path).body
+
+    assert "refunds" not in plain
+    assert client.get(f"{path}?expand=refunds,captures").body == {
+        **plain,
+        "captures": {"data": captures[::-1], "next": None},
+        "refunds": {"data": [refund], "next": None},
+    }
+    assert client.get(f"{path}?expand=refunds").body == {**plain, "refunds": {"data": [refund], "next": None}}
+
+
+def test_an_expanded_list_leads_to_its_next_page(client, holder):
+    payment = holder.authorize(1000)
+    made = [holder.capture(payment, 1, final=False).body["id"] for _ in range(51)]
+
+    first = client.get(f"/v1/transactions/{payment}?expand=captures").body["captures"]
+
+    found = [first["data"], *listed(client, first["next"])]
+    assert [[capture["id"] for capture in page] for page in found] == [made[:0:-1], made[:1]]
+
+
+@pytest.mark.parametrize(
+    "value", ["", "refund", "refunds,", "refunds, captures", "REFUNDS", "voids", "customer", "x" * 3000]
+)
+def test_an_unknown_list_is_not_expanded(client, holder, value):
+    reply = client.get(f"/v1/transactions/{holder.authorize()}?expand={quote(value)}")
+
+    assert (reply.status, reply.body["code"], reply.body["param"]) == (422, "invalid_parameter", "expand")
+    assert "refunds, captures" in reply.body["detail"]
+
+
+@pytest.mark.parametrize("place", ["", "/captures", "/refunds", "/events"])
+@pytest.mark.parametrize("query", ["colour=red", "status=succeeded", "limit=1&limit=2", "cursor=AAAA"])
+def test_reading_a_payment_refuses_wrong_parameters(client, holder, place, query):
+    reply = client.get(f"/v1/transactions/{holder.authorize()}{place}?{query}")
+
+    assert (reply.status, reply.body["param"]) == (422, query.partition("=")[0]), reply.body
+
+
+def test_a_cursor_is_refused_by_another_payments_list(client, holder):
+    one, other = holder.authorize(), holder.authorize()
+    for payment in (one, other):
+        for _ in range(2):
+            holder.capture(payment, 1, final=False)
+    cursor = client.get(f"/v1/transactions/{one}/captures?limit=1").body["next"].rpartition("cursor=")[2]
+
+    for place in (f"{other}/captures", f"{one}/refunds", f"{one}/events"):
+        assert client.get(f"/v1/transactions/{place}?cursor={cursor}").body["param"] == "cursor"
+
+
+@pytest.mark.parametrize("place", ["?expand=refunds,captures", "/captures", "/refunds", "/events"])
+def test_another_merchants_payment_has_no_lists(holder, make_client, place):
+    assert make_client().get(f"/v1/transactions/{holder.authorize()}{place}").status == 404

@@ -72,26 +72,32 @@ WITH input AS MATERIALIZED (
 ), locked AS MATERIALIZED (
     SELECT held.transaction_id, held.amount_left
     FROM payments_transaction AS payment JOIN payments_authorization AS held ON held.transaction_id = payment.id
-    WHERE payment.id IN (SELECT transaction_id FROM sums)
+    WHERE payment.id = ANY (ARRAY(SELECT transaction_id FROM sums))
+        AND held.transaction_id = ANY (ARRAY(SELECT transaction_id FROM sums))
     ORDER BY payment.id FOR UPDATE
 ), change AS MATERIALIZED (
     SELECT sums.*, sums.is_last OR sums.captured = locked.amount_left AS closes
     FROM sums JOIN locked ON locked.transaction_id = sums.transaction_id
 ), closed AS (
     DELETE FROM payments_authorization AS held USING change
-    WHERE held.transaction_id = change.transaction_id AND change.closes
+    WHERE held.transaction_id = ANY (ARRAY(SELECT transaction_id FROM change))
+        AND held.transaction_id = change.transaction_id AND change.closes
 ), kept AS (
     UPDATE payments_authorization AS held
     SET amount_left = held.amount_left - change.captured, amount_reserved = held.amount_reserved - change.amount,
         closing_id = CASE WHEN change.was_closing THEN NULL ELSE held.closing_id END
-    FROM change WHERE held.transaction_id = change.transaction_id AND NOT change.closes
+    FROM change
+    WHERE held.transaction_id = ANY (ARRAY(SELECT transaction_id FROM change))
+        AND held.transaction_id = change.transaction_id AND NOT change.closes
 ), paid AS (
     UPDATE payments_transaction AS payment
     SET manually_captured = payment.manually_captured + change.captured,
         fee = {fee_sql("(payment.manually_captured + change.captured)", "payment.fee_basis_points")},
         status = CASE WHEN change.closes THEN '{ChargeStatus.SUCCEEDED}' ELSE payment.status END,
         settled_at = CASE WHEN change.closes THEN now() END
-    FROM change WHERE payment.id = change.transaction_id AND change.captured > 0
+    FROM change
+    WHERE payment.id = ANY (ARRAY(SELECT transaction_id FROM change))
+        AND payment.id = change.transaction_id AND change.captured > 0
     RETURNING payment.id, payment.currency, payment.fee_basis_points, payment.status, payment.settled_at,
         payment.manually_captured - change.captured AS captured_before, change.actor
 ), event AS (
@@ -123,6 +129,7 @@ WITH input AS MATERIALIZED (
     SELECT settled.id, '{CAPTURE.event_prefix}' || settled.status AS status, payment.currency,
         settled.captured AS amount
     FROM settled JOIN payments_transaction AS payment ON payment.id = settled.transaction_id
+    WHERE payment.id = ANY (ARRAY(SELECT transaction_id FROM settled))
     UNION ALL
     SELECT id, status, currency, 0 FROM paid WHERE status = '{ChargeStatus.SUCCEEDED}'
 )
@@ -152,19 +159,26 @@ WITH input AS MATERIALIZED (
     FROM payments_transaction AS payment
     JOIN payments_authorization AS held ON held.transaction_id = payment.id
     JOIN settled ON settled.transaction_id = payment.id
+    WHERE payment.id = ANY (ARRAY(SELECT transaction_id FROM settled))
+        AND held.transaction_id = ANY (ARRAY(SELECT transaction_id FROM settled))
     ORDER BY payment.id FOR UPDATE OF payment, held
 ), released AS (
     DELETE FROM payments_authorization AS held USING locked
-    WHERE held.transaction_id = locked.id AND locked.status = '{VoidStatus.SUCCEEDED}'
+    WHERE held.transaction_id = ANY (ARRAY(SELECT id FROM locked))
+        AND held.transaction_id = locked.id AND locked.status = '{VoidStatus.SUCCEEDED}'
 ), kept AS (
     UPDATE payments_authorization AS held SET closing_id = NULL
-    FROM locked WHERE held.transaction_id = locked.id AND locked.status <> '{VoidStatus.SUCCEEDED}'
+    FROM locked
+    WHERE held.transaction_id = ANY (ARRAY(SELECT id FROM locked))
+        AND held.transaction_id = locked.id AND locked.status <> '{VoidStatus.SUCCEEDED}'
 ), closed AS (
     UPDATE payments_transaction AS payment
     SET status = CASE WHEN payment.manually_captured > 0
             THEN '{ChargeStatus.SUCCEEDED}' ELSE '{ChargeStatus.VOIDED}' END,
         settled_at = now()
-    FROM locked WHERE payment.id = locked.id AND locked.status = '{VoidStatus.SUCCEEDED}'
+    FROM locked
+    WHERE payment.id = ANY (ARRAY(SELECT id FROM locked))
+        AND payment.id = locked.id AND locked.status = '{VoidStatus.SUCCEEDED}'
     RETURNING payment.id, payment.status, payment.currency, payment.settled_at, locked.actor
 ), event AS (
     INSERT INTO payments_event (transaction_id, void_id, kind, at, actor, writer_id, data)
@@ -175,6 +189,7 @@ WITH input AS MATERIALIZED (
 ), counted AS (
     SELECT settled.id, '{VOID.event_prefix}' || settled.status AS status, payment.currency, 0 AS amount
     FROM settled JOIN payments_transaction AS payment ON payment.id = settled.transaction_id
+    WHERE payment.id = ANY (ARRAY(SELECT transaction_id FROM settled))
     UNION ALL
     SELECT id, status, currency, 0 FROM closed
 )

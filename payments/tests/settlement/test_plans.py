@@ -1,0 +1,47 @@
+"""The plans of the writer's statements: none reads a whole table, and none compares each row of a group with each."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from payments.settlement.group_commit import STATEMENTS, PaymentWriter
+from payments.settlement.statements import Part
+
+Node = dict[str, Any]
+SCANS = {"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Index Scan"}
+
+
+@pytest.fixture(scope="module")
+def session(django_db_blocker) -> Iterator[psycopg.Connection[Any]]:
+    with django_db_blocker.unblock():
+        writer = PaymentWriter()
+        yield writer._connected()
+        writer._disconnect()
+
+
+def nodes(node: Node) -> Iterator[Node]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from nodes(child)
+
+
+@pytest.fixture(params=STATEMENTS, ids="+".join)
+def plan(session, request) -> list[Node]:
+    values = {part.value: "[]" for part in Part}
+    statement = f"EXPLAIN (FORMAT JSON) {STATEMENTS[request.param]}"
+    ((plans,),) = session.execute(statement, {**values, "writer": 1}).fetchall()
+    return list(nodes(plans[0]["Plan"]))
+
+
+def test_rows_of_a_table_are_found_by_an_index(plan):
+    scans = [node for node in plan if node["Node Type"] in SCANS]
+
+    assert [node for node in scans if "Index Cond" not in node] == []
+
+
+def test_rows_of_a_group_are_joined_by_hash_or_order(plan):
+    loops = [node for node in plan if node["Node Type"] == "Nested Loop"]
+
+    assert [loop for loop in loops if loop["Plans"][1]["Node Type"] != "Values Scan"] == []

@@ -262,8 +262,8 @@ class PaymentWriter:
                 self._end_earlier_sessions(connection)
                 self._writer_id = self._writer_id or self._register(connection, slot)
                 self._counters.load(self._totals(connection, slot))
-                # Prepared plans are kept from the time when tables are small, and must fit when they have grown. Joins of
-                # the group's rows are planned for one row: as a nested loop, 1,000 rows take five times as long.
+                # Prepared plans are kept from the time when tables are small, and must fit when they have grown. Joins
+                # of a group's rows are planned for one row: as a nested loop, 1,000 rows take five times as long.
                 # So each statement finds the rows of a table that grows with `= ANY (ARRAY(...))`, not by its joins.
                 connection.execute("SET enable_seqscan = off")
                 connection.execute("SET enable_nestloop = off")

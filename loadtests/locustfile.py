@@ -18,8 +18,9 @@ from locust import FastHttpUser, constant_pacing, events, task
 
 from fintech.env import SettingError, integer, number, text
 from fintech.telemetry.logging import write_json_lines
-from loadtests import traffic
-from loadtests.traffic import Answer, Payment, WrongAnswer
+from loadtests import answer_checks
+from loadtests.answer_checks import Answer, WrongAnswer
+from loadtests.random_payments import Payment, new_payment, ordinary
 
 try:
     API_KEY = text("API_KEY")
@@ -86,7 +87,7 @@ class Merchant(FastHttpUser):
         payment = self.new_payment()
 
         def check(answer: Answer, first: bool) -> None:
-            traffic.check_created(payment, answer, first=first)
+            answer_checks.check_created(payment, answer, first=first)
 
         if self.post(PAYMENTS, payment.body, check, key=payment.key):
             self.payments.append(payment)
@@ -99,7 +100,7 @@ class Merchant(FastHttpUser):
         payment = self.random.choice(self.payments)
 
         def check(answer: Answer, first: bool) -> None:
-            traffic.check_replay(payment, answer)
+            answer_checks.check_replay(payment, answer)
 
         self.post(PAYMENTS, payment.body, check, key=payment.key, name=f"{PAYMENTS} (replay)")
 
@@ -112,7 +113,7 @@ class Merchant(FastHttpUser):
         settled = time.monotonic() - payment.asked_at > SETTLED_WITHIN
         self.get(
             f"{PAYMENTS}/{payment.id}",
-            lambda answer, first: traffic.check_found(payment, answer, settled=settled),
+            lambda answer, first: answer_checks.check_found(payment, answer, settled=settled),
             name=f"{PAYMENTS}/{{id}}",
         )
 
@@ -124,7 +125,7 @@ class Merchant(FastHttpUser):
         payment = self.random.choice(self.payments)
         self.get(
             f"{PAYMENTS}?idempotency_key={payment.key}",
-            lambda answer, first: traffic.check_only_one(payment, answer),
+            lambda answer, first: answer_checks.check_only_one(payment, answer),
             name=f"{PAYMENTS}?idempotency_key=",
         )
 
@@ -134,7 +135,7 @@ class Merchant(FastHttpUser):
             self.pay()
             return
         path = f"{PAYMENTS}?limit={PAGE}"
-        self.get(path, lambda answer, first: traffic.check_list(answer, PAGE), name=path)
+        self.get(path, lambda answer, first: answer_checks.check_list(answer, PAGE), name=path)
 
     @task(5)
     def refund_a_part(self) -> None:
@@ -143,11 +144,11 @@ class Merchant(FastHttpUser):
             self.pay()
             return
         payment = self.random.choice(refundable)
-        amount = traffic.ordinary(self.random.randint(1, payment.left))
+        amount = ordinary(self.random.randint(1, payment.left))
         payment.refunded += amount
 
         def check(answer: Answer, first: bool) -> None:
-            traffic.check_refund(payment, amount, answer, first=first)
+            answer_checks.check_refund(payment, amount, answer, first=first)
 
         path = f"{PAYMENTS}/{payment.id}/refunds"
         self.post(path, {"amount": amount}, check, key=str(uuid4()), name=f"{PAYMENTS}/{{id}}/refunds")
@@ -158,13 +159,13 @@ class Merchant(FastHttpUser):
         items = [payment.body | {"idempotency_key": payment.key} for payment in payments]
 
         def check(answer: Answer, first: bool) -> None:
-            traffic.check_batch(payments, answer, first=first)
+            answer_checks.check_batch(payments, answer, first=first)
 
         if self.post(f"{PAYMENTS}/batch", {"items": items}, check):
             self.payments.extend(payments)
 
     def new_payment(self) -> Payment:
-        payment = traffic.new_payment(self.random)
+        payment = new_payment(self.random)
         payment.asked_at = time.monotonic()
         return payment
 

@@ -21,7 +21,7 @@ from fintech.run.console import Console
 from fintech.run.kpis import OPENER, Kpis
 from fintech.run.layout import BASE_DIR, DATABASE, Layout, make_environment, read_ports
 from fintech.run.postgres import EmbeddedPostgres, PostgresError
-from fintech.run.processes import Supervisor, last_line
+from fintech.run.supervisor import Supervisor, last_line
 from fintech.secret_files import read_secret
 
 START_SECONDS = 60

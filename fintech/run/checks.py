@@ -16,7 +16,7 @@ from fintech import env
 from fintech.run import RunError
 from fintech.run.layout import ADVISED_BASE_PORT, MARK, Layout, Ports
 from fintech.run.postgres import EmbeddedPostgres
-from fintech.run.processes import Supervisor
+from fintech.run.supervisor import Supervisor
 
 MEGABYTE = 1024**2
 MIN_FREE_TO_START, MIN_FREE_TO_CONTINUE = 500 * MEGABYTE, 50 * MEGABYTE

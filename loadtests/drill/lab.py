@@ -23,10 +23,10 @@ from uuid import uuid4
 import psycopg
 
 from fintech.testing.processes import Load, wait_until
-from loadtests import traffic
 from loadtests.drill.monitoring import EXPORTERS, SCRAPE_SECONDS, Monitoring, ask
 from loadtests.drill.phone import Phone, ringing_phone
 from loadtests.own_platform import OwnPlatform, own_platform
+from loadtests.random_payments import new_payment
 from loadtests.tests.simulator import Simulator
 
 # A minute becomes three seconds, and `[5m]` becomes 15.
@@ -88,7 +88,7 @@ class Traffic(Load):
 
     def _run(self, random: Random) -> None:
         while not self._wait():
-            body = {**traffic.new_payment(random).body, **self.changes}
+            body = {**new_payment(random).body, **self.changes}
             with suppress(OSError, http.client.HTTPException):
                 path, key = "/v1/transactions", str(uuid4())
                 self._own.platform.request("POST", path, body, api_key=self._own.api_key, key=key, timeout=5)

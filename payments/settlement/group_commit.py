@@ -29,7 +29,7 @@ from fintech.telemetry import metric_slots as slots
 from payments import metrics
 from payments.currencies import to_major
 from payments.schemas import MAX_BATCH
-from payments.settlement import authorizations, statements
+from payments.settlement import authorization_statements, statements
 from payments.settlement.statements import Part
 from payments.states import CAPTURE, CHARGE
 
@@ -40,7 +40,7 @@ MAX_GROUP = MAX_BATCH
 
 # The parts that share a commit, in the order of their execution.
 COMMITS = ((Part.CREATED, Part.SETTLED), (Part.UNKNOWN,), (Part.AUTHORIZED,), (Part.CAPTURED,), (Part.VOIDED,))
-STATEMENTS = statements.STATEMENTS | authorizations.STATEMENTS
+STATEMENTS = statements.STATEMENTS | authorization_statements.STATEMENTS
 # The kinds of events whose amount is revenue.
 SALES = (CHARGE.success, CAPTURE.success)
 

@@ -20,7 +20,7 @@ class Part(StrEnum):
     CREATED = "created"  # new payments: T1
     SETTLED = "settled"  # answers of the gateway: T2
     UNKNOWN = "unknown"  # calls that the gateway did not answer
-    AUTHORIZED = "authorized"  # answers to authorizations: payments/settlement/authorizations.py
+    AUTHORIZED = "authorized"  # answers to authorizations: payments/settlement/authorization_statements.py
     CAPTURED = "captured"  # answers to captures
     VOIDED = "voided"  # answers to voids
 

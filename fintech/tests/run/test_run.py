@@ -18,7 +18,7 @@ import pytest
 from fintech.run import checks
 from fintech.run.layout import Layout, Ports
 from fintech.run.postgres import EmbeddedPostgres
-from fintech.run.processes import call
+from fintech.run.supervisor import call
 from fintech.testing.processes import Program, Reply, answers, request, scrape, wait_until
 
 pytestmark = [pytest.mark.in_order, pytest.mark.processes]

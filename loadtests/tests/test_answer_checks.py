@@ -7,11 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from loadtests.gateway.outcomes import MAGIC
-from loadtests.traffic import (
-    SHARES,
+from loadtests.answer_checks import (
     Answer,
-    Payment,
     WrongAnswer,
     check_batch,
     check_created,
@@ -20,9 +17,9 @@ from loadtests.traffic import (
     check_only_one,
     check_refund,
     check_replay,
-    new_payment,
-    ordinary,
 )
+from loadtests.gateway.outcomes import MAGIC
+from loadtests.random_payments import SHARES, Payment, new_payment, ordinary
 
 REPLAYED = {"Idempotency-Replayed": "true"}
 

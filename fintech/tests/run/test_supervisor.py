@@ -14,8 +14,8 @@ import pytest
 
 from fintech.run import RunError, checks
 from fintech.run.layout import MARK, Layout, Ports
-from fintech.run.processes import Supervisor, call
 from fintech.run.programs import Program
+from fintech.run.supervisor import Supervisor, call
 from fintech.testing.processes import wait_until
 
 pytestmark = pytest.mark.processes
@@ -100,7 +100,7 @@ def test_a_process_that_cannot_start_stops_all_and_says_why(layout, start):
 
 
 def test_a_process_that_keeps_ending_is_not_started_for_ever(start, monkeypatch):
-    monkeypatch.setattr("fintech.run.processes.MAX_EXITS", 1)
+    monkeypatch.setattr("fintech.run.supervisor.MAX_EXITS", 1)
     supervisor = start(flapping="import time; time.sleep(1.5); raise SystemExit(3)")
 
     with pytest.raises(RunError, match=r"flapping keeps failing \(exit status 3, 2 times within a minute"):

@@ -16,7 +16,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-trail lint format reconcile audit dashboards requirements secrets clean python environment environment-dev
+.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-trail lint format reconcile audit dashboards kubernetes kubernetes-tools requirements secrets clean python environment environment-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,7 +63,7 @@ bench-audit: environment-dev ## Measure sealing during inserts, and the verifica
 lint: environment-dev ## Check style, format, words, imports and types
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
-	$(VENV)/yamllint --strict docker-compose.yml observability .github .pre-commit-config.yaml
+	$(VENV)/yamllint --strict docker-compose.yml deploy observability .github .pre-commit-config.yaml
 	$(VENV)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(VENV)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(VENV)/python -m fintech.testing.words
@@ -85,6 +85,15 @@ verify: environment ## Verify the alert trail of `make run` against its seal
 
 dashboards: environment-dev ## Generate Grafana's dashboards from observability/dashboards/
 	@$(VENV)/python -m observability.dashboards
+
+kubernetes: environment-dev ## Generate the PrometheusRules and routes of deploy/kubernetes/ from observability/
+	@$(VENV)/python -m observability.kubernetes
+
+# Go embeds no version in a module's programs, and kubectl reads the server's.
+kubernetes-tools: ## Build kubectl, kube-apiserver and etcd into var/kubernetes/, for the tests of deploy/kubernetes/ (Go; ten minutes)
+	@mkdir -p var/kubernetes
+	cd deploy/kubernetes/tools && GOBIN=$(CURDIR)/var/kubernetes go install -trimpath \
+		-ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes)" tool
 
 requirements: environment-dev ## Compile the pinned requirement files
 	$(COMPILE) requirements.in -o requirements.txt

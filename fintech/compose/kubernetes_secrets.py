@@ -1,0 +1,61 @@
+"""`python -m fintech.compose.kubernetes_secrets FOLDER`: print the Secrets of deploy/kubernetes as YAML.
+
+FOLDER keeps the values, so that a repeated call prints the same ones. Each consumer gets the secrets that it gets in
+Compose. For production use a store of secrets instead, such as the External Secrets Operator.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from fintech import env
+from fintech.compose.secrets import CONSUMERS, DATABASE_URLS, make_secrets
+
+# CloudNativePG creates the superuser and the roles itself; `configuration` is a step of Compose, and Grafana a chart.
+LEFT_OUT = {"db", "roles", "configuration"}
+# Service of CloudNativePG that leads to the primary.
+DATABASE_HOST = "db-rw"
+
+
+def secret(name: str, values: dict[str, str], **more: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values, **more}
+
+
+def role(name: str, password: str) -> dict[str, Any]:
+    """Return the Secret from which CloudNativePG reads a role's password, and which it watches."""
+    found = secret(f"database-{name}", {"username": name, "password": password}, type="kubernetes.io/basic-auth")
+    found["metadata"]["labels"] = {"cnpg.io/reload": "true"}
+    return found
+
+
+def secrets(store: Path) -> list[dict[str, Any]]:
+    """Return all Secrets: one for each consumer, and one for each role of the database."""
+    values = make_secrets(store)
+    for name, (user, password, database) in DATABASE_URLS.items():
+        values[name] = f"postgresql://{user}:{values[password]}@{DATABASE_HOST}:5432/{database}?sslmode=require"
+    consumers = [
+        secret(f"{consumer.name}-secrets", {name: values[name] for name in consumer.secrets})
+        for consumer in CONSUMERS
+        if consumer.name not in LEFT_OUT
+    ]
+    return consumers + [role(name, values[f"{name}_password"]) for name in ("owner", "app", "monitor")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fintech.compose.kubernetes_secrets", description="Print the Secrets of deploy/kubernetes."
+    )
+    parser.add_argument("folder", type=Path, help="where the values are kept; only its owner can read it")
+    folder = parser.parse_args().folder
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = secrets(folder)
+    except (env.SettingError, OSError) as error:
+        sys.exit(f"error: {error}")
+    sys.stdout.write("".join(f"---\n{json.dumps(document)}\n" for document in found))  # JSON is YAML
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,7 @@ def session(django_db_blocker) -> Iterator[psycopg.Connection[Any]]:
     with django_db_blocker.unblock():
         writer = PaymentWriter()
         yield writer._connected()
-        writer._disconnect()
+        writer.disconnect()
 
 
 def nodes(node: Node) -> Iterator[Node]:

@@ -312,6 +312,7 @@ ONLY = {
         ("Deployment/worker", "Deployment/gateway", 5001),
         ("Deployment/blackbox-exporter", "Deployment/gateway", 5001),
         ("Deployment/gateway", "Deployment/alloy", 4318),
+        ("Deployment/gateway", "Deployment/app", 5000),
     ],
     "production": [
         ("Deployment/app", "Pooler/db-pooler", 5432),

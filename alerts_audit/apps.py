@@ -8,6 +8,8 @@ from django.db.models.signals import post_migrate
 class AlertsAuditConfig(AppConfig):
     name = "alerts_audit"
     verbose_name = "Alert trail"
+    # Of each web process, beside the pool: four that store deliveries, and the projector's.
+    web_connections = 5
     # The application's database role can add rows to these tables and read them, nothing else
     # (fintech/database/grants.py).
     evidence_models = (

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from django.apps import apps
 from django.db import connection
 from prometheus_client import Counter, Gauge
 
+from fintech.database.connections import open_connection
 from fintech.errors import DATABASE_ERRORS, Unavailable
 
 logger = logging.getLogger("fintech.jobs")
@@ -39,28 +41,32 @@ class Job:
 
 
 class Leader:
-    """The leader lock, held by one worker in its own session."""
+    """The leader lock, held by one worker in a session of its own: a session of a pool would keep it for another."""
 
     def __init__(self) -> None:
         self.leading = False
+        self._session: psycopg.Connection[Any] | None = None
 
     def keep(self) -> None:
-        """Take the lock, or check it. It belongs to this thread's session and ends with it."""
+        """Take the lock, or check it. It ends with its session."""
         try:
-            with connection.cursor() as cursor:
-                if self.leading:
-                    cursor.execute("SELECT 1")  # a lost session is a lost lock
-                    return
-                cursor.execute("SELECT pg_try_advisory_lock(%s)", [LEADER_LOCK])
-                self.leading = cursor.fetchone()[0]
-                if self.leading:
-                    logger.info("leading")
+            if self._session is None:
+                self._session = open_connection("leader")
+            if self.leading:
+                self._session.execute("SELECT 1")  # a lost session is a lost lock
+                return
+            row = self._session.execute("SELECT pg_try_advisory_lock(%s)", [LEADER_LOCK]).fetchone()
+            self.leading = row == (True,)
+            if self.leading:
+                logger.info("leading")
         except DATABASE_ERRORS:
             self.resign()
 
     def resign(self) -> None:
         self.leading = False
-        connection.close()
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
 
 class Worker:

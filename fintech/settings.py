@@ -92,6 +92,11 @@ TEMPLATES = [
 VANISHED = {"keepalives_idle": 4, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 
 
+# The limits of the application's statements. `manage.py migrate` also makes them defaults of its role, because a pooler
+# in transaction mode passes no options on.
+TIMEOUTS = {"statement_timeout": "5s", "idle_in_transaction_session_timeout": "10s"}
+
+
 def database(name: str, url: str, **options: Any) -> dict[str, Any]:
     """Return Django's settings of one PostgreSQL connection, from a URL or libpq's key=value form."""
     try:
@@ -103,7 +108,7 @@ def database(name: str, url: str, **options: Any) -> dict[str, Any]:
         raise env.SettingError(f"{name} does not name a database: postgresql://user:password@host:5432/database.")
     known = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
     settings = {target: str(parts.pop(source, "") or "") for source, target in known.items()}
-    timeouts = "-c statement_timeout=5s -c idle_in_transaction_session_timeout=10s"
+    timeouts = " ".join(f"-c {setting}={value}" for setting, value in TIMEOUTS.items())
     return {
         "ENGINE": "django_prometheus.db.backends.postgresql",
         "CONN_HEALTH_CHECKS": True,
@@ -113,28 +118,35 @@ def database(name: str, url: str, **options: Any) -> dict[str, Any]:
 
 
 _DATABASE_URL = env.text("DATABASE_URL")
+# An address without a pooler in transaction mode, for everything that needs a session: locks, temporary tables, plans.
+_SESSION_URL = env.text("DATABASE_SESSION_URL", "")
+_POOL = {
+    "min_size": 0,
+    "max_size": env.integer("DATABASE_POOL_SIZE", 8, least=1),
+    "timeout": 3,
+    # By default its pauses double for five minutes, so that it would retry for up to twice the duration of an outage.
+    "reconnect_timeout": 2,
+}
 DATABASES = {
     # The role of web and worker, with only the grants that they need. The pool serves reads and the admin; payments are
     # written over one separate connection per process (payments/settlement/group_commit.py).
     "default": database(
-        "DATABASE_URL",
-        _DATABASE_URL,
-        pool={
-            "min_size": 0,
-            "max_size": env.integer("DATABASE_POOL_SIZE", 8, least=1),
-            "timeout": 3,
-            # By default its pauses double for five minutes, so that it would retry for up to twice the duration of an
-            # outage.
-            "reconnect_timeout": 2,
-        },
+        "DATABASE_SESSION_URL" if _SESSION_URL else "DATABASE_URL", _SESSION_URL or _DATABASE_URL, pool=_POOL
     ),
     # The owner of the schema, used only by `manage.py migrate`.
     "owner": database(
         "DATABASE_OWNER_URL",
-        env.text("DATABASE_OWNER_URL", _DATABASE_URL),
+        env.text("DATABASE_OWNER_URL", _SESSION_URL or _DATABASE_URL),
         options="-c lock_timeout=30s",
     ),
 }
+# With a session address, web processes read over DATABASE_URL (fintech/wsgi.py). Its pooler refuses `options`, and each
+# transaction gets another connection.
+POOLED_DATABASE = (
+    database("DATABASE_URL", _DATABASE_URL, pool=_POOL, options="") | {"DISABLE_SERVER_SIDE_CURSORS": True}
+    if _SESSION_URL
+    else None
+)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [

@@ -20,6 +20,9 @@ from django.http import HttpRequest
 from django.urls import ResolverMatch, get_resolver, resolve
 from django.utils.http import parse_header_parameters
 
+if settings.POOLED_DATABASE is not None:
+    settings.DATABASES["session"] = settings.DATABASES["default"]  # used by open_connection
+    settings.DATABASES["default"] = settings.POOLED_DATABASE
 django.setup(set_prefix=False)
 
 from fintech.server import cooperation  # noqa: E402 - after setup

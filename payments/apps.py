@@ -6,6 +6,8 @@ from django.db.models.signals import post_migrate
 
 class PaymentsConfig(AppConfig):
     name = "payments"
+    # Of each web process, beside the pool: the writer's.
+    web_connections = 1
     # The application can add rows to these tables and read them, never change them: see fintech/database/grants.py.
     evidence_models = ("event", "ledgerleg", "writer", "idempotencykey", "webhookevent", "webhookattempt")
     # The application can change rows of these tables in part, and delete none.

@@ -16,12 +16,13 @@ DJANGOS = ("context", "cursor_factory", "prepare_threshold")
 
 
 def open_connection(application_name: str, **settings: str) -> psycopg.Connection[Any]:
-    """Connect to the database of the `default` settings, as its role, in autocommit mode.
+    """Connect to the database without a pooler in between, as the application's role, in autocommit mode.
 
     `settings` are the server's, for this session only. They are sent at its start and never by `SET`, which would stay
     on a connection that a pooler in transaction mode gives to another client.
     """
-    params = connections["default"].get_connection_params()
+    alias = "session" if "session" in connections.settings else "default"
+    params = connections[alias].get_connection_params()
     wanted = {name: value for name, value in params.items() if value and name not in DJANGOS}
     options = [wanted.get("options", ""), *(f"-c {name}={value}" for name, value in settings.items())]
     own = {"application_name": application_name[:63], "options": " ".join(options)}

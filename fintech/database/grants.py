@@ -1,4 +1,4 @@
-"""Grants of the application's database role: enough for its work, and only INSERT and SELECT on evidence.
+"""Grants and limits of the application's database role: enough for its work, and only INSERT and SELECT on evidence.
 
 The owner of the schema migrates and grants; web and worker run as the role of DATABASE_URL. Each app's config lists its
 `evidence_models` (INSERT and SELECT) and its `kept_models` (also UPDATE); rows of other tables can be deleted too.
@@ -7,8 +7,11 @@ The owner of the schema migrates and grants; web and worker run as the role of D
 from typing import Any
 
 from django.apps import AppConfig, apps
+from django.conf import settings
 from django.db import connections, transaction
 from psycopg import sql
+
+from fintech.database.connections import open_connection
 
 
 def privileges(model_name: str, config: AppConfig) -> str:
@@ -38,3 +41,17 @@ def grant_application_role(*, using: str, **_: Any) -> None:
                 grant = sql.SQL(privileges(model._meta.model_name or "", config))
                 cursor.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(sql.Identifier(table), name))
                 cursor.execute(sql.SQL("GRANT {} ON {} TO {}").format(grant, sql.Identifier(table), name))
+
+
+def set_application_timeouts(*, using: str) -> None:
+    """Make TIMEOUTS defaults of the role of DATABASE_URL: a pooler in transaction mode passes no options on.
+
+    A role may set its own defaults. Does nothing for the owner, whose migrations may take longer.
+    """
+    role = connections["default"].settings_dict["USER"]
+    if role in ("", connections[using].settings_dict["USER"]):
+        return
+    with open_connection("migrate") as connection:
+        for name, value in settings.TIMEOUTS.items():
+            statement = sql.SQL("ALTER ROLE CURRENT_USER SET {} = {}")
+            connection.execute(statement.format(sql.Identifier(name), sql.Literal(value)))

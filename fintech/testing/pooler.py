@@ -28,18 +28,24 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 default_pool_size = 1
-ignore_startup_parameters = extra_float_digits,options
+ignore_startup_parameters = {ignored}
 """
 
 
 @contextmanager
-def pooled(database: str) -> Iterator[str]:
-    """Yield the address of `database` through PgBouncer."""
+def pooled(database: str, *, ignored: str = "extra_float_digits,options") -> Iterator[str]:
+    """Yield the address of `database` through PgBouncer, which ignores these parameters and refuses all others."""
     server, port = session_server(), free_port()
     url = f"postgresql://app@127.0.0.1:{port}/{database}"
     with tempfile.TemporaryDirectory(prefix="pgbouncer-") as folder:
         file = Path(folder, "pgbouncer.ini")
-        values = {"host": server.socket_dir, "server_port": PORT, "database": database, "port": port}
+        values = {
+            "ignored": ignored,
+            "host": server.socket_dir,
+            "server_port": PORT,
+            "database": database,
+            "port": port,
+        }
         file.write_text(CONFIGURATION.format(**values))
         account = server.account()  # the only account that can enter the folder of the server's socket
         os.chown(folder, account.pw_uid, account.pw_gid)

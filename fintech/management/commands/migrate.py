@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.core.management.commands.migrate import Command as MigrateCommand
 
-from fintech.database.grants import grant_application_role
+from fintech.database.grants import grant_application_role, set_application_timeouts
 
 
 class Command(MigrateCommand):
@@ -16,3 +16,4 @@ class Command(MigrateCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         super().handle(*args, **options)
         grant_application_role(using=options["database"])
+        set_application_timeouts(using=options["database"])

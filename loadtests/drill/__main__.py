@@ -1,4 +1,4 @@
-"""`python -m loadtests.drill list | FAULT... | all`: run drills on a platform of their own."""
+"""`python -m loadtests.drill list | FAULT... | all | incomplete`: run drills on a platform of their own."""
 
 import argparse
 import re
@@ -37,7 +37,13 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         " has it, and it has resolved.",
         epilog="Exit codes: 0, every drill went as its fault says; 1, a drill failed; 2, nothing was run.",
     )
-    parser.add_argument("faults", nargs="+", metavar="list | FAULT | all", help="the faults, by the names of `list`")
+    parser.add_argument(
+        "faults",
+        nargs="+",
+        metavar="list | FAULT | all | incomplete",
+        help="the faults, by the names of `list`; incomplete: those without all figures in the folder, for example"
+        " after an interruption",
+    )
     parser.add_argument("--out", type=Path, default=Path("drill_output"), help="folder of the scorecard and its page")
     parser.add_argument(
         "--against-running",
@@ -49,12 +55,13 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def chosen(words: Sequence[str], *, against_running: bool = False) -> list[Fault]:
+def chosen(words: Sequence[str], out: Path, *, against_running: bool = False) -> list[Fault]:
     """Return the faults in the order of the catalogue, in which they share platforms. Raise ValueError."""
-    unknown = [word for word in words if word != "all" and word not in BY_SLUG]
+    unknown = [word for word in words if word not in ("all", "incomplete") and word not in BY_SLUG]
     if unknown:
         raise ValueError(f"There is no fault {', '.join(unknown)}: `python -m loadtests.drill list` names them.")
-    faults = [fault for word, fault in BY_SLUG.items() if "all" in words or word in words]
+    named = {*words, *(slug(fault) for fault in scorecard.incomplete(out) if "incomplete" in words)}
+    faults = [fault for word, fault in BY_SLUG.items() if "all" in words or word in named]
     if against_running and (impossible := [slug(fault) for fault in faults if not fault.over_http]):
         possible = ", ".join(slug(fault) for fault in FAULTS if fault.over_http)
         raise ValueError(
@@ -129,7 +136,7 @@ def main() -> int:
         print(listing())
         return 0
     try:
-        faults = chosen(options.faults, against_running=options.against_running)
+        faults = chosen(options.faults, options.out, against_running=options.against_running)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

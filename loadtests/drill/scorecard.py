@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fintech.testing.processes import BASE_DIR
 from loadtests.drill import bounds
-from loadtests.drill.faults.catalogue import BACK_FILLED, EXPORTED, FAULTS, REAL
+from loadtests.drill.faults.catalogue import BACK_FILLED, EXPORTED, FAULTS, REAL, Fault
 from loadtests.drill.run import Timeline
 
 WAYS = {
@@ -60,6 +60,12 @@ class Score:
     delivery: int | None = None
     leaf: int | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Return True if all stages were measured. The heartbeat notifies no one."""
+        stages = [self.pending, self.firing, self.recorded, self.bound, self.leaf]
+        return self.alert is None or None not in [*stages, 0 if self.severity == "none" else self.notified]
+
     def row(self) -> str:
         alert = f"[{self.alert}](../observability/runbooks/{self.alert}.md)" if self.alert else "none"
         times = (self.notified, self.recorded, self.bound, self.resolved)
@@ -94,6 +100,12 @@ def read(folder: Path = FOLDER) -> dict[str, Score]:
     """Return the scores in a folder by fault."""
     path = folder / "scorecard.json"
     return {row["fault"]: Score(**row) for row in json.loads(path.read_text())} if path.exists() else {}
+
+
+def incomplete(folder: Path = FOLDER) -> list[Fault]:
+    """Return the faults without a score, or without all figures."""
+    scores = read(folder)
+    return [fault for fault in FAULTS if fault.name not in scores or not scores[fault.name].is_complete]
 
 
 def write(scores: Iterable[Score], folder: Path = FOLDER) -> None:

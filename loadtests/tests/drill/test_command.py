@@ -3,15 +3,20 @@
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from fintech.testing.processes import BASE_DIR, wait_until
+from loadtests.drill import scorecard
 from loadtests.drill.__main__ import BY_SLUG, chosen, listing
-from loadtests.drill.faults.catalogue import FAULTS
+from loadtests.drill.faults.catalogue import FAULTS, Fault
 from loadtests.drill.monitoring import is_installed
+from loadtests.drill.scorecard import Score
+
+NOWHERE = Path("no such folder")
 
 
 def test_the_list_names_each_fault_once_with_its_alert():
@@ -20,14 +25,29 @@ def test_the_list_names_each_fault_once_with_its_alert():
 
 
 def test_faults_run_in_the_order_of_the_catalogue_in_which_they_share_platforms():
-    assert [fault.name for fault in chosen(["declines", "gateway-errors"])] == ["gateway errors", "declines"]
-    assert chosen(["all"]) == FAULTS
+    chosen_faults = chosen(["declines", "gateway-errors"], NOWHERE)
+    assert [fault.name for fault in chosen_faults] == ["gateway errors", "declines"]
+    assert chosen(["all"], NOWHERE) == FAULTS
+
+
+def test_incomplete_are_the_faults_whose_figures_are_not_all_in_the_folder(tmp_path):
+    assert chosen(["incomplete"], NOWHERE) == FAULTS
+    scores = [complete(fault) for fault in FAULTS]
+    scorecard.write([replace(scores[0], notified=None), replace(scores[2], leaf=None), *scores[3:]], tmp_path)
+    assert chosen(["incomplete"], tmp_path) == FAULTS[:3]
+    scorecard.write(scores, tmp_path)
+    assert chosen(["incomplete"], tmp_path) == []
+
+
+def complete(fault: Fault) -> Score:
+    times = {"pending": 1.0, "firing": 2.0, "notified": 3.0, "recorded": 4.0, "bound": 9.0}
+    return Score(fault.name, fault.alert, "critical", fault.made, **times, delivery=1, leaf=1)
 
 
 @pytest.mark.parametrize("words", [["gateway-error"], ["all", "nothing"], ["Gateway errors"]])
 def test_an_unknown_fault_is_refused(words):
     with pytest.raises(ValueError, match=r"There is no fault .*: `python -m loadtests.drill list` names them\."):
-        chosen(words)
+        chosen(words, NOWHERE)
 
 
 def drill(*words: str | Path, **env: str) -> subprocess.Popen[str]:

@@ -55,11 +55,9 @@ def render(
 ) -> None:
     """Write prometheus.yml, rules/, targets/, alertmanager.yml, telegram.tmpl and blackbox.yml into `out_dir`.
 
-    Targets are `host:port`. `webhook_url` is the address of `POST /alert`, and `token_file` contains its bearer
-    token. `other_targets` contains the targets of further jobs, such as `{"node": "127.0.0.1:9100"}`; every other job
-    of prometheus.yml has no target. `probes` maps the services of targets/probe.yml to URLs, which are probed if
-    `other_targets` has the job `blackbox`. Prometheus scrapes and evaluates every `interval_seconds`.
-
+    Targets are `host:port`. `webhook_url` is the address of `POST /alert`, and `token_file` contains its bearer token.
+    `other_targets` has the targets of further jobs, such as `{"node": "127.0.0.1:9100"}`. `probes` maps the services of
+    targets/probe.yml to URLs, which are probed if `other_targets` has the job `blackbox`.
     `speed` is for tests and drills: it divides every duration and every age in rules and routes. Thresholds are rates
     and ratios, so they do not change. A range of 5m at speed 30 is 10 s, and must contain at least two scrapes.
     """
@@ -68,9 +66,8 @@ def render(
     shutil.copy(HERE / "blackbox" / "blackbox.yml", out / "blackbox.yml")
     targets = {"web": web_target, "worker": worker_target, "alertmanager": alertmanager_target, **(other_targets or {})}
     write_targets(out / "targets", targets, probes or {})
-    write_alertmanager(
-        out, webhook_url=webhook_url, token_file=Path(token_file).resolve(), telegram=telegram, speed=speed
-    )
+    token = Path(token_file).resolve()
+    write_alertmanager(out, webhook_url=webhook_url, token_file=token, telegram=telegram, speed=speed)
 
 
 def write_prometheus(out: Path, *, interval_seconds: float, speed: float) -> None:

@@ -342,10 +342,9 @@ def listing(
     names = {f"Value #{letter}": item.legend for letter, item in zip(ascii_uppercase, queries, strict=False)}
     if len(queries) == 1:
         names = {"Value": queries[0].legend}
+    columns = {"excludeByName": hidden, "renameByName": names}
     builder.with_transformation(DataTransformerConfig("merge", options={}))
-    builder.with_transformation(
-        DataTransformerConfig("organize", options={"excludeByName": hidden, "renameByName": names})
-    )
+    builder.with_transformation(DataTransformerConfig("organize", options=columns))
     return Panel(builder, height=9)
 
 
@@ -434,17 +433,16 @@ def dashboard(
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .variables(list(variables))
         .annotations([alert_marks("Critical alerts", "critical", RED), alert_marks("Warnings", "warning", ORANGE)])
-        .link(
-            DashboardLink("Dashboards")
-            .type(DashboardLinkType.DASHBOARDS)
-            .tags([TAG])
-            .as_dropdown(True)
-            .keep_time(True)
-            .include_vars(True)
-        )
+        .link(other_dashboards())
     )
     place(made, rows)
     return made
+
+
+def other_dashboards() -> DashboardLink:
+    """Return a menu of the other dashboards, which keeps the time range and the variables."""
+    link = DashboardLink("Dashboards").type(DashboardLinkType.DASHBOARDS).tags([TAG])
+    return link.as_dropdown(True).keep_time(True).include_vars(True)
 
 
 def alert_marks(name: str, severity: str, color: str) -> AnnotationQuery:

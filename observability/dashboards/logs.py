@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from observability.dashboards.documented import ALERT_LOG
-from observability.dashboards.kit import PER_MINUTE, PER_SECOND, Section, dashboard, log_graph, log_lines, query, row
+from observability.dashboards.kit import PER_MINUTE, PER_SECOND, dashboard, log_graph, log_lines, query, row
 
 # Containers of this project. `container`, `service` and `level` are labels; all other names are fields of the line.
 OURS = '{container=~"fintech.*"}'
@@ -15,74 +15,70 @@ def logs() -> Dashboard:
         "logs",
         "Logs",
         "Log lines of the containers, received alerts, and errors. A trace id links to its trace.",
-        rows=[overview(), alerts(), trouble(), requests()],
+        rows=[OVERVIEW, ALERTS, TROUBLE, REQUESTS],
         refresh="30s",
     )
 
 
-def overview() -> Section:
-    return row(
-        "Volume",
-        [
-            log_graph(
-                "Lines by container",
-                "Lines per second.",
-                query(f"sum by (container) (rate({OURS}[$__interval]))", "{{container}}"),
-                unit=PER_SECOND,
-            ),
-            log_graph(
-                "Lines by level",
-                "Lines per second. Unknown: the line names no level.",
-                query(f"sum by (level) (rate({OURS}[$__interval]))", "{{level}}"),
-                unit=PER_SECOND,
-            ),
-        ],
-    )
+OVERVIEW = row(
+    "Volume",
+    [
+        log_graph(
+            "Lines by container",
+            "Lines per second.",
+            query(f"sum by (container) (rate({OURS}[$__interval]))", "{{container}}"),
+            unit=PER_SECOND,
+        ),
+        log_graph(
+            "Lines by level",
+            "Lines per second. Unknown: the line names no level.",
+            query(f"sum by (level) (rate({OURS}[$__interval]))", "{{level}}"),
+            unit=PER_SECOND,
+        ),
+    ],
+)
 
 
-def alerts() -> Section:
-    return row(
-        "Received alerts",
-        [
-            log_graph(
-                "Stored deliveries",
-                "Lines `alert_received` per minute: one per stored delivery and per state change of an episode.",
-                query(f"sum(rate({ALERT_LOG} [$__interval])) * 60", "alert_received"),
-                unit=PER_MINUTE,
-            ),
-        ],
-        [
-            log_lines(
-                "Log lines of the alert trail",
-                "One per stored delivery and per state change of an episode, newest first.",
-                ALERT_LOG,
-            ),
-        ],
-    )
+ALERTS = row(
+    "Received alerts",
+    [
+        log_graph(
+            "Stored deliveries",
+            "Lines `alert_received` per minute: one per stored delivery and per state change of an episode.",
+            query(f"sum(rate({ALERT_LOG} [$__interval])) * 60", "alert_received"),
+            unit=PER_MINUTE,
+        ),
+    ],
+    [
+        log_lines(
+            "Log lines of the alert trail",
+            "One per stored delivery and per state change of an episode, newest first.",
+            ALERT_LOG,
+        ),
+    ],
+)
 
 
-def trouble() -> Section:
-    return row(
-        "Warnings and errors",
-        [
-            log_lines(
-                "Warnings and errors",
-                "Lines of all containers of this project from level warning on, newest first.",
-                '{container=~"fintech.*", level=~"warning|error|critical"}',
-            ),
-        ],
-    )
+TROUBLE = row(
+    "Warnings and errors",
+    [
+        log_lines(
+            "Warnings and errors",
+            "Lines of all containers of this project from level warning on, newest first.",
+            '{container=~"fintech.*", level=~"warning|error|critical"}',
+        ),
+    ],
+)
 
 
-def requests() -> Section:
-    return row(
-        "Requests",
-        [
-            log_lines(
-                "Refused or failed requests",
-                "Responses with 4xx and 5xx, newest first.",
-                f'{WEB} | json status="status_code" | status =~ "4..|5.."',
-            ),
-        ],
-        [log_lines("All log lines of the web", "Newest first.", WEB)],
-    )
+REQUESTS = row(
+    "Requests",
+    [
+        log_lines(
+            "Refused or failed requests",
+            "Responses with 4xx and 5xx, newest first.",
+            f'{WEB} | json status="status_code" | status =~ "4..|5.."',
+        ),
+    ],
+    [log_lines("All log lines of the web", "Newest first.", WEB)],
+)

@@ -31,48 +31,47 @@ def slo() -> Dashboard:
         "slo",
         "SLO and error budget",
         "Objectives for 30 days, the remaining error budget, and how fast it is spent.",
-        rows=[promises(), *map(objective, OBJECTIVES), alerts()],
+        rows=[PROMISES, *map(objective, OBJECTIVES), ALERTS],
         period="now-6h",
         refresh="30s",
     )
 
 
-def promises() -> Section:
-    budget = below(0.25, 0)
-    return row(
-        "Objectives and remaining budget",
-        [
-            stat(
-                f"Budget left: {name}",
-                f"{promise}. 100 %: the budget is untouched. 0: it is spent. Below 0: the objective is missed.",
-                query(f'slo:error_budget_remaining:ratio30d{{slo="{name}"}}', "left"),
-                unit="percentunit",
-                thresholds=budget,
-                decimals=1,
-            )
-            for name, promise in OBJECTIVES.items()
-        ],
-        [
-            listing(
-                "Objectives and results",
-                "Share of good events in 30 days, or since the beginning, and its objective.",
-                query("sum by (slo) (slo:objective:ratio)", "objective"),
-                query("sum by (slo) (slo:good_events:ratio30d)", "result"),
-                query("sum by (slo) (slo:error_budget_remaining:ratio30d)", "budget left"),
-                unit="percentunit",
-                decimals=3,
-            ),
-            graph(
-                "Budget left",
-                "Remaining budget over time. It recovers when bad days leave the window of 30 days.",
-                query("sum by (slo) (slo:error_budget_remaining:ratio30d)", "{{slo}}"),
-                unit="percentunit",
-                minimum=None,
-                axis=1,
-                thresholds=[Threshold(None, "red"), Threshold(0, "green")],
-            ),
-        ],
-    )
+BUDGET = below(0.25, 0)
+PROMISES = row(
+    "Objectives and remaining budget",
+    [
+        stat(
+            f"Budget left: {name}",
+            f"{promise}. 100 %: the budget is untouched. 0: it is spent. Below 0: the objective is missed.",
+            query(f'slo:error_budget_remaining:ratio30d{{slo="{name}"}}', "left"),
+            unit="percentunit",
+            thresholds=BUDGET,
+            decimals=1,
+        )
+        for name, promise in OBJECTIVES.items()
+    ],
+    [
+        listing(
+            "Objectives and results",
+            "Share of good events in 30 days, or since the beginning, and its objective.",
+            query("sum by (slo) (slo:objective:ratio)", "objective"),
+            query("sum by (slo) (slo:good_events:ratio30d)", "result"),
+            query("sum by (slo) (slo:error_budget_remaining:ratio30d)", "budget left"),
+            unit="percentunit",
+            decimals=3,
+        ),
+        graph(
+            "Budget left",
+            "Remaining budget over time. It recovers when bad days leave the window of 30 days.",
+            query("sum by (slo) (slo:error_budget_remaining:ratio30d)", "{{slo}}"),
+            unit="percentunit",
+            minimum=None,
+            axis=1,
+            thresholds=[Threshold(None, "red"), Threshold(0, "green")],
+        ),
+    ],
+)
 
 
 def objective(name: str) -> Section:
@@ -110,19 +109,18 @@ def objective(name: str) -> Section:
     )
 
 
-def alerts() -> Section:
-    return row(
-        "Alerts on the budget",
-        [
-            graph(
-                "Pending and firing",
-                "Alerts on error budgets that are spent too fast.",
-                query(
-                    'count by (alertname, slo, alertstate) (ALERTS{alertname=~"ErrorBudgetBurn.*"})',
-                    "{{alertstate}} {{alertname}} {{slo}}",
-                ),
-                unit="short",
-                empty="None",
+ALERTS = row(
+    "Alerts on the budget",
+    [
+        graph(
+            "Pending and firing",
+            "Alerts on error budgets that are spent too fast.",
+            query(
+                'count by (alertname, slo, alertstate) (ALERTS{alertname=~"ErrorBudgetBurn.*"})',
+                "{{alertstate}} {{alertname}} {{slo}}",
             ),
-        ],
-    )
+            unit="short",
+            empty="None",
+        ),
+    ],
+)

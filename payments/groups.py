@@ -1,4 +1,4 @@
-"""Initial groups: one for support of merchants, one for refunds."""
+"""Initial groups: one for support of merchants, one for operations that move money."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from fintech.adminsite import groups
 LOOKS = ("view_transaction", "view_refund", "view_ledgerleg", "view_merchant")
 GROUPS = {
     "support": (*LOOKS, "resolve_transaction"),
-    "finance": (*LOOKS, "refund_transaction"),
+    "finance": (*LOOKS, "refund_transaction", "capture_transaction", "void_transaction"),
 }
 
 

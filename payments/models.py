@@ -190,6 +190,8 @@ class Transaction(models.Model):
         indexes = [models.Index(fields=["merchant", "-id"], name="transaction_merchant_newest")]
         permissions = [
             ("refund_transaction", "Can refund a transaction"),
+            ("capture_transaction", "Can capture an authorized transaction"),
+            ("void_transaction", "Can void an authorized transaction"),
             ("resolve_transaction", "Can request to resolve a transaction now"),
         ]
         constraints = [

@@ -91,7 +91,7 @@ class Kpis:
         web = self.history[-1][1]
         if not self.worker:
             return [f"in progress {total(web, 'transactions_in_progress'):.0f}", "the worker does not answer"]
-        books = ("kpi_drift", "gateway_drift", "ledger_imbalance")
+        books = ("kpi_drift", "operation_drift", "gateway_drift", "ledger_imbalance")
         drift = sum(abs(value) for name in books for value in self.worker.get(name, {}).values())
         return [
             f"in progress {total(web, 'transactions_in_progress'):.0f}",

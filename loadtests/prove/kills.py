@@ -73,7 +73,7 @@ def drift(drill: Drill) -> dict[str, float]:
         found = drill.own.platform.scrape(drill.own.platform.worker_port)
     except (OSError, http.client.HTTPException):
         return {}
-    names = ("kpi_drift", "gateway_drift", "ledger_imbalance")
+    names = ("kpi_drift", "operation_drift", "gateway_drift", "ledger_imbalance")
     return {name: value for name, value in found.items() if name.startswith(names)}
 
 

@@ -26,7 +26,7 @@ def finance() -> Dashboard:
         "Finance overview",
         "Payments, money, and the correctness of both. The first row needs no technical terms.",
         variables=[CURRENCY],
-        rows=[AT_A_GLANCE, MONEY, PAYMENTS, WAITING, GATEWAY_AND_FRAUD, TRUTH, DOCUMENTED],
+        rows=[AT_A_GLANCE, MONEY, PAYMENTS, AUTHORIZATIONS, WAITING, GATEWAY_AND_FRAUD, TRUTH, DOCUMENTED],
     )
 
 
@@ -92,7 +92,11 @@ AT_A_GLANCE = row(
             "Do the books agree?",
             "Compares this page with the ledger, the ledger with the bank, and debits with credits. Any difference"
             " is an error.",
-            query("max(abs(kpi_drift)) + max(abs(gateway_drift)) + max(abs(ledger_imbalance))", "difference"),
+            query(
+                "max(abs(kpi_drift)) + max(abs(operation_drift)) + max(abs(gateway_drift))"
+                " + max(abs(ledger_imbalance))",
+                "difference",
+            ),
             unit="short",
             thresholds=above(1e-9),
             mappings=words(_0=("Yes", "green")),
@@ -174,6 +178,40 @@ PAYMENTS = row(
 )
 
 
+AUTHORIZATIONS = row(
+    "Authorizations",
+    [
+        graph(
+            "Authorized, not captured",
+            "Amounts that banks hold for us in major units, which are neither captured nor released.",
+            query('sum by (currency) (authorized_not_captured_amount{currency=~"$currency"})', "{{currency}}"),
+            unit="short",
+            money=True,
+        ),
+        graph(
+            "Authorizations and voided payments",
+            "Per second. A voided payment is neither revenue nor a failure. Expired authorizations are voided.",
+            query(rate("authorizations_total", by="status"), "{{status}}"),
+            unit=PER_SECOND,
+        ),
+    ],
+    [
+        graph(
+            "Captures",
+            "Captures per second by outcome. Failed: the gateway refused, and the authorization is unchanged.",
+            query(rate("captures_total", by="status"), "{{status}}"),
+            unit=PER_SECOND,
+        ),
+        graph(
+            "Voids",
+            "Voids per second by outcome, also of expired authorizations and of the rest after captures.",
+            query(rate("voids_total", by="status"), "{{status}}"),
+            unit=PER_SECOND,
+        ),
+    ],
+)
+
+
 WAITING = row(
     "Waiting times",
     [
@@ -237,10 +275,11 @@ TRUTH = row(
     [
         graph(
             "Ledger minus counters",
-            "Committed rows minus counters, in payments and in minor units, and the number of hosts whose counters"
-            " are not compared. Any value but 0 is an error.",
+            "Committed rows minus counters, in payments, in minor units, and in authorizations, captures and voids,"
+            " and the number of hosts whose counters are not compared. Any value but 0 is an error.",
             query('kpi_drift{kpi="transactions"}', "{{status}}"),
             query('kpi_drift{kpi="revenue", currency=~"$currency"}', "{{currency}}, minor units"),
+            query("operation_drift", "{{kpi}} {{status}}"),
             query("sum(kpi_unseen_epochs)", "hosts not compared"),
             unit="short",
             thresholds=apart_from_zero(),

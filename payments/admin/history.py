@@ -10,6 +10,7 @@ from fintech.adminsite.display import page_of, pretty, show_time
 from payments.admin.display import OPERATION_COLOURS, TRANSACTION_COLOURS
 from payments.currencies import format_amount
 from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
+from payments.states import CHARGE
 
 # The newest of each kind on one page, because a payment may be refunded cent by cent.
 MAX_SHOWN = 200
@@ -110,7 +111,7 @@ def _work(work: Any) -> dict[str, Any]:
     else:
         state = "The resolver handles it at its next run."
     return {
-        "what": "Refund" if work.refund_id else "Payment",
+        "what": "Payment" if work.operation == CHARGE.operation else work.operation.capitalize(),
         "link": page_of(Refund, work.refund_id) if work.refund_id else None,
         "id": work.resource_id,
         "since": show_time(work.created_at),

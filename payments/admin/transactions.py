@@ -1,10 +1,9 @@
-"""Transactions, read-only. The services refund and resolve, for users with the permission."""
+"""Transactions, read-only. Operations and resolutions are for users with their permission."""
 
 from collections.abc import Iterable
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -13,58 +12,19 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
 from fintech.adminsite.display import link_to, page_of, show_badge, show_code, show_json, show_time
 from payments.admin.display import TRANSACTION_COLOURS, show_amount
 from payments.admin.filters import CurrencyFilter, StatusFilter
 from payments.admin.history import history_of
+from payments.admin.operations import OPERATIONS, Operation, OperationForm, left_to_refund
 from payments.admin.search import transactions_of
 from payments.currencies import format_amount
 from payments.errors import InFlight, PaymentError
-from payments.models import Merchant, Refund, Transaction
-from payments.schemas import MAX_AMOUNT, RefundInput, parse
+from payments.models import Merchant, Transaction
 from payments.serializers import serialize_failure
-from payments.services.outcomes import Outcome
-from payments.services.refunds import create_refund
 from payments.services.resolution import request_resolution
-
-
-def left_to_refund(payment: Transaction) -> int:
-    """Return the remaining amount in minor units; 0 unless the payment succeeded."""
-    return payment.amount - payment.amount_reserved if payment.status == Transaction.Status.SUCCEEDED else 0
-
-
-class RefundForm(forms.Form):
-    """The refund form. `key` is created when the form is shown, so sending it several times makes one refund."""
-
-    amount = forms.IntegerField(widget=UnfoldAdminIntegerFieldWidget, min_value=1, max_value=MAX_AMOUNT)
-    reason = forms.CharField(
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}), required=False, help_text="Stored with the refund."
-    )
-    key = forms.UUIDField(widget=forms.HiddenInput)
-
-    def __init__(self, payment: Transaction, data: Any = None) -> None:
-        left = left_to_refund(payment)
-        super().__init__(data, initial={"amount": left, "key": uuid4()})
-        self.fields["amount"].label = f"Amount in minor units of {payment.currency}"
-        self.fields[
-            "amount"
-        ].help_text = f"{left} is {format_amount(left, payment.currency)}, the full remaining amount."
-
-    def clean(self) -> dict[str, Any]:
-        if "key" not in self.cleaned_data:
-            self.add_error(None, "Open this form again: its idempotency key is missing.")
-        fields = {"amount": self.cleaned_data.get("amount"), "reason": self.cleaned_data.get("reason") or None}
-        try:
-            self.cleaned_data["body"] = parse(fields, RefundInput)
-        except PaymentError as error:
-            self.refuse(error)
-        return self.cleaned_data
-
-    def refuse(self, error: PaymentError) -> None:
-        self.add_error(error.param if error.param in self.fields else None, error.detail)
 
 
 @admin.register(Transaction)
@@ -110,15 +70,21 @@ class TransactionAdmin(ReadOnlyAdmin):
         return queryset.filter(pk__in=transactions_of(term))
 
     def has_refund_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request) and request.user.has_perm("payments.refund_transaction")
+        return self._may(request, "payments.refund_transaction")
 
     def has_resolve_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request) and request.user.has_perm("payments.resolve_transaction")
+        return self._may(request, "payments.resolve_transaction")
+
+    def _may(self, request: HttpRequest, permission: str) -> bool:
+        return self.has_view_permission(request) and request.user.has_perm(permission)
 
     def get_urls(self) -> list[URLPattern]:
-        refund, resolve = (self.admin_site.admin_view(view) for view in (self.refund_view, self.resolve_view))
+        operate, resolve = (self.admin_site.admin_view(view) for view in (self.operation_view, self.resolve_view))
         return [
-            path("<uuid:pk>/refund/", refund, name="payments_transaction_refund"),
+            *(
+                path(f"<uuid:pk>/{it.name}/", operate, {"operation": it}, name=f"payments_transaction_{it.name}")
+                for it in OPERATIONS
+            ),
             path("<uuid:pk>/resolve/", resolve, name="payments_transaction_resolve"),
             *super().get_urls(),
         ]
@@ -131,14 +97,17 @@ class TransactionAdmin(ReadOnlyAdmin):
             return super().change_view(request, object_id, form_url, extra_context)
         history = history_of(payment)
         links = {
-            "may_refund": self.has_refund_permission(request) and left_to_refund(payment) > 0,
+            "operations": [
+                {"title": f"{it.name.capitalize()}…", "icon": it.icon, "link": _page_of(it, payment.pk)}
+                for it in OPERATIONS
+                if self._may(request, it.permission) and it.left(payment) > 0
+            ],
             "may_resolve": self.has_resolve_permission(request) and bool(history["in_hand"]),
-            "refund_link": reverse("admin:payments_transaction_refund", args=[payment.pk]),
             "resolve_link": reverse("admin:payments_transaction_resolve", args=[payment.pk]),
         }
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **history, **links})
 
-    # --- Refund --------------------------------------------------------------------------------------------
+    # --- Refund, capture, void -----------------------------------------------------------------------------
 
     @action(description="Refund…", permissions=["refund"])
     def refund(self, request: HttpRequest, queryset: QuerySet[Transaction]) -> HttpResponse | None:
@@ -149,47 +118,43 @@ class TransactionAdmin(ReadOnlyAdmin):
             return None
         return HttpResponseRedirect(reverse("admin:payments_transaction_refund", args=[chosen[0].pk]))
 
-    def refund_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        if not self.has_refund_permission(request):
+    def operation_view(self, request: HttpRequest, pk: UUID, operation: Operation) -> HttpResponse:
+        if not self._may(request, operation.permission):
             raise PermissionDenied
         payment = self._find(pk)
+        left = operation.left(payment)
         if request.method == "POST":
-            form = RefundForm(payment, request.POST)
-            if form.is_valid() and self._refund(request, payment, form):
+            form = operation.form(payment, left, request.POST)
+            if form.is_valid() and self._carry_out(request, payment, operation, form):
                 return HttpResponseRedirect(page_of(Transaction, pk))
-        elif left_to_refund(payment) == 0:
-            self.message_user(request, "Nothing is left to refund.", messages.WARNING)
+        elif left <= 0:
+            self.message_user(request, operation.nothing_left, messages.WARNING)
             return HttpResponseRedirect(page_of(Transaction, pk))
         else:
-            form = RefundForm(payment)
+            form = operation.form(payment, left)
         context = {
             **self.admin_site.each_context(request),
-            "title": "Refund",
+            "title": operation.name.capitalize(),
             "opts": self.opts,
             "original": payment,
+            "operation": operation,
             "amount": format_amount(payment.amount, payment.currency),
             "form": form,
             "page_link": page_of(Transaction, pk),
         }
-        return TemplateResponse(request, "payments/refund.html", context)
+        return TemplateResponse(request, "payments/operation.html", context)
 
-    def _refund(self, request: HttpRequest, payment: Transaction, form: RefundForm) -> bool:
+    def _carry_out(self, request: HttpRequest, payment: Transaction, operation: Operation, form: OperationForm) -> bool:
         """Return True if the form was processed; the outcome is a message."""
         try:
-            outcome = create_refund(
-                merchant_id=payment.merchant_id,
-                transaction_id=payment.pk,
-                key=f"admin-{form.cleaned_data['key']}",
-                body=form.cleaned_data["body"],
-                actor=f"admin:{request.user.get_username()}",
-            )
+            outcome = operation.carry_out(request, payment, form)
         except InFlight:
-            self.message_user(request, "This refund is already in progress.", messages.WARNING)
+            self.message_user(request, f"This {operation.name} is already in progress.", messages.WARNING)
         except PaymentError as error:
             form.refuse(error)
             return False
         else:
-            self.message_user(request, *describe(outcome))
+            self.message_user(request, *operation.describe(outcome))
         return True
 
     # --- Resolve now ---------------------------------------------------------------------------------------
@@ -281,15 +246,5 @@ class TransactionAdmin(ReadOnlyAdmin):
         return show_json(payment.metadata)
 
 
-def describe(outcome: Outcome) -> tuple[str, int]:
-    """Return the message about a refund's outcome, and its level."""
-    refund = outcome.operation
-    assert isinstance(refund, Refund)
-    amount = format_amount(refund.amount, refund.transaction.currency)
-    if outcome.is_replay:
-        return f"This refund of {amount} exists already: it is {refund.status}.", messages.INFO
-    if refund.status == Refund.Status.SUCCEEDED:
-        return f"Refunded {amount}.", messages.SUCCESS
-    if failure := serialize_failure(refund.failure_code):
-        return f"The refund of {amount} failed: {failure.message}", messages.ERROR
-    return f"The outcome of the refund of {amount} is not known yet; the resolver settles it.", messages.WARNING
+def _page_of(operation: Operation, pk: UUID) -> str:
+    return reverse(f"admin:payments_transaction_{operation.name}", args=[pk])

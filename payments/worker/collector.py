@@ -77,7 +77,7 @@ class WithRetired(Collector):
 
 
 class LedgerCollector(Collector):
-    """Exports a view. `kpi_drift`, `gateway_drift` and `ledger_imbalance` are left out while they are not known."""
+    """Exports a view. The drifts and `ledger_imbalance` are left out while they are not known."""
 
     def __init__(self, view: LedgerView, leader: Leader) -> None:
         self._view, self._leader = view, leader

@@ -212,7 +212,7 @@ def described(make_shop) -> tuple[Client, dict[str, str]]:
         ({"status_in": "unknown,voided,authorized"}, []),
     ],
 )
-def test_a_list_by_what_the_merchant_said_of_it(described, query, expected):
+def test_a_list_by_the_merchants_own_fields(described, query, expected):
     client, made = described
 
     assert ids(client, **query) == [made[name] for name in expected]
@@ -289,7 +289,7 @@ def test_it_refuses_wrong_metadata_and_names_it(client, query):
 
 
 @pytest.mark.parametrize("query", ["metadata=1", "metadata[a=1", "metadata.a=1", "xmetadata[a]=1", "metadata[a]x=1"])
-def test_it_refuses_what_only_resembles_a_metadata_filter(client, query):
+def test_it_refuses_a_name_that_resembles_a_metadata_filter(client, query):
     reply = client.get(f"{PATH}?{query}")
 
     assert (reply.status, reply.body["code"]) == (422, "unknown_parameter"), reply.body

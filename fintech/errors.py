@@ -3,9 +3,22 @@
 from django.db import InterfaceError, OperationalError
 from psycopg import InterfaceError as PsycopgInterfaceError
 from psycopg import OperationalError as PsycopgOperationalError
+from psycopg.errors import ReadOnlySqlTransaction
 
 # The database is or became unavailable: psycopg's pool and our writer raise its errors, Django's connections wrap them.
-DATABASE_ERRORS = (OperationalError, InterfaceError, PsycopgOperationalError, PsycopgInterfaceError)
+# A server that only reads is a standby, or was the primary before a failover.
+DATABASE_ERRORS = (
+    OperationalError,
+    InterfaceError,
+    PsycopgOperationalError,
+    PsycopgInterfaceError,
+    ReadOnlySqlTransaction,
+)
+
+
+def is_database_error(error: BaseException | None) -> bool:
+    """Return True if the database is unavailable, also where Django has wrapped the driver's error in a general one."""
+    return isinstance(error, DATABASE_ERRORS) or isinstance(getattr(error, "__cause__", None), ReadOnlySqlTransaction)
 
 
 class Unavailable(Exception):

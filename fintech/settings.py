@@ -113,7 +113,15 @@ def database(name: str, url: str, **options: Any) -> dict[str, Any]:
         "ENGINE": "django_prometheus.db.backends.postgresql",
         "CONN_HEALTH_CHECKS": True,
         **settings,
-        "OPTIONS": {"connect_timeout": 3, **VANISHED, "options": timeouts, **parts, **options},
+        # Of several hosts in the address, the one that takes writes: after a failover that is another one.
+        "OPTIONS": {
+            "connect_timeout": 3,
+            "target_session_attrs": "read-write",
+            **VANISHED,
+            "options": timeouts,
+            **parts,
+            **options,
+        },
     }
 
 

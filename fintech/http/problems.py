@@ -15,7 +15,7 @@ from django.core.exceptions import DisallowedHost, PermissionDenied, RequestData
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 
-from fintech.errors import DATABASE_ERRORS
+from fintech.errors import is_database_error
 from fintech.telemetry.logging import request_id
 
 logger = logging.getLogger("fintech.http.problems")
@@ -113,7 +113,7 @@ def as_problem(error: Exception) -> Problem | None:
             return Problem(405, "method_not_allowed", str(error.detail))
         case exceptions.APIException():
             return Problem(error.status_code, error.default_code, str(error.detail))
-        case _ if isinstance(error, DATABASE_ERRORS):
+        case _ if is_database_error(error):
             return database_unavailable()
     return None
 
@@ -126,7 +126,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     if known is None:
         logger.error("unexpected_error", exc_info=error)
         known = Problem(500, "internal_error", "An internal error occurred. It was logged.")
-    elif isinstance(error, DATABASE_ERRORS):
+    elif is_database_error(error):
         logger.warning("database_unavailable", extra={"error": type(error).__name__})
     response = known.response()
     # Every 405 has `Allow`.

@@ -23,6 +23,7 @@ import orjson
 import psycopg
 
 from fintech.database.connections import is_closed, open_connection
+from fintech.errors import DATABASE_ERRORS
 from fintech.server import cooperation
 from fintech.telemetry import epochs
 from fintech.telemetry import metric_slots as slots
@@ -204,7 +205,7 @@ class PaymentWriter:
             self._run(requests)
         except psycopg.errors.DeadlockDetected as error:  # PostgreSQL has rolled back
             self._one_by_one(requests, error)
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except DATABASE_ERRORS as error:
             self.disconnect()
             self._fail(requests, error)
         except psycopg.Error as error:

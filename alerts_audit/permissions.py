@@ -54,7 +54,7 @@ def refused(code: str, detail: str) -> Problem:
 
 
 class PersonAuthentication(SessionAuthentication):
-    """A bearer token, or the cookie of a person signed in to the admin. With it, a POST needs the CSRF token."""
+    """A bearer token, or the session cookie of the admin. With the cookie, a POST needs the CSRF token."""
 
     def authenticate(self, request: Request) -> tuple[User, None]:
         header = request.META.get("HTTP_AUTHORIZATION")

@@ -48,9 +48,7 @@ def _is_card_number(text: str, start: int, end: int) -> bool:
 
 
 def _is_within_hex(text: str, start: int, end: int) -> bool:
-    """Return True for digits inside a hexadecimal token, which sometimes has so many in a row;
-    `card4111...` is none.
-    """
+    """Return True for digits inside a hexadecimal token, which can have so many in a row. `card4111...` is none."""
     before, after = text[max(0, start - _MAX_TOKEN_LENGTH) : start], text[end : end + _MAX_TOKEN_LENGTH]
     around = before[len(before.rstrip(_WORD)) :] + after[: len(after) - len(after.lstrip(_WORD))]
     return around != "" and _HEX.issuperset(around)

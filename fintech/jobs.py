@@ -41,7 +41,10 @@ class Job:
 
 
 class Leader:
-    """The leader lock, held by one worker in a session of its own: a session of a pool would keep it for another."""
+    """The leader lock, held by one worker in a session of its own.
+
+    A session of a pool would keep it for another worker.
+    """
 
     def __init__(self) -> None:
         self.leading = False

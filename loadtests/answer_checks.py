@@ -54,7 +54,7 @@ def check_payment(payment: Payment, body: Any) -> None:
 
 
 def check_created(payment: Payment, answer: Answer, *, first: bool) -> None:
-    """Check an answer to POST. After an attempt whose answer was lost, a replay is as good as a creation."""
+    """Check an answer to POST. If an earlier attempt got no answer, a replay is right too."""
     check_status(answer, (201, 202) if first else (200, 201, 202))
     check_payment(payment, answer.body)
     replayed = answer.headers.get("Idempotency-Replayed") == "true"

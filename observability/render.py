@@ -90,15 +90,15 @@ def write_prometheus(out: Path, *, interval_seconds: float, speed: float) -> Non
 
 
 def quote(value: str) -> str:
-    """Return a string of YAML. JSON's escapes of characters beyond 16 bits are two that YAML does not combine."""
+    """Return a string of YAML. JSON escapes a character beyond 16 bits as two codes, which YAML does not combine."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def glob_in(folder: Path, pattern: str) -> str:
     """Return the glob of what `pattern` names in `folder`.
 
-    The programs put the folder of their configuration before a relative pattern, and read its name as a part of the
-    glob. Where that would make a difference, it is written out and escaped.
+    The programs put the folder of their configuration before a relative pattern, and read the folder's name as a part
+    of the glob. If its name has special characters, the whole path is written out and escaped.
     """
     path = str(folder.resolve())
     escaped = re.sub(r"[\\*?\[]", r"\\\g<0>", path)

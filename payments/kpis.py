@@ -230,10 +230,10 @@ def slots_by_epoch(epochs: Iterable[UUID]) -> dict[UUID, int]:
 
 
 def unseen_epochs(seen: Collection[UUID]) -> int:
-    """Return the number of lives of metrics files that a connected process counts in, and that no scrape contained.
+    """Return the number of epochs in which a connected process counts and that no scrape contained.
 
-    Their payments are in the rows, and nothing compares their counters. A life without a process is over: its rows
-    remain, and no counter is left to compare.
+    Their payments are in the rows, but their counters are not compared. An epoch without a process is over: its rows
+    remain, and there is no counter to compare.
     """
     return len(live_epochs() - set(seen))
 

@@ -322,10 +322,10 @@ class Refund(models.Model):
 
 
 class Authorization(models.Model):
-    """Money that the bank holds for a payment and that is neither captured nor released: one row while it is so.
+    """The money that the bank still holds for a payment. The row exists until all of it is captured or released.
 
-    `amount_left` is not captured, `amount_reserved` of it is in captures under way. `closing_id` is the void or the
-    final capture under way, beside which nothing else may begin.
+    `amount_left` is not captured; `amount_reserved`, a part of it, is in running captures. `closing_id` is the running
+    void or final capture, beside which no other operation may start.
     """
 
     transaction = models.OneToOneField(Transaction, on_delete=models.PROTECT, primary_key=True, related_name="held")
@@ -677,7 +677,10 @@ class WebhookSecret(models.Model):
 
 
 class WebhookEvent(models.Model):
-    """An announcement. Its object is built from the journal's entry, or is `data` if there is none."""
+    """An event for merchants.
+
+    Its object is built from the journal's entry; an event without one stores it in `data`.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     merchant = models.ForeignKey(Merchant, on_delete=models.PROTECT, db_constraint=False, db_index=False)

@@ -173,8 +173,9 @@ LIST_CHECKPOINTS = _operation(
 
 
 class PersonScheme(OpenApiAuthenticationExtension):
-    """The security scheme. The cookie works too, as the text says: a list of schemes here would require
-    both at once.
+    """The security scheme.
+
+    Only its text names the session cookie, because OpenAPI would require all schemes of a list at once.
     """
 
     target_class = "alerts_audit.permissions.PersonAuthentication"

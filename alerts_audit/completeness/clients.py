@@ -208,7 +208,7 @@ class Prometheus:
 
     @property
     def knows_all_labels(self) -> bool:
-        """True if each Alertmanager gets the same labels, and they are known."""
+        """Return True if every Alertmanager gets the same labels, and all of them are known."""
         return self._follows_all and len(self._relabellings) == 1
 
     @cached_property
@@ -218,7 +218,7 @@ class Prometheus:
 
     @cached_property
     def _relabellings(self) -> list[list[Step]]:
-        """The steps to each Alertmanager, without an unknown action: those that differ, at least one."""
+        """The different lists of relabelling steps of the Alertmanagers, without unknown actions; at least one."""
         found: list[list[Step]] = []
         for configured in self._configured_relabellings():
             try:

@@ -166,8 +166,9 @@ class Comparison:
 
 
 def in_hand(overdue: list[Sighting]) -> list[Sighting]:
-    """Return the sightings of this turn. A search by some of the labels takes a statement each, so some wait for the
-    next turn.
+    """Return the sightings to judge in this turn.
+
+    A sighting with incomplete labels needs a statement of its own, so only some of these are judged in one turn.
     """
     inexact = [sighting for sighting in overdue if not sighting.exact]
     return [sighting for sighting in overdue if sighting.exact] + inexact[:INEXACT_AT_ONCE]
@@ -178,8 +179,9 @@ def grace() -> timedelta:
 
 
 def recalled(watched: Watched) -> AlertmanagerSightings:
-    """Return the sightings of a previous worker that may not have been judged: its observations, each valid until the
-    next.
+    """Return the sightings that a previous worker may not have judged, from the stored observations.
+
+    An observation is valid until the next one.
     """
     sightings = AlertmanagerSightings()
     kind = Observation.Kind.ALERTMANAGER
@@ -275,7 +277,7 @@ def recorded(cluster: str, sightings: list[Sighting]) -> set[int]:
 
 
 def is_truncated(members: list[Watched]) -> bool:
-    """Return True if one of the deliveries reports that alerts were cut off: then that is the reason."""
+    """Return True if a delivery reports that alerts were cut off: then missing alerts have this reason."""
     names = [watched.name for watched in members]
     truncations = Gap.objects.open().filter(reason=Gap.Reason.TRUNCATED, source__in=names)
     return any("last_seen" not in details for details in truncations.values_list("details", flat=True))

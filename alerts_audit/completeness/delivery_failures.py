@@ -147,7 +147,7 @@ def moment(text: str) -> datetime:
 
 
 def delivers_again(watched: Watched, since: datetime) -> bool:
-    """Return True if the source or one of its peers delivers: they send an alert once between them."""
+    """Return True if the source or one of its peers delivers: only one of the peers sends an alert."""
     peers = {watched.name, *Source.objects.filter(cluster=watched.cluster).values_list("name", flat=True)}
     newest = Delivery.objects.order_by("-pk").values_list("source", "received_at")[:RECENT]
     return any(source in peers and received_at > since for source, received_at in newest)

@@ -1,9 +1,9 @@
-"""The heartbeat: the alert that always fires. If it stops arriving, no alert gets through, and no other part can report
-it.
+"""The heartbeat: the alert that always fires.
 
-Peers of a cluster send an alert once between them, so a beat of any peer counts for all. A heartbeat is expected after
-it was seen once. Only deliveries count: that Alertmanager has the alert does not prove that the path to the trail
-works.
+If it stops arriving, no alert gets through, and no other part of the monitoring can report it.
+
+Only one of the peers of a cluster sends an alert, so a beat of any peer counts for all. A heartbeat is expected after
+it was seen once. Only deliveries count, because an alert that Alertmanager has may still not reach the trail.
 """
 
 import threading

@@ -96,10 +96,9 @@ def ask_alertmanager(watched: Watched, alertmanager: Alertmanager) -> Snapshot:
 
 
 def ask_prometheus(watched: Watched, *, again: timedelta = timedelta()) -> Iterator[Range]:
-    """Poll a Prometheus for the alerts since the last successful poll, plus the time `again` before, step by step.
-    Raise PollError.
+    """Yield the alerts since the last successful poll, and since `again` before it, step by step. Raise PollError.
 
-    Each step is yielded before the next one is requested, which may fail.
+    Each step is yielded before the next one is requested, so a later failure does not lose it.
     """
     end = datetime.now(UTC)
     poll = Poll.objects.filter(source=watched.name, kind=Observation.Kind.PROMETHEUS).first()

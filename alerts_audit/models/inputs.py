@@ -50,7 +50,7 @@ class Pending(models.Model):
 
 
 class Input(models.Model):
-    """A step of the projection. Numbers are dense: the single projector assigns the next one to each input."""
+    """A step of the projection. Numbers have no holes: the single projector assigns the next one to each input."""
 
     class Kind(models.TextChoices):
         DELIVERY = "delivery"

@@ -10,7 +10,7 @@ from alerts_audit.models.deliveries import OctetLength
 
 
 class Leaf(models.Model):
-    """A row of evidence in the log. Numbers are dense and begin with 0."""
+    """A row of evidence in the log. Leaves are numbered from 0 without holes."""
 
     class Kind(models.TextChoices):
         DELIVERY = "delivery"

@@ -41,7 +41,7 @@ Hashes = dict[str, Any]  # by table: its columns, and the SHA-256 of each group
 
 @dataclass(frozen=True)
 class Span:
-    """The range from one archive's last numbers to the next one's, and the episodes that either of them carries on."""
+    """The rows between the last numbers of two successive archives, and the episodes that either archive carries on."""
 
     before: Numbers
     last: Numbers

@@ -74,7 +74,7 @@ class KnownIdentity(msgspec.Struct, gc=False):
 
 @dataclass(slots=True)
 class Numbers:
-    """The last assigned number of each kind. All are dense."""
+    """The last assigned number of each kind. Numbers have no holes."""
 
     input: int
     identity: int
@@ -84,7 +84,7 @@ class Numbers:
 
 @dataclass(slots=True)
 class Cause:
-    """The input in use, and its fields of a log line. `openings` counts the new episodes of each identity."""
+    """The input in use, with its fields for log lines. `openings` counts the new episodes of each identity."""
 
     number: int
     at: datetime

@@ -97,7 +97,7 @@ def diff_rebuild(progress: Progress | None = None) -> Iterator[str]:
 
 
 class RepairReport(list[str]):
-    """The result of a repair: a line for each difference, the first of each table; `total` counts all of them."""
+    """The result of a repair: lines for the first differences of each table, and the `total` number of differences."""
 
     total = 0
 

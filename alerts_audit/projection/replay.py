@@ -177,7 +177,7 @@ def groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
 
 
 def prepare(connection: Connection, until: int | None) -> Replay:
-    """Create empty copies, or copies of the state in the newest archive up to there."""
+    """Create the temporary tables: empty, or with the state in the newest archive before that input."""
     schema, archive = connection.execute("SELECT current_schema()").fetchone(), None
     assert schema is not None
     archive = connection.execute(NEWEST_ARCHIVE, [2**62 if until is None else until]).fetchone()

@@ -4,7 +4,7 @@ layout      files, ports, secrets, the environment of all processes
 checks      obstacles found before the start: disk, ports, another run, leftovers
 programs    the processes, as supervisord's configuration
 monitoring  Prometheus, Alertmanager and exporters, if they are found
-processes   supervisord itself: start, watch, restart, stop
+supervisor  supervisord itself: start, watch, restart, stop
 kpis        the live line, from the same metrics that Prometheus scrapes
 console     the output for the user
 """

@@ -124,7 +124,7 @@ def _resume_all(waiters: Sequence[Waiter]) -> None:
 
 
 class Slots:
-    """At most `number` holders at once, tasks or threads, also across waits; the longest waiting is next."""
+    """A semaphore for tasks and threads, which may be held across waits. The longest waiting holder is next."""
 
     def __init__(self, number: int) -> None:
         self._guard = threading.Lock()
@@ -185,7 +185,7 @@ def end_turn() -> None:
 
 
 def after_turn(function: Callable[[], None]) -> None:
-    """Run `function` soon, for everything that the ready tasks do before; call it in a task."""
+    """Run `function` once after the tasks that are ready now, so that it serves all of them; call it in a task."""
     _Loop.loop.call_soon(function)
 
 

@@ -41,14 +41,14 @@ def _date(second: int) -> str:
 
 @lru_cache(maxsize=256)
 def _is_plain(name: Any) -> bool:
-    """Return True for a header that is sent as it is: valid, of the whole path, and not the length."""
+    """Return True for a header that is sent as it is: valid, end-to-end, and not Content-Length."""
     if not isinstance(name, str) or not TOKEN_RE.fullmatch(name):
         return False
     return not util.is_hoppish(name) and name.lower() != "content-length"
 
 
 class Snapshot:
-    """gunicorn's configuration with plain attributes: it looks a setting up by name each time it is read."""
+    """gunicorn's configuration with plain attributes, because gunicorn's own looks each setting up by its name."""
 
     def __init__(self, configuration: Any) -> None:
         self._configuration = configuration

@@ -34,7 +34,7 @@ Adopt = Callable[[socket.socket, bytes], None]
 
 
 class Watchdog:
-    """A watchdog. `adopt` receives, on the loop, each connection accepted here that requests something else."""
+    """A watchdog. `adopt` receives, on the loop, each accepted connection that requests something else than /health."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, listeners: Sequence[socket.socket], adopt: Adopt) -> None:
         self._loop, self._listeners, self._adopt = loop, listeners, adopt

@@ -85,7 +85,7 @@ def prepare(role: str) -> None:
 
 
 def _check_length(path: Path) -> None:
-    """Check the length: a file begins with the size of its used part, from its own 8 bytes to all of it, or 0."""
+    """Check the length of the used part, which a file begins with: 0, or from its own 8 bytes to the whole file."""
     with path.open("rb") as file:
         used = int.from_bytes(file.read(4), sys.byteorder, signed=True)
     if used and not 8 <= used <= path.stat().st_size:

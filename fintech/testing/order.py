@@ -19,7 +19,10 @@ from fintech.testing.processes import BASE_DIR
 
 @cache
 def unit_of(file: str) -> str:
-    """The file, or its folder when that has fixtures for all of it. A unit runs in one process, without a break."""
+    """Return the file, or its folder if that has fixtures for all of it.
+
+    A unit runs in one process, without a break.
+    """
     folder = file.rpartition("/")[0]
     conftest = BASE_DIR / folder / "conftest.py"
     return folder if conftest.exists() and 'scope="package"' in conftest.read_text(encoding="utf-8") else file
@@ -30,7 +33,7 @@ def file_of(nodeid: str) -> str:
 
 
 def step_of(item: pytest.Item) -> list[int]:
-    """The line of the test, and the places of its parameters."""
+    """Return the line of the test, and the places of its parameters."""
     parameters = getattr(item, "callspec", None)
     return [item.location[1] or 0, *(parameters.indices.values() if parameters else [])]
 

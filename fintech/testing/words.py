@@ -38,7 +38,7 @@ def findings(path: Path) -> Iterator[str]:
 
 
 def avoided_in_name(name: str) -> list[str]:
-    """Return the words to avoid in a test's name, which also begins with no question word."""
+    """Return the words to avoid in a test's name, and a question word at its beginning."""
     words = name.removeprefix("test_").split("_")
     openings = {word.lower() for word in VOCABULARY["openings"]}
     return [word for word in words if word in VOCABULARY["avoid"]] + [word for word in words[:1] if word in openings]

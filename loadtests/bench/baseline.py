@@ -12,7 +12,7 @@ FIELDS = {"payments/s": "rate", "web ms": "web_ms", "PostgreSQL ms": "postgres_m
 
 
 def compare(path: Path, rounds: Rounds) -> list[str]:
-    """Sentences on all figures that moved; then this run is the previous one."""
+    """Return a sentence for each figure that moved, and keep this run for the next comparison."""
     figures = {
         contender: {name: [getattr(result, field) for result in results] for name, field in FIELDS.items()}
         for contender, results in rounds.items()

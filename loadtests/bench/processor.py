@@ -21,7 +21,7 @@ class Meter:
 
 
 def tree_seconds(pid: int) -> float:
-    """The processor time of a process, of those below it, and of those that have ended."""
+    """Return the processor time of a process and of its descendants, including ended ones."""
     root = psutil.Process(pid)
     total = 0.0
     for process in [root, *root.children(recursive=True)]:

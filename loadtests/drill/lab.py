@@ -94,7 +94,7 @@ class Traffic(Load):
                 self._own.platform.request("POST", path, body, api_key=self._own.api_key, key=key, timeout=5)
 
     def _wait(self) -> bool:
-        """Wait for the pause, which may end earlier than it was to. Return whether the traffic has stopped."""
+        """Wait until the pause is over or shortened. Return True if the traffic has stopped."""
         began = time.monotonic()
         while not self.stopped.wait(min(0.1, self.pause_seconds)):
             if time.monotonic() - began >= self.pause_seconds:

@@ -69,7 +69,7 @@ class Monitoring:
 
     @property
     def peers(self) -> dict[str, str]:
-        """Return the settings of a worker that polls them."""
+        """Return the settings with which a worker polls this monitoring."""
         ports = {"ALERTMANAGER_URL": self.alertmanager, "PROMETHEUS_URL": self.prometheus}
         return {name: f"http://{address(port)}" for name, port in ports.items()}
 

@@ -88,7 +88,7 @@ def _leg(leg: LedgerLeg) -> dict[str, Any]:
 
 
 def _sums(payment: Transaction) -> list[dict[str, Any]]:
-    """Return the sums per currency of all legs, not only of those shown: zero, unless the database has failed."""
+    """Return the sum of all legs per currency, also of those that are not shown. It is zero in a correct ledger."""
     sums = LedgerLeg.objects.filter(transaction=payment).order_by("currency").values("currency")
     return [
         {"total": format_amount(row["total"], row["currency"]), "is_zero": row["total"] == 0}

@@ -176,7 +176,7 @@ def _lowest_examined(merchants: TransactionQuerySet, query: QueryDict, before: U
 
 
 def _upper_bound(query: QueryDict) -> UUID | None:
-    """Return the id below which all rows of the page are."""
+    """Return the id below which the page begins."""
     bounds = []
     if "cursor" in query:
         bounds.append(_read_cursor(str(query["cursor"])))

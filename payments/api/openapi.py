@@ -444,7 +444,7 @@ def _generate() -> bytes:
 
 
 class SchemaView(JsonView):
-    """Return the same JSON to every client, whatever it accepts: every reader of OpenAPI can parse it."""
+    """Return the same JSON to every client, whatever its Accept header says: every reader of OpenAPI can parse JSON."""
 
     schema = None
 

@@ -32,7 +32,7 @@ class Throttle:
     def take(self, key_id: int, cost: int = 1) -> float:
         """Count `cost` requests and return 0, or count none and return the seconds to wait.
 
-        A key with free capacity may exceed the burst once (a batch), and waits for it afterwards.
+        A batch may exceed the burst once if the key has free capacity. The key's next requests wait for the excess.
         """
         offset = (key_id % CELLS) * _CELL.size
         with self._lock:

@@ -65,5 +65,8 @@ class Gateway(Protocol):
         ...
 
     def records(self, *, after: int = 0, limit: int = 1000) -> dict[str, Any]:
-        """Return one page of the money that the gateway moved, and `next` to continue after. Raises GatewayError."""
+        """Return one page of the money that the gateway moved, and `next` for the following page.
+
+        Raises GatewayError.
+        """
         ...

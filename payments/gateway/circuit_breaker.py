@@ -27,7 +27,7 @@ class CircuitBreaker:
         self._open_until = 0.0
 
     def allows(self) -> bool:
-        """Return whether this caller may try. While open, one caller may every `pause_seconds`."""
+        """Return True if this caller may try. While the breaker is open, one caller may try every `pause_seconds`."""
         if self._failures < self._most:
             return True
         with self._lock:

@@ -30,7 +30,7 @@ MAX_FINDINGS = 1000
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that must not be: which check found it, on which payment, refund or key, and what it is."""
+    """A fault in the rows: the check that found it, the payment, refund or key, and a description."""
 
     check: str
     resource: str
@@ -264,7 +264,7 @@ WITH payment AS MATERIALIZED (
 
 
 def audit_ledger(merchants: Sequence[int] | None = None) -> Iterator[tuple[str, list[Finding]]]:
-    """Each check's name, as it is done, and what it found; of these merchants, or of all."""
+    """Yield each check's name and its findings, for these merchants or for all."""
     parameters = {"merchants": list(merchants) if merchants is not None else None}
     statements = {name: f"{_SCOPE} {check} LIMIT {MAX_FINDINGS}" for name, check in CHECKS.items()}
     if merchants is None:

@@ -30,9 +30,9 @@ class Balance:
         self._upto = 0
 
     def measure(self) -> dict[str, int] | None:
-        """Return the sum per currency that is not zero, in minor units.
+        """Return the sums that are not zero, per currency, in minor units.
 
-        Returns None while more legs are to be summed than one statement sums.
+        Returns None if there are more new legs than one statement may sum; the next call continues.
         """
         with connection.cursor() as cursor:
             if not self._follower.advance(cursor):

@@ -7,7 +7,7 @@ from payments.states import CAPTURE, CHARGE, REFUND
 
 @dataclass(frozen=True)
 class Leg:
-    """`amount` and `fee` say how often the operation's amount and fee are part of the leg; debits are positive."""
+    """A leg of `amount` times the operation's amount plus `fee` times its fee; debits are positive."""
 
     account: str
     amount: int = 0
@@ -17,7 +17,7 @@ class Leg:
         return self.amount * amount + self.fee * fee
 
     def sql(self, amount: str, fee: str) -> str:
-        """Return the same as an expression over two SQL expressions."""
+        """Return the leg's amount as SQL, from the SQL of the operation's amount and of its fee."""
         parts = [
             f"{'-' if sign < 0 else '+'} {term}" for sign, term in ((self.amount, amount), (self.fee, fee)) if sign
         ]

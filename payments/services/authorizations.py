@@ -102,7 +102,7 @@ def settle(operation: Capture | Void, lease_token: UUID, answer: Answer, *, writ
 
 @atomic
 def _mark_unknown(operation: Capture | Void, lease_token: UUID, answer: Answer, actor: str) -> None:
-    """Release the lease to the resolver. In the order of the statements: the work first, then the operation."""
+    """Release the lease to the resolver, then mark the operation: the order of locks in the statements."""
     if not Unresolved.objects.select_for_update().filter(resource_id=operation.id, lease_token=lease_token).exists():
         return
     Unresolved.objects.release([(operation.id, lease_token)])
@@ -112,7 +112,10 @@ def _mark_unknown(operation: Capture | Void, lease_token: UUID, answer: Answer, 
 
 
 def settle_or_leave(operation: Capture | Void, lease_token: UUID, answer: Answer, *, write: Write, actor: str) -> None:
-    """Do the same for a request. The money may have moved, so an error leaves the operation to the resolver."""
+    """Settle an operation for a request, without raising an error, because the money may have moved.
+
+    After an error the resolver finishes the operation.
+    """
     try:
         with tracing.step("settle", tracing.DATABASE, kind="client"):
             settle(operation, lease_token, answer, write=write, actor=actor)

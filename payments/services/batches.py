@@ -128,7 +128,10 @@ def _charge_and_settle(stored: list[Pending], deadline: float) -> dict[UUID, Out
 
 
 def _replay(principal: Principal, items: Mapping[int, BatchItem]) -> dict[int, Outcome | PaymentError]:
-    """Return the outcomes of items whose key was used before. Others may have been charged: no error ends the batch."""
+    """Return the outcomes of items whose key was used before.
+
+    An error becomes the result of these items: others may have been charged, so it must not end the batch.
+    """
     requests = [(item.idempotency_key, item) for item in items.values()]
     results: list[Outcome | PaymentError]
     try:

@@ -1,4 +1,4 @@
-"""Captures: reserve a part of the authorization, capture it at the gateway, settle. The ledger is posted to here."""
+"""Captures: reserve a part of the authorization, capture it at the gateway, and post it to the ledger."""
 
 from uuid import UUID
 
@@ -32,7 +32,7 @@ def create_capture(
 ) -> Outcome:
     """Capture `body.amount`, or all that is left, or replay it if `key` was used before.
 
-    Raises NotFound, Conflict unless the payment is authorized and nothing in progress excludes the capture,
+    Raises NotFound; Conflict if the payment is not authorized, or if an operation in progress excludes the capture;
     InvalidRequest if less is left.
     """
     try:

@@ -207,7 +207,7 @@ def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[Charge]:
 
 
 def _find(ids: Sequence[UUID]) -> dict[UUID, Transaction]:
-    """Read payments that another process settled, or whose commit has an unknown result: the row counts."""
+    """Read back payments that another process settled, or whose commit may have failed."""
     try:
         return query(Transaction.objects.in_bulk, ids) if ids else {}
     except DATABASE_ERRORS:

@@ -114,7 +114,7 @@ def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput
 
 @atomic
 def settle_refund(refund_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> Refund:
-    """Store the gateway's answer if the lease is still ours. Returns the refund as it is stored then."""
+    """Store the gateway's answer if the lease is still ours. Returns the stored refund."""
     refund = Refund.objects.get(id=refund_id)
     payment = Transaction.objects.select_for_update().get(id=refund.transaction_id)
     refund = Refund.objects.select_for_update().get(id=refund_id)

@@ -165,7 +165,10 @@ STEPS = {
 
 
 def request_resolution(transaction_ids: Iterable[UUID], *, actor: str) -> int:
-    """Let the resolver try these payments and what follows them at its next turn. Returns how many were waiting."""
+    """Let the resolver try these payments, and their captures, voids and refunds, at its next turn.
+
+    Returns how many were waiting.
+    """
     waiting = Unresolved.objects.filter(transaction_id__in=list(transaction_ids), lease_token=None)
     asked = 0
     for work in waiting:

@@ -1,8 +1,8 @@
 """The addresses that may receive webhooks: public ones, over HTTPS, on two ports.
 
-A merchant chooses the URL, and our worker is inside of our network: without these rules a merchant could reach our
-own services. The URL is checked when it is stored, and the address at every connection, after the name was resolved:
-names may resolve to another address from one moment to the next.
+A merchant chooses the URL, and our worker is inside of our network: without these rules a merchant could reach our own
+services. The URL is checked when it is stored. The address is checked at every connection, after the name was resolved,
+because the name may resolve to another address a moment later.
 """
 
 import ipaddress

@@ -178,7 +178,7 @@ def release(lease: Lease) -> None:
 
 
 def surrender(lease: Lease) -> None:
-    """Give up a lease without ending its time: a pause after an error of our own."""
+    """Give up a lease after an error of our own. The endpoint waits until the lease would have ended."""
     with suppress(*DATABASE_ERRORS):
         WebhookEndpoint.objects.filter(pk=lease.endpoint_id, lease_token=lease.token).update(lease_token=None)
 

@@ -78,7 +78,7 @@ def create_endpoint(
 
 @atomic
 def change_endpoint(endpoint: WebhookEndpoint, **changes: Any) -> WebhookEndpoint:
-    """Change `url`, `event_types`, `description` or `is_enabled`. Enabling begins without the former failures."""
+    """Change `url`, `event_types`, `description` or `is_enabled`. Enabling clears the former failures."""
     endpoint = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
     check_input(changes.get("url", endpoint.url), changes.get("event_types", endpoint.event_types))
     is_enabled = changes.pop("is_enabled", endpoint.is_enabled)
@@ -141,7 +141,7 @@ def redeliver_event(endpoint: WebhookEndpoint, event_id: UUID) -> int:
 
 
 def redeliver_range(endpoint: WebhookEndpoint, begin: datetime, end: datetime) -> int:
-    """Queue the events of a time again, in so far as the endpoint wants their types. Returns their number."""
+    """Queue again the events of a period whose types the endpoint wants. Returns their number."""
     events = WebhookEvent.objects.filter(merchant_id=endpoint.merchant_id, at__gte=begin, at__lt=end)
     if endpoint.event_types:
         events = events.filter(type__in=endpoint.event_types)

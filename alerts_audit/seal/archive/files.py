@@ -86,8 +86,7 @@ class Checked:
 
 
 def check(path: Path, *, frontier: Frontier, trust: Trust, on_row: Callable[[Row], None] = lambda row: None) -> Checked:
-    """Check the whole file: every body against its row, the rows against the root of every checkpoint, those against
-    `trust`.
+    """Check the whole file: bodies against rows, rows against checkpoints' roots, and their signatures against `trust`.
 
     `frontier` describes the tree before it. Raise Invalid at the first mismatch.
     """

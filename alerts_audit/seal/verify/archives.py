@@ -1,4 +1,4 @@
-"""Verify archives: a signed checkpoint names each, the kept rows exist, and the files match, if they are given."""
+"""Verify archives: a signed checkpoint names each one, its kept rows exist, and its file matches, if it is given."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -183,8 +183,9 @@ class CheckpointCheck:
 
 
 def checkpoint_by(moment: datetime) -> Checkpoint | None:
-    """Return the newest checkpoint up to which everything was sealed by then. A clock that was set back selects an
-    older one.
+    """Return the last checkpoint before the first one that is later than `moment`.
+
+    If the clock was set back, this is an older one than necessary.
     """
     later = Checkpoint.objects.filter(at__gt=moment).aggregate(first=Min("id"))["first"]
     before = Checkpoint.objects.filter(pk__lt=later) if later is not None else Checkpoint.objects.all()

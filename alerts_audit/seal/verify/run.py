@@ -107,8 +107,9 @@ def _verify(report: Report, outside: Sources, since: datetime | None) -> None:
 
 
 def _beginning(report: Report, candidates: Sequence[Checkpoint | None]) -> tuple[Checkpoint | None, Frontier | None]:
-    """Return the longest of these checkpoints from which to continue; without a frontier if only archived leaves led
-    there.
+    """Return the longest of these checkpoints whose frontier is intact, with its frontier.
+
+    The last candidate is the end of the newest archive: without an intact frontier, return it alone.
     """
     for base in sorted(filter(None, candidates), key=lambda one: one.size, reverse=True):
         try:

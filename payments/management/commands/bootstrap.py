@@ -40,7 +40,7 @@ class Command(BaseCommand):
 
 @atomic
 def ensure_administrator(path: Path) -> str:
-    """Create the administrator. Never changes a password, and removes a file that no longer contains it."""
+    """Create the administrator. Never changes a password, but removes a password file that is out of date."""
     users = get_user_model()
     user = users.objects.filter(username=ADMINISTRATOR).first()
     known = read_secret(path)

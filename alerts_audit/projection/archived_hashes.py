@@ -82,7 +82,7 @@ def changed(connection: Connection, schema: str) -> Iterator[str]:
             for line in differences(
                 left, hashes(connection, f"{schema}.", Span(before, last, carried_before, carried_after), columns)
             ):
-                yield f"{line} are not what archive {key} has left here"
+                yield f"{line} differ from what archive {key} recorded"
         before, carried_before = last, carried_after
 
 

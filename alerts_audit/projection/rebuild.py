@@ -90,7 +90,7 @@ def diff_rebuild(progress: Progress | None = None) -> Iterator[str]:
             for kind, ref in connection.execute(PENDING_AGAIN):
                 yield f"{kind} {ref} was used, and is pending again"
             for kind, ref in connection.execute(PENDING_WITHOUT_ROW):
-                yield f"{kind} {ref} is pending, and gone"
+                yield f"{kind} {ref} is pending, but does not exist"
             for table in TABLES:
                 yield from differences(made, table)
             yield from archived_hashes.changed(connection, made.schema)

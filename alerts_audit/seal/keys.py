@@ -53,8 +53,8 @@ def signing_key(*, last: Note | None) -> SigningKey:
             key = take_next_key(last.next_key)
         if key is None:
             raise SealError(
-                f"There is no signing key in {signing_key_file()}: bring back the one that this log is signed with,"
-                " or go on with a new one (manage.py audit_key rotate --lost)."
+                f"There is no signing key in {signing_key_file()}: restore the key that signed this log,"
+                " or continue with a new one (manage.py audit_key rotate --lost)."
             )
         if last is None and not public_keys_file().exists():
             trust(key.public)

@@ -63,7 +63,7 @@ class SigningKey:
             content = b""
         found = cls(name, content[1:])
         if content[:1] != ED25519 or len(found.seed) != HASH_SIZE or found.public.id.hex() != identifier:
-            raise Invalid("this is no signing key: its file begins with PRIVATE+KEY+ and was not changed since")
+            raise Invalid("this is not a signing key: such a file begins with PRIVATE+KEY+, and must not be edited")
         return found
 
 

@@ -68,7 +68,7 @@ def _path(index: int, checkpoint: Checkpoint) -> list[bytes]:
             raise NoProof(
                 f"Leaf {index} was archived along with its neighbours: name its archive (--archive FILE)."
             ) from None
-        raise NoProof(f"The log is not whole ({error}): run verify_audit.") from None
+        raise NoProof(f"The log is incomplete ({error}): run verify_audit.") from None
 
 
 def prove_from_archive(path: Path, kind_name: str, ref: int) -> dict[str, Any]:
@@ -116,5 +116,5 @@ def _why_not(kind_name: str, ref: int, there: bool, leaf: Leaf | None) -> str:
     if there:
         return f"{kind_name.capitalize()} {ref} is not sealed yet: the worker does that within a minute."
     if leaf is not None:
-        return f"{kind_name.capitalize()} {ref} is sealed as leaf {leaf.number}, and gone: run verify_audit."
+        return f"{kind_name.capitalize()} {ref} is sealed as leaf {leaf.number}, but missing: run verify_audit."
     return f"There is no {kind_name} {ref} here; if it was archived, name its archive (--archive FILE)."

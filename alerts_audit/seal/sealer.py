@@ -86,7 +86,7 @@ def check_before(last: Checkpoint | None) -> SigningKey:
             raise SealError(
                 f"The checkpoint file ends with checkpoint {outside.id}, and the database has"
                 f" {'another one' if known else 'none'} of that number: the log was cut or changed, or restored from"
-                " a backup. Run verify_audit; to go on, move the file elsewhere and keep it."
+                " a backup. Run verify_audit; to continue, move the file elsewhere and keep it."
             )
     if last is None:
         return signing_key(last=None)
@@ -95,18 +95,18 @@ def check_before(last: Checkpoint | None) -> SigningKey:
         signer = signing_key(last=note)
         check_successor(note, signer.public)
         if (note.size, note.root) != (last.size, Frontier(last.size, last.frontier).root()):
-            raise Invalid("it is not what its row says")
+            raise Invalid("its signed note differs from its row")
     except Invalid as error:
-        raise SealError(f"The log cannot go on from checkpoint {last.pk}: {error}. Run verify_audit.") from None
+        raise SealError(f"The log cannot continue from checkpoint {last.pk}: {error}. Run verify_audit.") from None
     if Leaf.objects.filter(number__gte=last.size).exists():
-        raise SealError(f"There are leaves above the {last.size} that are signed: run verify_audit.")
+        raise SealError(f"There are more leaves than the {last.size} signed ones: run verify_audit.")
     return signer
 
 
 def check_successor(note: Note, ours: PublicKey) -> None:
     """Check that our key may sign after this checkpoint. Raise Invalid."""
     if note.next_key is not None and note.next_key != ours:
-        raise Invalid(f"it hands over to key {note.next_key.id.hex()}, and ours is {ours.id.hex()}")
+        raise Invalid(f"it hands over to key {note.next_key.id.hex()}, but ours is {ours.id.hex()}")
     # After a loss, a new key of the trust root continues after another key.
     trusted = public_keys()
     if note.signer([ours, *trusted]) != ours and note.next_key is None and ours not in trusted:

@@ -3,6 +3,7 @@
 from alerts_audit.models import Archive, Checkpoint, Gap, Review, Transition
 from alerts_audit.selectors import types
 from alerts_audit.selectors.episodes import EpisodeSummary, duration
+from alerts_audit.selectors.notes import in_plain_words
 
 
 def serialize_episode(summary: EpisodeSummary) -> types.Episode:
@@ -53,7 +54,7 @@ def serialize_transition(transition: Transition) -> types.Transition:
         "source": transition.source,
         "delivery": transition.delivery_id,
         "input": transition.input_number,
-        "note": transition.note,
+        "note": in_plain_words(transition.note),
     }
 
 

@@ -163,7 +163,7 @@ class EmbeddedPostgres:
         except psutil.NoSuchProcess:
             pass
         except psutil.AccessDenied:
-            raise PostgresError(f"PostgreSQL (PID {pid}) belongs to another user and goes on.") from None
+            raise PostgresError(f"PostgreSQL (PID {pid}) belongs to another user and continues to run.") from None
         except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
             raise PostgresError(f"PostgreSQL (PID {pid}) did not stop within {timeout:.0f} s.") from None
 

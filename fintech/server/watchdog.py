@@ -44,7 +44,7 @@ class Watchdog:
         self._stopping = False
         self._gauge = Gauge(
             "web_loop_lag_seconds",
-            "The longest time in the last seconds for which an event loop did nothing else.",
+            "The longest delay of an event loop in the last seconds.",
             multiprocess_mode="livemax",
         )
 

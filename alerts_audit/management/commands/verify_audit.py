@@ -53,7 +53,7 @@ class Command(BaseCommand):
         if not report.ok:
             first, count = report.findings[0], report.found.total()
             findings = "1 finding" if count == 1 else f"{count:,} findings"
-            raise CommandError(f"The trail is not what was sealed: {findings}. The first: {first}.")
+            raise CommandError(f"The trail differs from what was sealed: {findings}. The first: {first}.")
 
 
 def moment(text: str) -> datetime:

@@ -88,14 +88,16 @@ def _verify(gone: Range, progress: Progress) -> None:
     checkpoints = CheckpointCheck(report, _trust(gone), CheckpointFile(), gone.base, gone.last, gone.last.at)
     LeafCheck(report, gone.frontier, gone.end).check(checkpoints.claims())
     if not report.ok:
-        raise ArchiveError(f"Nothing is archived, since something is wrong (run verify_audit): {report.findings[0]}.")
+        raise ArchiveError(
+            f"Nothing is archived, because the verification has findings (run verify_audit): {report.findings[0]}."
+        )
 
 
 def _carried(gone: Range) -> dict[str, Any]:
     try:
         return carried_state(gone.last_input)
     except ProjectionMismatch as error:
-        raise ArchiveError(f"Nothing is archived, since {error}. Run verify_audit, and rebuild_projection.") from None
+        raise ArchiveError(f"Nothing is archived, because {error}. Run verify_audit, and rebuild_projection.") from None
 
 
 def _trust(gone: Range) -> Trust:
@@ -128,7 +130,7 @@ def _finish(directory: Path, progress: Progress) -> None:
 def _finish_one(made: Archive, directory: Path, progress: Progress) -> None:
     path = directory / made.file_name
     if not path.exists() or files.file_sha256(path) != bytes(made.file_sha256):
-        raise ArchiveError(f"{path} is not the file of {made}: bring it back before its rows are dropped.")
+        raise ArchiveError(f"{path} is not the file of {made}: restore it before its rows are deleted.")
     if not is_signed(made):
         seal(extensions=[statement(made)])
     drop(made, progress)

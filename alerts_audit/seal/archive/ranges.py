@@ -156,5 +156,5 @@ def get_checkpoint(archive: Archive) -> Checkpoint:
     """Return the checkpoint at the end of the archive. Raise Invalid if it is missing."""
     found = Checkpoint.objects.filter(size=archive.end_leaf).order_by("id").first()
     if found is None:
-        raise Invalid(f"the checkpoint at the end of {archive} is gone: run verify_audit")
+        raise Invalid(f"the checkpoint at the end of {archive} is missing: run verify_audit")
     return found

@@ -33,13 +33,13 @@ def check_archives(report: Report, roots: Sequence[PublicKey], paths: Sequence[P
     signed = [archive for archive in archives if is_signed(archive)]
     for archive in archives:
         if archive not in signed:
-            why = "no checkpoint says so: it was slipped in, or interrupted (then run archive_audit again)"
+            why = "no checkpoint names it: it was inserted by hand, or interrupted (then run archive_audit again)"
             report.find("archive_unsigned", f"archive {archive.pk}", why)
     if not signed:
         return None
     base = Checkpoint.objects.filter(size=signed[-1].end_leaf).order_by("id").first()
     if base is None:
-        report.find("checkpoint_missing", f"archive {signed[-1].pk}", "the checkpoint at its end is gone")
+        report.find("checkpoint_missing", f"archive {signed[-1].pk}", "the checkpoint at its end is missing")
         return None
     _check_kept(report, signed[-1])
     _check_files(report, signed, list(roots), paths, base)
@@ -55,10 +55,10 @@ def _check_kept(report: Report, archive: Archive) -> None:
         found = Leaf.objects.filter(number__in=list(expected)).order_by("number")
         leaves = [(leaf.number, leaf.kind, leaf.ref, bytes(leaf.hash)) for leaf in found]
         for number in expected.keys() - {leaf[0] for leaf in leaves}:
-            report.find("leaf_missing", f"leaf {number}", f"archive {archive.pk} has kept it here, and it is gone")
+            report.find("leaf_missing", f"leaf {number}", f"archive {archive.pk} kept it here, but it is missing")
         for number, _, _, digest in leaves:
             if digest != expected[number]:
-                report.find("leaf_changed", f"leaf {number}", f"it is not the one that archive {archive.pk} has kept")
+                report.find("leaf_changed", f"leaf {number}", f"it differs from the one that archive {archive.pk} kept")
         checker.check_rows(leaves)
     others = Leaf.objects.filter(number__lt=archive.end_leaf).exclude(number__in=[number for number, _ in kept])
     if left := others.count():
@@ -69,7 +69,7 @@ def _kept(report: Report, archive: Archive) -> list[tuple[int, bytes]]:
     try:
         return [(int(number), bytes.fromhex(digest)) for number, digest in archive.kept]
     except (TypeError, ValueError):
-        report.find("row_changed", f"archive {archive.pk}", "what it says of the leaves that stay cannot be read")
+        report.find("row_changed", f"archive {archive.pk}", "its list of remaining leaves cannot be read")
         return []
 
 
@@ -79,7 +79,7 @@ def _check_files(
     if not paths:
         names = ", ".join(archive.file_name for archive in archives)
         archived = plural("leaf", 0, base.size - 1)
-        report.remarks.append(f"Archived, and not looked at without --archive: {archived} ({names}).")
+        report.remarks.append(f"Archived, and not verified without --archive: {archived} ({names}).")
         return
     by_hash = {files.file_sha256(path): path for path in paths}
     frontier, trust = Frontier(), Trust(roots)

@@ -95,7 +95,7 @@ class CheckpointCheck:
                 raise Invalid
         except Invalid:
             frontier = None
-            self.report.find("checkpoint_row", subject, "the row says something else than the note that was signed")
+            self.report.find("checkpoint_row", subject, "the row differs from its signed note")
         yield Claim(subject, note.size, note.root, frontier)
 
     def _entry_claim(self, entry: Entry, row: Checkpoint | None) -> Iterator[Claim]:
@@ -154,12 +154,12 @@ class CheckpointCheck:
             self.report.find(
                 "file_missing",
                 f"the checkpoint file {self.file.path}",
-                "there is none, or nothing in it: without an anchor outside the database a cut tail cannot be noticed",
+                "it is missing or empty: without a copy outside of the database, a cut tail cannot be detected",
             )
         if late:
             self.report.remarks.append(
-                f"{late} checkpoints came into the file more than {GRACE.seconds // 60} minutes after they were signed:"
-                " the file is no independent witness of them."
+                f"{late} checkpoints were written to the file more than {GRACE.seconds // 60} minutes after they were"
+                " signed: the file is no independent witness of them."
             )
 
     def _is_new(self, entry: Entry) -> bool:
@@ -177,7 +177,7 @@ class CheckpointCheck:
         """Report the checkpoints of the table that the file lacks, and empty `rows`."""
         if rows and self.report.counts["checkpoints in the file"]:
             subject = plural("checkpoint", rows[0].pk, rows[-1].pk)
-            what = "not in the checkpoint file: from there on nothing outside vouches for the log"
+            what = "not in the checkpoint file: from there on, nothing outside of the database confirms the log"
             self.report.find("file_lacks", subject, what)
         rows.clear()
 

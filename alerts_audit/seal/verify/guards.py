@@ -49,13 +49,15 @@ def check_guards(report: Report) -> None:
     with connection.cursor() as cursor:
         cursor.execute(UNGUARDED, values)
         for table, trigger in cursor.fetchall():
-            report.find("guard", table, f"its trigger {trigger} is gone, changed or switched off")
+            report.find("guard", table, f"its trigger {trigger} is missing, changed or disabled")
         cursor.execute("SHOW session_replication_role")
         if cursor.fetchone() != ("origin",):
-            report.find("guard", "the database", "session_replication_role is set, which switches all triggers off")
+            report.find("guard", "the database", "session_replication_role is set, which disables all triggers")
         cursor.execute(IS_OWNER, [TABLES[0]])
         if cursor.fetchone() == (True,):
-            report.remarks.append("The platform runs as the owner of its tables: only triggers keep it from changing.")
+            report.remarks.append(
+                "The platform runs as the owner of its tables: only the triggers protect the evidence."
+            )
             return
         cursor.execute(ALLOWED, {"tables": TABLES})
         for table, privilege in cursor.fetchall():

@@ -70,7 +70,7 @@ class LeafCheck:
         if self.frontier.size > claim.size:
             return  # its order was reported, or its size was passed
         if not self._broken and self.frontier.root() != claim.root:
-            what = f"what is there now is not what {claim.subject} signed"
+            what = f"the present leaves differ from those that {claim.subject} signed"
             if self.proven == claim.size:
                 what = f"the log's root is not the one that it signed for {claim.size} leaves"
                 self.report.find("root_differs", claim.subject, what)
@@ -104,7 +104,7 @@ class LeafCheck:
             # The leaf's hash contains neither: a leaf that names no table would hide its row.
             if name not in KINDS:
                 self.report.find(
-                    "leaf_changed", f"leaf {number}", f"it is of {name!r} {ref}, and there is no such kind"
+                    "leaf_changed", f"leaf {number}", f"it belongs to {name!r} {ref}, but there is no such kind of row"
                 )
         signed = signed_before([leaf[0] for leaf in leaves])
         for kind in KINDS.values():
@@ -119,9 +119,9 @@ class LeafCheck:
             subject = f"{kind.name} {ref}"
             row = rows.get(ref)
             if row is None:
-                self.report.find("row_missing", subject, f"it is sealed as leaf {number}, and gone")
+                self.report.find("row_missing", subject, f"it is sealed as leaf {number}, but missing")
             elif kind.hash(row[: len(kind.columns)]) != digest:
-                self.report.find("row_changed", subject, f"it is not what was sealed as leaf {number}")
+                self.report.find("row_changed", subject, f"it differs from what was sealed as leaf {number}")
         self.report.counts[f"rows: {kind.name}"] += len(rows)
         if kind.body:
             self._check_bodies(kind, rows)
@@ -151,7 +151,7 @@ class LeafCheck:
         if self._late:
             some = ", ".join(self._late) + (", ..." if self._late_rows > len(self._late) else "")
             self.report.remarks.append(
-                f"Rows that say they are more than {GRACE.seconds // 60} minutes older than a checkpoint that lacks"
+                f"Rows that are dated more than {GRACE.seconds // 60} minutes older than a checkpoint that lacks"
                 f" them: {self._late_rows} ({some}). They were added later, or the clock was set back."
             )
 
@@ -165,11 +165,11 @@ class LeafCheck:
                 self.report.counts["bytes of bodies"] += len(body)
                 if found != expected:
                     subject = f"{kind.name} {ref}"
-                    self.report.find("body_changed", subject, "its body has another SHA-256 than its row")
+                    self.report.find("body_changed", subject, "the SHA-256 of its body differs from the one in its row")
                     self._found[found], self._expected[expected] = subject, subject
 
     def _say_twice(self, kind: Kind, ref: int) -> None:
-        self.report.find("row_twice", f"{kind.name} {ref}", "there are several of that number")
+        self.report.find("row_twice", f"{kind.name} {ref}", "several rows have this number")
 
     def _say_swapped(self) -> None:
         for digest, subject in self._found.items():

@@ -20,7 +20,7 @@ def check_rows_have_leaves(report: Report, base: Checkpoint | None, last: Checkp
         for ref, at in rows_without_leaf(report, kind, first):
             subject = f"{kind.name} {ref}"
             if ref <= settled:
-                report.find("row_unsealed", subject, "it has no leaf, and was added behind those that have")
+                report.find("row_unsealed", subject, "it has no leaf, although later rows have one")
             elif not now - GRACE < at < now + GRACE:
                 report.find("row_unsealed", subject, f"it is of {at:%Y-%m-%d %H:%M:%S} UTC, and has no leaf")
             else:

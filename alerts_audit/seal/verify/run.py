@@ -54,7 +54,9 @@ def verify(
         if since is None:
             _check_open_gaps(report)
         else:
-            report.remarks.append("Neither the projection nor the list of open gaps was looked at: that has no window.")
+            report.remarks.append(
+                "The projection and the list of open gaps were not verified: only a complete verification covers them."
+            )
         if projection and since is None:
             _check_projection(report)
         report.seconds = time.monotonic() - began
@@ -115,7 +117,7 @@ def _beginning(report: Report, candidates: Sequence[Checkpoint | None]) -> tuple
         try:
             return base, Frontier(base.size, base.frontier)
         except Invalid as error:
-            what = f"the log cannot be gone on from it, since its row was changed ({error})"
+            what = f"the log cannot be continued from it, because its row was changed ({error})"
             report.find("checkpoint_row", f"checkpoint {base.pk}", what)
     *_, archived = candidates
     return archived, None if archived is not None else Frontier()

@@ -64,7 +64,7 @@ def test_the_range_is_gone_and_what_is_left_is_right(archived: Trail):
     report = archived.verify()
     assert report.findings == []
     assert report.remarks == [
-        "Archived, and not looked at without --archive: leaves 0 to 18 (alert-trail-0-18.jsonl.gz)."
+        "Archived, and not verified without --archive: leaves 0 to 18 (alert-trail-0-18.jsonl.gz)."
     ]
 
 
@@ -237,7 +237,7 @@ def test_nothing_is_dropped_without_the_file(trail: Trail, monkeypatch):
             run(trail)
     files(trail)[0].unlink()
 
-    with pytest.raises(ArchiveError, match="bring it back"):
+    with pytest.raises(ArchiveError, match="restore it"):
         run(trail)
 
     assert trail.query("SELECT count(*) FROM alerts_audit_delivery") == [(6,)]
@@ -256,7 +256,7 @@ def test_nothing_goes_on_after_an_archive_whose_end_is_gone(trail: Trail):
     run(trail)
     trail.tamper("DELETE FROM alerts_audit_checkpoint WHERE size = 19")
 
-    with pytest.raises(Invalid, match="is gone: run verify_audit"):
+    with pytest.raises(Invalid, match="is missing: run verify_audit"):
         run(trail, checkpoint=100)
 
 
@@ -320,7 +320,7 @@ def test_tampering_with_what_an_archive_left_is_named(trail: Trail, statement, s
 
     trail.tamper(statement)
 
-    assert [finding.detail for finding in trail.verify().findings] == [f"{said} are not what archive 1 has left here"]
+    assert [finding.detail for finding in trail.verify().findings] == [f"{said} differ from what archive 1 recorded"]
 
 
 def again(trail: Trail) -> None:
@@ -344,7 +344,7 @@ def test_the_remains_of_several_archives_are_distinguished(trail: Trail):
 
     # Carried on by the first archive, it is past in the second one.
     (found,) = trail.verify().findings
-    assert found.detail == "episodes among 0 to 999 are not what archive 2 has left here"
+    assert found.detail == "episodes among 0 to 999 differ from what archive 2 recorded"
 
 
 def test_a_column_name_in_an_archive_never_runs_as_sql(trail: Trail):
@@ -355,7 +355,7 @@ def test_a_column_name_in_an_archive_never_runs_as_sql(trail: Trail):
 
     details = [finding.detail for finding in trail.verify().findings]
 
-    assert "transitions among 0 to 999 are not what archive 1 has left here" in details
+    assert "transitions among 0 to 999 differ from what archive 1 recorded" in details
     assert not [detail for detail in details if "cannot be replayed" in detail]
 
 

@@ -238,7 +238,7 @@ def test_a_delivery_that_was_changed_has_none(trail: Trail):
 def test_a_delivery_that_was_removed_has_none(trail: Trail):
     trail.tamper("DELETE FROM alerts_audit_delivery WHERE id = 3")
 
-    with trail.used(), pytest.raises(NoProof, match="sealed as leaf 9, and gone"):
+    with trail.used(), pytest.raises(NoProof, match="sealed as leaf 9, but missing"):
         prove("delivery", 3)
 
 

@@ -260,11 +260,11 @@ REFUSALS = {
     ),
     "the frontier was changed": (
         "UPDATE alerts_audit_checkpoint SET frontier[1] = sha256('') WHERE id = 4",
-        "cannot go on from checkpoint 4",
+        "cannot continue from checkpoint 4",
     ),
     "a leaf was slipped in": (
         "INSERT INTO alerts_audit_leaf (number, kind, ref, hash) VALUES (99, 'view', 77, sha256(''))",
-        "leaves above the 28",
+        "more leaves than the 28",
     ),
 }
 

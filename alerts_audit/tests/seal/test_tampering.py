@@ -390,7 +390,7 @@ def test_checkpoints_added_to_the_file_later_are_reported(trail: Trail, monkeypa
     report = trail.verify()
 
     assert report.ok
-    assert "5 checkpoints came into the file more than" in report.remarks[0]
+    assert "5 checkpoints were written to the file more than" in report.remarks[0]
 
 
 def test_a_copy_of_the_file_finds_a_checkpoint_removed_from_the_local_file(trail: Trail, tmp_path):
@@ -431,7 +431,7 @@ def test_a_row_backdated_before_its_seal_is_reported(trail: Trail):
 
     assert report.ok
     assert report.remarks == [
-        "Rows that say they are more than 5 minutes older than a checkpoint that lacks them:"
+        "Rows that are dated more than 5 minutes older than a checkpoint that lacks them:"
         f" 1 (delivery {pk}). They were added later, or the clock was set back."
     ]
 

@@ -46,9 +46,10 @@ def test_a_finding_is_a_sentence_that_names_the_row(trail: Trail):
     code, said = run(trail)
 
     assert code == 1
-    assert "WRONG review 1: it is not what was sealed as leaf 6\n" in said
+    assert "WRONG review 1: it differs from what was sealed as leaf 6\n" in said
     assert said.endswith(
-        "The trail is not what was sealed: 1 finding. The first: review 1: it is not what was sealed as leaf 6."
+        "The trail differs from what was sealed: 1 finding."
+        " The first: review 1: it differs from what was sealed as leaf 6."
     )
 
 
@@ -60,7 +61,7 @@ def test_machines_get_json(trail: Trail):
 
     assert (code, document["ok"], document["tree_size"]) == (1, False, 28)
     assert document["findings"] == [
-        {"code": "row_changed", "subject": "review 1", "detail": "it is not what was sealed as leaf 6"}
+        {"code": "row_changed", "subject": "review 1", "detail": "it differs from what was sealed as leaf 6"}
     ]
     assert document["covered"]["leaves"] == 28
 
@@ -80,7 +81,7 @@ def test_a_window_from_before_the_first_checkpoint_is_not_everything(trail: Trai
     assert code == 0
     assert "(since the first checkpoint)" in said
     assert "inputs replayed" not in said
-    assert "Mind: Neither the projection nor the list of open gaps was looked at" in said
+    assert "Mind: The projection and the list of open gaps were not verified" in said
 
 
 def test_a_window_that_has_not_begun_is_refused(trail: Trail):

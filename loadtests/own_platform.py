@@ -6,7 +6,6 @@ by management commands, and by SQL over a separate connection.
 
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,9 @@ import psycopg
 
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.secret_files import webhook_secret
-from fintech.testing.databases import migrated_server
+from fintech.testing.databases import migrated_server, session_folder
 from fintech.testing.processes import BASE_DIR, Platform, Reply
+from loadtests.guard import guarded
 from loadtests.tests.simulator import Simulator, running_gateway
 
 
@@ -62,7 +62,10 @@ def own_platform(
 ) -> Iterator[OwnPlatform]:
     """`postgres` are the server's settings; without any, it is as durable as in production."""
     # Not below the test's directory: the server's account could not pass through it.
-    with tempfile.TemporaryDirectory(prefix="fintech-own-") as place, running_gateway(directory) as gateway:
+    with (
+        tempfile.TemporaryDirectory(prefix="own-", dir=session_folder()) as place,
+        running_gateway(directory) as gateway,
+    ):
         server = migrated_server(Path(place), postgres)
         try:
             server.start()
@@ -76,6 +79,11 @@ def own_platform(
             server.stop("immediate")
 
 
+def own_place() -> tempfile.TemporaryDirectory[str]:
+    """Create a folder for a server, not below the test's directory: the server's account could not pass through it."""
+    return tempfile.TemporaryDirectory(prefix="own-", dir=session_folder())
+
+
 def manage(env: Mapping[str, str], *arguments: str) -> tuple[int, str]:
     command: Sequence[str] = [sys.executable, "manage.py", *arguments]
     done = subprocess.run(
@@ -86,7 +94,10 @@ def manage(env: Mapping[str, str], *arguments: str) -> tuple[int, str]:
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """Create a folder for platforms outside of tests, and the secrets that their programs read from the environment."""
+    """Create a folder for platforms outside of tests, and the secrets that their programs read from the environment.
+
+    If this process is killed, its guard ends the programs.
+    """
     folder = Path(tempfile.gettempdir(), f"fintech-drill-{secrets.token_hex(4)}-{os.getpid()}")
     folder.mkdir(mode=0o700)
     for name in ("DJANGO_SECRET_KEY", "GATEWAY_TOKEN", "GATEWAY_CONTROL_TOKEN", "METRICS_TOKEN", "ALERT_TOKEN"):
@@ -95,7 +106,5 @@ def own_folder() -> Iterator[Path]:
     os.environ.pop("GATEWAY_WEBHOOK_SECRET_FILE", None)
     os.environ["GATEWAY_WEBHOOK_SECRET"] = webhook_secret()
     os.environ |= {"HTTPS": "False", "RUNTIME_DIR": str(folder / "runtime"), "AUDIT_DIR": str(folder / "audit")}
-    try:
+    with guarded(folder):
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

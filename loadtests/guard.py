@@ -1,0 +1,55 @@
+"""`python -m loadtests.guard FOLDER`: wait until the process that started it ends, and end what it left.
+
+A drill that is killed by SIGKILL cannot stop its platform. Its guard reads from a pipe that only the drill holds open,
+so the guard notices its end, however that comes. Then it kills every process that has the drill's folder in its
+environment or its command line, and removes the folder.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from fintech.testing.processes import BASE_DIR
+
+WAIT_SECONDS = 20
+
+
+@contextmanager
+def guarded(folder: Path) -> Iterator[None]:
+    """Start a guard of the folder, which leaves with the block or kills what the block's process left."""
+    command = [sys.executable, "-m", "loadtests.guard", str(folder)]
+    guard = subprocess.Popen(command, cwd=BASE_DIR, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        guard.communicate()
+
+
+def belongs(process: psutil.Process, folder: Path) -> bool:
+    """Return True if the folder is in the environment or the command line, which other users' processes may hide."""
+    with suppress(psutil.Error):
+        return any(str(folder) in text for text in [*process.cmdline(), *process.environ().values()])
+    return False
+
+
+def end(folder: Path) -> None:
+    """Kill the processes of a folder, and remove it. PostgreSQL ends its own sessions and shared memory."""
+    others = [process for process in psutil.process_iter() if process.pid != os.getpid()]
+    processes = [process for process in others if belongs(process, folder)]
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGQUIT if process.name() == "postgres" else signal.SIGKILL)
+    psutil.wait_procs(processes, WAIT_SECONDS)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.stdin.buffer.read()
+    end(Path(sys.argv[1]))

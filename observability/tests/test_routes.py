@@ -164,6 +164,21 @@ INHIBITION: list[
         [("AuditBroken", {}), ("GatewayDrift", {}), ("UnresolvedTransactionOld", {}), ("DiskSpaceCritical", DISK)],
     ),
     (
+        ("AuditSealStale", {}),
+        [("WorkerJobFailing", {"exported_job": "seal"})],
+        [("AlertProjectionLagging", {}), ("AuditUnverified", {})],
+    ),
+    (
+        ("AuditSealStale", {}),
+        [],
+        [("WorkerJobFailing", {"exported_job": "drift"})],
+    ),
+    (
+        ("AlertProjectionLagging", {}),
+        [("WorkerJobFailing", {"exported_job": "project"})],
+        [("AuditSealStale", {})],
+    ),
+    (
         ("AuditBroken", {}),
         [("AuditUnverified", {})],
         [("AuditSealStale", {}), ("KpiDrift", {})],

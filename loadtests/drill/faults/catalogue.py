@@ -221,6 +221,7 @@ FAULTS = [
         "AuditSealStale",
         database.lock(database.SEALER),
         database.release,
+        18,  # long enough for WorkerJobFailing, which it inhibits
         spoils=False,
     ),
     Fault(

@@ -18,6 +18,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from fintech.cards import contains_card_number, may_contain_card_number, strip_timestamps
 from payments.currencies import EXPONENTS
 from payments.errors import InvalidRequest, MalformedRequest, PaymentError
+from payments.failures import Advice
 
 # Twelve digits: 9,999,999,999.99 in EUR, and shorter than the shortest card number.
 MAX_AMOUNT = 999_999_999_999
@@ -112,8 +113,9 @@ class Fraud(Struct):
 
 
 class Failure(Struct):
-    code: str
-    message: str
+    code: Annotated[str, Meta(description="Stable.")]
+    message: Annotated[str, Meta(description="For people.")]
+    advice: Annotated[Advice | None, Meta(description="What to do next; null for a code that is not known.")]
 
 
 RefundStatus = Literal["processing", "succeeded", "failed", "unknown"]

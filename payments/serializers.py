@@ -2,6 +2,7 @@
 
 import msgspec
 
+from payments.failures import FAILURES, OTHER_MESSAGE
 from payments.models import Capture, Event, Refund, Void, WebhookDelivery, WebhookEndpoint
 from payments.schemas import (
     AttemptOutput,
@@ -18,30 +19,9 @@ from payments.schemas import (
 )
 from payments.services.outcomes import Charge
 
-# Texts for failure codes. An unknown code of the gateway gets the last sentence.
-MESSAGES = {
-    "fraud_blocked": "The payment was blocked because its fraud score is too high.",
-    "insufficient_funds": "The bank declined: insufficient funds.",
-    "do_not_honor": "The bank declined without a reason.",
-    "expired_card": "The bank declined: the card has expired.",
-    "lost_or_stolen": "The bank declined: the card was reported lost or stolen.",
-    "processing_error": "The gateway failed and did not charge. You may try again with a new key.",
-    "not_reached": "The gateway was not reached; nothing was charged. You may try again with a new key.",
-    "circuit_open": "The gateway is down; nothing was charged. You may try again with a new key.",
-    "cancelled": "The outcome stayed unknown, so the charge was cancelled; nothing was charged.",
-    "exceeds_charge": "The gateway refused the refund: it exceeds the charge.",
-    "currency_differs": "The gateway refused the refund: the charge has another currency.",
-    "authorization_closed": "The gateway refused: the authorization was captured for the last time, or voided.",
-    "authorization_not_found": "The gateway refused: the authorization does not exist.",
-    "exceeds_authorization": "The gateway refused the capture: it exceeds what is left of the authorization.",
-    "authorization_expired": "The gateway refused the capture: the authorization has expired.",
-    "charge_not_found": "The gateway refused the refund: the charge does not exist.",
-}
-OTHER_MESSAGE = "The gateway refused; no money was moved."
-
 
 def serialize_failure(code: str | None) -> Failure | None:
-    return Failure(code, MESSAGES.get(code, OTHER_MESSAGE)) if code else None
+    return Failure(code, *FAILURES.get(code, (OTHER_MESSAGE, None))) if code else None
 
 
 def serialize_payment(row: Charge) -> Payment:

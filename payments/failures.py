@@ -1,0 +1,46 @@
+"""The codes of failures: a sentence for people, and advice for programs whether another try makes sense.
+
+The codes are stable. The rules of the card networks behind the advice are in `docs/api.md`.
+"""
+
+from typing import Literal
+
+Advice = Literal["retry_later", "retry_with_other_method", "do_not_retry"]
+
+OTHER_MESSAGE = "The gateway refused; no money was moved."
+
+# By code. An unknown code of the gateway gets that sentence, and no advice.
+FAILURES: dict[str, tuple[str, Advice]] = {
+    "insufficient_funds": ("The bank declined: insufficient funds.", "retry_later"),
+    "do_not_honor": ("The bank declined without a reason.", "retry_with_other_method"),
+    "expired_card": ("The bank declined: the card has expired.", "retry_with_other_method"),
+    "lost_or_stolen": ("The bank declined: the card was reported lost or stolen.", "do_not_retry"),
+    "fraud_blocked": ("The payment was blocked because its fraud score is too high.", "do_not_retry"),
+    "processing_error": ("The gateway failed and did not charge. You may try again with a new key.", "retry_later"),
+    "not_reached": (
+        "The gateway was not reached; nothing was charged. You may try again with a new key.",
+        "retry_later",
+    ),
+    "circuit_open": ("The gateway is down; nothing was charged. You may try again with a new key.", "retry_later"),
+    "acquirer_unavailable": (OTHER_MESSAGE, "retry_later"),
+    "cancelled": (
+        "The outcome stayed unknown, so the charge was cancelled; nothing was charged.",
+        "retry_later",
+    ),
+    "exceeds_charge": ("The gateway refused the refund: it exceeds the charge.", "do_not_retry"),
+    "currency_differs": ("The gateway refused the refund: the charge has another currency.", "do_not_retry"),
+    "authorization_closed": (
+        "The gateway refused: the authorization was captured for the last time, or voided.",
+        "do_not_retry",
+    ),
+    "authorization_not_found": ("The gateway refused: the authorization does not exist.", "do_not_retry"),
+    "exceeds_authorization": (
+        "The gateway refused the capture: it exceeds what is left of the authorization.",
+        "do_not_retry",
+    ),
+    "authorization_expired": (
+        "The gateway refused the capture: the authorization has expired.",
+        "do_not_retry",
+    ),
+    "charge_not_found": ("The gateway refused the refund: the charge does not exist.", "do_not_retry"),
+}

@@ -16,7 +16,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-trail lint format reconcile audit dashboards kubernetes kubernetes-tools requirements secrets clean python environment environment-dev
+.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-trail lint format reconcile audit backup restore dashboards kubernetes kubernetes-tools requirements secrets clean python environment environment-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,12 @@ audit: environment ## Check the ledger of `make run` for consistency
 
 verify: environment ## Verify the alert trail of `make run` against its seal
 	@$(VENV)/python -m fintech.run.manage verify_audit
+
+backup: environment ## Back up `make run` to var/backups/ or FILE: database, seal of the alert trail, secrets
+	@$(VENV)/python -m fintech.run.backup make $(FILE)
+
+restore: environment ## Replace the database of `make run` by that of a backup (FILE=var/backups/...)
+	@$(VENV)/python -m fintech.run.backup restore $(or $(FILE),$(error FILE names the backup))
 
 dashboards: environment-dev ## Generate Grafana's dashboards from observability/dashboards/
 	@$(VENV)/python -m observability.dashboards

@@ -1,0 +1,221 @@
+"""`python -m fintech.run.backup make|restore`: keep what `make run` must not lose, and bring it back.
+
+A backup is one tar file: the database as `pg_dump` writes it, the folder of the alert trail's seal, and the secrets.
+pg_dump works beside the running platform, reads each row of one moment, and its file can be restored by newer versions
+of PostgreSQL; pg_basebackup would copy damaged pages unread, and would need the log of all writes since.
+
+A restore never replaces a secret, a key or a checkpoint file that exists: a checkpoint file that is newer than the
+restored database is how the platform notices that it was taken back.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from fintech.env import SettingError
+from fintech.run import RunError, checks, environment
+from fintech.run.layout import BASE_DIR, DATABASE, Layout, read_ports
+from fintech.run.postgres import PROGRAMS, EmbeddedPostgres, PostgresError
+
+DUMP, ABOUT = "database.dump", "backup.json"
+FOLDERS = ("audit", "secrets")
+MEMBER = re.compile(rf"{re.escape(DUMP)}|{re.escape(ABOUT)}|(?:{'|'.join(FOLDERS)})/\w[\w.-]*", re.ASCII)
+NEXT = (
+    "Start it with `make run`. Then `make verify` and `make reconcile` name what happened after the backup"
+    " (docs/backup.md)."
+)
+# The database that a restore replaced, until the next restore.
+REPLACED, RESTORED = f"{DATABASE}_replaced", f"{DATABASE}_restored"
+
+
+def run_program(name: str, *words: str) -> None:
+    """Run a program of PostgreSQL; a RunError has its last line."""
+    result = subprocess.run([str(PROGRAMS / name), *words], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise RunError(f"{name} failed: {reason}")
+
+
+@contextmanager
+def running(layout: Layout, postgres: EmbeddedPostgres) -> Iterator[None]:
+    """Use the server of a running platform, or start it for the duration."""
+    if postgres.pid() is not None:
+        yield
+        return
+    if not (postgres.data_dir / "PG_VERSION").exists():
+        raise RunError(f"There is no database in {postgres.data_dir}.")
+    layout.make_directories()
+    with checks.take_lock(layout):
+        postgres.start()
+        try:
+            yield
+        finally:
+            postgres.stop()
+
+
+# --- Backup ------------------------------------------------------------------------------------------------------
+
+
+def back_up(layout: Layout, postgres: EmbeddedPostgres, target: Path) -> None:
+    """Write a backup. No other user can read it, because it has the secrets."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.new")
+    draft.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder, running(layout, postgres):
+        dump = Path(folder) / DUMP
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            with tarfile.open(fileobj=file, mode="w") as archive:
+                # Before the database, so that the copied checkpoints are never newer than the copied rows.
+                add_files(archive, layout)
+                run_program("pg_dump", "--format=custom", f"--file={dump}", postgres.url("postgres", DATABASE))
+                run_program("pg_restore", "--list", "--file=/dev/null", str(dump))
+                (Path(folder) / ABOUT).write_text(json.dumps(about(postgres)))
+                for name in (DUMP, ABOUT):
+                    archive.add(Path(folder) / name, name)
+            file.flush()
+            os.fsync(file.fileno())
+    draft.replace(target)
+
+
+def add_files(archive: tarfile.TarFile, layout: Layout) -> None:
+    for name in FOLDERS:
+        for path in sorted((layout.var / name).glob("*")):
+            if path.is_file() and MEMBER.fullmatch(f"{name}/{path.name}"):
+                archive.add(path, f"{name}/{path.name}")
+
+
+def about(postgres: EmbeddedPostgres) -> dict[str, Any]:
+    with psycopg.connect(postgres.url("postgres", DATABASE)) as connection:
+        (version,) = connection.execute("SHOW server_version").fetchone() or ("",)
+    return {"made_at": datetime.now(UTC).isoformat(timespec="seconds"), "postgresql": version}
+
+
+# --- Restore -----------------------------------------------------------------------------------------------------
+
+
+def restore(layout: Layout, postgres: EmbeddedPostgres, source: Path) -> list[str]:
+    """Replace the database by that of a backup, and return what was done. The replaced one is kept beside it."""
+    layout.make_directories()
+    with checks.take_lock(layout), tempfile.TemporaryDirectory(dir=layout.run) as name:
+        folder = Path(name)
+        made_at = unpack(source, folder)
+        postgres.start()
+        try:
+            kept = load(postgres, folder / DUMP)
+            copied = copy_missing(folder, layout)
+        finally:
+            postgres.stop()
+    done = [f"The database is that of {made_at}."]
+    done += [f"The one before is kept as {REPLACED}, until the next restore."] if kept else []
+    return done + [f"Restored {path}, which did not exist." for path in copied]
+
+
+def unpack(source: Path, folder: Path) -> str:
+    """Unpack a backup, and return when it was made. Raise RunError for any other file."""
+    try:
+        with tarfile.open(source) as archive:
+            members = archive.getmembers()
+            if not all(member.isfile() and MEMBER.fullmatch(member.name) for member in members):
+                raise RunError(f"{source} has files that no backup has.")
+            archive.extractall(folder, filter="data")
+        return str(json.loads((folder / ABOUT).read_text())["made_at"])
+    except (OSError, tarfile.TarError, ValueError, KeyError) as error:
+        raise RunError(f"{source} is not a backup: {error}.") from None
+
+
+def load(postgres: EmbeddedPostgres, dump: Path) -> bool:
+    """Restore beside the present database, and replace it only when all is there. Return True if there was one."""
+    with psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True) as connection:
+        drop(connection, RESTORED)
+        postgres.ensure_database(RESTORED)
+        run_program(
+            "pg_restore",
+            "--exit-on-error",
+            "--no-password",
+            f"--dbname={postgres.url('postgres', RESTORED)}",
+            str(dump),
+        )
+        if kept := exists(connection, DATABASE):
+            drop(connection, REPLACED)
+            rename(connection, DATABASE, REPLACED)
+        rename(connection, RESTORED, DATABASE)
+        return kept
+
+
+def exists(connection: psycopg.Connection, name: str) -> bool:
+    return connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is not None
+
+
+def drop(connection: psycopg.Connection, name: str) -> None:
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def rename(connection: psycopg.Connection, old: str, new: str) -> None:
+    connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
+
+
+def copy_missing(folder: Path, layout: Layout) -> list[Path]:
+    """Copy the files of the backup that do not exist here, and return them."""
+    copied = []
+    for name in FOLDERS:
+        target = layout.var / name
+        target.mkdir(mode=0o700, exist_ok=True)
+        for path in sorted((folder / name).glob("*")):
+            place = target / path.name
+            if not place.exists():
+                place.touch(mode=0o600)
+                place.write_bytes(path.read_bytes())
+                copied.append(place)
+    return copied
+
+
+# --- Commands ----------------------------------------------------------------------------------------------------
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m fintech.run.backup", description="Back up or restore `make run`.")
+    parser.add_argument("--var", type=Path, default=BASE_DIR / "var", help="data, logs, secrets (default: var)")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="make|restore")
+    make = actions.add_parser("make", help="write a backup, beside the running platform or without it")
+    make.add_argument("file", type=Path, nargs="?", help="default: var/backups/ with the time in the name")
+    actions.add_parser("restore", help="replace the database by that of a backup").add_argument("file", type=Path)
+    return parser.parse_args()
+
+
+def main() -> None:
+    environment.drop_unknown()
+    options = arguments()
+    try:
+        if {"DATABASE_URL", "DATABASE_URL_FILE"} & os.environ.keys():
+            raise RunError(
+                "DATABASE_URL is a server of its own: back it up with pgBackRest or Barman (docs/backup.md)."
+            )
+        layout = Layout(options.var.resolve(), read_ports(""))
+        postgres = EmbeddedPostgres(layout.postgres)
+        if options.action == "make":
+            stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+            target = (options.file or layout.var / "backups" / f"fintech-{stamp}.tar").absolute()
+            back_up(layout, postgres, target)
+            sys.stdout.write(f"{target} has {target.stat().st_size} bytes. Keep a copy on another machine.\n")
+        else:
+            done = restore(layout, postgres, options.file.absolute())
+            sys.stdout.write("\n".join([*done, NEXT, ""]))
+    except (RunError, PostgresError, SettingError, psycopg.Error, OSError) as error:
+        sys.exit(f"error: {str(error).strip()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -87,7 +87,8 @@ backup: environment ## Back up `make run` to var/backups/ or FILE: database, sea
 	@$(VENV)/python -m fintech.run.backup make $(FILE)
 
 restore: environment ## Replace the database of `make run` by that of a backup (FILE=var/backups/...)
-	@$(VENV)/python -m fintech.run.backup restore $(or $(FILE),$(error FILE names the backup))
+	@test -n "$(FILE)" || { echo "error: name the backup: make restore FILE=var/backups/..." >&2; exit 1; }
+	@$(VENV)/python -m fintech.run.backup restore "$(FILE)"
 
 dashboards: environment-dev ## Generate Grafana's dashboards from observability/dashboards/
 	@$(VENV)/python -m observability.dashboards

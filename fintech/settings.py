@@ -279,6 +279,12 @@ WEBHOOKS_TO_LOOPBACK = env.boolean("WEBHOOKS_TO_LOOPBACK", False)
 # Requests a second for one API key on one host, and how many it may be ahead of that; a batch counts its items.
 THROTTLE_RATE = env.number("THROTTLE_RATE", 500, least=0.01)
 THROTTLE_BURST = env.number("THROTTLE_BURST", 1000, least=1)
+# The Valkey or Redis server that counts them for all hosts. Empty: each host counts by itself.
+THROTTLE_URL = env.text("THROTTLE_URL", "")
+if THROTTLE_URL and not THROTTLE_URL.startswith(("redis://", "rediss://", "unix://")):
+    raise env.SettingError("THROTTLE_URL is wrong: use an address such as redis://:password@valkey:6379/0.")
+# A request waits no longer than this for its answer; then its host counts by itself.
+THROTTLE_TIMEOUT_SECONDS = env.number("THROTTLE_TIMEOUT_SECONDS", 0.1, least=0.001, most=10)
 # Shared by the processes of this host: throttle counters and metrics files.
 RUNTIME_DIR = env.runtime_dir()
 

@@ -39,6 +39,9 @@ IDEMPOTENCY = Counter(
     "idempotency_requests_total", "Requests for payments and refunds, by idempotency result.", ["result"]
 )
 THROTTLED = Counter("throttled_requests_total", "Requests refused because their API key exceeded its limit.")
+THROTTLE_FALLBACKS = Counter(
+    "throttle_fallbacks_total", "Requests limited by this host alone because the shared counter did not answer."
+)
 REFUNDS = Counter("refunds_total", "Refunds that became final.", ["status"])
 WEBHOOK_ATTEMPTS = Counter("webhook_attempts_total", "Tries to deliver events to merchants, by outcome.", ["outcome"])
 WEBHOOK_TURN_ERRORS = Counter("webhook_turn_errors_total", "Turns of an endpoint that failed by our own fault.")

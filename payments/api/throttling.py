@@ -2,7 +2,7 @@
 
 The generic cell rate algorithm needs one number per key: the time at which the key has used up no capacity. The numbers
 are in one small memory-mapped file, each under a lock on its own eight bytes, so no server is needed. The limit is
-exact on one host; n hosts allow n times as much, which is the documented tolerance.
+exact on one host; n hosts allow n times as much. `shared_throttling.py` counts over all hosts instead.
 """
 
 import fcntl

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import Throttled
@@ -24,7 +23,7 @@ from payments import metrics
 from payments.api import openapi
 from payments.api.filters import transaction_page
 from payments.api.responses import batch_result, problem_of, reply_to
-from payments.api.throttling import Throttle
+from payments.api.shared_throttling import make_throttle
 from payments.api_keys import Principal, authenticate
 from payments.errors import InvalidRequest, MalformedRequest, NotFound, PaymentError
 from payments.models import ApiKey, Capture, Event, Refund, Transaction
@@ -55,7 +54,7 @@ from payments.services.refunds import create_refund
 from payments.services.voids import create_void
 
 _KEY = re.compile(str(KEY_SCHEMA["pattern"]))
-_throttle = Throttle(settings.RUNTIME_DIR / "throttle", rate=settings.THROTTLE_RATE, burst=settings.THROTTLE_BURST)
+_throttle = make_throttle()
 
 
 class ApiKeyAuthentication(BaseAuthentication):

@@ -15,8 +15,9 @@ from fintech.compose.secrets import CONSUMERS, DATABASE_URLS, make_secrets
 
 # CloudNativePG creates the superuser and the roles itself; `configuration` is a step of Compose, and Grafana a chart.
 LEFT_OUT = {"db", "roles", "configuration"}
-# Service of CloudNativePG that leads to the primary.
-DATABASE_HOST = "db-rw"
+# Services of CloudNativePG that lead to the primary: directly, and by PgBouncer.
+PRIMARY, POOLER = "db-rw", "db-pooler"
+SESSION_URL = "database_session_url"
 
 
 def secret(name: str, values: dict[str, str], **more: Any) -> dict[str, Any]:
@@ -30,16 +31,24 @@ def role(name: str, password: str) -> dict[str, Any]:
     return found
 
 
-def secrets(store: Path) -> list[dict[str, Any]]:
-    """Return all Secrets: one for each consumer, and one for each role of the database."""
+def secrets(store: Path, *, pooler: bool = False) -> list[dict[str, Any]]:
+    """Return all Secrets: one for each consumer, and one for each role of the database.
+
+    With a pooler, consumers of the application's address get that of sessions, too.
+    """
     values = make_secrets(store)
     for name, (user, password, database) in DATABASE_URLS.items():
-        values[name] = f"postgresql://{user}:{values[password]}@{DATABASE_HOST}:5432/{database}?sslmode=require"
-    consumers = [
-        secret(f"{consumer.name}-secrets", {name: values[name] for name in consumer.secrets})
-        for consumer in CONSUMERS
-        if consumer.name not in LEFT_OUT
-    ]
+        values[name] = f"postgresql://{user}:{values[password]}@{PRIMARY}:5432/{database}?sslmode=require"
+    if pooler:
+        values[SESSION_URL] = values["database_url"]
+        values["database_url"] = values["database_url"].replace(f"@{PRIMARY}:", f"@{POOLER}:")
+    consumers = []
+    for consumer in CONSUMERS:
+        names = list(consumer.secrets)
+        if pooler and "database_url" in names:
+            names.append(SESSION_URL)
+        if consumer.name not in LEFT_OUT:
+            consumers.append(secret(f"{consumer.name}-secrets", {name: values[name] for name in names}))
     return consumers + [role(name, values[f"{name}_password"]) for name in ("owner", "app", "monitor")]
 
 
@@ -48,10 +57,12 @@ def main() -> None:
         prog="python -m fintech.compose.kubernetes_secrets", description="Print the Secrets of deploy/kubernetes."
     )
     parser.add_argument("folder", type=Path, help="where the values are kept; only its owner can read it")
-    folder = parser.parse_args().folder
+    parser.add_argument("--pooler", action="store_true", help="for overlays/production, which has PgBouncer")
+    options = parser.parse_args()
+    folder = options.folder
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = secrets(folder)
+        found = secrets(folder, pooler=options.pooler)
     except (env.SettingError, OSError) as error:
         sys.exit(f"error: {error}")
     sys.stdout.write("".join(f"---\n{json.dumps(document)}\n" for document in found))  # JSON is YAML

@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from fintech.errors import DATABASE_ERRORS
 from fintech.http.problems import problem
+from fintech.server import draining
 from fintech.telemetry import epochs
 from fintech.telemetry.metric_slots import render
 
@@ -38,8 +39,10 @@ def health(request: HttpRequest) -> HttpResponse:
 
 @safe_methods
 def ready(request: HttpRequest) -> HttpResponse:
-    """Answer that the database is available and its schema is current."""
+    """Answer that the database is available, its schema is current, and no stop was announced."""
     global _migrated  # noqa: PLW0603 - migrations are never taken back under a running process
+    if draining.is_draining():
+        return problem(503, "draining", "This host stops soon, and still answers until then.")
     try:
         with connections["default"].cursor() as cursor:
             cursor.execute("SELECT 1")

@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from prometheus_client import Gauge
 
 from fintech import env
+from fintech.server import draining
 from fintech.telemetry import metric_slots, tracing
 
 try:
@@ -53,6 +54,7 @@ logconfig_dict = {
 def on_starting(server: Any) -> None:
     try:
         metric_slots.prepare("web")
+        draining.forget()
     except OSError as error:
         sys.exit(f"error: RUNTIME_DIR cannot be used: {error}.")
 

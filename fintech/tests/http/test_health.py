@@ -9,6 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 
 from fintech.http import health
+from fintech.server import draining
 
 
 @pytest.fixture
@@ -45,6 +46,18 @@ def test_it_is_not_ready_without_a_database(client, monkeypatch, error):
 
     assert (reply.status_code, reply.json()["code"]) == (503, "database_unavailable")
     assert b"secret" not in reply.content
+
+
+def test_it_is_not_ready_but_alive_while_a_stop_is_announced(client, monkeypatch, tmp_path):
+    monkeypatch.setenv("RUNTIME_DIR", str(tmp_path))
+    draining.mark().touch()
+
+    reply, alive = client.get("/ready"), client.get("/health")
+    draining.forget()
+
+    assert (reply.status_code, reply.json()["code"]) == (503, "draining")
+    assert alive.status_code == 200
+    assert client.get("/ready").status_code == 200
 
 
 def test_it_is_not_ready_before_it_is_migrated_and_says_what_is_missing(client, monkeypatch):

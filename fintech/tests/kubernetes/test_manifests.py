@@ -316,7 +316,6 @@ ONLY = {
     ],
     "production": [
         ("Deployment/app", "Pooler/db-pooler", 5432),
-        ("Deployment/worker", "Pooler/db-pooler", 5432),
         ("Pooler/db-pooler", "Cluster/db", 5432),
         ("Alertmanager/b", "Alertmanager/main", 9094),
         ("Alertmanager/main", "Alertmanager/b", 9094),

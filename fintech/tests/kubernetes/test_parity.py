@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from fintech.compose.kubernetes_secrets import LEFT_OUT, secrets
+from fintech.compose.kubernetes_secrets import LEFT_OUT, SESSION_URL, secrets
 from fintech.compose.secrets import CONSUMERS
 from fintech.testing.processes import BASE_DIR
 from fintech.tests.kubernetes.manifests import (
@@ -36,15 +36,25 @@ ADDRESS_OF_A_POD = {"POD_IP", "WEB_METRICS_URL", "WORKER_METRICS_URL"}
 # What differs in Kubernetes: TLS ends at the cluster's proxy, names are public, and the acquirer is real.
 DIFFERENT = {
     "small": set[str](),
-    "production": {"HTTPS", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "GATEWAY_URL", "GRAFANA_URL"},
+    "production": {
+        "HTTPS",
+        "ALLOWED_HOSTS",
+        "CSRF_TRUSTED_ORIGINS",
+        "GATEWAY_URL",
+        "GRAFANA_URL",
+        "DATABASE_SESSION_URL_FILE",
+    },
 }
 # A cluster brings its own metrics of nodes and containers.
 FOREIGN_JOBS = {"node", "cadvisor"}
 
 
 def environment(overlay, name):
+    return environment_of(overlay, container(overlay, name))
+
+
+def environment_of(overlay, found):
     """Return the variables of a container, with those of its ConfigMap."""
-    found = container(overlay, name)
     values: dict[str, str] = {}
     for source in found.get("envFrom", []):
         values |= one(overlay, "ConfigMap", source["configMapRef"]["name"])["data"]
@@ -84,18 +94,20 @@ def test_each_pod_announces_the_address_of_its_own_metrics(overlay):
 
 @each_overlay
 def test_each_pod_gets_the_secrets_of_compose(overlay, tmp_path):
-    made = {secret["metadata"]["name"]: set(secret["stringData"]) for secret in secrets(tmp_path)}
+    pooler = overlay == "production"
+    made = {secret["metadata"]["name"]: set(secret["stringData"]) for secret in secrets(tmp_path, pooler=pooler)}
+    without = {name: keys - {SESSION_URL} for name, keys in made.items()}
 
     assert {
         f"{consumer.name}-secrets": set(consumer.secrets) for consumer in CONSUMERS if consumer.name not in LEFT_OUT
-    } == {name: keys for name, keys in made.items() if not name.startswith("database-")}
+    } == {name: keys for name, keys in without.items() if not name.startswith("database-")}
     for name, template in pods(overlay):
         for volume in template["spec"].get("volumes", []):
             if "secret" in volume:
                 assert volume["secret"]["secretName"] in made, name
                 assert volume["secret"]["defaultMode"] == 0o440
                 for found in containers(template):
-                    files = {entry["value"] for entry in found.get("env", []) if entry["name"].endswith("_FILE")}
+                    files = {value for key, value in environment_of(overlay, found).items() if key.endswith("_FILE")}
                     assert {path.removeprefix("/run/secrets/") for path in files} <= made[
                         volume["secret"]["secretName"]
                     ]
@@ -113,6 +125,14 @@ def test_the_database_has_the_roles_whose_passwords_are_made(overlay, tmp_path):
     wanted[spec["bootstrap"]["initdb"]["secret"]["name"]] = spec["bootstrap"]["initdb"]["owner"]
 
     assert wanted == made
+
+
+def test_with_a_pooler_sessions_have_their_own_address(tmp_path):
+    made = {secret["metadata"]["name"]: secret["stringData"] for secret in secrets(tmp_path, pooler=True)}
+
+    assert "@db-pooler:5432/fintech" in made["app-secrets"]["database_url"]
+    assert "@db-rw:5432/fintech" in made["app-secrets"]["database_session_url"]
+    assert one("production", "Pooler", "db-pooler")["spec"]["pgbouncer"]["poolMode"] == "transaction"
 
 
 def test_a_repeated_call_makes_the_same_secrets(tmp_path):

@@ -42,7 +42,11 @@ def check_ledger(folder: Path) -> tuple[bool, str]:
     differences = {name: value for name, value in found["drift"].items() if value}
     held = not differences and not found["findings"] and found["payments"] > 0
     problem = f", but {', '.join([*differences, *found['findings']])}" if not held else ""
-    return held, f"{found['payments']:,} payments and {found['kills']} kills, {len(differences)} differences{problem}"
+    operations = "".join(f", {number:,} {name}s" for name, number in found.get("operations", {}).items())
+    figure = (
+        f"{found['payments']:,} payments{operations}, {found['kills']} kills, {len(differences)} differences{problem}"
+    )
+    return held, figure
 
 
 def check_trail(folder: Path) -> tuple[bool, str]:

@@ -266,9 +266,10 @@ if LEASE_SECONDS <= GATEWAY_DEADLINE_SECONDS:
 # How long an authorization can be captured; then the worker releases the rest.
 AUTHORIZATION_HOLD_SECONDS = env.number("AUTHORIZATION_HOLD_SECONDS", 7 * 86_400, least=0.1, most=31 * 86_400)
 
-# A batch answers after this time with the payments that are final, and calls the gateway with this many threads.
+# A batch answers after this time with the payments that are final. All batches of a process have at most this many
+# calls of the gateway at once.
 BATCH_DEADLINE_SECONDS = env.number("BATCH_DEADLINE_SECONDS", 10, least=0.1, most=60)
-BATCH_CONCURRENCY = env.integer("BATCH_CONCURRENCY", 16, least=1, most=256)
+BATCH_CONCURRENCY = env.integer("BATCH_CONCURRENCY", 64, least=1, most=256)
 
 # --- Webhooks to merchants ---------------------------------------------------------------------------------
 # Allow endpoints on this machine, over HTTP and on every port: for `make run` and tests, never where strangers choose

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any, ClassVar, Self, TypeVar
 
 import psycopg
@@ -46,6 +46,24 @@ def start(loop: asyncio.AbstractEventLoop, threads: Executor) -> None:
 def spawn(function: Callable[..., None], *arguments: Any) -> None:
     """Begin a task now. Call it on the loop's thread, outside of tasks; `function` must not raise."""
     Task(function, _Loop.hub).switch(*arguments)
+
+
+def submit(function: Callable[[], None], *, threads: Executor) -> Future[None]:
+    """Run `function` in a task of the loop, or in one of `threads` if the process has no loop. Call it in a thread."""
+    if _Loop.thread is None:
+        return threads.submit(function)
+    future = Future[None]()
+
+    def task() -> None:
+        try:
+            function()
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    _Loop.loop.call_soon_threadsafe(spawn, task)
+    return future
 
 
 def at_end(close: Callable[[], Awaitable[None]]) -> None:

@@ -9,9 +9,10 @@ from contextlib import suppress
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 
+from fintech.database.connections import release
 from fintech.errors import DATABASE_ERRORS
+from fintech.server import cooperation
 from fintech.telemetry import tracing
 from payments import metrics
 from payments.api_keys import Principal
@@ -27,12 +28,13 @@ from payments.settlement.group_commit import writer
 
 logger = logging.getLogger("payments")
 
-# The gateway calls of all batches of this process share these threads.
+# All batches of this process share these slots. A process without an event loop charges in these threads.
+_slots = cooperation.Slots(settings.BATCH_CONCURRENCY)
 _threads = ThreadPoolExecutor(max_workers=settings.BATCH_CONCURRENCY, thread_name_prefix="batch")
 
 
 class _Run:
-    """The charges of one batch, by several threads, until the deadline."""
+    """The charges of one batch, by several tasks, until the deadline."""
 
     def __init__(self, pendings: Sequence[Pending]) -> None:
         self._todo = iter(pendings)
@@ -42,11 +44,14 @@ class _Run:
         self.size = min(len(pendings), settings.BATCH_CONCURRENCY)
 
     def work(self) -> None:
-        while (pending := self._next()) is not None:
-            try:
-                self._settle_if_late(pending, charge(pending))
-            except Exception:  # of one payment, which the resolver settles; the others continue
-                logger.exception("charge_failed", extra={"transaction": str(pending.id)})
+        while True:
+            with _slots:
+                if (pending := self._next()) is None:
+                    return
+                try:
+                    self._settle_if_late(pending, charge(pending))
+                except Exception:  # of one payment, which the resolver settles; the others continue
+                    logger.exception("charge_failed", extra={"transaction": str(pending.id)})
 
     def _settle_if_late(self, pending: Pending, answer: Answer) -> None:
         with self._lock:
@@ -57,7 +62,7 @@ class _Run:
         try:
             settle_payments([(pending, answer)])
         finally:
-            connection.close()  # it belongs to this thread, and no request closes it
+            release()  # no request closes the connection of this thread
 
     def _next(self) -> Pending | None:
         with self._lock:
@@ -115,10 +120,11 @@ def _store(pendings: list[Pending]) -> list[Pending]:
 
 def _charge_and_settle(stored: list[Pending], deadline: float) -> dict[UUID, Outcome]:
     outcomes = {pending.id: Outcome(pending) for pending in stored}
-    connection.close()  # the gateway may take seconds
+    release()  # the gateway may take seconds
     run = _Run([pending for pending in stored if not pending.is_final])
     with tracing.step("gateway charges"):
-        wait([_threads.submit(run.work) for _ in range(run.size)], timeout=max(0.0, deadline - time.monotonic()))
+        works = [cooperation.submit(run.work, threads=_threads) for _ in range(run.size)]
+        wait(works, timeout=max(0.0, deadline - time.monotonic()))
     untried = run.close()
     for payment in settle_payments(run.answered):
         outcomes[payment.id] = Outcome(payment)

@@ -51,6 +51,41 @@ def test_outside_of_tasks_nothing_is_offloaded(loop):
     assert cooperation.offload(lambda: "here") == "here"
 
 
+def test_a_thread_submits_tasks_to_the_loop(loop):
+    with ThreadPoolExecutor(1) as threads:
+
+        def submit() -> bool:
+            return cooperation.submit(lambda: places.append(cooperation.on_loop()), threads=threads).result(10) is None
+
+        places: list[bool] = []
+        run_task(loop, lambda: cooperation.offload(submit, threads=threads))
+
+    assert places == [True]
+
+
+def test_an_error_of_a_submitted_task_is_in_its_future(loop):
+    def fail() -> None:
+        raise ValueError("from the task")
+
+    with ThreadPoolExecutor(1) as threads:
+
+        def submit() -> str:
+            return str(cooperation.submit(fail, threads=threads).exception(10))
+
+        errors: list[str] = []
+        run_task(loop, lambda: errors.append(cooperation.offload(submit, threads=threads)))
+
+    assert errors == ["from the task"]
+
+
+def test_without_a_loop_a_thread_runs_what_is_submitted():
+    names: list[str] = []
+    with ThreadPoolExecutor(1, thread_name_prefix="batch") as threads:
+        cooperation.submit(lambda: names.append(threading.current_thread().name), threads=threads).result(10)
+
+    assert names == ["batch_0"]
+
+
 def test_callbacks_after_a_turn_run_once_the_task_waits(loop):
     order: list[str] = []
 

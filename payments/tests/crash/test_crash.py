@@ -29,6 +29,7 @@ SHORT = {
     "GATEWAY_DEADLINE_SECONDS": "2",
     "LEASE_SECONDS": str(LEASE_SECONDS),
     "BATCH_DEADLINE_SECONDS": "0.5",
+    "BATCH_CONCURRENCY": "16",  # so that a batch has a middle
 }
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from loadtests.drill.monitoring import is_installed
@@ -19,13 +20,15 @@ ROOT = Path(__file__).resolve().parents[2]
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.prove",
-        description="Run load with kills, all drills, hours of silence and the slow tests; print one page.",
+        description="Run load with kills, hours of silence, all drills and the slow tests; print one page.",
         epilog="Exit codes: 0, every promise held; 1, one is broken; 2, nothing ran.",
     )
     add = parser.add_argument
     add("--out", type=Path, default=Path("prove_output"), help="the folder of the evidence (prove_output)")
     add("--kill-seconds", type=float, default=120.0, help="how long processes are killed (120)")
     add("--quiet-hours", type=float, default=4.0, help="hours of silence, at twenty times the clock (4)")
+    add("--only", choices=PARTS, nargs="+", default=list(PARTS), help="run only these parts; the page has all promises")
+    add("--resume", action="store_true", help="keep the evidence that is there: run the parts and drills without it")
     add("--page", action="store_true", help="only judge the evidence that is there")
     return parser.parse_args()
 
@@ -35,42 +38,66 @@ def say(text: str) -> None:
 
 
 def gather(options: argparse.Namespace) -> None:
-    """Write all evidence. A part that fails leaves none, which the page shows."""
+    """Write the evidence of each part, and say what it shows. A part that fails leaves none, which the page shows."""
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    for name in (promises.KILLS, "quiet.json", promises.TESTS, "scorecard.json"):
-        (out / name).unlink(missing_ok=True)
-    say("Load with kills ...")
-    write_kills(out, options.kill_seconds)
-    hours = ["--hours", str(options.quiet_hours), "--speed", "20"]
-    run("Silence ...", [sys.executable, "-m", "loadtests.quiet", *hours, "--out", str(out)])
-    run("All drills ...", [sys.executable, "-m", "loadtests.drill", "all", "--out", str(out)])
-    tests = [
-        "-m",
-        "slow",
-        "--timeout",
-        "3600",
-        "--ignore",
-        "loadtests/tests/drill",
-        f"--junitxml={out / promises.TESTS}",
-    ]
-    run("Slow tests ...", [sys.executable, "-m", "pytest", "-q", *tests])
+    for number, name in enumerate(options.only, 1):
+        evidence, write = PARTS[name]
+        label = f"{number}/{len(options.only)} {name}"
+        if options.resume and all(result.held for result in results(out, evidence)):
+            say(f"{label}: kept")
+        else:
+            say(f"{label} ...")
+            write(out, options)
+        for result in results(out, evidence):
+            say(f"  {result.line()}")
 
 
-def write_kills(out: Path, seconds: float) -> None:
+def results(out: Path, evidence: str) -> list[promises.Result]:
+    return [result for result in promises.judge(out) if result.evidence == str(out / evidence)]
+
+
+def write_kills(out: Path, options: argparse.Namespace) -> None:
+    (out / promises.KILLS).unlink(missing_ok=True)
     try:
         with own_folder() as folder:
-            result = kills.run(Path(tempfile.mkdtemp(dir=folder)), seconds, say)
+            result = kills.run(Path(tempfile.mkdtemp(dir=folder)), options.kill_seconds, say)
     except AssertionError as error:
         say(f"FAILED: {error}")
         return
     (out / promises.KILLS).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def run(text: str, command: list[str]) -> None:
-    say(text)
+def write_silence(out: Path, options: argparse.Namespace) -> None:
+    (out / promises.SILENCE).unlink(missing_ok=True)
+    run("loadtests.quiet", "--hours", str(options.quiet_hours), "--speed", "20", "--out", str(out))
+
+
+def write_scorecard(out: Path, options: argparse.Namespace) -> None:
+    """Run the drills, which write their row at once: those that an interruption left out can follow."""
+    if not options.resume:
+        (out / promises.SCORECARD).unlink(missing_ok=True)
+    run("loadtests.drill", "incomplete", "--out", str(out))
+
+
+def write_tests(out: Path, options: argparse.Namespace) -> None:
+    (out / promises.TESTS).unlink(missing_ok=True)
+    words = ["-q", "-m", "slow", "--timeout", "3600", "--ignore", "loadtests/tests/drill"]
+    run("pytest", *words, f"--junitxml={out / promises.TESTS}")
+
+
+def run(module: str, *words: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
-    subprocess.run(command, cwd=ROOT, env=environment | {"PROVE": "1"}, check=False)
+    subprocess.run([sys.executable, "-m", module, *words], cwd=ROOT, env=environment | {"PROVE": "1"}, check=False)
+
+
+# Name -> file of evidence, and the function that writes it.
+PARTS: dict[str, tuple[str, Callable[[Path, argparse.Namespace], None]]] = {
+    "kills": (promises.KILLS, write_kills),
+    "silence": (promises.SILENCE, write_silence),
+    "drills": (promises.SCORECARD, write_scorecard),
+    "tests": (promises.TESTS, write_tests),
+}
 
 
 def main() -> int:
@@ -80,9 +107,9 @@ def main() -> int:
             sys.stderr.write("error: This needs Prometheus and Alertmanager, see README.md.\n")
             return 2
         gather(options)
-    results = promises.judge(options.out)
-    print("\n" + "\n".join(result.line() for result in results))
-    return 0 if all(result.held for result in results) else 1
+    page = promises.judge(options.out)
+    print("\n" + "\n".join(result.line() for result in page))
+    return 0 if all(result.held for result in page) else 1
 
 
 if __name__ == "__main__":

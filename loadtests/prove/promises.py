@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from loadtests.drill import bounds, scorecard
 from loadtests.quiet import document
 
-KILLS, TESTS = "kills.json", "tests.xml"
+KILLS, SCORECARD, SILENCE, TESTS = "kills.json", "scorecard.json", "quiet.json", "tests.xml"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def check_drills(folder: Path) -> tuple[bool, str]:
 
 
 def check_silence(folder: Path) -> tuple[bool, str]:
-    runs = read(folder / "quiet.json")
+    runs = read(folder / SILENCE)
     hours = sum(run["hours"] for run in runs)
     positives = sum(sum(found.values()) for run in runs for found in run["false_positives"].values())
     longest = max((seconds for run in runs for seconds in run["pending_seconds"].values()), default=0.0)
@@ -93,8 +93,8 @@ def read(path: Path) -> Any:
 
 PROMISES = [
     ("The KPIs equal the ledger", KILLS, check_ledger),
-    ("Every alert is proven", "scorecard.json", check_drills),
-    ("Alerts are silent without a fault", "quiet.json", check_silence),
+    ("Every alert is proven", SCORECARD, check_drills),
+    ("Alerts are silent without a fault", SILENCE, check_silence),
     ("The alert trail is complete and verifies", KILLS, check_trail),
     ("The slow tests pass in full", TESTS, check_tests),
 ]

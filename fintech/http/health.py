@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from fintech.errors import DATABASE_ERRORS
 from fintech.http.problems import problem
 from fintech.server import draining
-from fintech.telemetry import epochs
+from fintech.telemetry import clock, epochs
 from fintech.telemetry.metric_slots import render
 
 _migrated = False
@@ -39,7 +39,7 @@ def health(request: HttpRequest) -> HttpResponse:
 
 @safe_methods
 def ready(request: HttpRequest) -> HttpResponse:
-    """Answer that the database is available, its schema is current, and no stop was announced."""
+    """Answer that the database is available, its schema is current, and nothing keeps this host from serving."""
     global _migrated  # noqa: PLW0603 - migrations are never taken back under a running process
     if draining.is_draining():
         return problem(503, "draining", "This host stops soon, and still answers until then.")
@@ -55,6 +55,8 @@ def ready(request: HttpRequest) -> HttpResponse:
             _migrated = True
     except DATABASE_ERRORS:
         return problem(503, "database_unavailable", "The database does not answer.")
+    if clock.is_skewed():
+        return problem(503, "clock_skewed", "This host's clock is more than 5 seconds off the database's.")
     if epochs.is_refused():
         return problem(503, "epoch_held", "Another host counts in metrics files that are a copy of this host's.")
     return JsonResponse({"status": "ready", "database": "ok", "migrations": "ok"})

@@ -5,6 +5,7 @@ sessions and count the same rows twice, so the second one is refused while the f
 distinguishes hosts. After a restart under another id the epoch is free as soon as the old sessions have ended.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 
+from fintech.telemetry import clock
 from fintech.telemetry.metric_slots import Slot
 
 # A host that has been silent for this long is not connected, even if the server still shows its sessions.
@@ -28,6 +30,7 @@ ON CONFLICT (epoch) DO UPDATE
         OR NOT EXISTS (
             SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()
                 AND starts_with(application_name, 'writer ' || excluded.epoch || ' '))
+RETURNING extract(epoch FROM clock_timestamp())::float8
 """  # noqa: S608 - our own constant
 
 # Named by the writer (payments/settlement/group_commit.py): `writer <epoch> <slot>`.
@@ -52,17 +55,23 @@ class Exporter:
 
 
 def announce(execute: Callable[[str, dict[str, Any]], Any], slot: Slot) -> None:
-    """Take or extend the lease of this host's epoch, through `execute` of a cursor. Raise EpochHeldElsewhere."""
+    """Take or extend the lease of this host's epoch, through `execute` of a cursor. Raise EpochHeldElsewhere.
+
+    The answer also has the database's time, so comparing the clocks needs no statement of its own.
+    """
     role = slot.name.rpartition("-")[0]
     urls = {"web": settings.WEB_METRICS_URL, "worker": settings.WORKER_METRICS_URL}
     values = {"epoch": slot.epoch, "role": role, "holder": settings.HOST_ID, "url": urls.get(role, "")}
-    if execute(ANNOUNCE, values).rowcount == 0:
+    sent = time.time()
+    answer = execute(ANNOUNCE, values).fetchone()
+    if answer is None:
         _refused.add(slot.epoch)
         raise EpochHeldElsewhere(
             f"another host holds the metrics files' epoch {slot.epoch}: give each host a RUNTIME_DIR of its own, and"
             " remove the copy of a cloned host"
         )
     _refused.discard(slot.epoch)
+    clock.compare(sent, answer[0], time.time())
 
 
 def is_refused() -> bool:

@@ -10,6 +10,7 @@ from django.test import Client
 
 from fintech.http import health
 from fintech.server import draining
+from fintech.telemetry import clock
 
 
 @pytest.fixture
@@ -77,6 +78,22 @@ def test_migrations_are_looked_for_until_they_are_there_and_not_again(client, mo
         assert client.get("/ready").status_code == 200
 
     assert plan.call_count == 1
+
+
+@pytest.mark.parametrize(("shift", "status"), [(-60, 503), (60, 503), (-3, 200), (3, 200)])
+def test_a_host_whose_clock_is_far_off_is_not_ready(client, shift, status):
+    now = 1_800_000_000.0
+    clock.compare(now, now + shift, now + 0.1)
+    try:
+        assert client.get("/ready").status_code == status
+    finally:
+        clock.compare(now, now, now)
+
+
+def test_a_slow_answer_is_no_sign_of_a_wrong_clock():
+    clock.compare(100.0, 130.0, 160.0)
+
+    assert not clock.is_skewed()
 
 
 @pytest.mark.parametrize("path", ["/health/", "/ready/", "/metrics/", "/metrics/x", "/healthz"])

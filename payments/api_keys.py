@@ -8,8 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from django.contrib.postgres.expressions import ArraySubquery
+from django.contrib.postgres.fields import ArrayField
+from django.db.models import JSONField, OuterRef
+from django.db.models.functions import JSONArray
 from django.utils import timezone
 
 from fintech import tokens
@@ -17,7 +22,7 @@ from fintech.database.connections import query
 from fintech.server import cooperation
 from payments.errors import AuthenticationFailed, PermissionDenied
 from payments.fraud import MerchantContext
-from payments.models import ApiKey, Merchant
+from payments.models import ApiKey, FraudListEntry, Merchant
 
 CACHE_SECONDS = 3.0
 # Unknown prefixes are cached too, but briefly: a new key must work soon.
@@ -97,8 +102,15 @@ class ApiKeyCache:
         self._entries.clear()
 
 
+def _entries(name: FraudListEntry.List) -> ArraySubquery:
+    """Return the merchant's entries as an expression: key, merchant and lists are one statement."""
+    rows = FraudListEntry.objects.filter(merchant=OuterRef("merchant"), list=name).order_by()
+    return ArraySubquery(rows.values_list(JSONArray("field", "value")), output_field=ArrayField(JSONField()))
+
+
 def _load(prefix: str) -> Principal | None:
-    row = ApiKey.objects.select_related("merchant").filter(prefix=prefix).first()
+    lists = {"blocked": _entries(FraudListEntry.List.BLOCK), "allowed": _entries(FraudListEntry.List.ALLOW)}
+    row: Any = ApiKey.objects.select_related("merchant").annotate(**lists).filter(prefix=prefix).first()
     if row is None:
         return None
     merchant = row.merchant
@@ -117,6 +129,8 @@ def _load(prefix: str) -> Principal | None:
             fraud_threshold=merchant.fraud_threshold,
             fraud_weights=merchant.fraud_weights,
             unscored_limit_minor=merchant.unscored_limit_minor,
+            blocked=frozenset(map(tuple, row.blocked)),
+            allowed=frozenset(map(tuple, row.allowed)),
         ),
     )
 

@@ -9,7 +9,15 @@ class PaymentsConfig(AppConfig):
     # Of each web process, beside the pool: the writer's.
     web_connections = 1
     # The application can add rows to these tables and read them, never change them: see fintech/database/grants.py.
-    evidence_models = ("event", "ledgerleg", "writer", "idempotencykey", "webhookevent", "webhookattempt")
+    evidence_models = (
+        "event",
+        "fraudchange",
+        "ledgerleg",
+        "writer",
+        "idempotencykey",
+        "webhookevent",
+        "webhookattempt",
+    )
     # The application can change rows of these tables in part, and delete none.
     kept_models = (
         "merchant",

@@ -15,7 +15,10 @@ FAILURES: dict[str, tuple[str, Advice]] = {
     "do_not_honor": ("The bank declined without a reason.", "retry_with_other_method"),
     "expired_card": ("The bank declined: the card has expired.", "retry_with_other_method"),
     "lost_or_stolen": ("The bank declined: the card was reported lost or stolen.", "do_not_retry"),
-    "fraud_blocked": ("The payment was blocked because its fraud score is too high.", "do_not_retry"),
+    "fraud_blocked": (
+        "The payment was blocked by a block list or its fraud score: fraud.reasons names the causes.",
+        "do_not_retry",
+    ),
     "processing_error": ("The gateway failed and did not charge. You may try again with a new key.", "retry_later"),
     "not_reached": (
         "The gateway was not reached; nothing was charged. You may try again with a new key.",

@@ -1,7 +1,8 @@
-"""Fraud scoring by rules: each rule that matches adds its weight, and its name is stored.
+"""Fraud scoring by rules and lists: each rule that matches adds its weight, and its name is stored.
 
 A pure function of the payment and the merchant. A payment that reaches the merchant's threshold is blocked before the
-gateway is called.
+gateway is called. The merchant's block list blocks whatever the score is. Where it does not, the allow list accepts
+whatever the score is.
 
 If a payment cannot be scored because the merchant's own weights are invalid, it is accepted below the merchant's
 `unscored_limit_minor` and blocked from that amount on, with the reason in both cases. A small loss is better than a
@@ -10,8 +11,8 @@ closed shop; a large one is not.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from payments import metrics
 from payments.currencies import to_major
@@ -36,15 +37,21 @@ class MerchantContext:
     fraud_threshold: float
     fraud_weights: Any
     unscored_limit_minor: int
+    # Entries of the lists: (field, value).
+    blocked: frozenset[tuple[str, str]] = frozenset()
+    allowed: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`score` is None if the payment could not be scored."""
+    """`score` is None if the payment could not be scored. `reasons` name rules, and entries such as
+    `block_list:customer`: with the payment's own value, this is one entry of the merchant.
+    """
 
     score: float | None
     reasons: list[str]
     blocked: bool
+    decided_by: Literal["rules", "allow_list", "block_list"] = "rules"
 
 
 Rule = Callable[[PaymentInput, MerchantContext], bool]
@@ -94,7 +101,31 @@ def check_weights(weights: Any) -> None:
             raise ValueError(f"the weight of {name!r} must be a number from 0 to 1")
 
 
+def get_weight(name: str, merchant: MerchantContext) -> float:
+    """Return the weight of a rule, for a merchant whose weights are valid."""
+    return float(merchant.fraud_weights.get(name, RULES[name][0]))
+
+
 def score_payment(payment: PaymentInput, merchant: MerchantContext) -> Verdict:
+    """Decide by the lists, if an entry matches, and otherwise by the rules, whose score is returned in both cases."""
+    verdict = _apply_rules(payment, merchant)
+    if merchant.blocked or merchant.allowed:
+        return _apply_lists(verdict, payment, merchant)
+    return verdict
+
+
+def _apply_lists(verdict: Verdict, payment: PaymentInput, merchant: MerchantContext) -> Verdict:
+    values = {"customer": payment.customer, "token": _token(payment), "country": _country(payment)}
+    blocking = [f"block_list:{name}" for name, value in values.items() if (name, value) in merchant.blocked]
+    if blocking:
+        return replace(verdict, reasons=verdict.reasons + blocking, blocked=True, decided_by="block_list")
+    allowing = [f"allow_list:{name}" for name, value in values.items() if (name, value) in merchant.allowed]
+    if allowing:
+        return replace(verdict, reasons=verdict.reasons + allowing, blocked=False, decided_by="allow_list")
+    return verdict
+
+
+def _apply_rules(payment: PaymentInput, merchant: MerchantContext) -> Verdict:
     """Return the sum of the weights of all matching rules, at most 1, and their names."""
     try:
         if merchant.fraud_weights != {}:

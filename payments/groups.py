@@ -4,7 +4,14 @@ from typing import Any
 
 from fintech.adminsite import groups
 
-LOOKS = ("view_transaction", "view_refund", "view_ledgerleg", "view_merchant")
+LOOKS = (
+    "view_transaction",
+    "view_refund",
+    "view_ledgerleg",
+    "view_merchant",
+    "view_fraudlistentry",
+    "view_fraudchange",
+)
 GROUPS = {
     "support": (*LOOKS, "resolve_transaction"),
     "finance": (*LOOKS, "refund_transaction", "capture_transaction", "void_transaction"),

@@ -112,6 +112,17 @@ class Fraud(Struct):
     reasons: list[str]
 
 
+class FraudTrial(Struct):
+    """A decision about a payment that was not made."""
+
+    decision: Literal["accepted", "blocked"]
+    decided_by: Literal["rules", "allow_list", "block_list"]
+    score: Annotated[float | None, Meta(description="0 to 1; null if it could not be scored.")]
+    threshold: Annotated[float, Meta(description="The rules block a payment with this score or more.")]
+    reasons: Annotated[list[str], Meta(description="The rules and the entries of lists that match, as in `fraud`.")]
+    weights: Annotated[dict[str, float], Meta(description="What each rule that matches adds to the score.")]
+
+
 class Failure(Struct):
     code: Annotated[str, Meta(description="Stable.")]
     message: Annotated[str, Meta(description="For people.")]

@@ -3,6 +3,7 @@
 import msgspec
 
 from payments.failures import FAILURES, OTHER_MESSAGE
+from payments.fraud import RULES, MerchantContext, Verdict, get_weight
 from payments.models import Capture, Event, Refund, Void, WebhookDelivery, WebhookEndpoint
 from payments.schemas import (
     AttemptOutput,
@@ -12,6 +13,7 @@ from payments.schemas import (
     EndpointWithSecret,
     Failure,
     Fraud,
+    FraudTrial,
     JournalEntry,
     Payment,
     RefundOutput,
@@ -22,6 +24,18 @@ from payments.services.outcomes import Charge
 
 def serialize_failure(code: str | None) -> Failure | None:
     return Failure(code, *FAILURES.get(code, (OTHER_MESSAGE, None))) if code else None
+
+
+def serialize_trial(verdict: Verdict, merchant: MerchantContext) -> FraudTrial:
+    rules = [] if verdict.score is None else [name for name in verdict.reasons if name in RULES]
+    return FraudTrial(
+        decision="blocked" if verdict.blocked else "accepted",
+        decided_by=verdict.decided_by,
+        score=verdict.score,
+        threshold=merchant.fraud_threshold,
+        reasons=verdict.reasons,
+        weights={name: get_weight(name, merchant) for name in rules},
+    )
 
 
 def serialize_payment(row: Charge) -> Payment:

@@ -9,6 +9,7 @@ urlpatterns = [
     path("v1/transactions/batch", views.BatchView.as_view(), name="batch"),
     path("v1/transactions/<str:id>", views.TransactionView.as_view(), name="transaction"),
     path("v1/transactions/<str:id>/refunds", views.RefundsView.as_view(), name="refunds"),
+    path("v1/fraud/try", views.FraudTrialView.as_view(), name="fraud-try"),
     path("v1/events", webhooks.EventsView.as_view(), name="events"),
     path("v1/events/<str:id>", webhooks.EventView.as_view(), name="event"),
     path("v1/webhook-endpoints", webhooks.EndpointsView.as_view(), name="webhook-endpoints"),

@@ -1,9 +1,10 @@
 """The admin of payments: data is read-only, and money moves only through the services.
 
 merchants, api_keys, webhooks   can be added and, in part, changed
+fraud                           entries of lists can be added and removed; the record of changes is read-only
 transactions, refunds, ledger   are read-only; refunding and resolving are actions with their own permissions
 """
 
-from payments.admin import api_keys, ledger, merchants, refunds, transactions, webhooks
+from payments.admin import api_keys, fraud, ledger, merchants, refunds, transactions, webhooks
 
-__all__ = ["api_keys", "ledger", "merchants", "refunds", "transactions", "webhooks"]
+__all__ = ["api_keys", "fraud", "ledger", "merchants", "refunds", "transactions", "webhooks"]

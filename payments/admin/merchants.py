@@ -12,7 +12,9 @@ from unfold.decorators import display
 
 from fintech.adminsite.changelists import KeptAdmin
 from fintech.adminsite.display import show_time
+from payments.admin.fraud import actor_of
 from payments.fraud import check_weights
+from payments.fraud_settings import recorded_by
 from payments.models import Merchant
 from payments.schemas import MAX_AMOUNT
 
@@ -72,6 +74,10 @@ class MerchantAdmin(KeptAdmin):
         ("Fees", {"fields": ["fee_basis_points"]}),
     ]
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        with recorded_by(actor_of(request)):
+            super().save_model(request, obj, form, change)
+
     @display(description="Active", boolean=True, ordering="is_active")
     def active(self, merchant: Merchant) -> bool:
         return merchant.is_active
@@ -87,9 +93,14 @@ class MerchantAdmin(KeptAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        of_merchant = f"?merchant__id__exact={object_id}"
         links = {
-            "transactions_link": reverse("admin:payments_transaction_changelist") + f"?merchant__id__exact={object_id}",
+            "transactions_link": reverse("admin:payments_transaction_changelist") + of_merchant,
             "new_key_link": reverse("admin:payments_apikey_add") + f"?merchant={object_id}",
+            "fraud_lists_link": reverse("admin:payments_fraudlistentry_changelist") + of_merchant,
+            "fraud_changes_link": reverse("admin:payments_fraudchange_changelist") + of_merchant,
+            "may_see_fraud_lists": request.user.has_perm("payments.view_fraudlistentry"),
+            "may_see_fraud_changes": request.user.has_perm("payments.view_fraudchange"),
             "may_see_transactions": request.user.has_perm("payments.view_transaction"),
             "may_add_keys": request.user.has_perm("payments.add_apikey"),
         }

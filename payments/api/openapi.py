@@ -33,6 +33,7 @@ _INPUTS = (
     schemas.RedeliveryInput,
 )
 _OUTPUTS = (
+    schemas.FraudTrial,
     schemas.Payment,
     schemas.ExpandedPayment,
     schemas.PaymentPage,
@@ -189,6 +190,31 @@ def _create(operation_id: str) -> Any:
 
 
 CREATE, CREATE_SHORT = _create("create_transaction"), _create("create_transaction_by_short_name")
+TRY_FRAUD = extend_schema(
+    operation_id="try_fraud",
+    summary="Score a payment without making it",
+    description="Takes the body of a payment. Nothing is stored or charged, and no Idempotency-Key is needed.",
+    tags=["fraud"],
+    parameters=[_REQUEST_ID, _WAIT],
+    request={"application/json": _schema(schemas.PaymentInput)},
+    examples=[
+        OpenApiExample("card payment", PAYMENT_EXAMPLE, request_only=True),
+        OpenApiExample(
+            "foreign card",
+            {
+                "decision": "accepted",
+                "decided_by": "rules",
+                "score": 0.15,
+                "threshold": 0.8,
+                "reasons": ["country_mismatch"],
+                "weights": {"country_mismatch": 0.15},
+            },
+            response_only=True,
+            status_codes=["200"],
+        ),
+    ],
+    responses=_answers(schemas.FraudTrial, s200="The decision and its reasons.") | _WRITE,
+)
 LIST = extend_schema(
     operation_id="list_transactions",
     summary="List payments, newest first",

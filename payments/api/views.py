@@ -26,6 +26,7 @@ from payments.api.responses import batch_result, problem_of, reply_to
 from payments.api.shared_throttling import make_throttle
 from payments.api_keys import Principal, authenticate
 from payments.errors import InvalidRequest, MalformedRequest, NotFound, PaymentError
+from payments.fraud import score_payment
 from payments.models import ApiKey, Capture, Event, Refund, Transaction
 from payments.schemas import (
     KEY_SCHEMA,
@@ -45,7 +46,13 @@ from payments.schemas import (
     parse_json,
     read,
 )
-from payments.serializers import serialize_capture, serialize_entry, serialize_payment, serialize_refund
+from payments.serializers import (
+    serialize_capture,
+    serialize_entry,
+    serialize_payment,
+    serialize_refund,
+    serialize_trial,
+)
 from payments.services.batches import create_batch
 from payments.services.captures import create_capture
 from payments.services.charges import create_payment
@@ -166,6 +173,14 @@ class ShortNameView(TransactionsView):
     @openapi.CREATE_SHORT
     def post(self, request: Request) -> HttpResponse:
         return super().post(request)
+
+
+class FraudTrialView(PaymentsView):
+    @openapi.TRY_FRAUD
+    def post(self, request: Request) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.WRITE)
+        body = read(read_body(request._request), PaymentInput)
+        return json_answer(serialize_trial(score_payment(body, principal.fraud), principal.fraud))
 
 
 class TransactionView(PaymentsView):

@@ -1,6 +1,7 @@
 """Fraud scores can be explained: each rule alone, their sum, the threshold, and what happens without a score."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -138,6 +139,62 @@ def test_scores_and_their_absence_are_counted():
 
     assert metrics.FRAUD_UNSCORED._value.get() == unscored + 1
     assert metrics.FRAUD_SCORE._sum.get() == pytest.approx(scored + 0.25)
+
+
+LISTED = {"customer": "c_1", "token": "tok_visa", "country": "DE"}
+
+
+@pytest.mark.parametrize("field", LISTED)
+def test_an_entry_of_the_block_list_blocks_a_payment_that_scores_nothing(field):
+    context = replace(merchant(), blocked=frozenset({(field, LISTED[field])}))
+
+    assert score_payment(CALM, context) == Verdict(0.0, [f"block_list:{field}"], True, "block_list")
+
+
+@pytest.mark.parametrize("field", LISTED)
+def test_an_entry_of_the_allow_list_accepts_whatever_the_score_is(field):
+    context = replace(merchant(threshold=0), allowed=frozenset({(field, LISTED[field])}))
+
+    assert score_payment(CALM, context) == Verdict(0.0, [f"allow_list:{field}"], False, "allow_list")
+
+
+@pytest.mark.parametrize(("blocked", "allowed"), [("customer", "country"), ("country", "token"), ("token", "customer")])
+def test_the_block_list_counts_more_than_the_allow_list(blocked, allowed):
+    lists = {"blocked": frozenset({(blocked, LISTED[blocked])}), "allowed": frozenset({(allowed, LISTED[allowed])})}
+
+    verdict = score_payment(CALM, replace(merchant(), **lists))
+
+    assert (verdict.blocked, verdict.reasons) == (True, [f"block_list:{blocked}"])
+
+
+@pytest.mark.parametrize("entry", [("customer", "c_2"), ("customer", "C_1"), ("token", "c_1"), ("country", "FR")])
+def test_entries_with_other_values_leave_the_decision_to_the_rules(entry):
+    context = replace(merchant(), blocked=frozenset({entry}), allowed=frozenset({("customer", "c_3")}))
+
+    assert score_payment(CALM, context) == Verdict(0.0, [], blocked=False)
+
+
+def test_a_payment_without_the_listed_fields_is_scored_by_the_rules():
+    context = replace(merchant(), blocked=frozenset(LISTED.items()))
+
+    assert score_payment(PaymentInput(100, "EUR"), context).decided_by == "rules"
+
+
+def test_reasons_name_the_rules_beside_the_entries():
+    context = replace(merchant(), allowed=frozenset({("customer", "c_1"), ("token", "tok_fraud")}))
+
+    verdict = score_payment(payment(token="tok_fraud"), context)
+
+    assert verdict == Verdict(1.0, ["stolen_token", "allow_list:customer", "allow_list:token"], False, "allow_list")
+
+
+@pytest.mark.parametrize(("name", "blocked"), [("blocked", True), ("allowed", False)])
+def test_lists_decide_about_payments_that_cannot_be_scored(name, blocked):
+    context = replace(merchant(weights=[1], limit=50), **{name: frozenset({("customer", "c_1")})})
+
+    verdict = score_payment(CALM, context)
+
+    assert (verdict.score, verdict.blocked) == (None, blocked)
 
 
 @pytest.mark.processes

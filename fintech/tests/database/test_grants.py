@@ -13,6 +13,7 @@ NEVER = ("TRUNCATE", "REFERENCES", "TRIGGER")
 MODELS = [model for model in apps.get_models(include_auto_created=True) if model._meta.managed]
 EVIDENCE = [
     "payments_event",
+    "payments_fraudchange",
     "payments_ledgerleg",
     "payments_writer",
     "payments_idempotencykey",

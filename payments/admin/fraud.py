@@ -1,0 +1,116 @@
+"""Allow and block lists, whose entries are added and removed, and the read-only record of all changes."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.decorators import display
+
+from fintech.adminsite.changelists import KeptAdmin, ReadOnlyAdmin
+from fintech.adminsite.display import link_to, show_badge, show_json, show_time
+from fintech.adminsite.filters import ChoiceFilter
+from payments.errors import InvalidRequest
+from payments.fraud_settings import MAX_ENTRIES, check_entry, is_full, recorded_by
+from payments.models import FraudChange, FraudListEntry, Merchant
+
+LIST_COLOURS = {"block": "danger", "allow": "success"}
+
+
+def actor_of(request: HttpRequest) -> str:
+    return f"admin:{request.user.get_username()}"
+
+
+class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
+    class Meta:
+        model = FraudListEntry
+        fields = ["merchant", "list", "field", "value", "note"]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        if {"merchant", "field", "value"} <= data.keys():
+            if data["field"] == FraudListEntry.Field.COUNTRY:
+                data["value"] = data["value"].upper()
+            try:
+                check_entry(data["field"], data["value"])
+            except InvalidRequest as refusal:
+                self.add_error("value", refusal.detail)
+            if is_full(data["merchant"].pk):
+                self.add_error(None, f"The lists of this merchant are full: they have {MAX_ENTRIES:,} entries.")
+        return data
+
+
+class ListFilter(ChoiceFilter):
+    title = "list"
+    parameter_name = "list"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return FraudListEntry.List.choices
+
+
+@admin.register(FraudListEntry)
+class FraudListEntryAdmin(KeptAdmin):
+    form = EntryForm
+    list_display = ["value", "field", "list_name", "merchant", "note", "created"]
+    list_select_related = ["merchant"]
+    list_filter = [ListFilter, ("merchant", AutocompleteSelectFilter)]
+    list_per_page = 50
+    search_fields = ["value__exact", "merchant__name"]
+    search_help_text = "The whole value, or the merchant"
+    autocomplete_fields = ["merchant"]
+    fields = ["merchant", "list", "field", "value", "note"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False  # an entry is removed and added again, so that the record of changes has both
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return ModelAdmin.has_delete_permission(self, request, obj)
+
+    def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
+        with recorded_by(actor_of(request)):
+            super().save_model(request, obj, form, change)
+
+    def delete_model(self, request: HttpRequest, obj: Model) -> None:
+        with recorded_by(actor_of(request)):
+            super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        with recorded_by(actor_of(request)):
+            super().delete_queryset(request, queryset)
+
+    @display(description="List", ordering="list")
+    def list_name(self, entry: FraudListEntry) -> str:
+        return show_badge(entry.get_list_display(), LIST_COLOURS[entry.list])
+
+    @display(description="Added (UTC)")
+    def created(self, entry: FraudListEntry) -> str:
+        return show_time(entry.created_at)
+
+
+@admin.register(FraudChange)
+class FraudChangeAdmin(ReadOnlyAdmin):
+    list_display = ["id", "changed", "merchant_link", "subject", "actor", "before_shown", "after_shown"]
+    list_select_related = ["merchant"]
+    list_filter = [("merchant", AutocompleteSelectFilter)]
+    filter_parameters = frozenset(["merchant__id__exact"])
+    fields = [("id", "changed"), ("merchant_link", "actor"), "subject", ("before_shown", "after_shown")]
+
+    @display(description="Changed (UTC)")
+    def changed(self, change: FraudChange) -> str:
+        return show_time(change.at)
+
+    @display(description="Merchant")
+    def merchant_link(self, change: FraudChange) -> str:
+        return link_to(Merchant, change.merchant_id, change.merchant.name)
+
+    @display(description="Before")
+    def before_shown(self, change: FraudChange) -> SafeString | str:
+        return show_json(change.before) if change.before is not None else "-"
+
+    @display(description="After")
+    def after_shown(self, change: FraudChange) -> SafeString | str:
+        return show_json(change.after) if change.after is not None else "-"

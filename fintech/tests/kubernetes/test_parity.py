@@ -305,3 +305,17 @@ def test_each_definition_belongs_to_a_custom_resource_in_use():
     defined = {read(path)["spec"]["names"]["kind"] for path in (FOLDER / "crds").glob("*.json")}
 
     assert used == defined
+
+
+def test_the_charts_run_the_versions_and_limits_of_compose():
+    values = {path.stem: read(path) for path in (FOLDER / "values").glob("*.yaml")}
+    tags = {
+        "grafana": values["grafana"]["image"]["tag"],
+        "loki": values["loki"]["loki"]["image"]["tag"],
+        "tempo": values["tempo"]["tempo"]["tag"],
+    }
+    limits = read(render.HERE / "loki" / "loki.yml")["limits_config"]
+
+    assert {name: COMPOSE[name]["image"].partition(":")[2] for name in tags} == tags
+    assert values["loki"]["loki"]["limits_config"].items() <= limits.items()
+    assert all(values[name]["fullnameOverride"] == name for name in values)

@@ -9,9 +9,12 @@ PLAIN = {
     "its end was told late": "its end was reported late",
     "no Alertmanager knows it any more, and nobody told its end": "no Alertmanager has it, and no end was reported",
     "nothing was heard of it any more": "no update arrived",
+    "heard of again": "it is reported again",
     "one peer goes on saying that it fires": "one peer still reports that it fires",
 }
 
 
 def in_plain_words(note: str | None) -> str | None:
-    return PLAIN.get(note, note) if note else note
+    for stored, plain in PLAIN.items():
+        note = note and note.replace(stored, plain)
+    return note

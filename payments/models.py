@@ -22,6 +22,7 @@ The database refuses invalid data: see the constraints here and the triggers in 
 import uuid
 from collections.abc import Collection, Iterable
 from datetime import timedelta
+from typing import ClassVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import RandomUUID
@@ -342,21 +343,16 @@ class Transaction(models.Model):
         return self.amount if self.status == ChargeStatus.SUCCEEDED else 0
 
 
-class Refund(models.Model):
-    """Money returned: a part of one transaction, with its own lifecycle."""
+class FollowingOperation(models.Model):
+    """The common fields of the operations that follow a payment: refund, capture and void."""
 
-    Status = RefundStatus
-    FINAL = REFUND.final
+    FINAL: ClassVar[list[str]]
+    transaction: "models.ForeignKey[Transaction, Transaction]"
+    status: "models.CharField[str, str]"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="refunds")
-    idempotency_key = models.TextField()
     amount = models.BigIntegerField()
-    # The requested amount, with which a replay is compared: NULL is "all that remains".
-    amount_requested = models.BigIntegerField(null=True)
-    gateway_key = models.UUIDField()  # the gateway knows the refund by it
-    reason = models.TextField(null=True)
-    status = models.CharField(max_length=10, choices=Status.choices)
+    gateway_key = models.UUIDField()  # the gateway knows the operation by it
     failure_code = models.TextField(null=True)
     gateway_reference = models.TextField(null=True)
     request_id = models.TextField(null=True)
@@ -364,7 +360,31 @@ class Refund(models.Model):
     settled_at = models.DateTimeField(null=True)
 
     class Meta:
+        abstract = True
         ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in self.FINAL
+
+
+class Refund(FollowingOperation):
+    """Money returned: a part of one transaction, with its own lifecycle."""
+
+    Status = RefundStatus
+    FINAL = REFUND.final
+
+    transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="refunds")
+    idempotency_key = models.TextField()
+    status = models.CharField(max_length=10, choices=Status.choices)
+    # The requested amount, with which a replay is compared: NULL is "all that remains".
+    amount_requested = models.BigIntegerField(null=True)
+    reason = models.TextField(null=True)
+
+    class Meta(FollowingOperation.Meta):
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0), name="refund_amount_positive"),
             models.CheckConstraint(
@@ -373,13 +393,6 @@ class Refund(models.Model):
                 name="refund_settled_exactly_if_final",
             ),
         ]
-
-    def __str__(self) -> str:
-        return str(self.id)
-
-    @property
-    def is_final(self) -> bool:
-        return self.status in self.FINAL
 
 
 class Authorization(models.Model):
@@ -408,29 +421,20 @@ class Authorization(models.Model):
         return str(self.transaction_id)
 
 
-class Capture(models.Model):
+class Capture(FollowingOperation):
     """Money taken from an authorization: a part or all of it. The rest is released after a `final` one."""
 
     Status = CaptureStatus
     FINAL = CAPTURE.final
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="captures")
     idempotency_key = models.TextField()
-    amount = models.BigIntegerField()
+    status = models.CharField(max_length=10, choices=Status.choices)
     # The requested amount, with which a replay is compared: NULL is "all that is left".
     amount_requested = models.BigIntegerField(null=True)
     final = models.BooleanField()
-    gateway_key = models.UUIDField()  # the gateway knows the capture by it
-    status = models.CharField(max_length=10, choices=Status.choices)
-    failure_code = models.TextField(null=True)
-    gateway_reference = models.TextField(null=True)
-    request_id = models.TextField(null=True)
-    created_at = models.DateTimeField(db_default=Now())
-    settled_at = models.DateTimeField(null=True)
 
-    class Meta:
-        ordering = ["-id"]
+    class Meta(FollowingOperation.Meta):
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0), name="capture_amount_positive"),
             models.CheckConstraint(
@@ -443,35 +447,19 @@ class Capture(models.Model):
             ),
         ]
 
-    def __str__(self) -> str:
-        return str(self.id)
 
-    @property
-    def is_final(self) -> bool:
-        return self.status in self.FINAL
-
-
-class Void(models.Model):
+class Void(FollowingOperation):
     """The release of what an authorization still holds: asked for by the merchant, or because it expired."""
 
     Status = VoidStatus
     FINAL = VOID.final
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="voids")
-    idempotency_key = models.TextField(null=True)  # NULL: it expired
-    amount = models.BigIntegerField()
-    gateway_key = models.UUIDField()  # the gateway knows the void by it
-    reason = models.TextField(null=True)
     status = models.CharField(max_length=10, choices=Status.choices)
-    failure_code = models.TextField(null=True)
-    gateway_reference = models.TextField(null=True)
-    request_id = models.TextField(null=True)
-    created_at = models.DateTimeField(db_default=Now())
-    settled_at = models.DateTimeField(null=True)
+    idempotency_key = models.TextField(null=True)  # NULL: it expired
+    reason = models.TextField(null=True)
 
-    class Meta:
-        ordering = ["-id"]
+    class Meta(FollowingOperation.Meta):
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0), name="void_amount_positive"),
             models.CheckConstraint(
@@ -480,13 +468,6 @@ class Void(models.Model):
             ),
             models.UniqueConstraint(fields=["transaction"], condition=~Q(status="failed"), name="void_once"),
         ]
-
-    def __str__(self) -> str:
-        return str(self.id)
-
-    @property
-    def is_final(self) -> bool:
-        return self.status in self.FINAL
 
 
 class IdempotencyKey(models.Model):

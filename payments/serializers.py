@@ -1,10 +1,12 @@
 """Build the API's representation of payments and the operations that follow them."""
 
+from typing import Any
+
 import msgspec
 
 from payments.failures import FAILURES, OTHER_MESSAGE
 from payments.fraud import RULES, MerchantContext, Verdict, get_weight
-from payments.models import Capture, Event, Refund, Void, WebhookDelivery, WebhookEndpoint
+from payments.models import Capture, Event, FollowingOperation, Refund, Void, WebhookDelivery, WebhookEndpoint
 from payments.schemas import (
     AttemptOutput,
     CaptureOutput,
@@ -60,34 +62,30 @@ def serialize_payment(row: Charge) -> Payment:
     )
 
 
+def _common_fields(row: FollowingOperation) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "transaction": row.transaction.id,
+        "status": row.status,
+        "amount": row.amount,
+        "currency": row.transaction.currency,
+        "failure": serialize_failure(row.failure_code),
+        "gateway_reference": row.gateway_reference,
+        "created_at": row.created_at,
+        "settled_at": row.settled_at,
+    }
+
+
 def serialize_capture(row: Capture) -> CaptureOutput:
-    return CaptureOutput(
-        id=row.id,
-        transaction=row.transaction_id,
-        status=row.status,  # type: ignore[arg-type]
-        amount=row.amount,
-        final=row.final,
-        currency=row.transaction.currency,
-        failure=serialize_failure(row.failure_code),
-        gateway_reference=row.gateway_reference,
-        created_at=row.created_at,
-        settled_at=row.settled_at,
-    )
+    return CaptureOutput(**_common_fields(row), final=row.final)
 
 
 def serialize_void(row: Void) -> VoidOutput:
-    return VoidOutput(
-        id=row.id,
-        transaction=row.transaction_id,
-        status=row.status,  # type: ignore[arg-type]
-        amount=row.amount,
-        currency=row.transaction.currency,
-        reason=row.reason,
-        failure=serialize_failure(row.failure_code),
-        gateway_reference=row.gateway_reference,
-        created_at=row.created_at,
-        settled_at=row.settled_at,
-    )
+    return VoidOutput(**_common_fields(row), reason=row.reason)
+
+
+def serialize_refund(row: Refund) -> RefundOutput:
+    return RefundOutput(**_common_fields(row), reason=row.reason)
 
 
 def serialize_entry(row: Event) -> JournalEntry:
@@ -99,21 +97,6 @@ def serialize_entry(row: Event) -> JournalEntry:
         capture=row.capture_id,
         void=row.void_id,
         refund=row.refund_id,
-    )
-
-
-def serialize_refund(row: Refund) -> RefundOutput:
-    return RefundOutput(
-        id=row.id,
-        transaction=row.transaction_id,
-        status=row.status,  # type: ignore[arg-type]
-        amount=row.amount,
-        currency=row.transaction.currency,
-        reason=row.reason,
-        failure=serialize_failure(row.failure_code),
-        gateway_reference=row.gateway_reference,
-        created_at=row.created_at,
-        settled_at=row.settled_at,
     )
 
 

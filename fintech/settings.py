@@ -387,6 +387,7 @@ UNFOLD = {
                 "items": [
                     _page("Transactions", "receipt_long", "payments.transaction"),
                     _page("Refunds", "undo", "payments.refund"),
+                    _page("Disputes", "gavel", "payments.dispute"),
                     _page("Ledger", "menu_book", "payments.ledgerleg"),
                 ],
             },

@@ -26,6 +26,8 @@ class PaymentsConfig(AppConfig):
         "refund",
         "capture",
         "void",
+        "dispute",
+        "disputeresponse",
         "gatewayevent",
         "webhookendpoint",
         "webhooksecret",

@@ -45,5 +45,6 @@ FAILURES: dict[str, tuple[str, Advice]] = {
         "The gateway refused the capture: the authorization has expired.",
         "do_not_retry",
     ),
+    "charge_disputed": ("The gateway refused the refund: the charge is disputed.", "do_not_retry"),
     "charge_not_found": ("The gateway refused the refund: the charge does not exist.", "do_not_retry"),
 }

@@ -7,6 +7,7 @@ from fintech.adminsite import groups
 LOOKS = (
     "view_transaction",
     "view_refund",
+    "view_dispute",
     "view_ledgerleg",
     "view_merchant",
     "view_fraudlistentry",

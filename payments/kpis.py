@@ -14,13 +14,14 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import urllib3
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
-from django.db.models import Count
+from django.db.models import Count, Min
 from django.db.transaction import atomic
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -29,8 +30,8 @@ from fintech.telemetry.epochs import live_epochs, retire, vanished
 from payments.currencies import EXPONENTS, to_major, to_minor
 from payments.gateway.base import Gateway
 from payments.journal import JournalFollower
-from payments.models import Writer
-from payments.states import CAPTURE, CHARGE, LIFECYCLES, REFUND, VOID
+from payments.models import Dispute, Writer
+from payments.states import CAPTURE, CHARGE, DISPUTE, DISPUTE_RESPONSES, LIFECYCLES, REFUND, VOID
 
 logger = logging.getLogger("payments.kpis")
 
@@ -168,6 +169,21 @@ def held_amounts() -> dict[str, int]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT currency, sum(amount_left)::bigint FROM payments_authorization GROUP BY currency")
         return dict(cursor.fetchall())
+
+
+def dispute_counts() -> dict[str, int]:
+    """Return how many disputes have ever been in each state: the rows are the counter."""
+    kinds = {DISPUTE.event_kind(status): status for status in DISPUTE.states}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT kind, count(*) FROM payments_event WHERE kind = ANY(%s) GROUP BY kind", [list(kinds)])
+        return {kinds[kind]: count for kind, count in cursor.fetchall()}
+
+
+def disputes_to_answer() -> tuple[int, datetime | None]:
+    """Return the number of disputes that wait for the merchant, and the earliest time at which a response is due."""
+    waiting = Dispute.objects.filter(status__in=list(DISPUTE_RESPONSES))
+    result = waiting.aggregate(number=Count("id"), earliest=Min("evidence_due_at"))
+    return result["number"], result["earliest"]
 
 
 def unresolved() -> tuple[int, float]:
@@ -355,6 +371,16 @@ def _compare(
     return drift
 
 
+# Kind of event -> its sign in what the gateway owes us, and the name of the gateway's total.
+MOVED = {
+    CHARGE.success: (1, "charged"),
+    CAPTURE.success: (1, "captured"),
+    REFUND.success: (-1, "refunded"),
+    DISPUTE.event_kind("opened"): (-1, "disputed"),
+    DISPUTE.event_kind("won"): (1, "dispute_returned"),
+}
+
+
 def measure_gateway_drift(gateway: Gateway) -> dict[str, int]:
     """Return, by currency in minor units, the gateway's total minus the ledger's. Raise GatewayError.
 
@@ -366,8 +392,7 @@ def measure_gateway_drift(gateway: Gateway) -> dict[str, int]:
     totals = gateway.totals()
     in_hand, after = _in_hand(), _booked()
     drift: dict[str, int] = defaultdict(int)
-    kinds = ((CHARGE.success, 1, "charged"), (CAPTURE.success, 1, "captured"), (REFUND.success, -1, "refunded"))
-    for kind, sign, theirs in kinds:
+    for kind, (sign, theirs) in MOVED.items():
         for currency in {*before[kind], *after[kind], *totals}:
             moved = totals.get(currency, {}).get(theirs, 0)
             low = moved - after[kind][currency] - in_hand[kind][currency]
@@ -379,13 +404,13 @@ _Amounts = dict[str, dict[str, int]]  # by kind of event and currency, in minor 
 
 
 def _booked() -> _Amounts:
-    """Return the charges, captures and refunds in the ledger."""
+    """Return the charges, captures, refunds and disputes in the ledger."""
     booked: _Amounts = defaultdict(lambda: defaultdict(int))
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT kind, currency, abs(sum(amount))::bigint FROM payments_kpi_totals"
             " WHERE kind = ANY(%s) GROUP BY kind, currency",
-            [[CHARGE.success, CAPTURE.success, REFUND.success]],
+            [list(MOVED)],
         )
         for kind, currency, amount in cursor.fetchall():
             booked[kind][currency] = amount

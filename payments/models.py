@@ -4,6 +4,7 @@ Merchant -> ApiKey          the clients of the API
 Merchant -> FraudListEntry  values that its block list or allow list contains
 FraudChange                 append-only: each change of a merchant's fraud settings and lists, made by triggers
 Transaction -> Refund       requests and their outcomes; amounts are integers in minor units
+Transaction -> Dispute      a cardholder's objection, and the merchant's DisputeResponses
 Transaction -> Capture, Void, and Authorization, the money that is still held, if it is captured later
 IdempotencyKey              one row per merchant and key, for all operations
 Unresolved                  operations that are not final, each with the lease of the process that works on it
@@ -34,10 +35,13 @@ from payments.states import (
     AUTHORIZATION,
     CAPTURE,
     CHARGE,
+    DISPUTE,
+    DISPUTE_RESPONSES,
     REFUND,
     VOID,
     CaptureStatus,
     ChargeStatus,
+    DisputeStatus,
     RefundStatus,
     VoidStatus,
 )
@@ -470,6 +474,83 @@ class Void(FollowingOperation):
         ]
 
 
+class Dispute(models.Model):
+    """An objection of the cardholder: the gateway holds the money back until it is decided.
+
+    `sequence` is the number of the gateway's last event about it. `fee` is the gateway's.
+    """
+
+    Status = DisputeStatus
+    FINAL = DISPUTE.final
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # No foreign key, as in `Transaction.merchant`.
+    merchant = models.ForeignKey(Merchant, on_delete=models.PROTECT, db_constraint=False, db_index=False)
+    transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="disputes")
+    gateway_key = models.UUIDField(unique=True)  # the gateway knows the dispute by it
+    amount = models.BigIntegerField()
+    fee = models.BigIntegerField()
+    reason = models.TextField()
+    status = models.CharField(max_length=16, choices=Status.choices)
+    sequence = models.IntegerField()
+    evidence_due_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["merchant", "-id"], name="dispute_merchant_newest"),
+            models.Index(
+                fields=["evidence_due_at"], condition=Q(status__in=list(DISPUTE_RESPONSES)), name="dispute_due"
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0, fee__gte=0), name="dispute_amounts_not_negative"),
+            models.CheckConstraint(condition=Q(status__in=DISPUTE.states), name="dispute_status_known"),
+            models.CheckConstraint(
+                condition=Q(status__in=DISPUTE.held, settled_at=None)
+                | Q(status__in=DISPUTE.final, settled_at__isnull=False),
+                name="dispute_settled_exactly_if_final",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=list(DISPUTE_RESPONSES)) | Q(evidence_due_at__isnull=False),
+                name="dispute_response_has_due_date",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class DisputeResponse(models.Model):
+    """The merchant's response in one round of a dispute: evidence, or that it accepts. The worker delivers it."""
+
+    class Kind(models.TextChoices):
+        EVIDENCE = "evidence"
+        ACCEPTANCE = "acceptance"
+
+    dispute = models.ForeignKey(Dispute, on_delete=models.PROTECT, related_name="responses")
+    round = models.SmallIntegerField()  # 2 in pre-arbitration
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    text = models.TextField(blank=True, default="")
+    files = models.JSONField(default=list)  # name, sha256 and size of each
+    actor = models.TextField()
+    gateway_key = models.UUIDField(default=uuid.uuid4)  # the gateway knows the response by it
+    created_at = models.DateTimeField(db_default=Now())
+    attempts = models.IntegerField(db_default=0)
+    due_at = models.DateTimeField(db_default=Now())
+    delivered_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["dispute", "round"], name="dispute_response_once")]
+        indexes = [models.Index(fields=["due_at"], condition=Q(delivered_at=None), name="dispute_response_due")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.round}"
+
+
 class IdempotencyKey(models.Model):
     """A merchant's key, used once, for one operation. Keys do not expire yet."""
 
@@ -550,7 +631,8 @@ class Event(models.Model):
     refund_id = models.UUIDField(null=True)
     capture_id = models.UUIDField(null=True)
     void_id = models.UUIDField(null=True)
-    kind = models.CharField(max_length=20)  # a status, after the event prefix of its lifecycle
+    dispute_id = models.UUIDField(null=True)
+    kind = models.CharField(max_length=32)  # a status, after the event prefix of its lifecycle
     at = models.DateTimeField(db_default=Now())
     actor = models.TextField()  # api, resolver, or admin:<user name>
     # The process whose counters include this event; NULL if none does. A foreign key would cost every payment.
@@ -575,6 +657,8 @@ class LedgerLeg(models.Model):
         MERCHANT_PAYABLE = "merchant_payable", "Merchant payable (owed by us to the merchant)"
         FEES = "fees", "Fees (earned by us)"
         REFUNDS = "refunds", "Refunds (owed back by the merchant)"
+        DISPUTES_HELD = "disputes_held", "Disputes held (held back by the acquirer)"
+        DISPUTES_LOST = "disputes_lost", "Disputes lost (owed back by the merchant)"
 
     event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="legs", db_index=False, db_constraint=False)
     transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="legs", db_constraint=False)
@@ -586,7 +670,16 @@ class LedgerLeg(models.Model):
         ordering = ["id"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(account__in=["gateway_clearing", "merchant_payable", "fees", "refunds"]),
+                condition=Q(
+                    account__in=[
+                        "gateway_clearing",
+                        "merchant_payable",
+                        "fees",
+                        "refunds",
+                        "disputes_held",
+                        "disputes_lost",
+                    ]
+                ),
                 name="leg_account_known",
             ),
             models.CheckConstraint(condition=~Q(amount=0), name="leg_amount_not_zero"),
@@ -601,7 +694,7 @@ class KpiRollup(models.Model):
 
     pk = models.CompositePrimaryKey("writer_id", "kind", "currency")
     writer_id = models.BigIntegerField()
-    kind = models.CharField(max_length=20)
+    kind = models.CharField(max_length=32)
     currency = models.CharField(max_length=3)
     count = models.BigIntegerField()
     amount = models.DecimalField(max_digits=30, decimal_places=0)

@@ -132,6 +132,7 @@ class Failure(Struct):
 RefundStatus = Literal["processing", "succeeded", "failed", "unknown"]
 CaptureStatus = Literal["processing", "succeeded", "failed", "unknown"]
 VoidStatus = CaptureStatus
+DisputeStatus = Literal["opened", "needs_response", "under_review", "pre_arbitration", "final_review", "won", "lost"]
 PaymentStatus = Literal["processing", "succeeded", "declined", "blocked", "failed", "unknown", "authorized", "voided"]
 
 
@@ -220,8 +221,57 @@ class ExpandedPayment(Payment, kw_only=True):
     captures: CapturePage | UnsetType = UNSET
 
 
+class EvidenceFile(Struct, forbid_unknown_fields=True):
+    """A file that the merchant keeps: its name, size in bytes, and SHA-256."""
+
+    name: Short
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64)]
+    size: Annotated[int, Meta(ge=1, le=MAX_AMOUNT)]
+
+
+class EvidenceInput(Input, forbid_unknown_fields=True):
+    text: Annotated[str, Meta(min_length=1, max_length=20_000, extra_json_schema=_TEXT)]
+    files: Annotated[list[EvidenceFile], Meta(max_length=20)] = []
+
+
+class AcceptInput(Input, forbid_unknown_fields=True):
+    """Nothing: the whole dispute is accepted."""
+
+
+class DisputeOutput(Struct):
+    id: UUID
+    transaction: UUID
+    status: DisputeStatus
+    amount: int
+    currency: str
+    fee: Annotated[int, Meta(description="The gateway's fee, which stays with the merchant.")]
+    reason: str
+    evidence_due_at: Annotated[Moment | None, Meta(description="A response must arrive before.")]
+    created_at: Moment
+    settled_at: Moment | None
+
+
+class DisputeResponseOutput(Struct):
+    """A response of the merchant: evidence, or that it accepts the dispute."""
+
+    kind: Literal["evidence", "acceptance"]
+    text: str
+    files: list[EvidenceFile]
+    submitted_at: Moment
+    delivered_at: Annotated[Moment | None, Meta(description="When the gateway took it; null while it is on its way.")]
+
+
+class DisputeDetail(DisputeOutput, kw_only=True):
+    responses: list[DisputeResponseOutput]
+
+
+class DisputePage(Struct):
+    data: list[DisputeOutput]
+    next: str | None
+
+
 class JournalEntry(Struct):
-    """A change of a payment. `type` is the status, after `capture_`, `void_` or `refund_` for those."""
+    """A change of a payment. `type` is the status, after `capture_`, `void_`, `refund_` or `dispute_` for those."""
 
     id: int
     type: str
@@ -230,6 +280,7 @@ class JournalEntry(Struct):
     capture: UUID | None
     void: UUID | None
     refund: UUID | None
+    dispute: UUID | None
 
 
 class JournalPage(Struct):

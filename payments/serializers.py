@@ -6,13 +6,17 @@ import msgspec
 
 from payments.failures import FAILURES, OTHER_MESSAGE
 from payments.fraud import RULES, MerchantContext, Verdict, get_weight
-from payments.models import Capture, Event, FollowingOperation, Refund, Void, WebhookDelivery, WebhookEndpoint
+from payments.models import Capture, Dispute, Event, FollowingOperation, Refund, Void, WebhookDelivery, WebhookEndpoint
 from payments.schemas import (
     AttemptOutput,
     CaptureOutput,
     DeliveryOutput,
+    DisputeDetail,
+    DisputeOutput,
+    DisputeResponseOutput,
     EndpointOutput,
     EndpointWithSecret,
+    EvidenceFile,
     Failure,
     Fraud,
     FraudTrial,
@@ -97,7 +101,37 @@ def serialize_entry(row: Event) -> JournalEntry:
         capture=row.capture_id,
         void=row.void_id,
         refund=row.refund_id,
+        dispute=row.dispute_id,
     )
+
+
+def serialize_dispute(row: Dispute) -> DisputeOutput:
+    return DisputeOutput(
+        id=row.id,
+        transaction=row.transaction_id,
+        status=row.status,  # type: ignore[arg-type]
+        amount=row.amount,
+        currency=row.transaction.currency,
+        fee=row.fee,
+        reason=row.reason,
+        evidence_due_at=row.evidence_due_at,
+        created_at=row.created_at,
+        settled_at=row.settled_at,
+    )
+
+
+def serialize_dispute_detail(row: Dispute) -> DisputeDetail:
+    responses = [
+        DisputeResponseOutput(
+            kind=response.kind,  # type: ignore[arg-type]
+            text=response.text,
+            files=[EvidenceFile(**file) for file in response.files],
+            submitted_at=response.created_at,
+            delivered_at=response.delivered_at,
+        )
+        for response in row.responses.all()
+    ]
+    return DisputeDetail(**msgspec.structs.asdict(serialize_dispute(row)), responses=responses)
 
 
 def serialize_endpoint(row: WebhookEndpoint) -> EndpointOutput:

@@ -1,8 +1,9 @@
 """The states of an operation and the steps between them: one table for code, database and documents.
 
 An operation moves or holds money at the gateway. A `Transaction` is a charge, or an authorization if it is captured
-later; `Capture`, `Void` and `Refund` follow it. Each has its own lifecycle. The database refuses every other step
-(`migrations/0006_transitions.py`, `0009_authorizations.py`); a test compares both.
+later; `Capture`, `Void` and `Refund` follow it. A `Dispute` is begun by the cardholder's bank. Each has its own
+lifecycle. The database refuses every other step (`migrations/0006_transitions.py`, `0009_authorizations.py`,
+`0015_disputes.py`); a test compares both.
 """
 
 from collections.abc import Mapping
@@ -44,13 +45,23 @@ class VoidStatus(TextChoices):
     UNKNOWN = "unknown", "Unknown, being resolved"
 
 
+class DisputeStatus(TextChoices):
+    OPENED = "opened", "Opened, the money is held back"
+    NEEDS_RESPONSE = "needs_response", "Needs a response"
+    UNDER_REVIEW = "under_review", "Under review by the bank"
+    PRE_ARBITRATION = "pre_arbitration", "Pre-arbitration, needs a second response"
+    FINAL_REVIEW = "final_review", "Under final review"
+    WON = "won", "Won, the money is returned"
+    LOST = "lost", "Lost or accepted"
+
+
 @dataclass(frozen=True)
 class Lifecycle:
     """The states of one kind of operation.
 
     `initial` are the states that a row is created with, `steps` all others that may follow a state. `outcomes` maps
     the gateway's outcomes to states. Event kinds in the journal are the states, after `event_prefix`. In a `held` state
-    the gateway has answered, and the merchant decides the next step.
+    no answer of the gateway is missing: the merchant or the bank takes the next step.
     """
 
     operation: str
@@ -142,7 +153,26 @@ VOID = Lifecycle(
     outcomes={**_OUTCOMES, "declined": "failed"},
     event_prefix="void_",
 )
-LIFECYCLES = {lifecycle.operation: lifecycle for lifecycle in (CHARGE, AUTHORIZATION, CAPTURE, VOID, REFUND)}
+# The bank may answer the first response once more (pre-arbitration), so a second review is the last. A merchant that
+# accepts a dispute loses it.
+DISPUTE = Lifecycle(
+    operation="dispute",
+    statuses=DisputeStatus,
+    initial=("opened",),
+    steps={
+        "opened": ("needs_response", "lost"),
+        "needs_response": ("under_review", "lost"),
+        "under_review": ("won", "lost", "pre_arbitration"),
+        "pre_arbitration": ("final_review", "lost"),
+        "final_review": ("won", "lost"),
+    },
+    outcomes={},
+    event_prefix="dispute_",
+    held=("opened", "needs_response", "under_review", "pre_arbitration", "final_review"),
+)
+# The states that wait for the merchant, and the state after its response.
+DISPUTE_RESPONSES = {"needs_response": "under_review", "pre_arbitration": "final_review"}
+LIFECYCLES = {lifecycle.operation: lifecycle for lifecycle in (CHARGE, AUTHORIZATION, CAPTURE, VOID, REFUND, DISPUTE)}
 
 
 def diagram() -> str:

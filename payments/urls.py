@@ -1,6 +1,6 @@
 from django.urls import path
 
-from payments.api import views, webhooks
+from payments.api import disputes, views, webhooks
 from payments.api.openapi import SchemaView
 from payments.gateway_events.views import GatewayEventsView
 
@@ -21,6 +21,10 @@ urlpatterns = [
     path("v1/transactions/<str:id>/captures", views.CapturesView.as_view(), name="captures"),
     path("v1/transactions/<str:id>/void", views.VoidView.as_view(), name="void"),
     path("v1/transactions/<str:id>/events", views.JournalView.as_view(), name="journal"),
+    path("v1/disputes", disputes.DisputesView.as_view(), name="disputes"),
+    path("v1/disputes/<str:id>", disputes.DisputeView.as_view(), name="dispute"),
+    path("v1/disputes/<str:id>/evidence", disputes.EvidenceView.as_view(), name="dispute-evidence"),
+    path("v1/disputes/<str:id>/accept", disputes.AcceptView.as_view(), name="dispute-accept"),
     path("v1/schema", SchemaView.as_view(), name="schema"),
     path("gateway/events", GatewayEventsView.as_view(), name="gateway-events"),
     # The older, short path of POST /v1/transactions.

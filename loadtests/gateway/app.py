@@ -13,6 +13,7 @@ from aiohttp import web
 
 from fintech.http.headers import find_repeated
 from fintech.telemetry import tracing
+from loadtests.gateway.disputes import Disputes, describe_dispute
 from loadtests.gateway.events import EventSender, event_body
 from loadtests.gateway.orders import BadOrder, Order, check_key, read_object, read_order
 from loadtests.gateway.outcomes import APPROVE, HOLD, Behaviour, Does, Reply
@@ -88,6 +89,7 @@ class Gateway:
         sender: EventSender | None = None,
     ) -> None:
         self.store = store
+        self.disputes = Disputes(store)
         self.sender = sender or EventSender(store, url="", secret="")
         self._default_events_url = self.sender.url
         self.faults = Faults(Profile.from_fields(store.load_profile()))
@@ -112,6 +114,11 @@ class Gateway:
             ("PATCH", self.replace_profile),
         ):
             app.router.add_route(method, "/control/profile", self._guarded(handler, control=True))
+        app.router.add_post("/control/disputes", self._guarded(self.open_dispute, control=True))
+        app.router.add_post("/control/disputes/{id}", self._guarded(self.decide_dispute, control=True))
+        app.router.add_get("/v1/disputes/{id}", self._guarded(self.show_dispute))
+        app.router.add_post("/v1/disputes/{id}/evidence", self._guarded(partial(self.respond, accepts=False)))
+        app.router.add_post("/v1/disputes/{id}/accept", self._guarded(partial(self.respond, accepts=True)))
         app.router.add_get("/health", self.health)
         return app
 
@@ -232,6 +239,8 @@ class Gateway:
         left = self.store.left_to_refund(order.charge)
         if left is None:
             return "charge_not_found"
+        if self.store.is_disputed(order.charge):
+            return "charge_disputed"
         amount, currency = left
         if order.currency != currency:
             return "currency_differs"
@@ -294,6 +303,25 @@ class Gateway:
         if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
             raise BadOrder(422, "invalid_request", f"{name} must be a whole number from {least} to {most}.")
         return int(text)
+
+    # Disputes
+
+    async def open_dispute(self, request: web.Request) -> web.Response:
+        return answer(201, describe_dispute(self.disputes.open(read_object(await request.read()))))
+
+    async def decide_dispute(self, request: web.Request) -> web.Response:
+        content = read_object(await request.read())
+        return answer(200, describe_dispute(self.disputes.decide(request.match_info["id"], content)))
+
+    async def show_dispute(self, request: web.Request) -> web.Response:
+        return answer(200, describe_dispute(self.disputes.find(request.match_info["id"])))
+
+    async def respond(self, request: web.Request, *, accepts: bool) -> web.Response:
+        key = check_key(request.headers.get("Idempotency-Key"))
+        read_object(await request.read())
+        if self.disputes.respond(request.match_info["id"], key, accepts=accepts):
+            return answer(200, {"outcome": "approved", "reference": f"rsp_{key}"})
+        return answer(200, {"outcome": "declined", "code": "not_awaiting_response"})
 
     # Control
 

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 # The kinds of operations that move money. The others, authorization and void, hold and release it.
-MONEY = "('charge', 'capture', 'refund')"
+MONEY = "('charge', 'capture', 'refund', 'dispute', 'dispute_return')"
 
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS decision (
     seq       INTEGER PRIMARY KEY,
-    kind      TEXT NOT NULL CHECK (kind IN ('charge', 'authorization', 'capture', 'void', 'refund')),
+    kind      TEXT NOT NULL CHECK (kind IN (
+        'charge', 'authorization', 'capture', 'void', 'refund', 'dispute', 'dispute_return')),
     key       TEXT NOT NULL,
     outcome   TEXT NOT NULL CHECK (outcome IN ('approved', 'declined', 'cancelled')),
     code      TEXT,
@@ -32,7 +33,8 @@ CREATE TABLE IF NOT EXISTS decision (
     CHECK ((outcome = 'approved') = (reference IS NOT NULL)),
     CHECK ((outcome = 'cancelled') = (amount IS NULL)),
     CHECK ((amount IS NULL) = (currency IS NULL)),
-    CHECK ((kind IN ('capture', 'void', 'refund') AND outcome <> 'cancelled') = (charge IS NOT NULL)),
+    CHECK ((kind IN ('capture', 'void', 'refund', 'dispute', 'dispute_return') AND outcome <> 'cancelled')
+        = (charge IS NOT NULL)),
     CHECK ((kind = 'capture' AND outcome <> 'cancelled') = (final IS NOT NULL))
 ) STRICT;
 
@@ -51,6 +53,19 @@ CREATE TABLE IF NOT EXISTS total (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS attempt (kind TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (kind, key)) STRICT;
+CREATE TABLE IF NOT EXISTS dispute (
+    id         TEXT PRIMARY KEY,
+    charge     TEXT NOT NULL,
+    charged_at TEXT NOT NULL,
+    amount     INTEGER NOT NULL,
+    currency   TEXT NOT NULL,
+    fee        INTEGER NOT NULL,
+    reason     TEXT NOT NULL,
+    state      TEXT NOT NULL,
+    sequence   INTEGER NOT NULL,
+    due        TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS response (key TEXT PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS event (
     seq  INTEGER PRIMARY KEY,
     id   TEXT NOT NULL UNIQUE,
@@ -121,6 +136,21 @@ class Decision(NamedTuple):
     final: int | None = None
 
 
+class Dispute(NamedTuple):
+    """A row of `dispute`. `charge` is the key of the charge or authorization, `due` the time for evidence."""
+
+    id: str
+    charge: str
+    charged_at: str
+    amount: int
+    currency: str
+    fee: int
+    reason: str
+    state: str
+    sequence: int
+    due: str | None
+
+
 _COLUMNS = ", ".join(Decision._fields)
 _FIND = f"SELECT {_COLUMNS} FROM decision WHERE kind = ? AND key = ?"  # noqa: S608 our own words
 _ADD = f"INSERT INTO decision ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - of our own names
@@ -131,16 +161,11 @@ _CAPTURED = """SELECT COALESCE(SUM(amount), 0), MAX(currency) FROM decision
 _USED = """SELECT COALESCE(SUM(amount), 0), COALESCE(MAX(kind = 'void' OR final), 0) FROM decision
            WHERE kind IN ('capture', 'void') AND charge = ? AND outcome = 'approved'"""
 # A file of an earlier release: its table knows fewer kinds. Its decisions are kept.
-_UPGRADE = """
-ALTER TABLE decision RENAME TO earlier;
-DROP INDEX refunds_of_a_charge;
-DROP TRIGGER count_moved_money;
-DROP TRIGGER refunds_stay_within_the_charge;
-DROP TRIGGER decisions_do_not_change;
-DROP TRIGGER decisions_do_not_vanish;
-"""
+_PARTS = """SELECT 'DROP ' || type || ' ' || name || ';' FROM sqlite_master
+            WHERE tbl_name = 'decision' AND type IN ('index', 'trigger') AND sql IS NOT NULL"""
 _COPY = """
-INSERT INTO decision SELECT seq, kind, key, outcome, code, charge, amount, currency, reference, NULL, at FROM earlier;
+INSERT INTO decision
+SELECT seq, kind, key, outcome, code, charge, amount, currency, reference, {final}, at FROM earlier;
 DROP TABLE earlier;
 """
 _RECORDS = f"""SELECT seq, kind, key, charge, outcome, amount, currency, reference, at FROM decision
@@ -171,11 +196,13 @@ class Store:
     def _create(self) -> None:
         """Create the tables, or bring those of an earlier release up to date."""
         found = self._db.execute("SELECT sql FROM sqlite_master WHERE name = 'decision'").fetchone()
-        if found is None or "'authorization'" in found[0]:
+        if found is None or "'dispute'" in found[0]:
             self._db.executescript(SCHEMA)
             return
-        totals = "DELETE FROM total WHERE kind IN ('charge', 'refund');"  # counted again by the copy
-        self._db.executescript(f"BEGIN; {_UPGRADE} {SCHEMA} {totals} {_COPY} COMMIT;")
+        drops = " ".join(part for (part,) in self._db.execute(_PARTS).fetchall())
+        copy = _COPY.format(final="final" if "final " in found[0] else "NULL")
+        upgrade = f"{drops} ALTER TABLE decision RENAME TO earlier; DELETE FROM total;"  # noqa: S608 - counted again by the copy
+        self._db.executescript(f"BEGIN; {upgrade} {SCHEMA} {copy} COMMIT;")
 
     def close(self) -> None:
         self._db.close()
@@ -233,6 +260,38 @@ class Store:
         cursor = self._db.execute(_RECORDS, (after, limit))
         names = [column[0] for column in cursor.description]
         return (dict(zip(names, row, strict=True)) for row in cursor)
+
+    def decided_at(self, kind: str, key: str) -> str:
+        (at,) = self._db.execute("SELECT at FROM decision WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+        return str(at)
+
+    def find_dispute(self, identifier: str) -> Dispute | None:
+        row = self._db.execute("SELECT * FROM dispute WHERE id = ?", (identifier,)).fetchone()
+        return Dispute._make(row) if row else None
+
+    def is_disputed(self, charge: str) -> bool:
+        """Return True if a dispute of the charge holds its money back, or has taken it."""
+        row = self._db.execute("SELECT 1 FROM dispute WHERE charge = ? AND state <> 'won'", (charge,)).fetchone()
+        return row is not None
+
+    def save_dispute(self, dispute: Dispute, moved: Decision | None, event: bytes) -> None:
+        """Store a dispute, the money that its change moves, and its event: all or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("INSERT OR REPLACE INTO dispute VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", dispute)
+            if moved is not None:
+                self._db.execute(_ADD, moved)
+            self.add_event(event)
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def has_response(self, key: str) -> bool:
+        return self._db.execute("SELECT 1 FROM response WHERE key = ?", (key,)).fetchone() is not None
+
+    def add_response(self, key: str) -> None:
+        self._db.execute("INSERT INTO response VALUES (?)", (key,))
 
     def add_event(self, body: bytes) -> None:
         self._db.execute("INSERT INTO event (id, body) VALUES (?, ?)", (f"evt_{uuid4().hex}", body))

@@ -2,7 +2,7 @@
 
 from functools import cache
 from threading import Lock
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import orjson
@@ -20,7 +20,7 @@ from payments.api.filters import FILTERS
 from payments.webhooks.objects import ALL_TYPES
 
 # Operations whose body may be absent.
-_OPTIONAL_BODY = {"create_refund", "create_capture", "create_void"}
+_OPTIONAL_BODY = {"create_refund", "create_capture", "create_void", "accept_dispute"}
 _REF = "#/components/schemas/{name}"
 _INPUTS = (
     schemas.PaymentInput,
@@ -28,6 +28,8 @@ _INPUTS = (
     schemas.CaptureInput,
     schemas.VoidInput,
     schemas.RefundInput,
+    schemas.EvidenceInput,
+    schemas.AcceptInput,
     schemas.EndpointInput,
     schemas.EndpointChange,
     schemas.RedeliveryInput,
@@ -42,6 +44,8 @@ _OUTPUTS = (
     schemas.CaptureOutput,
     schemas.CapturePage,
     schemas.VoidOutput,
+    schemas.DisputeDetail,
+    schemas.DisputePage,
     schemas.JournalPage,
     schemas.BatchOutput,
     schemas.EndpointWithSecret,
@@ -432,6 +436,59 @@ RETRIEVE_EVENT = _webhooks(
     "Read an event",
     _answers(schemas.EventOutput, s200="The event, as its webhook's body.") | _READ | _problems(404),
     _ID,
+)
+
+
+def _disputes(operation_id: str, summary: str, responses: Any, *parameters: OpenApiParameter, **options: Any) -> Any:
+    return extend_schema(
+        operation_id=operation_id,
+        summary=summary,
+        tags=["disputes"],
+        parameters=[*parameters, _REQUEST_ID, _WAIT],
+        responses=responses,
+        **options,
+    )
+
+
+LIST_DISPUTES = _disputes(
+    "list_disputes",
+    "List disputes, newest first",
+    _answers(schemas.DisputePage, s200="One page.") | _READ | _problems(422),
+    OpenApiParameter("status", {"type": "string", "enum": list(get_args(schemas.DisputeStatus))}),
+    OpenApiParameter("transaction", OpenApiTypes.UUID),
+    _cursor(32),
+    _LIMIT,
+)
+RETRIEVE_DISPUTE = _disputes(
+    "retrieve_dispute",
+    "Read a dispute with its responses",
+    _answers(schemas.DisputeDetail, s200="The current state of the dispute.") | _READ | _problems(404),
+    _ID,
+)
+SUBMIT_EVIDENCE = _disputes(
+    "submit_evidence",
+    "Answer a dispute with evidence; a repeated equal answer changes nothing",
+    _answers(schemas.DisputeDetail, s200="The dispute, which is under review now.") | _WRITE | _problems(404, 409),
+    _ID,
+    request=_body(schemas.EvidenceInput),
+    examples=[
+        OpenApiExample(
+            "delivery",
+            {
+                "text": "The parcel was signed for by the customer.",
+                "files": [{"name": "receipt.pdf", "sha256": "0" * 64, "size": 48213}],
+            },
+            request_only=True,
+        )
+    ],
+)
+ACCEPT_DISPUTE = _disputes(
+    "accept_dispute",
+    "Accept a dispute: its amount is lost; a repeated acceptance changes nothing",
+    _answers(schemas.DisputeDetail, s200="The dispute, which is lost now.") | _WRITE | _problems(404, 409),
+    _ID,
+    request=_body(schemas.AcceptInput),
+    examples=[OpenApiExample("accept", {}, request_only=True)],
 )
 
 

@@ -62,6 +62,13 @@ class HttpGateway:
         body = {"charge": str(charge), "amount": amount, "currency": currency}
         return self._call("refund", "/v1/refunds", key, body)
 
+    def submit_evidence(self, key: UUID, *, dispute: UUID, text: str, files: list[Any]) -> Answer:
+        """Send a response to a dispute. `declined` means that the dispute takes none now."""
+        return self._call("evidence", f"/v1/disputes/{dispute}/evidence", key, {"text": text, "files": files})
+
+    def accept_dispute(self, key: UUID, *, dispute: UUID) -> Answer:
+        return self._call("accept", f"/v1/disputes/{dispute}/accept", key, {})
+
     def cancel_charge(self, key: UUID) -> Answer:
         """Cancel a charge that may still be in flight. Return `cancelled`, or the earlier outcome."""
         return self._call("cancel", f"/v1/charges/{key}/cancel", key, {})

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from payments.gateway_events.decisions import Decision, apply_decision
+from payments.gateway_events.disputes import DisputeChange, apply_dispute_change
 from payments.gateway_events.errors import NotYet, Refused
 from payments.states import AUTHORIZATION, CAPTURE, CHARGE, REFUND, VOID
 
@@ -27,6 +28,8 @@ class Kind:
 
 
 KINDS = {
+    "dispute.changed": Kind(DisputeChange, apply_dispute_change),
+} | {
     f"{lifecycle.operation}.decided": Kind(Decision, partial(apply_decision, lifecycle.operation))
     for lifecycle in (CHARGE, AUTHORIZATION, CAPTURE, VOID, REFUND)
 }

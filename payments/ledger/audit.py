@@ -10,15 +10,17 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from fintech.database.connections import open_connection
-from payments.ledger.postings import ACCOUNTS, balances_sql, fee_sql
+from payments.ledger.postings import ACCOUNTS, POSTINGS, balances_sql, fee_sql
 from payments.states import (
     AUTHORIZATION,
     CAPTURE,
     CHARGE,
+    DISPUTE,
     REFUND,
     VOID,
     CaptureStatus,
     ChargeStatus,
+    DisputeStatus,
     RefundStatus,
     VoidStatus,
     sql_list,
@@ -54,14 +56,28 @@ COUNTED = [
 # Payments and the operations that follow them, each with its own id beside the payment's.
 RESOURCES = f"""
     SELECT id, id AS transaction_id, NULL::uuid AS refund_id, NULL::uuid AS capture_id, NULL::uuid AS void_id,
-        status::text, '' AS prefix FROM payment
-    UNION ALL SELECT id, transaction_id, id, NULL, NULL, status, '{REFUND.event_prefix}' FROM refund
-    UNION ALL SELECT id, transaction_id, NULL, id, NULL, status, '{CAPTURE.event_prefix}' FROM capture
-    UNION ALL SELECT id, transaction_id, NULL, NULL, id, status, '{VOID.event_prefix}' FROM void
+        NULL::uuid AS dispute_id, status::text, '' AS prefix FROM payment
+    UNION ALL SELECT id, transaction_id, id, NULL, NULL, NULL, status, '{REFUND.event_prefix}' FROM refund
+    UNION ALL SELECT id, transaction_id, NULL, id, NULL, NULL, status, '{CAPTURE.event_prefix}' FROM capture
+    UNION ALL SELECT id, transaction_id, NULL, NULL, id, NULL, status, '{VOID.event_prefix}' FROM void
 """
 SAME_OPERATION = """other.transaction_id = resource.transaction_id
     AND (other.refund_id, other.capture_id, other.void_id)
         IS NOT DISTINCT FROM (resource.refund_id, resource.capture_id, resource.void_id)"""
+
+# The gateway's events move a dispute on, no resolver does: only its journal is compared like that of the others.
+DISPUTES = f"""
+    UNION ALL SELECT id, transaction_id, NULL, NULL, NULL, id, status, '{DISPUTE.event_prefix}' FROM dispute
+"""
+DISPUTE_HELD = [DISPUTE.event_kind(status) for status in DISPUTE.held]
+DISPUTE_POSTINGS = [kind for kind in POSTINGS if kind.startswith(DISPUTE.event_prefix)]
+
+
+def dispute_sums(*decided: str) -> str:
+    """Return what the postings of a dispute add to each account, once it is opened and decided."""
+    kinds = [DISPUTE.event_kind(status) for status in ("opened", *decided)]
+    return balances_sql(*kinds, amount="dispute.amount", fee="dispute.fee")
+
 
 # Name -> what is wrong, as (resource, detail).
 CHECKS = {
@@ -76,8 +92,11 @@ CHECKS = {
         JOIN payment ON payment.id = leg.transaction_id
         LEFT JOIN payments_event AS event ON event.id = leg.event_id
         WHERE event.kind IS NULL OR event.transaction_id <> leg.transaction_id
-            OR event.kind <> CASE WHEN event.refund_id IS NOT NULL THEN '{REFUND.success}'
+            OR event.dispute_id IS NULL
+                AND event.kind <> CASE WHEN event.refund_id IS NOT NULL THEN '{REFUND.success}'
                 WHEN event.capture_id IS NOT NULL THEN '{CAPTURE.success}' ELSE '{CHARGE.success}' END
+            OR event.dispute_id IS NOT NULL AND event.kind NOT IN {sql_list(DISPUTE_POSTINGS)}
+            OR NOT EXISTS (SELECT 1 FROM dispute WHERE dispute.id = event.dispute_id) AND event.dispute_id IS NOT NULL
             OR NOT EXISTS (SELECT 1 FROM refund WHERE refund.id = event.refund_id) AND event.refund_id IS NOT NULL
             OR NOT EXISTS (SELECT 1 FROM capture WHERE capture.id = event.capture_id) AND event.capture_id IS NOT NULL
     """,
@@ -85,7 +104,7 @@ CHECKS = {
         SELECT payment.id, format('%%s, %%s %%s, fee %%s; posted: %%s', payment.status, payment.amount,
             payment.currency, payment.fee, to_jsonb(posted))
         FROM payment LEFT JOIN posted ON posted.transaction_id = payment.id AND posted.refund_id IS NULL
-            AND posted.capture_id IS NULL
+            AND posted.capture_id IS NULL AND posted.dispute_id IS NULL
         WHERE CASE WHEN payment.status = '{ChargeStatus.SUCCEEDED}' AND NOT payment.manual_capture
             THEN (posted.events, posted.same_currency, {POSTED}) IS DISTINCT FROM
                 (1::bigint, true, {balances_sql(CHARGE.success, amount="payment.amount", fee="payment.fee")})
@@ -160,6 +179,18 @@ CHECKS = {
                 {balances_sql(REFUND.success, amount="refund.amount", fee="0")})
             ELSE posted.transaction_id IS NOT NULL END
     """,
+    "disputes_are_posted": f"""
+        SELECT dispute.id, format('%%s, %%s, fee %%s; posted: %%s', dispute.status, dispute.amount, dispute.fee,
+            to_jsonb(posted))
+        FROM dispute LEFT JOIN posted ON posted.dispute_id = dispute.id
+        WHERE (posted.transaction_id, posted.same_currency) IS DISTINCT FROM (dispute.transaction_id, true)
+            OR CASE dispute.status
+            WHEN '{DisputeStatus.WON}' THEN (posted.events, {POSTED})
+                IS DISTINCT FROM (2::bigint, {dispute_sums("won")})
+            WHEN '{DisputeStatus.LOST}' THEN (posted.events, {POSTED})
+                IS DISTINCT FROM (2::bigint, {dispute_sums("lost")})
+            ELSE (posted.events, {POSTED}) IS DISTINCT FROM (1::bigint, {dispute_sums()}) END
+    """,
     "refunds_add_up": f"""
         SELECT payment.id, format('reserved %%s, refunded %%s; its refunds say %%s and %%s', payment.amount_reserved,
             payment.amount_refunded, coalesce(sums.reserved, 0), coalesce(sums.refunded, 0))
@@ -180,16 +211,16 @@ CHECKS = {
     """,
     "status_is_the_last_event": f"""
         SELECT resource.id, format('%%s, but its journal: %%s', resource.status, other.kinds)
-        FROM ({RESOURCES}) AS resource
+        FROM ({RESOURCES} {DISPUTES}) AS resource
         LEFT JOIN (
-            SELECT event.transaction_id, event.refund_id, event.capture_id, event.void_id,
+            SELECT event.transaction_id, event.refund_id, event.capture_id, event.void_id, event.dispute_id,
                 array_agg(event.kind::text ORDER BY event.id) AS kinds,
                 count(*) FILTER (WHERE event.kind NOT LIKE '%%processing' AND event.kind NOT LIKE '%%unknown'
-                    AND event.kind <> '{ChargeStatus.AUTHORIZED}') AS finals
+                    AND event.kind NOT IN {sql_list([*AUTHORIZATION.held, *DISPUTE_HELD])}) AS finals
             FROM payments_event AS event JOIN payment ON payment.id = event.transaction_id
             WHERE event.kind <> 'resolution_requested'
-            GROUP BY event.transaction_id, event.refund_id, event.capture_id, event.void_id
-        ) AS other ON {SAME_OPERATION}
+            GROUP BY event.transaction_id, event.refund_id, event.capture_id, event.void_id, event.dispute_id
+        ) AS other ON {SAME_OPERATION} AND other.dispute_id IS NOT DISTINCT FROM resource.dispute_id
         WHERE other.kinds IS NULL OR other.finals > 1
             OR other.kinds[cardinality(other.kinds)] <> resource.prefix || resource.status
             OR cardinality(other.kinds) <> (SELECT count(DISTINCT kind) FROM unnest(other.kinds) AS kind)
@@ -251,14 +282,16 @@ WITH payment AS MATERIALIZED (
     SELECT capture.* FROM payments_capture AS capture JOIN payment ON payment.id = capture.transaction_id
 ), void AS MATERIALIZED (
     SELECT void.* FROM payments_void AS void JOIN payment ON payment.id = void.transaction_id
+), dispute AS MATERIALIZED (
+    SELECT dispute.* FROM payments_dispute AS dispute JOIN payment ON payment.id = dispute.transaction_id
 ), posted AS (
-    SELECT leg.transaction_id, event.refund_id, event.capture_id, count(DISTINCT event.id) AS events,
+    SELECT leg.transaction_id, event.refund_id, event.capture_id, event.dispute_id, count(DISTINCT event.id) AS events,
         bool_and(leg.currency = payment.currency) AS same_currency,
         {SUMS}
     FROM payments_ledgerleg AS leg
     JOIN payments_event AS event ON event.id = leg.event_id
     JOIN payment ON payment.id = leg.transaction_id
-    GROUP BY leg.transaction_id, event.refund_id, event.capture_id
+    GROUP BY leg.transaction_id, event.refund_id, event.capture_id, event.dispute_id
 )
 """
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from payments.states import CAPTURE, CHARGE, REFUND
+from payments.states import CAPTURE, CHARGE, DISPUTE, REFUND
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,22 @@ POSTINGS = {
         Leg("refunds", amount=1),
         Leg("gateway_clearing", amount=-1),
     ),
+    # The gateway takes the amount and its fee back until the dispute is decided. The fee stays with the merchant.
+    DISPUTE.event_kind("opened"): (
+        Leg("disputes_held", amount=1),
+        Leg("merchant_payable", fee=1),
+        Leg("gateway_clearing", amount=-1, fee=-1),
+    ),
+    DISPUTE.event_kind("won"): (
+        Leg("gateway_clearing", amount=1),
+        Leg("disputes_held", amount=-1),
+    ),
+    DISPUTE.event_kind("lost"): (
+        Leg("disputes_lost", amount=1),
+        Leg("disputes_held", amount=-1),
+    ),
 }
-ACCOUNTS = ("gateway_clearing", "merchant_payable", "fees", "refunds")
+ACCOUNTS = ("gateway_clearing", "merchant_payable", "fees", "refunds", "disputes_held", "disputes_lost")
 
 
 def legs_of(event_kind: str, *, amount: int, fee: int = 0) -> list[tuple[str, int]]:
@@ -52,10 +66,11 @@ def legs_sql(event_kind: str, *, amount: str, fee: str) -> str:
     return ", ".join(f"('{leg.account}', {leg.sql(amount, fee)})" for leg in POSTINGS[event_kind])
 
 
-def balances_sql(event_kind: str, *, amount: str, fee: str) -> str:
-    """Return what a posting adds to each of `ACCOUNTS`, in that order."""
-    legs = {leg.account: leg for leg in POSTINGS[event_kind]}
-    return ", ".join(f"({legs.get(account, Leg(account)).sql(amount, fee)})::numeric" for account in ACCOUNTS)
+def balances_sql(*event_kinds: str, amount: str, fee: str) -> str:
+    """Return what postings add to each of `ACCOUNTS`, in that order."""
+    legs = [leg for kind in event_kinds for leg in POSTINGS[kind]]
+    sums = [" + ".join(f"({leg.sql(amount, fee)})" for leg in legs if leg.account == account) for account in ACCOUNTS]
+    return ", ".join(f"({total or 0})::numeric" for total in sums)
 
 
 def fee_sql(amount: str, basis_points: str) -> str:

@@ -1,7 +1,7 @@
 """Compare the money at the gateway with the ledger, item by item: `manage.py reconcile`.
 
-An item is a charge, a capture or a refund that moved money, identified by its gateway key. Items that are not final are
-left out: the resolver still works on them.
+An item is a charge, a capture, a refund or a dispute that moved money, identified by its gateway key. Items that are
+not final are left out: the resolver still works on them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +48,7 @@ WITH known AS (
     SELECT 'charge' AS kind, gateway_key, id FROM payments_transaction
     UNION ALL SELECT 'refund', gateway_key, id FROM payments_refund
     UNION ALL SELECT 'capture', gateway_key, id FROM payments_capture
+    UNION ALL SELECT kind, gateway_key, id FROM payments_dispute, (VALUES ('dispute'), ('dispute_return')) AS of(kind)
 )
 DELETE FROM moved USING moved AS record
 LEFT JOIN known ON (known.kind, known.gateway_key) = (record.kind, record.key)
@@ -58,23 +59,29 @@ WHERE moved.ctid = record.ctid AND coalesce(known.id < %(first_id)s, record.at <
 # are; `audit_ledger` reports faults within the ledger.
 BOOK = """
 INSERT INTO booked (kind, id, key, charge, amount, currency, merchant_id, event_id)
-SELECT CASE WHEN event.refund_id IS NOT NULL THEN 'refund'
+SELECT CASE WHEN event.kind = 'dispute_won' THEN 'dispute_return'
+        WHEN event.dispute_id IS NOT NULL THEN 'dispute'
+        WHEN event.refund_id IS NOT NULL THEN 'refund'
         WHEN event.capture_id IS NOT NULL THEN 'capture' ELSE 'charge' END,
-    coalesce(event.refund_id, event.capture_id, leg.transaction_id),
-    coalesce(refund.gateway_key, event.refund_id, capture.gateway_key, event.capture_id, payment.gateway_key,
-        leg.transaction_id),
+    coalesce(event.refund_id, event.capture_id, event.dispute_id, leg.transaction_id),
+    coalesce(refund.gateway_key, event.refund_id, capture.gateway_key, event.capture_id, dispute.gateway_key,
+        event.dispute_id, payment.gateway_key, leg.transaction_id),
     coalesce(payment.gateway_key, leg.transaction_id),
-    CASE WHEN event.refund_id IS NULL THEN sum(leg.amount) ELSE -sum(leg.amount) END, leg.currency,
+    CASE WHEN event.refund_id IS NOT NULL OR event.dispute_id IS NOT NULL AND NOT (event.kind = 'dispute_won')
+        THEN -sum(leg.amount) ELSE sum(leg.amount) END, leg.currency,
     payment.merchant_id, max(event.id)
 FROM payments_ledgerleg AS leg
 JOIN payments_event AS event ON event.id = leg.event_id
 LEFT JOIN payments_transaction AS payment ON payment.id = leg.transaction_id
 LEFT JOIN payments_refund AS refund ON refund.id = event.refund_id
 LEFT JOIN payments_capture AS capture ON capture.id = event.capture_id
+LEFT JOIN payments_dispute AS dispute ON dispute.id = event.dispute_id
 WHERE leg.account = 'gateway_clearing'
-    AND (%(first_id)s::uuid IS NULL OR coalesce(event.refund_id, event.capture_id, leg.transaction_id) >= %(first_id)s)
-GROUP BY event.refund_id, event.capture_id, leg.transaction_id, payment.gateway_key, refund.gateway_key,
-    capture.gateway_key, leg.currency, payment.merchant_id
+    AND (%(first_id)s::uuid IS NULL
+        OR coalesce(event.refund_id, event.capture_id, event.dispute_id, leg.transaction_id) >= %(first_id)s)
+GROUP BY event.refund_id, event.capture_id, event.dispute_id, leg.transaction_id, payment.gateway_key,
+    refund.gateway_key, capture.gateway_key, dispute.gateway_key, leg.currency, payment.merchant_id,
+    (event.kind = 'dispute_won')
 """
 
 COMPARE = """
@@ -82,15 +89,17 @@ WITH theirs AS (
     SELECT kind, key, name, charge, currency, sum(amount) AS amount, string_agg(reference, ', ') AS reference
     FROM moved GROUP BY 1, 2, 3, 4, 5
 )
-SELECT 'missing_in_ledger', coalesce(payment.id::text, refund.id::text, capture.id::text, theirs.name),
+SELECT 'missing_in_ledger',
+    coalesce(payment.id::text, refund.id::text, capture.id::text, dispute.id::text, theirs.name),
     format('the gateway made a %%s of %%s %%s (%%s); here it is %%s', theirs.kind, theirs.amount, theirs.currency,
-    theirs.reference, coalesce(payment.status, refund.status, capture.status, 'not known'))
+    theirs.reference, coalesce(payment.status, refund.status, capture.status, dispute.status, 'not known'))
 FROM theirs
 LEFT JOIN booked ON (booked.kind, booked.key) = (theirs.kind, theirs.key)
 LEFT JOIN in_hand ON in_hand.key = theirs.key
 LEFT JOIN payments_transaction AS payment ON theirs.kind = 'charge' AND payment.gateway_key = theirs.key
 LEFT JOIN payments_refund AS refund ON theirs.kind = 'refund' AND refund.gateway_key = theirs.key
 LEFT JOIN payments_capture AS capture ON theirs.kind = 'capture' AND capture.gateway_key = theirs.key
+LEFT JOIN payments_dispute AS dispute ON theirs.kind LIKE 'dispute%%' AND dispute.gateway_key = theirs.key
 WHERE booked.key IS NULL AND in_hand.key IS NULL
 UNION ALL
 SELECT 'missing_at_gateway', booked.id::text, format('booked a %%s of %%s %%s; the gateway has none', booked.kind,

@@ -25,6 +25,7 @@ from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
 from payments.schemas import RefundInput
 from payments.services.authorizations import lock_payment
 from payments.services.charges import journal_of
+from payments.services.disputes import refuse_if_disputed
 from payments.services.idempotency import KeyTaken, replay_refund, take_key
 from payments.services.outcomes import Outcome
 from payments.states import REFUND
@@ -43,7 +44,7 @@ def create_refund(
 ) -> Outcome:
     """Give back `body.amount`, or all that remains, or replay it if `key` was used before.
 
-    Raises NotFound, Conflict if the payment did not succeed, InvalidRequest if less remains.
+    Raises NotFound, Conflict if the payment did not succeed or is disputed, InvalidRequest if less remains.
     """
     try:
         with tracing.step("reserve", tracing.DATABASE, kind="client"):
@@ -82,6 +83,7 @@ def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput
     ):
         detail = f"A transaction that is {payment.status} cannot be refunded."
         raise Conflict("not_refundable", detail)
+    refuse_if_disputed(payment)
     left = payment.amount_captured - payment.amount_reserved
     amount = left if body.amount is None else body.amount
     if not 0 < amount <= left:

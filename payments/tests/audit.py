@@ -21,7 +21,7 @@ def audit(gateway: Simulator, *merchants: Merchant) -> None:
     assert not left_open(ids), "audited too early: something is unresolved"
     findings = [finding for _, found in audit_ledger(ids) for finding in found]
     findings += reconcile(HttpGateway(gateway.url, gateway.token), merchants=ids).findings
-    assert not findings
+    assert not findings, findings
 
 
 def gateway_key(transaction: UUID | str) -> str:

@@ -5,26 +5,34 @@ it are fixed once they are set. So the object can be built again at any time, eq
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from payments.models import Capture, Event, Refund, Void, WebhookEvent
-from payments.schemas import CaptureOutput, EventOutput, Payment, RefundOutput, VoidOutput
-from payments.serializers import serialize_capture, serialize_payment, serialize_refund, serialize_void
-from payments.states import AUTHORIZATION, CHARGE, LIFECYCLES, Lifecycle
+from payments.models import Capture, Dispute, Event, Refund, Void, WebhookEvent
+from payments.schemas import CaptureOutput, DisputeOutput, EventOutput, Payment, RefundOutput, VoidOutput
+from payments.serializers import (
+    serialize_capture,
+    serialize_dispute,
+    serialize_payment,
+    serialize_refund,
+    serialize_void,
+)
+from payments.states import AUTHORIZATION, CHARGE, DISPUTE, LIFECYCLES, Lifecycle
 
 # The operations that are announced, and the name of their object in the types of events.
-NAMES = {"charge": "payment", "capture": "capture", "void": "void", "refund": "refund"}
+NAMES = {"charge": "payment", "capture": "capture", "void": "void", "refund": "refund", "dispute": "dispute"}
 # The operations on a payment: the rows, and how they are shown. The journal refers to one as `<operation>_id`.
 FOLLOWING: dict[str, tuple[Any, Any]] = {
     "capture": (Capture, serialize_capture),
     "void": (Void, serialize_void),
     "refund": (Refund, serialize_refund),
+    "dispute": (Dispute, serialize_dispute),
 }
 
-Output = Payment | CaptureOutput | VoidOutput | RefundOutput
+Output = Payment | CaptureOutput | VoidOutput | RefundOutput | DisputeOutput
 
 # The kinds of the journal's entries, and the types that they are announced as.
 TYPES = {
@@ -66,7 +74,11 @@ def _serialize(event: WebhookEvent, objects: dict[UUID, Output]) -> EventOutput:
     status = event.type.partition(".")[2]
     for operation in FOLLOWING:
         if identifier := _identifier(entry, operation):
-            data = _as_of(objects[identifier], status, LIFECYCLES[operation])
+            current = objects[identifier]
+            if isinstance(current, DisputeOutput):
+                data: Output = _dispute_as_of(current, status, entry)
+            else:
+                data = _as_of(current, status, LIFECYCLES[operation])
             return EventOutput(event.id, event.type, event.at, data)
     payment = serialize_payment(entry.transaction)
     # Refunds begin after a payment's last status, so none of its own events knows one.
@@ -78,6 +90,17 @@ def _serialize(event: WebhookEvent, objects: dict[UUID, Output]) -> EventOutput:
         payment = msgspec.structs.replace(payment, amount_authorized=0, amount_captured=0, capture_before=None)
     lifecycle = AUTHORIZATION if status in AUTHORIZATION.final else CHARGE
     return EventOutput(event.id, event.type, event.at, _as_of(payment, status, lifecycle))
+
+
+def _dispute_as_of(current: DisputeOutput, status: str, entry: Event) -> DisputeOutput:
+    """Return the dispute at an entry, which holds the due date of its time: a second round has another."""
+    due = (entry.data or {}).get("evidence_due_at")
+    return msgspec.structs.replace(
+        current,
+        status=status,
+        evidence_due_at=datetime.fromisoformat(due) if due else None,
+        settled_at=current.settled_at if status in DISPUTE.final else None,
+    )
 
 
 def _as_of(current: Output, status: str, lifecycle: Lifecycle) -> Output:

@@ -5,6 +5,7 @@ hosts that have gone.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from django.conf import settings
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,7 +14,7 @@ from prometheus_client.registry import Collector
 from fintech.jobs import Leader
 from payments import kpis, metrics
 from payments.currencies import to_major
-from payments.states import CHARGE
+from payments.states import CHARGE, DISPUTE
 from payments.webhooks.backlog import STATES, Backlog
 
 
@@ -29,6 +30,8 @@ class LedgerView:
     gateway_drift: dict[str, int] | None = None
     imbalance: dict[str, int] | None = None
     webhooks: Backlog = field(default_factory=Backlog)
+    disputes: dict[str, int] = field(default_factory=dict)
+    to_answer: tuple[int, datetime | None] = (0, None)
 
 
 RETIRED_COUNTERS = (
@@ -106,6 +109,7 @@ class LedgerCollector(Collector):
             held.add_metric([currency], to_major(view.held.get(currency, 0), currency))
         yield held
         yield from self._webhooks(view.webhooks)
+        yield from self._disputes(view)
         if view.drift is not None:
             yield self._drift(view.drift)
             yield self._operation_drift(view.drift)
@@ -124,6 +128,18 @@ class LedgerCollector(Collector):
         for currency in sorted({*settings.KPI_CURRENCIES, *amounts}):
             family.add_metric([currency], amounts.get(currency, 0))
         return family
+
+    @staticmethod
+    def _disputes(view: LedgerView) -> Iterator[Metric]:
+        counts = CounterMetricFamily("disputes", "Disputes that came into a state, by state.", labels=["state"])
+        for state in DISPUTE.states:
+            counts.add_metric([state], view.disputes.get(state, 0))
+        yield counts
+        number, earliest = view.to_answer
+        yield GaugeMetricFamily("disputes_awaiting_response", "Disputes that wait for the merchant.", value=number)
+        if earliest is not None:
+            help_text = "When the earliest response is due."
+            yield GaugeMetricFamily("dispute_response_due_timestamp_seconds", help_text, value=earliest.timestamp())
 
     @staticmethod
     def _webhooks(backlog: Backlog) -> Iterator[Metric]:

@@ -15,6 +15,7 @@ from payments import kpis, metrics
 from payments.gateway.registry import gateways
 from payments.gateway_events.inbox import process_due
 from payments.ledger.balance import Balance
+from payments.services.disputes import deliver_responses
 from payments.services.resolution import resolve_due
 from payments.services.voids import void_expired
 from payments.settlement.group_commit import writer
@@ -39,6 +40,9 @@ class LedgerJobs:
         self.view.totals, self.view.unresolved = kpis.ledger_totals(), kpis.unresolved()
         self.view.retired = kpis.retired_totals()
         self.view.held = kpis.held_amounts()
+
+    def read_disputes(self) -> None:
+        self.view.disputes, self.view.to_answer = kpis.dispute_counts(), kpis.disputes_to_answer()
 
     def read_backlog(self) -> None:
         self.view.webhooks = read_backlog()
@@ -97,8 +101,10 @@ def jobs(worker: Worker) -> list[Job]:
     return [
         Job("resolve", 0.5, lambda: resolve_due(resolvers)),
         Job("gateway_events", 0.5, process_due, leader=True),
+        Job("dispute_responses", 2, deliver_responses, leader=True),
         Job("expiry", 1, void_expired, leader=True),
         Job("ledger", 2, ledger.read_ledger, leader=True),
+        Job("disputes", 5, ledger.read_disputes, leader=True),
         Job("webhooks", 5, ledger.read_backlog, leader=True),
         Job("drift", 5, ledger.measure_drift, leader=True),
         Job("gateway_drift", 10, ledger.measure_gateway_drift, leader=True),

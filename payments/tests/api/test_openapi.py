@@ -28,6 +28,10 @@ OPERATIONS = {
     ("get", "/v1/transactions/{id}/refunds"): "list_refunds",
     ("post", "/v1/transactions/{id}/refunds"): "create_refund",
     ("post", "/v1/fraud/try"): "try_fraud",
+    ("get", "/v1/disputes"): "list_disputes",
+    ("get", "/v1/disputes/{id}"): "retrieve_dispute",
+    ("post", "/v1/disputes/{id}/evidence"): "submit_evidence",
+    ("post", "/v1/disputes/{id}/accept"): "accept_dispute",
     ("get", "/v1/events"): "list_events",
     ("get", "/v1/events/{id}"): "retrieve_event",
     ("get", "/v1/webhook-endpoints"): "list_webhook_endpoints",
@@ -125,13 +129,15 @@ def test_each_request_body_has_an_example(document, place):
     body = operations(document)[place]["requestBody"]
 
     assert body["content"]["application/json"]["examples"]
-    assert body["required"] == (not place[1].endswith(("/refunds", "/captures", "/void")))
+    assert body["required"] == (not place[1].endswith(("/refunds", "/captures", "/void", "/accept")))
 
 
 def test_a_key_is_required_where_money_moves(document):
     for place, operation in operations(document).items():
         keys = [parameter for parameter in operation.get("parameters", []) if parameter["name"] == "Idempotency-Key"]
-        if place[0] == "post" and not place[1].endswith("batch") and operation["tags"] not in (["webhooks"], ["fraud"]):
+        # A dispute is answered once in each round, so an answer needs no key.
+        is_keyed = not place[1].endswith("batch") and operation["tags"] not in (["webhooks"], ["fraud"], ["disputes"])
+        if place[0] == "post" and is_keyed:
             assert [key["required"] for key in keys] == [True]
         else:
             assert keys == []

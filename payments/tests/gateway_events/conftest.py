@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,23 +53,22 @@ class Sender:
             GatewayEvent.objects.filter(identifier__in=self.ids).order_by("id").values_list("outcome", flat=True)
         )
 
+    def finish(self) -> None:
+        """Leave nothing due for the workers of other tests."""
+        waiting = GatewayEvent.objects.filter(identifier__in=self.ids, processed_at=None)
+        waiting.update(outcome="ignored", processed_at=Now())
+
     def stored(self) -> list[GatewayEvent]:
         return list(GatewayEvent.objects.filter(identifier__in=self.ids).order_by("id"))
 
 
 @pytest.fixture
-def sender() -> Sender:
-    return Sender()
+def sender() -> Iterator[Sender]:
+    made = Sender()
+    yield made
+    made.finish()
 
 
 @pytest.fixture
 def later() -> Callable[[int], datetime]:
     return lambda seconds: timezone.now() + timedelta(seconds=seconds)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_waits(sender: Sender):
-    """Leave nothing due for the workers of other tests."""
-    yield
-    waiting = GatewayEvent.objects.filter(identifier__in=sender.ids, processed_at=None)
-    waiting.update(outcome="ignored", processed_at=Now())

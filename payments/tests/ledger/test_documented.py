@@ -4,11 +4,19 @@ import re
 from pathlib import Path
 
 from payments.ledger.postings import ACCOUNTS, POSTINGS, Leg, legs_of
-from payments.states import CAPTURE, CHARGE, LIFECYCLES, REFUND, diagram
+from payments.states import CAPTURE, CHARGE, DISPUTE, LIFECYCLES, REFUND, diagram
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-NOUNS = {CHARGE.success: "a payment", CAPTURE.success: "a capture", REFUND.success: "a refund"}
+NOUNS = {
+    CHARGE.success: "a payment",
+    CAPTURE.success: "a capture",
+    REFUND.success: "a refund",
+    DISPUTE.event_kind("opened"): "a dispute",
+    DISPUTE.event_kind("won"): "a won dispute",
+    DISPUTE.event_kind("lost"): "a lost dispute",
+}
 PARTS = {(1, 0): "the amount", (1, -1): "the amount less our fee", (0, 1): "our fee"}
+PARTS_OF_DISPUTES = {(1, 0): "the amount", (1, 1): "the amount and its fee", (0, 1): "its fee"}
 
 
 def rows(document: str, header: str) -> list[list[str]]:
@@ -20,10 +28,13 @@ def rows(document: str, header: str) -> list[list[str]]:
 def side(account: str, sign: int) -> str:
     """Return the cell of the table of accounts: what is debited (1) or credited (-1)."""
 
-    def part(leg: Leg) -> str | None:
-        return PARTS.get((sign * leg.amount, sign * leg.fee))
+    def part(kind: str, leg: Leg) -> str | None:
+        parts = PARTS_OF_DISPUTES if kind.startswith(DISPUTE.event_prefix) else PARTS
+        return parts.get((sign * leg.amount, sign * leg.fee))
 
-    found = [(NOUNS[kind], part(leg)) for kind, legs in POSTINGS.items() for leg in legs if leg.account == account]
+    found = [
+        (NOUNS[kind], part(kind, leg)) for kind, legs in POSTINGS.items() for leg in legs if leg.account == account
+    ]
     return ", ".join(f"{noun}: {text}" for noun, text in found if text)
 
 

@@ -10,7 +10,7 @@ from django.db.transaction import atomic, set_rollback
 from payments import schemas
 from payments.ledger.postings import ACCOUNTS, POSTINGS, legs_of
 from payments.models import LedgerLeg, Merchant
-from payments.states import AUTHORIZATION, CAPTURE, CHARGE, LIFECYCLES, REFUND, VOID, ChargeStatus, Lifecycle
+from payments.states import AUTHORIZATION, CAPTURE, CHARGE, DISPUTE, LIFECYCLES, REFUND, VOID, ChargeStatus, Lifecycle
 
 PAYMENT = """
 INSERT INTO payments_transaction (id, merchant_id, idempotency_key, amount, currency, status, fee, fee_basis_points,
@@ -22,6 +22,12 @@ VALUES (%(id)s, %(merchant)s, 'k', 10, 'EUR', %(status)s, 0, 0, %(id)s, '[]', '{
 OPERATION_ROW = """
 INSERT INTO payments_{} (id, transaction_id, idempotency_key, amount, status, gateway_key, settled_at {})
 VALUES (%(id)s, %(payment)s, 'r', 10, %(status)s, %(id)s, CASE WHEN %(final)s THEN now() END {})
+"""
+DISPUTE_ROW = """
+INSERT INTO payments_dispute (id, merchant_id, transaction_id, amount, fee, reason, status, sequence, gateway_key,
+    evidence_due_at, settled_at)
+VALUES (%(id)s, %(merchant)s, %(payment)s, 10, 1, 'fraud', %(status)s, 1, %(id)s, now(),
+    CASE WHEN %(final)s THEN now() END)
 """
 STEP = "UPDATE payments_{} SET status = %(new)s, settled_at = CASE WHEN %(final)s THEN now() END WHERE id = %(id)s"
 # What a step to `authorized` or `succeeded` sets besides, so that only the step itself can be refused.
@@ -49,7 +55,8 @@ def allows(merchant: Merchant, lifecycle: Lifecycle, old: str, new: str) -> bool
             cursor.execute(PAYMENT, {**values, "id": payment, "status": "succeeded", "final": True})
         row = {**values, "id": key, "status": old, "final": old in lifecycle.final}
         final = (", final", ", true") if lifecycle is CAPTURE else ("", "")
-        cursor.execute(PAYMENT if is_payment else OPERATION_ROW.format(lifecycle.operation, *final), row)
+        operation_row = DISPUTE_ROW if lifecycle is DISPUTE else OPERATION_ROW.format(lifecycle.operation, *final)
+        cursor.execute(PAYMENT if is_payment else operation_row, row)
         try:
             with atomic(using="owner"):
                 step = PAYMENT_STEP if is_payment else STEP.format(lifecycle.operation)
@@ -79,6 +86,7 @@ def test_the_api_shows_the_states_of_the_table():
     assert set(get_args(schemas.PaymentStatus)) == set(CHARGE.statuses.values)
     assert set(get_args(schemas.RefundStatus)) == set(REFUND.statuses.values)
     assert set(get_args(schemas.CaptureStatus)) == set(CAPTURE.statuses.values)
+    assert set(get_args(schemas.DisputeStatus)) == set(DISPUTE.statuses.values)
     assert set(get_args(schemas.VoidStatus)) == set(VOID.statuses.values)
 
 

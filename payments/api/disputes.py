@@ -1,0 +1,93 @@
+"""Disputes in the REST API."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from fintech.http import pagination
+from fintech.http.views import json_answer, read_body
+from payments.api import openapi
+from payments.api.views import PaymentsView, read_id, read_optional_body
+from payments.api_keys import Principal
+from payments.errors import NotFound
+from payments.models import ApiKey, Dispute
+from payments.schemas import AcceptInput, DisputePage, EvidenceInput, parse, parse_json
+from payments.serializers import serialize_dispute, serialize_dispute_detail
+from payments.services.disputes import accept_dispute, submit_evidence
+
+
+def detail_of(principal: Principal, identifier: str) -> HttpResponse:
+    """Answer with a dispute of the merchant. Another merchant's is a 404."""
+    rows = Dispute.objects.filter(merchant_id=principal.merchant_id, pk=_read_dispute_id(identifier))
+    found = rows.select_related("transaction").prefetch_related("responses").first()
+    if found is None:
+        raise NotFound("The dispute does not exist.")
+    return json_answer(serialize_dispute_detail(found))
+
+
+def _read_dispute_id(identifier: str) -> UUID:
+    try:
+        return read_id(identifier)
+    except NotFound:
+        raise NotFound("The dispute does not exist.") from None
+
+
+class DisputesView(PaymentsView):
+    @openapi.LIST_DISPUTES
+    def get(self, request: Request) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.READ)
+        query = request._request.GET
+        pagination.refuse_unknown(query, {"status", "transaction", "cursor", "limit"})
+        rows = Dispute.objects.filter(merchant_id=principal.merchant_id).select_related("transaction")
+        if "status" in query:
+            if query["status"] not in Dispute.Status.values:
+                raise pagination.invalid("status", f"use one of {', '.join(Dispute.Status.values)}")
+            rows = rows.filter(status=query["status"])
+        if "transaction" in query:
+            rows = rows.filter(transaction_id=_read_transaction(query["transaction"]))
+        if "cursor" in query:
+            rows = rows.filter(pk__lt=UUID(bytes=pagination.read_cursor("disputes", query["cursor"])))
+        limit = pagination.read_limit(query.get("limit"))
+        page = list(rows.order_by("-pk")[: limit + 1])
+        following = None
+        if len(page) > limit:
+            cursor = pagination.write_cursor("disputes", page[limit - 1].pk.bytes)
+            following = pagination.next_address(request._request, cursor)
+        return json_answer(DisputePage([serialize_dispute(row) for row in page[:limit]], following))
+
+
+def _read_transaction(value: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError:
+        raise pagination.invalid("transaction", "use the id of a transaction") from None
+
+
+class DisputeView(PaymentsView):
+    @openapi.RETRIEVE_DISPUTE
+    def get(self, request: Request, id: str) -> HttpResponse:
+        return detail_of(self.principal(request, ApiKey.Scope.READ), id)
+
+
+class EvidenceView(PaymentsView):
+    @openapi.SUBMIT_EVIDENCE
+    def post(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.REFUND)
+        identifier = _read_dispute_id(id)
+        body = parse(parse_json(read_body(request._request)), EvidenceInput)
+        files: list[dict[str, Any]] = [msgspec.structs.asdict(file) for file in body.files]
+        submit_evidence(merchant_id=principal.merchant_id, dispute_id=identifier, text=body.text, files=files)
+        return detail_of(principal, id)
+
+
+class AcceptView(PaymentsView):
+    @openapi.ACCEPT_DISPUTE
+    def post(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.REFUND)
+        identifier = _read_dispute_id(id)
+        parse(read_optional_body(request._request), AcceptInput)
+        accept_dispute(merchant_id=principal.merchant_id, dispute_id=identifier)
+        return detail_of(principal, id)

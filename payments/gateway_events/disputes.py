@@ -1,0 +1,90 @@
+"""Disputes, as the gateway's events describe them: one event for each change, numbered by `sequence`."""
+
+from datetime import datetime, timedelta
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from django.db.transaction import atomic
+from msgspec import Meta
+
+from payments.gateway_events.errors import NotYet, Refused
+from payments.ids import first_id_at
+from payments.models import Dispute, Transaction
+from payments.services.disputes import Claim, lock_dispute, open_dispute, take_step
+from payments.states import DISPUTE, DISPUTE_RESPONSES, DisputeStatus
+
+ACTOR = "gateway"
+# Between our request for a charge and the gateway's decision: with held calls and both clocks.
+BEFORE, AFTER = timedelta(minutes=20), timedelta(minutes=1)
+
+Money = Annotated[int, Meta(ge=0, le=999_999_999_999)]
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class DisputeChange(msgspec.Struct):
+    """The whole dispute after a change. `charge` is the key of the charge or authorization."""
+
+    dispute: UUID
+    sequence: Annotated[int, Meta(ge=1, le=1000)]
+    charge: UUID
+    charged_at: Moment
+    state: DisputeStatus
+    amount: Annotated[int, Meta(gt=0, le=999_999_999_999)]
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+    fee: Money
+    reason: Annotated[str, Meta(min_length=1, max_length=100)]
+    evidence_due_at: Moment | None = None
+
+    def __post_init__(self) -> None:
+        if (self.state == DisputeStatus.OPENED) != (self.sequence == 1):
+            raise ValueError("the first event opens the dispute, and no other does")
+        if self.state in DISPUTE_RESPONSES and self.evidence_due_at is None:
+            raise ValueError("evidence_due_at is missing")
+        if "\0" in self.reason:
+            raise ValueError("reason contains a NUL character")
+
+
+@atomic
+def apply_dispute_change(change: DisputeChange) -> bool:
+    """Take the step. Raises NotYet if an earlier event is missing, Refused if it contradicts our rows."""
+    known = Dispute.objects.filter(gateway_key=change.dispute).first()
+    payment, dispute = lock_dispute(change.dispute, known.transaction_id if known else _find_payment(change))
+    if dispute is None:
+        if change.sequence > 1:
+            raise NotYet("the event that opens the dispute is missing")
+        _refuse_other_money(payment, change)
+        claim = Claim(change.dispute, change.amount, change.fee, change.reason, change.sequence)
+        open_dispute(payment, claim, actor=ACTOR)
+        return True
+    if change.sequence <= dispute.sequence:
+        return False
+    if change.sequence > dispute.sequence + 1:
+        raise NotYet(f"event {dispute.sequence + 1} of the dispute is missing")
+    if (change.amount, change.fee) != (dispute.amount, dispute.fee):
+        raise Refused(f"the dispute is of {dispute.amount} with a fee of {dispute.fee}")
+    is_step = change.state != dispute.status  # our own response may have taken it
+    if is_step and change.state not in DISPUTE.steps.get(dispute.status, ()):
+        raise Refused(f"a dispute that is {dispute.status} cannot become {change.state}")
+    dispute.sequence = change.sequence
+    dispute.save(update_fields=["sequence"])
+    if is_step:
+        take_step(payment, dispute, change.state, actor=ACTOR, evidence_due_at=change.evidence_due_at)
+    return True
+
+
+def _find_payment(change: DisputeChange) -> UUID:
+    """Return the payment's id. Ids contain their time, so no table needs an index of the gateway's keys."""
+    first, last = first_id_at(change.charged_at - BEFORE), first_id_at(change.charged_at + AFTER)
+    found = Transaction.objects.filter(id__gte=first, id__lt=last, gateway_key=change.charge)
+    identifier = found.values_list("id", flat=True).first()
+    if identifier is None:
+        raise NotYet("the disputed payment is not known")
+    return identifier
+
+
+def _refuse_other_money(payment: Transaction, change: DisputeChange) -> None:
+    if payment.status in Transaction.OPEN:
+        raise NotYet("the disputed payment is in progress")
+    if change.currency != payment.currency or change.amount > payment.amount_captured:
+        raise Refused(f"{payment.amount_captured} {payment.currency} of the payment can be disputed")

@@ -1,0 +1,223 @@
+"""A dispute from its opening to its end: the gateway's events, the merchant's responses, and the money."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from payments.errors import Conflict, NotFound
+from payments.ledger.postings import ACCOUNTS
+from payments.models import Dispute, DisputeResponse, Event, LedgerLeg, Transaction
+from payments.services.disputes import accept_dispute, deliver_responses, submit_evidence
+from payments.tests.audit import audit
+from payments.tests.shop import Shop
+
+pytestmark = pytest.mark.processes
+
+FILES = [{"name": "receipt.pdf", "sha256": "a" * 64, "size": 100}]
+
+
+def states(dispute: Dispute) -> list[str]:
+    kinds = Event.objects.filter(dispute_id=dispute.pk).order_by("id").values_list("kind", flat=True)
+    return [kind.removeprefix("dispute_") for kind in kinds]
+
+
+def balances(payment) -> dict[str, int]:
+    """Return what the payment left on each account."""
+    legs = LedgerLeg.objects.filter(transaction_id=payment).values_list("account", "amount")
+    sums = {account: sum(amount for name, amount in legs if name == account) for account in ACCOUNTS}
+    return {account: amount for account, amount in sums.items() if amount}
+
+
+def answer(shop: Shop, dispute: Dispute, text: str = "It was delivered.") -> Dispute:
+    return submit_evidence(merchant_id=shop.merchant.pk, dispute_id=dispute.pk, text=text, files=FILES)
+
+
+def test_a_dispute_holds_the_money_and_the_fee_back(shop, gateway, bank):
+    payment = shop.pay(5000).body
+
+    dispute = bank.dispute(payment.id, fee=1500)
+
+    assert (dispute.status, states(dispute)) == ("needs_response", ["opened", "needs_response"])
+    assert balances(payment.id) == {
+        "gateway_clearing": -1500,
+        "merchant_payable": -4925 + 1500,
+        "fees": -75,
+        "disputes_held": 5000,
+    }
+    audit(gateway, shop.merchant)
+
+
+def test_a_won_dispute_returns_the_money_but_not_the_fee(shop, gateway, bank):
+    payment = shop.pay(5000).body
+    dispute = bank.dispute(payment.id, amount=2000, fee=1500)
+    answer(shop, dispute)
+    deliver_responses()
+    key = str(dispute.gateway_key)
+
+    bank.inform(bank.read(dispute), bank.moved(key, "won"))
+
+    dispute.refresh_from_db()
+    assert states(dispute) == ["opened", "needs_response", "under_review", "won"]
+    assert dispute.settled_at is not None
+    assert balances(payment.id) == {"gateway_clearing": 3500, "merchant_payable": -3425, "fees": -75}
+    audit(gateway, shop.merchant)
+    assert shop.refund(payment.id, 100).body.status == "succeeded"
+    audit(gateway, shop.merchant)
+
+
+def test_pre_arbitration_asks_once_more_and_the_second_review_is_the_last(shop, gateway, bank):
+    payment = shop.pay(5000).body
+    dispute = bank.dispute(payment.id)
+    key = str(dispute.gateway_key)
+    answer(shop, dispute)
+    deliver_responses()
+    bank.inform(bank.read(dispute), bank.moved(key, "pre_arbitration"))
+    first_due = dispute.evidence_due_at
+    dispute.refresh_from_db()
+    assert dispute.status == "pre_arbitration"
+    assert first_due < dispute.evidence_due_at
+
+    answer(shop, dispute, "Here is more.")
+    deliver_responses()
+    assert bank.control(f"/control/disputes/{key}", {"state": "pre_arbitration"}).status == 409
+    bank.inform(bank.read(dispute), bank.moved(key, "lost"))
+
+    assert states(dispute)[2:] == ["under_review", "pre_arbitration", "final_review", "lost"]
+    assert balances(payment.id)["disputes_lost"] == 5000
+    audit(gateway, shop.merchant)
+
+
+def test_an_accepted_dispute_is_lost_and_the_gateway_learns_it(shop, gateway, bank):
+    payment = shop.pay(5000).body
+    dispute = bank.dispute(payment.id)
+
+    accept_dispute(merchant_id=shop.merchant.pk, dispute_id=dispute.pk)
+    deliver_responses()
+
+    assert bank.read(dispute)["state"] == "lost"
+    assert bank.inform(bank.read(dispute))[-1] == "applied"
+    assert states(dispute) == ["opened", "needs_response", "lost"]
+    audit(gateway, shop.merchant)
+
+
+def test_events_in_any_order_and_repeated_lead_to_the_same_end(shop, gateway, bank):
+    payment = shop.pay(5000).body
+    opened, asked = bank.opened(payment.id)
+    lost = bank.moved(opened["dispute"], "lost")
+
+    assert bank.inform(lost, asked) == [None, None]
+    assert bank.inform(opened, opened) == [None, None, "applied", "ignored"]
+    assert bank.inform() == [None, "applied", "applied", "ignored"]
+    assert bank.inform() == ["applied", "applied", "applied", "ignored"]
+
+    assert states(Dispute.objects.get(transaction_id=payment.id)) == ["opened", "needs_response", "lost"]
+    audit(gateway, shop.merchant)
+
+
+@pytest.mark.parametrize("change", [{"amount": 5001}, {"currency": "USD"}])
+def test_a_dispute_of_other_money_is_refused(shop, gateway, bank, change):
+    payment = shop.pay(5000).body
+
+    assert bank.inform(bank.claimed(payment.id, **change)) == ["refused"]
+    assert not Dispute.objects.filter(transaction_id=payment.id).exists()
+
+
+def test_a_step_that_the_table_does_not_list_is_refused(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+    won = bank.read(dispute) | {"state": "won", "sequence": 3}
+
+    assert bank.inform(won)[-1] == "refused"
+    dispute.refresh_from_db()
+    assert (dispute.status, dispute.sequence) == ("needs_response", 2)
+
+
+def test_a_dispute_of_an_unknown_charge_waits(shop, gateway, bank):
+    claimed = bank.claimed(shop.pay(5000).body.id, charge="00000000-0000-4000-8000-000000000000")
+
+    assert bank.inform(claimed) == [None]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"sequence": 2}, {"state": "gone"}, {"fee": -1}, {"reason": ""}, {"reason": "a\0b"}, {"charged_at": "today"}],
+)
+def test_a_dispute_that_cannot_be_read_changes_nothing(shop, gateway, bank, change):
+    payment = shop.pay(5000).body
+
+    assert bank.inform(bank.claimed(payment.id, **change)) == ["unreadable"]
+    assert not Dispute.objects.filter(transaction_id=payment.id).exists()
+
+
+@pytest.mark.parametrize("decided", [None, "lost"])
+def test_a_refund_of_a_disputed_payment_is_refused_with_a_sentence(shop, gateway, bank, decided):
+    payment = shop.pay(5000).body
+    dispute = bank.dispute(payment.id, amount=1000)
+    if decided:
+        bank.inform(bank.moved(str(dispute.gateway_key), decided))
+
+    with pytest.raises(Conflict) as refusal:
+        shop.refund(payment.id, 100)
+
+    assert refusal.value.code == "transaction_disputed"
+    assert str(dispute.pk) in refusal.value.detail
+    assert Transaction.objects.get(id=payment.id).amount_reserved == 0
+
+
+def test_evidence_sent_twice_counts_once(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+
+    answer(shop, dispute)
+    answer(shop, dispute)
+
+    assert DisputeResponse.objects.filter(dispute=dispute).count() == 1
+    assert states(dispute)[-1] == "under_review"
+
+
+def test_other_evidence_after_the_first_is_refused(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+    answer(shop, dispute)
+
+    with pytest.raises(Conflict) as refusal:
+        answer(shop, dispute, "Another text.")
+    with pytest.raises(Conflict):
+        accept_dispute(merchant_id=shop.merchant.pk, dispute_id=dispute.pk)
+
+    assert refusal.value.code == "not_awaiting_response"
+
+
+def test_evidence_after_its_due_date_is_refused(shop, gateway, bank):
+    opened, asked = bank.opened(shop.pay(5000).body.id)
+    bank.inform(opened, asked | {"evidence_due_at": (timezone.now() - timedelta(seconds=1)).isoformat()})
+    dispute = Dispute.objects.get(gateway_key=opened["dispute"])
+
+    with pytest.raises(Conflict) as refusal:
+        answer(shop, dispute)
+
+    assert refusal.value.code == "evidence_overdue"
+
+
+def test_another_merchant_cannot_answer(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+
+    with pytest.raises(NotFound):
+        answer(Shop.open(), dispute)
+    with pytest.raises(NotFound):
+        accept_dispute(merchant_id=Shop.open().merchant.pk, dispute_id=dispute.pk)
+
+
+def test_a_response_waits_until_the_gateway_answers(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+    answer(shop, dispute)
+    gateway.stop()
+    try:
+        deliver_responses()
+        response = DisputeResponse.objects.get(dispute=dispute)
+        assert (response.delivered_at, response.attempts) == (None, 1)
+    finally:
+        gateway.start()
+    DisputeResponse.objects.filter(pk=response.pk).update(due_at=timezone.now() - timedelta(seconds=1))
+
+    deliver_responses()
+
+    assert bank.read(dispute)["state"] == "under_review"

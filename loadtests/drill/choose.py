@@ -21,7 +21,7 @@ from loadtests.drill.lab import SPEED
 from loadtests.drill.scorecard import Score
 
 # Seconds, for a fault and until its alert has resolved; a platform needs half a minute more until it is calm.
-MAX_SECONDS = 75
+MAX_SECONDS = 60
 # The alerts about each part, by the files of their rules.
 PARTS = {
     "payments": ("payments.yml", "slo.yml"),

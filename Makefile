@@ -8,15 +8,16 @@ VENV := .venv/bin
 PYTEST := env -u DJANGO_SETTINGS_MODULE $(VENV)/python -m pytest
 # Python's variables in the caller's shell (PYTHONSAFEPATH, PYTHONPATH, PYTHONDONTWRITEBYTECODE) are not for our programs.
 unexport $(filter PYTHON%,$(.VARIABLES))
-# mypy's plugin loads Django's settings, which require these values.
-TYPE_CHECK := env DJANGO_SECRET_KEY=none DATABASE_URL=postgresql:///none GATEWAY_TOKEN=none METRICS_TOKEN=none \
-	ALERT_TOKEN=none $(VENV)/mypy
+# Django's settings require these values, also for mypy's plugin and the OpenAPI document, which use none of them.
+WITH_SETTINGS := env DJANGO_SECRET_KEY=none DATABASE_URL=postgresql:///none GATEWAY_TOKEN=none METRICS_TOKEN=none \
+	ALERT_TOKEN=none
+TYPE_CHECK := $(WITH_SETTINGS) $(VENV)/mypy
 
 COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no-header --generate-hashes \
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-trail lint format reconcile audit backup restore dashboards kubernetes kubernetes-tools requirements secrets clean python environment environment-dev
+.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-trail lint format reconcile audit backup restore dashboards client kubernetes kubernetes-tools requirements secrets clean python environment environment-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +93,9 @@ restore: environment ## Replace the database of `make run` by that of a backup (
 
 dashboards: environment-dev ## Generate Grafana's dashboards from observability/dashboards/
 	@$(VENV)/python -m observability.dashboards
+
+client: environment-dev ## Build the typed Python client from the OpenAPI document, in var/client/
+	@$(WITH_SETTINGS) DJANGO_SETTINGS_MODULE=fintech.settings $(VENV)/python -m payments.client.build var/client
 
 kubernetes: environment-dev ## Generate the PrometheusRules and routes of deploy/kubernetes/ from observability/
 	@$(VENV)/python -m observability.kubernetes

@@ -1,8 +1,9 @@
 """Random sequences of all that can happen to payments, against the real database and a real gateway simulator.
 
-Requests, replays, altered bodies, refunds, batches, every fault of the gateway, resolvers that come too early or die,
-processes that die before or after the gateway's answer, and answers that come when all is decided. After each step
-the books must be right in themselves; at the end of each sequence they must be the gateway's.
+Requests, replays, altered bodies, authorizations with captures, voids and expiry, refunds, batches, every fault of the
+gateway, resolvers that come too early or die, processes that die before or after the gateway's answer, and answers that
+come when all is decided. After each step the books must be right in themselves; at the end of each sequence they must
+be the gateway's, to the minor unit.
 """
 
 import secrets
@@ -35,7 +36,7 @@ from payments.gateway.base import Answer
 from payments.gateway.client import HttpGateway
 from payments.gateway.registry import gateways
 from payments.ledger.audit import audit_ledger
-from payments.models import Refund, Transaction, Unresolved
+from payments.models import Capture, Refund, Transaction, Unresolved, Void
 from payments.schemas import BatchItem, PaymentInput, RefundInput
 from payments.services import refunds as refund_service
 from payments.services.batches import create_batch
@@ -44,6 +45,7 @@ from payments.services.outcomes import Outcome
 from payments.services.resolution import acquire_leases, resolve_due
 from payments.settlement.group_commit import writer
 from payments.tests.audit import audit
+from payments.tests.services.authorization_rules import AuthorizationRules
 from payments.tests.shop import Shop
 
 pytestmark = pytest.mark.processes
@@ -80,7 +82,7 @@ def expect(problem: PaymentError, *codes: str) -> None:
     assert problem.code in codes, problem
 
 
-class Payments(RuleBasedStateMachine):
+class Payments(AuthorizationRules, RuleBasedStateMachine):
     simulator: Simulator
 
     paid = Bundle("paid")
@@ -136,17 +138,22 @@ class Payments(RuleBasedStateMachine):
         return multiple(*paid)
 
     @rule(target=refunded, payment=paid, amount=st.one_of(st.none(), AMOUNTS, st.sampled_from([1, 100, 922, 924])))
-    def refund(self, payment: Paid, amount: int | None) -> Any:
+    def refund(self, payment: Paid, amount: int | None) -> tuple[str, Paid, int | None] | None:
+        return self._refund(payment, amount)
+
+    def _refund(self, payment: Paid, amount: int | None) -> tuple[str, Paid, int | None] | None:
         key = secrets.token_hex(12)
         try:
             self.shop.refund(payment.id, amount, key=key)
         except PaymentError as problem:
             expect(problem, "not_refundable", "amount_exceeds_remaining")
-            return multiple()
+            return None
         return key, payment, amount
 
     @rule(refund=refunded)
-    def refund_again(self, refund: tuple[str, Paid, int | None]) -> None:
+    def refund_again(self, refund: tuple[str, Paid, int | None] | None) -> None:
+        if refund is None:
+            return
         key, payment, amount = refund
         before = Refund.objects.filter(transaction_id=payment.id).count()
         try:
@@ -172,19 +179,29 @@ class Payments(RuleBasedStateMachine):
         stored = Transaction.objects.get(id=late.pending.id)
         assert shown.status in (stored.status, "unknown")
 
+    @rule(
+        target=refunded,
+        payment=AuthorizationRules.held,
+        amount=st.one_of(st.none(), AMOUNTS, st.sampled_from([1, 100, 922, 924])),
+    )
+    def refund_captured_parts(self, payment: UUID, amount: int | None) -> tuple[str, Paid, int | None] | None:
+        return self._refund(Paid("", 0, payment), amount)
+
     @rule(target=stranded_refunds, payment=paid, amount=st.sampled_from([1, 922]), asked=st.booleans())
-    def die_while_refunding(self, payment: Paid, amount: int, asked: bool) -> Any:
+    def die_while_refunding(self, payment: Paid, amount: int, asked: bool) -> StrandedRefund | None:
         body, key = RefundInput(amount), secrets.token_hex(12)
         try:
             reserved = refund_service._reserve(self.shop.merchant.pk, payment.id, key, body, "api")
         except PaymentError:
-            return multiple()
+            return None
         if asked:
             self.ask_for(reserved.refund)
         return StrandedRefund(reserved.refund, reserved.lease_token)
 
     @rule(late=consumes(stranded_refunds))
-    def wake_up_late_while_refunding(self, late: StrandedRefund) -> None:
+    def wake_up_late_while_refunding(self, late: StrandedRefund | None) -> None:
+        if late is None:
+            return
         refund_service.settle_refund(late.refund.id, late.lease_token, self.ask_for(late.refund), actor="api")
 
     def ask_for(self, refund: Refund) -> Answer:
@@ -237,8 +254,9 @@ class Payments(RuleBasedStateMachine):
     @invariant()
     def what_was_decided_stays(self) -> None:
         rows = dict(Transaction.objects.filter(merchant=self.shop.merchant).values_list("id", "status"))
-        refunds = Refund.objects.filter(transaction__merchant=self.shop.merchant).values_list("id", "status")
-        now = {id: status for id, status in (*rows.items(), *refunds) if status in FINAL}
+        for model in (Refund, Capture, Void):
+            rows |= dict(model.objects.filter(transaction__merchant=self.shop.merchant).values_list("id", "status"))
+        now = {id: status for id, status in rows.items() if status in FINAL}
         assert self.decided.items() <= now.items()
         self.decided = now
 
@@ -260,6 +278,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600 if IN_FULL else 600)
 @pytest.mark.usefixtures("_impatient")
 def test_whatever_happens_the_books_are_right(gateway):
     Payments.simulator = gateway

@@ -22,7 +22,7 @@ from payments.services.authorizations import (
     settle_or_leave,
     start,
 )
-from payments.services.idempotency import KeyTaken, replay_capture, take_key
+from payments.services.idempotency import KeyTaken, replay_operation, take_key
 from payments.services.outcomes import Outcome
 from payments.settlement.group_commit import writer
 
@@ -39,7 +39,7 @@ def create_capture(
         with tracing.step("reserve", tracing.DATABASE, kind="client"):
             capture, lease_token = _reserve(merchant_id, transaction_id, key, body, actor)
     except KeyTaken:
-        return replay_capture(merchant_id, key, transaction_id, body)
+        return replay_operation(Capture, merchant_id, key, transaction_id, body)
     metrics.RESULT["new"].inc()
     connection.close()  # the gateway may take seconds
     payment = capture.transaction

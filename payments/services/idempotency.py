@@ -19,6 +19,8 @@ from payments.states import ChargeStatus
 
 # The fields of a payment that a replay repeats.
 REQUESTED = ("amount", "currency", "customer", "description", "reference", "payment_method", "metadata", "capture")
+# The columns of the other operations that differ from the names of their requests.
+STORED_NAMES = {"transaction": "transaction_id", "amount": "amount_requested"}
 
 
 class KeyTaken(Exception):
@@ -65,40 +67,23 @@ def replay_payments(merchant_id: int, requests: Sequence[tuple[str, PaymentInput
     return results
 
 
-def replay_refund(merchant_id: int, key: str, transaction_id: UUID, body: RefundInput) -> Outcome:
-    """Return the stored refund of a key that was used before. Raises KeyReused or InFlight."""
-    resource_id, seconds = _find_work(merchant_id, key, "refund")
-    row = Refund.objects.select_related("transaction").get(id=resource_id)
-    stored = {"transaction": row.transaction_id, "amount": row.amount_requested, "reason": row.reason}
-    sent = {"transaction": transaction_id, "amount": body.amount, "reason": body.reason}
-    _refuse_other_body(_difference(stored, sent))
-    return _replay(row, seconds)
-
-
-def replay_capture(merchant_id: int, key: str, transaction_id: UUID, body: CaptureInput) -> Outcome:
-    """Return the stored capture of a key that was used before. Raises KeyReused or InFlight."""
-    resource_id, seconds = _find_work(merchant_id, key, "capture")
-    row = Capture.objects.select_related("transaction").get(id=resource_id)
-    stored = {"transaction": row.transaction_id, "amount": row.amount_requested, "final": row.final}
-    sent = {"transaction": transaction_id, "amount": body.amount, "final": body.final}
-    _refuse_other_body(_difference(stored, sent))
-    return _replay(row, seconds)
-
-
-def replay_void(merchant_id: int, key: str, transaction_id: UUID, body: VoidInput) -> Outcome:
-    """Return the stored void of a key that was used before. Raises KeyReused or InFlight."""
-    resource_id, seconds = _find_work(merchant_id, key, "void")
-    row = Void.objects.select_related("transaction").get(id=resource_id)
-    stored = {"transaction": row.transaction_id, "reason": row.reason}
-    _refuse_other_body(_difference(stored, {"transaction": transaction_id, "reason": body.reason}))
-    return _replay(row, seconds)
-
-
-def _find_work(merchant_id: int, key: str, kind: str) -> tuple[UUID, float | None]:
-    """Return the id that the key belongs to, and the seconds of its first lease, read before its status."""
+def replay_operation(
+    model: type[Refund | Capture | Void],
+    merchant_id: int,
+    key: str,
+    transaction_id: UUID,
+    body: RefundInput | CaptureInput | VoidInput,
+) -> Outcome:
+    """Return the stored operation of a key that was used before. Raises KeyReused or InFlight."""
     taken = IdempotencyKey.objects.get(merchant_id=merchant_id, key=key)
-    _refuse_other_kind(taken, kind)
-    return taken.resource_id, Unresolved.objects.lease_seconds([taken.resource_id]).get(taken.resource_id)
+    _refuse_other_kind(taken, model.__name__.lower())
+    # The lease is read before the status, as above.
+    seconds = Unresolved.objects.lease_seconds([taken.resource_id]).get(taken.resource_id)
+    row = model.objects.select_related("transaction").get(pk=taken.resource_id)
+    sent = {"transaction": transaction_id, **msgspec.structs.asdict(body)}
+    stored = {name: getattr(row, STORED_NAMES.get(name, name)) for name in sent}
+    _refuse_other_body(_difference(stored, sent))
+    return _replay(row, seconds)
 
 
 def _difference(stored: dict[str, Any], sent: dict[str, Any]) -> str | None:

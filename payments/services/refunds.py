@@ -26,7 +26,7 @@ from payments.schemas import RefundInput
 from payments.services.authorizations import lock_payment
 from payments.services.charges import journal_of
 from payments.services.disputes import refuse_if_disputed
-from payments.services.idempotency import KeyTaken, replay_refund, take_key
+from payments.services.idempotency import KeyTaken, replay_operation, take_key
 from payments.services.outcomes import Outcome
 from payments.states import REFUND
 
@@ -50,7 +50,7 @@ def create_refund(
         with tracing.step("reserve", tracing.DATABASE, kind="client"):
             reserved = _reserve(merchant_id, transaction_id, key, body, actor)
     except KeyTaken:
-        return replay_refund(merchant_id, key, transaction_id, body)
+        return replay_operation(Refund, merchant_id, key, transaction_id, body)
     metrics.RESULT["new"].inc()
     refund = reserved.refund
     connection.close()  # the gateway may take seconds

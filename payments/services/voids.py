@@ -23,7 +23,7 @@ from payments.services.authorizations import (
     settle_or_leave,
     start,
 )
-from payments.services.idempotency import KeyTaken, replay_void, take_key
+from payments.services.idempotency import KeyTaken, replay_operation, take_key
 from payments.services.outcomes import Outcome
 from payments.settlement.group_commit import writer
 
@@ -42,7 +42,7 @@ def create_void(*, merchant_id: int, transaction_id: UUID, key: str, body: VoidI
         with tracing.step("reserve", tracing.DATABASE, kind="client"):
             void, lease_token = _reserve(merchant_id, transaction_id, key, body.reason, actor)
     except KeyTaken:
-        return replay_void(merchant_id, key, transaction_id, body)
+        return replay_operation(Void, merchant_id, key, transaction_id, body)
     metrics.RESULT["new"].inc()
     return _release(void, lease_token, actor)
 

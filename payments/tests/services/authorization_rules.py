@@ -30,6 +30,9 @@ from payments.tests.shop import Shop
 # What the last three digits ask the simulator for: see docs/gateway.md.
 HELD_AMOUNTS = st.sampled_from([250, 250, 250, 901, 911, 922, 923, 924, 925]).map(lambda ending: 5000 + ending)
 PARTS = st.sampled_from([None, 1, 250, 1000, 901, 911, 922, 923, 924, 925, 9999])
+STEPS = st.sampled_from(
+    [CaptureInput(1000, final=False), CaptureInput(922, final=False), CaptureInput(), VoidInput("out of stock")]
+)
 HOUR, SOON = 3600.0, 0.05
 REFUSALS = (
     "not_authorized",
@@ -75,6 +78,16 @@ class AuthorizationRules:
 
     @rule(target=held, amount=HELD_AMOUNTS, seconds=st.sampled_from([HOUR, HOUR, SOON]))
     def authorize(self, amount: int, seconds: float) -> UUID:
+        return self._authorize(amount, seconds)
+
+    @rule(target=held, bodies=st.lists(STEPS, min_size=1, max_size=4))
+    def authorize_and_go_on(self, bodies: list[CaptureInput | VoidInput]) -> UUID:
+        payment = self._authorize(5250, HOUR)
+        for body in bodies:
+            self._ask(Asked(payment, secrets.token_hex(12), body))
+        return payment
+
+    def _authorize(self, amount: int, seconds: float) -> UUID:
         with override_settings(AUTHORIZATION_HOLD_SECONDS=seconds):
             reply = self.shop.pay(amount, capture=False)
         assert reply.status_code == (202 if reply.body.status in ("unknown", "processing") else 201)

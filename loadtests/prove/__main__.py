@@ -21,7 +21,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.prove",
         description="Run load with kills, hours of silence, all drills and the slow tests; print one page.",
-        epilog="Exit codes: 0, every promise held; 1, one is broken; 2, nothing ran.",
+        epilog="Exit codes: 0, every promise held; 1, one is broken; 2, nothing ran; 130, it was interrupted.",
     )
     add = parser.add_argument
     add("--out", type=Path, default=Path("prove_output"), help="the folder of the evidence (prove_output)")
@@ -106,7 +106,11 @@ def main() -> int:
         if not is_installed():
             sys.stderr.write("error: This needs Prometheus and Alertmanager, see README.md.\n")
             return 2
-        gather(options)
+        try:
+            gather(options)
+        except KeyboardInterrupt:
+            sys.stderr.write("Interrupted. What is proven is kept: `make prove RESUME=1` goes on.\n")
+            return 130
     page = promises.judge(options.out)
     print("\n" + "\n".join(result.line() for result in page))
     return 0 if all(result.held for result in page) else 1

@@ -11,6 +11,7 @@ from loadtests.drill import bounds, scorecard
 from loadtests.quiet import document
 
 KILLS, SCORECARD, SILENCE, TESTS = "kills.json", "scorecard.json", "quiet.json", "tests.xml"
+MAX_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def check_trail(folder: Path) -> tuple[bool, str]:
 def check_drills(folder: Path) -> tuple[bool, str]:
     proven = {score.alert for score in scorecard.read(folder).values() if score.recorded is not None}
     missing = sorted(bounds.alerts().keys() - proven)
-    names = f"; not: {', '.join(missing)}" if missing else ""
+    more = f" and {len(missing) - MAX_NAMES} more" if len(missing) > MAX_NAMES else ""
+    names = f"; not: {', '.join(missing[:MAX_NAMES])}{more}" if missing else ""
     return (
         not missing,
         f"{len(bounds.alerts()) - len(missing)} of {len(bounds.alerts())} alerts fired by a fault{names}",

@@ -172,6 +172,7 @@ FAULTS = [
         lambda drill: drill.machine.set_available_memory(0.03),
         lambda drill: drill.machine.set_available_memory(0.5),
         needs=("node",),
+        made=EXPORTED,
     ),
     Fault(
         "a certificate expires in a day",

@@ -74,6 +74,15 @@ def test_an_alert_without_a_drill_is_named(tmp_path):
     assert (result.promise, scores[0]["alert"] in result.figure) == (DRILLS, True)
 
 
+def test_the_page_names_five_alerts_if_many_have_no_drill(tmp_path):
+    write_evidence(tmp_path)
+    (tmp_path / "scorecard.json").unlink()
+
+    [result] = [result for result in judge(tmp_path) if not result.held]
+    assert result.figure.startswith(f"0 of {len(bounds.alerts())} alerts fired by a fault; not: ")
+    assert result.figure.endswith(f" and {len(bounds.alerts()) - 5} more")
+
+
 def test_a_false_positive_breaks_silence(tmp_path):
     write_evidence(tmp_path)
     (tmp_path / "quiet.json").write_text(json.dumps([RUN, RUN | {"false_positives": {"TargetDown": {"2": 1}}}]))

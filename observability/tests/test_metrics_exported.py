@@ -28,6 +28,7 @@ QUERY = re.compile(r"\b(sum|avg|min|max|count|topk|rate|increase|delta|changes|t
 # Metrics that rules or panels read, but that ordinary traffic does not create. A test fails as soon as one of them
 # exists in ordinary traffic.
 ONLY_AFTER = {
+    "dispute_response_due_timestamp_seconds": "a dispute needs a response",
     "django_db_errors_total": "a statement fails",
     "probe_ssl_earliest_cert_expiry": "an address with TLS is probed",
     "kpi:transactions:rate5m_before": "a day",

@@ -333,6 +333,8 @@ FAULTS = [
         12,
         conditions=WEBHOOKS,
     ),
+    Fault("a dispute needs a response", "DisputeEvidenceDue", payments.dispute_one, payments.lose_disputes, 12),
+    Fault("many payments are disputed", "DisputeRatioHigh", payments.dispute_many, nothing, 12, resolves=False),
     Fault(
         "the database refuses a quarter of the payments",
         "RequestErrorRatioHigh",

@@ -10,6 +10,7 @@ from fintech.testing.processes import Load, Platform, free_port
 from loadtests.drill.lab import Drill, Traffic
 
 NEVER = 1e9  # seconds
+DAY = 86_400  # seconds
 LOST_REPLY = 12_922  # minor units; the simulator charges such an amount and loses its reply
 
 
@@ -43,6 +44,36 @@ def lose_an_outcome(drill: Drill) -> None:
     """Charge a payment, lose the reply, and let the gateway answer no questions about it."""
     drill.gateway.profile(cancel_fails=True)
     assert drill.own.pay(LOST_REPLY).status == 202
+
+
+def dispute(drill: Drill, number: int, seconds: int) -> None:
+    """Let the bank dispute the newest payments, with evidence that is due after `seconds`."""
+    drill.gateway.profile(events_url=f"{drill.own.platform.url}/gateway/events")
+    keys = drill.own.query(
+        "SELECT gateway_key FROM payments_transaction WHERE status = 'succeeded' AND NOT manual_capture"  # noqa: S608
+        f" AND amount_reserved = 0 ORDER BY id DESC LIMIT {number}"
+    )
+    for (key,) in keys:
+        body = {"charge": str(key), "evidence_seconds": seconds}
+        answer = drill.gateway.request("POST", "/control/disputes", body, token=drill.gateway.control_token)
+        assert answer.status == 201, answer
+
+
+def dispute_one(drill: Drill) -> None:
+    dispute(drill, 1, DAY)
+
+
+def dispute_many(drill: Drill) -> None:
+    """Dispute 2 % of all payments, of which there must be 100."""
+    ((payments,),) = drill.own.query("SELECT count(*) FROM payments_transaction WHERE status = 'succeeded'")
+    dispute(drill, max(3, payments // 50), 30 * DAY)
+
+
+def lose_disputes(drill: Drill) -> None:
+    """Let the bank decide the disputes that need a response."""
+    for (key,) in drill.own.query("SELECT gateway_key FROM payments_dispute WHERE status = 'needs_response'"):
+        path = f"/control/disputes/{key}"
+        drill.gateway.request("POST", path, {"state": "lost"}, token=drill.gateway.control_token)
 
 
 # --- Traffic -----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ class Simulator:
         self.port = 0
         self._env = os.environ | env
         self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self.lines: list[str] = []  # the log since the start, complete after `stop` or `kill`
 
     @property
     def url(self) -> str:
@@ -56,6 +59,9 @@ class Simulator:
         started = json.loads(self._process.stdout.readline() or '{"event": "died, see its standard error"}')
         assert started["event"] == "gateway_listening", started
         self.port = started["port"]
+        # Each change of the profile is a line: a full pipe would block the simulator.
+        self._reader = threading.Thread(target=self.lines.extend, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
 
     def kill(self) -> None:
         """SIGKILL: no clean-up of any kind."""
@@ -75,6 +81,8 @@ class Simulator:
 
     def _end(self) -> int:
         code = self.process.wait(timeout=10)
+        assert self._reader is not None, "the simulator is not running"
+        self._reader.join()
         assert self.process.stdout is not None
         self.process.stdout.close()
         self._process = None

@@ -98,14 +98,13 @@ def test_every_line_of_its_log_is_json_with_a_level(tmp_path):
     closed = f"http://127.0.0.1:{free_port()}"
     gateway = Simulator(tmp_path / "data", OTEL_EXPORTER_OTLP_ENDPOINT=closed, TRACE_SAMPLE_RATIO="1")
     gateway.start()
-    process = gateway.process
     gateway.profile(decline_ratio=0.5)
     gateway.post_charge("a", 100)
-    process.terminate()
+    gateway.process.terminate()
+    gateway.process.wait(timeout=20)
+    gateway.stop()
 
-    output, _ = process.communicate(timeout=20)
-
-    lines = [json.loads(line) for line in output.splitlines()]
+    lines = [json.loads(line) for line in gateway.lines]
     levels = {(line["level"], line["logger"].partition(".")[0], line["event"].partition(" ")[0]) for line in lines}
     assert {("INFO", "gateway", "profile_changed"), ("ERROR", "opentelemetry", "Failed")} <= levels
     assert all("time" in line for line in lines)
@@ -201,11 +200,9 @@ def test_it_logs_its_start_and_each_change_and_nothing_secret(own_gateway):
     own_gateway.profile(latency_ms=1)
     own_gateway.request("PATCH", "/control/profile", {"latency_ms": "secret-body"}, token=own_gateway.control_token)
     own_gateway.request("POST", "/v1/charges", b"secret-body", key="secret-key")
-    own_gateway.process.terminate()
+    own_gateway.stop()
 
-    assert own_gateway.process.stdout is not None
-    lines = own_gateway.process.stdout.read().splitlines()
-
+    lines = own_gateway.lines
     assert [json.loads(line)["event"] for line in lines] == ["profile_changed"]
     for secret in (own_gateway.token, own_gateway.control_token, "secret"):
         assert secret not in "".join(lines)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import orjson
 
 from fintech.http.headers import is_joined
-from loadtests.gateway.authentication import MAX_URL_LENGTH, RETURN_URL
 
 MAX_AMOUNT = 10**15
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -29,7 +28,6 @@ class Order(NamedTuple):
     currency: str
     charge: str | None = None  # the key of the charge or authorization that it follows
     final: bool | None = None  # of a capture: the rest is released
-    return_url: str | None = None  # where the customer goes after a challenge
 
 
 def check_key(key: str | None) -> str:
@@ -60,22 +58,13 @@ def read_order(kind: str, key: str | None, body: bytes) -> Order:
     if type(currency) is not str or not CURRENCY.fullmatch(currency):
         raise BadOrder(422, "invalid_request", "currency must be three capital letters (ISO 4217).")
     if kind in ("charge", "authorization"):
-        return Order(kind, key, amount, currency, return_url=_check_return_url(content.get("return_url")))
+        return Order(kind, key, amount, currency)
     final = None
     if kind == "capture":
         final = content.get("final", True)
         if type(final) is not bool:
             raise BadOrder(422, "invalid_request", "final must be true or false.")
     return Order(kind, key, amount, currency, _check_charge(charge), final)
-
-
-def _check_return_url(value: Any) -> str | None:
-    if value is None:
-        return None
-    if type(value) is not str or len(value) > MAX_URL_LENGTH or not RETURN_URL.fullmatch(value):
-        message = f"return_url must be an http or https URL of at most {MAX_URL_LENGTH} visible ASCII characters."
-        raise BadOrder(422, "invalid_request", message)
-    return value
 
 
 def _check_charge(charge: Any) -> str:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from payments.gateway_events.errors import NotYet, Refused
 from payments.ids import first_id_at
-from payments.models import Dispute, Transaction
+from payments.models import Dispute, DisputeResponse, Transaction, Unresolved
 from payments.services.disputes import Claim, lock_dispute, open_dispute, take_step
 from payments.states import DISPUTE, DISPUTE_RESPONSES, DisputeStatus
 
@@ -45,32 +45,62 @@ class DisputeChange(msgspec.Struct):
             raise ValueError("reason contains a NUL character")
 
 
-@atomic
 def apply_dispute_change(change: DisputeChange) -> bool:
-    """Take the step. Raises NotYet if an earlier event is missing, Refused if it contradicts our rows."""
-    known = Dispute.objects.filter(gateway_key=change.dispute).first()
-    payment, dispute = lock_dispute(change.dispute, known.transaction_id if known else _find_payment(change))
-    if dispute is None:
-        if change.sequence > 1:
-            raise NotYet("the event that opens the dispute is missing")
-        _refuse_other_money(payment, change)
-        claim = Claim(change.dispute, change.amount, change.fee, change.reason, change.sequence)
-        open_dispute(payment, claim, actor=ACTOR)
-        return True
-    if change.sequence <= dispute.sequence:
+    """Take the step. Raises NotYet if an earlier event is missing, Refused if it contradicts our rows.
+
+    A refused change counts in the sequence: the gateway's later changes are applied.
+    """
+    with atomic():
+        known = Dispute.objects.filter(gateway_key=change.dispute).first()
+        payment, dispute = lock_dispute(change.dispute, known.transaction_id if known else _find_payment(change))
+        if dispute is None:
+            _open(payment, change)
+            return True
+        if change.sequence <= dispute.sequence:
+            return False
+        if change.sequence > dispute.sequence + 1:
+            raise NotYet(f"event {dispute.sequence + 1} of the dispute is missing")
+        dispute.sequence = change.sequence
+        dispute.save(update_fields=["sequence"])
+        if _is_overtaken(dispute, change):
+            return False
+        contradiction = _contradiction(dispute, change)
+        if contradiction is None:
+            _follow(payment, dispute, change)
+            return True
+    raise Refused(contradiction)  # after the commit
+
+
+def _open(payment: Transaction, change: DisputeChange) -> None:
+    if change.sequence > 1:
+        raise NotYet("the event that opens the dispute is missing")
+    _refuse_other_money(payment, change)
+    claim = Claim(change.dispute, change.amount, change.fee, change.reason, change.sequence)
+    open_dispute(payment, claim, actor=ACTOR)
+
+
+def _is_overtaken(dispute: Dispute, change: DisputeChange) -> bool:
+    """Return True if the bank asked for a response before it knew that the merchant had accepted."""
+    if dispute.status != DisputeStatus.LOST or change.state not in DISPUTE_RESPONSES:
         return False
-    if change.sequence > dispute.sequence + 1:
-        raise NotYet(f"event {dispute.sequence + 1} of the dispute is missing")
+    return dispute.responses.filter(kind=DisputeResponse.Kind.ACCEPTANCE).exists()
+
+
+def _contradiction(dispute: Dispute, change: DisputeChange) -> str | None:
     if (change.amount, change.fee) != (dispute.amount, dispute.fee):
-        raise Refused(f"the dispute is of {dispute.amount} with a fee of {dispute.fee}")
-    is_step = change.state != dispute.status  # our own response may have taken it
-    if is_step and change.state not in DISPUTE.steps.get(dispute.status, ()):
-        raise Refused(f"a dispute that is {dispute.status} cannot become {change.state}")
-    dispute.sequence = change.sequence
-    dispute.save(update_fields=["sequence"])
-    if is_step:
+        return f"the dispute is of {dispute.amount} with a fee of {dispute.fee}"
+    if change.state not in (dispute.status, *DISPUTE.steps.get(dispute.status, ())):
+        return f"a dispute that is {dispute.status} cannot become {change.state}"
+    return None
+
+
+def _follow(payment: Transaction, dispute: Dispute, change: DisputeChange) -> None:
+    """Take the step, unless our own response took it before: then only the due date can be new."""
+    if change.state != dispute.status:
         take_step(payment, dispute, change.state, actor=ACTOR, evidence_due_at=change.evidence_due_at)
-    return True
+    elif change.state in DISPUTE_RESPONSES:
+        dispute.evidence_due_at = change.evidence_due_at
+        dispute.save(update_fields=["evidence_due_at"])
 
 
 def _find_payment(change: DisputeChange) -> UUID:
@@ -87,4 +117,6 @@ def _refuse_other_money(payment: Transaction, change: DisputeChange) -> None:
     if payment.status in Transaction.OPEN:
         raise NotYet("the disputed payment is in progress")
     if change.currency != payment.currency or change.amount > payment.amount_captured:
+        if Unresolved.objects.filter(transaction_id=payment.id).exists():
+            raise NotYet("an operation of the disputed payment is in progress")  # such as its capture
         raise Refused(f"{payment.amount_captured} {payment.currency} of the payment can be disputed")

@@ -6,4 +6,4 @@ class NotYet(Exception):
 
 
 class Refused(Exception):
-    """The event contradicts our rows. It is kept, logged as an error, and changes nothing."""
+    """The event contradicts our rows. It is kept, logged as an error, and moves nothing."""

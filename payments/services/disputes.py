@@ -17,6 +17,7 @@ from django.db.transaction import atomic
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from fintech.errors import DATABASE_ERRORS
 from payments.errors import Conflict, NotFound
 from payments.gateway.registry import gateways
 from payments.ledger.postings import POSTINGS, legs_of
@@ -128,10 +129,9 @@ def _respond(merchant_id: int, dispute_id: UUID, response: DisputeResponse) -> D
 
 
 def _is_repeated(dispute: Dispute, response: DisputeResponse) -> bool:
+    """Return True for the last response, which a client may repeat so late that the bank asks for the second one."""
     last = dispute.responses.order_by("-round").first()
-    if last is None or dispute.status in DISPUTE_RESPONSES:
-        return False
-    return (last.kind, last.text, last.files) == (response.kind, response.text, response.files)
+    return last is not None and (last.kind, last.text, last.files) == (response.kind, response.text, response.files)
 
 
 def deliver_responses() -> int:
@@ -140,7 +140,13 @@ def deliver_responses() -> int:
     responses = list(due.order_by("due_at")[:BATCH_SIZE])
     connection.close()  # the gateway may take seconds
     for response in responses:
-        _deliver(response)
+        try:
+            _deliver(response)
+        except DATABASE_ERRORS:
+            raise
+        except Exception:  # a response that cannot be sent must not stop those behind it
+            logger.exception("dispute_response_failed", extra={"dispute": str(response.dispute_id)})
+            _wait(response)
     return len(responses)
 
 
@@ -153,14 +159,18 @@ def _deliver(response: DisputeResponse) -> None:
         )
     else:
         answer = gateway.accept_dispute(response.gateway_key, dispute=dispute.gateway_key)
-    waiting = DisputeResponse.objects.filter(pk=response.pk, delivered_at=None)
     if answer.outcome in ("approved", "declined"):  # declined: the bank decided before, and its event says how
-        waiting.update(delivered_at=Now())
+        DisputeResponse.objects.filter(pk=response.pk, delivered_at=None).update(delivered_at=Now())
     else:
-        pause = min(MAX_PAUSE_SECONDS, 2.0 ** min(response.attempts, 10))
-        waiting.update(attempts=response.attempts + 1, due_at=Now() + timedelta(seconds=pause))
+        _wait(response)
     extra = {"dispute": str(dispute.id), "kind": response.kind, "outcome": answer.outcome, "code": answer.code}
     logger.info("dispute_response", extra=extra)
+
+
+def _wait(response: DisputeResponse) -> None:
+    pause = min(MAX_PAUSE_SECONDS, 2.0 ** min(response.attempts, 10))
+    waiting = DisputeResponse.objects.filter(pk=response.pk, delivered_at=None)
+    waiting.update(attempts=response.attempts + 1, due_at=Now() + timedelta(seconds=pause))
 
 
 def _record(payment: Transaction, dispute: Dispute, actor: str) -> None:

@@ -3,11 +3,16 @@
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from payments.errors import Conflict, NotFound
+from payments.gateway.registry import gateways
 from payments.ledger.postings import ACCOUNTS
 from payments.models import Dispute, DisputeResponse, Event, LedgerLeg, Transaction
+from payments.schemas import CaptureInput
+from payments.services.captures import create_capture
 from payments.services.disputes import accept_dispute, deliver_responses, submit_evidence
 from payments.tests.audit import audit
 from payments.tests.shop import Shop
@@ -129,7 +134,72 @@ def test_a_step_that_the_table_does_not_list_is_refused(shop, gateway, bank):
 
     assert bank.inform(won)[-1] == "refused"
     dispute.refresh_from_db()
-    assert (dispute.status, dispute.sequence) == ("needs_response", 2)
+    assert (dispute.status, dispute.sequence) == ("needs_response", 3)
+
+
+@pytest.mark.parametrize("change", [{"state": "won"}, {"state": "lost", "amount": 4999}, {"state": "lost", "fee": 1}])
+def test_a_refused_event_does_not_stop_the_later_ones(shop, gateway, bank, change):
+    payment = shop.pay(5000).body
+    dispute = bank.dispute(payment.id)
+    lost = bank.moved(str(dispute.gateway_key), "lost")
+
+    outcomes = bank.inform(lost | change, lost | {"sequence": 4})
+
+    assert outcomes[-2:] == ["refused", "applied"]
+    assert states(dispute) == ["opened", "needs_response", "lost"]
+    audit(gateway, shop.merchant)
+
+
+def test_an_acceptance_overtakes_the_request_for_a_response(shop, gateway, bank):
+    opened, asked = bank.opened(shop.pay(5000).body.id)
+    bank.inform(opened)
+    dispute = Dispute.objects.get(gateway_key=opened["dispute"])
+    accept_dispute(merchant_id=shop.merchant.pk, dispute_id=dispute.pk)
+    deliver_responses()
+
+    assert bank.inform(asked, bank.read(dispute)) == ["applied", "ignored", "applied"]
+
+    dispute.refresh_from_db()
+    assert (dispute.sequence, states(dispute)) == (3, ["opened", "lost"])
+    audit(gateway, shop.merchant)
+
+
+def test_a_request_for_a_response_to_a_dispute_that_the_bank_decided_is_refused(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+    asked = bank.read(dispute)
+    bank.inform(bank.moved(str(dispute.gateway_key), "lost"))
+
+    assert bank.inform(asked | {"sequence": 4})[-1] == "refused"
+    audit(gateway, shop.merchant)
+
+
+def test_a_new_due_date_of_the_same_state_is_kept(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id, evidence_seconds=0)
+    later = timezone.now() + timedelta(days=9)
+
+    assert bank.inform(bank.read(dispute) | {"sequence": 3, "evidence_due_at": later.isoformat()})[-1] == "applied"
+
+    dispute.refresh_from_db()
+    assert dispute.evidence_due_at == later
+    assert answer(shop, dispute).status == "under_review"
+
+
+def test_a_dispute_waits_for_a_capture_whose_outcome_is_unknown(shop, gateway, bank):
+    payment = shop.pay(20_000, capture=False).body
+    request = {"merchant_id": shop.merchant.pk, "transaction_id": payment.id, "key": "capture"}
+    create_capture(**request, body=CaptureInput(amount=10_922))  # captured, and the reply is lost
+    opened, asked = bank.opened(payment.id, amount=10_922)
+
+    assert bank.inform(opened, asked) == [None, None]
+    shop.resolve()
+    assert bank.inform() == ["applied", "applied"]
+    audit(gateway, shop.merchant)
+
+
+def test_a_dispute_of_an_authorization_of_which_nothing_was_captured_is_refused(shop, gateway, bank):
+    payment = shop.pay(5000, capture=False).body
+
+    assert bank.inform(bank.claimed(payment.id)) == ["refused"]
 
 
 def test_a_dispute_of_an_unknown_charge_waits(shop, gateway, bank):
@@ -172,6 +242,19 @@ def test_evidence_sent_twice_counts_once(shop, gateway, bank):
 
     assert DisputeResponse.objects.filter(dispute=dispute).count() == 1
     assert states(dispute)[-1] == "under_review"
+
+
+def test_the_first_evidence_repeated_in_pre_arbitration_leaves_the_second_answer_open(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+    answer(shop, dispute)
+    deliver_responses()
+    bank.inform(bank.read(dispute), bank.moved(str(dispute.gateway_key), "pre_arbitration"))
+
+    repeated = answer(shop, dispute)
+
+    assert repeated.status == "pre_arbitration"
+    assert DisputeResponse.objects.filter(dispute=dispute).count() == 1
+    assert answer(shop, dispute, "Here is more.").status == "final_review"
 
 
 def test_other_evidence_after_the_first_is_refused(shop, gateway, bank):
@@ -221,3 +304,49 @@ def test_a_response_waits_until_the_gateway_answers(shop, gateway, bank):
     deliver_responses()
 
     assert bank.read(dispute)["state"] == "under_review"
+
+
+@pytest.fixture
+def fault(monkeypatch):
+    """Let the client raise an error instead of sending the evidence of one dispute."""
+
+    def run(dispute: Dispute, error: Exception) -> None:
+        client = gateways.get("simulator")
+        send = client.submit_evidence
+
+        def submit(key, **request):
+            if request["dispute"] == dispute.gateway_key:
+                raise error
+            return send(key, **request)
+
+        monkeypatch.setattr(client, "submit_evidence", submit)
+
+    yield run
+    monkeypatch.undo()
+    DisputeResponse.objects.filter(delivered_at=None).update(due_at=Now())
+    deliver_responses()
+
+
+def test_a_response_that_cannot_be_sent_does_not_stop_the_others(shop, gateway, bank, fault):
+    broken, other = (bank.dispute(shop.pay(5000).body.id) for _ in range(2))
+    answer(shop, broken)
+    answer(shop, other)
+    fault(broken, ValueError("this response cannot be sent"))
+
+    deliver_responses()
+
+    response = DisputeResponse.objects.get(dispute=broken)
+    assert (response.delivered_at, response.attempts) == (None, 1)
+    assert response.due_at > response.created_at
+    assert bank.read(other)["state"] == "under_review"
+
+
+def test_an_unavailable_database_stops_the_delivery_of_responses(shop, gateway, bank, fault):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+    answer(shop, dispute)
+    fault(dispute, OperationalError("the database is unavailable"))
+
+    with pytest.raises(OperationalError):
+        deliver_responses()
+
+    assert DisputeResponse.objects.get(dispute=dispute).attempts == 0

@@ -5,8 +5,10 @@ from typing import Annotated
 from uuid import UUID
 
 import msgspec
+from django.db import OperationalError
 from django.db.transaction import atomic
 from msgspec import Meta
+from psycopg.errors import QueryCanceled
 
 from payments.gateway_events.errors import NotYet, Refused
 from payments.ids import first_id_at
@@ -104,13 +106,22 @@ def _follow(payment: Transaction, dispute: Dispute, change: DisputeChange) -> No
 
 
 def _find_payment(change: DisputeChange) -> UUID:
-    """Return the payment's id. Ids contain their time, so no table needs an index of the gateway's keys."""
+    """Return the payment's id. Ids contain their time, so no table needs an index of the gateway's keys.
+
+    A key that is repeated after the database lost its payment adopts the first charge under a newer id, so the second
+    search has no end.
+    """
     first, last = first_id_at(change.charged_at - BEFORE), first_id_at(change.charged_at + AFTER)
-    found = Transaction.objects.filter(id__gte=first, id__lt=last, gateway_key=change.charge)
-    identifier = found.values_list("id", flat=True).first()
-    if identifier is None:
+    found = Transaction.objects.filter(id__gte=first, gateway_key=change.charge).order_by("id")
+    try:
+        payment = found.filter(id__lt=last).first() or found.first()
+    except OperationalError as error:
+        if not isinstance(error.__cause__, QueryCanceled):
+            raise
+        raise NotYet("the search for the disputed payment took too long") from error  # events behind it go on
+    if payment is None:
         raise NotYet("the disputed payment is not known")
-    return identifier
+    return payment.id
 
 
 def _refuse_other_money(payment: Transaction, change: DisputeChange) -> None:

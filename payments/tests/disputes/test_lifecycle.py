@@ -208,6 +208,21 @@ def test_a_dispute_of_an_unknown_charge_waits(shop, gateway, bank):
     assert bank.inform(claimed) == [None]
 
 
+def test_a_dispute_of_a_charge_that_a_much_later_retry_adopted_is_found(shop, gateway, bank):
+    payment = Transaction.objects.get(id=shop.pay(5000).body.id)
+    charged = {"charged_at": (payment.created_at - timedelta(days=3)).isoformat()}
+
+    assert bank.inform(*(event | charged for event in bank.opened(payment.id))) == ["applied", "applied"]
+    audit(gateway, shop.merchant)
+
+
+def test_a_payment_that_is_older_than_the_disputed_charge_is_not_found(shop, gateway, bank):
+    payment = shop.pay(5000).body
+    later = timezone.now() + timedelta(hours=1)
+
+    assert bank.inform(bank.claimed(payment.id, charged_at=later.isoformat())) == [None]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"sequence": 2}, {"state": "gone"}, {"fee": -1}, {"reason": ""}, {"reason": "a\0b"}, {"charged_at": "today"}],

@@ -12,6 +12,7 @@ import pytest
 from django.db import IntegrityError, connection
 from django.db.transaction import atomic, set_rollback
 
+from fintech.database.connections import open_connection
 from payments.errors import PaymentError
 from payments.gateway_events.disputes import DisputeChange, apply_dispute_change
 from payments.gateway_events.errors import NotYet
@@ -95,6 +96,18 @@ def test_the_gateways_end_beside_the_merchants_evidence(shop, gateway, bank):
     dispute.refresh_from_db()
     assert dispute.status == "lost"
     audit(gateway, shop.merchant)
+
+
+def test_a_dispute_waits_if_the_search_for_its_payment_takes_too_long(shop, gateway, bank):
+    """The database's timeout must not look like an unavailable database, which stops all events."""
+    change = read(bank.claimed(shop.pay(5000).body.id))
+
+    with open_connection("lock") as other, other.transaction(force_rollback=True), undone():
+        other.execute("LOCK TABLE payments_transaction")
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = '1s'")
+        with pytest.raises(NotYet, match="too long"):
+            apply_dispute_change(change)
 
 
 def make_dispute(payment: Transaction, status: str = "opened", **fields: Any) -> Dispute:

@@ -25,7 +25,8 @@ ANNOUNCE = f"""
 INSERT INTO fintech_metricsepoch AS known (epoch, role, holder, url, seen_at)
 VALUES (%(epoch)s, %(role)s, %(holder)s, %(url)s, now())
 ON CONFLICT (epoch) DO UPDATE
-    SET holder = excluded.holder, url = excluded.url, seen_at = excluded.seen_at, retired_at = NULL
+    SET role = excluded.role, holder = excluded.holder, url = excluded.url, seen_at = excluded.seen_at,
+        retired_at = NULL
     WHERE known.holder = excluded.holder OR known.seen_at < now() - interval '{LEASE_SECONDS} seconds'
         OR NOT EXISTS (
             SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()

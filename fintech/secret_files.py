@@ -18,11 +18,29 @@ def webhook_secret() -> str:
 
 def write_secret(path: Path, value: str) -> None:
     """Replace the file atomically; no other user can read it, and no reader sees half a secret."""
+    write_draft(path, f"{value}\n".encode()).replace(path)
+
+
+def copy_secret(path: Path, content: bytes) -> bool:
+    """Create the file atomically and durably. Return False, and change nothing, if it exists."""
+    draft = write_draft(path, content)
+    try:
+        os.link(draft, path)
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+
+
+def write_draft(path: Path, content: bytes) -> Path:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(f"{value}\n")
-    draft.replace(path)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return draft
 
 
 def read_secret(path: Path) -> str | None:

@@ -29,6 +29,7 @@ from fintech.env import SettingError
 from fintech.run import RunError, checks, environment
 from fintech.run.layout import BASE_DIR, DATABASE, Layout, read_ports
 from fintech.run.postgres import PROGRAMS, EmbeddedPostgres, PostgresError
+from fintech.secret_files import copy_secret
 
 DUMP, ABOUT = "database.dump", "backup.json"
 FOLDERS = ("audit", "secrets")
@@ -39,6 +40,11 @@ NEXT = (
 )
 # The database that a restore replaced, until the next restore.
 REPLACED, RESTORED = f"{DATABASE}_replaced", f"{DATABASE}_restored"
+# Why the restored database needs a file as it is in the backup.
+NEEDED = {
+    "secrets/django_secret_key": "the webhook secrets in the restored database can be read only with the backup's",
+    "audit/signing_key": "the seal of the restored database was signed with the backup's",
+}
 
 
 def run_program(name: str, *words: str) -> None:
@@ -74,20 +80,27 @@ def back_up(layout: Layout, postgres: EmbeddedPostgres, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.new")
     draft.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder, running(layout, postgres):
-        dump = Path(folder) / DUMP
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            with tarfile.open(fileobj=file, mode="w") as archive:
-                # Before the database, so that the copied checkpoints are never newer than the copied rows.
-                add_files(archive, layout)
-                run_program("pg_dump", "--format=custom", f"--file={dump}", postgres.url("postgres", DATABASE))
-                run_program("pg_restore", "--list", "--file=/dev/null", str(dump))
-                (Path(folder) / ABOUT).write_text(json.dumps(about(postgres)))
-                for name in (DUMP, ABOUT):
-                    archive.add(Path(folder) / name, name)
-            file.flush()
-            os.fsync(file.fileno())
-    draft.replace(target)
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder, running(layout, postgres):
+            write_archive(draft, Path(folder), layout, postgres)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_archive(path: Path, folder: Path, layout: Layout, postgres: EmbeddedPostgres) -> None:
+    dump = folder / DUMP
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            # Before the database, so that the copied checkpoints are never newer than the copied rows.
+            add_files(archive, layout)
+            run_program("pg_dump", "--format=custom", f"--file={dump}", postgres.url("postgres", DATABASE))
+            run_program("pg_restore", "--list", "--file=/dev/null", str(dump))
+            (folder / ABOUT).write_text(json.dumps(about(postgres)))
+            for name in (DUMP, ABOUT):
+                archive.add(folder / name, name)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def add_files(archive: tarfile.TarFile, layout: Layout) -> None:
@@ -114,13 +127,17 @@ def restore(layout: Layout, postgres: EmbeddedPostgres, source: Path) -> list[st
         made_at = unpack(source, folder)
         postgres.start()
         try:
-            kept = load(postgres, folder / DUMP)
+            load(postgres, folder / DUMP)
+            different = differences(folder, layout)
+            # Before the database is replaced, which cannot be used without them.
             copied = copy_missing(folder, layout)
+            kept = replace(postgres)
         finally:
             postgres.stop()
     done = [f"The database is that of {made_at}."]
     done += [f"The one before is kept as {REPLACED}, until the next restore."] if kept else []
-    return done + [f"Restored {path}, which did not exist." for path in copied]
+    done += [f"Restored {path}, which did not exist." for path in copied]
+    return done + [advice(member, layout, source) for member in different]
 
 
 def unpack(source: Path, folder: Path) -> str:
@@ -136,22 +153,25 @@ def unpack(source: Path, folder: Path) -> str:
         raise RunError(f"{source} is not a backup: {error}.") from None
 
 
-def load(postgres: EmbeddedPostgres, dump: Path) -> bool:
-    """Restore beside the present database, and replace it only when all is there. Return True if there was one."""
+def load(postgres: EmbeddedPostgres, dump: Path) -> None:
+    """Restore beside the present database."""
     with psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True) as connection:
         drop(connection, RESTORED)
-        postgres.ensure_database(RESTORED)
-        run_program(
-            "pg_restore",
-            "--exit-on-error",
-            "--no-password",
-            f"--dbname={postgres.url('postgres', RESTORED)}",
-            str(dump),
-        )
+    postgres.ensure_database(RESTORED)
+    url = postgres.url("postgres", RESTORED)
+    run_program("pg_restore", "--exit-on-error", "--no-password", f"--dbname={url}", str(dump))
+
+
+def replace(postgres: EmbeddedPostgres) -> bool:
+    """Replace the present database by the restored one. Return True if there was one."""
+    with psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True) as connection:
         if kept := exists(connection, DATABASE):
             drop(connection, REPLACED)
-            rename(connection, DATABASE, REPLACED)
-        rename(connection, RESTORED, DATABASE)
+        # Together: without a database of this name `make run` would create an empty one.
+        with connection.transaction():
+            if kept:
+                rename(connection, DATABASE, REPLACED)
+            rename(connection, RESTORED, DATABASE)
         return kept
 
 
@@ -169,17 +189,32 @@ def rename(connection: psycopg.Connection, old: str, new: str) -> None:
 
 def copy_missing(folder: Path, layout: Layout) -> list[Path]:
     """Copy the files of the backup that do not exist here, and return them."""
-    copied = []
     for name in FOLDERS:
-        target = layout.var / name
-        target.mkdir(mode=0o700, exist_ok=True)
-        for path in sorted((folder / name).glob("*")):
-            place = target / path.name
-            if not place.exists():
-                place.touch(mode=0o600)
-                place.write_bytes(path.read_bytes())
-                copied.append(place)
-    return copied
+        (layout.var / name).mkdir(mode=0o700, exist_ok=True)
+    places = {layout.var / member: folder / member for member in members(folder)}
+    return [place for place, path in places.items() if not place.exists() and copy_secret(place, path.read_bytes())]
+
+
+def differences(folder: Path, layout: Layout) -> list[str]:
+    """Return the files that exist here with another content. A file that only grew since the backup is no other one."""
+    existing = [member for member in members(folder) if (layout.var / member).exists()]
+    return [
+        member
+        for member in existing
+        if not (layout.var / member).read_bytes().startswith((folder / member).read_bytes())
+    ]
+
+
+def members(folder: Path) -> list[str]:
+    return [f"{name}/{path.name}" for name in FOLDERS for path in sorted((folder / name).glob("*"))]
+
+
+def advice(member: str, layout: Layout, source: Path) -> str:
+    why = NEEDED.get(member, "the restored database may need the backup's")
+    return (
+        f"{layout.var / member} is not that of the backup, and was kept: {why}."
+        f" `tar -xf {source} -C {layout.var} {member}` replaces it."
+    )
 
 
 # --- Commands ----------------------------------------------------------------------------------------------------

@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from fintech.run import checks
+from fintech.run.backup import replace
 from fintech.run.layout import DATABASE, Layout, Ports, make_environment
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.testing.processes import BASE_DIR, Program, request, scrape, wait_until
@@ -134,6 +136,17 @@ def test_a_running_platform_is_backed_up(layout, run, file):
     }
 
 
+def test_a_failed_backup_leaves_no_file_with_secrets(layout, run, file, tmp_path):
+    target = tmp_path / "backups" / "failed.tar"
+    target.mkdir(parents=True)  # so the last step fails
+
+    result = command(layout, "make", target)
+
+    assert result.returncode == 1
+    assert "Is a directory" in result.stderr
+    assert list(target.parent.iterdir()) == [target]
+
+
 def test_a_running_platform_is_not_restored(layout, run, file):
     result = command(layout, "restore", file)
 
@@ -167,6 +180,37 @@ def test_a_restore_keeps_the_database_that_it_replaces(layout, file):
 
     assert result.returncode == 0, result.stderr
     assert "The one before is kept as fintech_replaced" in result.stdout
+    assert "is not that of the backup" not in result.stdout
+
+
+def test_a_restore_names_each_secret_that_differs_from_the_backup(layout, file):
+    names = ("secrets/django_secret_key", "audit/signing_key")
+    before = {name: (layout.var / name).read_bytes() for name in names}
+    for name in names:
+        (layout.var / name).write_bytes(b"another\n")
+
+    result = command(layout, "restore", file)
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("is not that of the backup, and was kept") == 2
+    for name in names:
+        assert (layout.var / name).read_bytes() == b"another\n"
+        words = ["tar", "-xf", str(file), "-C", str(layout.var), name]
+        assert f"`{' '.join(words)}` replaces it." in result.stdout
+        subprocess.run(words, check=True)
+        assert (layout.var / name).read_bytes() == before[name]
+
+
+def test_a_restore_that_fails_at_the_last_rename_keeps_the_present_database(layout):
+    postgres = EmbeddedPostgres(layout.postgres)
+    postgres.start()
+    try:
+        with pytest.raises(psycopg.errors.InvalidCatalogName):
+            replace(postgres)  # no database was restored beside it
+        with psycopg.connect(postgres.url("postgres", DATABASE)) as connection:
+            assert connection.execute("SELECT count(*) FROM payments_transaction").fetchone() == (3,)
+    finally:
+        postgres.stop()
 
 
 def test_a_destroyed_database_comes_back_with_lost_secrets(layout, run, file):

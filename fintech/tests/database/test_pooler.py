@@ -1,6 +1,7 @@
 """A real PgBouncer in transaction mode between the web and its database."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -94,8 +95,11 @@ def test_payments_reads_and_the_trail_work_while_the_web_reads_through_a_pooler(
 
     # What needs a session has one: writers, the leader's lock, and the locks of sealing and verifying.
     # The pooler has one connection, so more of them at once are direct.
-    names = [str(name).partition(" ")[0] for (name,) in own.query("SELECT application_name FROM pg_stat_activity")]
-    assert (names.count("writer"), names.count("leader")) == (3, 1)
+    def sessions() -> Counter[str]:
+        names = own.query("SELECT DISTINCT application_name FROM pg_stat_activity")
+        return Counter(str(name).partition(" ")[0] for (name,) in names)
+
+    wait_until(lambda: (sessions()["writer"], sessions()["leader"]) == (3, 1), what=lambda: f"3 and 1: {sessions()}")
     wait_until(lambda: own.query("SELECT 1 FROM alerts_audit_checkpoint LIMIT 1"), timeout=60, what="a checkpoint")
     for command in ("audit_ledger", "reconcile", "verify_audit"):
         code, printed = manage(own.platform.env, command)

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fintech.testing.processes import Platform, Reply, request, wait_until
 from payments.api_keys import create_api_key
+from payments.kpis import RETIRED
 from payments.models import Merchant
 from payments.tests.conftest import ALL_SCOPES, Client
 
@@ -78,6 +79,11 @@ def worker_at_first(fresh, web_at_first) -> dict[str, Any]:
     return wait_until(complete, timeout=20, what="the worker leads and has measured everything once")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _read_before_the_first_payment(web_at_first, worker_at_first) -> None:
+    """Whichever test is the first."""
+
+
 @pytest.fixture
 def shop(fresh) -> Client:
     merchant = Merchant.objects.create(name=f"Shop {time.time_ns()}", country="DE")
@@ -87,9 +93,11 @@ def shop(fresh) -> Client:
 def assert_as_described(family: Any, kind: str, label: str | None, values: set[str]) -> None:
     assert family.type == kind
     assert family.documentation
-    labels = {name for sample in family.samples for name in sample.labels} - {"le"}
+    # The database may know hosts of other tests, whose totals have the label `retired`.
+    samples = [sample for sample in family.samples if RETIRED not in sample.labels]
+    labels = {name for sample in samples for name in sample.labels} - {"le"}
     assert labels == ({label} if label else set())
-    found = {sample.labels[label] for sample in family.samples if label}
+    found = {sample.labels[label] for sample in samples if label}
     # The database may know of more currencies; there are no more statuses.
     assert found >= values if label == "currency" else found == values
 
@@ -110,7 +118,8 @@ def test_the_drift_is_there_before_the_first_payment(worker_at_first):
     samples = worker_at_first["kpi_drift"].samples
 
     found = {(sample.labels["kpi"], sample.labels.get("status") or sample.labels["currency"]) for sample in samples}
-    assert found == DRIFT
+    assert {kpi for kpi in found if kpi[0] == "transactions"} == {kpi for kpi in DRIFT if kpi[0] == "transactions"}
+    assert found >= DRIFT, "the database may know more currencies"
     assert {sample.value for sample in samples} == {0.0}
 
 

@@ -18,6 +18,7 @@ from fintech.database.connections import open_connection
 from fintech.testing.processes import Load, Platform, Reply, wait_until
 from loadtests.tests.simulator import Simulator
 from payments.models import Event, Refund, Transaction, Unresolved
+from payments.services.resolution import MAX_PAUSE_SECONDS
 from payments.tests.audit import audit, counters_equal_rows, settled
 from payments.tests.conftest import Client
 
@@ -78,7 +79,7 @@ class Scene:
 
     def ends_right(self) -> None:
         """Check the end of each test: nothing open, consistent books, and KPIs equal to them."""
-        settled(self.client.merchant)
+        settled(self.client.merchant, within=MAX_PAUSE_SECONDS + 15)
         audit(self.gateway, self.client.merchant)
         self.wait_until_it_serves()
         wait_until(lambda: counters_equal_rows(self.platform), timeout=15, what="counters equal rows")

@@ -127,8 +127,9 @@ def test_a_source_that_does_not_answer_hides_no_other():
 
 @pytest.fixture
 def door(monkeypatch) -> Iterator[FakeServer]:
-    """The web's metrics, without any refusal and without an open gap."""
+    """The web's metrics, without any refusal and without an open gap. Hosts of other tests are unknown."""
     monkeypatch.setattr(settings, "ALERT_QUIET_SECONDS", 0)
+    monkeypatch.setattr(delivery_failures, "exporters", lambda role: [])
     with fake_server(lambda path: (200, refused(0))) as server:
         monkeypatch.setattr(settings, "WEB_METRICS_URL", f"{server.url}/metrics")
         count_refused()

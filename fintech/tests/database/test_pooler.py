@@ -96,7 +96,7 @@ def test_payments_reads_and_the_trail_work_while_the_web_reads_through_a_pooler(
     # What needs a session has one: writers, the leader's lock, and the locks of sealing and verifying.
     # The pooler has one connection, so more of them at once are direct.
     def sessions() -> Counter[str]:
-        names = own.query("SELECT DISTINCT application_name FROM pg_stat_activity")
+        names = own.query("SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()")
         return Counter(str(name).partition(" ")[0] for (name,) in names)
 
     wait_until(lambda: (sessions()["writer"], sessions()["leader"]) == (3, 1), what=lambda: f"3 and 1: {sessions()}")

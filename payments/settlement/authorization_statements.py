@@ -9,18 +9,24 @@ from payments.ledger.postings import fee_sql, legs_sql
 from payments.settlement.statements import Part, select_result
 from payments.states import AUTHORIZATION, CAPTURE, VOID, CaptureStatus, ChargeStatus, VoidStatus, sql_list
 
-# The bank's answer to a payment that is captured later. An approved one is held until `capture_before`.
-SETTLE_AUTHORIZATIONS = f"""
-WITH input AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(%(authorized)s::json) AS item(
-        id uuid, lease_token uuid, status text, failure_code text, gateway_reference text, hold_seconds float8,
+
+def take_answers(part: Part, more_columns: str = "") -> str:
+    """Return the beginning of a statement: the rows of `part`, and `ours`, those whose lease was still theirs."""
+    return f"""WITH input AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%({part})s::json) AS item(
+        id uuid, lease_token uuid, status text, failure_code text, gateway_reference text,{more_columns}
         actor text, data jsonb)
 ), ours AS (
     DELETE FROM payments_unresolved AS work USING input
     WHERE work.resource_id = ANY (ARRAY(SELECT id FROM input))
         AND work.resource_id = input.id AND work.lease_token = input.lease_token
     RETURNING input.*
-), settled AS (
+)"""
+
+
+# The bank's answer to a payment that is captured later. An approved one is held until `capture_before`.
+SETTLE_AUTHORIZATIONS = f"""
+{take_answers(Part.AUTHORIZED, " hold_seconds float8,")}, settled AS (
     UPDATE payments_transaction AS payment
     SET status = ours.status, failure_code = ours.failure_code, gateway_reference = ours.gateway_reference,
         settled_at = CASE WHEN ours.status <> '{ChargeStatus.AUTHORIZED}' THEN now() END,
@@ -46,16 +52,7 @@ WITH input AS MATERIALIZED (
 # One event for the capture, and one for a payment that it completes. The fee of all captures is the fee of their sum:
 # each capture posts the difference that it makes.
 SETTLE_CAPTURES = f"""
-WITH input AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(%(captured)s::json) AS item(
-        id uuid, lease_token uuid, status text, failure_code text, gateway_reference text,
-        actor text, data jsonb)
-), ours AS (
-    DELETE FROM payments_unresolved AS work USING input
-    WHERE work.resource_id = ANY (ARRAY(SELECT id FROM input))
-        AND work.resource_id = input.id AND work.lease_token = input.lease_token
-    RETURNING input.*
-), settled AS (
+{take_answers(Part.CAPTURED)}, settled AS (
     UPDATE payments_capture AS capture
     SET status = ours.status, failure_code = ours.failure_code, gateway_reference = ours.gateway_reference,
         settled_at = now()
@@ -138,16 +135,7 @@ WITH input AS MATERIALIZED (
 
 # A payment whose rest is released has succeeded if a part of it was captured.
 SETTLE_VOIDS = f"""
-WITH input AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(%(voided)s::json) AS item(
-        id uuid, lease_token uuid, status text, failure_code text, gateway_reference text,
-        actor text, data jsonb)
-), ours AS (
-    DELETE FROM payments_unresolved AS work USING input
-    WHERE work.resource_id = ANY (ARRAY(SELECT id FROM input))
-        AND work.resource_id = input.id AND work.lease_token = input.lease_token
-    RETURNING input.*
-), settled AS (
+{take_answers(Part.VOIDED)}, settled AS (
     UPDATE payments_void AS void
     SET status = ours.status, failure_code = ours.failure_code, gateway_reference = ours.gateway_reference,
         settled_at = now()

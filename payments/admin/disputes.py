@@ -99,7 +99,8 @@ def show_response(response: DisputeResponse) -> SafeString:
         "<li>{}, {} bytes, SHA-256 {}</li>",
         ((file["name"], file["size"], file["sha256"]) for file in response.files),
     )
-    state = f"taken by the gateway {show_time(response.delivered_at)}" if response.delivered_at else "on its way"
+    at = response.delivered_at
+    state = format_html("answered by the gateway {}", show_time(at)) if at else "on its way"
     return format_html(
         "<p><b>Round {}: {}</b>, {} by {}; {}</p><p>{}</p><ul>{}</ul>",
         response.round,

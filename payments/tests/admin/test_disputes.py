@@ -1,0 +1,22 @@
+"""The dispute's page shows the responses as people read them."""
+
+from types import SimpleNamespace
+
+import pytest
+from django.utils import timezone
+
+from payments.admin.disputes import show_response
+
+
+@pytest.mark.parametrize("delivered_at", [None, timezone.now()])
+def test_a_response_shows_its_times_and_no_markup_of_a_merchant(delivered_at):
+    files = [{"name": "<b>.pdf", "size": 1, "sha256": "0" * 64}]
+    times = {"created_at": timezone.now(), "delivered_at": delivered_at}
+    response = SimpleNamespace(round=1, kind="evidence", actor="api", text="<script>", files=files, **times)
+
+    shown = show_response(response)
+
+    assert "&lt;script&gt;" in shown
+    assert "&lt;b&gt;.pdf" in shown
+    assert "&lt;span" not in shown
+    assert shown.count('<span class="whole">') == (1 if delivered_at is None else 2)

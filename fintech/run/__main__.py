@@ -4,7 +4,6 @@ import argparse
 import errno
 import http.client
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from fintech import env
 from fintech.env import SettingError
-from fintech.run import RunError, checks, environment, monitoring, programs
+from fintech.run import RunError, checks, environment, interruption, monitoring, programs
 from fintech.run.console import Console
 from fintech.run.kpis import OPENER, Kpis
 from fintech.run.layout import BASE_DIR, DATABASE, Layout, make_environment, read_ports
@@ -175,6 +174,7 @@ class Run:
         """Wait until `problem` returns None; a RunError names the last problem and the last line of the log."""
         deadline = time.monotonic() + seconds
         while True:
+            interruption.check()
             for news in supervisor.watch():
                 self.console.say(news)
             reason = problem()
@@ -227,6 +227,7 @@ class Run:
         before, seen = kpis.succeeded, False
         webhooks, received = kpis.webhooks, False
         while True:
+            interruption.check()
             checks.check_disk(self.layout.var, checks.MIN_FREE_TO_CONTINUE)  # while a stop in order has space
             for news in [*supervisor.watch(), *loaded.news()]:
                 self.console.say(f"{time.strftime('%H:%M:%S')} {news}")
@@ -252,19 +253,11 @@ def http_problem(url: str) -> str | None:
         return f"{url} does not answer ({getattr(error, 'reason', error)})"
 
 
-def interrupt(*_: object) -> None:
-    """Handle a signal: the first one stops the run, later ones change nothing."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a log's last line may not fit the locale
     console = Console()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    interruption.install()
     socket.setdefaulttimeout(10)  # supervisord answers at once, or not at all
     environment.drop_unknown()
     options = arguments()

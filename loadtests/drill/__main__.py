@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import signal
 import sys
 import tempfile
 import time
@@ -11,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
+from fintech.run import interruption
 from fintech.testing.processes import BASE_DIR
 from loadtests.drill import NotPossible, page, scorecard
 from loadtests.drill.faults.catalogue import FAULTS, Fault
@@ -90,6 +90,7 @@ def run_all(faults: Sequence[Fault], provide: Provider, out: Path) -> int:
     for number, fault in enumerate(faults, 1):
         print(f"{number}/{len(faults)} {fault.name}: {fault.alert or 'no alert'}", flush=True)
         failed += not drill(fault, provide, out)
+        interruption.check()
     page.write(out)
     print(f"{len(faults) - failed} of {len(faults)} drills went as expected: {out / 'scorecard.html'}")
     return 1 if failed else 0
@@ -123,13 +124,6 @@ def run_chosen(options: argparse.Namespace, faults: Sequence[Fault]) -> int:
         return run_all(faults, platforms.platform_for, options.out)
 
 
-def interrupt(*_: object) -> None:
-    """Handle a signal: the first one ends the drills, which undo their fault; later ones change nothing."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     options = arguments()
     if options.faults == ["list"]:
@@ -143,8 +137,7 @@ def main() -> int:
     if not is_installed():
         sys.stderr.write("error: A drill needs Prometheus and Alertmanager, see README.md.\n")
         return 2
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    interruption.install()
     try:
         return run_chosen(options, faults)
     except KeyboardInterrupt:

@@ -1,5 +1,6 @@
-"""The one table of the project itself: which host counts in which metrics files."""
+"""The tables of the project itself: hosts and their metrics files, and what releases gave to groups of users."""
 
+from django.contrib.auth.models import Group, Permission
 from django.db import models
 from django.db.models.functions import Now
 
@@ -17,3 +18,16 @@ class MetricsEpoch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} {self.epoch}"
+
+
+class OfferedPermission(models.Model):
+    """A permission that a release gave to a group. It is given once: an administrator may remove it."""
+
+    group = models.ForeignKey(Group, on_delete=models.CASCADE)
+    permission = models.ForeignKey(Permission, on_delete=models.CASCADE)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["group", "permission"], name="permission_offered_once")]
+
+    def __str__(self) -> str:
+        return f"{self.group}: {self.permission}"

@@ -12,6 +12,8 @@ another attempt would only delay the caller.
 """
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -33,15 +35,125 @@ MAX_ANSWER_BYTES = 16 * 1024
 PAUSE_SECONDS = 0.1  # before the second attempt, twice that before the third
 
 
-class HttpGateway:
-    """A gateway that speaks the simulator's HTTP interface (docs/gateway.md)."""
+Reader = Callable[[int, Any], Answer]
 
-    def __init__(self, url: str, token: str, *, name: str = settings.GATEWAY_NAME) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    operation: str
+    path: str
+    key: UUID
+    body: dict[str, Any] | None
+    read: Reader
+
+
+class HttpClient:
+    """Calls of one gateway: its address, its connections, its circuit breaker and its counters."""
+
+    content_type = "application/json"
+
+    def __init__(self, url: str, token: str, *, name: str) -> None:
+        self.name = name
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
         self._in_threads, self._on_loop = ThreadTransport(), LoopTransport()
         self._breaker = CircuitBreaker()
         self._calls = metrics.GatewayCalls(name)
+
+    def encode(self, body: dict[str, Any]) -> bytes:
+        return msgspec.json.encode(body)  # it holds the request's own structures
+
+    def journal(self, content: Any) -> Any:
+        """Return the part of an answer that the journal keeps."""
+        return content
+
+    def _call(
+        self, operation: str, path: str, key: UUID, body: dict[str, Any] | None, read: Reader | None = None
+    ) -> Answer:
+        """Try until an answer ends the call, or the deadline passes. Without a body, the call only looks something up.
+
+        `read` returns the outcome in an answer.
+        """
+        call = _Call(operation, path, key, body, read or read_answer)
+        start = time.monotonic()
+        deadline = start + settings.GATEWAY_DEADLINE_SECONDS
+        exchanges: list[Exchange] = []
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            answer = self._guarded_attempt(call, deadline)
+            exchanges += answer.exchanges
+            pause = PAUSE_SECONDS * 2 ** (attempt - 1)
+            if answer.outcome != "unavailable" or answer.code == "circuit_open":
+                break
+            if attempt == MAX_ATTEMPTS or time.monotonic() + pause >= deadline:
+                break
+            cooperation.sleep(pause)
+        answer.exchanges, answer.seconds = exchanges, time.monotonic() - start
+        return answer
+
+    def _guarded_attempt(self, call: _Call, deadline: float) -> Answer:
+        if not self._breaker.allows():
+            self._calls.refused()
+            return Answer("unavailable", "circuit_open")
+        attributes = {"peer.service": "gateway", "gateway.name": self.name}
+        with tracing.step(f"gateway {call.operation}", attributes, kind="client") as step:
+            answer = self._attempt(call, deadline, step=step)
+            failed = answer.outcome in ("timeout", "error", "unavailable")
+            step.note({"gateway.outcome": answer.outcome}, failed=failed)
+        if answer.outcome in ("timeout", "unavailable"):
+            self._breaker.failed()
+        else:
+            self._breaker.succeeded()
+        return answer
+
+    def _attempt(self, call: _Call, deadline: float, *, step: tracing.AnyStep) -> Answer:
+        start = time.monotonic()
+        timeout = max(0.01, min(settings.GATEWAY_TIMEOUT_SECONDS, deadline - start))
+        try:
+            transport = self._on_loop if cooperation.on_loop() else self._in_threads
+            method, body, headers = self._request(call)
+            received = transport.send(method, self._url + call.path, body, {**headers, **step.headers}, timeout)
+            status_code, content = received.status, _content(received.content)
+            answer = call.read(status_code, content)
+            content = self.journal(content)
+            if span := tracing.parse(received.traceresponse):
+                step.note({"gateway.span_id": f"{span[1]:016x}"})
+        except NotReached as error:
+            status_code, content = None, str(error)
+            answer = Answer("unavailable", "not_reached")
+        except NoAnswer as error:
+            status_code, content = None, str(error)
+            answer = Answer("timeout", "no_answer")
+        seconds = time.monotonic() - start
+        self._calls.ended(answer.outcome, seconds)
+        answer.exchanges = [Exchange(call.operation, answer.outcome, status_code, content, round(seconds * 1000, 2))]
+        return answer
+
+    def _request(self, call: _Call) -> tuple[str, bytes | None, dict[str, str]]:
+        """Return the method, the body and the headers of a request."""
+        if call.body is None:
+            return "GET", None, self._headers
+        headers = {"Content-Type": self.content_type, "Idempotency-Key": str(call.key)}
+        return "POST", self.encode(call.body), self._headers | headers
+
+    def _read(self, path: str) -> dict[str, Any]:
+        try:
+            limits = urllib3.Timeout(connect=1, read=10)
+            response = self._in_threads.pool.request("GET", self._url + path, headers=self._headers, timeout=limits)
+        except HTTPError as error:
+            raise GatewayError(f"the gateway does not answer: {type(error).__name__}") from error
+        if response.status != 200:
+            raise GatewayError(f"the gateway answered {response.status}")
+        try:
+            return orjson.loads(response.data)
+        except orjson.JSONDecodeError as error:
+            raise GatewayError("the gateway's answer is not JSON") from error
+
+
+class HttpGateway(HttpClient):
+    """A gateway that speaks the simulator's HTTP interface (docs/gateway.md)."""
+
+    def __init__(self, url: str, token: str, *, name: str = settings.GATEWAY_NAME) -> None:
+        super().__init__(url, token, name=name)
 
     def charge(self, key: UUID, *, amount: int, currency: str, payment_method: Any) -> Answer:
         body = {"amount": amount, "currency": currency, "payment_method": payment_method}
@@ -51,14 +163,16 @@ class HttpGateway:
         body = {"amount": amount, "currency": currency, "payment_method": payment_method}
         return self._call("authorize", "/v1/authorizations", key, body)
 
-    def capture(self, key: UUID, *, authorization: UUID, amount: int, currency: str, final: bool) -> Answer:
+    def capture(
+        self, key: UUID, *, authorization: UUID, reference: str | None = None, amount: int, currency: str, final: bool
+    ) -> Answer:
         body = {"charge": str(authorization), "amount": amount, "currency": currency, "final": final}
         return self._call("capture", "/v1/captures", key, body)
 
-    def void(self, key: UUID, *, authorization: UUID) -> Answer:
+    def void(self, key: UUID, *, authorization: UUID, reference: str | None = None) -> Answer:
         return self._call("void", "/v1/voids", key, {"charge": str(authorization)})
 
-    def refund(self, key: UUID, *, charge: UUID, amount: int, currency: str) -> Answer:
+    def refund(self, key: UUID, *, charge: UUID, reference: str | None = None, amount: int, currency: str) -> Answer:
         body = {"charge": str(charge), "amount": amount, "currency": currency}
         return self._call("refund", "/v1/refunds", key, body)
 
@@ -73,99 +187,25 @@ class HttpGateway:
         """Cancel a charge that may still be in flight. Return `cancelled`, or the earlier outcome."""
         return self._call("cancel", f"/v1/charges/{key}/cancel", key, {})
 
-    def cancel_refund(self, key: UUID) -> Answer:
+    def cancel_refund(self, key: UUID, *, reference: str | None = None) -> Answer:
         return self._call("cancel", f"/v1/refunds/{key}/cancel", key, {})
 
     def cancel_authorization(self, key: UUID) -> Answer:
         return self._call("cancel", f"/v1/authorizations/{key}/cancel", key, {})
 
-    def cancel_capture(self, key: UUID) -> Answer:
+    def cancel_capture(self, key: UUID, *, reference: str | None = None) -> Answer:
         return self._call("cancel", f"/v1/captures/{key}/cancel", key, {})
 
-    def cancel_void(self, key: UUID) -> Answer:
+    def cancel_void(self, key: UUID, *, reference: str | None = None) -> Answer:
         return self._call("cancel", f"/v1/voids/{key}/cancel", key, {})
 
     def totals(self) -> dict[str, dict[str, int]]:
         """Return `charged`, `captured` and `refunded` by currency, in minor units."""
         return self._read("/v1/totals")["currencies"]
 
-    def records(self, *, after: int = 0, limit: int = 1000) -> dict[str, Any]:
+    def records(self, *, after: Any = 0, limit: int = 1000) -> dict[str, Any]:
         """Return one page of all money that the gateway moved: `records`, and `next` to continue."""
         return self._read(f"/v1/records?after={after}&limit={limit}")
-
-    # --- One call ------------------------------------------------------------------------------------------
-
-    def _call(self, operation: str, path: str, key: UUID, body: dict[str, Any]) -> Answer:
-        """Try until an answer ends the call, or the deadline passes."""
-        start = time.monotonic()
-        deadline = start + settings.GATEWAY_DEADLINE_SECONDS
-        exchanges: list[Exchange] = []
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            answer = self._guarded_attempt(operation, path, key, body, deadline)
-            exchanges += answer.exchanges
-            pause = PAUSE_SECONDS * 2 ** (attempt - 1)
-            if answer.outcome != "unavailable" or answer.code == "circuit_open":
-                break
-            if attempt == MAX_ATTEMPTS or time.monotonic() + pause >= deadline:
-                break
-            cooperation.sleep(pause)
-        answer.exchanges, answer.seconds = exchanges, time.monotonic() - start
-        return answer
-
-    def _guarded_attempt(self, operation: str, path: str, key: UUID, body: dict[str, Any], deadline: float) -> Answer:
-        if not self._breaker.allows():
-            self._calls.refused()
-            return Answer("unavailable", "circuit_open")
-        with tracing.step(f"gateway {operation}", {"peer.service": "gateway"}, kind="client") as call:
-            answer = self._attempt(operation, path, key, body, deadline, call=call)
-            failed = answer.outcome in ("timeout", "error", "unavailable")
-            call.note({"gateway.outcome": answer.outcome}, failed=failed)
-        if answer.outcome in ("timeout", "unavailable"):
-            self._breaker.failed()
-        else:
-            self._breaker.succeeded()
-        return answer
-
-    def _attempt(
-        self, operation: str, path: str, key: UUID, body: dict[str, Any], deadline: float, *, call: tracing.AnyStep
-    ) -> Answer:
-        start = time.monotonic()
-        timeout = max(0.01, min(settings.GATEWAY_TIMEOUT_SECONDS, deadline - start))
-        try:
-            transport = self._on_loop if cooperation.on_loop() else self._in_threads
-            received = transport.post(
-                self._url + path,
-                msgspec.json.encode(body),  # it holds the request's own structures
-                {**self._headers, **call.headers, "Content-Type": "application/json", "Idempotency-Key": str(key)},
-                timeout,
-            )
-            status_code, content = received.status, _content(received.content)
-            answer = read_answer(status_code, content)
-            if span := tracing.parse(received.traceresponse):
-                call.note({"gateway.span_id": f"{span[1]:016x}"})
-        except NotReached as error:
-            status_code, content = None, str(error)
-            answer = Answer("unavailable", "not_reached")
-        except NoAnswer as error:
-            status_code, content = None, str(error)
-            answer = Answer("timeout", "no_answer")
-        seconds = time.monotonic() - start
-        self._calls.ended(answer.outcome, seconds)
-        answer.exchanges = [Exchange(operation, answer.outcome, status_code, content, round(seconds * 1000, 2))]
-        return answer
-
-    def _read(self, path: str) -> dict[str, Any]:
-        try:
-            limits = urllib3.Timeout(connect=1, read=10)
-            response = self._in_threads.pool.request("GET", self._url + path, headers=self._headers, timeout=limits)
-        except HTTPError as error:
-            raise GatewayError(f"the gateway does not answer: {type(error).__name__}") from error
-        if response.status != 200:
-            raise GatewayError(f"the gateway answered {response.status}")
-        try:
-            return orjson.loads(response.data)
-        except orjson.JSONDecodeError as error:
-            raise GatewayError("the gateway's answer is not JSON") from error
 
 
 def _content(data: bytes) -> Any:

@@ -35,7 +35,9 @@ class Received:
 
 
 class Transport(Protocol):
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Received: ...
+    def send(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout: float
+    ) -> Received: ...
 
 
 class ThreadTransport:
@@ -44,10 +46,10 @@ class ThreadTransport:
     def __init__(self) -> None:
         self.pool = urllib3.PoolManager(num_pools=1, maxsize=256, retries=False)
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Received:
+    def send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> Received:
         limits = urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout), read=timeout)
         try:
-            response = self.pool.request("POST", url, body=body, headers=headers, timeout=limits)
+            response = self.pool.request(method, url, body=body, headers=headers, timeout=limits)
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise NotReached(type(error).__name__) from error
         except HTTPError as error:  # also TLS: it can fail when the order has already been read
@@ -61,15 +63,17 @@ class LoopTransport:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Received:
-        return cooperation.run(self._post(url, body, headers, timeout))
+    def send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> Received:
+        return cooperation.run(self._send(method, url, body, headers, timeout))
 
-    async def _post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Received:
+    async def _send(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout: float
+    ) -> Received:
         connect = min(CONNECT_SECONDS, timeout)
         limits = aiohttp.ClientTimeout(total=connect + timeout, sock_connect=connect, sock_read=timeout)
         try:
-            async with self._open_session().post(
-                url, data=body, headers=headers, timeout=limits, allow_redirects=False
+            async with self._open_session().request(
+                method, url, data=body, headers=headers, timeout=limits, allow_redirects=False
             ) as response:
                 return Received(response.status, await response.read(), response.headers.get("traceresponse"))
         except aiohttp.ClientSSLError as error:

@@ -46,6 +46,7 @@ def create_capture(
     answer = gateways.get(payment.gateway).capture(
         capture.gateway_key,
         authorization=payment.gateway_key,
+        reference=payment.gateway_reference,
         amount=capture.amount,
         currency=payment.currency,
         final=capture.final,

@@ -56,7 +56,11 @@ def create_refund(
     connection.close()  # the gateway may take seconds
     payment = refund.transaction
     answer = gateways.get(payment.gateway).refund(
-        refund.gateway_key, charge=payment.gateway_key, amount=refund.amount, currency=payment.currency
+        refund.gateway_key,
+        charge=payment.gateway_key,
+        reference=payment.gateway_reference,
+        amount=refund.amount,
+        currency=payment.currency,
     )
     try:
         with tracing.step("settle", tracing.DATABASE, kind="client"):

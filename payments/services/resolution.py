@@ -40,7 +40,8 @@ WITH taken AS (
 )
 SELECT taken.resource_id, taken.transaction_id, taken.refund_id, taken.lease_token, taken.attempts,
     CASE WHEN taken.operation = 'charge' AND payment.manual_capture THEN 'authorization' ELSE taken.operation END,
-    payment.gateway, coalesce(refund.gateway_key, capture.gateway_key, void.gateway_key, payment.gateway_key)
+    payment.gateway, coalesce(refund.gateway_key, capture.gateway_key, void.gateway_key, payment.gateway_key),
+    payment.gateway_reference
 FROM taken
 JOIN payments_transaction AS payment ON payment.id = taken.transaction_id
 LEFT JOIN payments_refund AS refund ON refund.id = taken.refund_id
@@ -69,6 +70,7 @@ class Lease:
     operation: str
     gateway: str
     gateway_key: UUID
+    reference: str | None  # of the payment, at the gateway
     actor: str = "resolver"
 
 
@@ -108,7 +110,7 @@ def _resolve_in_thread(lease: Lease) -> None:
 def resolve_one(lease: Lease) -> str:
     """Ask the gateway once and return the outcome. Without an answer, the next attempt comes after a growing pause."""
     steps = STEPS[lease.operation]
-    answer = steps.cancel(gateways.get(lease.gateway), lease.gateway_key)
+    answer = steps.cancel(gateways.get(lease.gateway), lease)
     if answer.outcome in ("approved", "declined", "cancelled"):
         steps.settle(lease, answer)
     else:
@@ -151,16 +153,24 @@ def _settle_refund(lease: Lease, answer: Answer) -> None:
 class Steps:
     """The two steps that differ between operations."""
 
-    cancel: Callable[[Gateway, UUID], Answer]
+    cancel: Callable[[Gateway, Lease], Answer]
     settle: Callable[[Lease, Answer], None]
 
 
 STEPS = {
-    CHARGE.operation: Steps(lambda gateway, key: gateway.cancel_charge(key), _settle_charge),
-    AUTHORIZATION.operation: Steps(lambda gateway, key: gateway.cancel_authorization(key), _settle_authorization),
-    CAPTURE.operation: Steps(lambda gateway, key: gateway.cancel_capture(key), _settle_capture),
-    VOID.operation: Steps(lambda gateway, key: gateway.cancel_void(key), _settle_void),
-    REFUND.operation: Steps(lambda gateway, key: gateway.cancel_refund(key), _settle_refund),
+    CHARGE.operation: Steps(lambda gateway, lease: gateway.cancel_charge(lease.gateway_key), _settle_charge),
+    AUTHORIZATION.operation: Steps(
+        lambda gateway, lease: gateway.cancel_authorization(lease.gateway_key), _settle_authorization
+    ),
+    CAPTURE.operation: Steps(
+        lambda gateway, lease: gateway.cancel_capture(lease.gateway_key, reference=lease.reference), _settle_capture
+    ),
+    VOID.operation: Steps(
+        lambda gateway, lease: gateway.cancel_void(lease.gateway_key, reference=lease.reference), _settle_void
+    ),
+    REFUND.operation: Steps(
+        lambda gateway, lease: gateway.cancel_refund(lease.gateway_key, reference=lease.reference), _settle_refund
+    ),
 }
 
 

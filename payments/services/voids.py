@@ -68,7 +68,9 @@ def void_expired() -> int:
 def _release(void: Void, lease_token: UUID, actor: str) -> Outcome:
     connection.close()  # the gateway may take seconds
     payment = void.transaction
-    answer = gateways.get(payment.gateway).void(void.gateway_key, authorization=payment.gateway_key)
+    answer = gateways.get(payment.gateway).void(
+        void.gateway_key, authorization=payment.gateway_key, reference=payment.gateway_reference
+    )
     settle_or_leave(void, lease_token, answer, write=writer.settle_voids, actor=actor)
     return Outcome(void, gateway_seconds=answer.seconds)
 

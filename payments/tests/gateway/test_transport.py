@@ -21,7 +21,7 @@ Post = Callable[[str], Received]
 def post(request: pytest.FixtureRequest) -> Iterator[Post]:
     if request.param == "thread":
         transport = ThreadTransport()
-        yield lambda url: transport.post(url, b"{}", {"X-A": "b"}, 0.5)
+        yield lambda url: transport.send("POST", url, b"{}", {"X-A": "b"}, 0.5)
         return
     with ThreadPoolExecutor(1) as threads:
         loop = asyncio.new_event_loop()
@@ -35,7 +35,7 @@ def post(request: pytest.FixtureRequest) -> Iterator[Post]:
 
             def run() -> None:
                 try:
-                    result.set_result(on_loop.post(url, b"{}", {"X-A": "b"}, 0.5))
+                    result.set_result(on_loop.send("POST", url, b"{}", {"X-A": "b"}, 0.5))
                 except Exception as error:
                     result.set_exception(error)
 

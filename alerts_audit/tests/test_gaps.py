@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 @pytest.fixture
 def subject() -> str:
-    return f"test {secrets.token_hex(8)}"
+    return f"test {secrets.token_hex(12)}"
 
 
 def opened(subject: str, **more) -> Gap | None:

@@ -7,6 +7,7 @@ The order is random, and the seed is in pytest's first lines. It has three limit
 - The tests of a file that is marked `in_order` are the steps of one story.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -87,6 +88,11 @@ class ByUnit(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return unit_of(file_of(nodeid))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of processes for `-n auto`, three for two cores: half of the time, tests wait for programs."""
+    return max(1, (os.cpu_count() or 1) * 3 // 2)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByUnit:

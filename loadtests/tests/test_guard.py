@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from fintech.testing.processes import BASE_DIR, wait_until
+from loadtests.guard import runs
 
 pytestmark = pytest.mark.processes
 
@@ -39,10 +40,6 @@ def started(drill: subprocess.Popen[str]) -> tuple[Path, list[psutil.Process]]:
     assert drill.stdout is not None
     folder, *pids = drill.stdout.readline().split()
     return Path(folder), [psutil.Process(int(pid)) for pid in pids]
-
-
-def runs(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def test_the_guard_of_a_killed_drill_ends_its_processes_and_removes_its_folder(drill):

@@ -81,7 +81,7 @@ class Traffic(Load):
             if self.stopped.wait(0.1):
                 return
             amount, currency = AMOUNTS[number % len(AMOUNTS)], CURRENCIES[number % len(CURRENCIES)]
-            payment = self._pay(secrets.token_hex(8), amount=amount, currency=currency)
+            payment = self._pay(secrets.token_hex(12), amount=amount, currency=currency)
             if number % 10 == 0:
                 self._do_what_is_rare(payment)
 
@@ -94,12 +94,12 @@ class Traffic(Load):
 
     def _do_what_is_rare(self, payment: dict[str, Any]) -> None:
         """Send one of each: fraud block, replay, mismatch, refund, batch, unknown client, alert."""
-        key = secrets.token_hex(8)
+        key = secrets.token_hex(12)
         self._pay(key, amount=10_00, currency="EUR", token="tok_fraud")
         self._pay(key, amount=10_00, currency="EUR", token="tok_fraud")
         self._pay(key, amount=11_00, currency="EUR", token="tok_fraud")
-        self._post(f"/v1/transactions/{payment['id']}/refunds", {"amount": 1}, secrets.token_hex(8))
-        item = {"idempotency_key": secrets.token_hex(8), "amount": 10_00, "currency": "EUR"}
+        self._post(f"/v1/transactions/{payment['id']}/refunds", {"amount": 1}, secrets.token_hex(12))
+        item = {"idempotency_key": secrets.token_hex(12), "amount": 10_00, "currency": "EUR"}
         self._post("/v1/transactions/batch", {"items": [item]})
         self._platform.request("GET", "/v1/transactions", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-00"})
         self._platform.request("GET", "/v1/transactions?limit=5", api_key=self._api_key)

@@ -23,7 +23,7 @@ ALL_SCOPES = list(ApiKey.Scope.values)
 
 @pytest.fixture
 def merchant() -> Merchant:
-    return Merchant.objects.create(name=f"Merchant {secrets.token_hex(8)}", country="DE")
+    return Merchant.objects.create(name=f"Merchant {secrets.token_hex(12)}", country="DE")
 
 
 @dataclass
@@ -66,7 +66,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, gateway: Simulator) -> It
 @pytest.fixture
 def make_client(platform: Platform) -> Callable[[], Client]:
     def make() -> Client:
-        merchant = Merchant.objects.create(name=f"Merchant {secrets.token_hex(8)}", country="DE")
+        merchant = Merchant.objects.create(name=f"Merchant {secrets.token_hex(12)}", country="DE")
         _, secret = create_api_key(merchant=merchant, name="test", scopes=ALL_SCOPES)
         return Client(platform, merchant, secret)
 

@@ -25,7 +25,7 @@ class Shop:
 
     @classmethod
     def open(cls, **fields: int) -> "Shop":
-        merchant = Merchant.objects.create(name=f"Shop {secrets.token_hex(8)}", country="DE", **fields)
+        merchant = Merchant.objects.create(name=f"Shop {secrets.token_hex(12)}", country="DE", **fields)
         _, secret = create_api_key(merchant=merchant, name="test", scopes=list(ApiKey.Scope.values))
         return cls(merchant, secret, authenticate(f"Bearer {secret}"))
 

@@ -16,7 +16,7 @@ BODY = {"amount": 1250, "currency": "EUR", "customer": "c_1", "payment_method": 
 
 def post(path: str, body: Any, merchant: Merchant, *, scopes: tuple[str, ...] = ("payments:write",)) -> Any:
     _, secret = create_api_key(merchant=merchant, name="test", scopes=scopes)
-    headers = {"Authorization": f"Bearer {secret}", "Idempotency-Key": secrets.token_hex(8)}
+    headers = {"Authorization": f"Bearer {secret}", "Idempotency-Key": secrets.token_hex(12)}
     return Client().post(path, body, content_type="application/json", headers=headers)
 
 

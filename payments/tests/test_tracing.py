@@ -25,7 +25,7 @@ def traced_platform(directory: Path, endpoint: str, *, worker: bool = False, **s
     """A platform whose gateway, web and worker send to `endpoint`, and a merchant who pays there."""
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     env |= {"TRACE_SAMPLE_RATIO": "0", "TRACE_SLOW_SECONDS": "30", **settings}
-    merchant = Merchant.objects.create(name=f"Merchant {secrets.token_hex(8)}", country="DE")
+    merchant = Merchant.objects.create(name=f"Merchant {secrets.token_hex(12)}", country="DE")
     _, secret = create_api_key(merchant=merchant, name="test", scopes=ALL_SCOPES)
     with (
         running_gateway(directory, **env) as gateway,
@@ -147,11 +147,11 @@ def test_the_resolvers_question_is_kept_with_the_gateways_answer(client, collect
 
 def test_a_batch_and_a_refund_show_their_steps(client, collector):
     batch, headers = traceparent(sampled=True)
-    items = [{"amount": 1250, "currency": "EUR", "idempotency_key": secrets.token_hex(8)} for _ in range(3)]
+    items = [{"amount": 1250, "currency": "EUR", "idempotency_key": secrets.token_hex(12)} for _ in range(3)]
     reply = client.post("/v1/transactions/batch", {"items": items}, headers=headers)
     refund, headers = traceparent(sampled=True)
     path = f"/v1/transactions/{reply.body['results'][0]['body']['id']}/refunds"
-    client.post(path, {"amount": 1}, key=secrets.token_hex(8), headers=headers)
+    client.post(path, {"amount": 1}, key=secrets.token_hex(12), headers=headers)
 
     collector.wait_for(batch, "T1", "gateway charges", "T2")
     collector.wait_for(refund, "reserve", "gateway refund", "settle", "POST /v1/refunds")

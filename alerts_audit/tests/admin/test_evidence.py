@@ -28,11 +28,11 @@ def client() -> Client:
 
 @pytest.fixture
 def root() -> Client:
-    return sign_in(User.objects.create(username=secrets.token_hex(8), is_staff=True, is_superuser=True))
+    return sign_in(User.objects.create(username=secrets.token_hex(12), is_staff=True, is_superuser=True))
 
 
 def make_gap(*, closed: bool = False, **fields) -> Gap:
-    fields = {"reason": "outage", "subject": secrets.token_hex(8), "since": NOON, **fields}
+    fields = {"reason": "outage", "subject": secrets.token_hex(12), "since": NOON, **fields}
     gap = Gap.objects.create(**fields)
     if closed:
         Gap.objects.create(**{**fields, "closes": gap, "until": NOON + timedelta(hours=1)})

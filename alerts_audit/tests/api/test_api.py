@@ -148,7 +148,7 @@ def test_an_altered_cursor_is_refused(api):
 
 def test_a_cursor_of_another_list_is_refused(api):
     for _ in range(2):
-        Gap.objects.create(reason="outage", subject=secrets.token_hex(8), since=NOON)
+        Gap.objects.create(reason="outage", subject=secrets.token_hex(12), since=NOON)
     cursor = cursor_of(api.get("gaps", reason="outage", limit=1))
 
     assert api.get("gaps", reason="outage", cursor=cursor).status_code == 200
@@ -207,7 +207,7 @@ def test_the_opposite_filters_find_the_other(api):
 
 
 def test_a_label_alone_finds_all_its_episodes(api):
-    value = secrets.token_hex(8)
+    value = secrets.token_hex(12)
     made = [str(make_episode(make_identity(shop=value)).key) for _ in range(3)]
 
     first = api.get("episodes", label=f"shop={value}", limit=2)
@@ -215,7 +215,7 @@ def test_a_label_alone_finds_all_its_episodes(api):
 
 
 def test_an_unknown_label_finds_nothing(api):
-    assert api.get("episodes", label=f"shop={secrets.token_hex(8)}").json() == {"data": [], "next": None}
+    assert api.get("episodes", label=f"shop={secrets.token_hex(12)}").json() == {"data": [], "next": None}
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_nothing_can_be_changed_or_deleted(api, method):
 
 
 def test_gaps_are_listed_with_their_ends(api):
-    subject = secrets.token_hex(8)
+    subject = secrets.token_hex(12)
     opened = Gap.objects.create(reason="outage", subject=subject, since=NOON)
     closing = Gap.objects.create(reason="outage", subject=subject, since=NOON, until=timezone.now(), closes=opened)
 

@@ -36,7 +36,7 @@ def test_a_token_is_enough_to_read(platform, token, path):
 
 
 def test_a_merchants_key_is_refused_here_and_a_persons_token_there(platform, token):
-    merchant = Merchant.objects.create(name=secrets.token_hex(8), country="DE")
+    merchant = Merchant.objects.create(name=secrets.token_hex(12), country="DE")
     key = create_api_key(merchant=merchant, name="shop", scopes=["payments:read"])[1]
 
     assert get(platform, "/v1/alerts/episodes", key).status == 401
@@ -44,7 +44,7 @@ def test_a_merchants_key_is_refused_here_and_a_persons_token_there(platform, tok
 
 
 def test_a_copy_comes_as_a_stream(platform, token):
-    reply = get(platform, f"/v1/alerts/episodes/export?alertname={secrets.token_hex(8)}", token)
+    reply = get(platform, f"/v1/alerts/episodes/export?alertname={secrets.token_hex(12)}", token)
 
     assert reply.status == 200
     assert reply.headers["Transfer-Encoding"] == "chunked"
@@ -61,7 +61,7 @@ def test_no_path_redirects(platform, token, path):
 
 
 def test_neither_token_nor_filter_is_in_the_log(platform, token):
-    value = secrets.token_hex(8)
+    value = secrets.token_hex(12)
     get(platform, f"/v1/alerts/episodes?alertname={value}", token)
     row = AccessToken.objects.get(prefix=token[:11])
 

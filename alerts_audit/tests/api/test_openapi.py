@@ -120,6 +120,6 @@ def make_story(api: Api) -> Any:
     acknowledge(episode_key=episode.key, author=api.user)
     comment(episode_key=episode.key, author=api.user, text="Looking.")
     mark_as_noise(episode_key=episode.key, author=api.user, reason="Too low.")
-    gap = Gap.objects.create(reason="outage", subject=secrets.token_hex(8), since=NOON, labels={"a": "b"})
+    gap = Gap.objects.create(reason="outage", subject=secrets.token_hex(12), since=NOON, labels={"a": "b"})
     Gap.objects.create(reason="outage", subject=gap.subject, since=NOON, until=NOON, closes=gap)
     return episode

@@ -217,7 +217,7 @@ def test_the_token_is_in_no_error_and_in_no_log_line(source, monkeypatch, bot, c
 def test_other_gaps_are_no_messages(bot):
     from alerts_audit.gaps import open_gap as open_any
 
-    open_any(reason="outage", subject=secrets.token_hex(8), since=datetime.now(UTC))
+    open_any(reason="outage", subject=secrets.token_hex(12), since=datetime.now(UTC))
 
     assert send_notices() == 0
 

@@ -106,7 +106,7 @@ def make_delivery(body: bytes = b"{}") -> Delivery:
 
 def make_gap() -> Gap:
     labels, details = {"alertname": "A"}, {"share": 1.50}
-    gap = open_gap(reason="outage", subject=secrets.token_hex(8), since=MOMENT, labels=labels, details=details)
+    gap = open_gap(reason="outage", subject=secrets.token_hex(12), since=MOMENT, labels=labels, details=details)
     assert gap is not None
     return gap
 

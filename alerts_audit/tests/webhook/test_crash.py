@@ -74,7 +74,7 @@ class Senders(Load):
 
     def _send(self, token: str) -> None:
         while not self.stopped.is_set():
-            body = alertmanager_body(secrets.token_hex(8) * random.choice([1, 1, 1, 20_000]))
+            body = alertmanager_body(secrets.token_hex(12) * random.choice([1, 1, 1, 20_000]))
             while not self.stopped.is_set() and not self._deliver(body, token):
                 self.stopped.wait(0.05)
 

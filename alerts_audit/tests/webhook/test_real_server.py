@@ -146,7 +146,7 @@ def test_ten_thousand_alerts_are_more_than_djangos_own_limit_and_are_answered_in
     alerts = [
         {
             "status": "firing",
-            "labels": {"alertname": "TenThousand", "instance": f"host-{number}:9100", "run": secrets.token_hex(8)},
+            "labels": {"alertname": "TenThousand", "instance": f"host-{number}:9100", "run": secrets.token_hex(12)},
             "annotations": {"summary": "x" * 480},
             "startsAt": "2026-11-22T13:40:00Z",
         }

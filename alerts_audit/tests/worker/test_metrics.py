@@ -86,7 +86,7 @@ def test_an_unreadable_state_has_no_old_value(exported, monkeypatch):
 
 def test_open_gaps_are_counted_by_reason():
     before = read_trail().open_gaps.get("silenced", 0)
-    subject = f"test {secrets.token_hex(8)}"
+    subject = f"test {secrets.token_hex(12)}"
     open_gap(reason="silenced", subject=subject, since=datetime.now(UTC))
     assert read_trail().open_gaps["silenced"] == before + 1
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db
 
 def sign_in(*, superuser: bool) -> Client:
     client = Client()
-    client.force_login(User.objects.create(username=secrets.token_hex(8), is_staff=True, is_superuser=superuser))
+    client.force_login(User.objects.create(username=secrets.token_hex(12), is_staff=True, is_superuser=superuser))
     return client
 
 
@@ -22,7 +22,7 @@ def test_only_permitted_users_see_people(model):
 
 
 def test_a_weak_password_is_refused():
-    name = secrets.token_hex(8)
+    name = secrets.token_hex(12)
     form = {"username": name, "usable_password": "true", "password1": "12345678", "password2": "12345678"}
     answer = sign_in(superuser=True).post("/admin/auth/user/add/", form)
 

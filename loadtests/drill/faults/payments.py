@@ -170,4 +170,4 @@ def start_second_host(drill: Drill) -> None:
     second.metrics.kill()
     body = {"amount": 1250, "currency": "EUR"}
     request = partial(second.request, "POST", "/v1/transactions", body, api_key=drill.own.api_key)
-    assert request(key=secrets.token_hex(8)).status == 201
+    assert request(key=secrets.token_hex(12)).status == 201

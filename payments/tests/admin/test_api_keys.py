@@ -184,7 +184,7 @@ def test_several_keys_are_revoked_from_the_list(root, merchant):
 
 def merchant_form(**fields: object) -> dict[str, object]:
     return {
-        "name": f"Merchant {secrets.token_hex(8)}",
+        "name": f"Merchant {secrets.token_hex(12)}",
         "country": "FR",
         "is_active": "on",
         "fraud_threshold": "0.8",

@@ -42,7 +42,7 @@ def make_refund(payment: Transaction, amount: int = 400, **fields) -> Refund:
     payment.amount_reserved += amount
     payment.save(update_fields=["amount_reserved"])
     refund = Refund.objects.create(
-        transaction=payment, idempotency_key=secrets.token_hex(8), amount=amount, status="processing", **fields
+        transaction=payment, idempotency_key=secrets.token_hex(12), amount=amount, status="processing", **fields
     )
     Unresolved.objects.create(
         resource_id=refund.pk, transaction_id=payment.pk, refund_id=refund.pk, lease_until=refund.created_at

@@ -61,7 +61,7 @@ def make_shop(platform: Platform) -> Callable[[], Client]:
     """A client for a whole module."""
 
     def make() -> Client:
-        merchant = Merchant.objects.create(name=f"Shop {secrets.token_hex(8)}", country="DE")
+        merchant = Merchant.objects.create(name=f"Shop {secrets.token_hex(12)}", country="DE")
         return Client(platform, merchant, create_api_key(merchant=merchant, name="test", scopes=ALL_SCOPES)[1])
 
     return make

@@ -103,7 +103,7 @@ def test_a_refund_and_a_batch_are_lines_too(client):
     ],
 )
 def test_a_malformed_traceparent_is_no_trace(platform, parent):
-    identifier = secrets.token_hex(8)
+    identifier = secrets.token_hex(12)
     platform.request("GET", "/health", headers={"X-Request-ID": identifier, "traceparent": parent})
 
     assert "trace_id" not in request_line(platform, identifier)
@@ -121,7 +121,7 @@ def feed_bodies(client: Client) -> None:
         client.post(PATH, f'{{"amount": {word}'.encode(), key="k")
         client.post(f"{PATH}/batch", {"items": [word, {"idempotency_key": word, "amount": word}], word: word})
         payment = client.pay(1922 if word in PERSON else 1250, customer=word).body
-        client.post(f"{PATH}/{payment.get('id')}/refunds", {"amount": 1, "reason": word}, key=secrets.token_hex(8))
+        client.post(f"{PATH}/{payment.get('id')}/refunds", {"amount": 1, "reason": word}, key=secrets.token_hex(12))
 
 
 def feed_headers(client: Client) -> None:

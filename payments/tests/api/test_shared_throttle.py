@@ -108,7 +108,7 @@ def shares(throttle: SharedThrottle, key_id: int) -> bool:
 def test_payments_at_two_hosts_share_one_limit(server, tmp_path, gateway):
     limits = {"THROTTLE_RATE": "0.01", "THROTTLE_BURST": "10", "THROTTLE_URL": server.url}
     limits["THROTTLE_TIMEOUT_SECONDS"] = "10"  # a busy machine is not a server that is gone
-    merchant = Merchant.objects.create(name=secrets.token_hex(8), country="DE")
+    merchant = Merchant.objects.create(name=secrets.token_hex(12), country="DE")
     secret = create_api_key(merchant=merchant, name="test", scopes=ALL_SCOPES)[1]
     folders = [tmp_path / name for name in ("a", "b")]
     for folder in folders:

@@ -30,7 +30,7 @@ def send_payment(platform: Platform, client: Client) -> socket.socket:
     body = json.dumps({"amount": 1250, "currency": "EUR"}).encode()
     head = (
         f"POST /v1/transactions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {client.api_key}\r\n"
-        f"Idempotency-Key: {secrets.token_hex(8)}\r\nContent-Type: application/json\r\n"
+        f"Idempotency-Key: {secrets.token_hex(12)}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     connection = socket.create_connection(("127.0.0.1", platform.port), timeout=30)

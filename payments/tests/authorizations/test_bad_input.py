@@ -50,7 +50,7 @@ def test_a_wrong_field_is_named_and_nothing_is_stored(client, holder, operation,
     body, code, param = case
     payment = holder.authorize(1000)
 
-    reply = client.post(f"{PATH}/{payment}/{operation}", body, key=secrets.token_hex(8))
+    reply = client.post(f"{PATH}/{payment}/{operation}", body, key=secrets.token_hex(12))
 
     assert (reply.status, reply.body["code"], reply.body["param"]) == (422, code, param), reply.body
     assert stored(client) == (0, 0, 0)

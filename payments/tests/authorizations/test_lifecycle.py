@@ -120,7 +120,7 @@ def test_refunds_are_bounded_by_what_was_captured(client, holder, gateway):
 
 @pytest.mark.parametrize("operation", ["capture", "void"])
 def test_a_key_used_again_gives_the_stored_answer(client, holder, gateway, operation):
-    payment, key = holder.authorize(1000), secrets.token_hex(8)
+    payment, key = holder.authorize(1000), secrets.token_hex(12)
     run = getattr(holder, operation)
 
     first, again = run(payment, key=key), run(payment, key=key)

@@ -67,7 +67,7 @@ def stored(client) -> dict[str, Any]:
 @pytest.mark.parametrize("latency", [0, 300])
 def test_fifty_requests_with_one_key_are_one_payment(client, gateway, platform, latency):
     gateway.profile(latency_ms=latency)
-    key = secrets.token_hex(8)
+    key = secrets.token_hex(12)
 
     replies = at_once([lambda: client.pay(1250, key=key)] * 50)
 
@@ -86,7 +86,7 @@ def test_fifty_requests_with_one_key_are_one_payment(client, gateway, platform, 
 
 
 def test_fifty_requests_whose_answer_is_lost_are_one_payment(client, gateway):
-    key = secrets.token_hex(8)
+    key = secrets.token_hex(12)
 
     replies = at_once([lambda: client.pay(1922, key=key)] * 50)
 

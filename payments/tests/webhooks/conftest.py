@@ -111,4 +111,4 @@ def deliver(deliverer: Deliverer) -> Callable[[], None]:
 
 @pytest.fixture
 def make_other() -> Callable[[], Merchant]:
-    return lambda: Merchant.objects.create(name=f"Other {secrets.token_hex(8)}", country="DE")
+    return lambda: Merchant.objects.create(name=f"Other {secrets.token_hex(12)}", country="DE")

@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.apps import AppConfig
 
 
@@ -9,3 +11,9 @@ class FintechConfig(AppConfig):
         from fintech.database.capacity import report_connections
 
         report_connections()
+
+    def worker_jobs(self, worker: Any) -> Any:
+        """See fintech/jobs.py."""
+        from fintech.database.replica_lag import jobs
+
+        return jobs(worker)

@@ -155,6 +155,19 @@ POOLED_DATABASE = (
     if _SESSION_URL
     else None
 )
+# A streaming replica for lists, exports and statistics (fintech/database/replica.py). A read waits no longer than this
+# for the replica, or for a connection to it; then the primary answers.
+_REPLICA_URL = env.text("DATABASE_REPLICA_URL", "")
+DATABASE_REPLICA_WAIT_SECONDS = env.number("DATABASE_REPLICA_WAIT_SECONDS", 0.2, least=0.001, most=10)
+DATABASE_ROUTERS = []
+if _REPLICA_URL:
+    DATABASES["replica"] = database(
+        "DATABASE_REPLICA_URL",
+        _REPLICA_URL,
+        pool={**_POOL, "timeout": DATABASE_REPLICA_WAIT_SECONDS},
+        target_session_attrs="standby",
+    )
+    DATABASE_ROUTERS = ["fintech.database.replica.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [

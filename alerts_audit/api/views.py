@@ -23,6 +23,7 @@ from alerts_audit.selectors.episode_detail import show_detail
 from alerts_audit.selectors.episode_pages import PARAMETERS, read_criteria, read_number, requested_page, write_number
 from alerts_audit.selectors.episodes import summarize_episodes
 from alerts_audit.selectors.serializers import serialize_checkpoint, serialize_episode, serialize_gap, serialize_review
+from fintech.database import replica
 from fintech.http import pagination
 from fintech.http.problems import Problem
 from fintech.http.views import JsonView, json_answer, read_body
@@ -39,11 +40,9 @@ class EpisodesView(TrailView):
     @openapi.LIST
     def get(self, request: Request) -> HttpResponse:
         require(request.user, "view_episode")
-        rows, following = requested_page(request._request)
+        page = replica.read(page_of_summaries, request._request)
         self.record(request, "episodes", request.META.get("QUERY_STRING", ""))
-        return json_answer(
-            {"data": [serialize_episode(summary) for summary in summarize_episodes(rows)], "next": following}
-        )
+        return json_answer(page)
 
 
 class ExportView(TrailView):
@@ -143,6 +142,11 @@ class CheckpointsView(TrailView):
                 "next": following,
             }
         )
+
+
+def page_of_summaries(request: HttpRequest) -> dict[str, Any]:
+    rows, following = requested_page(request)
+    return {"data": [serialize_episode(summary) for summary in summarize_episodes(rows)], "next": following}
 
 
 def read_key(text: str) -> UUID:

@@ -15,6 +15,7 @@ from alerts_audit.selectors import types
 from alerts_audit.selectors.episode_pages import Criteria, page_of_episodes
 from alerts_audit.selectors.episodes import summarize_episodes
 from alerts_audit.selectors.serializers import serialize_episode
+from fintech.database.replica import read
 
 CHUNK = 500
 # Beginnings that a spreadsheet would run as a formula.
@@ -52,12 +53,16 @@ def get_episodes(criteria: Criteria) -> Iterator[types.Episode]:
     """Yield all episodes in the form of the API."""
     before: int | None = None
     while True:
-        page = page_of_episodes(criteria, before=before, limit=CHUNK)
-        for summary in summarize_episodes(page.rows):
-            yield serialize_episode(summary)
-        if page.following is None:
+        episodes, before = read(_chunk, criteria, before)
+        yield from episodes
+        if before is None:
             return
-        before = page.following
+
+
+def _chunk(criteria: Criteria, before: int | None) -> tuple[list[types.Episode], int | None]:
+    """Return the next episodes, and the number below which those after them begin."""
+    page = page_of_episodes(criteria, before=before, limit=CHUNK)
+    return [serialize_episode(summary) for summary in summarize_episodes(page.rows)], page.following
 
 
 def json_lines(criteria: Criteria) -> Iterator[bytes]:

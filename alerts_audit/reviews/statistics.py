@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import connection
-
 from alerts_audit.selectors import types
 from alerts_audit.sources.tokens import heartbeat_alerts
+from fintech.database.replica import connection, from_replica
 
 DEFAULT_DAYS, MAX_DAYS = 7, 30
 TOP = 10
@@ -70,6 +69,7 @@ class Sum:
         return self.resolved_seconds / self.resolved if self.resolved else None
 
 
+@from_replica
 def statistics(*, days: int) -> types.Statistics:
     """Return statistics of the episodes opened in the last `days` (1 to 30).
 
@@ -136,6 +136,6 @@ def _episodes(since: datetime, heartbeats: list[str]) -> tuple[Sum, dict[str, Su
 
 
 def _rows(statement: str, since: datetime, **values: Any) -> list[Any]:
-    with connection.cursor() as cursor:
+    with connection().cursor() as cursor:
         cursor.execute(statement, {"since": since, **values})
         return cursor.fetchall()

@@ -14,11 +14,11 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, QueryDict
 
 from alerts_audit.models import Episode, Identity, Review
+from fintech.database.replica import connection
 from fintech.http import pagination
 from fintech.http.pagination import invalid, read_time
 
@@ -157,7 +157,7 @@ def _of_identities(criteria: Criteria, identities: list[int], least: int, before
     leading, others = _leading(rest)
     others = _all(leading, others)
     most = MAX_JOINED_IDENTITIES if others else limit + 1
-    with connection.cursor() as cursor:
+    with connection().cursor() as cursor:
         cursor.execute(OF_IDENTITIES, {"identities": identities, "before": before, "least": least, "most": most})
         ids = [number for (number,) in cursor.fetchall()]
     end = ids[-1] if others and len(ids) == most else None

@@ -2,9 +2,8 @@
 
 from typing import Literal
 
-from django.db import connection
-
 from alerts_audit.models import Identity
+from fintech.database.replica import connection
 
 MAX_WORDS = 500
 
@@ -22,6 +21,6 @@ SELECT word FROM words WHERE word IS NOT NULL
 
 def get_words(column: Literal["alertname", "severity", "cluster"]) -> list[str]:
     """Return the values in order; the first 500."""
-    with connection.cursor() as cursor:
+    with connection().cursor() as cursor:
         cursor.execute(WORDS.format(column=column, table=Identity._meta.db_table, most=MAX_WORDS))
         return [word for (word,) in cursor.fetchall()]

@@ -15,12 +15,14 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.templatetags.unfold_list import result_headers
 from unfold.views import ChangeList
 
 from fintech.adminsite.rows import draw_rows
+from fintech.database import replica
 
 BEFORE = "before"
 
@@ -143,6 +145,16 @@ class ReadOnlyAdmin(KeptAdmin):
     filter_parameters: frozenset[str] = frozenset()
     unindexed_filters: frozenset[str] = frozenset()
     list_defer: Sequence[str] = ()
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if request.method != "GET":
+            return super().changelist_view(request, extra_context)
+        return replica.read(self._drawn_changelist, request, extra_context)
+
+    def _drawn_changelist(self, request: HttpRequest, extra_context: dict[str, Any] | None) -> HttpResponse:
+        """Return the page, drawn with all its queries."""
+        response = super().changelist_view(request, extra_context)
+        return response.render() if isinstance(response, TemplateResponse) else response
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return KeysetChangeList

@@ -15,9 +15,9 @@ from fintech.compose.secrets import CONSUMERS, DATABASE_URLS, make_secrets
 
 # CloudNativePG creates the superuser and the roles itself; `configuration` is a step of Compose, and Grafana a chart.
 LEFT_OUT = {"db", "roles", "configuration"}
-# Services of CloudNativePG that lead to the primary: directly, and by PgBouncer.
-PRIMARY, POOLER = "db-rw", "db-pooler"
-SESSION_URL = "database_session_url"
+# Services of CloudNativePG that lead to the primary, directly and by PgBouncer, and to the standbys.
+PRIMARY, POOLER, STANDBYS = "db-rw", "db-pooler", "db-ro"
+SESSION_URL, REPLICA_URL = "database_session_url", "database_replica_url"
 
 
 def secret(name: str, values: dict[str, str], **more: Any) -> dict[str, Any]:
@@ -34,19 +34,20 @@ def role(name: str, password: str) -> dict[str, Any]:
 def secrets(store: Path, *, pooler: bool = False) -> list[dict[str, Any]]:
     """Return all Secrets: one for each consumer, and one for each role of the database.
 
-    With a pooler, consumers of the application's address get that of sessions, too.
+    In production, consumers of the application's address also get those of sessions and of the standbys.
     """
     values = make_secrets(store)
     for name, (user, password, database) in DATABASE_URLS.items():
         values[name] = f"postgresql://{user}:{values[password]}@{PRIMARY}:5432/{database}?sslmode=require"
     if pooler:
         values[SESSION_URL] = values["database_url"]
+        values[REPLICA_URL] = values["database_url"].replace(f"@{PRIMARY}:", f"@{STANDBYS}:")
         values["database_url"] = values["database_url"].replace(f"@{PRIMARY}:", f"@{POOLER}:")
     consumers = []
     for consumer in CONSUMERS:
         names = list(consumer.secrets)
         if pooler and "database_url" in names:
-            names.append(SESSION_URL)
+            names += [SESSION_URL, REPLICA_URL]
         if consumer.name not in LEFT_OUT:
             consumers.append(secret(f"{consumer.name}-secrets", {name: values[name] for name in names}))
     return consumers + [role(name, values[f"{name}_password"]) for name in ("owner", "app", "monitor")]
@@ -57,7 +58,7 @@ def main() -> None:
         prog="python -m fintech.compose.kubernetes_secrets", description="Print the Secrets of deploy/kubernetes."
     )
     parser.add_argument("folder", type=Path, help="where the values are kept; only its owner can read it")
-    parser.add_argument("--pooler", action="store_true", help="for overlays/production, which has PgBouncer")
+    parser.add_argument("--pooler", action="store_true", help="for overlays/production, with PgBouncer and standbys")
     options = parser.parse_args()
     folder = options.folder
     try:

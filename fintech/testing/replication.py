@@ -16,12 +16,11 @@ def start_standby(primary: EmbeddedPostgres, *, synchronous: bool) -> EmbeddedPo
     """Copy the running primary, and start the copy as its standby. With `synchronous`, a commit waits for it."""
     source = f"host={primary.socket_dir} port={PORT} user=postgres application_name={NAME}"
     standby = EmbeddedPostgres(primary.data_dir.with_name("standby"), settings={**primary.settings})
-    standby.settings["primary_conninfo"] = source
     standby.data_dir.mkdir(mode=0o700)
     account = primary.account()  # the standby's too
     os.chown(standby.data_dir, account.pw_uid, account.pw_gid)
     program, target = str(PROGRAMS / "pg_basebackup"), str(standby.data_dir)
-    command = [program, "-D", target, "-d", source, "-X", "stream", "-c", "fast", "-R"]
+    command = [program, "-D", target, "-d", source, "-X", "stream", "-c", "fast", "-R"]  # -R keeps `source`
     subprocess.run(command, check=True, capture_output=True, **primary._identity())
     standby.start()
     with psycopg.connect(primary.url("postgres", "postgres"), autocommit=True) as connection:
@@ -32,6 +31,21 @@ def start_standby(primary: EmbeddedPostgres, *, synchronous: bool) -> EmbeddedPo
         state = "SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'"
         wait_until(lambda: connection.execute(state).fetchall() == [(wanted,)], timeout=30, what="the standby follows")
     return standby
+
+
+def stop_following(primary: EmbeddedPostgres, standby: EmbeddedPostgres) -> None:
+    """Let the standby have everything up to now, and nothing later."""
+    with (
+        psycopg.connect(primary.url("postgres", "postgres"), autocommit=True) as source,
+        psycopg.connect(standby.url("postgres", "postgres"), autocommit=True) as copy,
+    ):
+        (position,) = source.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone() or ("",)
+        replayed = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+        wait_until(lambda: copy.execute(replayed, [position]).fetchone() == (True,), what="the standby has everything")
+        copy.execute("ALTER SYSTEM SET primary_conninfo = ''")
+        copy.execute("SELECT pg_reload_conf()")
+        receiver = "SELECT count(*) FROM pg_stat_wal_receiver"
+        wait_until(lambda: copy.execute(receiver).fetchone() == (0,), what="the standby receives nothing")
 
 
 def promote(standby: EmbeddedPostgres) -> None:

@@ -7,6 +7,7 @@ import msgspec
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from fintech.database.replica import from_replica
 from fintech.http import pagination
 from fintech.http.views import json_answer, read_body
 from payments.api import openapi
@@ -37,6 +38,7 @@ def _read_dispute_id(identifier: str) -> UUID:
 
 class DisputesView(PaymentsView):
     @openapi.LIST_DISPUTES
+    @from_replica
     def get(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
         query = request._request.GET

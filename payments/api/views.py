@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from fintech.cards import contains_card_number, strip_timestamps
+from fintech.database.replica import from_replica
 from fintech.http import pagination
 from fintech.http.headers import is_joined
 from fintech.http.pagination import DEFAULT_LIMIT
@@ -147,6 +148,7 @@ def answer(request: HttpRequest, outcome: Outcome) -> HttpResponse:
 
 class TransactionsView(PaymentsView):
     @openapi.LIST
+    @from_replica
     def get(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
         rows, following = transaction_page(request._request, principal.merchant_id)

@@ -4,6 +4,7 @@ import msgspec
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from fintech.database.replica import from_replica
 from fintech.http import pagination
 from fintech.http.views import json_answer, read_body
 from payments.api import openapi
@@ -107,6 +108,7 @@ class RedeliverView(PaymentsView):
 
 class DeliveriesView(PaymentsView):
     @openapi.LIST_DELIVERIES
+    @from_replica
     def get(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
         endpoint = find_endpoint(principal, id)
@@ -123,6 +125,7 @@ class DeliveriesView(PaymentsView):
 
 class EventsView(PaymentsView):
     @openapi.LIST_EVENTS
+    @from_replica
     def get(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
         query = request._request.GET

@@ -4,17 +4,22 @@ For tests that restart the database, and for those that need to know every payme
 """
 
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from fintech.testing.processes import wait_until
+from fintech.run.postgres import EmbeddedPostgres
+from fintech.testing.databases import migrated_server
+from fintech.testing.processes import Platform, wait_until
+from fintech.testing.replication import start_standby, url_of_both
 from loadtests import own_platform as base
 from loadtests.own_platform import manage
+from loadtests.tests.simulator import running_gateway
 from payments import kpis
 
-__all__ = ["OwnPlatform", "manage", "own_platform"]
+__all__ = ["OwnPlatform", "manage", "own_platform", "replicated_platform"]
 
 
 class OwnPlatform(base.OwnPlatform):
@@ -68,3 +73,35 @@ def own_platform(
     """`postgres` are the server's settings; without any, it is as durable as in production."""
     with base.own_platform(directory, postgres=postgres, workers=workers, env=env) as own:
         yield OwnPlatform(own.server, own.gateway, own.platform, own.api_key)
+
+
+@contextmanager
+def replicated_platform(
+    directory: Path, *, synchronous: bool, replica: bool = False, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[OwnPlatform, EmbeddedPostgres]]:
+    """A platform on a primary, and its standby. Both are in the address of the database.
+
+    With `replica`, lists and exports are read from the standby. The servers are as durable as in production against a
+    crash of PostgreSQL; a crash of the machine is not simulated.
+    """
+    # Not below the test's directory: the server's account could not pass through it.
+    with tempfile.TemporaryDirectory(prefix="fintech-own-") as place, running_gateway(directory) as gateway:
+        primary = migrated_server(Path(place), {"fsync": "off"})
+        servers = [primary]
+        try:
+            primary.start()
+            standby = start_standby(primary, synchronous=synchronous)
+            servers.append(standby)
+            roles = {"DATABASE_URL": "app", "DATABASE_OWNER_URL": "owner"}
+            addresses = {name: url_of_both(standby, primary, role, "fintech") for name, role in roles.items()}
+            if replica:
+                addresses["DATABASE_REPLICA_URL"] = addresses["DATABASE_URL"]
+            own_env = {**addresses, "AUDIT_DIR": str(directory / "audit"), **(env or {})}
+            platform = Platform(directory, gateway=gateway, workers=2, env=own_env)
+            code, printed = manage(platform.env, "bootstrap", f"--out={directory}")
+            assert code == 0, printed
+            with platform:
+                yield OwnPlatform(primary, gateway, platform, (directory / "api_key").read_text().strip()), standby
+        finally:
+            for server in reversed(servers):
+                server.stop("immediate")

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from fintech.compose.kubernetes_secrets import LEFT_OUT, SESSION_URL, secrets
+from fintech.compose.kubernetes_secrets import LEFT_OUT, REPLICA_URL, SESSION_URL, secrets
 from fintech.compose.secrets import CONSUMERS
 from fintech.testing.processes import BASE_DIR
 from fintech.tests.kubernetes.manifests import (
@@ -43,6 +43,7 @@ DIFFERENT = {
         "GATEWAY_URL",
         "GRAFANA_URL",
         "DATABASE_SESSION_URL_FILE",
+        "DATABASE_REPLICA_URL_FILE",
     },
 }
 # A cluster brings its own metrics of nodes and containers.
@@ -96,7 +97,7 @@ def test_each_pod_announces_the_address_of_its_own_metrics(overlay):
 def test_each_pod_gets_the_secrets_of_compose(overlay, tmp_path):
     pooler = overlay == "production"
     made = {secret["metadata"]["name"]: set(secret["stringData"]) for secret in secrets(tmp_path, pooler=pooler)}
-    without = {name: keys - {SESSION_URL} for name, keys in made.items()}
+    without = {name: keys - {SESSION_URL, REPLICA_URL} for name, keys in made.items()}
 
     assert {
         f"{consumer.name}-secrets": set(consumer.secrets) for consumer in CONSUMERS if consumer.name not in LEFT_OUT
@@ -127,11 +128,12 @@ def test_the_database_has_the_roles_whose_passwords_are_made(overlay, tmp_path):
     assert wanted == made
 
 
-def test_with_a_pooler_sessions_have_their_own_address(tmp_path):
+def test_in_production_sessions_and_a_replica_have_their_own_addresses(tmp_path):
     made = {secret["metadata"]["name"]: secret["stringData"] for secret in secrets(tmp_path, pooler=True)}
 
     assert "@db-pooler:5432/fintech" in made["app-secrets"]["database_url"]
     assert "@db-rw:5432/fintech" in made["app-secrets"]["database_session_url"]
+    assert "@db-ro:5432/fintech" in made["app-secrets"]["database_replica_url"]
     assert one("production", "Pooler", "db-pooler")["spec"]["pgbouncer"]["poolMode"] == "transaction"
 
 

@@ -1,57 +1,23 @@
 """A standby is promoted while merchants pay: no acknowledged payment is lost, and service is back within seconds."""
 
-import tempfile
+import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import psycopg
 import pytest
 
-from fintech.run.postgres import EmbeddedPostgres
-from fintech.testing.databases import migrated_server
-from fintech.testing.processes import Platform, wait_until
-from fintech.testing.replication import promote, start_standby, url_of_both
-from loadtests.tests.simulator import running_gateway
+from fintech.testing.processes import wait_until
+from fintech.testing.replication import promote, stop_following
 from payments.settlement.group_commit import PaymentWriter
 from payments.tests.crash.test_crash_postgres import SHORT, Shops, check, same_processes
-from payments.tests.own_platform import OwnPlatform, manage
-
-# As durable as in production against a crash of PostgreSQL. A crash of the machine is not simulated.
-SERVER = {"fsync": "off"}
-
-
-@contextmanager
-def replicated_platform(directory: Path) -> Iterator[tuple[OwnPlatform, EmbeddedPostgres]]:
-    """A platform on a primary, and its synchronous standby. Both are in the address of the database."""
-    # Not below the test's directory: the server's account could not pass through it.
-    with tempfile.TemporaryDirectory(prefix="fintech-own-") as place, running_gateway(directory) as gateway:
-        primary = migrated_server(Path(place), SERVER)
-        servers = [primary]
-        try:
-            primary.start()
-            standby = start_standby(primary, synchronous=True)
-            servers.append(standby)
-            roles = {"DATABASE_URL": "app", "DATABASE_OWNER_URL": "owner"}
-            env = {name: url_of_both(standby, primary, role, "fintech") for name, role in roles.items()}
-            platform = Platform(
-                directory, gateway=gateway, workers=2, env={**env, **SHORT, "AUDIT_DIR": str(directory / "audit")}
-            )
-            code, printed = manage(platform.env, "bootstrap", f"--out={directory}")
-            assert code == 0, printed
-            with platform:
-                yield OwnPlatform(primary, gateway, platform, (directory / "api_key").read_text().strip()), standby
-        finally:
-            for server in reversed(servers):
-                server.stop("immediate")
+from payments.tests.own_platform import OwnPlatform, replicated_platform
 
 
 @pytest.mark.processes
 @pytest.mark.slow
 def test_no_acknowledged_payment_is_lost_when_the_standby_is_promoted(tmp_path, capsys):
-    with replicated_platform(tmp_path) as (own, standby), same_processes(own):
+    with replicated_platform(tmp_path, synchronous=True, env=SHORT) as (own, standby), same_processes(own):
         with Shops(own) as shops:
             wait_until(shops.flows, timeout=30, what="payments flow")
             own.server.stop("immediate")  # the old primary never answers again
@@ -68,6 +34,45 @@ def test_no_acknowledged_payment_is_lost_when_the_standby_is_promoted(tmp_path, 
     errors = sum(answer.status == 503 for answer in shops.answers)
     with capsys.disabled():
         print(f"\n{len(shops.answers)} payments, {errors} answers of 503; forty paid {seconds:.1f} s after promotion")
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_payments_that_an_asynchronous_standby_lost_are_found_at_the_gateway_and_adopted(tmp_path):
+    with replicated_platform(tmp_path, synchronous=False, env=SHORT) as (own, standby):
+        kept = own.pay(key="kept")
+        refunded = own.pay(2000, key="refunded")
+        stop_following(own.server, standby)
+        lost = own.pay(3000, key="lost")
+        lost_refund = own.refund(refunded.body["id"], 500, key="lost-refund")
+        assert {answer.status for answer in (kept, refunded, lost, lost_refund)} == {201}
+        own.server.stop("immediate")
+        promote(standby)
+        own.server = standby
+
+        assert own.query("SELECT count(*) FROM payments_transaction") == [(2,)], "two of three survived"
+        code, printed = own.manage("reconcile", "--json")
+        found = {(finding["check"], finding["detail"].partition(" of ")[0]) for finding in findings(printed)}
+        missing = "missing_in_ledger"
+        assert (code, found) == (1, {(missing, "the gateway made a charge"), (missing, "the gateway made a refund")})
+        assert own.manage("audit_ledger")[0] == 0, "the books that are left agree with each other"
+
+        wait_until(lambda: pays_again(own, "lost"), timeout=30, what="the retry is answered")
+        assert own.refund(refunded.body["id"], 500, key="lost-refund").status == 201
+        own.settled()
+        own.audit()
+        wait_until(lambda: has_no_drift(own), timeout=60, what="drift and balance are measured, and 0")
+
+
+def findings(printed: str) -> list[dict[str, str]]:
+    """Return the findings of a command's JSON, which its error may follow."""
+    found: list[dict[str, str]] = json.JSONDecoder().raw_decode(printed[printed.index("{") :])[0]["findings"]
+    return found
+
+
+def pays_again(own: OwnPlatform, key: str) -> bool:
+    """Repeat the lost payment as its client would, after an answer of 503 too."""
+    return own.pay(3000, key=key).status == 201
 
 
 def has_no_drift(own: OwnPlatform) -> bool:

@@ -56,7 +56,7 @@ def test_a_new_alert_is_touched():
     ],
 )
 def test_a_file_with_an_alerts_name_touches_it(path, alert):
-    assert alerts(touched([path, "payments/models.py"], NOW, NOW)) == {alert}
+    assert alerts(touched([path, "payments/models/ledger.py"], NOW, NOW)) == {alert}
 
 
 def test_the_module_of_a_fault_touches_the_faults_that_it_makes():

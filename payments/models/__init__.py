@@ -1,0 +1,75 @@
+"""The data of payments.
+
+Merchant -> ApiKey          the clients of the API
+Merchant -> FraudListEntry  values that its block list or allow list contains
+FraudChange                 append-only: each change of a merchant's fraud settings and lists, made by triggers
+Transaction -> Refund       requests and their outcomes; amounts are integers in minor units
+Transaction -> Dispute      a cardholder's objection, and the merchant's DisputeResponses
+Transaction -> Capture, Void, and Authorization, the money that is still held, if it is captured later
+IdempotencyKey              one row per merchant and key, for all operations
+Unresolved                  operations that are not final, each with the lease of the process that works on it
+Event                       append-only journal: one row for every change of state
+LedgerLeg                   append-only double-entry ledger: the legs of one event sum to zero per currency
+Writer, KpiRollup           the process that committed each event, so that its counters can be set from the rows
+GatewayEvent                an event from the gateway, as it came, and what became of it
+WebhookEndpoint             a merchant's address for events, with its WebhookSecrets
+WebhookEvent                append-only: one announcement for each event of the journal, made by the worker
+WebhookDelivery             an announcement on its way to one endpoint; WebhookAttempt notes each try
+
+The database refuses invalid data: see the constraints here and the triggers in `migrations/`. Writes are in
+`services/` and `settlement/`; this package holds data and reads.
+"""
+
+from payments.models.authorizations import Authorization, Capture, Void
+from payments.models.disputes import Dispute, DisputeResponse
+from payments.models.fraud import FraudChange, FraudListEntry
+from payments.models.gateway_events import GatewayEvent
+from payments.models.idempotency import IdempotencyKey
+from payments.models.journal import Event, Writer
+from payments.models.kpis import KpiRollup, KpiWatermark
+from payments.models.ledger import LedgerLeg
+from payments.models.merchants import ApiKey, Merchant
+from payments.models.operations import FollowingOperation
+from payments.models.refunds import Refund
+from payments.models.transactions import APPROVED, Transaction, TransactionQuerySet
+from payments.models.unresolved import Unresolved, UnresolvedQuerySet
+from payments.models.webhooks import (
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
+    WebhookSecret,
+    WebhookWatermark,
+)
+
+__all__ = [
+    "APPROVED",
+    "ApiKey",
+    "Authorization",
+    "Capture",
+    "Dispute",
+    "DisputeResponse",
+    "Event",
+    "FollowingOperation",
+    "FraudChange",
+    "FraudListEntry",
+    "GatewayEvent",
+    "IdempotencyKey",
+    "KpiRollup",
+    "KpiWatermark",
+    "LedgerLeg",
+    "Merchant",
+    "Refund",
+    "Transaction",
+    "TransactionQuerySet",
+    "Unresolved",
+    "UnresolvedQuerySet",
+    "Void",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookEvent",
+    "WebhookSecret",
+    "WebhookWatermark",
+    "Writer",
+]

@@ -1,0 +1,180 @@
+"""Payments: the requests and their outcomes."""
+
+import uuid
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from payments.models.authorizations import Authorization
+from payments.models.journal import Event
+from payments.models.merchants import Merchant
+from payments.models.unresolved import Unresolved
+from payments.states import AUTHORIZATION, CHARGE, ChargeStatus
+
+
+class TransactionQuerySet(models.QuerySet["Transaction"]):
+    """Reads for the API, through the index (merchant, id). Ids are UUID v7, so the newest are the largest."""
+
+    def for_merchant(self, merchant_id: int) -> "TransactionQuerySet":
+        return self.filter(merchant_id=merchant_id)
+
+    def with_status(
+        self, status: str, *, before: uuid.UUID | None = None, lowest: uuid.UUID | None = None
+    ) -> "TransactionQuerySet":
+        """Filter through the journal's index (kind, transaction): an index on `status` would prevent HOT updates.
+
+        Pass `before` if the list continues below an id; otherwise the index is read from its newest entry. Pass
+        `lowest` if the list ends at an id.
+        """
+        if status in Transaction.OPEN:
+            return self.filter(status=status, id__in=Unresolved.objects.filter(refund_id=None).values("transaction_id"))
+        if status in AUTHORIZATION.held:
+            return self.filter(status=status, id__in=Authorization.objects.values("transaction_id"))
+        events = Event.objects.filter(kind=status)
+        if before is not None:
+            events = events.filter(transaction_id__lt=before)
+        if lowest is not None:
+            events = events.filter(transaction_id__gte=lowest)
+        return self.filter(id__in=events.values("transaction_id"))
+
+
+# The statuses of a payment that the bank approved.
+APPROVED = (ChargeStatus.AUTHORIZED.value, ChargeStatus.SUCCEEDED.value, ChargeStatus.VOIDED.value)
+
+
+class Transaction(models.Model):
+    """One payment: requested once, final once."""
+
+    Status = ChargeStatus
+    OPEN, FINAL = AUTHORIZATION.open, AUTHORIZATION.final
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # No constraint and no index of its own: a foreign key would lock the merchant's row for every payment, and
+    # a merchant can't be deleted (grants and trigger). The index (merchant, id) serves the lists.
+    merchant = models.ForeignKey(Merchant, on_delete=models.PROTECT, db_constraint=False, db_index=False)
+    idempotency_key = models.TextField()
+    amount = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    status = models.CharField(max_length=10, choices=Status.choices)
+    amount_reserved = models.BigIntegerField(db_default=0)  # by refunds that succeeded or still can
+    amount_refunded = models.BigIntegerField(db_default=0)  # by refunds that succeeded
+    fee = models.BigIntegerField(db_default=0)
+    # With `"capture": false`: what its captures took, and the time after which the rest is released.
+    manual_capture = models.BooleanField(db_default=False)
+    manually_captured = models.BigIntegerField(db_default=0)
+    capture_before = models.DateTimeField(null=True)
+    # The merchant's rate when the payment was created: a later change does not apply to it.
+    fee_basis_points = models.PositiveSmallIntegerField()
+    # The gateway that was asked to charge, and the key that it knows the charge by.
+    gateway = models.TextField(db_default="simulator")
+    gateway_key = models.UUIDField()
+    fraud_score = models.FloatField(null=True)  # NULL: not scored
+    fraud_reasons = models.JSONField(default=list)
+    failure_code = models.TextField(null=True)
+    gateway_reference = models.TextField(null=True)
+    customer = models.TextField(null=True)
+    reference = models.TextField(null=True)
+    description = models.TextField(null=True)
+    payment_method = models.JSONField(null=True)
+    metadata = models.JSONField(default=dict)
+    request_id = models.TextField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    settled_at = models.DateTimeField(null=True)
+
+    objects = TransactionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["merchant", "-id"], name="transaction_merchant_newest")]
+        permissions = [
+            ("refund_transaction", "Can refund a transaction"),
+            ("capture_transaction", "Can capture an authorized transaction"),
+            ("void_transaction", "Can void an authorized transaction"),
+            ("resolve_transaction", "Can request to resolve a transaction now"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="transaction_amount_positive"),
+            models.CheckConstraint(condition=Q(currency__regex=r"^[A-Z]{3}$"), name="transaction_currency_is_iso_4217"),
+            models.CheckConstraint(
+                condition=Q(manual_capture=False, status__in=CHARGE.states)
+                | Q(manual_capture=True, status__in=AUTHORIZATION.states),
+                name="transaction_status_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(amount_refunded__gte=0)
+                & Q(amount_refunded__lte=F("amount_reserved"))
+                & (
+                    Q(manual_capture=False, amount_reserved__lte=F("amount"))
+                    | Q(amount_reserved__lte=F("manually_captured"))
+                ),
+                name="transaction_refunds_within_amount",
+            ),
+            models.CheckConstraint(
+                condition=Q(amount_reserved=0)
+                | Q(status=ChargeStatus.SUCCEEDED.value)
+                | Q(status=ChargeStatus.AUTHORIZED.value),
+                name="transaction_refunded_only_if_succeeded",
+            ),
+            models.CheckConstraint(
+                condition=Q(manually_captured=0) & (Q(manual_capture=False) | ~Q(status=ChargeStatus.SUCCEEDED.value))
+                | Q(manual_capture=True, manually_captured__gt=0, manually_captured__lte=F("amount"))
+                & Q(status__in=[ChargeStatus.AUTHORIZED.value, ChargeStatus.SUCCEEDED.value]),
+                name="transaction_captured_within_amount",
+            ),
+            models.CheckConstraint(
+                condition=Q(capture_before=None) & (Q(manual_capture=False) | ~Q(status__in=APPROVED))
+                | Q(
+                    manual_capture=True,
+                    capture_before__isnull=False,
+                    status__in=APPROVED,
+                ),
+                name="transaction_expires_if_authorized",
+            ),
+            models.CheckConstraint(condition=Q(fee__gte=0, fee__lte=F("amount")), name="transaction_fee_within_amount"),
+            models.CheckConstraint(
+                condition=Q(fee_basis_points__lte=10_000), name="transaction_fee_rate_at_most_the_amount"
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    manual_capture=False,
+                    status=ChargeStatus.SUCCEEDED.value,
+                    fee=(F("amount") * F("fee_basis_points") + 5_000) / 10_000,
+                )
+                | Q(manual_capture=False) & ~Q(status=ChargeStatus.SUCCEEDED.value) & Q(fee=0)
+                | Q(manual_capture=True, fee=(F("manually_captured") * F("fee_basis_points") + 5_000) / 10_000),
+                name="transaction_fee_follows_from_rate",
+            ),
+            models.CheckConstraint(
+                condition=Q(fraud_score=None) | Q(fraud_score__gte=0, fraud_score__lte=1),
+                name="transaction_fraud_score_is_a_share",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=[*AUTHORIZATION.open, *AUTHORIZATION.held], settled_at=None)
+                | Q(status__in=AUTHORIZATION.final, settled_at__isnull=False),
+                name="transaction_settled_exactly_if_final",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in self.FINAL
+
+    @property
+    def capture(self) -> bool:
+        """Return the field of the request."""
+        return not self.manual_capture
+
+    @property
+    def amount_authorized(self) -> int:
+        """Return the amount that the bank approved, also if it was released or captured since."""
+        return self.amount if self.status in APPROVED else 0
+
+    @property
+    def amount_captured(self) -> int:
+        if self.manual_capture:
+            return self.manually_captured
+        return self.amount if self.status == ChargeStatus.SUCCEEDED else 0

@@ -29,8 +29,16 @@ def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None 
 class JsonView(APIView):
     renderer_classes = [JSONRenderer]  # for the schema; `json_answer` creates the responses
 
+    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().setup(request, *args, **kwargs)
+        if request.method != "HEAD":
+            vars(self).pop("head", None)  # a reference to the view itself, which only the garbage collector would free
+
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        return Request(request, authenticators=self.get_authenticators(), negotiator=_NEGOTIATION)
+        made = Request(request, authenticators=self.get_authenticators(), negotiator=_NEGOTIATION)
+        # Parsers would use it, and there are none. A request that refers to itself waits for the garbage collector.
+        del made.parser_context["request"]
+        return made
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """The same steps as in REST framework, without the choice of a renderer and a version."""

@@ -38,16 +38,14 @@ logger = logging.getLogger("payments.settlement.group_commit")
 
 # At most a whole batch in one statement: it limits how long the others wait.
 MAX_GROUP = MAX_BATCH
+# So many turns of the loop can requests arrive before the first of them is written.
+MAX_TURNS = 8
 
 # The parts that share a commit, in the order of their execution.
 COMMITS = ((Part.CREATED, Part.SETTLED), (Part.UNKNOWN,), (Part.AUTHORIZED,), (Part.CAPTURED,), (Part.VOIDED,))
 STATEMENTS = statements.STATEMENTS | authorization_statements.STATEMENTS
 # The kinds of events whose amount is revenue.
 SALES = (CHARGE.success, CAPTURE.success)
-
-
-def _unfinished() -> Exception:
-    return psycopg.OperationalError("it is not known whether the rows took effect")
 
 
 @dataclass
@@ -57,7 +55,8 @@ class WriteRequest:
     part: Part
     rows: Sequence[dict[str, Any]]
     stored: dict[UUID, datetime] = field(default_factory=dict)  # id -> time
-    error: Exception | None = field(default_factory=_unfinished)  # also if its leader ended half-way
+    error: Exception | None = None
+    executed: bool = False  # not if its leader ended half-way
     done: bool = False
     # Woken when the request is done, or to become the leader.
     wakeup: cooperation.Waiter = field(default_factory=cooperation.Waiter)
@@ -159,12 +158,23 @@ class PaymentWriter:
         if not request.is_leader:
             request.wakeup.wait()  # until the leader has done this request, or hands over
         elif cooperation.on_loop():
-            cooperation.end_turn()  # requests that have arrived meanwhile join the group
+            self._gather()
         if not request.done:
             self._commit_group()
         if request.error is not None:
             raise request.error
+        if not request.executed:
+            raise psycopg.OperationalError("it is not known whether the rows took effect")
         return request.stored
+
+    def _gather(self) -> None:
+        """Let requests that arrive in the next turns of the loop join the group: a statement more costs more than they
+        wait. A lone request waits for one turn.
+        """
+        size, turns = 0, 0
+        while turns < MAX_TURNS and len(self._queue) > size:
+            size, turns = len(self._queue), turns + 1
+            cooperation.end_turn()
 
     def _commit_group(self) -> None:
         with self._mutex:
@@ -239,7 +249,7 @@ class PaymentWriter:
             not_stored = frozenset(missing)
             for request in by_part[Part(part)]:
                 request.stored = {row["id"]: at for row in request.rows if row["id"] not in not_stored}
-                request.error = None
+                request.error, request.executed = None, True
         self._count(totals)
 
     def _count(self, totals: list[tuple[str, str, int, int]]) -> None:

@@ -2,6 +2,7 @@
 any failure.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,12 +18,14 @@ from django.db import connection
 from uuid_utils.compat import uuid7
 
 from fintech.database.connections import open_connection
+from fintech.server import cooperation
 from fintech.telemetry import metric_slots as slots
 from fintech.testing.processes import wait_until
+from fintech.testing.tasks import event_loop
 from payments import metrics
 from payments.currencies import to_major
 from payments.models import Event, LedgerLeg, Merchant, Transaction, Unresolved, Writer
-from payments.settlement.group_commit import MAX_GROUP, PaymentWriter, _encode
+from payments.settlement.group_commit import MAX_GROUP, MAX_TURNS, PaymentWriter, _encode
 from payments.settlement.statements import CREATE_PAYMENTS, STATEMENTS
 
 Row = dict[str, Any]
@@ -172,6 +175,39 @@ def test_requests_that_arrive_during_a_commit_share_the_next_one(writer, merchan
     assert list(leader.result(10)) == [first["id"]]
     assert [list(future.result(10)) for future in waiting] == [[row["id"]] for row in others]
     assert commits([row["id"] for row in others]) == 1
+
+
+def store_one_a_turn(writer: PaymentWriter, batch: Sequence[Row]) -> list[UUID]:
+    """Store each row in a task of an event loop, in which a request arrives in every turn. Return the stored ids."""
+    stored: list[UUID] = []
+    with ThreadPoolExecutor(1) as threads, event_loop(threads) as loop:
+
+        def arrive(waiting: Sequence[Row]) -> None:
+            cooperation.spawn(lambda: stored.extend(writer.store(waiting[:1])))
+            if waiting[1:]:
+                loop.call_soon(arrive, waiting[1:])
+
+        async def all_stored() -> None:
+            arrive(batch)
+            while len(stored) < len(batch):
+                await asyncio.sleep(0.01)
+
+        loop.run_until_complete(asyncio.wait_for(all_stored(), 30))
+    return stored
+
+
+def test_requests_that_arrive_in_following_turns_of_the_loop_share_a_commit(writer, merchant):
+    batch = [new_row(merchant) for _ in range(MAX_TURNS)]
+
+    assert set(store_one_a_turn(writer, batch)) == {row["id"] for row in batch}
+    assert commits([row["id"] for row in batch]) == 1
+
+
+def test_requests_that_keep_arriving_delay_the_first_one_by_a_few_turns_only(writer, merchant):
+    batch = [new_row(merchant) for _ in range(10 * MAX_TURNS)]
+
+    assert set(store_one_a_turn(writer, batch)) == {row["id"] for row in batch}
+    assert commits([row["id"] for row in batch]) > 1
 
 
 def test_one_group_holds_every_kind_of_work(writer, merchant, pool):

@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 
 class MetricsEpoch(models.Model):
-    """The life of a host's metrics files, announced by the host that holds them (`fintech/telemetry/epochs.py`)."""
+    """The life of a host's metrics files, announced by that host (`fintech/telemetry/host_registry.py`)."""
 
     epoch = models.UUIDField(primary_key=True)
     role = models.TextField()

@@ -26,7 +26,7 @@ from django.db.transaction import atomic
 from prometheus_client.parser import text_string_to_metric_families
 
 from fintech.errors import Unavailable
-from fintech.telemetry.epochs import live_epochs, retire, vanished
+from fintech.telemetry.host_registry import live_epochs, retire, vanished
 from payments.currencies import EXPONENTS, to_major, to_minor
 from payments.gateway.base import Gateway
 from payments.journal import JournalFollower

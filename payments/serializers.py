@@ -25,7 +25,7 @@ from payments.schemas import (
     RefundOutput,
     VoidOutput,
 )
-from payments.services.outcomes import Charge
+from payments.services.results import Charge
 
 
 def serialize_failure(code: str | None) -> Failure | None:

@@ -15,7 +15,7 @@ from alerts_audit import gaps
 from alerts_audit.completeness.clients import PollError, Prometheus, fetch
 from alerts_audit.completeness.observe import Watched, counted, keep, watched_sources
 from alerts_audit.models import Delivery, Gap, Observation, Poll, Source
-from fintech.telemetry.epochs import exporters, live_epochs
+from fintech.telemetry.host_registry import exporters, live_epochs
 
 DOOR = "POST /alert"
 # A source delivers again if it sent one of this many newest deliveries.

@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from fintech.errors import DATABASE_ERRORS
 from fintech.http.problems import problem
 from fintech.server import draining
-from fintech.telemetry import clock, epochs
+from fintech.telemetry import clock, host_registry
 from fintech.telemetry.metric_slots import render
 
 _migrated = False
@@ -57,7 +57,7 @@ def ready(request: HttpRequest) -> HttpResponse:
         return problem(503, "database_unavailable", "The database does not answer.")
     if clock.is_skewed():
         return problem(503, "clock_skewed", "This host's clock is more than 5 seconds off the database's.")
-    if epochs.is_refused():
+    if host_registry.is_refused():
         return problem(503, "epoch_held", "Another host counts in metrics files that are a copy of this host's.")
     return JsonResponse({"status": "ready", "database": "ok", "migrations": "ok"})
 

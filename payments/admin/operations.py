@@ -16,8 +16,8 @@ from payments.models import Authorization, Capture, Refund, Transaction, Void
 from payments.schemas import MAX_AMOUNT, CaptureInput, Input, RefundInput, VoidInput, parse
 from payments.serializers import serialize_failure
 from payments.services.captures import create_capture
-from payments.services.outcomes import Outcome
 from payments.services.refunds import create_refund
+from payments.services.results import Result
 from payments.services.voids import create_void
 
 
@@ -100,7 +100,7 @@ class Operation:
     icon: str
     form: type[OperationForm]
     left: Callable[[Transaction], int]
-    create: Callable[..., Outcome]
+    create: Callable[..., Result]
     explanation: str
     done: str
 
@@ -112,7 +112,7 @@ class Operation:
     def nothing_left(self) -> str:
         return f"Nothing is left to {self.name}."
 
-    def carry_out(self, request: HttpRequest, payment: Transaction, form: OperationForm) -> Outcome:
+    def carry_out(self, request: HttpRequest, payment: Transaction, form: OperationForm) -> Result:
         return self.create(
             merchant_id=payment.merchant_id,
             transaction_id=payment.pk,
@@ -121,7 +121,7 @@ class Operation:
             actor=f"admin:{request.user.get_username()}",
         )
 
-    def describe(self, outcome: Outcome) -> tuple[str, int]:
+    def describe(self, outcome: Result) -> tuple[str, int]:
         """Return the message about an outcome, and its level."""
         operation = outcome.operation
         assert isinstance(operation, Refund | Capture | Void)

@@ -8,7 +8,7 @@ from payments import errors
 from payments.models import Capture, Refund, Void
 from payments.schemas import BatchResult, CaptureOutput, Payment, ProblemDocument, RefundOutput, VoidOutput
 from payments.serializers import serialize_capture, serialize_payment, serialize_refund, serialize_void
-from payments.services.outcomes import Charge, Outcome
+from payments.services.results import Charge, Result
 from payments.states import CHARGE
 
 # The resolver settles within seconds.
@@ -39,7 +39,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def reply_to(outcome: Outcome) -> Reply:
+def reply_to(outcome: Result) -> Reply:
     """201 for a new known outcome, 200 for a replayed one, 202 while it is open. An authorization is an outcome."""
     is_known, is_replay = outcome.operation.status not in CHARGE.open, outcome.is_replay
     headers = {}
@@ -53,7 +53,7 @@ def reply_to(outcome: Outcome) -> Reply:
     return Reply(status_code, serialize(outcome), headers)
 
 
-def serialize(outcome: Outcome) -> Body:
+def serialize(outcome: Result) -> Body:
     operation = outcome.operation
     if isinstance(operation, Refund):
         return serialize_refund(operation)
@@ -83,7 +83,7 @@ def problem_of(error: errors.PaymentError) -> Problem:
     return Problem(STATUS_CODES[type(error)], error.code, error.detail, param=error.param, headers=headers)
 
 
-def batch_result(result: Outcome | errors.PaymentError) -> BatchResult:
+def batch_result(result: Result | errors.PaymentError) -> BatchResult:
     if isinstance(result, errors.PaymentError):
         problem = problem_of(result)
         return BatchResult(problem.status, ProblemDocument(**problem.body()))

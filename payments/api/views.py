@@ -57,8 +57,8 @@ from payments.serializers import (
 from payments.services.batches import create_batch
 from payments.services.captures import create_capture
 from payments.services.charges import create_payment
-from payments.services.outcomes import Outcome
 from payments.services.refunds import create_refund
+from payments.services.results import Result
 from payments.services.voids import create_void
 
 _KEY = re.compile(str(KEY_SCHEMA["pattern"]))
@@ -139,7 +139,7 @@ def find_transaction(principal: Principal, identifier: str) -> Transaction:
     return found
 
 
-def answer(request: HttpRequest, outcome: Outcome) -> HttpResponse:
+def answer(request: HttpRequest, outcome: Result) -> HttpResponse:
     reply = reply_to(outcome)
     request.log_fields["transaction"] = str(getattr(reply.body, "transaction", reply.body.id))  # type: ignore[attr-defined]
     request.log_fields["status"] = reply.body.status  # type: ignore[attr-defined]

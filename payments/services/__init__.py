@@ -2,11 +2,17 @@
 
 charges       create_payment     store -> charge at the gateway -> settle
 batches       create_batch       the same for up to 1,000 at once
+captures      create_capture     reserve a part of the authorization -> capture at the gateway -> settle
+voids         create_void        close the authorization -> release it at the gateway -> settle
 refunds       create_refund      reserve -> refund at the gateway -> settle
+disputes      submit_evidence    store the merchant's response, which the worker delivers
+idempotency   replay_*           the stored result for a key that was used before
 resolution    resolve_due        cancel unknown operations by their key, and settle the gateway's answer
-idempotency   replay_*           the stored outcome for a key that was used before
+authorization_expiry  void_expired   void authorizations whose time is over
 
-They return an `Outcome` or raise a `PaymentError`, and know no HTTP.
+operations has the steps that captures and voids share, results the type that they return.
+
+They return a `Result` or raise a `PaymentError`, and know no HTTP.
 
 Lock order, so that no two of them deadlock:
 

@@ -23,7 +23,7 @@ from payments.models import Unresolved
 from payments.schemas import BatchItem
 from payments.services.charges import Pending, charge, settle_payments, stored_row
 from payments.services.idempotency import replay_payments
-from payments.services.outcomes import Outcome
+from payments.services.results import Result
 from payments.settlement.group_commit import writer
 
 logger = logging.getLogger("payments")
@@ -75,7 +75,7 @@ class _Run:
             return list(self._todo)
 
 
-def create_batch(*, principal: Principal, items: Sequence[BatchItem | PaymentError]) -> list[Outcome | PaymentError]:
+def create_batch(*, principal: Principal, items: Sequence[BatchItem | PaymentError]) -> list[Result | PaymentError]:
     """Carry out the valid items, each under its own key. Returns results in the order of the items.
 
     An item that is not final at the deadline is returned as `processing`. If it was being charged, it is settled when
@@ -118,8 +118,8 @@ def _store(pendings: list[Pending]) -> list[Pending]:
     return stored
 
 
-def _charge_and_settle(stored: list[Pending], deadline: float) -> dict[UUID, Outcome]:
-    outcomes = {pending.id: Outcome(pending) for pending in stored}
+def _charge_and_settle(stored: list[Pending], deadline: float) -> dict[UUID, Result]:
+    outcomes = {pending.id: Result(pending) for pending in stored}
     release()  # the gateway may take seconds
     run = _Run([pending for pending in stored if not pending.is_final])
     with tracing.step("gateway charges"):
@@ -127,19 +127,19 @@ def _charge_and_settle(stored: list[Pending], deadline: float) -> dict[UUID, Out
         wait(works, timeout=max(0.0, deadline - time.monotonic()))
     untried = run.close()
     for payment in settle_payments(run.answered):
-        outcomes[payment.id] = Outcome(payment)
+        outcomes[payment.id] = Result(payment)
     with suppress(*DATABASE_ERRORS):  # then their leases run out
         Unresolved.objects.release([(pending.id, pending.lease_token) for pending in untried])
     return outcomes
 
 
-def _replay(principal: Principal, items: Mapping[int, BatchItem]) -> dict[int, Outcome | PaymentError]:
+def _replay(principal: Principal, items: Mapping[int, BatchItem]) -> dict[int, Result | PaymentError]:
     """Return the outcomes of items whose key was used before.
 
     An error becomes the result of these items: others may have been charged, so it must not end the batch.
     """
     requests = [(item.idempotency_key, item) for item in items.values()]
-    results: list[Outcome | PaymentError]
+    results: list[Result | PaymentError]
     try:
         results = replay_payments(principal.merchant_id, requests)
     except DATABASE_ERRORS:

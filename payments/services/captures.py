@@ -15,21 +15,21 @@ from payments.gateway.keys import capture_key
 from payments.gateway.registry import gateways
 from payments.models import Authorization, Capture
 from payments.schemas import CaptureInput
-from payments.services.authorizations import (
+from payments.services.idempotency import KeyTaken, replay_operation, take_key
+from payments.services.operations import (
     lock_authorization,
     lock_payment,
     settle,
     settle_or_leave,
     start,
 )
-from payments.services.idempotency import KeyTaken, replay_operation, take_key
-from payments.services.outcomes import Outcome
+from payments.services.results import Result
 from payments.settlement.group_commit import writer
 
 
 def create_capture(
     *, merchant_id: int, transaction_id: UUID, key: str, body: CaptureInput, actor: str = "api"
-) -> Outcome:
+) -> Result:
     """Capture `body.amount`, or all that is left, or replay it if `key` was used before.
 
     Raises NotFound; Conflict if the payment is not authorized, or if an operation in progress excludes the capture;
@@ -52,7 +52,7 @@ def create_capture(
         final=capture.final,
     )
     settle_or_leave(capture, lease_token, answer, write=writer.settle_captures, actor=actor)
-    return Outcome(capture, gateway_seconds=answer.seconds)
+    return Result(capture, gateway_seconds=answer.seconds)
 
 
 def settle_capture(capture_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> None:

@@ -25,7 +25,7 @@ from payments.gateway.registry import gateways
 from payments.models import APPROVED, Transaction
 from payments.schemas import PaymentInput
 from payments.services.idempotency import replay_payment
-from payments.services.outcomes import Charge, Outcome
+from payments.services.results import Charge, Result
 from payments.settlement.group_commit import writer
 from payments.states import AUTHORIZATION, CHARGE, ChargeStatus, Lifecycle
 
@@ -135,7 +135,7 @@ class Pending:
         return self.body.metadata or {}
 
 
-def create_payment(*, principal: Principal, key: str, body: PaymentInput) -> Outcome:
+def create_payment(*, principal: Principal, key: str, body: PaymentInput) -> Result:
     """Carry out one payment, or replay it if `key` was used before.
 
     Raises PaymentError for an error of the client, and a database error only before anything was charged.
@@ -151,11 +151,11 @@ def create_payment(*, principal: Principal, key: str, body: PaymentInput) -> Out
         pending.mark_stored(stored[pending.id])
         count_verdict(pending.verdict)
         if pending.is_final:
-            return Outcome(pending)
+            return Result(pending)
         release()  # the gateway may take seconds
         answer = charge(pending)
         (payment,) = settle_payments([(pending, answer)])
-        return Outcome(payment, gateway_seconds=answer.seconds)
+        return Result(payment, gateway_seconds=answer.seconds)
 
 
 def charge(pending: Pending) -> Answer:

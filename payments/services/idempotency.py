@@ -14,7 +14,7 @@ from payments import metrics
 from payments.errors import InFlight, KeyReused, PaymentError
 from payments.models import Capture, IdempotencyKey, Refund, Transaction, Unresolved, Void
 from payments.schemas import CaptureInput, PaymentInput, RefundInput, VoidInput
-from payments.services.outcomes import Outcome
+from payments.services.results import Result
 from payments.states import ChargeStatus
 
 # The fields of a payment that a replay repeats.
@@ -39,7 +39,7 @@ def take_key(merchant_id: int, key: str, resource_id: UUID, kind: str) -> None:
             raise KeyTaken
 
 
-def replay_payment(merchant_id: int, key: str, body: PaymentInput) -> Outcome:
+def replay_payment(merchant_id: int, key: str, body: PaymentInput) -> Result:
     """Return the stored payment of a key that was used before. Raises KeyReused or InFlight."""
     (result,) = replay_payments(merchant_id, [(key, body)])
     if isinstance(result, PaymentError):
@@ -47,7 +47,7 @@ def replay_payment(merchant_id: int, key: str, body: PaymentInput) -> Outcome:
     return result
 
 
-def replay_payments(merchant_id: int, requests: Sequence[tuple[str, PaymentInput]]) -> list[Outcome | PaymentError]:
+def replay_payments(merchant_id: int, requests: Sequence[tuple[str, PaymentInput]]) -> list[Result | PaymentError]:
     """Do the same for many requests, with as many queries as for one."""
     keys = IdempotencyKey.objects.filter(merchant_id=merchant_id, key__in={key for key, _ in requests})
     taken = {row.key: row for row in keys}
@@ -55,7 +55,7 @@ def replay_payments(merchant_id: int, requests: Sequence[tuple[str, PaymentInput
     # The leases are read before the statuses: if one is gone meanwhile, the status is the final one.
     leases = Unresolved.objects.lease_seconds(ids)
     rows = Transaction.objects.in_bulk(ids)
-    results: list[Outcome | PaymentError] = []
+    results: list[Result | PaymentError] = []
     for key, body in requests:
         try:
             _refuse_other_kind(taken[key], "payment")
@@ -73,7 +73,7 @@ def replay_operation(
     key: str,
     transaction_id: UUID,
     body: RefundInput | CaptureInput | VoidInput,
-) -> Outcome:
+) -> Result:
     """Return the stored operation of a key that was used before. Raises KeyReused or InFlight."""
     taken = IdempotencyKey.objects.get(merchant_id=merchant_id, key=key)
     _refuse_other_kind(taken, model.__name__.lower())
@@ -108,11 +108,11 @@ def _refuse_other_body(field_name: str | None) -> None:
         raise KeyReused(f"This key was used before with another body: {field_name} differs.", param=field_name)
 
 
-def _replay(operation: Transaction | Capture | Void | Refund, lease_seconds: float | None) -> Outcome:
+def _replay(operation: Transaction | Capture | Void | Refund, lease_seconds: float | None) -> Result:
     """`lease_seconds` is how long the first request still holds its lease; None if the resolver may have it."""
     in_progress = operation.status == ChargeStatus.PROCESSING
     if in_progress and lease_seconds is not None:
         metrics.RESULT["in_flight"].inc()
         raise InFlight(lease_seconds)
     metrics.RESULT["recovered" if in_progress else "replayed"].inc()
-    return Outcome(operation, is_replay=True)
+    return Result(operation, is_replay=True)

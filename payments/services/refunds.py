@@ -23,11 +23,11 @@ from payments.gateway.registry import gateways
 from payments.ledger.postings import legs_of
 from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
 from payments.schemas import RefundInput
-from payments.services.authorizations import lock_payment
 from payments.services.charges import journal_of
 from payments.services.disputes import refuse_if_disputed
 from payments.services.idempotency import KeyTaken, replay_operation, take_key
-from payments.services.outcomes import Outcome
+from payments.services.operations import lock_payment
+from payments.services.results import Result
 from payments.states import REFUND
 
 logger = logging.getLogger("payments")
@@ -39,9 +39,7 @@ class _Reservation:
     lease_token: UUID
 
 
-def create_refund(
-    *, merchant_id: int, transaction_id: UUID, key: str, body: RefundInput, actor: str = "api"
-) -> Outcome:
+def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: RefundInput, actor: str = "api") -> Result:
     """Give back `body.amount`, or all that remains, or replay it if `key` was used before.
 
     Raises NotFound, Conflict if the payment did not succeed or is disputed, InvalidRequest if less remains.
@@ -72,7 +70,7 @@ def create_refund(
         refund.status = Refund.Status.UNKNOWN
     if refund.status in (Refund.Status.FAILED, Refund.Status.UNKNOWN):
         tracing.keep()
-    return Outcome(refund, gateway_seconds=answer.seconds)
+    return Result(refund, gateway_seconds=answer.seconds)
 
 
 @atomic

@@ -25,7 +25,7 @@ import psycopg
 from fintech.database.connections import is_closed, open_connection
 from fintech.errors import DATABASE_ERRORS
 from fintech.server import cooperation
-from fintech.telemetry import epochs
+from fintech.telemetry import host_registry
 from fintech.telemetry import metric_slots as slots
 from payments import metrics
 from payments.currencies import to_major
@@ -269,7 +269,7 @@ class PaymentWriter:
             slot = slots.slot()
             connection = open_connection(f"writer {slot.epoch} {slot.name}")
             try:
-                epochs.announce(connection.execute, slot)
+                host_registry.announce(connection.execute, slot)
                 self._end_earlier_sessions(connection)
                 self._writer_id = self._writer_id or self._register(connection, slot)
                 self._counters.load(self._totals(connection, slot))

@@ -11,7 +11,7 @@ import time
 from django.db import connection
 
 from fintech.errors import DATABASE_ERRORS
-from fintech.telemetry import epochs
+from fintech.telemetry import host_registry
 from fintech.telemetry.metric_slots import slot
 from payments.settlement.group_commit import writer
 
@@ -30,7 +30,7 @@ def keep_warm() -> None:
     writer.warm_up()
     try:
         with connection.cursor() as cursor:
-            epochs.announce(lambda *statement: cursor.execute(*statement) or cursor, slot())
+            host_registry.announce(lambda *statement: cursor.execute(*statement) or cursor, slot())
     finally:
         connection.close()
 

@@ -9,15 +9,15 @@ from django.conf import settings
 from prometheus_client import REGISTRY, generate_latest
 
 from fintech.jobs import Job, Worker
-from fintech.telemetry.epochs import exporters
+from fintech.telemetry.host_registry import exporters
 from fintech.telemetry.metric_slots import EpochCollector, slot
 from payments import kpis, metrics
 from payments.gateway.registry import gateways
 from payments.gateway_events.inbox import process_due
 from payments.ledger.balance import Balance
+from payments.services.authorization_expiry import void_expired
 from payments.services.disputes import deliver_responses
 from payments.services.resolution import resolve_due
-from payments.services.voids import void_expired
 from payments.settlement.group_commit import writer
 from payments.settlement.warm_up import keep_warm
 from payments.webhooks.backlog import read_backlog

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from fintech.testing.processes import wait_until
 from payments.models import Authorization, Event, Transaction
-from payments.services.voids import void_expired
+from payments.services.authorization_expiry import void_expired
 from payments.tests.audit import audit, counters_equal_rows, settled
 from payments.tests.services.test_races import at_once
 

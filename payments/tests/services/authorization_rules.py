@@ -24,7 +24,8 @@ from payments.models import Capture, Void
 from payments.schemas import CaptureInput, VoidInput
 from payments.services import captures as capture_service
 from payments.services import voids as void_service
-from payments.services.outcomes import Outcome
+from payments.services.authorization_expiry import void_expired
+from payments.services.results import Result
 from payments.tests.shop import Shop
 
 # What the last three digits ask the simulator for: see docs/gateway.md.
@@ -131,7 +132,7 @@ class AuthorizationRules:
 
     @rule()
     def expire(self) -> None:
-        void_service.void_expired()
+        void_expired()
 
     # --- Processes that die, and what they would have done had they lived ------------------------------------
 
@@ -142,7 +143,7 @@ class AuthorizationRules:
 
     @rule(target=stranded_steps, payment=held, sent=st.booleans())
     def die_while_voiding(self, payment: UUID, sent: bool) -> StrandedStep | None:
-        return self._die(void_service._reserve, payment, secrets.token_hex(12), None, sent=sent)
+        return self._die(void_service.reserve, payment, secrets.token_hex(12), None, sent=sent)
 
     @rule(late=consumes(stranded_steps))
     def wake_up_late_while_capturing_or_voiding(self, late: StrandedStep | None) -> None:
@@ -182,7 +183,7 @@ class AuthorizationRules:
         assert not outcome.is_replay
         return replace(step, is_accepted=True)
 
-    def _carry_out(self, step: Asked) -> Outcome:
+    def _carry_out(self, step: Asked) -> Result:
         request = {"merchant_id": self.shop.merchant.pk, "transaction_id": step.payment, "key": step.key}
         if isinstance(step.body, CaptureInput):
             return capture_service.create_capture(**request, body=step.body)

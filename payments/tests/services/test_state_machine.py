@@ -41,8 +41,8 @@ from payments.schemas import BatchItem, PaymentInput, RefundInput
 from payments.services import refunds as refund_service
 from payments.services.batches import create_batch
 from payments.services.charges import Pending, charge, settle_payments, stored_row
-from payments.services.outcomes import Outcome
 from payments.services.resolution import acquire_leases, resolve_due
+from payments.services.results import Result
 from payments.settlement.group_commit import writer
 from payments.tests.audit import audit
 from payments.tests.services.authorization_rules import AuthorizationRules
@@ -131,7 +131,7 @@ class Payments(AuthorizationRules, RuleBasedStateMachine):
         ]
         twice = [items[0], BatchItem(old.amount, "EUR", "c_1", idempotency_key=old.key)]
         replies = create_batch(principal=self.shop.principal, items=[*items, *twice])
-        found = [result.operation for result in replies[: len(items)] if isinstance(result, Outcome)]
+        found = [result.operation for result in replies[: len(items)] if isinstance(result, Result)]
         paid = [Paid(key, amount, body.id) for key, amount, body in zip(keys, amounts, found, strict=True)]
         for reply, first in zip(replies[len(items) :], (paid[0], old), strict=True):
             assert isinstance(reply, PaymentError) or reply.operation.id == first.id

@@ -1,4 +1,4 @@
-"""The common steps of captures and voids: lock the authorization, start an operation, settle it.
+"""The steps that captures and voids share: lock the authorization, start an operation, settle it.
 
 Both lock the payment's row first and its authorization's row second, so the database puts them in order.
 """

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 
 from fintech.models import MetricsEpoch
-from fintech.telemetry.epochs import announce
+from fintech.telemetry.host_registry import announce
 from fintech.telemetry.metric_slots import Slot
 
 pytestmark = pytest.mark.django_db

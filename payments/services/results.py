@@ -52,7 +52,7 @@ class Charge(Protocol):
 
 
 @dataclass(slots=True)
-class Outcome:
+class Result:
     """An operation after a request for it; `is_replay` if an earlier request with its key had started it."""
 
     operation: Charge | Capture | Void | Refund

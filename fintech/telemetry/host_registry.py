@@ -1,4 +1,4 @@
-"""Announce the epoch of this host's metrics files in the database, and find those of all hosts.
+"""Register this host with the epoch of its metrics files in the database, and find the exporters of all hosts.
 
 An announcement is a lease. Two hosts with one epoch (a cloned disk, a shared volume) would end each other's database
 sessions and count the same rows twice, so the second one is refused while the first one is connected. `HOST_ID`

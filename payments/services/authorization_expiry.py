@@ -1,0 +1,30 @@
+"""Void authorizations whose time is over."""
+
+from django.db.models.functions import Now
+
+from payments.errors import PaymentError
+from payments.models import Authorization
+from payments.services.voids import release, reserve
+
+# The authorizations that one turn of the worker voids.
+BATCH_SIZE = 100
+EXPIRED = "The authorization expired."
+EXPIRY_ACTOR = "expiry"
+
+
+def void_expired() -> int:
+    """Void authorizations whose time is over. Returns how many there were.
+
+    Those with an operation in progress wait for the next turn.
+    """
+    due = Authorization.objects.filter(capture_before__lte=Now(), closing_id=None, amount_reserved=0)
+    rows = due.order_by("capture_before").values_list("transaction_id", "transaction__merchant_id")[:BATCH_SIZE]
+    voided = 0
+    for transaction_id, merchant_id in list(rows):
+        try:
+            void, lease_token = reserve(merchant_id, transaction_id, None, EXPIRED, EXPIRY_ACTOR)
+        except PaymentError:  # captured, voided or in progress meanwhile
+            continue
+        release(void, lease_token, EXPIRY_ACTOR)
+        voided += 1
+    return voided

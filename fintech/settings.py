@@ -318,6 +318,8 @@ OTHER_METRICS_URLS = env.urls("OTHER_METRICS_URLS")
 HOST_ID = env.text("HOST_ID", env.host_id())
 # A host that was silent for this long, and whose exporter does not answer, has gone: its totals come from the rows.
 RETIRE_SECONDS = env.number("RETIRE_SECONDS", 60, least=1, most=86_400)
+# So many scrapes in a row must fail, one every 15 seconds: a busy exporter misses one.
+RETIRE_SCRAPES = env.integer("RETIRE_SCRAPES", 3, least=1, most=1_000)
 # The source "alertmanager": the addresses that the worker polls to find missing alerts. Empty: it does not poll.
 ALERTMANAGER_URL = env.url("ALERTMANAGER_URL", "")
 PROMETHEUS_URL = env.url("PROMETHEUS_URL", "")

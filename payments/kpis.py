@@ -19,6 +19,7 @@ from typing import Any
 from uuid import UUID
 
 import urllib3
+from django.conf import settings
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Count, Min
@@ -26,7 +27,7 @@ from django.db.transaction import atomic
 from prometheus_client.parser import text_string_to_metric_families
 
 from fintech.errors import Unavailable
-from fintech.telemetry.host_registry import live_epochs, retire, vanished
+from fintech.telemetry.host_registry import Exporter, live_epochs, retire, vanished
 from payments.currencies import EXPONENTS, to_major, to_minor
 from payments.gateway.base import Gateway
 from payments.journal import JournalFollower
@@ -254,18 +255,33 @@ def unseen_epochs(seen: Collection[UUID]) -> int:
     return len(live_epochs() - set(seen))
 
 
-def retire_vanished() -> None:
-    """Retire each epoch whose host is silent and whose exporter no longer has its counters.
+class Retirement:
+    """Retires each epoch whose host is silent and whose exporter no longer has its counters.
 
-    While an exporter answers, its counters are in Prometheus, and the rows must not be exported beside them.
+    While an exporter answers, its counters are in Prometheus, and the rows must not be exported beside them. A busy
+    exporter may miss a scrape, so `RETIRE_SCRAPES` scrapes in a row must fail; another leader counts them again.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(ADOPT_UNANNOUNCED)
-    for exporter in vanished():
+
+    def __init__(self) -> None:
+        self._failures: dict[UUID, int] = {}
+
+    def advance(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(ADOPT_UNANNOUNCED)
+        found = {exporter.epoch: self._failures_of(exporter) for exporter in vanished()}
+        self._failures = {epoch: failures for epoch, failures in found.items() if failures is not None}
+
+    def _failures_of(self, exporter: Exporter) -> int | None:
+        """Scrape it, and return how many scrapes in a row have failed; None if it answers or is retired."""
         counters, failed = read_exporters([exporter.url] if exporter.url else [])
-        if exporter.epoch not in counters.by_epoch:
-            retire(exporter.epoch)
-            logger.info("host_retired", extra={"epoch": str(exporter.epoch), "error": "; ".join(failed)})
+        if exporter.epoch in counters.by_epoch:
+            return None
+        failures = self._failures.get(exporter.epoch, 0) + 1
+        if failed and failures < settings.RETIRE_SCRAPES:
+            return failures
+        retire(exporter.epoch)
+        logger.info("host_retired", extra={"epoch": str(exporter.epoch), "error": "; ".join(failed)})
+        return None
 
 
 def read_exporters(urls: Iterable[str]) -> tuple[Counters, list[str]]:

@@ -16,7 +16,8 @@ from payments.tests.own_platform import OwnPlatform, own_platform
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
 
-SHORT = {"GATEWAY_TIMEOUT_SECONDS": "1", "GATEWAY_DEADLINE_SECONDS": "2", "LEASE_SECONDS": "3", "RETIRE_SECONDS": "1"}
+SHORT = {"GATEWAY_TIMEOUT_SECONDS": "1", "GATEWAY_DEADLINE_SECONDS": "2", "LEASE_SECONDS": "3"}
+SHORT |= {"RETIRE_SECONDS": "1", "RETIRE_SCRAPES": "1"}
 PAYMENTS = [*[(1250, "EUR"), (3900, "JPY")] * 4, (1901, "EUR"), (1911, "EUR"), (1922, "EUR"), (1924, "JPY")]
 SHOPS = 4
 ROUNDS = 20 if IN_FULL else 1

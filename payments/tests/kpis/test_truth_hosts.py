@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.processes]
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPlatform]:
     directory = tmp_path_factory.mktemp("own")
-    with own_platform(directory, postgres=FAST, workers=1, env={"RETIRE_SECONDS": "1", "HOST_ID": "first"}) as running:
+    env = {"RETIRE_SECONDS": "1", "RETIRE_SCRAPES": "1", "HOST_ID": "first"}
+    with own_platform(directory, postgres=FAST, workers=1, env=env) as running:
         yield running
 
 

@@ -79,6 +79,7 @@ def test_several_projectors_use_each_input_once(story, tmp_path):
     assert Envelope.objects.count() == Input.objects.filter(kind="delivery").count()
 
 
+@pytest.mark.slow
 def test_projectors_that_are_killed_leave_nothing_out_and_use_nothing_twice(story, tmp_path):
     chance = random.Random(7)
     stories = 0

@@ -62,6 +62,7 @@ def check(trail: Trail) -> None:
         assert episode.closed_at is None or episode.closed_at >= episode.opened_at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [True, False], ids=["in few transactions", "in one for each"])
 def test_two_peers_in_any_order(lone_trail: Trail, at_once: bool):
     @settings(

@@ -80,6 +80,7 @@ def answers(connection: socket.socket, number: int) -> list[bytes]:
     return bodies
 
 
+@pytest.mark.slow
 def test_clients_that_never_finish_their_headers_hinder_no_other_and_are_closed(platform, connections):
     stalled = [connect(platform, connections) for _ in range(MANY)]
     for connection in stalled:
@@ -100,6 +101,7 @@ def test_a_client_that_drips_its_headers_is_closed_at_the_deadline(platform, con
     assert time.monotonic() - start < HEAD_SECONDS + 5
 
 
+@pytest.mark.slow
 def test_clients_that_never_read_their_answers_hinder_no_other_and_are_closed(platform, connections):
     stalled = []
     for _ in range(MANY):

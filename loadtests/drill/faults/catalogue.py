@@ -333,8 +333,23 @@ FAULTS = [
         12,
         conditions=WEBHOOKS,
     ),
-    Fault("a dispute needs a response", "DisputeEvidenceDue", payments.dispute_one, payments.lose_disputes, 12),
-    Fault("many payments are disputed", "DisputeRatioHigh", payments.dispute_many, nothing, 12, resolves=False),
+    Fault(
+        "a dispute needs a response",
+        "DisputeEvidenceDue",
+        payments.dispute_one,
+        payments.lose_disputes,
+        12,
+        ramp_minutes=0,  # less than two days are left at once
+    ),
+    Fault(
+        "many payments are disputed",
+        "DisputeRatioHigh",
+        payments.dispute_many,
+        nothing,
+        12,
+        resolves=False,
+        ramp_minutes=0,  # all of them at once
+    ),
     Fault(
         "the database refuses a quarter of the payments",
         "RequestErrorRatioHigh",

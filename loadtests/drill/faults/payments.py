@@ -60,13 +60,14 @@ def dispute(drill: Drill, number: int, seconds: int) -> None:
 
 
 def dispute_one(drill: Drill) -> None:
-    dispute(drill, 1, DAY)
+    """Dispute one payment, with evidence that is due after a day of the rules' time."""
+    dispute(drill, 1, round(DAY / drill.conditions.speed))
 
 
 def dispute_many(drill: Drill) -> None:
-    """Dispute 2 % of all payments, of which there must be 100."""
+    """Dispute 5 % of the payments, so that more than 1 % stay disputed while merchants go on to pay."""
     ((payments,),) = drill.own.query("SELECT count(*) FROM payments_transaction WHERE status = 'succeeded'")
-    dispute(drill, max(3, payments // 50), 30 * DAY)
+    dispute(drill, max(5, payments // 20), 30 * DAY)
 
 
 def lose_disputes(drill: Drill) -> None:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 MAX_CPU = 0.9  # of one core; a load process uses no more than one
+BUSY_CPU = 0.5  # below it, a late process waited for the processor
 MAX_LAG_MS = 20.0
 MAX_LATE_SHARE = 0.01
 LATE_MS = 50.0
@@ -43,11 +44,17 @@ class Process(NamedTuple):
     lag_ms: float
 
 
+def advice(process: Process) -> str:
+    if process.cpu > BUSY_CPU:
+        return "Use more --processes, or another machine."
+    return "Other programs used its machine: stop them, or use another machine."
+
+
 def warnings(processes: list[Process], late_share: float, workers: int, lost: int) -> list[str]:
     """Return sentences about a load that was not the planned one."""
     found = [
         f"Load process {process.number} was the bottleneck ({process.cpu:.0%} of a core, requests due"
-        f" {process.lag_ms:.0f} ms late): its delay is part of the latencies. Use more --processes, or another machine."
+        f" {process.lag_ms:.0f} ms late): its delay is part of the latencies. {advice(process)}"
         for process in processes
         if process.cpu > MAX_CPU or process.lag_ms > MAX_LAG_MS
     ]

@@ -33,11 +33,19 @@ def test_a_healthy_load_has_no_warning():
     assert warnings([HEALTHY], late_share=0.001, workers=30, lost=0) == []
 
 
-@pytest.mark.parametrize("process", [Process(1, cpu=0.97, lag_ms=2), Process(1, cpu=0.5, lag_ms=80)])
-def test_a_load_process_without_time_is_named_as_the_bottleneck(process):
+@pytest.mark.parametrize(
+    ("process", "advice"),
+    [
+        (Process(1, cpu=0.97, lag_ms=2), "Use more --processes"),
+        (Process(1, cpu=0.6, lag_ms=80), "Use more --processes"),
+        (Process(1, cpu=0.01, lag_ms=80), "Other programs used its machine"),
+    ],
+)
+def test_a_load_process_without_time_is_named_as_the_bottleneck_with_a_remedy(process, advice):
     (warning,) = warnings([HEALTHY, process], late_share=0, workers=30, lost=0)
 
     assert warning.startswith("Load process 1 was the bottleneck")
+    assert advice in warning
 
 
 def test_merchants_who_all_wait_are_named():

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
+import orjson
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from fintech.cards import contains_card_number, may_contain_card_number, strip_timestamps
@@ -503,6 +504,14 @@ def is_plain(body: bytes) -> bool:
         and body.count(b"{") + body.count(b"[") <= MAX_DEPTH
         and not may_contain_card_number(body)
     )
+
+
+def is_plain_data(data: Any) -> bool:
+    """Return the same for a part of a body, which has been parsed."""
+    try:
+        return is_plain(orjson.dumps(data))
+    except TypeError:  # a lone surrogate, or an integer of more than 64 bits
+        return False
 
 
 def parse(data: Any, shape: type[Shape], *, is_plain: bool = False) -> Shape:

@@ -29,10 +29,10 @@ def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None 
 class JsonView(APIView):
     renderer_classes = [JSONRenderer]  # for the schema; `json_answer` creates the responses
 
-    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        super().setup(request, *args, **kwargs)
-        if request.method != "HEAD":
-            vars(self).pop("head", None)  # a reference to the view itself, which only the garbage collector would free
+    def __init_subclass__(cls) -> None:
+        """Answer HEAD by `get`. Django would store the method in each view, which then refers to itself."""
+        if "get" in vars(cls) and "head" not in vars(cls):
+            cls.head = cls.get  # type: ignore[attr-defined]
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         made = Request(request, authenticators=self.get_authenticators(), negotiator=_NEGOTIATION)

@@ -48,13 +48,15 @@ def spawn(function: Callable[..., None], *arguments: Any) -> None:
     Task(function, _Loop.hub).switch(*arguments)
 
 
-def submit(function: Callable[[], None], *, threads: Executor) -> Future[None]:
-    """Run `function` in a task of the loop, or in one of `threads` if the process has no loop. Call it in a thread."""
+def submit(function: Callable[[], None], *, times: int, threads: Executor) -> list[Future[None]]:
+    """Run `function` so many times at once: in tasks of the loop, or in `threads` if the process has no loop. Call it
+    in a thread.
+    """
     if _Loop.thread is None:
-        return threads.submit(function)
-    future = Future[None]()
+        return [threads.submit(function) for _ in range(times)]
+    futures = [Future[None]() for _ in range(times)]
 
-    def task() -> None:
+    def task(future: Future[None]) -> None:
         try:
             function()
         except BaseException as error:
@@ -62,8 +64,12 @@ def submit(function: Callable[[], None], *, threads: Executor) -> Future[None]:
         else:
             future.set_result(None)
 
-    _Loop.loop.call_soon_threadsafe(spawn, task)
-    return future
+    def begin() -> None:
+        for future in futures:
+            spawn(task, future)
+
+    _Loop.loop.call_soon_threadsafe(begin)  # each call wakes the loop, so one for all
+    return futures
 
 
 def at_end(close: Callable[[], Awaitable[None]]) -> None:

@@ -43,6 +43,7 @@ from payments.schemas import (
     RefundInput,
     RefundPage,
     VoidInput,
+    is_plain_data,
     parse,
     parse_json,
     read,
@@ -337,7 +338,7 @@ def read_items(data: Any) -> list[Any]:
 
 def read_item(data: Any) -> BatchItem | PaymentError:
     try:
-        item = parse(data, BatchItem)
+        item = parse(data, BatchItem, is_plain=is_plain_data(data))
         check_key(item.idempotency_key, "idempotency_key")
     except PaymentError as refusal:
         if refusal.param == "idempotency_key" and refusal.code != "card_number":  # as for a single payment's header

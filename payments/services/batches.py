@@ -123,7 +123,7 @@ def _charge_and_settle(stored: list[Pending], deadline: float) -> dict[UUID, Res
     release()  # the gateway may take seconds
     run = _Run([pending for pending in stored if not pending.is_final])
     with tracing.step("gateway charges"):
-        works = [cooperation.submit(run.work, threads=_threads) for _ in range(run.size)]
+        works = cooperation.submit(run.work, times=run.size, threads=_threads)
         wait(works, timeout=max(0.0, deadline - time.monotonic()))
     untried = run.close()
     for payment in settle_payments(run.answered):

@@ -47,4 +47,16 @@ def test_a_head_request_is_answered_by_get():
     response = Echo.as_view()(RequestFactory().head("/"))
 
     assert response.status_code == 200
-    assert response.headers["Allow"] == "GET, POST, HEAD, OPTIONS"
+
+
+def test_head_is_allowed_where_get_is_and_only_there():
+    class Writing(JsonView):
+        authentication_classes = []
+        permission_classes = []
+
+        def post(self, request: Request) -> HttpResponse:
+            return json_answer({})
+
+    allowed = [view.as_view()(RequestFactory().post("/")).headers["Allow"] for view in (Echo, Writing)]
+    assert allowed == ["GET, POST, HEAD, OPTIONS", "POST, OPTIONS"]
+    assert Writing.as_view()(RequestFactory().head("/")).status_code == 405

@@ -54,13 +54,14 @@ def test_outside_of_tasks_nothing_is_offloaded(loop):
 def test_a_thread_submits_tasks_to_the_loop(loop):
     with ThreadPoolExecutor(1) as threads:
 
-        def submit() -> bool:
-            return cooperation.submit(lambda: places.append(cooperation.on_loop()), threads=threads).result(10) is None
+        def submit() -> list[None]:
+            futures = cooperation.submit(lambda: places.append(cooperation.on_loop()), times=3, threads=threads)
+            return [future.result(10) for future in futures]
 
         places: list[bool] = []
         run_task(loop, lambda: cooperation.offload(submit, threads=threads))
 
-    assert places == [True]
+    assert places == [True, True, True]
 
 
 def test_an_error_of_a_submitted_task_is_in_its_future(loop):
@@ -70,7 +71,8 @@ def test_an_error_of_a_submitted_task_is_in_its_future(loop):
     with ThreadPoolExecutor(1) as threads:
 
         def submit() -> str:
-            return str(cooperation.submit(fail, threads=threads).exception(10))
+            (future,) = cooperation.submit(fail, times=1, threads=threads)
+            return str(future.exception(10))
 
         errors: list[str] = []
         run_task(loop, lambda: errors.append(cooperation.offload(submit, threads=threads)))
@@ -81,7 +83,8 @@ def test_an_error_of_a_submitted_task_is_in_its_future(loop):
 def test_without_a_loop_a_thread_runs_what_is_submitted():
     names: list[str] = []
     with ThreadPoolExecutor(1, thread_name_prefix="batch") as threads:
-        cooperation.submit(lambda: names.append(threading.current_thread().name), threads=threads).result(10)
+        (future,) = cooperation.submit(lambda: names.append(threading.current_thread().name), times=1, threads=threads)
+        future.result(10)
 
     assert names == ["batch_0"]
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from payments.errors import PaymentError
-from payments.schemas import PaymentInput, _parse_thoroughly, is_plain, parse, parse_json, read
+from payments.schemas import PaymentInput, _parse_thoroughly, is_plain, is_plain_data, parse, parse_json, read
 
 GOOD: dict[str, Any] = {"amount": 1250, "currency": "EUR"}
 
@@ -73,8 +73,22 @@ def test_both_ways_agree_on_anything(body):
     assert repr(outcome(parse_json, body)) == repr(outcome(_parse_thoroughly, body))  # 1 is not 1.0
 
 
+@given(fields)
+@example({**GOOD, "customer": "\ud800"})
+@example({**GOOD, "customer": "4111 1111 1111 1111"})
+@example({**GOOD, "metadata": {"4111111111111111": "x"}})
+@example({**GOOD, "customer": "a\0"})
+@example({**GOOD, "other": 2**70})
+@example({**GOOD, "other": [4111111111111111]})
+def test_both_ways_agree_on_the_items_of_a_batch(data):
+    quickly = outcome(lambda: parse(data, PaymentInput, is_plain=is_plain_data(data)))
+
+    assert quickly == outcome(parse, data, PaymentInput)
+
+
 def test_an_ordinary_payment_is_read_the_quick_way():
     body = json.dumps({**GOOD, "customer": "c_42", "metadata": {"order": "7"}}).encode()
 
     assert is_plain(body)
+    assert is_plain_data(json.loads(body))
     assert read(body, PaymentInput) == thoroughly(body)

@@ -34,9 +34,9 @@ def write_script(world: World, rows: int) -> Path:
     return path
 
 
-def run_pgbench(script: Path, *, rows: int, clients: int, seconds: int) -> Result:
+def run_pgbench(script: Path, *, rows: int, clients: int, seconds: int, url: str = "") -> Result:
     command = [str(PROGRAMS / "pgbench"), "-n", "-M", "prepared", "-f", str(script), "-c", str(clients), "-j", "2"]
-    command += ["-T", str(seconds), os.environ["DATABASE_URL"]]
+    command += ["-T", str(seconds), url or os.environ["DATABASE_URL"]]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     number = re.search(r"tps = ([\d.]+)", output)
     failed = re.search(r"number of failed transactions: (\d+)", output)

@@ -1,9 +1,6 @@
 """Episodes: the list of alerts, and the page of one alert with its whole history."""
 
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -22,117 +19,31 @@ from alerts_audit.admin.display import (
     show_duration,
     show_labels,
 )
+from alerts_audit.admin.episode_filters import (
+    AcknowledgedFilter,
+    AlertFilter,
+    NoiseFilter,
+    OpenedFilter,
+    SeverityFilter,
+    StateFilter,
+    get_criteria,
+)
 from alerts_audit.admin.statistics import statistics_page
 from alerts_audit.admin.timeline import get_story, runbook_file
 from alerts_audit.models import Episode
 from alerts_audit.permissions import may
 from alerts_audit.reviews.services import ReviewError, acknowledge_many, review
-from alerts_audit.selectors.episode_pages import Criteria, build_query, page_of_episodes
+from alerts_audit.selectors.episode_pages import build_query, page_of_episodes
 from alerts_audit.selectors.episodes import EpisodeSummary, duration, summarize_episodes
-from alerts_audit.selectors.facets import get_words
 from fintech.adminsite.changelists import KeysetChangeList
 from fintech.adminsite.display import page_of, show_badge, show_code, show_time, show_whole
-from fintech.adminsite.filters import ChoiceFilter
 
-PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 SAID = {
     "acknowledge": "You acknowledged it.",
     "comment": "Your comment is stored.",
     "noise": "It is marked as noise.",
     "incident": "It is linked to the incident.",
 }
-
-
-class WordFilter(ChoiceFilter):
-    """A filter that only lists its choices; `EpisodeChangeList` applies it."""
-
-    def narrow(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return queryset
-
-
-class OpenWordFilter(WordFilter):
-    """A filter that offers the first of many values, and accepts others, for example from a link."""
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset
-
-
-class StateFilter(WordFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, state) for state in Episode.State.values]
-
-
-class SeverityFilter(OpenWordFilter):
-    title = "severity"
-    parameter_name = "severity"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(word, word or "none") for word in get_words("severity") if word]
-
-
-class AlertFilter(OpenWordFilter):
-    title = "alert"
-    parameter_name = "alertname"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(word, shorten(word, 60)) for word in get_words("alertname") if word]
-
-
-class AcknowledgedFilter(WordFilter):
-    title = "acknowledged"
-    parameter_name = "acknowledged"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("true", "acknowledged"), ("false", "not acknowledged")]
-
-
-class NoiseFilter(WordFilter):
-    title = "noise"
-    parameter_name = "noise"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("true", "marked as noise"), ("false", "not marked as noise")]
-
-
-class OpenedFilter(WordFilter):
-    title = "started in the last"
-    parameter_name = "opened"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("1h", "hour"), ("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days")]
-
-
-def get_criteria(request: HttpRequest) -> Criteria:
-    """Return the criteria of the filters and the search box; the filters have already refused unknown values."""
-    chosen = {name: value.replace("\0", " ") for name, value in request.GET.dict().items() if value}
-    period = PERIODS.get(chosen.get("opened", ""))
-    return Criteria(
-        state=chosen.get("state"),
-        severity=chosen.get("severity"),
-        opened_from=datetime.now(UTC) - period if period else None,
-        acknowledged=YES_OR_NO.get(chosen.get("acknowledged", "")),
-        noise=YES_OR_NO.get(chosen.get("noise", "")),
-        **searched(chosen.get("q", "").strip(), chosen.get("alertname")),
-    )
-
-
-YES_OR_NO = {"true": True, "false": False}
-
-
-def searched(term: str, alertname: str | None) -> dict[str, Any]:
-    """Parse the search box: a key, `label=value` (several, separated by commas), or the name of an alert."""
-    named = {"alertname": alertname}
-    if not term:
-        return named
-    with suppress(ValueError):
-        return {**named, "key": UUID(term)}
-    if "=" in term:
-        pairs = (pair.strip().partition("=") for pair in term.split(","))
-        return {**named, "labels": {name: value.strip('"') for name, _, value in pairs}}
-    return {"alertname": term if alertname in (None, term) else f"{term}\n{alertname}"}  # no alert has both names
 
 
 class EpisodeChangeList(KeysetChangeList):
@@ -195,7 +106,7 @@ class EpisodeAdmin(AccessLoggedAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        return queryset, False  # `criteria_of` reads the box
+        return queryset, False  # `get_criteria` reads the box
 
     def has_review_permission(self, request: HttpRequest) -> bool:
         return may(request.user, "view_episode", "review_episode")

@@ -1,6 +1,8 @@
 """Completeness: find the alerts that should have arrived and did not.
 
-clients.py            query Alertmanager and Prometheus
+alertmanager.py       query Alertmanager
+prometheus.py         query Prometheus
+http.py               their requests, bounded in time and size
 observe.py            store their answers as evidence
 sightings.py          derive which alerts fired, from when to when
 compare.py            find alerts that fired and never arrived

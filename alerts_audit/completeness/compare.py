@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import connection
 
 from alerts_audit import gaps
-from alerts_audit.completeness.clients import PollError
+from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.observe import Snapshot, Watched, ask_alertmanager, ask_prometheus, watched_sources
 from alerts_audit.completeness.sightings import AlertmanagerSightings, PrometheusSightings, Sighting
 from alerts_audit.completeness.suppressions import close_unwatched, record_suppressed

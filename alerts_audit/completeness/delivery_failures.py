@@ -12,8 +12,9 @@ from django.db.transaction import atomic
 from prometheus_client.parser import text_string_to_metric_families
 
 from alerts_audit import gaps
-from alerts_audit.completeness.clients import PollError, Prometheus, fetch
+from alerts_audit.completeness.http import PollError, fetch
 from alerts_audit.completeness.observe import Watched, counted, keep, watched_sources
+from alerts_audit.completeness.prometheus import Prometheus
 from alerts_audit.models import Delivery, Gap, Observation, Poll, Source
 from fintech.telemetry.host_registry import exporters, live_epochs
 

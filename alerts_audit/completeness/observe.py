@@ -15,7 +15,9 @@ from django.conf import settings
 from django.db.transaction import atomic
 from prometheus_client import Counter
 
-from alerts_audit.completeness.clients import Alertmanager, Firing, PollError, Prometheus
+from alerts_audit.completeness.alertmanager import Alertmanager
+from alerts_audit.completeness.http import PollError
+from alerts_audit.completeness.prometheus import Firing, Prometheus
 from alerts_audit.models import Observation, Poll, Source
 from alerts_audit.models.sources import DEFAULT_SOURCE
 
@@ -40,7 +42,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of an Alertmanager at one moment; `alerts` as in clients.py."""
+    """The state of an Alertmanager at one moment; `alerts` as in alertmanager.py."""
 
     at: datetime
     alerts: list[dict[str, Any]]

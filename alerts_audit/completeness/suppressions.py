@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from alerts_audit import gaps
-from alerts_audit.completeness.clients import Alertmanager
+from alerts_audit.completeness.alertmanager import Alertmanager
 from alerts_audit.completeness.observe import Snapshot, Watched
 from alerts_audit.models import Gap
 

@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import connection
 
 from alerts_audit.completeness import compare
-from alerts_audit.completeness.clients import PollError
 from alerts_audit.completeness.compare import Comparison
+from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.observe import watched_sources
 from alerts_audit.gaps import close_gap
 from alerts_audit.models import Gap, Observation, Poll, Source

@@ -8,8 +8,9 @@ import pytest
 from django.conf import settings
 
 from alerts_audit.completeness import delivery_failures
-from alerts_audit.completeness.clients import Alertmanager, PollError
+from alerts_audit.completeness.alertmanager import Alertmanager
 from alerts_audit.completeness.delivery_failures import count_failed_notifications, count_refused, note_failed, rises
+from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.observe import Watched
 from alerts_audit.models import Gap, Observation, Source
 from alerts_audit.tests.completeness.servers import FakeServer, fake_server

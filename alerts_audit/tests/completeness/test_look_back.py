@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.conf import settings
 
-from alerts_audit.completeness.clients import PollError
 from alerts_audit.completeness.compare import Comparison
+from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.observe import Watched, ask_prometheus
 from alerts_audit.models import Gap, Observation, Poll, Source
 from alerts_audit.projection import project_pending

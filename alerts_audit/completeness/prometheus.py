@@ -1,7 +1,6 @@
-"""Clients of Alertmanager and Prometheus. Every call is bounded in time and size; `PollError` describes the failure."""
+"""The client of Prometheus."""
 
 import re
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -9,134 +8,11 @@ from itertools import chain
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import orjson
-import urllib3
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
+from alerts_audit.completeness.alertmanager import FAILED, failure_name
+from alerts_audit.completeness.http import PollError, fetch_json
 from alerts_audit.completeness.relabelling import ACTIONS, Labels, Step, relabel
-from fintech.errors import Unavailable
-
-# 10,000 alerts with long annotations are about 20 MB.
-MAX_ANSWER = 64 * 1024 * 1024
-MAX_ANSWER_SECONDS = 30
-FAILED = "alertmanager_notifications_failed_total"
-
-http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=2, read=10), retries=False, maxsize=2)
-
-
-class PollError(Unavailable):
-    """A source did not answer, or its answer does not match its interface."""
-
-
-def fetch(base_url: str, path: str) -> bytes:
-    """Return the content of `base_url` and `path`. Raise PollError."""
-    url = base_url.rstrip("/") + path
-    place = url.partition("?")[0]
-    if not url.startswith(("http://", "https://")):
-        raise PollError(f"{place} is not an address such as http://alertmanager:9093")
-    try:
-        response = http.request("GET", url, preload_content=False)
-        try:
-            content = read_within_limits(response)
-        finally:
-            response.close()
-    except (urllib3.exceptions.HTTPError, TimeoutError) as error:
-        raise PollError(f"{place} does not answer: {type(error).__name__}") from error
-    if response.status != 200:
-        raise PollError(f"{place} answered {response.status}")
-    if len(content) > MAX_ANSWER:
-        raise PollError(f"{place} answered with more than {MAX_ANSWER} bytes")
-    return content
-
-
-def read_within_limits(response: urllib3.BaseHTTPResponse) -> bytes:
-    """Read everything, up to slightly more than the limit. Raise TimeoutError if it takes too long."""
-    deadline = time.monotonic() + MAX_ANSWER_SECONDS
-    content = bytearray()
-    for part in response.stream(1024 * 1024):
-        content += part
-        if len(content) > MAX_ANSWER:
-            break
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    return bytes(content)
-
-
-def fetch_json(base_url: str, path: str) -> Any:
-    try:
-        return orjson.loads(fetch(base_url, path))
-    except orjson.JSONDecodeError as error:
-        raise PollError(f"{base_url}{path.partition('?')[0]} did not answer with JSON") from error
-
-
-def failed_notifications(text: str) -> dict[str, int]:
-    """Return the counts of a scrape by integration and, if it has one, reason."""
-    found: dict[str, int] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name == FAILED:
-                name = _failure(sample.labels)
-                found[name] = found.get(name, 0) + int(sample.value)
-    return found
-
-
-def _failure(labels: dict[str, str]) -> str:
-    return " ".join(filter(None, [labels.get("integration", ""), labels.get("reason", "")]))
-
-
-# --- Alertmanager ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Alertmanager:
-    """Client of one Alertmanager's API v2."""
-
-    url: str
-
-    def alerts(self) -> list[dict[str, Any]]:
-        """Return all alerts that have not ended, in the order of their labels."""
-        answer = fetch_json(self.url, "/api/v2/alerts?silenced=true&inhibited=true&active=true&unprocessed=true")
-        try:
-            alerts = [_alert(item) for item in answer]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise PollError(f"{self.url} returned alerts in an unknown format") from error
-        return sorted(alerts, key=lambda alert: orjson.dumps(alert["labels"], option=orjson.OPT_SORT_KEYS))
-
-    def silence(self, key: str) -> dict[str, Any]:
-        """Return author, comment and end of a silence, or only its id if they cannot be read."""
-        try:
-            silence = fetch_json(self.url, f"/api/v2/silence/{key}")
-            return {"id": key, **{name: silence.get(name) for name in ("createdBy", "comment", "endsAt")}}
-        except (PollError, AttributeError):
-            return {"id": key}
-
-    def failed(self) -> dict[str, int]:
-        text = fetch(self.url, "/metrics").decode(errors="replace")
-        try:
-            return failed_notifications(text)
-        except (ValueError, OverflowError) as error:  # no metrics, or a count that is NaN or infinite
-            raise PollError(f"{self.url}/metrics did not answer with counts") from error
-
-
-def _alert(item: dict[str, Any]) -> dict[str, Any]:
-    """Return the stored fields of an alert, without those that change while it fires unchanged (updatedAt, endsAt)."""
-    status = item["status"]
-    alert = {
-        # As in the projection: PostgreSQL refuses NUL, and both sides must have the same labels.
-        "labels": {name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in item["labels"].items()},
-        "starts_at": str(item["startsAt"]),
-        "fingerprint": str(item.get("fingerprint", "")),
-        "state": str(status["state"]),
-        "silenced_by": sorted(status.get("silencedBy") or []),
-        "inhibited_by": sorted(status.get("inhibitedBy") or []),
-    }
-    if muted := status.get("mutedBy"):  # by a time interval of the route; since 0.28
-        alert["muted_by"] = sorted(muted)
-    return alert
-
-
-# --- Prometheus --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -172,7 +48,7 @@ class Prometheus:
         """Return the failed notifications of all Alertmanagers that it scrapes."""
         found: dict[str, int] = {}
         for series in self._query(FAILED, datetime.now(UTC)):
-            name = f"{series['metric'].get('instance', '')} {_failure(series['metric'])}".strip()
+            name = f"{series['metric'].get('instance', '')} {failure_name(series['metric'])}".strip()
             found[name] = found.get(name, 0) + int(float(series["value"][1]))
         return found
 

@@ -412,6 +412,7 @@ UNFOLD = {
                     _page("Merchants", "storefront", "payments.merchant"),
                     _page("API keys", "key", "payments.apikey"),
                     _page("Fraud lists", "rule", "payments.fraudlistentry"),
+                    _page("Velocity rules", "speed", "payments.velocityrule"),
                     _page("Fraud changes", "history", "payments.fraudchange"),
                     _page("Webhook endpoints", "webhook", "payments.webhookendpoint"),
                     _page("Webhook deliveries", "outbox", "payments.webhookdelivery"),

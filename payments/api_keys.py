@@ -21,8 +21,8 @@ from fintech import tokens
 from fintech.database.connections import query
 from fintech.server import cooperation
 from payments.errors import AuthenticationFailed, PermissionDenied
-from payments.fraud import MerchantContext
-from payments.models import ApiKey, FraudListEntry, Merchant
+from payments.fraud import MerchantContext, VelocityLimit
+from payments.models import ApiKey, FraudListEntry, Merchant, VelocityRule
 
 CACHE_SECONDS = 3.0
 # Unknown prefixes are cached too, but briefly: a new key must work soon.
@@ -44,6 +44,7 @@ class Principal:
     fee_basis_points: int
     gateway_namespace: UUID
     fraud: MerchantContext
+    refuse_forbidden_retries: bool = False
 
     def require(self, scope: str) -> None:
         if scope not in self.scopes:
@@ -108,9 +109,16 @@ def _entries(name: FraudListEntry.List) -> ArraySubquery:
     return ArraySubquery(rows.values_list(JSONArray("field", "value")), output_field=ArrayField(JSONField()))
 
 
+def _velocity_rules() -> ArraySubquery:
+    rows = VelocityRule.objects.filter(merchant=OuterRef("merchant"), is_enabled=True).order_by("id")
+    columns = JSONArray("id", "field", "window_seconds", "maximum", "outcome", "currency")
+    return ArraySubquery(rows.values_list(columns), output_field=ArrayField(JSONField()))
+
+
 def _load(prefix: str) -> Principal | None:
     lists = {"blocked": _entries(FraudListEntry.List.BLOCK), "allowed": _entries(FraudListEntry.List.ALLOW)}
-    row: Any = ApiKey.objects.select_related("merchant").annotate(**lists).filter(prefix=prefix).first()
+    keys = ApiKey.objects.select_related("merchant").annotate(**lists, velocity=_velocity_rules())
+    row: Any = keys.filter(prefix=prefix).first()
     if row is None:
         return None
     merchant = row.merchant
@@ -131,7 +139,10 @@ def _load(prefix: str) -> Principal | None:
             unscored_limit_minor=merchant.unscored_limit_minor,
             blocked=frozenset(map(tuple, row.blocked)),
             allowed=frozenset(map(tuple, row.allowed)),
+            review_threshold=merchant.review_threshold,
+            velocity=tuple(VelocityLimit(*rule) for rule in row.velocity),
         ),
+        refuse_forbidden_retries=merchant.refuse_forbidden_retries,
     )
 
 

@@ -15,6 +15,7 @@ class PaymentsConfig(AppConfig):
         "ledgerleg",
         "writer",
         "idempotencykey",
+        "review",
         "webhookevent",
         "webhookattempt",
     )

@@ -3,11 +3,16 @@
 The codes are stable. The rules of the card networks behind the advice are in `docs/api.md`.
 """
 
+from datetime import timedelta
 from typing import Literal
 
 Advice = Literal["retry_later", "retry_with_other_method", "do_not_retry"]
 
 OTHER_MESSAGE = "The gateway refused; no money was moved."
+
+# For how long the same payment is refused after a decline, if the merchant wants that. Mastercard's advice 24 is the
+# shortest wait for funds; Visa counts tries of 30 days. Technical faults and our own blocks may end at any moment.
+REFUSED_FOR = {"insufficient_funds": timedelta(hours=1), "lost_or_stolen": timedelta(days=30)}
 
 # By code. An unknown code of the gateway gets that sentence, and no advice.
 FAILURES: dict[str, tuple[str, Advice]] = {

@@ -1,8 +1,9 @@
 """Fraud scoring by rules and lists: each rule that matches adds its weight, and its name is stored.
 
 A pure function of the payment and the merchant. A payment that reaches the merchant's threshold is blocked before the
-gateway is called. The merchant's block list blocks whatever the score is. Where it does not, the allow list accepts
-whatever the score is.
+gateway is called; one that reaches the review threshold is held for an operator. The merchant's block list blocks
+whatever the score is. Where it does not, the allow list accepts whatever the score is. Velocity rules need the counters
+of the database, and are applied afterwards (`payments/velocity.py`).
 
 If a payment cannot be scored because the merchant's own weights are invalid, it is accepted below the merchant's
 `unscored_limit_minor` and blocked from that amount on, with the reason in both cases. A small loss is better than a
@@ -30,6 +31,26 @@ TEST_TOKENS = {"tok_fraud": 1.0, "tok_risky": 0.6}
 
 
 @dataclass(frozen=True)
+class VelocityLimit:
+    """A velocity rule: at most `maximum` payments with one value in a window, or minor units of a currency."""
+
+    rule: int
+    field: Literal["customer", "token", "country"]
+    window_seconds: int
+    maximum: int
+    outcome: Literal["review", "block"]
+    currency: str | None = None  # of a sum; a number of payments has none
+
+    @property
+    def is_sum(self) -> bool:
+        return self.currency is not None
+
+    @property
+    def reason(self) -> str:
+        return f"velocity:{self.field}:{'sum' if self.is_sum else 'count'}:{self.window_seconds}"
+
+
+@dataclass(frozen=True)
 class MerchantContext:
     """The data of the merchant that the rules use."""
 
@@ -40,18 +61,22 @@ class MerchantContext:
     # Entries of the lists: (field, value).
     blocked: frozenset[tuple[str, str]] = frozenset()
     allowed: frozenset[tuple[str, str]] = frozenset()
+    review_threshold: float | None = None
+    velocity: tuple[VelocityLimit, ...] = ()
 
 
 @dataclass(frozen=True)
 class Verdict:
     """`score` is None if the payment could not be scored. `reasons` name rules, and entries such as
-    `block_list:customer`: with the payment's own value, this is one entry of the merchant.
+    `block_list:customer`: with the payment's own value, this is one entry of the merchant. `review` holds a payment
+    that is not blocked.
     """
 
     score: float | None
     reasons: list[str]
     blocked: bool
-    decided_by: Literal["rules", "allow_list", "block_list"] = "rules"
+    decided_by: Literal["rules", "allow_list", "block_list", "velocity"] = "rules"
+    review: bool = False
 
 
 Rule = Callable[[PaymentInput, MerchantContext], bool]
@@ -63,6 +88,11 @@ def _country(payment: PaymentInput) -> str | None:
 
 def _token(payment: PaymentInput) -> str | None:
     return payment.payment_method.token if payment.payment_method else None
+
+
+def get_values(payment: PaymentInput) -> dict[str, str | None]:
+    """Return the values that lists and velocity rules look at."""
+    return {"customer": payment.customer, "token": _token(payment), "country": _country(payment)}
 
 
 def _is_foreign(payment: PaymentInput, merchant: MerchantContext) -> bool:
@@ -115,13 +145,15 @@ def score_payment(payment: PaymentInput, merchant: MerchantContext) -> Verdict:
 
 
 def _apply_lists(verdict: Verdict, payment: PaymentInput, merchant: MerchantContext) -> Verdict:
-    values = {"customer": payment.customer, "token": _token(payment), "country": _country(payment)}
+    values = get_values(payment)
     blocking = [f"block_list:{name}" for name, value in values.items() if (name, value) in merchant.blocked]
     if blocking:
-        return replace(verdict, reasons=verdict.reasons + blocking, blocked=True, decided_by="block_list")
+        reasons = verdict.reasons + blocking
+        return replace(verdict, reasons=reasons, blocked=True, decided_by="block_list", review=False)
     allowing = [f"allow_list:{name}" for name, value in values.items() if (name, value) in merchant.allowed]
     if allowing:
-        return replace(verdict, reasons=verdict.reasons + allowing, blocked=False, decided_by="allow_list")
+        reasons = verdict.reasons + allowing
+        return replace(verdict, reasons=reasons, blocked=False, decided_by="allow_list", review=False)
     return verdict
 
 
@@ -135,7 +167,9 @@ def _apply_rules(payment: PaymentInput, merchant: MerchantContext) -> Verdict:
     weights = merchant.fraud_weights
     reasons = [name for name, (_, applies) in RULES.items() if applies(payment, merchant)]
     score = min(1.0, round(sum((weights.get(name, RULES[name][0]) for name in reasons), 0.0), 4))
-    return Verdict(score, reasons, blocked=score >= merchant.fraud_threshold)
+    blocked = score >= merchant.fraud_threshold
+    held = not blocked and merchant.review_threshold is not None and score >= merchant.review_threshold
+    return Verdict(score, reasons, blocked, review=held)
 
 
 def _unscored(payment: PaymentInput, merchant: MerchantContext, error: ValueError) -> Verdict:

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from django.db import connection
 from django.db.transaction import atomic
 
-from payments.models import FraudListEntry
+from payments.models import FraudListEntry, VelocityRule
 from payments.schemas import PaymentInput, parse
 
 # All entries of a merchant are read with each of its API keys, every three seconds in each process.
 MAX_ENTRIES = 1000
+# Each is one more counter for every payment.
+MAX_RULES = 20
 
 
 @contextmanager
@@ -35,6 +37,10 @@ def check_entry(field: str, value: str) -> None:
     method = {"type": "card", **({} if field == "customer" else {field: value})}
     payment = {"amount": 1, "currency": "EUR", "payment_method": method}
     parse(payment | ({"customer": value} if field == "customer" else {}), PaymentInput)
+
+
+def has_all_rules(merchant_id: int) -> bool:
+    return VelocityRule.objects.filter(merchant_id=merchant_id).count() >= MAX_RULES
 
 
 def is_full(merchant_id: int) -> bool:

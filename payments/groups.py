@@ -11,11 +11,12 @@ LOOKS = (
     "view_ledgerleg",
     "view_merchant",
     "view_fraudlistentry",
+    "view_velocityrule",
     "view_fraudchange",
 )
 GROUPS = {
     "support": (*LOOKS, "resolve_transaction"),
-    "finance": (*LOOKS, "refund_transaction", "capture_transaction", "void_transaction"),
+    "finance": (*LOOKS, "refund_transaction", "capture_transaction", "void_transaction", "review_transaction"),
 }
 
 

@@ -78,12 +78,13 @@ class Rollup:
         return cursor.rowcount > 0
 
 
-# A voided payment is in `authorizations_total`: it was no sale, and no failure.
+# A voided payment is in `authorizations_total`: it was no sale, and no failure. Each that the bank authorized is there
+# once, as `authorized` or, if it was held for a review, as `in_review`.
 # The kinds of events whose amount is revenue.
 SALES = (CHARGE.success, CAPTURE.success)
 # The counters that equal the rows besides `transactions_total`: name -> prefix of the kinds of events, and statuses.
 OPERATION_COUNTERS = {
-    "authorizations": ("", ("authorized", "voided")),
+    "authorizations": ("", ("authorized", "in_review", "voided")),
     "captures": (CAPTURE.event_prefix, tuple(CAPTURE.final)),
     "voids": (VOID.event_prefix, tuple(VOID.final)),
 }

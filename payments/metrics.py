@@ -48,7 +48,7 @@ WEBHOOK_TURN_ERRORS = Counter("webhook_turn_errors_total", "Turns of an endpoint
 GATEWAY_EVENTS_RECEIVED = Counter("gateway_events_received_total", "Events from the gateway, by outcome.", ["outcome"])
 GATEWAY_EVENTS_PROCESSED = Counter("gateway_events_processed_total", "Stored events, by outcome.", ["outcome"])
 AUTHORIZATIONS = Counter(
-    "authorizations_total", "Payments that were authorized, and those voided uncaptured.", ["status"]
+    "authorizations_total", "Payments that were authorized, or held for a review; those voided uncaptured.", ["status"]
 )
 CAPTURES = Counter("captures_total", "Captures that became final.", ["status"])
 VOIDS = Counter("voids_total", "Voids that became final, also of expired authorizations.", ["status"])
@@ -62,7 +62,7 @@ OUTCOME = {
 RESULT = {result: IDEMPOTENCY.labels(result) for result in ("new", "replayed", "in_flight", "mismatch", "recovered")}
 # By the kind of the event, and by the metric's name and status: they equal the rows, as `transactions_total` does.
 OPERATIONS = {
-    **{status: AUTHORIZATIONS.labels(status) for status in ("authorized", "voided")},
+    **{status: AUTHORIZATIONS.labels(status) for status in ("authorized", "in_review", "voided")},
     **{f"capture_{status}": CAPTURES.labels(status) for status in ("succeeded", "failed")},
     **{f"void_{status}": VOIDS.labels(status) for status in ("succeeded", "failed")},
 }

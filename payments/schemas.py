@@ -108,6 +108,14 @@ class VoidInput(Input, forbid_unknown_fields=True):
     reason: Long | None = None
 
 
+class ReviewInput(Input, forbid_unknown_fields=True):
+    decision: Annotated[
+        Literal["accept", "refuse"],
+        Meta(description="accept: capture the payment, or authorize it if it has capture false. refuse: void it."),
+    ]
+    reason: Long | None = None
+
+
 class Fraud(Struct):
     score: Annotated[float | None, Meta(description="0 to 1; null if it could not be scored.")]
     reasons: list[str]
@@ -116,12 +124,15 @@ class Fraud(Struct):
 class FraudTrial(Struct):
     """A decision about a payment that was not made."""
 
-    decision: Literal["accepted", "blocked"]
-    decided_by: Literal["rules", "allow_list", "block_list"]
+    decision: Literal["accepted", "review", "blocked"]
+    decided_by: Literal["rules", "allow_list", "block_list", "velocity"]
     score: Annotated[float | None, Meta(description="0 to 1; null if it could not be scored.")]
     threshold: Annotated[float, Meta(description="The rules block a payment with this score or more.")]
     reasons: Annotated[list[str], Meta(description="The rules and the entries of lists that match, as in `fraud`.")]
     weights: Annotated[dict[str, float], Meta(description="What each rule that matches adds to the score.")]
+    review_threshold: Annotated[
+        float | UnsetType, Meta(description="The rules hold a payment with this score or more for a review.")
+    ] = UNSET
 
 
 class Failure(Struct):
@@ -134,7 +145,9 @@ RefundStatus = Literal["processing", "succeeded", "failed", "unknown"]
 CaptureStatus = Literal["processing", "succeeded", "failed", "unknown"]
 VoidStatus = CaptureStatus
 DisputeStatus = Literal["opened", "needs_response", "under_review", "pre_arbitration", "final_review", "won", "lost"]
-PaymentStatus = Literal["processing", "succeeded", "declined", "blocked", "failed", "unknown", "authorized", "voided"]
+PaymentStatus = Literal[
+    "processing", "succeeded", "declined", "blocked", "failed", "unknown", "authorized", "voided", "in_review"
+]
 
 
 class Payment(Struct):
@@ -183,6 +196,19 @@ class VoidOutput(Struct):
     reason: str | None
     failure: Failure | None
     gateway_reference: str | None
+    created_at: Moment
+    settled_at: Moment | None
+
+
+class ReviewOutput(Struct):
+    """A decision about a payment in review. `status` is that of the capture or void that it needs, if it needs one."""
+
+    id: UUID
+    transaction: UUID
+    decision: Literal["accept", "refuse"]
+    status: CaptureStatus
+    reason: str | None
+    failure: Annotated[Failure | None, Meta(description="Why the capture or void failed: the payment stays in review.")]
     created_at: Moment
     settled_at: Moment | None
 

@@ -3,10 +3,21 @@
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from payments.failures import FAILURES, OTHER_MESSAGE
 from payments.fraud import RULES, MerchantContext, Verdict, get_weight
-from payments.models import Capture, Dispute, Event, FollowingOperation, Refund, Void, WebhookDelivery, WebhookEndpoint
+from payments.models import (
+    Capture,
+    Dispute,
+    Event,
+    FollowingOperation,
+    Refund,
+    Review,
+    Void,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from payments.schemas import (
     AttemptOutput,
     CaptureOutput,
@@ -23,6 +34,7 @@ from payments.schemas import (
     JournalEntry,
     Payment,
     RefundOutput,
+    ReviewOutput,
     VoidOutput,
 )
 from payments.services.results import Charge
@@ -35,12 +47,13 @@ def serialize_failure(code: str | None) -> Failure | None:
 def serialize_trial(verdict: Verdict, merchant: MerchantContext) -> FraudTrial:
     rules = [] if verdict.score is None else [name for name in verdict.reasons if name in RULES]
     return FraudTrial(
-        decision="blocked" if verdict.blocked else "accepted",
+        decision="blocked" if verdict.blocked else "review" if verdict.review else "accepted",
         decided_by=verdict.decided_by,
         score=verdict.score,
         threshold=merchant.fraud_threshold,
         reasons=verdict.reasons,
         weights={name: get_weight(name, merchant) for name in rules},
+        review_threshold=UNSET if merchant.review_threshold is None else merchant.review_threshold,
     )
 
 
@@ -86,6 +99,20 @@ def serialize_capture(row: Capture) -> CaptureOutput:
 
 def serialize_void(row: Void) -> VoidOutput:
     return VoidOutput(**_common_fields(row), reason=row.reason)
+
+
+def serialize_review(row: Review) -> ReviewOutput:
+    operation = row.operation
+    return ReviewOutput(
+        id=row.id,
+        transaction=row.transaction_id,
+        decision=row.decision,  # type: ignore[arg-type]
+        status=row.status,  # type: ignore[arg-type]
+        reason=row.reason,
+        failure=serialize_failure(row.failure_code),
+        created_at=row.created_at,
+        settled_at=operation.settled_at if operation else row.created_at,
+    )
 
 
 def serialize_refund(row: Refund) -> RefundOutput:

@@ -6,7 +6,7 @@ lifecycle. The database refuses every other step (`migrations/0006_transitions.p
 `0015_disputes.py`); a test compares both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ class ChargeStatus(TextChoices):
     UNKNOWN = "unknown", "Unknown, being resolved"
     AUTHORIZED = "authorized", "Authorized, not captured yet"
     VOIDED = "voided", "Voided, nothing captured"
+    IN_REVIEW = "in_review", "In review, held"
 
 
 class RefundStatus(TextChoices):
@@ -124,18 +125,20 @@ REFUND = Lifecycle(
     outcomes={**_OUTCOMES, "declined": "failed"},  # what the gateway refuses to give back has failed
     event_prefix="refund_",
 )
-# A payment with `"capture": false`: its money is held until captures and a void have used or released it.
+# A payment with `"capture": false`, or one that an operator must review: its money is held until captures and a void
+# have used or released it. One in review is accepted (captured, or authorized if that was asked for) or voided.
 AUTHORIZATION = Lifecycle(
     operation="authorization",
     statuses=ChargeStatus,
     initial=("processing", "blocked"),
     steps={
-        "processing": ("authorized", "declined", "failed", "unknown"),
-        "unknown": ("authorized", "declined", "failed"),
+        "processing": ("authorized", "in_review", "declined", "failed", "unknown"),
+        "unknown": ("authorized", "in_review", "declined", "failed"),
+        "in_review": ("authorized", "succeeded", "voided"),
         "authorized": ("succeeded", "voided"),
     },
-    outcomes={**_OUTCOMES, "approved": "authorized"},
-    held=("authorized",),
+    outcomes={**_OUTCOMES, "approved": "authorized"},  # `in_review` if the payment must be reviewed
+    held=("in_review", "authorized"),
 )
 CAPTURE = Lifecycle(
     operation="capture",
@@ -172,6 +175,8 @@ DISPUTE = Lifecycle(
 )
 # The states that wait for the merchant, and the state after its response.
 DISPUTE_RESPONSES = {"needs_response": "under_review", "pre_arbitration": "final_review"}
+# Entries of the journal that are no step, but a decision of an operator.
+NOTES = ("resolution_requested", "review_accepted", "review_refused")
 LIFECYCLES = {lifecycle.operation: lifecycle for lifecycle in (CHARGE, AUTHORIZATION, CAPTURE, VOID, REFUND, DISPUTE)}
 
 
@@ -193,6 +198,6 @@ def diagram() -> str:
     return "\n".join(lines)
 
 
-def sql_list(values: list[str]) -> str:
+def sql_list(values: Sequence[str]) -> str:
     """Return words of this module as the right side of SQL's IN."""
     return "(" + ", ".join(f"'{value}'" for value in values) + ")"

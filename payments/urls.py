@@ -20,6 +20,7 @@ urlpatterns = [
     path("v1/webhook-endpoints/<str:id>/redeliver", webhooks.RedeliverView.as_view(), name="webhook-redeliver"),
     path("v1/transactions/<str:id>/captures", views.CapturesView.as_view(), name="captures"),
     path("v1/transactions/<str:id>/void", views.VoidView.as_view(), name="void"),
+    path("v1/transactions/<str:id>/review", views.ReviewView.as_view(), name="review"),
     path("v1/transactions/<str:id>/events", views.JournalView.as_view(), name="journal"),
     path("v1/disputes", disputes.DisputesView.as_view(), name="disputes"),
     path("v1/disputes/<str:id>", disputes.DisputeView.as_view(), name="dispute"),

@@ -15,6 +15,7 @@ TRANSACTION_COLOURS = {
     "unknown": "primary",
     "authorized": "info",
     "voided": "warning",
+    "in_review": "primary",
 }
 # Of refunds, captures and voids.
 OPERATION_COLOURS = {"processing": "info", "succeeded": "success", "failed": "danger", "unknown": "primary"}

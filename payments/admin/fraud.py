@@ -1,5 +1,6 @@
-"""Allow and block lists, whose entries are added and removed, and the read-only record of all changes."""
+"""Allow and block lists, velocity rules, and the read-only record of all changes."""
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -14,11 +15,15 @@ from unfold.decorators import display
 from fintech.adminsite.changelists import KeptAdmin, ReadOnlyAdmin
 from fintech.adminsite.display import link_to, show_badge, show_json, show_time
 from fintech.adminsite.filters import ChoiceFilter
+from payments.currencies import EXPONENTS
 from payments.errors import InvalidRequest
-from payments.fraud_settings import MAX_ENTRIES, check_entry, is_full, recorded_by
-from payments.models import FraudChange, FraudListEntry, Merchant
+from payments.fraud_settings import MAX_ENTRIES, MAX_RULES, check_entry, has_all_rules, is_full, recorded_by
+from payments.models import FraudChange, FraudListEntry, Merchant, VelocityRule
 
 LIST_COLOURS = {"block": "danger", "allow": "success"}
+OUTCOME_COLOURS = {"block": "danger", "review": "primary"}
+# What the counters of a velocity rule depend on.
+COUNTED = ("merchant", "field", "measure", "currency", "window_seconds")
 
 
 def actor_of(request: HttpRequest) -> str:
@@ -89,6 +94,61 @@ class FraudListEntryAdmin(KeptAdmin):
     @display(description="Added (UTC)")
     def created(self, entry: FraudListEntry) -> str:
         return show_time(entry.created_at)
+
+
+class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
+    class Meta:
+        model = VelocityRule
+        fields = [*COUNTED, "maximum", "outcome", "is_enabled", "note"]
+
+    def clean_currency(self) -> str | None:
+        currency = (self.cleaned_data["currency"] or "").upper()
+        if currency and currency not in EXPONENTS:
+            raise forms.ValidationError(f"{currency} is not an ISO 4217 currency.")
+        return currency or None
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        if self.instance.pk is None and "merchant" in data and has_all_rules(data["merchant"].pk):
+            self.add_error(None, f"This merchant has {MAX_RULES} velocity rules, the most that are possible.")
+        return data
+
+
+@admin.register(VelocityRule)
+class VelocityRuleAdmin(KeptAdmin):
+    form = RuleForm
+    list_display = ["id", "merchant", "field", "measure", "currency", "window", "maximum", "result", "is_enabled"]
+    list_select_related = ["merchant"]
+    list_filter = [("merchant", AutocompleteSelectFilter)]
+    list_per_page = 50
+    autocomplete_fields = ["merchant"]
+    fields = [*COUNTED, "maximum", "outcome", "is_enabled", "note"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+        return [] if obj is None else list(COUNTED)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return ModelAdmin.has_delete_permission(self, request, obj)
+
+    def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
+        with recorded_by(actor_of(request)):
+            super().save_model(request, obj, form, change)
+
+    def delete_model(self, request: HttpRequest, obj: Model) -> None:
+        with recorded_by(actor_of(request)):
+            super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        with recorded_by(actor_of(request)):
+            super().delete_queryset(request, queryset)
+
+    @display(description="Window", ordering="window_seconds")
+    def window(self, rule: VelocityRule) -> str:
+        return str(timedelta(seconds=rule.window_seconds))
+
+    @display(description="Beyond it", ordering="outcome")
+    def result(self, rule: VelocityRule) -> str:
+        return show_badge(rule.get_outcome_display(), OUTCOME_COLOURS[rule.outcome])
 
 
 @admin.register(FraudChange)

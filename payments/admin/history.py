@@ -54,7 +54,7 @@ def _entry(event: Event) -> Entry:
     known = [exchange for exchange in exchanges or () if isinstance(exchange, dict)]
     return Entry(
         title=kind.replace("_", " "),
-        colour=colours.get(status, "default"),
+        colour=TRANSACTION_COLOURS.get(kind) or colours.get(status, "default"),
         at=show_time(event.at),
         actor=event.actor,
         refund_link=page_of(Refund, event.refund_id) if event.refund_id else None,

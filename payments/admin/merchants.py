@@ -27,8 +27,10 @@ class MerchantForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none 
             "country",
             "is_active",
             "fraud_threshold",
+            "review_threshold",
             "fraud_weights",
             "unscored_limit_minor",
+            "refuse_forbidden_retries",
             "fee_basis_points",
         ]
 
@@ -37,6 +39,7 @@ class MerchantForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none 
         # The database decides; these give the reason.
         for name, lowest, highest in (
             ("fraud_threshold", 0, 1),
+            ("review_threshold", 0, 1),
             ("unscored_limit_minor", 0, MAX_AMOUNT),
             ("fee_basis_points", 0, 10_000),
         ):
@@ -70,7 +73,18 @@ class MerchantAdmin(KeptAdmin):
     readonly_fields = ["created"]
     fieldsets = [
         (None, {"fields": ["name", "country", "is_active", "created"]}),
-        ("Fraud", {"fields": ["fraud_threshold", "fraud_weights", "unscored_limit_minor"]}),
+        (
+            "Fraud",
+            {
+                "fields": [
+                    "fraud_threshold",
+                    "review_threshold",
+                    "fraud_weights",
+                    "unscored_limit_minor",
+                    "refuse_forbidden_retries",
+                ]
+            },
+        ),
         ("Fees", {"fields": ["fee_basis_points"]}),
     ]
 
@@ -98,8 +112,10 @@ class MerchantAdmin(KeptAdmin):
             "transactions_link": reverse("admin:payments_transaction_changelist") + of_merchant,
             "new_key_link": reverse("admin:payments_apikey_add") + f"?merchant={object_id}",
             "fraud_lists_link": reverse("admin:payments_fraudlistentry_changelist") + of_merchant,
+            "velocity_rules_link": reverse("admin:payments_velocityrule_changelist") + of_merchant,
             "fraud_changes_link": reverse("admin:payments_fraudchange_changelist") + of_merchant,
             "may_see_fraud_lists": request.user.has_perm("payments.view_fraudlistentry"),
+            "may_see_velocity_rules": request.user.has_perm("payments.view_velocityrule"),
             "may_see_fraud_changes": request.user.has_perm("payments.view_fraudchange"),
             "may_see_transactions": request.user.has_perm("payments.view_transaction"),
             "may_add_keys": request.user.has_perm("payments.add_apikey"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from django import forms
@@ -12,13 +12,15 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWid
 
 from payments.currencies import format_amount
 from payments.errors import PaymentError
-from payments.models import Authorization, Capture, Refund, Transaction, Void
-from payments.schemas import MAX_AMOUNT, CaptureInput, Input, RefundInput, VoidInput, parse
+from payments.models import Authorization, Capture, Refund, Review, Transaction, Void
+from payments.schemas import MAX_AMOUNT, CaptureInput, Input, RefundInput, ReviewInput, VoidInput, parse
 from payments.serializers import serialize_failure
 from payments.services.captures import create_capture
 from payments.services.refunds import create_refund
 from payments.services.results import Result
+from payments.services.reviews import decide_review
 from payments.services.voids import create_void
+from payments.states import CaptureStatus
 
 
 def left_to_refund(payment: Transaction) -> int:
@@ -28,6 +30,15 @@ def left_to_refund(payment: Transaction) -> int:
 
 def left_to_capture(payment: Transaction) -> int:
     """Return the amount that is held and in no capture or void; 0 unless the payment is authorized."""
+    return _held(payment) if payment.status == Transaction.Status.AUTHORIZED else 0
+
+
+def left_to_review(payment: Transaction) -> int:
+    """Return the amount that is held for a review; 0 if there is none, or its result is under way."""
+    return _held(payment) if payment.status == Transaction.Status.IN_REVIEW else 0
+
+
+def _held(payment: Transaction) -> int:
     held = Authorization.objects.filter(transaction=payment, closing_id=None).first()
     return held.amount_left - held.amount_reserved if held is not None else 0
 
@@ -36,6 +47,7 @@ class OperationForm(forms.Form):
     """`key` is created when the form is shown, so sending it several times makes one operation."""
 
     shape: type[Input]
+    fixed: ClassVar[dict[str, Any]] = {}  # the fields of the request that the form does not ask for
     key = forms.UUIDField(widget=forms.HiddenInput)
 
     def __init__(self, payment: Transaction, left: int, data: Any = None) -> None:
@@ -49,7 +61,7 @@ class OperationForm(forms.Form):
         if "key" not in self.cleaned_data:
             self.add_error(None, "Open this form again: its idempotency key is missing.")
         names = [name for name in self.fields if name != "key"]
-        fields = {name: self.cleaned_data.get(name) for name in names}
+        fields = self.fixed | {name: self.cleaned_data.get(name) for name in names}
         try:
             self.cleaned_data["body"] = parse({k: None if v == "" else v for k, v in fields.items()}, self.shape)
         except PaymentError as error:
@@ -92,9 +104,21 @@ class VoidForm(OperationForm):
     reason = _reason_field("void")
 
 
+class AcceptForm(OperationForm):
+    shape = ReviewInput
+    fixed: ClassVar = {"decision": Review.Decision.ACCEPT.value}
+    reason = _reason_field("decision")
+
+
+class RefuseForm(OperationForm):
+    shape = ReviewInput
+    fixed: ClassVar = {"decision": Review.Decision.REFUSE.value}
+    reason = _reason_field("decision")
+
+
 @dataclass(frozen=True)
 class Operation:
-    """`name` is also the last word of the permission and of the page's address."""
+    """`name` is also the last word of the page's address and, without `right`, the first of the permission."""
 
     name: str
     icon: str
@@ -103,10 +127,12 @@ class Operation:
     create: Callable[..., Result]
     explanation: str
     done: str
+    noun: str = ""
+    right: str = ""
 
     @property
     def permission(self) -> str:
-        return f"payments.{self.name}_transaction"
+        return f"payments.{self.right or self.name}_transaction"
 
     @property
     def nothing_left(self) -> str:
@@ -124,15 +150,16 @@ class Operation:
     def describe(self, outcome: Result) -> tuple[str, int]:
         """Return the message about an outcome, and its level."""
         operation = outcome.operation
-        assert isinstance(operation, Refund | Capture | Void)
+        assert isinstance(operation, Refund | Capture | Void | Review)
+        name = self.noun or self.name
         amount = format_amount(operation.amount, operation.transaction.currency)
         if outcome.is_replay:
-            return f"This {self.name} of {amount} exists already: it is {operation.status}.", messages.INFO
-        if operation.status == operation.Status.SUCCEEDED:
+            return f"This {name} of {amount} exists already: it is {operation.status}.", messages.INFO
+        if operation.status == CaptureStatus.SUCCEEDED:
             return f"{self.done} {amount}.", messages.SUCCESS
         if failure := serialize_failure(operation.failure_code):
-            return f"The {self.name} of {amount} failed: {failure.message}", messages.ERROR
-        detail = f"The outcome of the {self.name} of {amount} is not known yet; the resolver settles it."
+            return f"The {name} of {amount} failed: {failure.message}", messages.ERROR
+        detail = f"The outcome of the {name} of {amount} is not known yet; the resolver settles it."
         return detail, messages.WARNING
 
 
@@ -163,5 +190,27 @@ OPERATIONS = (
         create_void,
         "All that is not captured is released to the customer. This cannot be undone.",
         "Released",
+    ),
+    Operation(
+        "accept",
+        "check",
+        AcceptForm,
+        left_to_review,
+        decide_review,
+        "The customer is charged, unless the merchant captures the payment itself. This cannot be undone.",
+        "Accepted",
+        noun="acceptance",
+        right="review",
+    ),
+    Operation(
+        "refuse",
+        "block",
+        RefuseForm,
+        left_to_review,
+        decide_review,
+        "All that is held is released to the customer. This cannot be undone.",
+        "Refused",
+        noun="refusal",
+        right="review",
     ),
 )

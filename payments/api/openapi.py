@@ -27,6 +27,7 @@ _INPUTS = (
     schemas.BatchInput,
     schemas.CaptureInput,
     schemas.VoidInput,
+    schemas.ReviewInput,
     schemas.RefundInput,
     schemas.EvidenceInput,
     schemas.AcceptInput,
@@ -44,6 +45,7 @@ _OUTPUTS = (
     schemas.CaptureOutput,
     schemas.CapturePage,
     schemas.VoidOutput,
+    schemas.ReviewOutput,
     schemas.DisputeDetail,
     schemas.DisputePage,
     schemas.JournalPage,
@@ -315,6 +317,24 @@ VOID = extend_schema(
     examples=[OpenApiExample("reason", {"reason": "out of stock"}, request_only=True)],
     responses=_answers(
         schemas.VoidOutput,
+        s200="A replay: the stored answer.",
+        s201="The outcome is final: look at `status`.",
+        s202="The outcome is not known yet: read the transaction again after Retry-After.",
+    )
+    | _WRITE
+    | _problems(404, 409),
+)
+REVIEW = extend_schema(
+    operation_id="decide_review",
+    summary="Accept or refuse a payment in review",
+    description="Needs the scope reviews:write. An accepted payment is captured, or authorized if it was sent with "
+    "capture false. A refused one is voided.",
+    tags=["reviews"],
+    parameters=[_ID, _KEY, _REQUEST_ID, *_HEADERS],
+    request={"application/json": _schema(schemas.ReviewInput)},
+    examples=[OpenApiExample("accept", {"decision": "accept", "reason": "called the customer"}, request_only=True)],
+    responses=_answers(
+        schemas.ReviewOutput,
         s200="A replay: the stored answer.",
         s201="The outcome is final: look at `status`.",
         s202="The outcome is not known yet: read the transaction again after Retry-After.",

@@ -5,9 +5,23 @@ from dataclasses import dataclass, field
 
 from fintech.http.problems import Problem
 from payments import errors
-from payments.models import Capture, Refund, Void
-from payments.schemas import BatchResult, CaptureOutput, Payment, ProblemDocument, RefundOutput, VoidOutput
-from payments.serializers import serialize_capture, serialize_payment, serialize_refund, serialize_void
+from payments.models import Capture, Refund, Review, Void
+from payments.schemas import (
+    BatchResult,
+    CaptureOutput,
+    Payment,
+    ProblemDocument,
+    RefundOutput,
+    ReviewOutput,
+    VoidOutput,
+)
+from payments.serializers import (
+    serialize_capture,
+    serialize_payment,
+    serialize_refund,
+    serialize_review,
+    serialize_void,
+)
 from payments.services.results import Charge, Result
 from payments.states import CHARGE
 
@@ -27,7 +41,7 @@ STATUS_CODES: dict[type[errors.PaymentError], int] = {
 }
 
 
-Body = Payment | CaptureOutput | VoidOutput | RefundOutput
+Body = Payment | CaptureOutput | VoidOutput | RefundOutput | ReviewOutput
 
 
 @dataclass(slots=True)
@@ -59,15 +73,17 @@ def serialize(outcome: Result) -> Body:
         return serialize_refund(operation)
     if isinstance(operation, Capture):
         return serialize_capture(operation)
+    if isinstance(operation, Review):
+        return serialize_review(operation)
     return serialize_void(operation) if isinstance(operation, Void) else serialize_payment(operation)
 
 
-def location_of(operation: Charge | Capture | Void | Refund) -> str:
+def location_of(operation: Charge | Capture | Void | Refund | Review) -> str:
     if isinstance(operation, Refund):
         return f"/v1/transactions/{operation.transaction_id}/refunds"
     if isinstance(operation, Capture):
         return f"/v1/transactions/{operation.transaction_id}/captures"
-    if isinstance(operation, Void):
+    if isinstance(operation, Void | Review):
         return f"/v1/transactions/{operation.transaction_id}"
     return f"/v1/transactions/{operation.id}"
 

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from fintech.cards import contains_card_number, strip_timestamps
+from fintech.database.connections import query
 from fintech.database.replica import from_replica
 from fintech.http import pagination
 from fintech.http.headers import is_joined
@@ -42,6 +43,7 @@ from payments.schemas import (
     PaymentPage,
     RefundInput,
     RefundPage,
+    ReviewInput,
     VoidInput,
     is_plain_data,
     parse,
@@ -60,7 +62,9 @@ from payments.services.captures import create_capture
 from payments.services.charges import create_payment
 from payments.services.refunds import create_refund
 from payments.services.results import Result
+from payments.services.reviews import decide_review
 from payments.services.voids import create_void
+from payments.velocity import try_payment
 
 _KEY = re.compile(str(KEY_SCHEMA["pattern"]))
 _throttle = make_throttle()
@@ -183,7 +187,10 @@ class FraudTrialView(PaymentsView):
     def post(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WRITE)
         body = read(read_body(request._request), PaymentInput)
-        return json_answer(serialize_trial(score_payment(body, principal.fraud), principal.fraud))
+        verdict = score_payment(body, principal.fraud)
+        if principal.fraud.velocity:
+            verdict = query(try_payment, body, verdict, principal.fraud)
+        return json_answer(serialize_trial(verdict, principal.fraud))
 
 
 class TransactionView(PaymentsView):
@@ -295,6 +302,17 @@ class VoidView(PaymentsView):
         key = idempotency_key(request)
         body = parse(read_optional_body(request._request), VoidInput)
         outcome = create_void(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
+        return answer(request._request, outcome)
+
+
+class ReviewView(PaymentsView):
+    @openapi.REVIEW
+    def post(self, request: Request, id: str) -> HttpResponse:
+        principal = self.principal(request, ApiKey.Scope.REVIEW)
+        identifier = read_id(id)
+        key = idempotency_key(request)
+        body = read(read_body(request._request), ReviewInput)
+        outcome = decide_review(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
         return answer(request._request, outcome)
 
 

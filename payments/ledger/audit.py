@@ -16,6 +16,7 @@ from payments.states import (
     CAPTURE,
     CHARGE,
     DISPUTE,
+    NOTES,
     REFUND,
     VOID,
     CaptureStatus,
@@ -46,7 +47,8 @@ SUMS = ", ".join(
 
 CAPTURED = ", ".join(f"sum(posted.{account}) AS {account}" for account in ACCOUNTS)
 CAPTURED_SUMS = ", ".join(f"sums.{account}" for account in ACCOUNTS)
-# What the counters hold: each of these events names the process that counted it.
+# What the counters hold: each of these events names the process that counted it. A payment that a review made
+# `authorized` was counted before, as `in_review`.
 COUNTED = [
     *AUTHORIZATION.final,
     *AUTHORIZATION.held,
@@ -145,7 +147,7 @@ CHECKS = {
                 WHERE status IN {sql_list(VOID.open)}
             ) AS operation GROUP BY transaction_id
         ) AS work ON work.transaction_id = payment.id
-        WHERE CASE WHEN payment.status = '{ChargeStatus.AUTHORIZED}'
+        WHERE CASE WHEN payment.status IN {sql_list(AUTHORIZATION.held)}
             THEN (held.amount_left, held.amount_reserved, held.currency, held.closing_id, held.capture_before)
                 IS DISTINCT FROM (payment.amount - payment.manually_captured, coalesce(work.reserved, 0),
                 payment.currency, work.closing_id, payment.capture_before) OR work.closing > 1
@@ -218,7 +220,7 @@ CHECKS = {
                 count(*) FILTER (WHERE event.kind NOT LIKE '%%processing' AND event.kind NOT LIKE '%%unknown'
                     AND event.kind NOT IN {sql_list([*AUTHORIZATION.held, *DISPUTE_HELD])}) AS finals
             FROM payments_event AS event JOIN payment ON payment.id = event.transaction_id
-            WHERE event.kind <> 'resolution_requested'
+            WHERE event.kind NOT IN {sql_list(NOTES)}
             GROUP BY event.transaction_id, event.refund_id, event.capture_id, event.void_id, event.dispute_id
         ) AS other ON {SAME_OPERATION} AND other.dispute_id IS NOT DISTINCT FROM resource.dispute_id
         WHERE other.kinds IS NULL OR other.finals > 1
@@ -231,10 +233,14 @@ CHECKS = {
         FROM (SELECT id, merchant_id, idempotency_key AS key, 'payment' AS kind FROM payment
             UNION ALL SELECT refund.id, payment.merchant_id, refund.idempotency_key, 'refund'
             FROM refund JOIN payment ON payment.id = refund.transaction_id
+            UNION ALL SELECT review.id, payment.merchant_id, review.idempotency_key, 'review'
+            FROM review JOIN payment ON payment.id = review.transaction_id
             UNION ALL SELECT capture.id, payment.merchant_id, capture.idempotency_key, 'capture'
             FROM capture JOIN payment ON payment.id = capture.transaction_id
+            WHERE capture.id NOT IN (SELECT id FROM review)
             UNION ALL SELECT void.id, payment.merchant_id, void.idempotency_key, 'void'
-            FROM void JOIN payment ON payment.id = void.transaction_id WHERE void.idempotency_key IS NOT NULL
+            FROM void JOIN payment ON payment.id = void.transaction_id
+            WHERE void.idempotency_key IS NOT NULL AND void.id NOT IN (SELECT id FROM review)
             ) AS resource
         LEFT JOIN payments_idempotencykey AS taken ON (taken.merchant_id, taken.key, taken.kind)
             = (resource.merchant_id, resource.key, resource.kind)
@@ -252,12 +258,15 @@ CHECKS = {
                 WHERE taken.kind = 'capture' AND found.id = taken.resource_id)
             AND NOT EXISTS (SELECT 1 FROM payments_void AS found
                 WHERE taken.kind = 'void' AND found.id = taken.resource_id)
+            AND NOT EXISTS (SELECT 1 FROM payments_review AS found
+                WHERE taken.kind = 'review' AND found.id = taken.resource_id)
     """,
     "final_payments_are_counted": f"""
         SELECT payment.id, format('event %%s (%%s) is in no counter', event.id, event.kind)
         FROM payments_event AS event JOIN payment ON payment.id = event.transaction_id
         LEFT JOIN payments_writer AS writer ON writer.id = event.writer_id
         WHERE event.kind IN {sql_list(COUNTED)} AND writer.id IS NULL
+            AND NOT (event.kind = '{ChargeStatus.AUTHORIZED}' AND payment.review IS NOT NULL)
     """,
 }
 
@@ -282,6 +291,8 @@ WITH payment AS MATERIALIZED (
     SELECT capture.* FROM payments_capture AS capture JOIN payment ON payment.id = capture.transaction_id
 ), void AS MATERIALIZED (
     SELECT void.* FROM payments_void AS void JOIN payment ON payment.id = void.transaction_id
+), review AS MATERIALIZED (
+    SELECT review.* FROM payments_review AS review JOIN payment ON payment.id = review.transaction_id
 ), dispute AS MATERIALIZED (
     SELECT dispute.* FROM payments_dispute AS dispute JOIN payment ON payment.id = dispute.transaction_id
 ), posted AS (

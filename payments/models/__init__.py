@@ -2,9 +2,12 @@
 
 Merchant -> ApiKey          the clients of the API
 Merchant -> FraudListEntry  values that its block list or allow list contains
+Merchant -> VelocityRule    limits on payments in sliding windows, with their VelocityCounters
+RefusedRetry                declined payments that are refused for a time if they come again
 FraudChange                 append-only: each change of a merchant's fraud settings and lists, made by triggers
 Transaction -> Refund       requests and their outcomes; amounts are integers in minor units
 Transaction -> Dispute      a cardholder's objection, and the merchant's DisputeResponses
+Transaction -> Review       an operator's decision about a payment that is held as possible fraud
 Transaction -> Capture, Void, and Authorization, the money that is still held, if it is captured later
 IdempotencyKey              one row per merchant and key, for all operations
 Unresolved                  operations that are not final, each with the lease of the process that works on it
@@ -31,8 +34,11 @@ from payments.models.ledger import LedgerLeg
 from payments.models.merchants import ApiKey, Merchant
 from payments.models.operations import FollowingOperation
 from payments.models.refunds import Refund
+from payments.models.retries import RefusedRetry
+from payments.models.reviews import Review
 from payments.models.transactions import APPROVED, Transaction, TransactionQuerySet
 from payments.models.unresolved import Unresolved, UnresolvedQuerySet
+from payments.models.velocity import VelocityCounter, VelocityRule
 from payments.models.webhooks import (
     WebhookAttempt,
     WebhookDelivery,
@@ -60,10 +66,14 @@ __all__ = [
     "LedgerLeg",
     "Merchant",
     "Refund",
+    "RefusedRetry",
+    "Review",
     "Transaction",
     "TransactionQuerySet",
     "Unresolved",
     "UnresolvedQuerySet",
+    "VelocityCounter",
+    "VelocityRule",
     "Void",
     "WebhookAttempt",
     "WebhookDelivery",

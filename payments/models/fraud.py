@@ -49,12 +49,12 @@ class FraudListEntry(models.Model):
 
 
 class FraudChange(models.Model):
-    """One change of a fraud setting, or an entry that was added (no `before`) or removed (no `after`)."""
+    """One change of a fraud setting, or an entry or rule that was added (no `before`) or removed (no `after`)."""
 
     merchant = models.ForeignKey(Merchant, on_delete=models.PROTECT, db_index=False)
     at = models.DateTimeField(db_default=Now())
     actor = models.TextField()  # admin:<user name>, or database:<role> for a change outside of the admin
-    subject = models.TextField()  # a column of the merchant, or block_list or allow_list
+    subject = models.TextField()  # a column of the merchant, block_list, allow_list or velocity_rule
     before = models.JSONField(null=True)
     after = models.JSONField(null=True)
 

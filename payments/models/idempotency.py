@@ -2,7 +2,7 @@
 
 from django.db import models
 
-KEY_KINDS = ("payment", "refund", "capture", "void")
+KEY_KINDS = ("payment", "refund", "capture", "void", "review")
 
 
 class IdempotencyKey(models.Model):

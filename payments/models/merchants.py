@@ -19,6 +19,11 @@ class Merchant(models.Model):
         default=0.8,
         help_text="Payments with this score or more are blocked. 0 blocks all, 1 almost none.",
     )
+    review_threshold = models.FloatField(
+        null=True,
+        blank=True,
+        help_text="Payments with this score or more are held for a review. Empty: none.",
+    )
     fraud_weights = models.JSONField(
         default=dict,
         blank=True,
@@ -27,6 +32,10 @@ class Merchant(models.Model):
     unscored_limit_minor = models.BigIntegerField(
         default=50_00,
         help_text="A payment that cannot be scored is accepted below this amount and blocked from this amount on.",
+    )
+    refuse_forbidden_retries = models.BooleanField(
+        default=False,
+        help_text="Refuse a payment that repeats a declined one before the advice of its decline allows it.",
     )
     fee_basis_points = models.PositiveIntegerField(
         default=150,
@@ -42,6 +51,10 @@ class Merchant(models.Model):
             models.CheckConstraint(
                 condition=Q(fraud_threshold__gte=0, fraud_threshold__lte=1),
                 name="merchant_threshold_is_a_share",
+            ),
+            models.CheckConstraint(
+                condition=Q(review_threshold=None) | Q(review_threshold__gte=0, review_threshold__lte=1),
+                name="merchant_review_threshold_is_a_share",
             ),
             models.CheckConstraint(condition=Q(fee_basis_points__lte=10_000), name="merchant_fee_at_most_the_amount"),
             models.CheckConstraint(condition=Q(unscored_limit_minor__gte=0), name="merchant_limit_not_negative"),
@@ -61,6 +74,7 @@ class ApiKey(models.Model):
         WRITE = "payments:write", "Make payments"
         REFUND = "refunds:write", "Refund payments"
         WEBHOOKS = "webhooks:write", "Manage webhook endpoints"
+        REVIEW = "reviews:write", "Accept and refuse payments in review"
 
     merchant = models.ForeignKey(Merchant, on_delete=models.PROTECT, related_name="api_keys")
     name = models.CharField(max_length=100, help_text="The program that uses this key, such as 'shop checkout'.")

@@ -40,13 +40,18 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
 
 
 # The statuses of a payment that the bank approved.
-APPROVED = (ChargeStatus.AUTHORIZED.value, ChargeStatus.SUCCEEDED.value, ChargeStatus.VOIDED.value)
+APPROVED = (*AUTHORIZATION.held, ChargeStatus.SUCCEEDED.value, ChargeStatus.VOIDED.value)
 
 
 class Transaction(models.Model):
     """One payment: requested once, final once."""
 
     Status = ChargeStatus
+
+    class Review(models.TextChoices):
+        CAPTURE = "capture", "Captured if accepted"
+        HOLD = "hold", "Authorized if accepted"
+
     OPEN, FINAL = AUTHORIZATION.open, AUTHORIZATION.final
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -64,6 +69,8 @@ class Transaction(models.Model):
     manual_capture = models.BooleanField(db_default=False)
     manually_captured = models.BigIntegerField(db_default=0)
     capture_before = models.DateTimeField(null=True)
+    # Set if an operator must decide about it: what it was asked to be. It is authorized at the gateway in both cases.
+    review = models.CharField(max_length=7, choices=Review.choices, null=True)
     # The merchant's rate when the payment was created: a later change does not apply to it.
     fee_basis_points = models.PositiveSmallIntegerField()
     # The gateway that was asked to charge, and the key that it knows the charge by.
@@ -92,13 +99,15 @@ class Transaction(models.Model):
             ("capture_transaction", "Can capture an authorized transaction"),
             ("void_transaction", "Can void an authorized transaction"),
             ("resolve_transaction", "Can request to resolve a transaction now"),
+            ("review_transaction", "Can accept and refuse a transaction in review"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0), name="transaction_amount_positive"),
             models.CheckConstraint(condition=Q(currency__regex=r"^[A-Z]{3}$"), name="transaction_currency_is_iso_4217"),
             models.CheckConstraint(
-                condition=Q(manual_capture=False, status__in=CHARGE.states)
-                | Q(manual_capture=True, status__in=AUTHORIZATION.states),
+                condition=Q(manual_capture=False, review=None, status__in=CHARGE.states)
+                | Q(manual_capture=True, status__in=AUTHORIZATION.states)
+                & (Q(review__in=["capture", "hold"]) | Q(review=None) & ~Q(status=ChargeStatus.IN_REVIEW.value)),
                 name="transaction_status_known",
             ),
             models.CheckConstraint(
@@ -166,7 +175,7 @@ class Transaction(models.Model):
     @property
     def capture(self) -> bool:
         """Return the field of the request."""
-        return not self.manual_capture
+        return not self.manual_capture or self.review == self.Review.CAPTURE
 
     @property
     def amount_authorized(self) -> int:

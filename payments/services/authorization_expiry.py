@@ -1,9 +1,14 @@
-"""Void authorizations whose time is over."""
+"""Void authorizations whose time is over, also those that wait for a review."""
+
+from uuid import UUID
 
 from django.db.models.functions import Now
+from django.db.transaction import atomic
+from uuid_utils.compat import uuid7
 
 from payments.errors import PaymentError
-from payments.models import Authorization
+from payments.models import Authorization, Transaction, Void
+from payments.services.operations import lock_payment, require_authorized
 from payments.services.voids import release, reserve
 
 # The authorizations that one turn of the worker voids.
@@ -22,9 +27,17 @@ def void_expired() -> int:
     voided = 0
     for transaction_id, merchant_id in list(rows):
         try:
-            void, lease_token = reserve(merchant_id, transaction_id, None, EXPIRED, EXPIRY_ACTOR)
+            void, lease_token = _reserve(merchant_id, transaction_id)
         except PaymentError:  # captured, voided or in progress meanwhile
             continue
         release(void, lease_token, EXPIRY_ACTOR)
         voided += 1
     return voided
+
+
+@atomic
+def _reserve(merchant_id: int, transaction_id: UUID) -> tuple[Void, UUID]:
+    payment = lock_payment(merchant_id, transaction_id)
+    if payment.status != Transaction.Status.IN_REVIEW:
+        require_authorized(payment, "voided")
+    return reserve(payment, uuid7(), None, EXPIRED, EXPIRY_ACTOR)

@@ -10,21 +10,20 @@ from uuid import UUID
 
 from django.conf import settings
 
-from fintech.database.connections import release
+from fintech.database.connections import query, release
 from fintech.errors import DATABASE_ERRORS
 from fintech.server import cooperation
 from fintech.telemetry import tracing
 from payments import metrics
 from payments.api_keys import Principal
 from payments.errors import PaymentError, Unavailable
-from payments.fraud import count_verdict
 from payments.gateway.base import Answer
 from payments.models import Unresolved
 from payments.schemas import BatchItem
-from payments.services.charges import Pending, charge, settle_payments, stored_row
+from payments.services.charges import Pending, charge, settle_payments, store
 from payments.services.idempotency import replay_payments
 from payments.services.results import Result
-from payments.settlement.group_commit import writer
+from payments.services.retries import find_forbidden
 
 logger = logging.getLogger("payments")
 
@@ -82,6 +81,8 @@ def create_batch(*, principal: Principal, items: Sequence[BatchItem | PaymentErr
     the gateway answers; otherwise the resolver cancels it.
     """
     deadline = time.monotonic() + settings.BATCH_DEADLINE_SECONDS
+    if principal.refuse_forbidden_retries:
+        items = _refuse_forbidden(principal, items)
     pendings = {
         place: Pending.create(principal, item.idempotency_key, item)
         for place, item in enumerate(items)
@@ -89,7 +90,8 @@ def create_batch(*, principal: Principal, items: Sequence[BatchItem | PaymentErr
     }
     metrics.IN_PROGRESS.inc(len(pendings))
     try:
-        stored = _store(list(pendings.values()))
+        lease = settings.BATCH_DEADLINE_SECONDS + settings.LEASE_SECONDS
+        stored = store(list(pendings.values()), lease)
         outcomes = _charge_and_settle(stored, deadline)
     finally:
         metrics.IN_PROGRESS.dec(len(pendings))
@@ -105,17 +107,12 @@ def create_batch(*, principal: Principal, items: Sequence[BatchItem | PaymentErr
     ]
 
 
-def _store(pendings: list[Pending]) -> list[Pending]:
-    """Store the payments. Returns the new ones; the keys of the others belong to earlier requests or items."""
-    lease = settings.BATCH_DEADLINE_SECONDS + settings.LEASE_SECONDS
-    with tracing.step("T1", tracing.DATABASE, kind="client"):
-        times = writer.store([stored_row(pending, lease) for pending in pendings])
-    stored = [pending for pending in pendings if pending.id in times]
-    metrics.RESULT["new"].inc(len(stored))
-    for pending in stored:
-        pending.mark_stored(times[pending.id])
-        count_verdict(pending.verdict)
-    return stored
+def _refuse_forbidden(
+    principal: Principal, items: Sequence[BatchItem | PaymentError]
+) -> list[BatchItem | PaymentError]:
+    valid = [(item.idempotency_key, item) for item in items if isinstance(item, BatchItem)]
+    refusals = iter(query(find_forbidden, principal.merchant_id, valid))
+    return [next(refusals) or item if isinstance(item, BatchItem) else item for item in items]
 
 
 def _charge_and_settle(stored: list[Pending], deadline: float) -> dict[UUID, Result]:

@@ -13,12 +13,13 @@ from payments.errors import Conflict, InvalidRequest
 from payments.gateway.base import Answer
 from payments.gateway.keys import capture_key
 from payments.gateway.registry import gateways
-from payments.models import Authorization, Capture
+from payments.models import Authorization, Capture, Transaction
 from payments.schemas import CaptureInput
 from payments.services.idempotency import KeyTaken, replay_operation, take_key
 from payments.services.operations import (
     lock_authorization,
     lock_payment,
+    require_authorized,
     settle,
     settle_or_leave,
     start,
@@ -41,6 +42,11 @@ def create_capture(
     except KeyTaken:
         return replay_operation(Capture, merchant_id, key, transaction_id, body)
     metrics.RESULT["new"].inc()
+    return carry_out(capture, lease_token, actor)
+
+
+def carry_out(capture: Capture, lease_token: UUID, actor: str) -> Result:
+    """Capture at the gateway what is reserved, and settle the answer."""
     connection.close()  # the gateway may take seconds
     payment = capture.transaction
     answer = gateways.get(payment.gateway).capture(
@@ -66,9 +72,13 @@ def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: CaptureInpu
     payment = lock_payment(merchant_id, transaction_id)
     capture_id = uuid7()
     take_key(merchant_id, key, capture_id, "capture")
-    held, is_expired = lock_authorization(payment, "captured")
-    if is_expired:
-        raise Conflict("authorization_expired", "The authorization has expired: its amount is being released.")
+    require_authorized(payment, "captured")
+    return reserve(payment, capture_id, key, body, actor)
+
+
+def reserve(payment: Transaction, capture_id: UUID, key: str, body: CaptureInput, actor: str) -> tuple[Capture, UUID]:
+    """Start a capture of a locked payment whose key is taken. Returns it with its lease's token."""
+    held = lock_authorization(payment)
     if body.final and held.amount_reserved:
         raise Conflict("capture_in_progress", "Another capture is in progress: send the final one after it.")
     capture = Capture(

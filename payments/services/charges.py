@@ -18,6 +18,7 @@ from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics
 from payments.api_keys import Principal
+from payments.failures import REFUSED_FOR
 from payments.fraud import Verdict, count_verdict, score_payment
 from payments.gateway.base import Answer
 from payments.gateway.keys import charge_key
@@ -26,8 +27,10 @@ from payments.models import APPROVED, Transaction
 from payments.schemas import PaymentInput
 from payments.services.idempotency import replay_payment
 from payments.services.results import Charge, Result
-from payments.settlement.group_commit import writer
+from payments.services.retries import find_forbidden, note_declines
+from payments.settlement.group_commit import Exceeded, writer
 from payments.states import AUTHORIZATION, CHARGE, ChargeStatus, Lifecycle
+from payments.velocity import apply_exceeded, attempts_of
 
 logger = logging.getLogger("payments")
 
@@ -53,10 +56,14 @@ class Pending:
     capture_before: datetime | None = None
     created_at: datetime = NOT_STORED
 
+    # What it adds to the counters of velocity rules; None if the merchant has none.
+    attempts: list[dict[str, Any]] | None = None
+    refuse_forbidden_retries: bool = False
+
     @classmethod
     def create(cls, principal: Principal, key: str, body: PaymentInput) -> "Pending":
         verdict = score_payment(body, principal.fraud)
-        return cls(
+        pending = cls(
             id=uuid7(),
             lease_token=uuid4(),
             idempotency_key=key,
@@ -65,11 +72,24 @@ class Pending:
             merchant_id=principal.merchant_id,
             body=body,
             verdict=verdict,
-            status=ChargeStatus.BLOCKED if verdict.blocked else ChargeStatus.PROCESSING,
-            failure_code="fraud_blocked" if verdict.blocked else None,
+            status=ChargeStatus.PROCESSING,
+            refuse_forbidden_retries=principal.refuse_forbidden_retries,
         )
+        if principal.fraud.velocity:
+            pending.attempts = attempts_of(body, verdict, principal.fraud)
+        pending._obey()
+        return pending
 
-    def mark_stored(self, at: datetime) -> None:
+    def _obey(self) -> None:
+        if self.verdict.blocked:
+            self.status, self.failure_code = ChargeStatus.BLOCKED, "fraud_blocked"
+
+    def mark_stored(self, at: datetime, exceeded: Exceeded | None = None) -> None:
+        if exceeded is not None:
+            self.verdict = apply_exceeded(
+                self.verdict, exceeded.reasons, blocks=exceeded.blocks, reviews=exceeded.reviews
+            )
+            self._obey()
         self.created_at = at
         if self.is_final:
             self.settled_at = at
@@ -78,13 +98,24 @@ class Pending:
         self.status = self.lifecycle.outcomes[answer.outcome]
         self.failure_code, self.gateway_reference = answer.failure_code, answer.reference
         if self.status == ChargeStatus.AUTHORIZED:
+            self.status = ChargeStatus.IN_REVIEW if self.verdict.review else self.status
             self.capture_before = at + timedelta(seconds=settings.AUTHORIZATION_HOLD_SECONDS)
         else:
             self.settled_at = at
 
     @property
+    def is_held(self) -> bool:
+        """Return whether the gateway only authorizes it: for the merchant, or for a review."""
+        return not self.body.capture or self.verdict.review
+
+    @property
+    def held_as(self) -> str:
+        """Return the value of `Transaction.review` if it is held for a review."""
+        return Transaction.Review.CAPTURE if self.body.capture else Transaction.Review.HOLD
+
+    @property
     def lifecycle(self) -> Lifecycle:
-        return CHARGE if self.body.capture else AUTHORIZATION
+        return AUTHORIZATION if self.is_held else CHARGE
 
     @property
     def is_final(self) -> bool:
@@ -141,15 +172,14 @@ def create_payment(*, principal: Principal, key: str, body: PaymentInput) -> Res
     Raises PaymentError for an error of the client, and a database error only before anything was charged.
     """
     with metrics.IN_PROGRESS.track_inprogress():
+        if principal.refuse_forbidden_retries:
+            (refusal,) = query(find_forbidden, principal.merchant_id, [(key, body)])
+            if refusal:
+                raise refusal
         with tracing.step("fraud"):
             pending = Pending.create(principal, key, body)
-        with tracing.step("T1", tracing.DATABASE, kind="client"):
-            stored = writer.store([stored_row(pending, settings.LEASE_SECONDS)])
-        if pending.id not in stored:
+        if not store([pending], settings.LEASE_SECONDS):
             return query(replay_payment, principal.merchant_id, key, body)
-        metrics.RESULT["new"].inc()
-        pending.mark_stored(stored[pending.id])
-        count_verdict(pending.verdict)
         if pending.is_final:
             return Result(pending)
         release()  # the gateway may take seconds
@@ -158,9 +188,26 @@ def create_payment(*, principal: Principal, key: str, body: PaymentInput) -> Res
         return Result(payment, gateway_seconds=answer.seconds)
 
 
+def store(pendings: list[Pending], lease_seconds: float) -> list[Pending]:
+    """Store payments of one merchant (T1). Returns the new ones; the keys of the others belong to earlier requests."""
+    rows = [stored_row(pending, lease_seconds) for pending in pendings]
+    exceeded: dict[UUID, Exceeded] = {}
+    with tracing.step("T1", tracing.DATABASE, kind="client"):
+        if pendings and pendings[0].attempts is not None:
+            times, exceeded = writer.store_watched(rows)
+        else:
+            times = writer.store(rows)
+    stored = [pending for pending in pendings if pending.id in times]
+    metrics.RESULT["new"].inc(len(stored))
+    for pending in stored:
+        pending.mark_stored(times[pending.id], exceeded.get(pending.id))
+        count_verdict(pending.verdict)
+    return stored
+
+
 def charge(pending: Pending) -> Answer:
     gateway = gateways.default()
-    ask = gateway.charge if pending.body.capture else gateway.authorize
+    ask = gateway.authorize if pending.is_held else gateway.charge
     return ask(
         pending.gateway_key,
         amount=pending.body.amount,
@@ -174,12 +221,12 @@ def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[Charge]:
     known = [
         settled_row(pending.id, pending.lease_token, answer, actor="api")
         for pending, answer in answered
-        if answer.is_known and pending.body.capture
+        if answer.is_known and not pending.is_held
     ]
     authorized = [
         authorized_row(pending.id, pending.lease_token, answer, actor="api")
         for pending, answer in answered
-        if answer.is_known and not pending.body.capture
+        if answer.is_known and pending.is_held
     ]
     unknown = [
         unknown_row(pending.id, pending.lease_token, answer) for pending, answer in answered if not answer.is_known
@@ -200,6 +247,13 @@ def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[Charge]:
         extra = {"payments": len(answered), "error": type(error).__name__}
         logger.warning("settle_failed", exc_info=trace, extra=extra)
         tracing.keep()
+    forbidden = [
+        pending.id
+        for pending, answer in answered
+        if pending.refuse_forbidden_retries and answer.failure_code in REFUSED_FOR
+    ]
+    if forbidden:
+        query(note_declines, forbidden)
     stored = _find([pending.id for pending, answer in answered if answer.is_known and pending.id not in settled])
     return [
         stored.get(pending.id) or _settled(pending, answer, settled.get(pending.id)) for pending, answer in answered
@@ -249,8 +303,12 @@ def stored_row(pending: Pending, lease_seconds: float) -> dict[str, Any]:
         "lease_token": pending.lease_token,
         "lease_seconds": lease_seconds,
     }
-    if not body.capture:
+    if pending.is_held:
         row["manual_capture"] = True
+    if pending.verdict.review:
+        row["review"] = pending.held_as
+    if pending.attempts is not None:
+        row |= {"velocity": pending.attempts, "held_as": pending.held_as}
     return row
 
 

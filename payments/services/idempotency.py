@@ -12,8 +12,8 @@ from django.db import connection
 
 from payments import metrics
 from payments.errors import InFlight, KeyReused, PaymentError
-from payments.models import Capture, IdempotencyKey, Refund, Transaction, Unresolved, Void
-from payments.schemas import CaptureInput, PaymentInput, RefundInput, VoidInput
+from payments.models import Capture, IdempotencyKey, Refund, Review, Transaction, Unresolved, Void
+from payments.schemas import CaptureInput, PaymentInput, RefundInput, ReviewInput, VoidInput
 from payments.services.results import Result
 from payments.states import ChargeStatus
 
@@ -68,11 +68,11 @@ def replay_payments(merchant_id: int, requests: Sequence[tuple[str, PaymentInput
 
 
 def replay_operation(
-    model: type[Refund | Capture | Void],
+    model: type[Refund | Capture | Void | Review],
     merchant_id: int,
     key: str,
     transaction_id: UUID,
-    body: RefundInput | CaptureInput | VoidInput,
+    body: RefundInput | CaptureInput | VoidInput | ReviewInput,
 ) -> Result:
     """Return the stored operation of a key that was used before. Raises KeyReused or InFlight."""
     taken = IdempotencyKey.objects.get(merchant_id=merchant_id, key=key)
@@ -108,7 +108,7 @@ def _refuse_other_body(field_name: str | None) -> None:
         raise KeyReused(f"This key was used before with another body: {field_name} differs.", param=field_name)
 
 
-def _replay(operation: Transaction | Capture | Void | Refund, lease_seconds: float | None) -> Result:
+def _replay(operation: Transaction | Capture | Void | Refund | Review, lease_seconds: float | None) -> Result:
     """`lease_seconds` is how long the first request still holds its lease; None if the resolver may have it."""
     in_progress = operation.status == ChargeStatus.PROCESSING
     if in_progress and lease_seconds is not None:

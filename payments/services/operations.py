@@ -35,18 +35,24 @@ def lock_payment(merchant_id: int, transaction_id: UUID) -> Transaction:
     return payment
 
 
-def lock_authorization(payment: Transaction, purpose: str) -> tuple[Authorization, bool]:
-    """Return what the locked payment still holds, and whether its time is over.
-
-    Raises Conflict if it holds nothing, or if a final capture or a void is under way.
-    """
+def require_authorized(payment: Transaction, purpose: str) -> None:
+    if payment.status == Transaction.Status.IN_REVIEW:
+        raise Conflict("in_review", f"A transaction in review cannot be {purpose}: accept or refuse it first.")
     if payment.status != Transaction.Status.AUTHORIZED:
-        detail = f"A transaction that is {payment.status} cannot be {purpose}."
-        raise Conflict("not_authorized", detail)
+        raise Conflict("not_authorized", f"A transaction that is {payment.status} cannot be {purpose}.")
+
+
+def lock_authorization(payment: Transaction, *, may_be_expired: bool = False) -> Authorization:
+    """Return what the locked payment holds.
+
+    Raises Conflict if a final capture or a void is under way, or if its time is over.
+    """
     held = Authorization.objects.select_for_update().annotate(is_expired=IS_EXPIRED).get(transaction_id=payment.id)
     if held.closing_id is not None:
         raise Conflict("authorization_closing", "A void or a final capture of this transaction is in progress.")
-    return held, held.is_expired
+    if held.is_expired and not may_be_expired:
+        raise Conflict("authorization_expired", "The authorization has expired: its amount is being released.")
+    return held
 
 
 def start(operation: Capture | Void, actor: str) -> UUID:

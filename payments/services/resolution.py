@@ -15,12 +15,14 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from fintech.telemetry import tracing
+from payments.failures import REFUSED_FOR
 from payments.gateway.base import Answer, Gateway
 from payments.gateway.registry import gateways
 from payments.models import Event, Unresolved
 from payments.services.captures import settle_capture
 from payments.services.charges import authorized_row, settled_row
 from payments.services.refunds import settle_refund
+from payments.services.retries import note_declines
 from payments.services.voids import settle_void
 from payments.settlement.group_commit import writer
 from payments.states import AUTHORIZATION, CAPTURE, CHARGE, REFUND, VOID
@@ -131,10 +133,17 @@ def resolve_one(lease: Lease) -> str:
 
 def _settle_charge(lease: Lease, answer: Answer) -> None:
     writer.settle([settled_row(lease.resource_id, lease.token, answer, actor=lease.actor)])
+    _note_decline(lease, answer)
 
 
 def _settle_authorization(lease: Lease, answer: Answer) -> None:
     writer.settle_authorizations([authorized_row(lease.resource_id, lease.token, answer, actor=lease.actor)])
+    _note_decline(lease, answer)
+
+
+def _note_decline(lease: Lease, answer: Answer) -> None:
+    if answer.failure_code in REFUSED_FOR:
+        note_declines([lease.resource_id])
 
 
 def _settle_capture(lease: Lease, answer: Answer) -> None:

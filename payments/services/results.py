@@ -1,11 +1,11 @@
-"""The result of a request to charge, capture, void or refund."""
+"""The result of a request to charge, capture, void, refund or review."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from payments.models import Capture, Refund, Void
+from payments.models import Capture, Refund, Review, Void
 
 
 class Charge(Protocol):
@@ -55,6 +55,6 @@ class Charge(Protocol):
 class Result:
     """An operation after a request for it; `is_replay` if an earlier request with its key had started it."""
 
-    operation: Charge | Capture | Void | Refund
+    operation: Charge | Capture | Void | Refund | Review
     is_replay: bool = False
     gateway_seconds: float = 0.0

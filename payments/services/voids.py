@@ -13,12 +13,13 @@ from payments.errors import Conflict
 from payments.gateway.base import Answer
 from payments.gateway.keys import void_key
 from payments.gateway.registry import gateways
-from payments.models import Void
+from payments.models import Transaction, Void
 from payments.schemas import VoidInput
 from payments.services.idempotency import KeyTaken, replay_operation, take_key
 from payments.services.operations import (
     lock_authorization,
     lock_payment,
+    require_authorized,
     settle,
     settle_or_leave,
     start,
@@ -34,7 +35,7 @@ def create_void(*, merchant_id: int, transaction_id: UUID, key: str, body: VoidI
     """
     try:
         with tracing.step("reserve", tracing.DATABASE, kind="client"):
-            void, lease_token = reserve(merchant_id, transaction_id, key, body.reason, actor)
+            void, lease_token = _reserve(merchant_id, transaction_id, key, body.reason, actor)
     except KeyTaken:
         return replay_operation(Void, merchant_id, key, transaction_id, body)
     metrics.RESULT["new"].inc()
@@ -42,6 +43,7 @@ def create_void(*, merchant_id: int, transaction_id: UUID, key: str, body: VoidI
 
 
 def release(void: Void, lease_token: UUID, actor: str) -> Result:
+    """Release at the gateway what is still held, and settle the answer."""
     connection.close()  # the gateway may take seconds
     payment = void.transaction
     answer = gateways.get(payment.gateway).void(
@@ -56,15 +58,18 @@ def settle_void(void_id: UUID, lease_token: UUID, answer: Answer, *, actor: str)
 
 
 @atomic
-def reserve(
-    merchant_id: int, transaction_id: UUID, key: str | None, reason: str | None, actor: str
-) -> tuple[Void, UUID]:
+def _reserve(merchant_id: int, transaction_id: UUID, key: str, reason: str | None, actor: str) -> tuple[Void, UUID]:
     """Take the key and close the authorization for other operations, or do neither."""
     payment = lock_payment(merchant_id, transaction_id)
     void_id = uuid7()
-    if key is not None:
-        take_key(merchant_id, key, void_id, "void")
-    held, _ = lock_authorization(payment, "voided")
+    take_key(merchant_id, key, void_id, "void")
+    require_authorized(payment, "voided")
+    return reserve(payment, void_id, key, reason, actor)
+
+
+def reserve(payment: Transaction, void_id: UUID, key: str | None, reason: str | None, actor: str) -> tuple[Void, UUID]:
+    """Start a void of a locked payment whose key is taken. Returns it with its lease's token."""
+    held = lock_authorization(payment, may_be_expired=True)
     if held.amount_reserved:
         raise Conflict("capture_in_progress", "A capture of this transaction is in progress: void it afterwards.")
     held.closing_id = void_id

@@ -24,11 +24,14 @@ def take_answers(part: Part, more_columns: str = "") -> str:
 )"""
 
 
-# The bank's answer to a payment that is captured later. An approved one is held until `capture_before`.
+# The bank's answer to a payment that is captured later. An approved one is held until `capture_before`, for a review if
+# it needs one.
 SETTLE_AUTHORIZATIONS = f"""
 {take_answers(Part.AUTHORIZED, " hold_seconds float8,")}, settled AS (
     UPDATE payments_transaction AS payment
-    SET status = ours.status, failure_code = ours.failure_code, gateway_reference = ours.gateway_reference,
+    SET status = CASE WHEN ours.status = '{ChargeStatus.AUTHORIZED}' AND payment.review IS NOT NULL
+            THEN '{ChargeStatus.IN_REVIEW}' ELSE ours.status END,
+        failure_code = ours.failure_code, gateway_reference = ours.gateway_reference,
         settled_at = CASE WHEN ours.status <> '{ChargeStatus.AUTHORIZED}' THEN now() END,
         capture_before = CASE WHEN ours.status = '{ChargeStatus.AUTHORIZED}'
             THEN now() + make_interval(secs => ours.hold_seconds) END
@@ -38,11 +41,11 @@ SETTLE_AUTHORIZATIONS = f"""
     RETURNING payment.id, payment.amount, payment.currency, payment.status, payment.settled_at, payment.capture_before
 ), event AS (
     INSERT INTO payments_event (transaction_id, kind, at, actor, writer_id, data)
-    SELECT ours.id, ours.status, clock_timestamp(), ours.actor, %(writer)s::bigint, ours.data
+    SELECT ours.id, settled.status, clock_timestamp(), ours.actor, %(writer)s::bigint, ours.data
     FROM ours JOIN settled ON settled.id = ours.id
 ), held AS (
     INSERT INTO payments_authorization (transaction_id, currency, amount_left, capture_before)
-    SELECT id, currency, amount, capture_before FROM settled WHERE status = '{ChargeStatus.AUTHORIZED}'
+    SELECT id, currency, amount, capture_before FROM settled WHERE status IN {sql_list(AUTHORIZATION.held)}
 ), counted AS (
     SELECT id, status, currency, 0 AS amount FROM settled
 )

@@ -42,10 +42,25 @@ MAX_GROUP = MAX_BATCH
 MAX_TURNS = 8
 
 # The parts that share a commit, in the order of their execution.
-COMMITS = ((Part.CREATED, Part.SETTLED), (Part.UNKNOWN,), (Part.AUTHORIZED,), (Part.CAPTURED,), (Part.VOIDED,))
+COMMITS = (
+    (Part.CREATED, Part.WATCHED, Part.SETTLED),
+    (Part.UNKNOWN,),
+    (Part.AUTHORIZED,),
+    (Part.CAPTURED,),
+    (Part.VOIDED,),
+)
 STATEMENTS = statements.STATEMENTS | authorization_statements.STATEMENTS
 # The kinds of events whose amount is revenue.
 SALES = (CHARGE.success, CAPTURE.success)
+
+
+@dataclass(frozen=True)
+class Exceeded:
+    """The velocity rules that a payment exceeded, and what they did."""
+
+    reasons: list[str]
+    blocks: bool
+    reviews: bool
 
 
 @dataclass
@@ -55,6 +70,7 @@ class WriteRequest:
     part: Part
     rows: Sequence[dict[str, Any]]
     stored: dict[UUID, datetime] = field(default_factory=dict)  # id -> time
+    exceeded: dict[UUID, Exceeded] = field(default_factory=dict)  # velocity rules, by id
     error: Exception | None = None
     executed: bool = False  # not if its leader ended half-way
     done: bool = False
@@ -131,6 +147,11 @@ class PaymentWriter:
 
     def store(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
         return self._submit(WriteRequest(Part.CREATED, rows))
+
+    def store_watched(self, rows: Sequence[dict[str, Any]]) -> tuple[dict[UUID, datetime], dict[UUID, Exceeded]]:
+        """Store payments of a merchant with velocity rules. Returns also the rules that they exceeded."""
+        request = WriteRequest(Part.WATCHED, rows)
+        return self._submit(request), request.exceeded
 
     def settle(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
         return self._submit(WriteRequest(Part.SETTLED, rows))
@@ -244,11 +265,13 @@ class PaymentWriter:
         values = {part.value: _encode([row for one in by_part[part] for row in one.rows]) for part in parts}
         cursor = connection.execute(STATEMENTS[parts], {**values, "writer": self._writer_id}, prepare=True, binary=True)
         totals: list[tuple[str, str, int, int]] = []
-        for part, at, missing, group_totals in cursor.fetchall():
+        for part, at, missing, group_totals, found in cursor.fetchall():
             totals += group_totals or ()
             not_stored = frozenset(missing)
+            exceeded = {UUID(id): Exceeded(*rules) for id, *rules in found or ()}
             for request in by_part[Part(part)]:
                 request.stored = {row["id"]: at for row in request.rows if row["id"] not in not_stored}
+                request.exceeded = exceeded
                 request.error, request.executed = None, True
         self._count(totals)
 

@@ -4,13 +4,16 @@ The same statements serve one payment, a batch, and all payments that a process 
 (`payments/settlement/group_commit.py`). Rows are joined on the transaction's id, never on the key: two items of one
 batch may carry the same key, and one of them wins.
 
-Each array is a `Part`. Its row has the part's name, the time, the ids whose rows were not stored, and the totals of the
-stored rows: status, currency, number and amount. Many rows so cost hardly more to read than one.
+Each array is a `Part`. Its row has the part's name, the time, the ids whose rows were not stored, the totals of the
+stored rows (status, currency, number and amount), and the velocity rules that they exceeded. Many rows so cost hardly
+more to read than one.
 """
 
 from enum import StrEnum
+from itertools import combinations
 
 from payments.ledger.postings import fee_sql, legs_sql
+from payments.settlement.velocity_statements import DECIDE
 from payments.states import CHARGE, ChargeStatus, sql_list
 
 
@@ -18,6 +21,7 @@ class Part(StrEnum):
     """The kinds of rows, by the names of their parameters."""
 
     CREATED = "created"  # new payments: T1
+    WATCHED = "watched"  # the same, of merchants with velocity rules
     SETTLED = "settled"  # answers of the gateway: T2
     UNKNOWN = "unknown"  # calls that the gateway did not answer
     AUTHORIZED = "authorized"  # answers to authorizations: payments/settlement/authorization_statements.py
@@ -31,54 +35,88 @@ _DURABLE = """CASE WHEN current_setting('synchronous_commit') <> 'off' THEN 'as 
     ELSE set_config('synchronous_commit', 'on', true) END IS NOT NULL"""
 
 
-def select_result(part: Part, *, rows: str, stored: str) -> str:
+def select_result(part: Part, *, rows: str, stored: str, exceeded: str = "NULL::jsonb") -> str:
     return f"""SELECT '{part}' AS part, now() AS at,
     ARRAY(SELECT id FROM {rows} EXCEPT SELECT id FROM {stored}) AS missing,
     (SELECT jsonb_agg(jsonb_build_array(status, currency, number, total)) FROM (
         SELECT status, currency, count(*) AS number, sum(amount) AS total FROM {stored} GROUP BY status, currency
-    ) AS totals) AS totals
+    ) AS totals) AS totals,
+    {exceeded} AS exceeded
     WHERE {_DURABLE}"""  # noqa: S608 - our own constants
 
 
 # Take the idempotency key and store the payment, or nothing. An id that is missing from the answer lost its
 # key to an earlier request. Keys are inserted in order, so that two groups that share keys
 # wait for each other instead of deadlocking. The lease runs on the database's clock.
-_CREATE = f"""created AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(%(created)s::json) AS item(
+def _take_keys(part: Part, more_columns: str = "") -> str:
+    return f"""{part} AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%({part})s::json) AS item(
         id uuid, merchant_id bigint, key text, amount bigint, currency text, status text,
         fraud_score float8, fraud_reasons jsonb, failure_code text,
         customer text, reference text, description text, payment_method jsonb, metadata jsonb,
-        request_id text, fee_basis_points smallint, gateway text, gateway_key uuid, manual_capture boolean,
-        lease_token uuid, lease_seconds float8)
-), won AS (
+        request_id text, fee_basis_points smallint, gateway text, gateway_key uuid, manual_capture boolean, review text,
+        lease_token uuid, lease_seconds float8{more_columns})
+), {part}_won AS (
     INSERT INTO payments_idempotencykey (merchant_id, key, resource_id, kind)
-    SELECT merchant_id, key, id, 'payment' FROM created ORDER BY merchant_id, key, id
+    SELECT merchant_id, key, id, 'payment' FROM {part} ORDER BY merchant_id, key, id
     ON CONFLICT (merchant_id, key) DO NOTHING
     RETURNING resource_id
-), stored AS (
+)"""  # noqa: S608 - our own constants
+
+
+def _store(part: Part, rows: str, event_data: str) -> str:
+    """Return the CTEs that store the payments of `rows` whose keys are won."""
+    return f"""{part}_stored AS (
     INSERT INTO payments_transaction (
         id, merchant_id, idempotency_key, amount, currency, status, fraud_score, fraud_reasons, failure_code,
         customer, reference, description, payment_method, metadata, request_id,
-        fee_basis_points, gateway, gateway_key, manual_capture, created_at, settled_at)
+        fee_basis_points, gateway, gateway_key, manual_capture, review, created_at, settled_at)
     SELECT id, merchant_id, key, amount, currency, status, fraud_score, fraud_reasons, failure_code,
         customer, reference, description, payment_method, metadata, request_id,
-        fee_basis_points, gateway, gateway_key, coalesce(manual_capture, false), now(),
+        fee_basis_points, gateway, gateway_key, coalesce(manual_capture, false), review, now(),
         CASE WHEN status = '{ChargeStatus.BLOCKED}' THEN now() END
-    FROM created JOIN won ON won.resource_id = created.id
+    FROM {rows} AS item JOIN {part}_won ON {part}_won.resource_id = item.id
     RETURNING id, status, currency, amount
-), creation_event AS (
+), {part}_event AS (
     INSERT INTO payments_event (transaction_id, kind, at, actor, writer_id, data)
     SELECT id, status, clock_timestamp(), 'api',
-        CASE WHEN status = '{ChargeStatus.BLOCKED}' THEN %(writer)s::bigint END,
-        CASE WHEN status = '{ChargeStatus.BLOCKED}' THEN json_build_object('reasons', fraud_reasons) END
-    FROM created JOIN won ON won.resource_id = created.id
-), lease AS (
+        CASE WHEN status = '{ChargeStatus.BLOCKED}' THEN %(writer)s::bigint END, {event_data}
+    FROM {rows} AS item JOIN {part}_won ON {part}_won.resource_id = item.id
+), {part}_lease AS (
     INSERT INTO payments_unresolved (resource_id, transaction_id, lease_token, lease_until, created_at)
     SELECT id, id, lease_token, clock_timestamp() + make_interval(secs => lease_seconds), clock_timestamp()
-    FROM created JOIN won ON won.resource_id = created.id
+    FROM {rows} AS item JOIN {part}_won ON {part}_won.resource_id = item.id
     WHERE status = '{ChargeStatus.PROCESSING}'
+)"""  # noqa: S608 - our own constants
+
+
+_REASONS = f"CASE WHEN status = '{ChargeStatus.BLOCKED}' THEN jsonb_build_object('reasons', fraud_reasons) END"
+_CREATE = f"{_take_keys(Part.CREATED)}, {_store(Part.CREATED, 'created', _REASONS)}"
+
+# The same with counters: rules that a payment exceeds block it, or hold it for a review. `held_as` is then its value of
+# the column `review`.
+_VERDICT = f"""judged AS MATERIALIZED (
+    SELECT id, merchant_id, key, amount, currency, fraud_score, customer, reference, description, payment_method,
+        metadata, request_id, fee_basis_points, gateway, gateway_key, lease_token, lease_seconds,
+        all_reasons AS fraud_reasons, evidence,
+        CASE WHEN blocks THEN '{ChargeStatus.BLOCKED}' ELSE status END AS status,
+        CASE WHEN blocks THEN 'fraud_blocked' ELSE failure_code END AS failure_code,
+        CASE WHEN blocks THEN held_as = 'hold' ELSE manual_capture OR holds END AS manual_capture,
+        CASE WHEN holds THEN held_as WHEN NOT blocks THEN review END AS review
+    FROM (SELECT *, reviews AND NOT blocks AND status <> '{ChargeStatus.BLOCKED}' AS holds FROM decided) AS decided
+)"""  # noqa: S608 - our own constants
+_EVIDENCE = (
+    f"CASE WHEN evidence IS NULL THEN {_REASONS}"
+    " ELSE jsonb_build_object('reasons', fraud_reasons, 'velocity', evidence) END"
 )
-"""  # noqa: S608 - our own constants
+_WATCH = ", ".join(
+    [
+        _take_keys(Part.WATCHED, ", velocity jsonb, held_as text"),
+        DECIDE,
+        _VERDICT,
+        _store(Part.WATCHED, "judged", _EVIDENCE),
+    ]
+)
 
 # Settle payments whose lease is still ours: final status, event, ledger legs, and no longer unresolved.
 # An id that is missing from the answer was settled by another process, whose result counts. Only the input whose token
@@ -140,20 +178,25 @@ _MARK = f"""unanswered AS MATERIALIZED (
 )
 """  # noqa: S608 - our own constants
 
-_CREATED = select_result(Part.CREATED, rows="created", stored="stored")
+_EXCEEDED = "(SELECT jsonb_agg(jsonb_build_array(id, reasons, blocks, reviews)) FROM verdict)"
+_CREATED = select_result(Part.CREATED, rows="created", stored="created_stored")
+_WATCHED = select_result(Part.WATCHED, rows="watched", stored="watched_stored", exceeded=_EXCEEDED)
 _SETTLED = select_result(Part.SETTLED, rows="answered", stored="settled")
 _MARKED = select_result(Part.UNKNOWN, rows="unanswered", stored="marked")
+_STEPS = {Part.CREATED: (_CREATE, _CREATED), Part.WATCHED: (_WATCH, _WATCHED), Part.SETTLED: (_SETTLE, _SETTLED)}
 
-CREATE_PAYMENTS = f"WITH {_CREATE} {_CREATED}"
-SETTLE_PAYMENTS = f"WITH {_SETTLE} {_SETTLED}"
+
+def _combine(parts: tuple[Part, ...]) -> str:
+    """Return a statement of several parts, in one commit.
+
+    None of the outcomes can be of one of the new payments: a payment is charged after its own commit.
+    """
+    expressions, results = zip(*(_STEPS[part] for part in parts), strict=True)
+    return f"WITH {', '.join(expressions)} {' UNION ALL '.join(results)}"
+
+
+CREATE_PAYMENTS, SETTLE_PAYMENTS = _combine((Part.CREATED,)), _combine((Part.SETTLED,))
 MARK_UNKNOWN = f"WITH {_MARK} {_MARKED}"
-# New payments and the outcomes of others, in one commit. None of the outcomes can be of one of these new payments: a
-# payment is charged after its own commit.
-CREATE_AND_SETTLE = f"WITH {_CREATE}, {_SETTLE} {_CREATED} UNION ALL {_SETTLED}"
-
-STATEMENTS = {
-    (Part.CREATED,): CREATE_PAYMENTS,
-    (Part.SETTLED,): SETTLE_PAYMENTS,
-    (Part.CREATED, Part.SETTLED): CREATE_AND_SETTLE,
-    (Part.UNKNOWN,): MARK_UNKNOWN,
+STATEMENTS = {parts: _combine(parts) for number in (1, 2, 3) for parts in combinations(_STEPS, number)} | {
+    (Part.UNKNOWN,): MARK_UNKNOWN
 }

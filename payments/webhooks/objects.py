@@ -83,7 +83,7 @@ def _serialize(event: WebhookEvent, objects: dict[UUID, Output]) -> EventOutput:
     payment = serialize_payment(entry.transaction)
     # Refunds begin after a payment's last status, so none of its own events knows one.
     payment = msgspec.structs.replace(payment, amount_refunded=0)
-    if status == "authorized":  # captures come later
+    if status in AUTHORIZATION.held:  # captures come later
         held = msgspec.structs.replace(payment, status=status, amount_captured=0, failure=None, settled_at=None)
         return EventOutput(event.id, event.type, event.at, held)
     if status not in AUTHORIZATION.final + CHARGE.final:

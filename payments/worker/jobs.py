@@ -20,6 +20,7 @@ from payments.services.disputes import deliver_responses
 from payments.services.resolution import resolve_due
 from payments.settlement.group_commit import writer
 from payments.settlement.warm_up import keep_warm
+from payments.velocity import forget_expired
 from payments.webhooks.backlog import read_backlog
 from payments.webhooks.delivery import Deliverer
 from payments.webhooks.outbox import Outbox
@@ -110,6 +111,7 @@ def jobs(worker: Worker) -> list[Job]:
         Job("gateway_drift", 10, ledger.measure_gateway_drift, leader=True),
         Job("balance", 5, ledger.measure_balance, leader=True),
         Job("retire", 15, kpis.Retirement().advance, leader=True),
+        Job("forget", 600, forget_expired, leader=True),
         Job("fold", 15, ledger.rollup.advance, leader=True),
         Job("announce", 0.5, outbox.advance, leader=True),
         Job("deliver", 0.5, deliverer.start_turns),

@@ -24,6 +24,7 @@ OPERATIONS = {
     ("get", "/v1/transactions/{id}/captures"): "list_captures",
     ("post", "/v1/transactions/{id}/captures"): "create_capture",
     ("post", "/v1/transactions/{id}/void"): "create_void",
+    ("post", "/v1/transactions/{id}/review"): "decide_review",
     ("get", "/v1/transactions/{id}/events"): "list_transaction_events",
     ("get", "/v1/transactions/{id}/refunds"): "list_refunds",
     ("post", "/v1/transactions/{id}/refunds"): "create_refund",

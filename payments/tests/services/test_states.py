@@ -14,10 +14,11 @@ from payments.states import AUTHORIZATION, CAPTURE, CHARGE, DISPUTE, LIFECYCLES,
 
 PAYMENT = """
 INSERT INTO payments_transaction (id, merchant_id, idempotency_key, amount, currency, status, fee, fee_basis_points,
-    gateway_key, fraud_reasons, metadata, settled_at, manual_capture, manually_captured, capture_before)
+    gateway_key, fraud_reasons, metadata, settled_at, manual_capture, review, manually_captured, capture_before)
 VALUES (%(id)s, %(merchant)s, 'k', 10, 'EUR', %(status)s, 0, 0, %(id)s, '[]', '{}', CASE WHEN %(final)s THEN now() END,
-    %(manual)s, CASE WHEN %(manual)s AND %(status)s = 'succeeded' THEN 10 ELSE 0 END,
-    CASE WHEN %(manual)s AND %(status)s IN ('authorized', 'succeeded', 'voided') THEN now() END)
+    %(manual)s, CASE WHEN %(manual)s THEN 'hold' END,
+    CASE WHEN %(manual)s AND %(status)s = 'succeeded' THEN 10 ELSE 0 END,
+    CASE WHEN %(manual)s AND %(status)s IN ('authorized', 'in_review', 'succeeded', 'voided') THEN now() END)
 """
 OPERATION_ROW = """
 INSERT INTO payments_{} (id, transaction_id, idempotency_key, amount, status, gateway_key, settled_at {})
@@ -34,7 +35,7 @@ STEP = "UPDATE payments_{} SET status = %(new)s, settled_at = CASE WHEN %(final)
 PAYMENT_STEP = """
 UPDATE payments_transaction SET status = %(new)s, settled_at = CASE WHEN %(final)s THEN now() END,
     manually_captured = CASE WHEN %(manual)s AND %(new)s = 'succeeded' THEN 10 ELSE manually_captured END,
-    capture_before = CASE WHEN %(manual)s AND %(new)s IN ('authorized', 'succeeded', 'voided')
+    capture_before = CASE WHEN %(manual)s AND %(new)s IN ('authorized', 'in_review', 'succeeded', 'voided')
         THEN coalesce(capture_before, now()) END
 WHERE id = %(id)s
 """

@@ -288,6 +288,7 @@ def test_a_deadlock_fails_no_request(writer, merchant, pool):
 def test_a_payment_is_durable_whatever_the_session_says(merchant, setting, expected):
     row = new_row(merchant)
     values = {"created": _encode([row]), "settled": _encode([settled(row)]), "unknown": "[]", "writer": 1}
+    values["watched"] = _encode([new_row(merchant)])
     with open_connection("left by another client", synchronous_commit=setting) as other:
         for statement in STATEMENTS.values():
             with other.transaction(force_rollback=True):
@@ -366,7 +367,7 @@ def test_groups_that_share_keys_do_not_deadlock(merchant):
     def store(batch: list[Row]) -> int:
         with open_connection("group") as other:
             values = {"created": _encode(batch), "writer": writer_id}
-            ((_, _, missing, _),) = other.execute(CREATE_PAYMENTS, values).fetchall()
+            ((_, _, missing, _, _),) = other.execute(CREATE_PAYMENTS, values).fetchall()
             return len(batch) - len(missing)
 
     for _ in range(10):

@@ -1,0 +1,21 @@
+"""Declined payments that are refused for a time if they come again."""
+
+from django.db import models
+
+
+class RefusedRetry(models.Model):
+    """A payment that was declined, and the time before which the same payment is refused: see `services/retries.py`."""
+
+    pk = models.CompositePrimaryKey("merchant_id", "method", "amount", "currency")
+    merchant_id = models.BigIntegerField()
+    method = models.TextField()  # token:<payment token>, or customer:<customer> without one
+    amount = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    failure_code = models.TextField()
+    until = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "refused retries"
+
+    def __str__(self) -> str:
+        return f"{self.failure_code} until {self.until:%Y-%m-%d %H:%M:%S}"

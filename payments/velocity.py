@@ -1,0 +1,75 @@
+"""Velocity rules: how many payments of one customer, token or card country a merchant takes in a sliding window.
+
+The counters are in the database, which all processes share (`payments/settlement/velocity_statements.py`). This module
+knows which counters a payment belongs to, and what exceeding a rule means for it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from django.db import connection
+from django.db.models.functions import Now
+
+from payments.fraud import MerchantContext, Verdict, get_values
+from payments.models import RefusedRetry
+from payments.schemas import PaymentInput
+from payments.settlement.velocity_statements import FORGET, TRY
+
+# The counters that one statement deletes, well within statement_timeout.
+BATCH_SIZE = 10_000
+
+
+def attempts_of(payment: PaymentInput, verdict: Verdict, merchant: MerchantContext) -> list[dict[str, Any]]:
+    """Return what the payment adds to the merchant's counters, and what exceeding each means.
+
+    Nothing, if the allow list has accepted it: it counts, and the reasons name the rule.
+    """
+    values = get_values(payment)
+    return [
+        {
+            "rule": limit.rule,
+            "value": values[limit.field],
+            "amount": payment.amount if limit.is_sum else 1,
+            "maximum": limit.maximum,
+            "window_seconds": limit.window_seconds,
+            "outcome": None if verdict.decided_by == "allow_list" else limit.outcome,
+            "reason": limit.reason,
+        }
+        for limit in merchant.velocity
+        if values[limit.field] is not None and limit.currency in (None, payment.currency)
+    ]
+
+
+def apply_exceeded(verdict: Verdict, reasons: Iterable[str], *, blocks: bool, reviews: bool) -> Verdict:
+    """Return the verdict after the rules that the payment exceeds; the statement of T1 stores the same."""
+    verdict = replace(verdict, reasons=[*verdict.reasons, *reasons])
+    if blocks and not verdict.blocked:
+        return replace(verdict, blocked=True, review=False, decided_by="velocity")
+    if reviews and not verdict.blocked and not verdict.review:
+        return replace(verdict, review=True, decided_by="velocity")
+    return verdict
+
+
+def try_payment(payment: PaymentInput, verdict: Verdict, merchant: MerchantContext) -> Verdict:
+    """Return the verdict as if the payment were made now. Nothing is counted."""
+    attempts = attempts_of(payment, verdict, merchant)
+    if not attempts:
+        return verdict
+    with connection.cursor() as cursor:
+        cursor.execute(TRY, {"velocity": orjson.dumps(attempts).decode()})
+        exceeded = cursor.fetchall()
+    outcomes = {outcome for outcome, _ in exceeded}
+    reasons = sorted({reason for _, reason in exceeded})
+    return apply_exceeded(verdict, reasons, blocks="block" in outcomes, reviews="review" in outcomes)
+
+
+def forget_expired() -> None:
+    """Delete what no longer decides: counters whose windows are over, and refusals of retries whose time is over."""
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute(FORGET, {"most": BATCH_SIZE})
+            if cursor.rowcount < BATCH_SIZE:
+                break
+    RefusedRetry.objects.filter(until__lt=Now()).delete()

@@ -31,9 +31,18 @@ class Observer:
                 self.pending[name] = max(self.pending.get(name, 0.0), (now - since) * self.speed)
             elif (key := (str(sorted(alert["labels"].items())), alert["activeAt"])) not in self._known:
                 self._known.add(key)
-                self.false_positives[name, int((now - self.began) * self.speed / 3600)] += 1
+                self.false_positives[name, self._hour(now)] += 1
                 new.append(key[0])
         return new
+
+    def note_arrived(self, names: set[str], now: float) -> None:
+        """Count alerts that arrived in the trail, although no look at Prometheus found them firing."""
+        self.false_positives.update(
+            (name, self._hour(now)) for name in names - {name for name, _ in self.false_positives}
+        )
+
+    def _hour(self, now: float) -> int:
+        return int((now - self.began) * self.speed / 3600)
 
     def as_dict(self) -> dict[str, Any]:
         hours: dict[str, dict[str, int]] = {}

@@ -28,6 +28,7 @@ def run(folder: Path, hours: float, speed: float, mixture: str, say: Say) -> dic
         trickle = drill.stack.enter_context(Traffic(drill.own, merchants=1, pause_seconds=NEVER))
         planned = events(hours, mixture, real_time=speed == 1)
         done = follow(drill, trickle, observer, planned=planned, seconds=hours * 3600 / speed, say=say)
+        observer.note_arrived(drill.fired(since=began), time.time())
         restore_database(drill)
         [[payments]] = drill.own.query("SELECT count(*) FROM payments_transaction")
         code, printed = drill.own.manage("verify_audit")

@@ -42,3 +42,11 @@ def test_the_longest_time_pending_is_kept_in_the_rules_time(observer):
 
     assert observer.as_dict()["pending_seconds"] == {"FraudHigh": 80}
     assert observer.as_dict()["false_positives"] == {}
+
+
+def test_an_alert_that_arrived_counts_even_if_it_was_not_seen_firing(observer):
+    observer.note([alert("firing", 1)], BEGAN + 2)
+
+    observer.note_arrived({"FraudHigh", "SalesLow"}, BEGAN + 190)
+
+    assert observer.as_dict()["false_positives"] == {"FraudHigh": {"0": 1}, "SalesLow": {"1": 1}}

@@ -64,9 +64,9 @@ def main() -> int:
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; the platform is stopped.\n")
         return 130
+    say(document.row(result))
     if options.out:
         document.add(result, options.out)
-    say(document.row(result))
     return 0 if document.is_quiet(result) else 1
 
 

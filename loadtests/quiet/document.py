@@ -46,7 +46,8 @@ def document(runs: list[dict[str, Any]]) -> str:
 
 
 def add(run: dict[str, Any], folder: Path = DOCS) -> None:
-    """Add a run to both files."""
+    """Add a run to both files, in a folder that need not exist."""
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "quiet.json"
     runs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     runs.append(run)

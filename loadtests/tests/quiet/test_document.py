@@ -40,7 +40,8 @@ def test_a_note_of_a_run_follows_the_table():
     assert document.document([RUN | {"note": "The machine was busy."}]).endswith("\nThe machine was busy.\n")
 
 
-def test_runs_add_up(tmp_path):
+def test_runs_add_up_in_a_folder_that_need_not_exist(tmp_path):
+    tmp_path /= "new"
     document.add(RUN, tmp_path)
     document.add(RUN | {"hours": 1.0, "speed": 1.0, "false_positives": {"TargetDown": {"0": 1, "3": 1}}}, tmp_path)
 

@@ -130,6 +130,24 @@ def words(name: str, default: str, *, environ: Mapping[str, str] = os.environ) -
     return [word.strip() for word in text(name, default, environ=environ).split(",") if word.strip()]
 
 
+ANY = "*"
+_ROUTE = re.compile(r"(?:([1-9][0-9]*):)?([A-Z]{3}|\*)=([a-z0-9_-]+(?:>[a-z0-9_-]+)*)")
+
+
+def routes(name: str, *, environ: Mapping[str, str] = os.environ) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the gateways in order of preference, by merchant and currency; `ANY` is every other one."""
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for rule in words(name, "", environ=environ):
+        match = _ROUTE.fullmatch(rule)
+        if match is None:
+            raise SettingError(f"{name} is wrong: {rule!r} is not a rule such as USD=stripe or 7:EUR=first>second.")
+        gateways = tuple(match[3].split(">"))
+        if (match[1] or ANY, match[2]) in found or len(set(gateways)) < len(gateways):
+            raise SettingError(f"{name} is wrong: {rule!r} repeats a rule or a gateway.")
+        found[match[1] or ANY, match[2]] = gateways
+    return found
+
+
 def runtime_dir() -> Path:
     """Return the folder for files that the processes of one host share: metrics and throttle counters."""
     return Path(text("RUNTIME_DIR", str(Path(__file__).resolve().parent.parent / "var" / "runtime")))

@@ -265,6 +265,12 @@ GATEWAY_URL = env.url("GATEWAY_URL", "http://127.0.0.1:5001")
 GATEWAY_TOKEN = env.text("GATEWAY_TOKEN")
 # Signs the gateway's events; without it all of them are refused.
 GATEWAY_WEBHOOK_SECRET = env.webhook_secret("GATEWAY_WEBHOOK_SECRET")
+# The second gateway, if its key is set. Its requests go to Stripe, or to a fake of it.
+STRIPE_API_KEY = env.text("STRIPE_API_KEY", "")
+STRIPE_URL = env.url("STRIPE_URL", "https://api.stripe.com")
+STRIPE_WEBHOOK_SECRET = env.text("STRIPE_WEBHOOK_SECRET", "")
+# Which gateway charges, by merchant and currency: `USD=stripe,7:EUR=stripe>simulator`. Empty: `GATEWAY_NAME` for all.
+GATEWAY_ROUTES = env.routes("GATEWAY_ROUTES")
 # Time limits of one attempt and of all attempts of one call. The lease on a payment must outlive the deadline, or the
 # resolver could cancel a charge that is still being tried.
 GATEWAY_TIMEOUT_SECONDS = env.number("GATEWAY_TIMEOUT_SECONDS", 3, least=0.05, most=30)

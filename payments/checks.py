@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.checks import Error, register
 
 from payments.currencies import EXPONENTS
+from payments.gateway.registry import FACTORIES, STRIPE
 
 
 @register
@@ -20,3 +21,19 @@ def check_currencies(app_configs: Sequence[AppConfig] | None, **_: object) -> li
         for currency in settings.KPI_CURRENCIES
         if currency not in EXPONENTS
     ]
+
+
+@register
+def check_gateways(app_configs: Sequence[AppConfig] | None, **_: object) -> list[Error]:
+    """Refuse routes to gateways that are not configured, and two gateways of one name."""
+    found = [
+        Error(
+            f"GATEWAY_ROUTES is wrong: no gateway named {name!r} is configured.",
+            hint=f"Configured are {', '.join(FACTORIES)}. {STRIPE} needs STRIPE_API_KEY.",
+            id="payments.E002",
+        )
+        for name in sorted({name for names in settings.GATEWAY_ROUTES.values() for name in names} - FACTORIES.keys())
+    ]
+    if settings.GATEWAY_NAME == STRIPE:
+        found.append(Error(f"GATEWAY_NAME is wrong: {STRIPE!r} is another gateway.", id="payments.E003"))
+    return found

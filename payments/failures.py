@@ -50,6 +50,14 @@ FAILURES: dict[str, tuple[str, Advice]] = {
         "The gateway refused the capture: the authorization has expired.",
         "do_not_retry",
     ),
+    "payment_method_missing": (
+        "The gateway needs payment_method.token; nothing was charged.",
+        "retry_with_other_method",
+    ),
+    "amount_not_representable": (
+        "The gateway cannot move exactly this amount in this currency; nothing was charged.",
+        "do_not_retry",
+    ),
     "charge_disputed": ("The gateway refused the refund: the charge is disputed.", "do_not_retry"),
     "charge_not_found": ("The gateway refused the refund: the charge does not exist.", "do_not_retry"),
 }

@@ -31,6 +31,7 @@ from fintech.telemetry.host_registry import Exporter, live_epochs, retire, vanis
 from payments.currencies import EXPONENTS, to_major, to_minor
 from payments.gateway.base import Gateway
 from payments.journal import JournalFollower
+from payments.ledger.elsewhere import Elsewhere
 from payments.models import Dispute, Writer
 from payments.states import CAPTURE, CHARGE, DISPUTE, DISPUTE_RESPONSES, LIFECYCLES, REFUND, VOID
 
@@ -398,16 +399,25 @@ MOVED = {
 }
 
 
-def measure_gateway_drift(gateway: Gateway) -> dict[str, int]:
+def measure_gateway_drift(gateway: Gateway, elsewhere: Elsewhere | None = None) -> dict[str, int]:
     """Return, by currency in minor units, the gateway's total minus the ledger's. Raise GatewayError.
+
+    `elsewhere` has the sums of other gateways, if there are any.
 
     Kinds have separate bounds: a refund between two readings must not hide or imitate a charge. Payments
     in progress may be on either side, so they widen the bounds like the two readings of the ledger.
     """
     # In this order no payment can be missed between two readings: it is posted, or in progress, or counted twice.
+    # Other gateways' money is read after `before` and before `after`: what moves there meanwhile widens the bounds.
     before = _booked()
+    _subtract(before, elsewhere)
     totals = gateway.totals()
-    in_hand, after = _in_hand(), _booked()
+    if totals is None:
+        return {}
+    in_hand = _in_hand(gateway.name)
+    after: _Amounts = defaultdict(lambda: defaultdict(int))
+    _subtract(after, elsewhere)
+    _add(after, _booked())
     drift: dict[str, int] = defaultdict(int)
     for kind, (sign, theirs) in MOVED.items():
         for currency in {*before[kind], *after[kind], *totals}:
@@ -434,8 +444,20 @@ def _booked() -> _Amounts:
     return booked
 
 
-def _in_hand() -> _Amounts:
-    """Return the charges, captures and refunds that are not final."""
+def _subtract(amounts: _Amounts, elsewhere: Elsewhere | None) -> None:
+    for kind, sums in elsewhere.measure().items() if elsewhere else ():
+        for currency, amount in sums.items():
+            amounts[kind][currency] -= amount
+
+
+def _add(amounts: _Amounts, others: _Amounts) -> None:
+    for kind, sums in others.items():
+        for currency, amount in sums.items():
+            amounts[kind][currency] += amount
+
+
+def _in_hand(gateway: str) -> _Amounts:
+    """Return the charges, captures and refunds that are not final at this gateway."""
     in_hand: _Amounts = defaultdict(lambda: defaultdict(int))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -445,7 +467,8 @@ def _in_hand() -> _Amounts:
             " LEFT JOIN payments_refund AS refund ON refund.id = work.refund_id"
             " LEFT JOIN payments_capture AS capture ON capture.id = work.capture_id"
             " WHERE work.void_id IS NULL AND NOT (work.operation = 'charge' AND payment.manual_capture)"
-            " GROUP BY 1, 2"
+            " AND payment.gateway = %s GROUP BY 1, 2",
+            [gateway],
         )
         for operation, currency, amount in cursor.fetchall():
             in_hand[LIFECYCLES[operation].success][currency] = amount

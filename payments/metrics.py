@@ -83,7 +83,9 @@ class GatewayCalls:
     """Counts the calls to one gateway. Its series start at 0."""
 
     def __init__(self, gateway: str) -> None:
-        self._outcomes = {outcome: GATEWAY_CALLS.labels(gateway, outcome) for outcome in (*OUTCOME, "cancelled")}
+        self._outcomes = {
+            outcome: GATEWAY_CALLS.labels(gateway, outcome) for outcome in (*OUTCOME, "cancelled", "key_used")
+        }
         self._seconds = GATEWAY_CALL_SECONDS.labels(gateway)
 
     def refused(self) -> None:
@@ -97,5 +99,5 @@ class GatewayCalls:
 
     def _add(self, outcome: str) -> None:
         self._outcomes[outcome].inc()
-        if outcome in OUTCOME:  # a cancel's `cancelled` is no outcome of a payment
+        if outcome in OUTCOME:  # those of a cancel are no outcomes of a payment
             OUTCOME[outcome].inc()

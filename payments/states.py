@@ -175,8 +175,8 @@ DISPUTE = Lifecycle(
 )
 # The states that wait for the merchant, and the state after its response.
 DISPUTE_RESPONSES = {"needs_response": "under_review", "pre_arbitration": "final_review"}
-# Entries of the journal that are no step, but a decision of an operator.
-NOTES = ("resolution_requested", "review_accepted", "review_refused")
+# Entries of the journal that are no step: a decision of an operator, or the change to another gateway.
+NOTES = ("resolution_requested", "review_accepted", "review_refused", "rerouted")
 LIFECYCLES = {lifecycle.operation: lifecycle for lifecycle in (CHARGE, AUTHORIZATION, CAPTURE, VOID, REFUND, DISPUTE)}
 
 

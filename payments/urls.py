@@ -2,7 +2,7 @@ from django.urls import path
 
 from payments.api import disputes, views, webhooks
 from payments.api.openapi import SchemaView
-from payments.gateway_events.views import GatewayEventsView
+from payments.gateway_events.views import GatewayEventsView, StripeEventsView
 
 urlpatterns = [
     path("v1/transactions", views.TransactionsView.as_view(), name="transactions"),
@@ -28,6 +28,7 @@ urlpatterns = [
     path("v1/disputes/<str:id>/accept", disputes.AcceptView.as_view(), name="dispute-accept"),
     path("v1/schema", SchemaView.as_view(), name="schema"),
     path("gateway/events", GatewayEventsView.as_view(), name="gateway-events"),
+    path("gateway/events/stripe", StripeEventsView.as_view(), name="stripe-events"),
     # The older, short path of POST /v1/transactions.
     path("transaction", views.ShortNameView.as_view(), name="transaction-short"),
 ]

@@ -18,7 +18,10 @@ from fintech.run.layout import Ports
 from fintech.tests.advice import ROOT, TEXTS, Command, commands
 from fintech.tests.compose.test_compose import SERVICES, mounts
 from loadtests.gateway.app import Gateway
+from loadtests.gateway.events import EventSender
 from loadtests.gateway.store import Store
+from loadtests.stripe.app import FakeStripe
+from loadtests.stripe.store import Store as StripeStore
 
 COMMANDS = commands()
 PYTHON = re.compile(r"(?:\.venv/bin/)?python3?")
@@ -238,7 +241,10 @@ def test_every_named_port_is_one_that_we_listen_on_or_publish():
 
 def test_every_named_path_is_a_route_of_the_web_or_of_the_gateway(tmp_path: Path):
     gateway = Gateway(Store(tmp_path / "data"), token="t", control_token="c", log=print).application()
-    of_gateway = {resource.canonical for resource in gateway.router.resources()}
+    made = StripeStore(tmp_path / "stripe")
+    sender = EventSender(made, url="", secret="")
+    stripe = FakeStripe(made, api_key="t", control_token="c", log=print, sender=sender).application()
+    of_gateway = {resource.canonical for app in (gateway, stripe) for resource in app.router.resources()}
     named = {path.strip() for text in DOCUMENTS.values() for path in PATH.findall(text)}
     named |= {path for text in TEXTS.values() for path in re.findall(r"127\.0\.0\.1:500[01](/[\w/]+)", text)}
 

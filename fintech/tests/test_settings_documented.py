@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = "text|integer|number|boolean|words|urls|address|url|choice|webhook_secret"
+KINDS = "text|integer|number|boolean|words|urls|address|url|choice|routes|webhook_secret"
 READ = re.compile(rf"\b(?:{KINDS})\(\s*\"([A-Z][A-Z_]+)\"")
 CODE = [
     path

@@ -2,13 +2,8 @@
 
 import argparse
 import asyncio
-import logging
-import signal
 import sys
 from pathlib import Path
-from typing import Any
-
-from aiohttp import web
 
 from fintech.env import SettingError, text, url, webhook_secret
 from fintech.telemetry import tracing
@@ -16,13 +11,8 @@ from fintech.telemetry.logging import write_json_lines
 from loadtests.gateway.app import Gateway
 from loadtests.gateway.events import EventSender
 from loadtests.gateway.profile import WrongProfile
+from loadtests.gateway.serving import log, serve
 from loadtests.gateway.store import Store, StoreError
-
-SHUTDOWN_SECONDS = 0.5  # for answers already being written; a held request is dropped
-
-
-def log(event: str, **fields: Any) -> None:
-    logging.getLogger("gateway").info(event, extra=fields)
 
 
 def arguments() -> argparse.Namespace:
@@ -31,23 +21,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=5001, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--data", type=Path, default=Path("var/gateway.sqlite3"), help="default: %(default)s")
     return parser.parse_args()
-
-
-async def serve(gateway: Gateway, host: str, port: int, data: Path) -> None:
-    """Serve until SIGTERM or SIGINT. Raise OSError if it cannot listen."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(gateway.application(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
-    sending = asyncio.create_task(gateway.sender.run())
-    try:
-        await web.TCPSite(runner, host, port).start()
-        log("gateway_listening", host=host, port=runner.addresses[0][1], data=str(data))
-        await stop.wait()
-    finally:
-        sending.cancel()
-        await runner.cleanup()
 
 
 def main() -> None:
@@ -59,7 +32,9 @@ def main() -> None:
         if events["url"] and not events["secret"]:
             raise SettingError("GATEWAY_WEBHOOK_SECRET is not set: events to GATEWAY_EVENTS_URL are signed with it.")
         store = Store(options.data)
-        gateway = Gateway(store, **tokens, log=log, sender=EventSender(store, **events))
+        gateway = Gateway(
+            store, **tokens, log=log, sender=EventSender(store, url=events["url"], secret=events["secret"])
+        )
         tracing.start("gateway")
     except (SettingError, StoreError, WrongProfile) as error:
         sys.exit(f"error: {error}")

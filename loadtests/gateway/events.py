@@ -5,16 +5,22 @@ import base64
 import hashlib
 import hmac
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import aiohttp
 import orjson
 
-from loadtests.gateway.store import Store
-
 TIMEOUT_SECONDS = 5
 MAX_PAUSE_SECONDS = 60.0
 IDLE_SECONDS = 0.2
+
+
+class Outbox(Protocol):
+    """The store's part that the sender needs."""
+
+    def unsent_events(self, limit: int = 100) -> list[tuple[str, bytes]]: ...
+    def mark_sent(self, identifier: str) -> None: ...
 
 
 def sign(secret: str, identifier: str, timestamp: int, body: bytes) -> dict[str, str]:
@@ -31,8 +37,16 @@ def sign(secret: str, identifier: str, timestamp: int, body: bytes) -> dict[str,
 class EventSender:
     """Sends what the store holds, oldest first. An event that was not taken waits; those behind it do not."""
 
-    def __init__(self, store: Store, *, url: str, secret: str) -> None:
+    def __init__(
+        self,
+        store: Outbox,
+        *,
+        url: str,
+        secret: str,
+        signing: Callable[[str, str, int, bytes], dict[str, str]] = sign,
+    ) -> None:
         self.url = url
+        self._sign = signing
         self._store, self._secret = store, secret
         self._paused: dict[str, tuple[float, float]] = {}  # id -> due, pause
 
@@ -48,7 +62,7 @@ class EventSender:
                 await asyncio.sleep(IDLE_SECONDS)
 
     async def _send(self, session: aiohttp.ClientSession, identifier: str, body: bytes) -> None:
-        headers = sign(self._secret, identifier, int(time.time()), body)
+        headers = self._sign(self._secret, identifier, int(time.time()), body)
         try:
             async with session.post(self.url, data=body, headers=headers, allow_redirects=False) as answer:
                 taken = answer.ok

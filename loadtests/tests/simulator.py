@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,6 +23,8 @@ class Answer(NamedTuple):
 
 class Simulator:
     """A simulator process on a free port, which it keeps across `restart`."""
+
+    module = "loadtests.gateway"
 
     def __init__(self, data: Path, **env: str) -> None:
         self.data = data
@@ -48,7 +50,7 @@ class Simulator:
         command = [
             sys.executable,
             "-m",
-            "loadtests.gateway",
+            self.module,
             "--port",
             str(self.port),
             "--data",
@@ -154,10 +156,31 @@ class Simulator:
         return found
 
 
+class FakeStripe(Simulator):
+    """The fake of Stripe; the methods of the simulator's own interface do not apply to it."""
+
+    module = "loadtests.stripe"
+
+    def __init__(self, data: Path, **env: str) -> None:
+        env.setdefault("STRIPE_API_KEY", f"sk_test_{secrets.token_hex(12)}")
+        super().__init__(data, GATEWAY_TOKEN=env["STRIPE_API_KEY"], **env)
+
+    def let_search_lag(self, lags: bool) -> None:
+        assert self.request("PUT", "/control/search", {"lags": lags}, token=self.control_token).status == 200
+
+
+Process = TypeVar("Process", bound=Simulator)
+
+
 @contextmanager
 def running_gateway(tmp_path: Path, **env: str) -> Iterator[Simulator]:
     """`env` adds to the process's environment; both tokens are random by default."""
-    gateway = Simulator(tmp_path / "gateway.sqlite3", **env)
+    with running(Simulator(tmp_path / "gateway.sqlite3", **env)) as gateway:
+        yield gateway
+
+
+@contextmanager
+def running(gateway: Process) -> Iterator[Process]:
     gateway.start()
     try:
         yield gateway

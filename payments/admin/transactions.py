@@ -58,7 +58,7 @@ class TransactionAdmin(ReadOnlyAdmin):
             {
                 "fields": [
                     ("customer", "reference"),
-                    ("key", "gateway_reference"),
+                    ("key", "gateway", "gateway_reference"),
                     ("request_id", "description"),
                     ("method", "details"),
                 ]

@@ -71,8 +71,11 @@ class Gateway(Protocol):
     def cancel_capture(self, key: UUID, *, reference: str | None = None) -> Answer: ...
     def cancel_void(self, key: UUID, *, reference: str | None = None) -> Answer: ...
 
-    def totals(self) -> dict[str, dict[str, int]]:
-        """Return `charged`, `captured` and `refunded` by currency, in minor units. Raises GatewayError."""
+    def totals(self) -> dict[str, dict[str, int]] | None:
+        """Return `charged`, `captured` and `refunded` by currency, in minor units, or None if it keeps no totals.
+
+        Raises GatewayError.
+        """
         ...
 
     def records(self, *, after: Any = 0, limit: int = 1000) -> dict[str, Any]:

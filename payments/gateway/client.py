@@ -51,6 +51,7 @@ class HttpClient:
     """Calls of one gateway: its address, its connections, its circuit breaker and its counters."""
 
     content_type = "application/json"
+    max_answer_bytes = MAX_ANSWER_BYTES
 
     def __init__(self, url: str, token: str, *, name: str) -> None:
         self.name = name
@@ -112,7 +113,7 @@ class HttpClient:
             transport = self._on_loop if cooperation.on_loop() else self._in_threads
             method, body, headers = self._request(call)
             received = transport.send(method, self._url + call.path, body, {**headers, **step.headers}, timeout)
-            status_code, content = received.status, _content(received.content)
+            status_code, content = received.status, _content(received.content, self.max_answer_bytes)
             answer = call.read(status_code, content)
             content = self.journal(content)
             if span := tracing.parse(received.traceresponse):
@@ -208,11 +209,11 @@ class HttpGateway(HttpClient):
         return self._read(f"/v1/records?after={after}&limit={limit}")
 
 
-def _content(data: bytes) -> Any:
+def _content(data: bytes, limit: int) -> Any:
     """Return the answer if it is JSON that the journal can store: bounded, and without NUL, which
     PostgreSQL refuses.
     """
-    if len(data) > MAX_ANSWER_BYTES or b"\\u0000" in data:
+    if len(data) > limit or b"\\u0000" in data:
         return None
     try:
         return orjson.loads(data)

@@ -1,7 +1,8 @@
 """The gateways of this process, by name.
 
 A payment stores the name of the gateway that was asked to charge it; its refunds and its resolution go to the same
-one. Another acquirer is a class with the methods of `base.Gateway` and an entry in `FACTORIES`.
+one. Another acquirer is a class with the methods of `base.Gateway` and an entry in `FACTORIES`. `routing.py` chooses
+among them for a new payment.
 """
 
 import threading
@@ -12,10 +13,14 @@ from django.conf import settings
 from payments import metrics
 from payments.gateway.base import Gateway, GatewayError
 from payments.gateway.client import HttpGateway
+from payments.gateway.stripe import StripeGateway
 
-FACTORIES: Mapping[str, Callable[[], Gateway]] = {
+STRIPE = "stripe"
+FACTORIES: dict[str, Callable[[], Gateway]] = {
     settings.GATEWAY_NAME: lambda: HttpGateway(settings.GATEWAY_URL, settings.GATEWAY_TOKEN),
 }
+if settings.STRIPE_API_KEY:
+    FACTORIES[STRIPE] = lambda: StripeGateway(settings.STRIPE_URL, settings.STRIPE_API_KEY, name=STRIPE)
 for _name in FACTORIES:
     metrics.GatewayCalls(_name)
 
@@ -40,8 +45,12 @@ class Gateways:
                 self.made[name] = self._factories[name]()
             return self.made[name]
 
+    @property
+    def names(self) -> list[str]:
+        return list(self._factories)
+
     def default(self) -> Gateway:
-        """Return the gateway of new payments."""
+        """Return the gateway of payments without a route, whose totals `gateway_drift` compares."""
         return self.get(settings.GATEWAY_NAME)
 
 

@@ -17,7 +17,7 @@ from fintech.errors import DATABASE_ERRORS
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics
-from payments.gateway_events.kinds import KINDS, NotYet, Refused
+from payments.gateway_events.kinds import NotYet, Refused, kinds_of
 from payments.models import GatewayEvent
 
 logger = logging.getLogger("payments.gateway_events")
@@ -82,7 +82,7 @@ def _apply(event: GatewayEvent) -> tuple[str, str]:
     try:
         envelope = msgspec.json.decode(bytes(event.body), type=Envelope)
         event.type = envelope.type.replace("\0", "")[:100]
-        kind = KINDS.get(envelope.type)
+        kind = kinds_of(event.gateway).get(envelope.type)
         if kind is None:
             return "unknown_type", "no function applies events of this type"
         data: Any = msgspec.json.decode(envelope.data, type=kind.data)

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from django.conf import settings
 
 from fintech.database.connections import open_connection
 from payments.gateway.base import Gateway
@@ -76,7 +77,7 @@ LEFT JOIN payments_transaction AS payment ON payment.id = leg.transaction_id
 LEFT JOIN payments_refund AS refund ON refund.id = event.refund_id
 LEFT JOIN payments_capture AS capture ON capture.id = event.capture_id
 LEFT JOIN payments_dispute AS dispute ON dispute.id = event.dispute_id
-WHERE leg.account = 'gateway_clearing'
+WHERE leg.account = 'gateway_clearing' AND coalesce(payment.gateway, %(default)s) = %(gateway)s
     AND (%(first_id)s::uuid IS NULL
         OR coalesce(event.refund_id, event.capture_id, event.dispute_id, leg.transaction_id) >= %(first_id)s)
 GROUP BY event.refund_id, event.capture_id, event.dispute_id, leg.transaction_id, payment.gateway_key,
@@ -127,6 +128,7 @@ class Report:
     """The number of items on either side, and the findings; `since` bounds both."""
 
     since: datetime | None
+    gateway: str = ""
     at_gateway: int = 0
     in_ledger: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -144,11 +146,13 @@ def reconcile(
     With `merchants`, items of others may be missing at this gateway. `progress` gets the number of records read so far.
     Raises GatewayError and psycopg.Error.
     """
-    report = Report(since)
+    report = Report(since, gateway.name)
     parameters: dict[str, Any] = {
         "since": since,
         "first_id": first_id_at(since) if since else None,
         "merchants": list(merchants) if merchants is not None else None,
+        "gateway": gateway.name,
+        "default": settings.GATEWAY_NAME,  # of legs whose payment is missing
     }
     with closing(open_connection("reconcile")) as connection:
         connection.execute("SET statement_timeout = 0")
@@ -184,7 +188,7 @@ def _copy(connection: psycopg.Connection[Any], rows: Iterator[tuple[Any, ...]]) 
 
 def _records(gateway: Gateway, progress: Callable[[int], None]) -> Iterator[tuple[Any, ...]]:
     """Yield all that the gateway moved, page by page; also keys that are not ours, so that they are reported."""
-    after: int | None = 0
+    after: Any = 0
     read = 0
     while after is not None:
         page = gateway.records(after=after)

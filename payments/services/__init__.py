@@ -4,6 +4,7 @@ charges       create_payment     store -> charge at the gateway -> settle
 batches       create_batch       the same for up to 1,000 at once
 captures      create_capture     reserve a part of the authorization -> capture at the gateway -> settle
 voids         create_void        close the authorization -> release it at the gateway -> settle
+failover      move_payment       to another gateway, when the first one is known to have charged nothing
 refunds       create_refund      reserve -> refund at the gateway -> settle
 disputes      submit_evidence    store the merchant's response, which the worker delivers
 idempotency   replay_*           the stored result for a key that was used before

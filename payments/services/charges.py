@@ -23,8 +23,10 @@ from payments.fraud import Verdict, count_verdict, score_payment
 from payments.gateway.base import Answer
 from payments.gateway.keys import charge_key
 from payments.gateway.registry import gateways
+from payments.gateway.routing import routes
 from payments.models import APPROVED, Transaction
 from payments.schemas import PaymentInput
+from payments.services.failover import may_fail_over, move_payment
 from payments.services.idempotency import replay_payment
 from payments.services.results import Charge, Result
 from payments.services.retries import find_forbidden, note_declines
@@ -45,6 +47,7 @@ class Pending:
     lease_token: UUID
     idempotency_key: str
     gateway_key: UUID
+    gateways: tuple[str, ...]  # the one that is asked, and those that follow if it charged nothing
     fee_basis_points: int
     merchant_id: int
     body: PaymentInput
@@ -68,6 +71,7 @@ class Pending:
             lease_token=uuid4(),
             idempotency_key=key,
             gateway_key=charge_key(principal.gateway_namespace, key),
+            gateways=routes.choose(principal.merchant_id, body.currency),
             fee_basis_points=principal.fee_basis_points,
             merchant_id=principal.merchant_id,
             body=body,
@@ -206,7 +210,26 @@ def store(pendings: list[Pending], lease_seconds: float) -> list[Pending]:
 
 
 def charge(pending: Pending) -> Answer:
-    gateway = gateways.default()
+    """Ask the payment's gateway, and the next one only if it is known that nothing was charged."""
+    answer = _ask(pending)
+    while len(pending.gateways) > 1 and may_fail_over(answer):
+        former, *others = pending.gateways
+        moved = query(_move, pending, former, others[0], answer)
+        release()
+        if not moved:
+            break
+        pending.gateways = tuple(others)
+        seconds, answer = answer.seconds, _ask(pending)
+        answer.seconds += seconds
+    return answer
+
+
+def _move(pending: Pending, former: str, gateway: str, answer: Answer) -> bool:
+    return move_payment(pending.id, pending.lease_token, gateway=gateway, former=former, answer=answer)
+
+
+def _ask(pending: Pending) -> Answer:
+    gateway = gateways.get(pending.gateways[0])
     ask = gateway.authorize if pending.is_held else gateway.charge
     return ask(
         pending.gateway_key,
@@ -298,7 +321,7 @@ def stored_row(pending: Pending, lease_seconds: float) -> dict[str, Any]:
         "metadata": body.metadata or {},
         "request_id": request_id.get(),
         "fee_basis_points": pending.fee_basis_points,
-        "gateway": settings.GATEWAY_NAME,
+        "gateway": pending.gateways[0],
         "gateway_key": pending.gateway_key,
         "lease_token": pending.lease_token,
         "lease_seconds": lease_seconds,

@@ -15,6 +15,7 @@ from payments import kpis, metrics
 from payments.gateway.registry import gateways
 from payments.gateway_events.inbox import process_due
 from payments.ledger.balance import Balance
+from payments.ledger.elsewhere import Elsewhere
 from payments.services.authorization_expiry import void_expired
 from payments.services.disputes import deliver_responses
 from payments.services.resolution import resolve_due
@@ -36,6 +37,7 @@ class LedgerJobs:
         self.view = LedgerView()
         self.rollup = kpis.Rollup()
         self.balance = Balance()
+        self.elsewhere = Elsewhere() if len(gateways.names) > 1 else None
 
     def read_ledger(self) -> None:
         self.view.totals, self.view.unresolved = kpis.ledger_totals(), kpis.unresolved()
@@ -57,7 +59,7 @@ class LedgerJobs:
 
     def measure_gateway_drift(self) -> None:
         try:
-            self.view.gateway_drift = kpis.measure_gateway_drift(gateways.default())
+            self.view.gateway_drift = kpis.measure_gateway_drift(gateways.default(), self.elsewhere)
         except Exception:
             self.view.gateway_drift = None
             raise

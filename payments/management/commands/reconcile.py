@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -29,18 +30,24 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.add_argument("--since", type=moment, help="skip requests created before this time, 2026-01-31T00:00:00Z")
+        parser.add_argument("--gateway", choices=gateways.names, help="only this gateway; all by default")
         parser.add_argument("--merchant", type=int, action="append", help="only this merchant's id; may be repeated")
 
-    def handle(self, *args: Any, since: datetime | None, merchant: list[int] | None, **options: Any) -> None:
+    def handle(
+        self, *args: Any, since: datetime | None, gateway: str | None, merchant: list[int] | None, **options: Any
+    ) -> None:
         try:
-            report = reconcile(gateways.default(), since=since, merchants=merchant, progress=self.progress)
+            reports = [
+                reconcile(gateways.get(name), since=since, merchants=merchant, progress=self.progress)
+                for name in ([gateway] if gateway else gateways.names)
+            ]
         except GatewayError as error:
             raise CommandError(f"The gateway's record cannot be read: {error}.", returncode=2) from None
         except DATABASE_ERRORS as error:
             raise CommandError(f"The database does not answer: {error}", returncode=2) from None
-        self.stdout.write(as_json(report) if options["json"] else as_text(report))
-        if report.findings:
-            raise CommandError(f"The gateway and the ledger differ in {len(report.findings)} items.")
+        self.stdout.write(as_json(reports) if options["json"] else "\n".join(map(as_text, reports)))
+        if differences := sum(len(report.findings) for report in reports):
+            raise CommandError(f"The gateway and the ledger differ in {differences} items.")
 
     def progress(self, records: int) -> None:
         if sys.stderr.isatty():
@@ -48,12 +55,16 @@ class Command(BaseCommand):
             self.stderr.flush()
 
 
-def as_json(report: Report) -> str:
-    document = {**asdict(report), "since": report.since and report.since.isoformat()}
-    return json.dumps(document, indent=2)
+def as_json(reports: Sequence[Report]) -> str:
+    """Return one object, or with several gateways a list of them with their names."""
+    documents = [{**asdict(report), "since": report.since and report.since.isoformat()} for report in reports]
+    if len(documents) == 1:
+        del documents[0]["gateway"]
+    return json.dumps(documents if len(documents) > 1 else documents[0], indent=2)
 
 
 def as_text(report: Report) -> str:
-    lines = [f"{report.at_gateway:,} items at the gateway, {report.in_ledger:,} in the ledger"]
+    where = f" {report.gateway}" if len(gateways.names) > 1 else ""
+    lines = [f"{report.at_gateway:,} items at the gateway{where}, {report.in_ledger:,} in the ledger"]
     lines += [f"{finding.check} {finding.resource}: {finding.detail}" for finding in report.findings]
     return "\n".join(lines)

@@ -1,0 +1,192 @@
+"""The fake's HTTP interface: idempotency keys, faults and lists around the objects."""
+
+import asyncio
+import hashlib
+import hmac
+import re
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from aiohttp import web
+
+from loadtests.gateway.app import MAX_BODY_BYTES, drop_connection, traced
+from loadtests.gateway.events import EventSender
+from loadtests.gateway.outcomes import APPROVE, Behaviour, Does, Reply
+from loadtests.gateway.profile import Faults, Profile, WrongProfile
+from loadtests.stripe.objects import BadRequest, Form, Objects, Result, error
+from loadtests.stripe.store import Store
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+SEARCH = re.compile(r"metadata\['key'\]:'([^']*)'")
+PAGE_SIZE = 10
+
+
+def sign(secret: str, identifier: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """Return the headers of an event: https://docs.stripe.com/webhooks#verify-manually."""
+    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return {"Stripe-Signature": f"t={timestamp},v1={digest}", "Content-Type": "application/json"}
+
+
+def respond(status: int, body: bytes | dict[str, Any], *, replayed: bool = False) -> web.Response:
+    content = body if isinstance(body, bytes) else orjson.dumps(body)
+    headers = {"Idempotent-Replayed": "true"} if replayed else None
+    return web.Response(body=content, status=status, headers=headers, content_type="application/json")
+
+
+class FakeStripe:
+    def __init__(
+        self, store: Store, *, api_key: str, control_token: str, log: Callable[..., None], sender: EventSender
+    ) -> None:
+        self.store, self.objects, self.sender = store, Objects(store), sender
+        self.faults = Faults(Profile.from_fields(store.load_profile()))
+        self.search_lags = False
+        self._api_key, self._control_token, self._log = api_key, control_token, log
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        add = app.router.add_route
+        for path in ("", "/{id}/capture", "/{id}/cancel"):
+            add("POST", f"/v1/payment_intents{path}", self._guarded(self.post))
+        add("POST", "/v1/refunds", self._guarded(self.post))
+        add("GET", "/v1/payment_intents/search", self._guarded(self.search))
+        add("GET", "/v1/payment_intents/{id}", self._guarded(self.show))
+        add("GET", "/v1/payment_intents", self._guarded(partial(self.list, "payment_intent")))
+        add("GET", "/v1/refunds", self._guarded(partial(self.list, "refund")))
+        add("PATCH", "/control/profile", self._guarded(self.change_profile, control=True))
+        add("PUT", "/control/search", self._guarded(self.change_search, control=True))
+        add("GET", "/health", self.health)
+        return app
+
+    def _guarded(self, handler: Handler, *, control: bool = False) -> Handler:
+        expected = f"Bearer {self._control_token if control else self._api_key}".encode()
+
+        async def respond_or_refuse(request: web.Request) -> web.Response:
+            given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(given, expected):
+                return respond(401, error("invalid_request_error", "Invalid API key provided"))
+            try:
+                return await handler(request)
+            except BadRequest as reason:
+                return respond(reason.status, error("invalid_request_error", str(reason), param=reason.param))
+
+        return traced(respond_or_refuse)
+
+    # --- Requests that change something -----------------------------------------------------------------------
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Wait as a slow network does, execute once for a key, and send the answer as the faults want it."""
+        form = dict(parse_qsl((await request.read()).decode(), keep_blank_values=True))
+        key = request.headers.get("Idempotency-Key", "")
+        if (known := self._known(key, request, form)) is not None:
+            return known
+        if "metadata[fence]" in form and self.faults.profile.cancel_fails:
+            return respond(500, error("api_error", "Something went wrong on Stripe's end."))
+        behaviour = self._behaviour(request, form, key)
+        await asyncio.sleep(self.faults.seconds_before(behaviour))
+        if behaviour.does is Does.NOTHING:
+            return drop_connection(request)
+        if behaviour.does is Does.UNAVAILABLE:
+            return respond(429, error("invalid_request_error", "Too many requests", code="rate_limit"))
+        if (known := self._known(key, request, form)) is not None:
+            return known
+        status, body = self._execute(request, form, key, behaviour)
+        if behaviour.reply is Reply.LOST:
+            return drop_connection(request)
+        if behaviour.reply is Reply.LATE:
+            await asyncio.sleep(self.faults.profile.hold_seconds)
+        return respond(status, body)
+
+    def _known(self, key: str, request: web.Request, form: Form) -> web.Response | None:
+        """Return the saved result of this key, or an error if it was used for another request."""
+        found = self.store.find_result(key)
+        if found is None:
+            return None
+        wanted, status, body = found
+        if wanted != _describe(request, form):
+            message = "Keys for idempotent requests can only be used with the same parameters."
+            return respond(400, error("idempotency_error", message))
+        return respond(status, body, replayed=True)
+
+    def _behaviour(self, request: web.Request, form: Form, key: str) -> Behaviour:
+        if "metadata[fence]" in form:
+            return APPROVE
+        behaviour = self.faults.behaviour(self._amount(request, form))
+        if behaviour.once and not self.store.first_attempt(key):
+            return APPROVE
+        return behaviour
+
+    def _amount(self, request: web.Request, form: Form) -> int:
+        text = form.get("amount") or form.get("amount_to_capture", "")
+        if text.isascii() and text.isdigit():
+            return int(text)
+        intent = self.store.find(request.match_info.get("id", ""))
+        return intent["amount_capturable"] if intent else 0
+
+    def _execute(self, request: web.Request, form: Form, key: str, behaviour: Behaviour) -> Result:
+        self.store.begin()
+        try:
+            if "id" in request.match_info:
+                intent = self.objects.find(request.match_info["id"], "payment_intent")
+                capture = request.path.endswith("/capture")
+                status, body = self.objects.capture(intent, form) if capture else self.objects.cancel(intent)
+            elif request.path == "/v1/refunds":
+                status, body = self.objects.refund(form)
+            else:
+                status, body = self.objects.create(form, behaviour)
+            if key:
+                self.store.save_result(key, _describe(request, form), status, orjson.dumps(body))
+        finally:
+            self.store.commit()  # a request that is refused has stored nothing
+        return status, body
+
+    # --- Lookups ----------------------------------------------------------------------------------------------
+
+    async def show(self, request: web.Request) -> web.Response:
+        return self._looked_up(self.objects.find(request.match_info["id"], "payment_intent"))
+
+    async def search(self, request: web.Request) -> web.Response:
+        found = SEARCH.fullmatch(request.query.get("query", ""))
+        if found is None:
+            raise BadRequest("Invalid query", param="query")
+        intents = [] if self.search_lags else self.store.newest("payment_intent")
+        data = [intent for intent in intents if intent["metadata"].get("key") == found[1]]
+        return self._looked_up({"object": "search_result", "data": data, "has_more": False, "next_page": None})
+
+    async def list(self, kind: str, request: web.Request) -> web.Response:
+        limit = int(request.query.get("limit", PAGE_SIZE))
+        items = self.store.newest(kind, before=request.query.get("starting_after"), limit=limit + 1)
+        if intent := request.query.get("payment_intent"):
+            items = self.objects.refunds_of(intent)
+        return self._looked_up({"object": "list", "data": items[:limit], "has_more": len(items) > limit})
+
+    def _looked_up(self, body: dict[str, Any]) -> web.Response:
+        if self.faults.profile.cancel_fails:
+            return respond(500, error("api_error", "Something went wrong on Stripe's end."))
+        return respond(200, body)
+
+    # --- Control ----------------------------------------------------------------------------------------------
+
+    async def change_profile(self, request: web.Request) -> web.Response:
+        try:
+            profile = Profile.from_fields(self.faults.profile.to_fields() | orjson.loads(await request.read()))
+        except (WrongProfile, orjson.JSONDecodeError) as reason:
+            return respond(422, {"code": "invalid_profile", "message": str(reason)})
+        self.store.save_profile(profile.to_fields())
+        self.faults = Faults(profile)
+        self._log("profile_changed", profile=profile.to_fields())
+        return respond(200, profile.to_fields())
+
+    async def change_search(self, request: web.Request) -> web.Response:
+        """Let the search lag behind, as Stripe's does: it finds nothing until this setting ends."""
+        self.search_lags = bool(orjson.loads(await request.read())["lags"])
+        return respond(200, {"lags": self.search_lags})
+
+    async def health(self, request: web.Request) -> web.Response:
+        return respond(200, {"status": "ok"})
+
+
+def _describe(request: web.Request, form: Form) -> str:
+    return f"{request.path} {sorted(form.items())}"

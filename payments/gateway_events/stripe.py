@@ -1,0 +1,92 @@
+"""Stripe's events: its objects as decisions about our operations (https://docs.stripe.com/api/events/types).
+
+An object that none of our operations made, such as a fence, is ignored. The end of a void is not in its event: the
+resolver looks it up.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from payments.gateway.base import Answer
+from payments.gateway.stripe import captures_of, from_stripe, read_intent, read_refund
+from payments.gateway_events.decisions import Decision, apply_decision
+
+OPERATIONS = {"charge": "charge", "authorize": "authorization"}
+
+Amount = Annotated[int, Meta(ge=0, le=999_999_999_999)]
+Currency = Annotated[str, Meta(pattern="^[a-z]{3}$")]
+
+
+class Envelope(msgspec.Struct):
+    id: Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class Item(msgspec.Struct):
+    """The fields that both objects have."""
+
+    id: str
+    object: str
+    amount: Amount
+    currency: Currency
+    status: str
+    metadata: dict[str, str] = {}
+    last_payment_error: dict[str, Any] | None = None
+
+
+class Change(msgspec.Struct):
+    object: Item
+
+
+def identify(body: bytes) -> str:
+    """Return the event's id. A body without one is stored under its hash, and found unreadable later."""
+    try:
+        return msgspec.json.decode(body, type=Envelope).id
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+
+def apply_intent(change: Change) -> bool:
+    intent = change.object
+    operation, key = OPERATIONS.get(intent.metadata.get("operation", "")), _key(intent.metadata)
+    if operation is None or key is None:
+        return False
+    captured = [
+        apply_decision("capture", _decide(intent, capture, amount, Answer("approved", None, intent.id)))
+        for capture, amount in captures_of(intent.metadata)
+    ]
+    answer = read_intent(msgspec.to_builtins(intent))
+    if answer.outcome not in ("approved", "declined"):
+        return any(captured)
+    return apply_decision(operation, _decide(intent, key, intent.amount, answer)) or any(captured)
+
+
+def apply_refund(change: Change) -> bool:
+    refund = change.object
+    key, answer = _key(refund.metadata), read_refund(200, msgspec.to_builtins(refund))
+    if key is None or answer.outcome not in ("approved", "declined"):
+        return False
+    return apply_decision("refund", _decide(refund, key, refund.amount, answer))
+
+
+def _key(metadata: Mapping[str, str]) -> UUID | None:
+    try:
+        return UUID(metadata.get("key", ""))
+    except ValueError:
+        return None
+
+
+def _decide(item: Item, key: UUID, amount: int, answer: Answer) -> Decision:
+    currency = item.currency.upper()
+    return Decision(
+        key=key,
+        outcome="approved" if answer.outcome == "approved" else "declined",
+        amount=from_stripe(amount, currency),
+        currency=currency,
+        reference=answer.reference,
+        code=answer.code,
+    )

@@ -1,0 +1,48 @@
+"""The money that gateways other than the one of `gateway_drift` moved: summed once, while the ledger is written."""
+
+from collections import Counter, defaultdict
+
+from django.conf import settings
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+from payments.journal import JournalFollower
+
+BATCH_SIZE = 200_000
+
+SUM = """
+SELECT event.kind, leg.currency, abs(sum(leg.amount))::bigint
+FROM payments_ledgerleg AS leg
+JOIN payments_event AS event ON event.id = leg.event_id
+JOIN payments_transaction AS payment ON payment.id = leg.transaction_id
+WHERE leg.id > %s AND leg.id <= %s AND leg.account = 'gateway_clearing' AND payment.gateway <> %s
+GROUP BY 1, 2
+"""
+
+
+class Elsewhere:
+    """The running sums, by kind of event and currency in minor units."""
+
+    def __init__(self) -> None:
+        self._follower = JournalFollower("payments_ledgerleg")
+        self._settled: Counter[tuple[str, str]] = Counter()  # of the legs up to `_upto`
+        self._upto = 0
+
+    def measure(self) -> dict[str, dict[str, int]]:
+        with connection.cursor() as cursor:
+            if not self._follower.advance(cursor):
+                self._settled, self._upto = Counter(), 0
+            while self._upto < self._follower.settled:
+                part = min(self._follower.settled, self._upto + BATCH_SIZE)
+                self._settled.update(self._sum(cursor, self._upto, part))
+                self._upto = part
+            total = self._settled + self._sum(cursor, self._upto, 2**63 - 1)
+        sums: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        for (kind, currency), amount in total.items():
+            sums[kind][currency] = amount
+        return sums
+
+    @staticmethod
+    def _sum(cursor: CursorWrapper, after: int, upto: int) -> Counter[tuple[str, str]]:
+        cursor.execute(SUM, [after, upto, settings.GATEWAY_NAME])
+        return Counter({(kind, currency): amount for kind, currency, amount in cursor.fetchall()})

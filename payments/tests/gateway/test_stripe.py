@@ -1,0 +1,204 @@
+"""Stripe's answers, amounts and requests, where they differ from the contract of all gateways."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from loadtests.tests.simulator import FakeStripe, running
+from payments.gateway.stripe import (
+    NotRepresentable,
+    StripeGateway,
+    captures_of,
+    from_stripe,
+    read_fence,
+    read_payment,
+    read_refund,
+    to_stripe,
+)
+from payments.schemas import PaymentMethod
+
+CARD = PaymentMethod("card", token="pm_card_visa")
+INTENT = {"object": "payment_intent", "id": "pi_1", "amount": 1250, "currency": "eur", "status": "succeeded"}
+BAD = {"error": {"type": "invalid_request_error", "code": "parameter_invalid_integer"}}
+
+
+def card_error(**fields: Any) -> dict[str, Any]:
+    return {"error": {"type": "card_error", **fields}}
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "theirs"),
+    [
+        (1250, "EUR", 1250),
+        (1250, "JPY", 1250),
+        (1250, "KWD", 1250),
+        (5, "ISK", 500),
+        (5, "UGX", 500),
+        (1200, "MGA", 12),
+    ],
+)
+def test_amounts_are_sent_in_stripes_minor_units(amount, currency, theirs):
+    assert to_stripe(amount, currency) == theirs
+    assert from_stripe(theirs, currency) == amount
+
+
+@pytest.mark.parametrize(("amount", "currency"), [(1251, "KWD"), (1251, "MGA")])
+def test_an_amount_that_stripe_cannot_move_exactly_is_not_sent(amount, currency):
+    with pytest.raises(NotRepresentable):
+        to_stripe(amount, currency)
+
+    unreachable = StripeGateway("http://127.0.0.1:9", "sk_test")
+    answer = unreachable.charge(uuid4(), amount=amount, currency=currency, payment_method=CARD)
+    assert (answer.outcome, answer.code, answer.exchanges) == ("error", "amount_not_representable", [])
+
+
+@pytest.mark.parametrize("payment_method", [None, PaymentMethod("card")])
+def test_a_payment_without_a_token_is_not_sent(payment_method):
+    unreachable = StripeGateway("http://127.0.0.1:9", "sk_test")
+
+    answer = unreachable.charge(uuid4(), amount=1250, currency="EUR", payment_method=payment_method)
+
+    assert (answer.outcome, answer.code) == ("error", "payment_method_missing")
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "outcome", "code"),
+    [
+        (200, INTENT, "approved", None),
+        (200, INTENT | {"status": "requires_capture"}, "approved", None),
+        (200, INTENT | {"status": "canceled"}, "cancelled", "cancelled"),
+        (402, card_error(code="card_declined", decline_code="insufficient_funds"), "declined", "insufficient_funds"),
+        (402, card_error(code="card_declined", decline_code="stolen_card"), "declined", "lost_or_stolen"),
+        (402, card_error(code="expired_card"), "declined", "expired_card"),
+        (402, card_error(code="authentication_required"), "declined", "authentication_required"),
+        (402, card_error(), "declined", "declined"),
+        (402, card_error(code="processing_error"), "error", "processing_error"),
+        (400, BAD, "error", "parameter_invalid_integer"),
+        (400, {"error": {"type": "idempotency_error"}}, "error", "key_reused"),
+        (401, {}, "error", "gateway_refused_our_credentials"),
+        (
+            429,
+            {"error": {"type": "invalid_request_error", "code": "rate_limit"}},
+            "unavailable",
+            "acquirer_unavailable",
+        ),
+        # Whatever does not say clearly that nothing was charged is not known.
+        (200, INTENT | {"status": "processing"}, "timeout", "unclear_answer"),
+        (200, INTENT | {"status": "requires_action"}, "timeout", "unclear_answer"),
+        (200, INTENT | {"status": "requires_payment_method"}, "timeout", "unclear_answer"),
+        (200, INTENT | {"status": 7}, "timeout", "unclear_answer"),
+        (200, INTENT | {"id": None}, "timeout", "unclear_answer"),
+        (200, INTENT | {"id": "ch_1"}, "timeout", "unclear_answer"),
+        (200, INTENT | {"amount": 1251}, "timeout", "unclear_answer"),
+        (200, INTENT | {"currency": "usd"}, "timeout", "unclear_answer"),
+        (200, INTENT | {"object": "charge"}, "timeout", "unclear_answer"),
+        (201, INTENT, "timeout", "unclear_answer"),
+        (302, INTENT, "timeout", "unclear_answer"),
+        (402, INTENT, "timeout", "unclear_answer"),
+        (409, {"error": {"type": "idempotency_error", "code": "idempotency_key_in_use"}}, "timeout", "unclear_answer"),
+        (429, {}, "timeout", "unclear_answer"),
+        (500, {"error": {"type": "api_error"}}, "timeout", "unclear_answer"),
+        (500, card_error(code="expired_card"), "timeout", "unclear_answer"),
+        (503, {"error": {"type": "api_error"}}, "timeout", "unclear_answer"),
+        (200, None, "timeout", "unreadable_answer"),
+        (200, [], "timeout", "unreadable_answer"),
+        (402, "card_error", "timeout", "unreadable_answer"),
+    ],
+)
+def test_each_answer_is_read_for_what_it_promises(status, content, outcome, code):
+    answer = read_payment(status, content, amount=1250, currency="EUR")
+
+    assert (answer.outcome, answer.code) == (outcome, code)
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "outcome"),
+    [
+        (200, INTENT | {"metadata": {"fence": "k"}}, "cancelled"),
+        (400, {"error": {"type": "idempotency_error"}}, "key_used"),
+        (429, {"error": {"type": "invalid_request_error"}}, "unavailable"),
+        # None of these says whether the operation arrived.
+        (200, INTENT, "timeout"),
+        (200, None, "timeout"),
+        (400, BAD, "timeout"),
+        (401, {}, "timeout"),
+        (402, card_error(code="expired_card"), "timeout"),
+        (409, {"error": {"type": "idempotency_error"}}, "timeout"),
+        (500, {"error": {"type": "api_error"}}, "timeout"),
+    ],
+)
+def test_a_fence_knows_only_what_stripe_says_about_the_key(status, content, outcome):
+    assert read_fence(status, content).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [("succeeded", "approved"), ("failed", "declined"), ("canceled", "declined"), ("pending", "timeout")],
+)
+def test_a_refund_is_given_only_when_stripe_says_so(status, outcome):
+    assert read_refund(200, {"object": "refund", "id": "re_1", "status": status}).outcome == outcome
+
+
+def test_metadata_of_other_programs_is_no_capture():
+    key = uuid4()
+
+    metadata = {f"capture_{key.hex}": "500", "capture_7": "1", f"capture_{uuid4().hex}": "many", "order": "9"}
+
+    assert captures_of(metadata) == [(key, 500)]
+
+
+# --- Against the fake --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeStripe]:
+    directory: Path = tmp_path_factory.mktemp("stripe")
+    with running(FakeStripe(directory / "stripe.sqlite3")) as started:
+        yield started
+
+
+@pytest.mark.processes
+def test_a_charge_stays_unknown_until_the_search_shows_it(fake):
+    stripe, key = StripeGateway(fake.url, fake.token), uuid4()
+    stripe.charge(key, amount=1922, currency="EUR", payment_method=CARD)
+    fake.let_search_lag(True)
+
+    hidden = stripe.cancel_charge(key)
+
+    fake.let_search_lag(False)
+    assert (hidden.outcome, hidden.code) == ("timeout", "not_found_yet")
+    assert stripe.cancel_charge(key).outcome == "approved"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("amount", [1250, 1901])
+def test_the_journal_keeps_neither_the_card_nor_the_clients_secret(fake, amount):
+    stripe = StripeGateway(fake.url, fake.token)
+
+    (exchange,) = stripe.charge(uuid4(), amount=amount, currency="EUR", payment_method=CARD).exchanges
+
+    assert exchange.answer
+    assert "secret" not in str(exchange.answer)
+    assert CARD.token not in str(exchange.answer)
+
+
+@pytest.mark.processes
+def test_the_records_have_every_page_of_payments_and_refunds(fake):
+    stripe, keys = StripeGateway(fake.url, fake.token), [uuid4() for _ in range(5)]
+    for key in keys:
+        paid = stripe.charge(key, amount=1250, currency="EUR", payment_method=CARD)
+        stripe.refund(uuid4(), charge=key, reference=paid.reference, amount=250, currency="EUR")
+
+    found, after = [], 0
+    while after is not None:
+        page = stripe.records(after=after, limit=2)
+        found += page["records"]
+        after = page["next"]
+
+    ours = [record for record in found if {record["key"], record["charge"]} & {str(key) for key in keys}]
+    assert (
+        sorted((record["kind"], record["amount"]) for record in ours) == [("charge", 1250)] * 5 + [("refund", 250)] * 5
+    )

@@ -46,7 +46,7 @@ WITH made AS MATERIALIZED (
         CASE WHEN chance < 0.9 THEN 'succeeded' WHEN chance < 0.98 THEN 'declined' ELSE 'failed' END AS status, n
     FROM (
         SELECT n, random() AS chance, now() - interval '365 days' * ((%(rows)s - n)::float8 / %(rows)s) AS at
-        FROM generate_series(%(first)s, %(last)s) AS n
+        FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n
     ) AS drawn
 ), keys AS (
     INSERT INTO payments_idempotencykey (merchant_id, key, resource_id, kind)

@@ -17,7 +17,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-growth bench-trail lint format reconcile audit backup restore dashboards client kubernetes kubernetes-tools requirements secrets clean python environment environment-dev
+.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-growth bench-trail bench-velocity lint format reconcile audit backup restore dashboards client kubernetes kubernetes-tools requirements secrets clean python environment environment-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench-alerts: environment-dev ## Measure the alert trail, from the webhook to th
 
 bench-trail: environment-dev ## Measure the trail's pages at ten million episodes (takes minutes and 10 GB)
 	$(VENV)/python -m loadtests.bench.trail
+
+bench-velocity: environment-dev ## Measure the cost of velocity rules for a payment
+	$(VENV)/python -m loadtests.bench.velocity
 
 bench-growth: environment-dev ## Measure a database of millions of payments beside an empty one; ROWS=1000000
 	$(VENV)/python -m loadtests.bench.growth --rows $(or $(ROWS),20000000)

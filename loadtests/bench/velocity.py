@@ -1,0 +1,147 @@
+"""Measure the cost of velocity rules: `make bench-velocity`.
+
+One process stores groups of payments by the two forms of T1 in turn, on one database: without rules, and with three
+rules (customer, payment token, card country) that no payment exceeds. Customers and tokens are drawn from many, and all
+payments share one country, whose counter every group updates. The difference of the times, and of the CPU times of
+PostgreSQL and Python together, is the cost of the rules for one payment.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+from loadtests.bench.processor import tree_seconds
+from loadtests.bench.trail import database
+
+ROUNDS = 7
+PAYMENTS = 1_000  # of one round
+HOUR = 3600
+
+
+@dataclass
+class Times:
+    """Milliseconds for a payment in each round."""
+
+    waited: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--groups", type=int, nargs="+", default=[1, 10, 100], help="payments in one statement")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, database(Path(name)) as server:
+        pid = server.pid()
+        assert pid is not None
+        for group in options.groups:
+            compare(group, pid)
+
+
+def compare(group: int, pid: int) -> None:
+    from payments.models import Merchant
+    from payments.settlement.group_commit import writer
+
+    merchant = Merchant.objects.create(name=f"bench {group}", country="DE").pk
+    limits = make_rules(merchant)
+    random, plain, watched = Random(1), Times(), Times()
+    for number in range(ROUNDS + 1):
+        for times, rules in ((plain, ()), (watched, limits))[:: 1 if number % 2 else -1]:
+            groups = [
+                [make_row(merchant, rules, random) for _ in range(group)] for _ in range(max(1, PAYMENTS // group))
+            ]
+            store = writer.store_watched if rules else writer.store
+            began, spent = time.perf_counter(), busy(pid)
+            for rows in groups:
+                store(rows)
+            if number:  # the first round fills the caches
+                count = group * len(groups)
+                times.waited.append(1000 * (time.perf_counter() - began) / count)
+                times.busy.append(1000 * (busy(pid) - spent) / count)
+    report(group, plain, watched)
+
+
+def busy(pid: int) -> float:
+    """Return the CPU seconds that PostgreSQL and this process have used."""
+    return tree_seconds(pid) + time.process_time()
+
+
+def make_rules(merchant: int) -> tuple[Any, ...]:
+    from payments.fraud import VelocityLimit
+    from payments.models import VelocityRule
+
+    rules = [("customer", None, 10**9), ("token", "EUR", 10**15), ("country", None, 10**9)]
+    return tuple(
+        VelocityLimit(
+            rule=VelocityRule.objects.create(
+                merchant_id=merchant,
+                field=name,
+                measure="sum" if currency else "count",
+                currency=currency,
+                window_seconds=HOUR,
+                maximum=maximum,
+                outcome="review",
+            ).pk,
+            field=name,  # type: ignore[arg-type]
+            window_seconds=HOUR,
+            maximum=maximum,
+            outcome="review",
+            currency=currency,
+        )
+        for name, currency, maximum in rules
+    )
+
+
+def make_row(merchant: int, rules: tuple[Any, ...], random: Random) -> dict[str, Any]:
+    from uuid_utils.compat import uuid7
+
+    from payments.fraud import MerchantContext, Verdict
+    from payments.schemas import PaymentInput, PaymentMethod
+    from payments.velocity import attempts_of
+
+    method = PaymentMethod("card", token=f"tok_{random.randrange(10_000)}", country="DE")
+    body = PaymentInput(1250, "EUR", customer=f"c_{random.randrange(10_000)}", payment_method=method)
+    row = {
+        "id": uuid7(),
+        "merchant_id": merchant,
+        "key": uuid4().hex,
+        "amount": body.amount,
+        "currency": body.currency,
+        "status": "processing",
+        "fraud_score": 0.0,
+        "fraud_reasons": [],
+        "customer": body.customer,
+        "payment_method": {"type": "card", "token": method.token, "country": method.country},
+        "metadata": {},
+        "fee_basis_points": 150,
+        "gateway": "simulator",
+        "gateway_key": uuid4(),
+        "lease_token": uuid4(),
+        "lease_seconds": 60,
+    }
+    if rules:
+        context = MerchantContext("DE", 0.8, {}, 5000, velocity=rules)
+        attempts = attempts_of(body, Verdict(0.0, [], blocked=False), context)
+        row |= {"velocity": attempts, "held_as": "capture"}
+    return row
+
+
+def report(group: int, plain: Times, watched: Times) -> None:
+    for name in ("waited", "busy"):
+        before, after = getattr(plain, name), getattr(watched, name)
+        costs = sorted(b - a for a, b in zip(before, after, strict=True))
+        print(
+            f"groups of {group:4}: {name:6} {statistics.median(before):.3f} ms without rules,"
+            f" {statistics.median(after):.3f} with three; cost {statistics.median(costs):.3f}"
+            f" ({costs[0]:.3f} to {costs[-1]:.3f})",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

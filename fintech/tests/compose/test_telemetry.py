@@ -114,10 +114,11 @@ def test_tempo_stops_before_it_is_killed():
 
 def test_the_service_graph_takes_the_database_for_a_database_and_the_gateway_for_none():
     names = set(TEMPO["metrics_generator"]["processor"]["service_graphs"]["database_name_attributes"])
-    gateway = re.search(r'tracing\.step\(f"gateway \{operation\}", (\{[^}]+\})', inspect.getsource(client))
+    dictionaries = [node for node in ast.walk(ast.parse(inspect.getsource(client))) if isinstance(node, ast.Dict)]
+    attributes = {key.value for node in dictionaries for key in node.keys if isinstance(key, ast.Constant)}
     assert names & set(tracing.DATABASE)
-    assert gateway
-    assert not names & set(ast.literal_eval(gateway[1]))
+    assert "peer.service" in attributes
+    assert not names & attributes
 
 
 def test_tempo_has_none_of_the_parts_that_ended_with_its_second_version():

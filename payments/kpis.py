@@ -414,7 +414,7 @@ def measure_gateway_drift(gateway: Gateway, elsewhere: Elsewhere | None = None) 
     totals = gateway.totals()
     if totals is None:
         return {}
-    in_hand = _in_hand(gateway.name)
+    in_hand = _in_hand()
     after: _Amounts = defaultdict(lambda: defaultdict(int))
     _subtract(after, elsewhere)
     _add(after, _booked())
@@ -456,8 +456,8 @@ def _add(amounts: _Amounts, others: _Amounts) -> None:
             amounts[kind][currency] += amount
 
 
-def _in_hand(gateway: str) -> _Amounts:
-    """Return the charges, captures and refunds that are not final at this gateway."""
+def _in_hand() -> _Amounts:
+    """Return the charges, captures and refunds that are not final at `GATEWAY_NAME`."""
     in_hand: _Amounts = defaultdict(lambda: defaultdict(int))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -468,7 +468,7 @@ def _in_hand(gateway: str) -> _Amounts:
             " LEFT JOIN payments_capture AS capture ON capture.id = work.capture_id"
             " WHERE work.void_id IS NULL AND NOT (work.operation = 'charge' AND payment.manual_capture)"
             " AND payment.gateway = %s GROUP BY 1, 2",
-            [gateway],
+            [settings.GATEWAY_NAME],
         )
         for operation, currency, amount in cursor.fetchall():
             in_hand[LIFECYCLES[operation].success][currency] = amount

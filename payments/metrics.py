@@ -83,9 +83,8 @@ class GatewayCalls:
     """Counts the calls to one gateway. Its series start at 0."""
 
     def __init__(self, gateway: str) -> None:
-        self._outcomes = {
-            outcome: GATEWAY_CALLS.labels(gateway, outcome) for outcome in (*OUTCOME, "cancelled", "key_used")
-        }
+        self._gateway = gateway
+        self._outcomes = {outcome: GATEWAY_CALLS.labels(gateway, outcome) for outcome in (*OUTCOME, "cancelled")}
         self._seconds = GATEWAY_CALL_SECONDS.labels(gateway)
 
     def refused(self) -> None:
@@ -98,6 +97,8 @@ class GatewayCalls:
         self._add(outcome)
 
     def _add(self, outcome: str) -> None:
+        if outcome not in self._outcomes:  # `key_used`, which not every gateway answers
+            self._outcomes[outcome] = GATEWAY_CALLS.labels(self._gateway, outcome)
         self._outcomes[outcome].inc()
         if outcome in OUTCOME:  # those of a cancel are no outcomes of a payment
             OUTCOME[outcome].inc()

@@ -409,6 +409,7 @@ UNFOLD = {
                     _page("Transactions", "receipt_long", "payments.transaction"),
                     _page("Refunds", "undo", "payments.refund"),
                     _page("Disputes", "gavel", "payments.dispute"),
+                    _page("Gateway events", "move_to_inbox", "payments.gatewayevent"),
                     _page("Ledger", "menu_book", "payments.ledgerleg"),
                 ],
             },

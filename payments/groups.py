@@ -8,6 +8,7 @@ LOOKS = (
     "view_transaction",
     "view_refund",
     "view_dispute",
+    "view_gatewayevent",
     "view_ledgerleg",
     "view_merchant",
     "view_fraudlistentry",

@@ -170,6 +170,19 @@ GATEWAY = row(
             unit="s",
             thresholds=above(1, 3),
         ),
+        graph(
+            "Events from the gateway",
+            "Stored events that the worker has processed per second, by outcome.",
+            query("sum by (outcome) (rate(gateway_events_processed_total[$__rate_interval]))", "{{outcome}}"),
+            unit=PER_SECOND,
+        ),
+        graph(
+            "Age of the oldest waiting event",
+            "Age of the oldest event from the gateway that is not applied yet.",
+            query("kpi:gateway_event_oldest_waiting_seconds:max", "oldest"),
+            unit="s",
+            thresholds=above(60, 300),
+        ),
     ],
 )
 

@@ -5,6 +5,16 @@ fraud                           entries of lists can be added and removed; the r
 transactions, refunds, disputes, ledger   are read-only; refunding and resolving are actions with their own permissions
 """
 
-from payments.admin import api_keys, disputes, fraud, ledger, merchants, refunds, transactions, webhooks
+from payments.admin import api_keys, disputes, fraud, gateway_events, ledger, merchants, refunds, transactions, webhooks
 
-__all__ = ["api_keys", "disputes", "fraud", "ledger", "merchants", "refunds", "transactions", "webhooks"]
+__all__ = [
+    "api_keys",
+    "disputes",
+    "fraud",
+    "gateway_events",
+    "ledger",
+    "merchants",
+    "refunds",
+    "transactions",
+    "webhooks",
+]

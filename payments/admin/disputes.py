@@ -40,6 +40,7 @@ class DisputeAdmin(ReadOnlyAdmin):
     list_display = ["id", "created", "payment", "amount_shown", "state", "reason", "due"]
     list_select_related = ["transaction"]
     list_filter = [StateFilter]
+    filter_parameters = frozenset({"status"})
     search_fields = ["id"]
     search_help_text = "Id or key of the transaction or its refund"
     fields = [

@@ -3,20 +3,28 @@
 The resolver asks for the same decision. The lease decides which of both settles it, exactly once.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from django.db import connection
+from django.db.models import Model
 from msgspec import Meta
 
 from payments.gateway.base import Answer, Exchange
 from payments.gateway_events.errors import NotYet, Refused
+from payments.gateway_events.search import find_by_key
+from payments.models import Capture, Refund, Transaction, Void
 from payments.services.resolution import STEPS, acquire_lease
+from payments.states import AUTHORIZATION, CAPTURE, CHARGE, LIFECYCLES, REFUND, VOID
 
 Text = Annotated[str, Meta(max_length=255)]
 
-# Open operations by the gateway's key: a few rows, so no table needs an index for it.
+MODELS: dict[str, type[Model]] = {REFUND.operation: Refund, CAPTURE.operation: Capture, VOID.operation: Void}
+# The final states in which no money has moved and none is held.
+UNMOVED = ("declined", "blocked", "failed")
+
+# Open operations by the gateway's key: a few rows, which need no index.
 FIND_OPEN = """
 SELECT work.resource_id, coalesce(refund.amount, capture.amount, void.amount, payment.amount), payment.currency
 FROM payments_unresolved AS work
@@ -51,17 +59,49 @@ class Decision(msgspec.Struct):
 
 
 def apply_decision(operation: str, decision: Decision) -> bool:
-    """Settle an open operation. Raises NotYet while another process holds its lease, Refused if the money differs."""
+    """Settle an open operation. Returns False if it is settled, as the gateway decided.
+
+    Raises NotYet while another process works on it, and Refused if the decision contradicts our row.
+    """
     with connection.cursor() as cursor:
         cursor.execute(FIND_OPEN, [operation, decision.key])
         found = cursor.fetchone()
     if found is None:
+        _compare_with_settled(operation, decision)
         return False
     resource_id, *money = found
-    if money != [decision.amount, decision.currency]:
-        raise Refused(f"our {operation} is of {money[0]} {money[1]}, theirs of {decision.amount} {decision.currency}")
+    _compare_money(operation, decision, money)
     lease = acquire_lease(resource_id, actor="gateway")
     if lease is None:
         raise NotYet(f"the {operation} is in progress")
     STEPS[lease.operation].settle(lease, decision.answer())
     return True
+
+
+def _compare_with_settled(operation: str, decision: Decision) -> None:
+    """Raise Refused if money moved here or there only: the outcome that the merchant has is wrong."""
+    row = _find_settled(operation, decision.key)
+    if row is None:
+        if decision.outcome == "approved":
+            raise Refused(f"no {operation} of this key is known")
+        return
+    status, *money = row
+    if status in LIFECYCLES[operation].open:
+        raise NotYet(f"the {operation} is in progress")
+    if (decision.outcome == "approved") != (status not in UNMOVED):
+        raise Refused(f"our {operation} is {status}, and the gateway's decision is {decision.outcome}")
+    _compare_money(operation, decision, money)
+
+
+def _find_settled(operation: str, key: UUID) -> tuple[Any, ...] | None:
+    is_payment = operation in (CHARGE.operation, AUTHORIZATION.operation)
+    model = MODELS.get(operation, Transaction)
+    rows = model._default_manager.filter(pk__in=find_by_key(model, key))
+    if is_payment:
+        rows = rows.filter(manual_capture=operation == AUTHORIZATION.operation)
+    return rows.values_list("status", "amount", "currency" if is_payment else "transaction__currency").first()
+
+
+def _compare_money(operation: str, decision: Decision, money: list[Any]) -> None:
+    if money != [decision.amount, decision.currency]:
+        raise Refused(f"our {operation} is of {money[0]} {money[1]}, theirs of {decision.amount} {decision.currency}")

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 from django.db.models.functions import Now
 from django.db.transaction import atomic
 
@@ -24,6 +24,10 @@ logger = logging.getLogger("payments.gateway_events")
 
 BATCH_SIZE = 100
 MAX_PAUSE_SECONDS = 60.0
+WAITING = """
+SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)::float8
+FROM payments_gatewayevent WHERE processed_at IS NULL
+"""
 
 
 class Envelope(msgspec.Struct):
@@ -54,6 +58,13 @@ def process_due() -> int:
         with tracing.task("gateway_event", {"attempt": event.attempts}):
             process(event)
     return len(due)
+
+
+def waiting() -> tuple[int, float]:
+    """Return how many events wait, and for how many seconds the oldest has waited."""
+    with connection.cursor() as cursor:
+        cursor.execute(WAITING)
+        return cursor.fetchone()
 
 
 def process(event: GatewayEvent) -> None:

@@ -3,11 +3,22 @@
 import uuid
 from typing import TYPE_CHECKING, ClassVar
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 
 if TYPE_CHECKING:
     from payments.models.transactions import Transaction
+
+
+def by_gateway_key() -> BrinIndex:
+    """Return an index for the rare search by the gateway's key: a bloom filter for each range of pages.
+
+    The keys are random: a B-tree would write another page for each payment. A range gets its filter once it is full.
+    """
+    return BrinIndex(
+        fields=["gateway_key"], opclasses=["uuid_bloom_ops"], autosummarize=True, name="%(class)s_gateway_key"
+    )
 
 
 class FollowingOperation(models.Model):
@@ -29,6 +40,7 @@ class FollowingOperation(models.Model):
     class Meta:
         abstract = True
         ordering = ["-id"]
+        indexes = [by_gateway_key()]
 
     def __str__(self) -> str:
         return str(self.id)

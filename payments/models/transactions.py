@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 from payments.models.authorizations import Authorization
 from payments.models.journal import Event
 from payments.models.merchants import Merchant
+from payments.models.operations import by_gateway_key
 from payments.models.unresolved import Unresolved
 from payments.states import AUTHORIZATION, CHARGE, ChargeStatus
 
@@ -93,7 +94,7 @@ class Transaction(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["merchant", "-id"], name="transaction_merchant_newest")]
+        indexes = [models.Index(fields=["merchant", "-id"], name="transaction_merchant_newest"), by_gateway_key()]
         permissions = [
             ("refund_transaction", "Can refund a transaction"),
             ("capture_transaction", "Can capture an authorized transaction"),

@@ -32,6 +32,7 @@ class LedgerView:
     webhooks: Backlog = field(default_factory=Backlog)
     disputes: dict[str, int] = field(default_factory=dict)
     to_answer: tuple[int, datetime | None] = (0, None)
+    gateway_events: tuple[int, float] = (0, 0.0)
 
 
 RETIRED_COUNTERS = (
@@ -110,6 +111,9 @@ class LedgerCollector(Collector):
         yield held
         yield from self._webhooks(view.webhooks)
         yield from self._disputes(view)
+        waiting, oldest = view.gateway_events
+        yield GaugeMetricFamily("gateway_events_waiting", "Stored events that are not applied yet.", value=waiting)
+        yield GaugeMetricFamily("gateway_event_oldest_waiting_seconds", "Age of the oldest one.", value=oldest)
         if view.drift is not None:
             yield self._drift(view.drift)
             yield self._operation_drift(view.drift)

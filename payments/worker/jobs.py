@@ -13,7 +13,7 @@ from fintech.telemetry.host_registry import exporters
 from fintech.telemetry.metric_slots import EpochCollector, slot
 from payments import kpis, metrics
 from payments.gateway.registry import gateways
-from payments.gateway_events.inbox import process_due
+from payments.gateway_events.inbox import process_due, waiting
 from payments.ledger.balance import Balance
 from payments.ledger.elsewhere import Elsewhere
 from payments.services.authorization_expiry import void_expired
@@ -46,6 +46,9 @@ class LedgerJobs:
 
     def read_disputes(self) -> None:
         self.view.disputes, self.view.to_answer = kpis.dispute_counts(), kpis.disputes_to_answer()
+
+    def read_gateway_events(self) -> None:
+        self.view.gateway_events = waiting()
 
     def read_backlog(self) -> None:
         self.view.webhooks = read_backlog()
@@ -108,6 +111,7 @@ def jobs(worker: Worker) -> list[Job]:
         Job("expiry", 1, void_expired, leader=True),
         Job("ledger", 2, ledger.read_ledger, leader=True),
         Job("disputes", 5, ledger.read_disputes, leader=True),
+        Job("waiting_events", 5, ledger.read_gateway_events, leader=True),
         Job("webhooks", 5, ledger.read_backlog, leader=True),
         Job("drift", 5, ledger.measure_drift, leader=True),
         Job("gateway_drift", 10, ledger.measure_gateway_drift, leader=True),

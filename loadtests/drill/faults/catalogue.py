@@ -351,6 +351,13 @@ FAULTS = [
         ramp_minutes=0,  # all of them at once
     ),
     Fault(
+        "the worker may not change disputes",
+        "GatewayEventsNotApplied",
+        payments.refuse_decisions,
+        database.execute("GRANT UPDATE ON payments_dispute TO app"),
+        12,
+    ),
+    Fault(
         "the database refuses a quarter of the payments",
         "RequestErrorRatioHigh",
         database.refuse_dollars,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from fintech.testing.processes import Load, Platform, free_port
+from fintech.testing.processes import Load, Platform, free_port, wait_until
 from loadtests.drill.lab import Drill, Traffic
 
 NEVER = 1e9  # seconds
@@ -75,6 +75,15 @@ def lose_disputes(drill: Drill) -> None:
     for (key,) in drill.own.query("SELECT gateway_key FROM payments_dispute WHERE status = 'needs_response'"):
         path = f"/control/disputes/{key}"
         drill.gateway.request("POST", path, {"state": "lost"}, token=drill.gateway.control_token)
+
+
+def refuse_decisions(drill: Drill) -> None:
+    """Let the bank decide a dispute while the worker may not change disputes: no money moves, and the event waits."""
+    dispute(drill, 1, 30 * DAY)
+    waiting = "SELECT 1 FROM payments_dispute WHERE status = 'needs_response'"
+    wait_until(lambda: drill.own.query(waiting), timeout=60, what="the dispute needs a response")
+    drill.execute("REVOKE UPDATE ON payments_dispute FROM app")
+    lose_disputes(drill)
 
 
 # --- Traffic -----------------------------------------------------------------------------------------------------

@@ -3,9 +3,20 @@
 from types import SimpleNamespace
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 
 from payments.admin.disputes import show_response
+from payments.tests.factories import sign_in
+
+
+@pytest.mark.django_db
+def test_the_list_is_filtered_by_status_and_by_no_unknown_one():
+    disputes = reverse("admin:payments_dispute_changelist")
+    client = sign_in("view_dispute")
+
+    assert client.get(disputes, {"status": "needs_response"}).status_code == 200
+    assert client.get(disputes, {"status": "gone"}).status_code == 302
 
 
 @pytest.mark.parametrize("delivered_at", [None, timezone.now()])

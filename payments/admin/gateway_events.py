@@ -1,0 +1,72 @@
+"""Events from the gateway, read-only: as they came, and why one waits or was refused."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from fintech.adminsite.changelists import ReadOnlyAdmin
+from fintech.adminsite.display import show_badge, show_code, show_time
+from fintech.adminsite.filters import ChoiceFilter
+from payments.models import GatewayEvent
+
+WAITING = "waiting"
+COLOURS = {
+    WAITING: "warning",
+    "applied": "success",
+    "ignored": "info",
+    "refused": "danger",
+    "unreadable": "danger",
+    "unknown_type": "warning",
+}
+
+
+class OutcomeFilter(ChoiceFilter):
+    title = "outcome"
+    parameter_name = "outcome"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(WAITING, "Waiting"), *GatewayEvent.Outcome.choices]
+
+    def narrow(self, request: HttpRequest, queryset: QuerySet[GatewayEvent], value: str) -> QuerySet[GatewayEvent]:
+        return queryset.filter(outcome=None if value == WAITING else value)
+
+
+@admin.register(GatewayEvent)
+class GatewayEventAdmin(ReadOnlyAdmin):
+    list_display = ["id", "received", "gateway", "type", "state", "detail"]
+    list_filter = [OutcomeFilter]
+    filter_parameters = frozenset({"outcome"})
+    list_defer = ["body"]
+    fields = [
+        ("gateway", "type"),
+        ("state", "detail"),
+        ("sent", "received"),
+        ("processed", "attempts"),
+        "identifier",
+        "content",
+    ]
+
+    @display(description="Outcome")
+    def state(self, event: GatewayEvent) -> str:
+        if event.outcome is None:
+            return show_badge("Waiting", COLOURS[WAITING])
+        return show_badge(event.get_outcome_display(), COLOURS[event.outcome])
+
+    @display(description="Sent (UTC)")
+    def sent(self, event: GatewayEvent) -> str:
+        return show_time(event.sent_at)
+
+    @display(description="Received (UTC)")
+    def received(self, event: GatewayEvent) -> str:
+        return show_time(event.received_at)
+
+    @display(description="Processed (UTC)")
+    def processed(self, event: GatewayEvent) -> str:
+        return show_time(event.processed_at)
+
+    @display(description="Body")
+    def content(self, event: GatewayEvent) -> str:
+        return show_code(bytes(event.body).decode(errors="replace"))

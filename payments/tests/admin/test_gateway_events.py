@@ -1,0 +1,54 @@
+"""The admin shows events from the gateway as they came, with the reason why one waits."""
+
+import secrets
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from payments.models import GatewayEvent
+from payments.tests.factories import sign_in
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:payments_gatewayevent_changelist")
+REASON = "the disputed payment is not known"
+
+
+def make_event(**fields: object) -> GatewayEvent:
+    values = {"identifier": secrets.token_hex(12), "body": b'{"type": "<script>"}', "detail": REASON, **fields}
+    return GatewayEvent.objects.create(gateway="simulator", sent_at=timezone.now(), **values)
+
+
+def page_of(event: GatewayEvent) -> str:
+    return reverse("admin:payments_gatewayevent_change", args=[event.pk])
+
+
+def test_without_the_permission_there_is_no_list():
+    assert sign_in("view_dispute").get(LIST).status_code == 403
+    assert Client().get(LIST).status_code == 302
+
+
+def test_an_event_cannot_be_changed():
+    event = make_event()
+
+    assert sign_in("view_gatewayevent").post(page_of(event), {"detail": "else"}).status_code == 403
+
+
+def test_the_list_of_waiting_events_says_why_each_waits():
+    event = make_event()
+    done = make_event(outcome="ignored", processed_at=timezone.now())
+
+    page = sign_in("view_gatewayevent").get(LIST, {"outcome": "waiting"}).text
+
+    assert REASON in page
+    assert page_of(event) in page
+    assert page_of(done) not in page
+
+
+def test_the_page_shows_the_body_without_its_markup():
+    page = sign_in("view_gatewayevent").get(page_of(make_event())).text
+
+    assert "&lt;script&gt;" in page
+    assert "&lt;script&gt;&quot;}" in page

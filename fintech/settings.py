@@ -285,6 +285,10 @@ if LEASE_SECONDS <= GATEWAY_DEADLINE_SECONDS:
 # How long an authorization can be captured; then the worker releases the rest.
 AUTHORIZATION_HOLD_SECONDS = env.number("AUTHORIZATION_HOLD_SECONDS", 7 * 86_400, least=0.1, most=31 * 86_400)
 
+# The pause before the worker asks for the first time whether a customer has completed a challenge (3-D Secure); the
+# following ones grow.
+CHALLENGE_POLL_SECONDS = env.number("CHALLENGE_POLL_SECONDS", 5, least=0.05, most=60)
+
 # A batch answers after this time with the payments that are final. All batches of a process have at most this many
 # calls of the gateway at once.
 BATCH_DEADLINE_SECONDS = env.number("BATCH_DEADLINE_SECONDS", 10, least=0.1, most=60)

@@ -43,6 +43,7 @@ class Principal:
     merchant_active: bool
     fee_basis_points: int
     gateway_namespace: UUID
+    return_hosts: frozenset[str]
     fraud: MerchantContext
     refuse_forbidden_retries: bool = False
 
@@ -132,6 +133,7 @@ def _load(prefix: str) -> Principal | None:
         merchant_active=merchant.is_active,
         fee_basis_points=merchant.fee_basis_points,
         gateway_namespace=merchant.gateway_namespace,
+        return_hosts=frozenset(merchant.return_hosts),
         fraud=MerchantContext(
             country=merchant.country,
             fraud_threshold=merchant.fraud_threshold,

@@ -24,6 +24,7 @@ class PaymentsConfig(AppConfig):
         "merchant",
         "apikey",
         "transaction",
+        "authentication",
         "refund",
         "capture",
         "void",

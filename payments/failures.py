@@ -20,6 +20,12 @@ FAILURES: dict[str, tuple[str, Advice]] = {
     "do_not_honor": ("The bank declined without a reason.", "retry_with_other_method"),
     "expired_card": ("The bank declined: the card has expired.", "retry_with_other_method"),
     "lost_or_stolen": ("The bank declined: the card was reported lost or stolen.", "do_not_retry"),
+    "authentication_failed": ("The customer refused or failed the authentication (3-D Secure).", "retry_later"),
+    "authentication_expired": ("The customer did not complete the authentication (3-D Secure) in time.", "retry_later"),
+    "authentication_required": (
+        "The bank wants the customer to authenticate (3-D Secure): send a new payment with a return_url.",
+        "retry_with_other_method",
+    ),
     "fraud_blocked": (
         "The payment was blocked by a block list or its fraud score: fraud.reasons names the causes.",
         "do_not_retry",

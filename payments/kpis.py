@@ -23,6 +23,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Count, Min
+from django.db.models.functions import Now
 from django.db.transaction import atomic
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -32,8 +33,18 @@ from payments.currencies import EXPONENTS, to_major, to_minor
 from payments.gateway.base import Gateway
 from payments.journal import JournalFollower
 from payments.ledger.elsewhere import Elsewhere
-from payments.models import Dispute, Writer
-from payments.states import CAPTURE, CHARGE, DISPUTE, DISPUTE_RESPONSES, LIFECYCLES, REFUND, VOID
+from payments.models import Authentication, Dispute, Writer
+from payments.states import (
+    AUTHENTICATION_PREFIX,
+    AUTHENTICATIONS,
+    CAPTURE,
+    CHARGE,
+    DISPUTE,
+    DISPUTE_RESPONSES,
+    LIFECYCLES,
+    REFUND,
+    VOID,
+)
 
 logger = logging.getLogger("payments.kpis")
 
@@ -86,6 +97,7 @@ SALES = (CHARGE.success, CAPTURE.success)
 # The counters that equal the rows besides `transactions_total`: name -> prefix of the kinds of events, and statuses.
 OPERATION_COUNTERS = {
     "authorizations": ("", ("authorized", "in_review", "voided")),
+    "authentications": (AUTHENTICATION_PREFIX, AUTHENTICATIONS),
     "captures": (CAPTURE.event_prefix, tuple(CAPTURE.final)),
     "voids": (VOID.event_prefix, tuple(VOID.final)),
 }
@@ -190,13 +202,22 @@ def disputes_to_answer() -> tuple[int, datetime | None]:
 
 
 def unresolved() -> tuple[int, float]:
-    """Return the number of operations that are not final, and the age of the oldest in seconds."""
+    """Return the number of operations that are not final, and the age of the oldest in seconds.
+
+    A challenge is one of them once its time is over.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8"
-            " FROM payments_unresolved"
+            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8 FROM ("
+            "SELECT created_at AS since FROM payments_unresolved UNION ALL"
+            " SELECT expires_at FROM payments_authentication WHERE outcome IS NULL AND expires_at < now()) AS open"
         )
         return cursor.fetchone()
+
+
+def open_challenges() -> int:
+    """Return the number of payments whose customer has been asked to authenticate, and still has time."""
+    return Authentication.objects.filter(outcome=None, expires_at__gt=Now()).count()
 
 
 # --- Counters ----------------------------------------------------------------------------------------------

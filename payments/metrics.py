@@ -51,18 +51,24 @@ AUTHORIZATIONS = Counter(
     "authorizations_total", "Payments that were authorized, or held for a review; those voided uncaptured.", ["status"]
 )
 CAPTURES = Counter("captures_total", "Captures that became final.", ["status"])
+AUTHENTICATIONS = Counter("authentications_total", "Authentications of customers (3-D Secure) by result.", ["status"])
 VOIDS = Counter("voids_total", "Voids that became final, also of expired authorizations.", ["status"])
 
 # Resolved children, because a label lookup takes as long as counting. Literals instead of the models' values, because
 # metrics need no Django apps.
 STATUS = {status: TRANSACTIONS.labels(status) for status in ("succeeded", "declined", "blocked", "failed")}
 OUTCOME = {
-    outcome: GATEWAY_REQUESTS.labels(outcome) for outcome in ("approved", "declined", "error", "timeout", "unavailable")
+    outcome: GATEWAY_REQUESTS.labels(outcome)
+    for outcome in ("approved", "declined", "error", "timeout", "unavailable", "requires_action")
 }
 RESULT = {result: IDEMPOTENCY.labels(result) for result in ("new", "replayed", "in_flight", "mismatch", "recovered")}
 # By the kind of the event, and by the metric's name and status: they equal the rows, as `transactions_total` does.
 OPERATIONS = {
     **{status: AUTHORIZATIONS.labels(status) for status in ("authorized", "in_review", "voided")},
+    **{
+        f"authentication_{status}": AUTHENTICATIONS.labels(status)
+        for status in ("authenticated", "failed", "abandoned", "frictionless", "exempt")
+    },
     **{f"capture_{status}": CAPTURES.labels(status) for status in ("succeeded", "failed")},
     **{f"void_{status}": VOIDS.labels(status) for status in ("succeeded", "failed")},
 }

@@ -20,6 +20,7 @@ from fintech.cards import contains_card_number, may_contain_card_number, strip_t
 from payments.currencies import EXPONENTS
 from payments.errors import InvalidRequest, MalformedRequest, PaymentError
 from payments.failures import Advice
+from payments.return_urls import check_return_url
 
 # Twelve digits: 9,999,999,999.99 in EUR, and shorter than the shortest card number.
 MAX_AMOUNT = 999_999_999_999
@@ -48,6 +49,7 @@ Moment = Annotated[datetime, Meta(tz=True)]
 _TEXT = {"pattern": "^[^\\u0000]*$"}
 Short = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=_TEXT)]
 Long = Annotated[str, Meta(max_length=1000, extra_json_schema=_TEXT)]
+Url = Annotated[str, Meta(min_length=1, max_length=2048, extra_json_schema=_TEXT)]
 # `payments.api.views` checks it for header and batch: msgspec's pattern check accepts a trailing line break.
 KEY_SCHEMA = {"minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$"}
 Key = Annotated[str, Meta(description="1 to 255 visible characters.", extra_json_schema=KEY_SCHEMA)]
@@ -85,9 +87,19 @@ class PaymentInput(Input, forbid_unknown_fields=True):
         True
     )
 
+    return_url: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=2048, extra_json_schema={"pattern": "^https://[!-~]+$"})] | None,
+        Meta(
+            description="https, on a host that an operator has listed for you: the customer may have to authenticate"
+            " (3-D Secure), and returns there. Absent, the customer is never asked."
+        ),
+    ] = None
+
     def check(self) -> None:
         if self.currency not in EXPONENTS:
             raise InvalidRequest("unknown_currency", f"{self.currency} is not an ISO 4217 currency.", param="currency")
+        if self.return_url is not None:
+            check_return_url(self.return_url)
 
 
 class BatchItem(PaymentInput, kw_only=True, forbid_unknown_fields=True):
@@ -146,8 +158,34 @@ CaptureStatus = Literal["processing", "succeeded", "failed", "unknown"]
 VoidStatus = CaptureStatus
 DisputeStatus = Literal["opened", "needs_response", "under_review", "pre_arbitration", "final_review", "won", "lost"]
 PaymentStatus = Literal[
-    "processing", "succeeded", "declined", "blocked", "failed", "unknown", "authorized", "voided", "in_review"
+    "processing",
+    "succeeded",
+    "declined",
+    "blocked",
+    "failed",
+    "unknown",
+    "authorized",
+    "voided",
+    "in_review",
+    "requires_action",
 ]
+
+
+class NextAction(Struct):
+    """The next step of a payment that is `requires_action`: send the customer to `url`."""
+
+    type: Literal["redirect"]
+    url: str
+    expires_at: Moment
+
+
+class Authentication(Struct):
+    """The result of strong customer authentication (3-D Secure)."""
+
+    outcome: Literal["authenticated", "failed", "abandoned", "frictionless", "exempt"]
+    liability_shift: Annotated[
+        Literal["issuer", "merchant"], Meta(description="The bearer of the loss if the payment is fraud.")
+    ]
 
 
 class Payment(Struct):
@@ -172,6 +210,14 @@ class Payment(Struct):
     capture_before: Annotated[
         Moment | None, Meta(description="When what is not captured is released; null unless it was authorized.")
     ]
+    # Absent for a payment without a return_url, so that its answer is what it was before there were challenges.
+    next_action: Annotated[
+        NextAction | UnsetType, Meta(description="Absent unless the customer must authenticate.")
+    ] = UNSET
+    authentication: Annotated[
+        Authentication | UnsetType,
+        Meta(description="Absent until the customer's bank has decided about it, if it does."),
+    ] = UNSET
 
 
 class CaptureOutput(Struct):
@@ -316,7 +362,6 @@ class JournalPage(Struct):
 
 
 EventType = Annotated[str, Meta(max_length=64, examples=["payment.succeeded"], extra_json_schema=_TEXT)]
-Url = Annotated[str, Meta(min_length=1, max_length=2048, extra_json_schema=_TEXT)]
 
 
 class EndpointInput(Input, forbid_unknown_fields=True):

@@ -3,10 +3,11 @@
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from payments.failures import FAILURES, OTHER_MESSAGE
 from payments.fraud import RULES, MerchantContext, Verdict, get_weight
+from payments.models import Authentication as StoredAuthentication
 from payments.models import (
     Capture,
     Dispute,
@@ -20,6 +21,7 @@ from payments.models import (
 )
 from payments.schemas import (
     AttemptOutput,
+    Authentication,
     CaptureOutput,
     DeliveryOutput,
     DisputeDetail,
@@ -32,6 +34,7 @@ from payments.schemas import (
     Fraud,
     FraudTrial,
     JournalEntry,
+    NextAction,
     Payment,
     RefundOutput,
     ReviewOutput,
@@ -76,7 +79,24 @@ def serialize_payment(row: Charge) -> Payment:
         created_at=row.created_at,
         settled_at=row.settled_at,
         capture_before=row.capture_before,
+        **({} if row.return_url is None else _authentication_fields(row.customer_authentication)),
     )
+
+
+def serialize_challenge(found: StoredAuthentication | None) -> NextAction | UnsetType:
+    """Return what the customer was asked to do, also if that has ended."""
+    if found is None or found.url is None:
+        return UNSET
+    return NextAction("redirect", found.url, found.expires_at)  # type: ignore[arg-type]  # both are set together
+
+
+def _authentication_fields(found: StoredAuthentication | None) -> dict[str, Any]:
+    """Return what the customer must do, or the result of its authentication."""
+    if found is None:
+        return {}
+    if found.outcome is None:
+        return {"next_action": serialize_challenge(found)}
+    return {"authentication": Authentication(found.outcome, found.liability_shift)}  # type: ignore[arg-type]
 
 
 def _common_fields(row: FollowingOperation) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The states of an operation and the steps between them: one table for code, database and documents.
 
 An operation moves or holds money at the gateway. A `Transaction` is a charge, or an authorization if it is captured
-later; `Capture`, `Void` and `Refund` follow it. A `Dispute` is begun by the cardholder's bank. Each has its own
-lifecycle. The database refuses every other step (`migrations/0006_transitions.py`, `0009_authorizations.py`,
-`0015_disputes.py`); a test compares both.
+later; either may wait for its customer first. `Capture`, `Void` and `Refund` follow it. A `Dispute` is begun by the
+cardholder's bank. Each has its own lifecycle. The database refuses every other step (`migrations/0006_transitions.py`,
+`0009_authorizations.py`, `0015_disputes.py`, `0022_authentication.py`); a test compares both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ class ChargeStatus(TextChoices):
     AUTHORIZED = "authorized", "Authorized, not captured yet"
     VOIDED = "voided", "Voided, nothing captured"
     IN_REVIEW = "in_review", "In review, held"
+    REQUIRES_ACTION = "requires_action", "Waits for the customer's authentication"
 
 
 class RefundStatus(TextChoices):
@@ -62,7 +63,7 @@ class Lifecycle:
 
     `initial` are the states that a row is created with, `steps` all others that may follow a state. `outcomes` maps
     the gateway's outcomes to states. Event kinds in the journal are the states, after `event_prefix`. In a `held` state
-    no answer of the gateway is missing: the merchant or the bank takes the next step.
+    no answer of the gateway is missing: the merchant, the bank or the customer takes the next step.
     """
 
     operation: str
@@ -107,15 +108,20 @@ _OUTCOMES = {
     "timeout": "unknown",
 }
 
+# The gateway asks for 3-D Secure: the customer authenticates, refuses, or lets the time pass.
+_CHALLENGE = {"requires_action": "requires_action"}
+
 CHARGE = Lifecycle(
     operation="charge",
     statuses=ChargeStatus,
     initial=("processing", "blocked"),
     steps={
-        "processing": ("succeeded", "declined", "failed", "unknown"),
+        "processing": ("succeeded", "declined", "failed", "unknown", "requires_action"),
         "unknown": ("succeeded", "declined", "failed"),
+        "requires_action": ("succeeded", "declined", "failed"),
     },
-    outcomes=_OUTCOMES,
+    outcomes=_OUTCOMES | _CHALLENGE,
+    held=("requires_action",),
 )
 REFUND = Lifecycle(
     operation="refund",
@@ -132,13 +138,14 @@ AUTHORIZATION = Lifecycle(
     statuses=ChargeStatus,
     initial=("processing", "blocked"),
     steps={
-        "processing": ("authorized", "in_review", "declined", "failed", "unknown"),
+        "processing": ("authorized", "in_review", "declined", "failed", "unknown", "requires_action"),
         "unknown": ("authorized", "in_review", "declined", "failed"),
+        "requires_action": ("authorized", "in_review", "declined", "failed"),
         "in_review": ("authorized", "succeeded", "voided"),
         "authorized": ("succeeded", "voided"),
     },
-    outcomes={**_OUTCOMES, "approved": "authorized"},  # `in_review` if the payment must be reviewed
-    held=("in_review", "authorized"),
+    outcomes={**_OUTCOMES, **_CHALLENGE, "approved": "authorized"},  # `in_review` if the payment must be reviewed
+    held=("requires_action", "in_review", "authorized"),
 )
 CAPTURE = Lifecycle(
     operation="capture",
@@ -175,8 +182,14 @@ DISPUTE = Lifecycle(
 )
 # The states that wait for the merchant, and the state after its response.
 DISPUTE_RESPONSES = {"needs_response": "under_review", "pre_arbitration": "final_review"}
+# A payment whose money the bank holds.
+HOLDING = ("in_review", "authorized")
 # Entries of the journal that are no step: a decision of an operator, or the change to another gateway.
 NOTES = ("resolution_requested", "review_accepted", "review_refused", "rerouted")
+# The results of an authentication. An event of the journal has one after `authentication_`.
+AUTHENTICATIONS = ("authenticated", "failed", "abandoned", "frictionless", "exempt")
+FAILED_AUTHENTICATIONS = ("failed", "abandoned")
+AUTHENTICATION_PREFIX = "authentication_"
 LIFECYCLES = {lifecycle.operation: lifecycle for lifecycle in (CHARGE, AUTHORIZATION, CAPTURE, VOID, REFUND, DISPUTE)}
 
 

@@ -3,16 +3,20 @@
 import asyncio
 import hmac
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import orjson
 from aiohttp import web
 
 from fintech.http.headers import find_repeated
 from fintech.telemetry import tracing
+from loadtests.gateway import authentication
+from loadtests.gateway.authentication import Authentication
 from loadtests.gateway.disputes import Disputes, describe_dispute
 from loadtests.gateway.events import EventSender, event_body
 from loadtests.gateway.orders import BadOrder, Order, check_key, read_object, read_order
@@ -41,6 +45,10 @@ def not_charged(status: int, outcome: str, code: str, **more: Any) -> web.Respon
     in flight.
     """
     return problem(status, outcome, code, charged=False, **more)
+
+
+def key_reused() -> web.Response:
+    return not_charged(422, "error", "key_reused", message="This key was used with another order.")
 
 
 def describe(decision: Decision) -> dict[str, Any]:
@@ -120,6 +128,8 @@ class Gateway:
         app.router.add_post("/v1/disputes/{id}/evidence", self._guarded(partial(self.respond, accepts=False)))
         app.router.add_post("/v1/disputes/{id}/accept", self._guarded(partial(self.respond, accepts=True)))
         app.router.add_get("/health", self.health)
+        app.router.add_get(authentication.PATH, traced(self.show_challenge))
+        app.router.add_post(authentication.PATH, traced(self.answer_challenge))
         return app
 
     def _guarded(self, handler: Handler, *, control: bool = False) -> Handler:
@@ -148,9 +158,9 @@ class Gateway:
 
     async def place(self, kind: str, request: web.Request) -> web.Response:
         order = read_order(kind, request.headers.get("Idempotency-Key"), await request.read())
-        known = self.store.find(kind, order.key)
+        known = self._find(kind, order.key)
         if known:
-            return self._replay(known, order)
+            return self._replay(known, order, request)
         if kind == "void":
             order = self._complete_void(order)
         behaviour = self.faults.behaviour(order.amount)
@@ -162,38 +172,43 @@ class Gateway:
         await asyncio.sleep(seconds)
         if behaviour.does is Does.NOTHING:
             return drop_connection(request)
-        return await self._refuse(order, behaviour)
+        return await self._refuse(request, order, behaviour)
 
     async def _decide(self, request: web.Request, order: Order, behaviour: Behaviour, seconds: float) -> web.Response:
         with self._may_still_charge(order):
             if seconds:
                 await asyncio.sleep(seconds)
+                if known := self._find(order.kind, order.key):
+                    return self._replay(known, order, request)
+            if behaviour is APPROVE and (challenge := self._authenticate(order)):
+                return self._ask_customer(challenge, request)
             if order.kind == "void":
                 order = self._complete_void(order)
             decision, first = self.store.decide(self._decision(order, behaviour))
         if not first:
-            return self._replay(decision, order)
+            return self._replay(decision, order, request)
         if self.faults.profile.late_events and (behaviour.reply is not Reply.SENT or behaviour.wait == HOLD):
             self._announce(decision)
         if behaviour.reply is Reply.LOST:
             return drop_connection(request)
         if behaviour.reply is Reply.LATE:
             await asyncio.sleep(self.faults.profile.hold_seconds)
-        return answer(200, describe(decision))
+        return answer(200, self._describe(decision))
 
     def _announce(self, decision: Decision) -> None:
         """Send the decision as an event, for a caller that did not get its answer in time."""
         names = ("key", "outcome", "amount", "currency", "reference", "code")
-        data = {name: value for name in names if (value := getattr(decision, name)) is not None}
+        described = self._describe(decision)
+        data = {name: described[name] for name in (*names, "authentication") if name in described}
         self.store.add_event(event_body(f"{decision.kind}.decided", data))
 
-    async def _refuse(self, order: Order, behaviour: Behaviour) -> web.Response:
+    async def _refuse(self, request: web.Request, order: Order, behaviour: Behaviour) -> web.Response:
         """Refuse an order. "Not charged" is a promise, so wait for attempts with the same key that may still charge."""
         while others := self._undecided.get((order.kind, order.key)):
             await asyncio.wait(others)
-        known = self.store.find(order.kind, order.key)
+        known = self._find(order.kind, order.key)
         if known:
-            return self._replay(known, order)
+            return self._replay(known, order, request)
         assert behaviour.code is not None
         return not_charged(502 if behaviour.does is Does.ERROR else 503, behaviour.does.value, behaviour.code)
 
@@ -233,7 +248,7 @@ class Gateway:
     def _refusal(self, order: Order) -> str | None:
         """Return the reason why an operation that follows another is refused, if any."""
         if order.charge is None:
-            return None
+            return authentication.REQUIRED if authentication.is_refused(order) else None
         if order.kind in ("capture", "void"):
             return self._refusal_by_authorization(order, order.charge)
         left = self.store.left_to_refund(order.charge)
@@ -257,33 +272,104 @@ class Gateway:
             return "currency_differs"
         return "exceeds_authorization" if order.amount > amount else None
 
-    def _replay(self, known: Decision, order: Order) -> web.Response:
+    def _replay(self, known: Decision | Authentication, order: Order, request: web.Request) -> web.Response:
+        if isinstance(known, Authentication):
+            if (known.amount, known.currency) != (order.amount, order.currency):
+                return key_reused()
+            return self._ask_customer(known, request, replayed=True)
         if known.outcome == "cancelled":
-            return answer(409, describe(known))
+            return answer(409, self._describe(known))
         final = None if order.final is None else int(order.final)
         same = (known.charge, known.final) == (order.charge, final)
         if order.kind != "void":  # its amount is what was left
             same = same and (known.amount, known.currency) == (order.amount, order.currency)
         if not same:
-            return not_charged(422, "error", "key_reused", message="This key was used with another order.")
-        return answer(200, describe(known), replayed=True)
+            return key_reused()
+        return answer(200, self._describe(known), replayed=True)
+
+    # Strong customer authentication
+
+    def _authenticate(self, order: Order) -> Authentication | None:
+        """Store the authentication that the amount asks for. Return it if it is a challenge."""
+        outcome = authentication.OUTCOMES.get(order.amount % 1000)
+        if outcome is None or order.return_url is None:
+            return None
+        expires_at = time.time() + self.faults.profile.challenge_seconds
+        of_order = order.kind, order.key, outcome, order.amount, order.currency, order.return_url
+        kept = self.store.authenticate(Authentication(*of_order, uuid4().hex, expires_at))
+        return kept if kept.is_challenge else None
+
+    def _ask_customer(self, challenge: Authentication, request: web.Request, *, replayed: bool = False) -> web.Response:
+        body = authentication.describe_challenge(challenge, str(request.url.origin()))
+        return answer(200, body, replayed=replayed)
+
+    def _describe(self, decision: Decision) -> dict[str, Any]:
+        """Return the decision with its authentication, if there was one."""
+        body = describe(decision)
+        found = self.store.find_authentication(decision.kind, decision.key)
+        if found and decision.outcome != "cancelled":
+            body["authentication"] = found.describe(outcome=decision.outcome, code=decision.code)
+        return body
+
+    def _find(self, kind: str, key: str) -> Decision | Authentication | None:
+        """Return the decision for a key, or the challenge that it waits for. A challenge ends with its time."""
+        decision = self.store.find(kind, key)
+        challenge = None if decision else self.store.find_authentication(kind, key)
+        if challenge is None or not challenge.is_challenge:
+            return decision
+        return self._end_challenge(challenge, authentication.EXPIRED) if challenge.is_over else challenge
+
+    def _is_open(self, challenge: Authentication) -> bool:
+        return isinstance(self._find(challenge.kind, challenge.key), Authentication)
+
+    def _end_challenge(self, challenge: Authentication, code: str | None) -> Decision:
+        """Decide the order: approved, or declined with a code. The first decision stays, and is announced once."""
+        decision, first = self.store.decide(
+            Decision(
+                kind=challenge.kind,
+                key=challenge.key,
+                outcome="declined" if code else "approved",
+                code=code,
+                amount=challenge.amount,
+                currency=challenge.currency,
+                reference=None if code else new_reference(),
+            )
+        )
+        if first:
+            self._announce(decision)
+        return decision
+
+    async def show_challenge(self, request: web.Request) -> web.Response:
+        challenge = self.store.find_challenge(request.match_info["id"])
+        return authentication.show(challenge, is_open=challenge is not None and self._is_open(challenge))
+
+    async def answer_challenge(self, request: web.Request) -> web.Response:
+        given = (await request.post()).get("answer")
+        challenge = self.store.find_challenge(request.match_info["id"])
+        if challenge is None or not self._is_open(challenge):
+            return authentication.show(challenge, is_open=False)
+        return authentication.take_answer(challenge, given, partial(self._end_challenge, challenge))
 
     # By key
 
     async def look_up(self, kind: str, request: web.Request) -> web.Response:
         if self.faults.profile.cancel_fails:
             return problem(503, "unavailable", "lookup_unavailable")
-        known = self.store.find(kind, check_key(request.match_info["key"]))
-        return answer(200, describe(known)) if known else answer(404, {"outcome": "not_found"})
+        key = check_key(request.match_info["key"])
+        known = self._find(kind, key)
+        if isinstance(known, Authentication):
+            return self._ask_customer(known, request)
+        return answer(200, self._describe(known)) if known else answer(404, {"outcome": "not_found"})
 
     async def cancel(self, kind: str, request: web.Request) -> web.Response:
         """Leave a tombstone, also for an unknown key: a charge in flight will not be made."""
         if self.faults.profile.cancel_fails:
             return problem(503, "unavailable", "cancel_unavailable")
         key = check_key(request.match_info["key"])
+        self._find(kind, key)  # ends a challenge whose time is over
         decision, _ = self.store.decide(Decision(kind, key, "cancelled"))
         outcome = {"approved": "already_charged", "declined": "already_declined", "cancelled": "cancelled"}
-        return answer(200, describe(decision) | {"outcome": outcome[decision.outcome]})
+        return answer(200, self._describe(decision) | {"outcome": outcome[decision.outcome]})
 
     # The record of what moved
 

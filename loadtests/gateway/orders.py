@@ -10,6 +10,8 @@ from fintech.http.headers import is_joined
 MAX_AMOUNT = 10**15
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 CURRENCY = re.compile(r"[A-Z]{3}")
+MAX_URL_LENGTH = 2048
+RETURN_URL = re.compile(r"https?://[\x21-\x7e]+")
 
 
 class BadOrder(ValueError):
@@ -28,6 +30,7 @@ class Order(NamedTuple):
     currency: str
     charge: str | None = None  # the key of the charge or authorization that it follows
     final: bool | None = None  # of a capture: the rest is released
+    return_url: str | None = None  # where the customer goes after a challenge
 
 
 def check_key(key: str | None) -> str:
@@ -58,13 +61,26 @@ def read_order(kind: str, key: str | None, body: bytes) -> Order:
     if type(currency) is not str or not CURRENCY.fullmatch(currency):
         raise BadOrder(422, "invalid_request", "currency must be three capital letters (ISO 4217).")
     if kind in ("charge", "authorization"):
-        return Order(kind, key, amount, currency)
+        return Order(kind, key, amount, currency, return_url=_read_return_url(content))
     final = None
     if kind == "capture":
         final = content.get("final", True)
         if type(final) is not bool:
             raise BadOrder(422, "invalid_request", "final must be true or false.")
     return Order(kind, key, amount, currency, _check_charge(charge), final)
+
+
+def _read_return_url(content: dict[str, Any]) -> str | None:
+    """Return the `return_url` of an order that allows a challenge."""
+    challenge, value = content.get("challenge", "not_allowed"), content.get("return_url")
+    if challenge not in ("allowed", "not_allowed"):
+        raise BadOrder(422, "invalid_request", "challenge must be allowed or not_allowed.")
+    if challenge == "not_allowed":
+        return None
+    if type(value) is not str or len(value) > MAX_URL_LENGTH or not RETURN_URL.fullmatch(value):
+        message = f"return_url must be an http or https URL of at most {MAX_URL_LENGTH} visible ASCII characters."
+        raise BadOrder(422, "invalid_request", message)
+    return value
 
 
 def _check_charge(charge: Any) -> str:

@@ -31,6 +31,7 @@ class Profile:
     late_reply_ratio: float = 0
     drop_ratio: float = 0
     hold_seconds: float = 10
+    challenge_seconds: float = 300  # the time that a customer has for a challenge
     cancel_fails: bool = False
     late_events: bool = False  # an event for each decision whose reply was lost, late or held
     events_url: str | None = None  # where events go; None: GATEWAY_EVENTS_URL
@@ -66,6 +67,7 @@ _LIMITS = {
     "latency_ms": MAX_LATENCY_MS,
     "latency_jitter_ms": MAX_LATENCY_MS,
     "hold_seconds": MAX_HOLD_SECONDS,
+    "challenge_seconds": MAX_HOLD_SECONDS,
 }
 
 

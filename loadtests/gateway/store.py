@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+from loadtests.gateway.authentication import Authentication
+
 # The kinds of operations that move money. The others, authorization and void, hold and release it.
 MONEY = "('charge', 'capture', 'refund', 'dispute', 'dispute_return')"
 
@@ -73,6 +75,17 @@ CREATE TABLE IF NOT EXISTS event (
     sent INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS unsent_events ON event (seq) WHERE NOT sent;
+CREATE TABLE IF NOT EXISTS authentication (
+    kind       TEXT NOT NULL CHECK (kind IN ('charge', 'authorization')),
+    key        TEXT NOT NULL,
+    outcome    TEXT NOT NULL CHECK (outcome IN ('challenged', 'frictionless', 'exempt')),
+    amount     INTEGER NOT NULL CHECK (amount > 0),
+    currency   TEXT NOT NULL,
+    return_url TEXT NOT NULL,
+    id         TEXT NOT NULL UNIQUE,
+    expires_at REAL NOT NULL,
+    PRIMARY KEY (kind, key)
+) STRICT;
 CREATE TABLE IF NOT EXISTS profile (id INTEGER PRIMARY KEY CHECK (id = 1), fields TEXT NOT NULL) STRICT;
 
 CREATE TRIGGER IF NOT EXISTS count_moved_money AFTER INSERT ON decision
@@ -154,6 +167,7 @@ class Dispute(NamedTuple):
 _COLUMNS = ", ".join(Decision._fields)
 _FIND = f"SELECT {_COLUMNS} FROM decision WHERE kind = ? AND key = ?"  # noqa: S608 our own words
 _ADD = f"INSERT INTO decision ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - of our own names
+_AUTHENTICATION = f"SELECT {', '.join(Authentication._fields)} FROM authentication"  # noqa: S608 - our own words
 _REFUNDED = """SELECT COALESCE(SUM(amount), 0) FROM decision
                WHERE kind = 'refund' AND charge = ? AND outcome = 'approved'"""
 _CAPTURED = """SELECT COALESCE(SUM(amount), 0), MAX(currency) FROM decision
@@ -218,6 +232,21 @@ class Store:
         earlier = self.find(decision.kind, decision.key)
         assert earlier is not None
         return earlier, False
+
+    def authenticate(self, new: Authentication) -> Authentication:
+        """Return the authentication of this order: the first one stays."""
+        self._db.execute("INSERT INTO authentication VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", new)
+        kept = self.find_authentication(new.kind, new.key)
+        assert kept is not None
+        return kept
+
+    def find_authentication(self, kind: str, key: str) -> Authentication | None:
+        row = self._db.execute(f"{_AUTHENTICATION} WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+        return Authentication._make(row) if row else None
+
+    def find_challenge(self, identifier: str) -> Authentication | None:
+        found = self._db.execute(f"{_AUTHENTICATION} WHERE id = ? AND outcome = 'challenged'", (identifier,)).fetchone()
+        return Authentication._make(found) if found else None
 
     def left_to_refund(self, charge: str) -> tuple[int, str] | None:
         """Return the remaining amount and the currency of what a charge or captures took; None if nothing was."""

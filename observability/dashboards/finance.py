@@ -234,6 +234,20 @@ AUTHORIZATIONS = row(
             unit=PER_SECOND,
         ),
     ],
+    [
+        graph(
+            "Authentications",
+            "3-D Secure per second by result. Failed and abandoned: the payment is declined.",
+            query(rate("authentications_total", by="status"), "{{status}}"),
+            unit=PER_SECOND,
+        ),
+        graph(
+            "Customers being asked",
+            "Payments whose customer has been asked to authenticate, and still has time.",
+            query("sum(open_challenges)", "payments"),
+            unit="short",
+        ),
+    ],
 )
 
 

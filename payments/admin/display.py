@@ -16,6 +16,7 @@ TRANSACTION_COLOURS = {
     "authorized": "info",
     "voided": "warning",
     "in_review": "primary",
+    "requires_action": "info",
 }
 # Of refunds, captures and voids.
 OPERATION_COLOURS = {"processing": "info", "succeeded": "success", "failed": "danger", "unknown": "primary"}

@@ -16,6 +16,7 @@ from payments.admin.fraud import actor_of
 from payments.fraud import check_weights
 from payments.fraud_settings import recorded_by
 from payments.models import Merchant
+from payments.return_urls import MAX_HOSTS, is_host
 from payments.schemas import MAX_AMOUNT
 
 
@@ -32,6 +33,7 @@ class MerchantForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none 
             "unscored_limit_minor",
             "refuse_forbidden_retries",
             "fee_basis_points",
+            "return_hosts",
         ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -51,6 +53,15 @@ class MerchantForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none 
         if not re.fullmatch("[A-Z]{2}", country):
             raise forms.ValidationError("Use the two letters of ISO 3166, such as DE.")
         return country
+
+    def clean_return_hosts(self) -> list[str]:
+        hosts = [host.lower().removesuffix(":443") for host in self.cleaned_data["return_hosts"]]
+        for host in hosts:
+            if not is_host(host):
+                raise forms.ValidationError(f"{host} is no host: use a name such as shop.example or shop.example:8443.")
+        if len(hosts) > MAX_HOSTS:
+            raise forms.ValidationError(f"Use at most {MAX_HOSTS} hosts.")
+        return sorted(set(hosts))
 
     def clean_fraud_weights(self) -> dict[str, float]:
         weights = self.cleaned_data["fraud_weights"]
@@ -86,6 +97,7 @@ class MerchantAdmin(KeptAdmin):
             },
         ),
         ("Fees", {"fields": ["fee_basis_points"]}),
+        ("3-D Secure", {"fields": ["return_hosts"]}),
     ]
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:

@@ -50,6 +50,7 @@ class TransactionAdmin(ReadOnlyAdmin):
                     ("refunded", "left"),
                     ("fee_shown", "score"),
                     ("failure", "reasons"),
+                    ("authentication_shown", "liability"),
                 ]
             },
         ),
@@ -61,6 +62,7 @@ class TransactionAdmin(ReadOnlyAdmin):
                     ("key", "gateway", "gateway_reference"),
                     ("request_id", "description"),
                     ("method", "details"),
+                    "back",
                 ]
             },
         ),
@@ -232,6 +234,22 @@ class TransactionAdmin(ReadOnlyAdmin):
     def failure(self, payment: Transaction) -> str | None:
         failure = serialize_failure(payment.failure_code)
         return f"{failure.code}: {failure.message}" if failure else None
+
+    @display(description="Authentication (3-D Secure)")
+    def authentication_shown(self, payment: Transaction) -> str | None:
+        found = payment.customer_authentication if payment.return_url else None
+        if found is None:
+            return None
+        return found.outcome or f"The customer has until {show_time(found.expires_at)}."
+
+    @display(description="Loss borne by, if it is fraud")
+    def liability(self, payment: Transaction) -> str | None:
+        found = payment.customer_authentication if payment.return_url else None
+        return found.get_liability_shift_display() if found and found.outcome else None
+
+    @display(description="Return URL")
+    def back(self, payment: Transaction) -> str | None:
+        return show_code(payment.return_url) if payment.return_url else None
 
     @display(description="Idempotency key")
     def key(self, payment: Transaction) -> str:

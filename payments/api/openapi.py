@@ -179,7 +179,8 @@ _CREATED = _answers(
     schemas.Payment,
     s200="A replay: this key was used before with this body; this is the stored answer.",
     s201="The outcome is final: look at `status`. A decline or a block is an outcome, not an error.",
-    s202="The outcome is not known yet: read the transaction again after Retry-After.",
+    s202="The outcome is not known yet: read the transaction again after Retry-After. If it is `requires_action`, send"
+    " the customer to `next_action.url` first.",
 )
 
 

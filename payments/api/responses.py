@@ -23,10 +23,11 @@ from payments.serializers import (
     serialize_void,
 )
 from payments.services.results import Charge, Result
-from payments.states import CHARGE
+from payments.states import CHARGE, ChargeStatus
 
 # The resolver settles within seconds.
 RETRY_SECONDS = 2
+OPEN = (*CHARGE.open, ChargeStatus.REQUIRES_ACTION)
 
 STATUS_CODES: dict[type[errors.PaymentError], int] = {
     errors.MalformedRequest: 400,
@@ -54,8 +55,10 @@ class Reply:
 
 
 def reply_to(outcome: Result) -> Reply:
-    """201 for a new known outcome, 200 for a replayed one, 202 while it is open. An authorization is an outcome."""
-    is_known, is_replay = outcome.operation.status not in CHARGE.open, outcome.is_replay
+    """201 for a new known outcome, 200 for a replayed one, 202 while it is open. An authorization is an outcome, and a
+    challenge is none.
+    """
+    is_known, is_replay = outcome.operation.status not in OPEN, outcome.is_replay
     headers = {}
     if not (is_replay and is_known):
         headers["Location"] = location_of(outcome.operation)

@@ -29,7 +29,7 @@ from payments.api.shared_throttling import make_throttle
 from payments.api_keys import Principal, authenticate
 from payments.errors import InvalidRequest, MalformedRequest, NotFound, PaymentError
 from payments.fraud import score_payment
-from payments.models import ApiKey, Capture, Event, Refund, Transaction
+from payments.models import ApiKey, Capture, Event, Refund, Transaction, load_authentications
 from payments.schemas import (
     KEY_SCHEMA,
     MAX_BATCH,
@@ -157,6 +157,7 @@ class TransactionsView(PaymentsView):
     def get(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
         rows, following = transaction_page(request._request, principal.merchant_id)
+        load_authentications(rows)
         return json_answer(PaymentPage([serialize_payment(row) for row in rows], following))
 
     @openapi.CREATE

@@ -1,6 +1,7 @@
 """The protocol that every gateway implements, and its answers. `registry.py` finds a gateway by its name."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,6 +19,22 @@ class Exchange:
     milliseconds: float
 
 
+@dataclass(frozen=True)
+class Challenge:
+    """The page on which the customer authenticates (3-D Secure), until its time is over."""
+
+    url: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class AuthenticationResult:
+    """The result of strong customer authentication, and the bearer of the loss if the payment is fraud."""
+
+    outcome: str  # one of AUTHENTICATIONS in payments/states.py
+    liability_shift: str  # issuer or merchant
+
+
 @dataclass
 class Answer:
     """The gateway's answer to an operation or its cancel; the outcome `timeout` if there was none.
@@ -30,6 +47,8 @@ class Answer:
     reference: str | None = None
     seconds: float = 0.0
     exchanges: list[Exchange] = field(default_factory=list)
+    challenge: Challenge | None = None
+    authentication: AuthenticationResult | None = None
 
     @property
     def failure_code(self) -> str | None:
@@ -46,16 +65,26 @@ class GatewayError(Unavailable):
 
 class Gateway(Protocol):
     """A gateway. Every operation is idempotent by `key`. A cancel is final: it also prevents an operation still in
-    flight.
+    flight, and ends a challenge.
 
+    Without a `return_url`, the customer cannot be challenged: a bank that insists declines.
     `authorization` and `charge` are the keys of earlier operations. `reference` is the name that the gateway gave the
     payment in its answer, for gateways that do not find it by our key.
     """
 
     name: str
 
-    def charge(self, key: UUID, *, amount: int, currency: str, payment_method: Any) -> Answer: ...
-    def authorize(self, key: UUID, *, amount: int, currency: str, payment_method: Any) -> Answer: ...
+    def charge(
+        self, key: UUID, *, amount: int, currency: str, payment_method: Any, return_url: str | None = None
+    ) -> Answer: ...
+    def authorize(
+        self, key: UUID, *, amount: int, currency: str, payment_method: Any, return_url: str | None = None
+    ) -> Answer: ...
+    def find_charge(self, key: UUID) -> Answer:
+        """Return the present state of a charge whose customer is challenged."""
+        ...
+
+    def find_authorization(self, key: UUID) -> Answer: ...
     def capture(
         self, key: UUID, *, authorization: UUID, reference: str | None = None, amount: int, currency: str, final: bool
     ) -> Answer: ...

@@ -3,6 +3,7 @@
 Every call ends in one of these outcomes, and each attempt is counted by its own:
 
 * approved, declined    the gateway's decision
+* requires_action       the customer must authenticate first (3-D Secure); only of calls that allow it
 * error                 the gateway reports that it failed and did not charge
 * unavailable           the gateway was not reached, or reports that it did not try: nothing was charged
 * timeout               no answer, or none that can be read: the outcome is unknown
@@ -13,22 +14,26 @@ another attempt would only delay the caller.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 import orjson
 import urllib3
 from django.conf import settings
+from msgspec import Meta
 from urllib3.exceptions import HTTPError
 
 from fintech.server import cooperation
 from fintech.telemetry import tracing
 from payments import metrics
-from payments.gateway.base import Answer, Exchange, GatewayError
+from payments.gateway.base import Answer, AuthenticationResult, Challenge, Exchange, GatewayError
 from payments.gateway.circuit_breaker import CircuitBreaker
 from payments.gateway.transport import LoopTransport, NoAnswer, NotReached, ThreadTransport
+from payments.states import AUTHENTICATIONS, FAILED_AUTHENTICATIONS
 
 MAX_ATTEMPTS = 3
 MAX_ANSWER_BYTES = 16 * 1024
@@ -156,13 +161,33 @@ class HttpGateway(HttpClient):
     def __init__(self, url: str, token: str, *, name: str = settings.GATEWAY_NAME) -> None:
         super().__init__(url, token, name=name)
 
-    def charge(self, key: UUID, *, amount: int, currency: str, payment_method: Any) -> Answer:
+    def charge(
+        self, key: UUID, *, amount: int, currency: str, payment_method: Any, return_url: str | None = None
+    ) -> Answer:
         body = {"amount": amount, "currency": currency, "payment_method": payment_method}
-        return self._call("charge", "/v1/charges", key, body)
+        return self._order("charge", "/v1/charges", key, body, return_url)
 
-    def authorize(self, key: UUID, *, amount: int, currency: str, payment_method: Any) -> Answer:
+    def authorize(
+        self, key: UUID, *, amount: int, currency: str, payment_method: Any, return_url: str | None = None
+    ) -> Answer:
         body = {"amount": amount, "currency": currency, "payment_method": payment_method}
-        return self._call("authorize", "/v1/authorizations", key, body)
+        return self._order("authorize", "/v1/authorizations", key, body, return_url)
+
+    def _order(self, operation: str, path: str, key: UUID, body: dict[str, Any], return_url: str | None) -> Answer:
+        """Order a payment, and say whether the customer may be challenged."""
+        if return_url is None:
+            body["challenge"] = "not_allowed"
+            answer = self._call(operation, path, key, body)
+            answer.authentication = None  # a client that cannot be challenged did not ask for it
+            return answer
+        body["challenge"], body["return_url"] = "allowed", return_url
+        return self._call(operation, path, key, body, read_challenged)
+
+    def find_charge(self, key: UUID) -> Answer:
+        return self._call("lookup", f"/v1/charges/{key}", key, None, read_challenged)
+
+    def find_authorization(self, key: UUID) -> Answer:
+        return self._call("lookup", f"/v1/authorizations/{key}", key, None, read_challenged)
 
     def capture(
         self, key: UUID, *, authorization: UUID, reference: str | None = None, amount: int, currency: str, final: bool
@@ -221,10 +246,42 @@ def _content(data: bytes, limit: int) -> Any:
         return None
 
 
+class _Challenge(msgspec.Struct):
+    url: Annotated[str, Meta(pattern=r"^https?://[\x21-\x7e]+\Z", max_length=2048)]
+    expires_at: Annotated[datetime, Meta(tz=True)]
+
+
+def read_challenged(status_code: int, content: Any) -> Answer:
+    """Return the outcome in an answer that may also be a challenge."""
+    if status_code == 200 and isinstance(content, dict) and content.get("outcome") == "requires_action":
+        with suppress(msgspec.ValidationError):
+            found = msgspec.convert(content.get("challenge"), _Challenge)
+            return Answer("requires_action", challenge=Challenge(found.url, found.expires_at))
+    return read_answer(status_code, content)
+
+
+def read_authentication(content: dict[str, Any]) -> AuthenticationResult | None:
+    """Return the result of the authentication in an answer, if there is one that is known."""
+    found = content.get("authentication")
+    if not isinstance(found, dict) or found.get("outcome") not in AUTHENTICATIONS:
+        return None
+    is_issuer = found.get("liability_shift") == "issuer" and found["outcome"] not in FAILED_AUTHENTICATIONS
+    return AuthenticationResult(found["outcome"], "issuer" if is_issuer else "merchant")
+
+
 def read_answer(status_code: int, content: Any) -> Answer:
     """Return the outcome in the gateway's answer. An answer that does not clearly say "not charged" is unknown."""
     if not isinstance(content, dict):
         return Answer("timeout", "unreadable_answer")
+    answer = _read_outcome(status_code, content)
+    if "authentication" in content and answer.outcome in ("approved", "declined"):
+        result = read_authentication(content)
+        if result and not (answer.outcome == "approved" and result.outcome in FAILED_AUTHENTICATIONS):
+            answer.authentication = result
+    return answer
+
+
+def _read_outcome(status_code: int, content: dict[str, Any]) -> Answer:
     outcome, code, reference = content.get("outcome"), content.get("code"), content.get("reference")
     match status_code, outcome:
         case 200, "approved" | "already_charged" if isinstance(reference, str):

@@ -85,11 +85,22 @@ class StripeGateway(HttpClient):
 
     # --- Operations --------------------------------------------------------------------------------------------
 
-    def charge(self, key: UUID, *, amount: int, currency: str, payment_method: Any) -> Answer:
+    def charge(
+        self, key: UUID, *, amount: int, currency: str, payment_method: Any, return_url: str | None = None
+    ) -> Answer:
+        """Charge without a challenge, also with a `return_url`: Stripe declines what needs one."""
         return self._pay("charge", key, amount, currency, payment_method)
 
-    def authorize(self, key: UUID, *, amount: int, currency: str, payment_method: Any) -> Answer:
+    def authorize(
+        self, key: UUID, *, amount: int, currency: str, payment_method: Any, return_url: str | None = None
+    ) -> Answer:
         return self._pay("authorize", key, amount, currency, payment_method)
+
+    def find_charge(self, key: UUID) -> Answer:
+        return Answer("timeout", "never_challenged")
+
+    def find_authorization(self, key: UUID) -> Answer:
+        return Answer("timeout", "never_challenged")
 
     def _pay(self, operation: str, key: UUID, amount: int, currency: str, payment_method: Any) -> Answer:
         token = getattr(payment_method, "token", None)

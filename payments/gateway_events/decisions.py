@@ -1,6 +1,7 @@
-"""Late outcomes: the gateway's decision about an operation that is unknown here settles it.
+"""Late outcomes: the gateway's decision about an operation that is open here settles it.
 
-The resolver asks for the same decision. The lease decides which of both settles it, exactly once.
+For an unknown outcome, the resolver asks for the same decision: the lease decides which of both settles it, exactly
+once. For a challenge, the worker asks: the first of both settles it.
 """
 
 from typing import Annotated, Any, Literal
@@ -12,13 +13,17 @@ from django.db.models import Model
 from msgspec import Meta
 
 from payments.gateway.base import Answer, Exchange
+from payments.gateway.client import read_authentication
 from payments.gateway_events.errors import NotYet, Refused
 from payments.gateway_events.search import find_by_key
 from payments.models import Capture, Refund, Transaction, Void
+from payments.services.challenges import settle_challenge
 from payments.services.resolution import STEPS, acquire_lease
-from payments.states import AUTHORIZATION, CAPTURE, CHARGE, LIFECYCLES, REFUND, VOID
+from payments.states import AUTHORIZATION, CAPTURE, CHARGE, LIFECYCLES, REFUND, VOID, Lifecycle
 
 Text = Annotated[str, Meta(max_length=255)]
+# The operations whose customer can be challenged.
+CHALLENGED = {lifecycle.operation: lifecycle for lifecycle in (CHARGE, AUTHORIZATION)}
 
 MODELS: dict[str, type[Model]] = {REFUND.operation: Refund, CAPTURE.operation: Capture, VOID.operation: Void}
 # The final states in which no money has moved and none is held.
@@ -37,6 +42,14 @@ WHERE CASE WHEN work.operation = 'charge' AND payment.manual_capture THEN 'autho
 """
 
 
+# Payments that wait for their customer, through an index of those.
+FIND_CHALLENGED = """
+SELECT payment.id, payment.amount, payment.currency
+FROM payments_authentication AS challenge JOIN payments_transaction AS payment ON payment.id = challenge.transaction_id
+WHERE challenge.outcome IS NULL AND challenge.gateway_key = %s AND payment.manual_capture = %s
+"""
+
+
 class Decision(msgspec.Struct):
     """The gateway's decision about the operation that it knows by `key`."""
 
@@ -46,6 +59,7 @@ class Decision(msgspec.Struct):
     currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")]
     reference: Text | None = None
     code: Text | None = None
+    authentication: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if (self.outcome == "approved") != (self.reference is not None):
@@ -54,6 +68,7 @@ class Decision(msgspec.Struct):
     def answer(self) -> Answer:
         answer = Answer(self.outcome, self.code, self.reference)
         content = {name: value for name, value in msgspec.to_builtins(self).items() if value is not None}
+        answer.authentication = read_authentication(content)
         answer.exchanges = [Exchange("event", self.outcome, None, content, 0.0)]
         return answer
 
@@ -63,10 +78,10 @@ def apply_decision(operation: str, decision: Decision) -> bool:
 
     Raises NotYet while another process works on it, and Refused if the decision contradicts our row.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(FIND_OPEN, [operation, decision.key])
-        found = cursor.fetchone()
+    found = _find(FIND_OPEN, [operation, decision.key])
     if found is None:
+        if operation in CHALLENGED and _apply_to_challenge(CHALLENGED[operation], decision):
+            return True
         _compare_with_settled(operation, decision)
         return False
     resource_id, *money = found
@@ -76,6 +91,22 @@ def apply_decision(operation: str, decision: Decision) -> bool:
         raise NotYet(f"the {operation} is in progress")
     STEPS[lease.operation].settle(lease, decision.answer())
     return True
+
+
+def _find(statement: str, parameters: list[Any]) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchone()
+
+
+def _apply_to_challenge(lifecycle: Lifecycle, decision: Decision) -> bool:
+    """Return False if no customer is asked, or if the decision was stored first by the worker."""
+    found = _find(FIND_CHALLENGED, [decision.key, lifecycle is AUTHORIZATION])
+    if found is None:
+        return False
+    transaction_id, *money = found
+    _compare_money(lifecycle.operation, decision, money)
+    return settle_challenge(lifecycle, transaction_id, decision.answer(), actor="gateway")
 
 
 def _compare_with_settled(operation: str, decision: Decision) -> None:

@@ -15,7 +15,7 @@ from payments.gateway_events.search import find_by_key
 from payments.ids import first_id_at
 from payments.models import Dispute, DisputeResponse, Transaction, Unresolved
 from payments.services.disputes import Claim, lock_dispute, open_dispute, take_step
-from payments.states import DISPUTE, DISPUTE_RESPONSES, DisputeStatus
+from payments.states import DISPUTE, DISPUTE_RESPONSES, ChargeStatus, DisputeStatus
 
 ACTOR = "gateway"
 # Between our request for a charge and the gateway's decision: with held calls and both clocks.
@@ -126,7 +126,7 @@ def _find_payment(change: DisputeChange) -> UUID:
 
 
 def _refuse_other_money(payment: Transaction, change: DisputeChange) -> None:
-    if payment.status in Transaction.OPEN:
+    if payment.status in (*Transaction.OPEN, ChargeStatus.REQUIRES_ACTION):
         raise NotYet("the disputed payment is in progress")
     if change.currency != payment.currency or change.amount > payment.amount_captured:
         if Unresolved.objects.filter(transaction_id=payment.id).exists():

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from fintech.database.connections import open_connection
 from payments.ledger.postings import ACCOUNTS, POSTINGS, balances_sql, fee_sql
 from payments.states import (
+    AUTHENTICATION_PREFIX,
+    AUTHENTICATIONS,
     AUTHORIZATION,
     CAPTURE,
     CHARGE,
     DISPUTE,
+    FAILED_AUTHENTICATIONS,
+    HOLDING,
     NOTES,
     REFUND,
     VOID,
@@ -53,6 +57,7 @@ COUNTED = [
     *AUTHORIZATION.final,
     *AUTHORIZATION.held,
     ChargeStatus.UNKNOWN,
+    *(AUTHENTICATION_PREFIX + outcome for outcome in AUTHENTICATIONS),
     *(lifecycle.event_kind(status) for lifecycle in (CAPTURE, VOID) for status in lifecycle.final),
 ]
 # Payments and the operations that follow them, each with its own id beside the payment's.
@@ -147,7 +152,7 @@ CHECKS = {
                 WHERE status IN {sql_list(VOID.open)}
             ) AS operation GROUP BY transaction_id
         ) AS work ON work.transaction_id = payment.id
-        WHERE CASE WHEN payment.status IN {sql_list(AUTHORIZATION.held)}
+        WHERE CASE WHEN payment.status IN {sql_list(HOLDING)}
             THEN (held.amount_left, held.amount_reserved, held.currency, held.closing_id, held.capture_before)
                 IS DISTINCT FROM (payment.amount - payment.manually_captured, coalesce(work.reserved, 0),
                 payment.currency, work.closing_id, payment.capture_before) OR work.closing > 1
@@ -221,11 +226,30 @@ CHECKS = {
                     AND event.kind NOT IN {sql_list([*AUTHORIZATION.held, *DISPUTE_HELD])}) AS finals
             FROM payments_event AS event JOIN payment ON payment.id = event.transaction_id
             WHERE event.kind NOT IN {sql_list(NOTES)}
+                AND NOT starts_with(event.kind, '{AUTHENTICATION_PREFIX}')
             GROUP BY event.transaction_id, event.refund_id, event.capture_id, event.void_id, event.dispute_id
         ) AS other ON {SAME_OPERATION} AND other.dispute_id IS NOT DISTINCT FROM resource.dispute_id
         WHERE other.kinds IS NULL OR other.finals > 1
             OR other.kinds[cardinality(other.kinds)] <> resource.prefix || resource.status
             OR cardinality(other.kinds) <> (SELECT count(DISTINCT kind) FROM unnest(other.kinds) AS kind)
+    """,
+    "authentications_follow_from_the_status": f"""
+        SELECT payment.id, format('%%s; its authentication: %%s', payment.status, to_jsonb(found))
+        FROM payment LEFT JOIN payments_authentication AS found ON found.transaction_id = payment.id
+        WHERE (payment.status = '{ChargeStatus.REQUIRES_ACTION}')
+                <> (found.transaction_id IS NOT NULL AND found.outcome IS NULL)
+            OR found.outcome IN {sql_list([*FAILED_AUTHENTICATIONS])} AND payment.status NOT IN ('declined', 'failed')
+    """,
+    "authentications_are_in_the_journal": f"""
+        SELECT payment.id, format('%%s, but its journal: %%s', found.outcome, entries.kinds)
+        FROM payment LEFT JOIN payments_authentication AS found ON found.transaction_id = payment.id
+        LEFT JOIN (
+            SELECT event.transaction_id, array_agg(event.kind::text) AS kinds
+            FROM payments_event AS event JOIN payment ON payment.id = event.transaction_id
+            WHERE starts_with(event.kind, '{AUTHENTICATION_PREFIX}') GROUP BY event.transaction_id
+        ) AS entries ON entries.transaction_id = payment.id
+        WHERE entries.kinds IS DISTINCT FROM CASE WHEN found.outcome IS NOT NULL
+            THEN ARRAY['{AUTHENTICATION_PREFIX}' || found.outcome] END
     """,
     "keys_are_one_to_one": """
         SELECT resource.id, format('key %%s of merchant %%s belongs to %%s', resource.key, resource.merchant_id,

@@ -8,6 +8,7 @@ FraudChange                 append-only: each change of a merchant's fraud setti
 Transaction -> Refund       requests and their outcomes; amounts are integers in minor units
 Transaction -> Dispute      a cardholder's objection, and the merchant's DisputeResponses
 Transaction -> Review       an operator's decision about a payment that is held as possible fraud
+Transaction -> Authentication   the customer's 3-D Secure: its challenge, and its result
 Transaction -> Capture, Void, and Authorization, the money that is still held, if it is captured later
 IdempotencyKey              one row per merchant and key, for all operations
 Unresolved                  operations that are not final, each with the lease of the process that works on it
@@ -23,6 +24,7 @@ The database refuses invalid data: see the constraints here and the triggers in 
 `services/` and `settlement/`; this package holds data and reads.
 """
 
+from payments.models.authentications import Authentication
 from payments.models.authorizations import Authorization, Capture, Void
 from payments.models.disputes import Dispute, DisputeResponse
 from payments.models.fraud import FraudChange, FraudListEntry
@@ -36,7 +38,7 @@ from payments.models.operations import FollowingOperation
 from payments.models.refunds import Refund
 from payments.models.retries import RefusedRetry
 from payments.models.reviews import Review
-from payments.models.transactions import APPROVED, Transaction, TransactionQuerySet
+from payments.models.transactions import APPROVED, Transaction, TransactionQuerySet, load_authentications
 from payments.models.unresolved import Unresolved, UnresolvedQuerySet
 from payments.models.velocity import VelocityCounter, VelocityRule
 from payments.models.webhooks import (
@@ -51,6 +53,7 @@ from payments.models.webhooks import (
 __all__ = [
     "APPROVED",
     "ApiKey",
+    "Authentication",
     "Authorization",
     "Capture",
     "Dispute",
@@ -82,4 +85,5 @@ __all__ = [
     "WebhookSecret",
     "WebhookWatermark",
     "Writer",
+    "load_authentications",
 ]

@@ -3,7 +3,7 @@
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import RandomUUID
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.db.models.functions import Now
 
 
@@ -40,6 +40,14 @@ class Merchant(models.Model):
     fee_basis_points = models.PositiveIntegerField(
         default=150,
         help_text="Our fee in hundredths of a percent of the amount: 150 is 1.5 %. Applies to new payments.",
+    )
+    return_hosts = ArrayField(
+        models.CharField(max_length=255),
+        default=list,
+        db_default=Value([], output_field=ArrayField(models.CharField(max_length=255))),
+        blank=True,
+        help_text="Hosts that a payment's return_url may have, such as shop.example or shop.example:8443, separated by"
+        " commas. Without one, its customers cannot be authenticated (3-D Secure).",
     )
     # Part of each gateway key (`payments/gateway/keys.py`): ids repeat when a database is created again, this does not.
     gateway_namespace = models.UUIDField(db_default=RandomUUID(), editable=False)

@@ -1,17 +1,19 @@
 """Payments: the requests and their outcomes."""
 
 import uuid
+from collections.abc import Iterable
 
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from payments.models.authentications import Authentication
 from payments.models.authorizations import Authorization
 from payments.models.journal import Event
 from payments.models.merchants import Merchant
 from payments.models.operations import by_gateway_key
 from payments.models.unresolved import Unresolved
-from payments.states import AUTHORIZATION, CHARGE, ChargeStatus
+from payments.states import AUTHORIZATION, CHARGE, HOLDING, ChargeStatus
 
 
 class TransactionQuerySet(models.QuerySet["Transaction"]):
@@ -30,6 +32,9 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         """
         if status in Transaction.OPEN:
             return self.filter(status=status, id__in=Unresolved.objects.filter(refund_id=None).values("transaction_id"))
+        if status == ChargeStatus.REQUIRES_ACTION:
+            waiting = Authentication.objects.filter(outcome=None)
+            return self.filter(status=status, id__in=waiting.values("transaction_id"))
         if status in AUTHORIZATION.held:
             return self.filter(status=status, id__in=Authorization.objects.values("transaction_id"))
         events = Event.objects.filter(kind=status)
@@ -41,7 +46,7 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
 
 
 # The statuses of a payment that the bank approved.
-APPROVED = (*AUTHORIZATION.held, ChargeStatus.SUCCEEDED.value, ChargeStatus.VOIDED.value)
+APPROVED = (*HOLDING, ChargeStatus.SUCCEEDED.value, ChargeStatus.VOIDED.value)
 
 
 class Transaction(models.Model):
@@ -62,7 +67,7 @@ class Transaction(models.Model):
     idempotency_key = models.TextField()
     amount = models.BigIntegerField()
     currency = models.CharField(max_length=3)
-    status = models.CharField(max_length=10, choices=Status.choices)
+    status = models.CharField(max_length=16, choices=Status.choices)
     amount_reserved = models.BigIntegerField(db_default=0)  # by refunds that succeeded or still can
     amount_refunded = models.BigIntegerField(db_default=0)  # by refunds that succeeded
     fee = models.BigIntegerField(db_default=0)
@@ -87,6 +92,7 @@ class Transaction(models.Model):
     payment_method = models.JSONField(null=True)
     metadata = models.JSONField(default=dict)
     request_id = models.TextField(null=True)
+    return_url = models.TextField(null=True)  # NULL: the customer cannot be challenged
     created_at = models.DateTimeField(db_default=Now())
     settled_at = models.DateTimeField(null=True)
 
@@ -179,6 +185,11 @@ class Transaction(models.Model):
         return not self.manual_capture or self.review == self.Review.CAPTURE
 
     @property
+    def customer_authentication(self) -> Authentication | None:
+        """Return the challenge or the result of the authentication, if there is one. One query, unless loaded."""
+        return getattr(self, "authentication", None)
+
+    @property
     def amount_authorized(self) -> int:
         """Return the amount that the bank approved, also if it was released or captured since."""
         return self.amount if self.status in APPROVED else 0
@@ -188,3 +199,10 @@ class Transaction(models.Model):
         if self.manual_capture:
             return self.manually_captured
         return self.amount if self.status == ChargeStatus.SUCCEEDED else 0
+
+
+def load_authentications(payments: Iterable[Transaction]) -> None:
+    """Read the authentications of all payments that can have one, with one query."""
+    asked = [payment for payment in payments if payment.return_url is not None]
+    if asked:
+        models.prefetch_related_objects(asked, "authentication")

@@ -81,13 +81,16 @@ def create_batch(*, principal: Principal, items: Sequence[BatchItem | PaymentErr
     the gateway answers; otherwise the resolver cancels it.
     """
     deadline = time.monotonic() + settings.BATCH_DEADLINE_SECONDS
+    items = list(items)
     if principal.refuse_forbidden_retries:
-        items = _refuse_forbidden(principal, items)
-    pendings = {
-        place: Pending.create(principal, item.idempotency_key, item)
-        for place, item in enumerate(items)
-        if isinstance(item, BatchItem)
-    }
+        items = list(_refuse_forbidden(principal, items))
+    pendings: dict[int, Pending] = {}
+    for place, item in enumerate(items):
+        if isinstance(item, BatchItem):
+            try:
+                pendings[place] = Pending.create(principal, item.idempotency_key, item)
+            except PaymentError as refusal:
+                items[place] = refusal
     metrics.IN_PROGRESS.inc(len(pendings))
     try:
         lease = settings.BATCH_DEADLINE_SECONDS + settings.LEASE_SECONDS

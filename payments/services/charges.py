@@ -1,7 +1,7 @@
 """One payment: score, store (T1), charge, settle (T2), in this order."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,7 +24,8 @@ from payments.gateway.base import Answer
 from payments.gateway.keys import charge_key
 from payments.gateway.registry import gateways
 from payments.gateway.routing import routes
-from payments.models import APPROVED, Transaction
+from payments.models import APPROVED, Authentication, Transaction
+from payments.return_urls import check_return_host
 from payments.schemas import PaymentInput
 from payments.services.failover import may_fail_over, move_payment
 from payments.services.idempotency import replay_payment
@@ -37,6 +38,8 @@ from payments.velocity import apply_exceeded, attempts_of
 logger = logging.getLogger("payments")
 
 NOT_STORED = datetime.min
+# A statement of the writer: rows to the times at which they were stored.
+Write = Callable[[Sequence[dict[str, Any]]], dict[UUID, datetime]]
 
 
 @dataclass(slots=True)
@@ -57,6 +60,7 @@ class Pending:
     gateway_reference: str | None = None
     settled_at: datetime | None = None
     capture_before: datetime | None = None
+    customer_authentication: Authentication | None = None
     created_at: datetime = NOT_STORED
 
     # What it adds to the counters of velocity rules; None if the merchant has none.
@@ -65,6 +69,9 @@ class Pending:
 
     @classmethod
     def create(cls, principal: Principal, key: str, body: PaymentInput) -> "Pending":
+        """Score the payment. Raises InvalidRequest for a return_url that the merchant does not list."""
+        if body.return_url is not None:
+            check_return_host(body.return_url, principal.return_hosts)
         verdict = score_payment(body, principal.fraud)
         pending = cls(
             id=uuid7(),
@@ -101,6 +108,9 @@ class Pending:
     def settle(self, answer: Answer, at: datetime) -> None:
         self.status = self.lifecycle.outcomes[answer.outcome]
         self.failure_code, self.gateway_reference = answer.failure_code, answer.reference
+        self.customer_authentication = authentication_of(answer)
+        if self.status == ChargeStatus.REQUIRES_ACTION:
+            return
         if self.status == ChargeStatus.AUTHORIZED:
             self.status = ChargeStatus.IN_REVIEW if self.verdict.review else self.status
             self.capture_before = at + timedelta(seconds=settings.AUTHORIZATION_HOLD_SECONDS)
@@ -160,6 +170,10 @@ class Pending:
     @property
     def reference(self) -> str | None:
         return self.body.reference
+
+    @property
+    def return_url(self) -> str | None:
+        return self.body.return_url
 
     @property
     def description(self) -> str | None:
@@ -236,33 +250,27 @@ def _ask(pending: Pending) -> Answer:
         amount=pending.body.amount,
         currency=pending.body.currency,
         payment_method=pending.body.payment_method,
+        return_url=pending.body.return_url,
     )
 
 
 def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[Charge]:
     """Store the gateway's answers (T2). After a charge no error is raised: at worst the payment is unknown."""
-    known = [
-        settled_row(pending.id, pending.lease_token, answer, actor="api")
-        for pending, answer in answered
-        if answer.is_known and not pending.is_held
-    ]
-    authorized = [
-        authorized_row(pending.id, pending.lease_token, answer, actor="api")
-        for pending, answer in answered
-        if answer.is_known and pending.is_held
-    ]
+    known: dict[Write, list[dict[str, Any]]] = {}
+    for pending, answer in answered:
+        if answer.is_known:
+            write, row = outcome_row(pending.lifecycle, pending.id, pending.lease_token, answer, actor="api")
+            known.setdefault(write, []).append(row)
     unknown = [
         unknown_row(pending.id, pending.lease_token, answer) for pending, answer in answered if not answer.is_known
     ]
-    if unknown or any(row["status"] == "failed" for row in (*known, *authorized)):
+    if unknown or any(row["status"] == "failed" for rows in known.values() for row in rows):
         tracing.keep()
     settled: dict[UUID, datetime] = {}
     try:
         with tracing.step("T2", tracing.DATABASE, kind="client"):
-            if known:
-                settled = writer.settle(known)
-            if authorized:
-                settled = settled | writer.settle_authorizations(authorized)
+            for write, rows in known.items():
+                settled |= write(rows)
             if unknown:
                 writer.mark_unknown(unknown)
     except Exception as error:
@@ -299,6 +307,13 @@ def _settled(pending: Pending, answer: Answer, at: datetime | None) -> Pending:
     return pending
 
 
+def authentication_of(answer: Answer) -> Authentication | None:
+    """Return the row that the answer was stored in, if there is one."""
+    if answer.challenge is not None:
+        return Authentication(url=answer.challenge.url, expires_at=answer.challenge.expires_at)
+    return Authentication(**vars(answer.authentication)) if answer.authentication else None
+
+
 # --- Rows for the statements -------------------------------------------------------------------------------
 
 
@@ -332,10 +347,28 @@ def stored_row(pending: Pending, lease_seconds: float) -> dict[str, Any]:
         row["review"] = pending.held_as
     if pending.attempts is not None:
         row |= {"velocity": pending.attempts, "held_as": pending.held_as}
+    if body.return_url is not None:
+        row["return_url"] = body.return_url
     return row
 
 
-def settled_row(transaction_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> dict[str, Any]:
+def outcome_row(
+    lifecycle: Lifecycle, transaction_id: UUID, lease_token: UUID | None, answer: Answer, *, actor: str
+) -> tuple[Write, dict[str, Any]]:
+    """Return the statement that stores a known answer to a payment, and its row. A challenge has no lease."""
+    of_lease = settled_row if lifecycle is CHARGE else authorized_row
+    row = of_lease(transaction_id, lease_token, answer, actor=actor)
+    if answer.challenge is not None:
+        row["url"], row["expires_at"] = answer.challenge.url, answer.challenge.expires_at
+        row["poll_seconds"] = settings.CHALLENGE_POLL_SECONDS
+        return writer.challenge, row
+    if answer.authentication is not None:
+        row |= vars(answer.authentication)
+        return writer.settle_authenticated, row
+    return (writer.settle if lifecycle is CHARGE else writer.settle_authorizations), row
+
+
+def settled_row(transaction_id: UUID, lease_token: UUID | None, answer: Answer, *, actor: str) -> dict[str, Any]:
     return {
         "id": transaction_id,
         "lease_token": lease_token,
@@ -347,7 +380,7 @@ def settled_row(transaction_id: UUID, lease_token: UUID, answer: Answer, *, acto
     }
 
 
-def authorized_row(transaction_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> dict[str, Any]:
+def authorized_row(transaction_id: UUID, lease_token: UUID | None, answer: Answer, *, actor: str) -> dict[str, Any]:
     row = settled_row(transaction_id, lease_token, answer, actor=actor)
     row["status"] = AUTHORIZATION.outcomes[answer.outcome]
     row["hold_seconds"] = settings.AUTHORIZATION_HOLD_SECONDS

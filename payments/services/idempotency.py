@@ -12,13 +12,23 @@ from django.db import connection
 
 from payments import metrics
 from payments.errors import InFlight, KeyReused, PaymentError
-from payments.models import Capture, IdempotencyKey, Refund, Review, Transaction, Unresolved, Void
+from payments.models import Capture, IdempotencyKey, Refund, Review, Transaction, Unresolved, Void, load_authentications
 from payments.schemas import CaptureInput, PaymentInput, RefundInput, ReviewInput, VoidInput
 from payments.services.results import Result
 from payments.states import ChargeStatus
 
 # The fields of a payment that a replay repeats.
-REQUESTED = ("amount", "currency", "customer", "description", "reference", "payment_method", "metadata", "capture")
+REQUESTED = (
+    "amount",
+    "currency",
+    "customer",
+    "description",
+    "reference",
+    "payment_method",
+    "metadata",
+    "capture",
+    "return_url",
+)
 # The columns of the other operations that differ from the names of their requests.
 STORED_NAMES = {"transaction": "transaction_id", "amount": "amount_requested"}
 
@@ -55,6 +65,7 @@ def replay_payments(merchant_id: int, requests: Sequence[tuple[str, PaymentInput
     # The leases are read before the statuses: if one is gone meanwhile, the status is the final one.
     leases = Unresolved.objects.lease_seconds(ids)
     rows = Transaction.objects.in_bulk(ids)
+    load_authentications(rows.values())
     results: list[Result | PaymentError] = []
     for key, body in requests:
         try:

@@ -20,11 +20,10 @@ from payments.gateway.base import Answer, Gateway
 from payments.gateway.registry import gateways
 from payments.models import Event, Unresolved
 from payments.services.captures import settle_capture
-from payments.services.charges import authorized_row, settled_row
+from payments.services.charges import outcome_row
 from payments.services.refunds import settle_refund
 from payments.services.retries import note_declines
 from payments.services.voids import settle_void
-from payments.settlement.group_commit import writer
 from payments.states import AUTHORIZATION, CAPTURE, CHARGE, REFUND, VOID
 
 logger = logging.getLogger("payments.resolver")
@@ -132,12 +131,14 @@ def resolve_one(lease: Lease) -> str:
 
 
 def _settle_charge(lease: Lease, answer: Answer) -> None:
-    writer.settle([settled_row(lease.resource_id, lease.token, answer, actor=lease.actor)])
+    write, row = outcome_row(CHARGE, lease.resource_id, lease.token, answer, actor=lease.actor)
+    write([row])
     _note_decline(lease, answer)
 
 
 def _settle_authorization(lease: Lease, answer: Answer) -> None:
-    writer.settle_authorizations([authorized_row(lease.resource_id, lease.token, answer, actor=lease.actor)])
+    write, row = outcome_row(AUTHORIZATION, lease.resource_id, lease.token, answer, actor=lease.actor)
+    write([row])
     _note_decline(lease, answer)
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from payments.models import Capture, Refund, Review, Void
+from payments.models import Authentication, Capture, Refund, Review, Void
 
 
 class Charge(Protocol):
@@ -39,6 +39,10 @@ class Charge(Protocol):
     def customer(self) -> str | None: ...
     @property
     def reference(self) -> str | None: ...
+    @property
+    def return_url(self) -> str | None: ...
+    @property
+    def customer_authentication(self) -> Authentication | None: ...
     @property
     def description(self) -> str | None: ...
     @property

@@ -7,7 +7,7 @@ operations, and those of the payments that they complete. Their amount is what b
 
 from payments.ledger.postings import fee_sql, legs_sql
 from payments.settlement.statements import Part, select_result
-from payments.states import AUTHORIZATION, CAPTURE, VOID, CaptureStatus, ChargeStatus, VoidStatus, sql_list
+from payments.states import AUTHORIZATION, CAPTURE, HOLDING, VOID, CaptureStatus, ChargeStatus, VoidStatus, sql_list
 
 
 def take_answers(part: Part, more_columns: str = "") -> str:
@@ -45,7 +45,7 @@ SETTLE_AUTHORIZATIONS = f"""
     FROM ours JOIN settled ON settled.id = ours.id
 ), held AS (
     INSERT INTO payments_authorization (transaction_id, currency, amount_left, capture_before)
-    SELECT id, currency, amount, capture_before FROM settled WHERE status IN {sql_list(AUTHORIZATION.held)}
+    SELECT id, currency, amount, capture_before FROM settled WHERE status IN {sql_list(HOLDING)}
 ), counted AS (
     SELECT id, status, currency, 0 AS amount FROM settled
 )

@@ -30,7 +30,7 @@ from fintech.telemetry import metric_slots as slots
 from payments import metrics
 from payments.currencies import to_major
 from payments.schemas import MAX_BATCH
-from payments.settlement import authorization_statements, statements
+from payments.settlement import authorization_statements, challenge_statements, statements
 from payments.settlement.statements import Part
 from payments.states import CAPTURE, CHARGE
 
@@ -48,8 +48,10 @@ COMMITS = (
     (Part.AUTHORIZED,),
     (Part.CAPTURED,),
     (Part.VOIDED,),
+    (Part.CHALLENGED,),
+    (Part.AUTHENTICATED,),
 )
-STATEMENTS = statements.STATEMENTS | authorization_statements.STATEMENTS
+STATEMENTS = statements.STATEMENTS | authorization_statements.STATEMENTS | challenge_statements.STATEMENTS
 # The kinds of events whose amount is revenue.
 SALES = (CHARGE.success, CAPTURE.success)
 
@@ -167,6 +169,12 @@ class PaymentWriter:
 
     def settle_voids(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
         return self._submit(WriteRequest(Part.VOIDED, rows))
+
+    def challenge(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
+        return self._submit(WriteRequest(Part.CHALLENGED, rows))
+
+    def settle_authenticated(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
+        return self._submit(WriteRequest(Part.AUTHENTICATED, rows))
 
     def warm_up(self) -> None:
         """Connect and set the counters, so that they are right before the first payment after a crash."""

@@ -27,6 +27,8 @@ class Part(StrEnum):
     AUTHORIZED = "authorized"  # answers to authorizations: payments/settlement/authorization_statements.py
     CAPTURED = "captured"  # answers to captures
     VOIDED = "voided"  # answers to voids
+    CHALLENGED = "challenged"  # payments that wait for their customer: payments/settlement/challenge_statements.py
+    AUTHENTICATED = "authenticated"  # outcomes of payments that the customer was to authenticate
 
 
 # An acknowledged payment must survive a crash of the server, whatever the session was left with by a pooler's other
@@ -54,7 +56,8 @@ def _take_keys(part: Part, more_columns: str = "") -> str:
         id uuid, merchant_id bigint, key text, amount bigint, currency text, status text,
         fraud_score float8, fraud_reasons jsonb, failure_code text,
         customer text, reference text, description text, payment_method jsonb, metadata jsonb,
-        request_id text, fee_basis_points smallint, gateway text, gateway_key uuid, manual_capture boolean, review text,
+        request_id text, return_url text, fee_basis_points smallint, gateway text, gateway_key uuid,
+        manual_capture boolean, review text,
         lease_token uuid, lease_seconds float8{more_columns})
 ), {part}_won AS (
     INSERT INTO payments_idempotencykey (merchant_id, key, resource_id, kind)
@@ -69,10 +72,10 @@ def _store(part: Part, rows: str, event_data: str) -> str:
     return f"""{part}_stored AS (
     INSERT INTO payments_transaction (
         id, merchant_id, idempotency_key, amount, currency, status, fraud_score, fraud_reasons, failure_code,
-        customer, reference, description, payment_method, metadata, request_id,
+        customer, reference, description, payment_method, metadata, request_id, return_url,
         fee_basis_points, gateway, gateway_key, manual_capture, review, created_at, settled_at)
     SELECT id, merchant_id, key, amount, currency, status, fraud_score, fraud_reasons, failure_code,
-        customer, reference, description, payment_method, metadata, request_id,
+        customer, reference, description, payment_method, metadata, request_id, return_url,
         fee_basis_points, gateway, gateway_key, coalesce(manual_capture, false), review, now(),
         CASE WHEN status = '{ChargeStatus.BLOCKED}' THEN now() END
     FROM {rows} AS item JOIN {part}_won ON {part}_won.resource_id = item.id
@@ -97,7 +100,7 @@ _CREATE = f"{_take_keys(Part.CREATED)}, {_store(Part.CREATED, 'created', _REASON
 # the column `review`.
 _VERDICT = f"""judged AS MATERIALIZED (
     SELECT id, merchant_id, key, amount, currency, fraud_score, customer, reference, description, payment_method,
-        metadata, request_id, fee_basis_points, gateway, gateway_key, lease_token, lease_seconds,
+        metadata, request_id, return_url, fee_basis_points, gateway, gateway_key, lease_token, lease_seconds,
         all_reasons AS fraud_reasons, evidence,
         CASE WHEN blocks THEN '{ChargeStatus.BLOCKED}' ELSE status END AS status,
         CASE WHEN blocks THEN 'fraud_blocked' ELSE failure_code END AS failure_code,

@@ -10,17 +10,19 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
-from payments.models import Capture, Dispute, Event, Refund, Void, WebhookEvent
+from payments.models import Capture, Dispute, Event, Refund, Void, WebhookEvent, load_authentications
 from payments.schemas import CaptureOutput, DisputeOutput, EventOutput, Payment, RefundOutput, VoidOutput
 from payments.serializers import (
     serialize_capture,
+    serialize_challenge,
     serialize_dispute,
     serialize_payment,
     serialize_refund,
     serialize_void,
 )
-from payments.states import AUTHORIZATION, CHARGE, DISPUTE, LIFECYCLES, Lifecycle
+from payments.states import AUTHORIZATION, CHARGE, DISPUTE, HOLDING, LIFECYCLES, ChargeStatus, Lifecycle
 
 # The operations that are announced, and the name of their object in the types of events.
 NAMES = {"charge": "payment", "capture": "capture", "void": "void", "refund": "refund", "dispute": "dispute"}
@@ -50,6 +52,7 @@ _encoder = msgspec.json.Encoder(uuid_format="canonical")
 def serialize_events(events: Sequence[WebhookEvent]) -> list[EventOutput]:
     """Return the API's representation. Pass events with their journal's entries and transactions."""
     entries = [event.journal for event in events if event.journal]
+    load_authentications([entry.transaction for entry in entries])
     objects: dict[UUID, Output] = {}
     for operation, (model, serialize) in FOLLOWING.items():
         wanted = {identifier for entry in entries if (identifier := _identifier(entry, operation))}
@@ -83,11 +86,14 @@ def _serialize(event: WebhookEvent, objects: dict[UUID, Output]) -> EventOutput:
     payment = serialize_payment(entry.transaction)
     # Refunds begin after a payment's last status, so none of its own events knows one.
     payment = msgspec.structs.replace(payment, amount_refunded=0)
-    if status in AUTHORIZATION.held:  # captures come later
+    if status in HOLDING:  # captures come later
         held = msgspec.structs.replace(payment, status=status, amount_captured=0, failure=None, settled_at=None)
         return EventOutput(event.id, event.type, event.at, held)
     if status not in AUTHORIZATION.final + CHARGE.final:
         payment = msgspec.structs.replace(payment, amount_authorized=0, amount_captured=0, capture_before=None)
+        asked = status == ChargeStatus.REQUIRES_ACTION
+        challenge = serialize_challenge(entry.transaction.customer_authentication) if asked else UNSET
+        payment = msgspec.structs.replace(payment, authentication=UNSET, next_action=challenge)
     lifecycle = AUTHORIZATION if status in AUTHORIZATION.final else CHARGE
     return EventOutput(event.id, event.type, event.at, _as_of(payment, status, lifecycle))
 

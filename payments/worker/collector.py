@@ -26,6 +26,7 @@ class LedgerView:
     unresolved: tuple[int, float] = (0, 0.0)
     retired: kpis.Totals = field(default_factory=kpis.Totals)
     held: dict[str, int] = field(default_factory=dict)
+    challenges: int = 0
     drift: kpis.Drift | None = None
     gateway_drift: dict[str, int] | None = None
     imbalance: dict[str, int] | None = None
@@ -40,6 +41,7 @@ RETIRED_COUNTERS = (
     metrics.AMOUNT,
     metrics.UNKNOWN_OUTCOMES,
     metrics.AUTHORIZATIONS,
+    metrics.AUTHENTICATIONS,
     metrics.CAPTURES,
     metrics.VOIDS,
 )
@@ -109,6 +111,8 @@ class LedgerCollector(Collector):
         for currency in sorted({*settings.KPI_CURRENCIES, *view.held}):
             held.add_metric([currency], to_major(view.held.get(currency, 0), currency))
         yield held
+        help_text = "Payments whose customer has been asked to authenticate, and still has time."
+        yield GaugeMetricFamily("open_challenges", help_text, value=view.challenges)
         yield from self._webhooks(view.webhooks)
         yield from self._disputes(view)
         waiting, oldest = view.gateway_events
@@ -169,7 +173,9 @@ class LedgerCollector(Collector):
     @staticmethod
     def _operation_drift(drift: kpis.Drift) -> Metric:
         family = GaugeMetricFamily(
-            "operation_drift", "Rows minus counters: authorizations, captures and voids.", labels=["kpi", "status"]
+            "operation_drift",
+            "Rows minus counters: authorizations, authentications, captures, voids.",
+            labels=["kpi", "status"],
         )
         for name, (prefix, statuses) in kpis.OPERATION_COUNTERS.items():
             for status in statuses:

@@ -17,6 +17,7 @@ from payments.gateway_events.inbox import process_due, waiting
 from payments.ledger.balance import Balance
 from payments.ledger.elsewhere import Elsewhere
 from payments.services.authorization_expiry import void_expired
+from payments.services.challenges import poll_due
 from payments.services.disputes import deliver_responses
 from payments.services.resolution import resolve_due
 from payments.settlement.group_commit import writer
@@ -43,6 +44,7 @@ class LedgerJobs:
         self.view.totals, self.view.unresolved = kpis.ledger_totals(), kpis.unresolved()
         self.view.retired = kpis.retired_totals()
         self.view.held = kpis.held_amounts()
+        self.view.challenges = kpis.open_challenges()
 
     def read_disputes(self) -> None:
         self.view.disputes, self.view.to_answer = kpis.dispute_counts(), kpis.disputes_to_answer()
@@ -106,6 +108,7 @@ def jobs(worker: Worker) -> list[Job]:
     worker.before_metrics.append(writer.warm_up)
     return [
         Job("resolve", 0.5, lambda: resolve_due(resolvers)),
+        Job("challenges", 1, lambda: poll_due(resolvers)),
         Job("gateway_events", 0.5, process_due, leader=True),
         Job("dispute_responses", 2, deliver_responses, leader=True),
         Job("expiry", 1, void_expired, leader=True),

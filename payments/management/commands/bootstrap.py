@@ -14,6 +14,7 @@ from payments.models import ApiKey, Merchant
 
 ADMINISTRATOR = "admin"
 MERCHANT = "Demo"
+RETURN_HOST = "shop.example"  # reserved for examples: no browser reaches it
 
 
 class Command(BaseCommand):
@@ -57,7 +58,9 @@ def ensure_administrator(path: Path) -> str:
 
 @atomic
 def ensure_api_key(path: Path) -> str:
-    merchant, _ = Merchant.objects.get_or_create(name=MERCHANT, defaults={"country": "DE"})
+    merchant, _ = Merchant.objects.get_or_create(
+        name=MERCHANT, defaults={"country": "DE", "return_hosts": [RETURN_HOST]}
+    )
     if is_key_of(merchant, read_secret(path)):
         return f"The API key in {path} is valid."
     _, secret = create_api_key(merchant=merchant, name="bootstrap", scopes=ApiKey.Scope.values)

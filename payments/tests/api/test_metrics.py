@@ -20,6 +20,7 @@ pytestmark = pytest.mark.processes
 STATUSES = {"succeeded", "declined", "blocked", "failed"}
 CURRENCIES = {"EUR", "USD", "GBP", "JPY", "KWD"}
 # Name in the exposition -> type, label, and the values of the label that are there from the start.
+GATEWAY_OUTCOMES = {"approved", "declined", "error", "timeout", "unavailable", "requires_action"}
 WEB: dict[str, tuple[str, str | None, set[str]]] = {
     "transactions": ("counter", "status", STATUSES),
     "unknown_outcomes": ("counter", None, set()),
@@ -27,13 +28,14 @@ WEB: dict[str, tuple[str, str | None, set[str]]] = {
     "transaction_own_seconds": ("histogram", None, set()),
     "transaction_amount": ("summary", "currency", CURRENCIES),
     "transactions_in_progress": ("gauge", None, set()),
-    "gateway_requests": ("counter", "outcome", {"approved", "declined", "error", "timeout", "unavailable"}),
+    "gateway_requests": ("counter", "outcome", GATEWAY_OUTCOMES),
     "gateway_request_seconds": ("histogram", None, set()),
     "fraud_score": ("histogram", None, set()),
     "fraud_unscored": ("counter", None, set()),
     "idempotency_requests": ("counter", "result", {"new", "replayed", "in_flight", "mismatch", "recovered"}),
     "throttled_requests": ("counter", None, set()),
     "refunds": ("counter", "status", {"succeeded", "failed"}),
+    "authentications": ("counter", "status", {"authenticated", "failed", "abandoned", "frictionless", "exempt"}),
 }
 WORKER: dict[str, tuple[str, str | None, set[str]]] = {
     **{
@@ -43,6 +45,7 @@ WORKER: dict[str, tuple[str, str | None, set[str]]] = {
     },
     "unresolved_transactions": ("gauge", None, set()),
     "unresolved_oldest_seconds": ("gauge", None, set()),
+    "open_challenges": ("gauge", None, set()),
     "ledger_transactions": ("counter", "status", STATUSES),
     "ledger_amount": ("counter", "currency", CURRENCIES),
     "gateway_drift": ("gauge", "currency", CURRENCIES),
@@ -129,7 +132,7 @@ def test_an_edge_of_the_histogram_is_on_the_objective(web_at_first, name):
 
 
 def test_the_calls_to_each_gateway_are_there_before_the_first_payment(web_at_first, worker_at_first):
-    outcomes = {"approved", "declined", "error", "timeout", "unavailable", "cancelled"}
+    outcomes = GATEWAY_OUTCOMES | {"cancelled"}
     for exported in (web_at_first, worker_at_first):
         calls = [sample for sample in exported["gateway_calls"].samples if not sample.name.endswith("_created")]
 

@@ -8,6 +8,7 @@ import pytest
 from fintech.http import pagination
 from fintech.testing.document import check_document
 from payments.api.filters import write_cursor
+from payments.models import Merchant
 
 pytestmark = pytest.mark.processes
 
@@ -17,6 +18,7 @@ HERE = Path(__file__).parent
 HOOKS = {
     "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
     "PYTHONPATH": str(HERE),
+    "RETURN_URL": "https://shop.example/back",
     "CURSOR": write_cursor(uuid.uuid4()),
     "EVENT_CURSOR": pagination.write_cursor("events", uuid.uuid4().bytes),
     "DELIVERY_CURSOR": pagination.write_cursor("webhook deliveries", (1).to_bytes(8, "big")),
@@ -35,5 +37,6 @@ OTHERS = f"^/v1/alerts/|{WEBHOOKS}"
 )
 def test_the_service_does_what_its_document_says(platform, client, choice, least):
     config = HERE / "schemathesis.toml"
+    Merchant.objects.filter(pk=client.merchant.pk).update(return_hosts=["shop.example"])
 
     assert check_document(platform, config, client.api_key, *choice, examples=10, env=HOOKS) > least

@@ -116,7 +116,7 @@ def test_a_charge_is_sent_with_our_id_as_its_key(client, server):
     assert headers["Authorization"] == "Bearer secret-token"
     assert headers["Content-Type"] == "application/json"
     method = {"type": "card", "token": None, "country": None}
-    assert body == {"amount": 1250, "currency": "EUR", "payment_method": method}
+    assert body == {"amount": 1250, "currency": "EUR", "payment_method": method, "challenge": "not_allowed"}
 
 
 def test_the_other_calls_go_to_their_places(client, server):

@@ -1,0 +1,132 @@
+"""The end of a challenge (3-D Secure): the gateway's event, or its answer when the worker asks, whichever is first.
+
+The gateway decides once, so every answer about one challenge is the same, and the database takes the first. After the
+challenge's time, the worker cancels instead of asking: a cancel is final, also while the customer still answers.
+"""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+
+from fintech.telemetry import tracing
+from payments.failures import REFUSED_FOR
+from payments.gateway.base import Answer, AuthenticationResult, Gateway
+from payments.gateway.registry import gateways
+from payments.services.charges import outcome_row
+from payments.services.retries import note_declines
+from payments.states import AUTHORIZATION, CHARGE, Lifecycle
+
+logger = logging.getLogger("payments.challenges")
+
+BATCH_SIZE = 64
+MAX_PAUSE_SECONDS = 60.0
+EXPIRED = "authentication_expired"
+
+# Several workers share the work: one that is killed leaves its challenges to a later turn. A pause ends at the latest
+# with the challenge's time.
+TAKE_DUE = """
+WITH due AS (
+    SELECT transaction_id, make_interval(secs => least(%(most)s, %(first)s * power(2, least(attempts, 20)))) AS pause
+    FROM payments_authentication WHERE outcome IS NULL AND due_at <= now()
+    ORDER BY due_at LIMIT %(size)s FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE payments_authentication AS challenge SET attempts = attempts + 1,
+        due_at = CASE WHEN expires_at > now() THEN least(now() + pause, expires_at) ELSE now() + pause END
+    FROM due
+    WHERE challenge.transaction_id = due.transaction_id
+    RETURNING challenge.transaction_id, challenge.expires_at <= now() AS is_over, challenge.attempts
+)
+SELECT taken.transaction_id, payment.manual_capture, payment.gateway, payment.gateway_key, taken.is_over,
+    taken.attempts
+FROM taken JOIN payments_transaction AS payment ON payment.id = taken.transaction_id
+"""
+
+
+@dataclass(frozen=True)
+class Challenged:
+    """A payment whose customer was asked, and has not answered as far as we know."""
+
+    transaction_id: UUID
+    manual_capture: bool
+    gateway: str
+    gateway_key: UUID
+    is_over: bool
+    attempts: int
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        return AUTHORIZATION if self.manual_capture else CHARGE
+
+
+def poll_due(threads: ThreadPoolExecutor) -> int:
+    """Ask the gateway about the challenges that are due. Returns how many there were."""
+    with connection.cursor() as cursor:
+        first = settings.CHALLENGE_POLL_SECONDS
+        cursor.execute(TAKE_DUE, {"size": BATCH_SIZE, "first": first, "most": MAX_PAUSE_SECONDS})
+        challenges = [Challenged(*row) for row in cursor.fetchall()]
+    connection.close()  # the gateway may take seconds
+    turns = [threads.submit(_poll_in_thread, challenge) for challenge in challenges]
+    wait(turns)
+    for turn in turns:
+        turn.result()
+    return len(challenges)
+
+
+def _poll_in_thread(challenge: Challenged) -> None:
+    try:
+        with tracing.task("challenge", {"attempt": challenge.attempts}):
+            poll_one(challenge)
+    finally:
+        connection.close()  # it belongs to this thread, and no request closes it
+
+
+def poll_one(challenge: Challenged) -> str:
+    """Ask once, and settle a decision. Returns the gateway's outcome."""
+    gateway = gateways.get(challenge.gateway)
+    ask = _CANCEL if challenge.is_over else _FIND
+    answer = ask[challenge.lifecycle.operation](gateway, challenge.gateway_key)
+    if challenge.is_over and answer.outcome == "cancelled":
+        answer.outcome, answer.code = "declined", EXPIRED
+    if answer.outcome in ("approved", "declined", "cancelled"):
+        settle_challenge(challenge.lifecycle, challenge.transaction_id, answer, actor="worker")
+    logger.info(
+        "challenge",
+        extra={
+            "transaction": str(challenge.transaction_id),
+            "outcome": answer.outcome,
+            "attempt": challenge.attempts,
+        },
+    )
+    return answer.outcome
+
+
+def settle_challenge(lifecycle: Lifecycle, transaction_id: UUID, answer: Answer, *, actor: str) -> bool:
+    """Store the gateway's decision. Returns False if it was stored before."""
+    answer.authentication = answer.authentication or _result_of(answer)
+    write, row = outcome_row(lifecycle, transaction_id, None, answer, actor=actor)
+    settled = bool(write([row]))
+    if settled and answer.failure_code in REFUSED_FOR:
+        note_declines([transaction_id])
+    return settled
+
+
+def _result_of(answer: Answer) -> AuthenticationResult:
+    """Return the result that a decision without one implies. Nothing says that the issuer bears the loss."""
+    if answer.outcome == "approved":
+        return AuthenticationResult("authenticated", "merchant")
+    return AuthenticationResult("abandoned" if answer.code == EXPIRED else "failed", "merchant")
+
+
+_FIND: dict[str, Callable[[Gateway, UUID], Answer]] = {
+    CHARGE.operation: lambda gateway, key: gateway.find_charge(key),
+    AUTHORIZATION.operation: lambda gateway, key: gateway.find_authorization(key),
+}
+_CANCEL: dict[str, Callable[[Gateway, UUID], Answer]] = {
+    CHARGE.operation: lambda gateway, key: gateway.cancel_charge(key),
+    AUTHORIZATION.operation: lambda gateway, key: gateway.cancel_authorization(key),
+}

@@ -175,7 +175,7 @@ def test_an_event_of_the_other_kind_ends_no_challenge(customer):
     payment, url = customer.challenge()
     answer_challenge(url, "accept")
 
-    assert customer.send_decision(payment, named="authorization") == ["ignored"]
+    assert customer.send_decision(payment, named="authorization") == ["refused"]
     poll(payment)
     assert state(payment)[0] == "succeeded"
 

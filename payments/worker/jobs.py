@@ -120,7 +120,7 @@ def jobs(worker: Worker) -> list[Job]:
         Job("gateway_drift", 10, ledger.measure_gateway_drift, leader=True),
         Job("balance", 5, ledger.measure_balance, leader=True),
         Job("retire", 15, kpis.Retirement().advance, leader=True),
-        Job("forget", 600, forget_expired, leader=True),
+        Job("forget", 15, forget_expired, leader=True),
         Job("fold", 15, ledger.rollup.advance, leader=True),
         Job("announce", 0.5, outbox.advance, leader=True),
         Job("deliver", 0.5, deliverer.start_turns),

@@ -105,7 +105,7 @@ class HttpClient:
             answer = self._attempt(call, deadline, step=step)
             failed = answer.outcome in ("timeout", "error", "unavailable")
             step.note({"gateway.outcome": answer.outcome}, failed=failed)
-        if answer.outcome in ("timeout", "unavailable"):
+        if _shows_a_fault(answer):
             self._breaker.failed()
         else:
             self._breaker.succeeded()
@@ -232,6 +232,17 @@ class HttpGateway(HttpClient):
     def records(self, *, after: Any = 0, limit: int = 1000) -> dict[str, Any]:
         """Return one page of all money that the gateway moved: `records`, and `next` to continue."""
         return self._read(f"/v1/records?after={after}&limit={limit}")
+
+
+def _shows_a_fault(answer: Answer) -> bool:
+    """Return True if the gateway does not work.
+
+    One that answers an unclear 404, or "not yet", works: what it says of one operation must not stop all others.
+    """
+    if answer.outcome == "timeout":
+        status_code = answer.exchanges[-1].status_code
+        return status_code is None or status_code >= 500 or answer.code == "unreadable_answer"
+    return answer.outcome == "unavailable"
 
 
 def _content(data: bytes, limit: int) -> Any:

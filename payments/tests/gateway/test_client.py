@@ -350,6 +350,24 @@ def test_declines_and_errors_are_answers_and_no_reason_to_leave_it_alone(client,
     assert outcomes == ["declined", "error"] * MAX_FAILURES
 
 
+@pytest.mark.parametrize("answer", [(404, {}), (409, {"outcome": "in_flight"}), (200, {"outcome": "pending"})])
+def test_an_unclear_answer_about_one_operation_is_no_reason_to_leave_it_alone(client, server, answer):
+    server.answers = [answer] * (2 * MAX_FAILURES) + [APPROVED]
+
+    outcomes = [charge(client).outcome for _ in range(2 * MAX_FAILURES + 1)]
+
+    assert outcomes == ["timeout"] * (2 * MAX_FAILURES) + ["approved"]
+
+
+@pytest.mark.parametrize("answer", [(500, {}), (503, {}), (200, b"<html>"), (404, b"<html>")])
+def test_answers_of_something_else_than_the_gateway_are_a_reason_to_leave_it_alone(client, server, answer):
+    server.answers = [answer]
+    for _ in range(MAX_FAILURES):
+        charge(client)
+
+    assert charge(client).code == "circuit_open"
+
+
 def test_the_records_are_read(client, server):
     server.answers = [(200, {"currencies": {"EUR": {"charged": 1}}}), (200, {"records": [], "next": None})]
 

@@ -143,7 +143,7 @@ class AuthorizationRules:
 
     @rule(target=stranded_steps, payment=held, sent=st.booleans())
     def die_while_voiding(self, payment: UUID, sent: bool) -> StrandedStep | None:
-        return self._die(void_service.reserve, payment, secrets.token_hex(12), None, sent=sent)
+        return self._die(void_service._reserve, payment, secrets.token_hex(12), None, sent=sent)
 
     @rule(late=consumes(stranded_steps))
     def wake_up_late_while_capturing_or_voiding(self, late: StrandedStep | None) -> None:

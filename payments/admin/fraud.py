@@ -57,20 +57,8 @@ class ListFilter(ChoiceFilter):
         return FraudListEntry.List.choices
 
 
-@admin.register(FraudListEntry)
-class FraudListEntryAdmin(KeptAdmin):
-    form = EntryForm
-    list_display = ["value", "field", "list_name", "merchant", "note", "created"]
-    list_select_related = ["merchant"]
-    list_filter = [ListFilter, ("merchant", AutocompleteSelectFilter)]
-    list_per_page = 50
-    search_fields = ["value__exact", "merchant__name"]
-    search_help_text = "The whole value, or the merchant"
-    autocomplete_fields = ["merchant"]
-    fields = ["merchant", "list", "field", "value", "note"]
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False  # an entry is removed and added again, so that the record of changes has both
+class RecordedAdmin(KeptAdmin):
+    """Rows that can be deleted, each change of which the database records with its user."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return ModelAdmin.has_delete_permission(self, request, obj)
@@ -86,6 +74,22 @@ class FraudListEntryAdmin(KeptAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         with recorded_by(actor_of(request)):
             super().delete_queryset(request, queryset)
+
+
+@admin.register(FraudListEntry)
+class FraudListEntryAdmin(RecordedAdmin):
+    form = EntryForm
+    list_display = ["value", "field", "list_name", "merchant", "note", "created"]
+    list_select_related = ["merchant"]
+    list_filter = [ListFilter, ("merchant", AutocompleteSelectFilter)]
+    list_per_page = 50
+    search_fields = ["value__exact", "merchant__name"]
+    search_help_text = "The whole value, or the merchant"
+    autocomplete_fields = ["merchant"]
+    fields = ["merchant", "list", "field", "value", "note"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False  # an entry is removed and added again, so that the record of changes has both
 
     @display(description="List", ordering="list")
     def list_name(self, entry: FraudListEntry) -> str:
@@ -115,7 +119,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at r
 
 
 @admin.register(VelocityRule)
-class VelocityRuleAdmin(KeptAdmin):
+class VelocityRuleAdmin(RecordedAdmin):
     form = RuleForm
     list_display = ["id", "merchant", "field", "measure", "currency", "window", "maximum", "result", "is_enabled"]
     list_select_related = ["merchant"]
@@ -126,21 +130,6 @@ class VelocityRuleAdmin(KeptAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         return [] if obj is None else list(COUNTED)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return ModelAdmin.has_delete_permission(self, request, obj)
-
-    def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
-        with recorded_by(actor_of(request)):
-            super().save_model(request, obj, form, change)
-
-    def delete_model(self, request: HttpRequest, obj: Model) -> None:
-        with recorded_by(actor_of(request)):
-            super().delete_model(request, obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        with recorded_by(actor_of(request)):
-            super().delete_queryset(request, queryset)
 
     @display(description="Window", ordering="window_seconds")
     def window(self, rule: VelocityRule) -> str:

@@ -256,6 +256,10 @@ CAPTURES = Following("captures", Capture, serialize_capture, CapturePage)
 EXPANDABLE = {following.title: following for following in (REFUNDS, CAPTURES)}
 
 
+def read_optional_body(request: HttpRequest) -> Any:
+    return parse_json(read_body(request)) if has_body(request) else {}
+
+
 class RefundsView(PaymentsView):
     @openapi.LIST_REFUNDS
     def get(self, request: Request, id: str) -> HttpResponse:
@@ -268,14 +272,9 @@ class RefundsView(PaymentsView):
         principal = self.principal(request, ApiKey.Scope.REFUND)
         identifier = read_id(id)
         key = idempotency_key(request)
-        data = parse_json(read_body(request._request)) if has_body(request._request) else {}
-        body = parse(data, RefundInput)
+        body = parse(read_optional_body(request._request), RefundInput)
         outcome = create_refund(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
         return answer(request._request, outcome)
-
-
-def read_optional_body(request: HttpRequest) -> Any:
-    return parse_json(read_body(request)) if has_body(request) else {}
 
 
 class CapturesView(PaymentsView):

@@ -62,7 +62,6 @@ class Pending:
     capture_before: datetime | None = None
     customer_authentication: Authentication | None = None
     created_at: datetime = NOT_STORED
-
     # What it adds to the counters of velocity rules; None if the merchant has none.
     attempts: list[dict[str, Any]] | None = None
     refuse_forbidden_retries: bool = False

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
@@ -24,7 +25,7 @@ from payments.services.charges import outcome_row
 from payments.services.refunds import settle_refund
 from payments.services.retries import note_declines
 from payments.services.voids import settle_void
-from payments.states import AUTHORIZATION, CAPTURE, CHARGE, REFUND, VOID
+from payments.states import AUTHORIZATION, CAPTURE, CHARGE, REFUND, VOID, Lifecycle
 
 logger = logging.getLogger("payments.resolver")
 
@@ -130,19 +131,9 @@ def resolve_one(lease: Lease) -> str:
     return answer.outcome
 
 
-def _settle_charge(lease: Lease, answer: Answer) -> None:
-    write, row = outcome_row(CHARGE, lease.resource_id, lease.token, answer, actor=lease.actor)
+def _settle_payment(lifecycle: Lifecycle, lease: Lease, answer: Answer) -> None:
+    write, row = outcome_row(lifecycle, lease.resource_id, lease.token, answer, actor=lease.actor)
     write([row])
-    _note_decline(lease, answer)
-
-
-def _settle_authorization(lease: Lease, answer: Answer) -> None:
-    write, row = outcome_row(AUTHORIZATION, lease.resource_id, lease.token, answer, actor=lease.actor)
-    write([row])
-    _note_decline(lease, answer)
-
-
-def _note_decline(lease: Lease, answer: Answer) -> None:
     if answer.failure_code in REFUSED_FOR:
         note_declines([lease.resource_id])
 
@@ -168,9 +159,11 @@ class Steps:
 
 
 STEPS = {
-    CHARGE.operation: Steps(lambda gateway, lease: gateway.cancel_charge(lease.gateway_key), _settle_charge),
+    CHARGE.operation: Steps(
+        lambda gateway, lease: gateway.cancel_charge(lease.gateway_key), partial(_settle_payment, CHARGE)
+    ),
     AUTHORIZATION.operation: Steps(
-        lambda gateway, lease: gateway.cancel_authorization(lease.gateway_key), _settle_authorization
+        lambda gateway, lease: gateway.cancel_authorization(lease.gateway_key), partial(_settle_payment, AUTHORIZATION)
     ),
     CAPTURE.operation: Steps(
         lambda gateway, lease: gateway.cancel_capture(lease.gateway_key, reference=lease.reference), _settle_capture

@@ -28,6 +28,8 @@ from payments.models import Event, LedgerLeg, Merchant, Transaction, Unresolved,
 from payments.settlement.group_commit import MAX_GROUP, MAX_TURNS, PaymentWriter, _encode
 from payments.settlement.statements import CREATE_PAYMENTS, STATEMENTS
 
+pytestmark = pytest.mark.usefixtures("leave_nothing_open")
+
 Row = dict[str, Any]
 
 
@@ -39,21 +41,6 @@ def _epoch_of_its_own() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slots, "slot", lambda: slot)
         yield
-
-
-@pytest.fixture
-def writer() -> Iterator[PaymentWriter]:
-    made = PaymentWriter()
-    made.warm_up()
-    yield made
-    made.disconnect()
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_open(merchant: Merchant) -> Iterator[None]:
-    yield
-    payments = Transaction.objects.filter(merchant=merchant).values("id")
-    Unresolved.objects.filter(transaction_id__in=payments).delete()
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ from payments.settlement.statements import Part
 from payments.settlement.velocity_statements import KEPT, SLOTS
 from payments.velocity import attempts_of, forget_expired, try_payment
 
+pytestmark = pytest.mark.usefixtures("leave_nothing_open")
+
 MONTH = 30 * 24 * 3600  # its slots are so long that none ends during a test
 
 
@@ -42,21 +44,6 @@ def _epoch_of_its_own() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metric_slots, "slot", lambda: slot)
         yield
-
-
-@pytest.fixture
-def writer() -> Iterator[PaymentWriter]:
-    made = PaymentWriter()
-    made.warm_up()
-    yield made
-    made.disconnect()
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_open(merchant: Merchant) -> Iterator[None]:
-    yield
-    payments = Transaction.objects.filter(merchant=merchant).values("id")
-    Unresolved.objects.filter(transaction_id__in=payments).delete()
 
 
 def limit(merchant: Merchant, maximum: int = 2, outcome: str = "block", **fields: Any) -> VelocityLimit:

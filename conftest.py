@@ -103,7 +103,7 @@ def close_own_connections() -> None:
     """Close the connections outside of Django's pool, which live as long as their process."""
     from alerts_audit.projection import projector
     from alerts_audit.webhook.recorder import recorder
-    from payments.settlement.group_commit import writer
+    from payments.storage.group_commit import writer
 
     for owner in (projector, recorder, writer):
         owner.disconnect()

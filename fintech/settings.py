@@ -137,7 +137,7 @@ _POOL = {
 }
 DATABASES = {
     # The role of web and worker, with only the grants that they need. The pool serves reads and the admin; payments are
-    # written over one separate connection per process (payments/settlement/group_commit.py).
+    # written over one separate connection per process (payments/storage/group_commit.py).
     "default": database(
         "DATABASE_SESSION_URL" if _SESSION_URL else "DATABASE_URL", _SESSION_URL or _DATABASE_URL, pool=_POOL
     ),

@@ -52,7 +52,7 @@ class PaymentsConfig(AppConfig):
     def start_web(self) -> None:
         """See fintech/wsgi.py."""
         from payments.api.openapi import document
-        from payments.settlement import warm_up
+        from payments.storage import warm_up
 
         document()
         warm_up.start()

@@ -31,8 +31,7 @@ from fintech.errors import Unavailable
 from fintech.telemetry.host_registry import Exporter, live_epochs, retire, vanished
 from payments.currencies import EXPONENTS, to_major, to_minor
 from payments.gateway.base import Gateway
-from payments.journal import JournalFollower
-from payments.ledger.elsewhere import Elsewhere
+from payments.ledger.other_gateways import OtherGateways
 from payments.models import Authentication, Dispute, Writer
 from payments.states import (
     AUTHENTICATION_PREFIX,
@@ -45,6 +44,7 @@ from payments.states import (
     REFUND,
     VOID,
 )
+from payments.table_follower import TableFollower
 
 logger = logging.getLogger("payments.kpis")
 
@@ -74,7 +74,7 @@ class Rollup:
     """Adds the settled part of the journal to `KpiRollup`: the cost of totals does not grow with the journal."""
 
     def __init__(self) -> None:
-        self._follower = JournalFollower("payments_event")
+        self._follower = TableFollower("payments_event")
 
     def advance(self) -> None:
         with connection.cursor() as cursor:
@@ -420,10 +420,10 @@ MOVED = {
 }
 
 
-def measure_gateway_drift(gateway: Gateway, elsewhere: Elsewhere | None = None) -> dict[str, int]:
+def measure_gateway_drift(gateway: Gateway, others: OtherGateways | None = None) -> dict[str, int]:
     """Return, by currency in minor units, the gateway's total minus the ledger's. Raise GatewayError.
 
-    `elsewhere` has the sums of other gateways, if there are any.
+    `others` has the sums of other gateways, if there are any.
 
     Kinds have separate bounds: a refund between two readings must not hide or imitate a charge. Payments
     in progress may be on either side, so they widen the bounds like the two readings of the ledger.
@@ -431,13 +431,13 @@ def measure_gateway_drift(gateway: Gateway, elsewhere: Elsewhere | None = None) 
     # In this order no payment can be missed between two readings: it is posted, or in progress, or counted twice.
     # Other gateways' money is read after `before` and before `after`: what moves there meanwhile widens the bounds.
     before = _booked()
-    _subtract(before, elsewhere)
+    _subtract(before, others)
     totals = gateway.totals()
     if totals is None:
         return {}
     in_hand = _in_hand()
     after: _Amounts = defaultdict(lambda: defaultdict(int))
-    _subtract(after, elsewhere)
+    _subtract(after, others)
     _add(after, _booked())
     drift: dict[str, int] = defaultdict(int)
     for kind, (sign, theirs) in MOVED.items():
@@ -465,8 +465,8 @@ def _booked() -> _Amounts:
     return booked
 
 
-def _subtract(amounts: _Amounts, elsewhere: Elsewhere | None) -> None:
-    for kind, sums in elsewhere.measure().items() if elsewhere else ():
+def _subtract(amounts: _Amounts, others: OtherGateways | None) -> None:
+    for kind, sums in others.measure().items() if others else ():
         for currency, amount in sums.items():
             amounts[kind][currency] -= amount
 

@@ -1,6 +1,6 @@
 """Velocity rules: how many payments of one customer, token or card country a merchant takes in a sliding window.
 
-The counters are in the database, which all processes share (`payments/settlement/velocity_statements.py`). This module
+The counters are in the database, which all processes share (`payments/storage/velocity_sql.py`). This module
 knows which counters a payment belongs to, and what exceeding a rule means for it.
 """
 
@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from payments.fraud import MerchantContext, Verdict, get_values
 from payments.models import RefusedRetry
 from payments.schemas import PaymentInput
-from payments.settlement.velocity_statements import FORGET, TRY
+from payments.storage.velocity_sql import FORGET, TRY
 
 # The counters that one statement deletes, well within statement_timeout.
 BATCH_SIZE = 10_000

@@ -16,7 +16,7 @@ from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, STATE_COLO
 from alerts_audit.links import web_address
 from alerts_audit.models import Delivery, Episode, Leaf, Review, Transition
 from alerts_audit.selectors.episode_detail import MAX_SHOWN, Detail, Sealed, get_detail
-from alerts_audit.selectors.notes import in_plain_words
+from alerts_audit.selectors.plain_notes import in_plain_words
 from fintech.adminsite.display import page_of, pretty, show_time
 
 # The runbooks that come with the project, as our rules name them.

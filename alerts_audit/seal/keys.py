@@ -16,7 +16,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from alerts_audit.seal.notes import SigningKey, new_key
+from alerts_audit.seal.signed_notes import SigningKey, new_key
 from alerts_audit.seal.standalone import Invalid, Note, PublicKey, read_keys
 from fintech.secret_files import read_secret, write_secret
 

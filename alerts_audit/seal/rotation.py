@@ -11,8 +11,8 @@ from pathlib import Path
 
 from alerts_audit.models import Checkpoint
 from alerts_audit.seal import keys
-from alerts_audit.seal.notes import SigningKey, new_key
 from alerts_audit.seal.sealer import seal
+from alerts_audit.seal.signed_notes import SigningKey, new_key
 from alerts_audit.seal.standalone import NEXT_KEY, Invalid, Note, PublicKey
 from fintech.secret_files import write_secret
 

@@ -27,7 +27,7 @@ from alerts_audit.seal.anchor import CheckpointFile
 from alerts_audit.seal.canonical import KINDS, Kind
 from alerts_audit.seal.keys import SealError, public_keys, signing_key
 from alerts_audit.seal.merkle import Frontier
-from alerts_audit.seal.notes import SigningKey, checkpoint_note
+from alerts_audit.seal.signed_notes import SigningKey, checkpoint_note
 from alerts_audit.seal.standalone import Invalid, Note, PublicKey
 
 logger = logging.getLogger("alerts_audit.seal")

@@ -3,7 +3,7 @@
 from alerts_audit.models import Archive, Checkpoint, Gap, Review, Transition
 from alerts_audit.selectors import types
 from alerts_audit.selectors.episodes import EpisodeSummary, duration
-from alerts_audit.selectors.notes import in_plain_words
+from alerts_audit.selectors.plain_notes import in_plain_words
 
 
 def serialize_episode(summary: EpisodeSummary) -> types.Episode:

@@ -24,7 +24,7 @@ from gunicorn.http.wsgi import Response, create
 from fintech.http.headers import find_repeated
 from fintech.http.problems import Problem
 from fintech.server import cooperation
-from fintech.server.heads import CONSTANT, environ_of, read_usual
+from fintech.server.request_heads import CONSTANT, environ_of, read_usual
 from fintech.server.responses import LeanResponse
 
 logger = logging.getLogger("fintech.server")

@@ -34,7 +34,7 @@ ON CONFLICT (epoch) DO UPDATE
 RETURNING extract(epoch FROM clock_timestamp())::float8
 """  # noqa: S608 - our own constant
 
-# Named by the writer (payments/settlement/group_commit.py): `writer <epoch> <slot>`.
+# Named by the writer (payments/storage/group_commit.py): `writer <epoch> <slot>`.
 LIVE = """
 SELECT DISTINCT split_part(application_name, ' ', 2) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name ~ '^writer [0-9a-f-]{36} '

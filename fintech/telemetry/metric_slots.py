@@ -6,7 +6,7 @@ process in it, so their number is the largest number of concurrent processes. A 
 process marks the owner of a slot; SIGKILL releases it.
 
 Files have an `epoch`: the id of the folder's lifetime. Payments are stored with the slot and epoch of the process that
-settled them, so counters can be set from the rows after a crash (`payments/settlement/group_commit.py`).
+settled them, so counters can be set from the rows after a crash (`payments/storage/group_commit.py`).
 """
 
 import fcntl

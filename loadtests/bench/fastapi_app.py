@@ -20,7 +20,7 @@ from prometheus_client import Counter, Gauge, Histogram, Summary
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel, Field
 
-from payments.settlement.statements import CREATE_PAYMENTS, SETTLE_PAYMENTS
+from payments.storage.payment_sql import CREATE_PAYMENTS, SETTLE_PAYMENTS
 
 STATUS = Counter("transactions_total", "Payments.", ["status"])
 AMOUNT = Summary("transaction_amount", "Amounts.", ["currency"])

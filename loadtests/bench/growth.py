@@ -149,7 +149,7 @@ def drop_indexes(connection: psycopg.Connection[Any]) -> list[str]:
 
 def write_script(directory: Path, merchant: int, rows: int) -> Path:
     """Write a pgbench script: two prepared statements for `rows` payments with ids of this moment."""
-    from payments.settlement.statements import CREATE_PAYMENTS, SETTLE_PAYMENTS
+    from payments.storage.payment_sql import CREATE_PAYMENTS, SETTLE_PAYMENTS
 
     lines = [
         f"\\set merchant {merchant}",

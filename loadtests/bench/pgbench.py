@@ -21,7 +21,7 @@ SETTLED = """json_build_object('id', {id}, 'lease_token', {id}, 'status', 'succe
 
 def write_script(world: World, rows: int) -> Path:
     """Write a pgbench script: two prepared statements for `rows` payments, each its own commit."""
-    from payments.settlement.statements import CREATE_PAYMENTS, SETTLE_PAYMENTS
+    from payments.storage.payment_sql import CREATE_PAYMENTS, SETTLE_PAYMENTS
 
     path = world.directory / f"payments-{rows}.pgbench"
     lines = [f"\\set merchant {world.merchant_id}", "SELECT gen_random_uuid() AS id \\gset"]

@@ -45,7 +45,7 @@ def main() -> None:
 
 def compare(group: int, pid: int) -> None:
     from payments.models import Merchant
-    from payments.settlement.group_commit import writer
+    from payments.storage.group_commit import writer
 
     merchant = Merchant.objects.create(name=f"bench {group}", country="DE").pk
     limits = make_rules(merchant)

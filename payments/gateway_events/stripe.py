@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from payments.gateway.base import Answer
 from payments.gateway.stripe import captures_of, from_stripe, read_intent, read_refund
-from payments.gateway_events.decisions import Decision, apply_decision
+from payments.gateway_events.late_outcomes import Decision, apply_decision
 
 OPERATIONS = {"charge": "charge", "authorize": "authorization"}
 

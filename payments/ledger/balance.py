@@ -10,7 +10,7 @@ from collections import Counter
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from payments.journal import JournalFollower
+from payments.table_follower import TableFollower
 
 # The legs that one statement sums, well within statement_timeout.
 BATCH_SIZE = 200_000
@@ -25,7 +25,7 @@ class Balance:
     """The running sum. A posting is one statement, so the legs in one snapshot sum to zero, whatever their order."""
 
     def __init__(self) -> None:
-        self._follower = JournalFollower("payments_ledgerleg")
+        self._follower = TableFollower("payments_ledgerleg")
         self._settled: Counter[str] = Counter()  # of the legs up to `_upto`
         self._upto = 0
 

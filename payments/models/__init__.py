@@ -21,7 +21,7 @@ WebhookEvent                append-only: one announcement for each event of the 
 WebhookDelivery             an announcement on its way to one endpoint; WebhookAttempt notes each try
 
 The database refuses invalid data: see the constraints here and the triggers in `migrations/`. Writes are in
-`services/` and `settlement/`; this package holds data and reads.
+`services/` and `storage/`; this package holds data and reads.
 """
 
 from payments.models.authentications import Authentication
@@ -36,7 +36,7 @@ from payments.models.ledger import LedgerLeg
 from payments.models.merchants import ApiKey, Merchant
 from payments.models.operations import FollowingOperation
 from payments.models.refunds import Refund
-from payments.models.retries import RefusedRetry
+from payments.models.refused_retries import RefusedRetry
 from payments.models.reviews import Review
 from payments.models.transactions import APPROVED, Transaction, TransactionQuerySet, load_authentications
 from payments.models.unresolved import Unresolved, UnresolvedQuerySet

@@ -72,7 +72,7 @@ class VelocityRule(models.Model):
 class VelocityCounter(models.Model):
     """The payments of one value in the window of a rule: `slots`, the newest first.
 
-    Written by `settlement/velocity_statements.py`; deleted once its window is over. No foreign key, because it would
+    Written by `storage/velocity_sql.py`; deleted once its window is over. No foreign key, because it would
     lock the rule's row for every payment.
     """
 

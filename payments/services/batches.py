@@ -22,8 +22,8 @@ from payments.models import Unresolved
 from payments.schemas import BatchItem
 from payments.services.charges import Pending, charge, settle_payments, store
 from payments.services.idempotency import replay_payments
+from payments.services.refused_retries import find_forbidden
 from payments.services.results import Result
-from payments.services.retries import find_forbidden
 
 logger = logging.getLogger("payments")
 

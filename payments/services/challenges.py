@@ -18,7 +18,7 @@ from payments.failures import REFUSED_FOR
 from payments.gateway.base import Answer, AuthenticationResult, Gateway
 from payments.gateway.registry import gateways
 from payments.services.charges import outcome_row
-from payments.services.retries import note_declines
+from payments.services.refused_retries import note_declines
 from payments.states import AUTHORIZATION, CHARGE, Lifecycle
 
 logger = logging.getLogger("payments.challenges")

@@ -29,10 +29,10 @@ from payments.return_urls import check_return_host
 from payments.schemas import PaymentInput
 from payments.services.failover import may_fail_over, move_payment
 from payments.services.idempotency import replay_payment
+from payments.services.refused_retries import find_forbidden, note_declines
 from payments.services.results import Charge, Result
-from payments.services.retries import find_forbidden, note_declines
-from payments.settlement.group_commit import Exceeded, writer
 from payments.states import AUTHORIZATION, CHARGE, ChargeStatus, Lifecycle
+from payments.storage.group_commit import Exceeded, writer
 from payments.velocity import apply_exceeded, attempts_of
 
 logger = logging.getLogger("payments")

@@ -23,7 +23,7 @@ from payments.models import Event, Unresolved
 from payments.services.captures import settle_capture
 from payments.services.charges import outcome_row
 from payments.services.refunds import settle_refund
-from payments.services.retries import note_declines
+from payments.services.refused_retries import note_declines
 from payments.services.voids import settle_void
 from payments.states import AUTHORIZATION, CAPTURE, CHARGE, REFUND, VOID, Lifecycle
 

@@ -25,7 +25,7 @@ from payments.services.operations import (
     start,
 )
 from payments.services.results import Result
-from payments.settlement.group_commit import writer
+from payments.storage.group_commit import writer
 
 
 def create_void(*, merchant_id: int, transaction_id: UUID, key: str, body: VoidInput, actor: str = "api") -> Result:

@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 
-from payments.journal import JournalFollower
+from payments.table_follower import TableFollower
 from payments.webhooks.objects import TYPES
 
 # Entries that one statement announces, well within statement_timeout.
@@ -45,7 +45,7 @@ UPDATE payments_webhookwatermark SET event_id = mark.upto FROM mark WHERE paymen
 
 class Outbox:
     def __init__(self) -> None:
-        self._follower = JournalFollower("payments_event")
+        self._follower = TableFollower("payments_event")
 
     def advance(self) -> None:
         """Announce all that is settled."""

@@ -15,13 +15,13 @@ from payments import kpis, metrics
 from payments.gateway.registry import gateways
 from payments.gateway_events.inbox import process_due, waiting
 from payments.ledger.balance import Balance
-from payments.ledger.elsewhere import Elsewhere
+from payments.ledger.other_gateways import OtherGateways
 from payments.services.authorization_expiry import void_expired
 from payments.services.challenges import poll_due
 from payments.services.disputes import deliver_responses
 from payments.services.resolution import resolve_due
-from payments.settlement.group_commit import writer
-from payments.settlement.warm_up import keep_warm
+from payments.storage.group_commit import writer
+from payments.storage.warm_up import keep_warm
 from payments.velocity import forget_expired
 from payments.webhooks.backlog import read_backlog
 from payments.webhooks.delivery import Deliverer
@@ -38,7 +38,7 @@ class LedgerJobs:
         self.view = LedgerView()
         self.rollup = kpis.Rollup()
         self.balance = Balance()
-        self.elsewhere = Elsewhere() if len(gateways.names) > 1 else None
+        self.other_gateways = OtherGateways() if len(gateways.names) > 1 else None
 
     def read_ledger(self) -> None:
         self.view.totals, self.view.unresolved = kpis.ledger_totals(), kpis.unresolved()
@@ -64,7 +64,7 @@ class LedgerJobs:
 
     def measure_gateway_drift(self) -> None:
         try:
-            self.view.gateway_drift = kpis.measure_gateway_drift(gateways.default(), self.elsewhere)
+            self.view.gateway_drift = kpis.measure_gateway_drift(gateways.default(), self.other_gateways)
         except Exception:
             self.view.gateway_drift = None
             raise

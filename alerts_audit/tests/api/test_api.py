@@ -10,7 +10,7 @@ from django.utils import timezone
 from alerts_audit.models import AccessToken, Checkpoint, Gap, Review, View
 from alerts_audit.permissions import issue_token, revoke_token
 from alerts_audit.reviews.services import acknowledge, mark_as_noise
-from alerts_audit.seal.notes import SigningKey, checkpoint_note, new_key
+from alerts_audit.seal.signed_notes import SigningKey, checkpoint_note, new_key
 from alerts_audit.seal.standalone import Note, PublicKey
 from alerts_audit.tests.factories import (
     NOON,

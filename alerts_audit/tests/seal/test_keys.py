@@ -109,7 +109,7 @@ def test_the_next_run_completes_an_interrupted_rotation(trail: Trail, monkeypatc
 
 
 def test_a_checkpoint_by_a_retired_key_is_a_finding(trail: Trail):
-    from alerts_audit.seal.notes import SigningKey, checkpoint_note
+    from alerts_audit.seal.signed_notes import SigningKey, checkpoint_note
 
     old = SigningKey.parse((trail.directory / "signing_key").read_text())
     with trail.used():

@@ -174,7 +174,7 @@ def test_another_key_is_false(proof, new_trail: Trail, tmp_path):
 def test_a_checkpoint_of_another_history_is_false(sealed: Trail, proof, tmp_path):
     from datetime import UTC, datetime
 
-    from alerts_audit.seal.notes import SigningKey, checkpoint_note
+    from alerts_audit.seal.signed_notes import SigningKey, checkpoint_note
 
     key = SigningKey.parse((sealed.directory / "signing_key").read_text())
     kept = tmp_path / "kept"

@@ -9,7 +9,7 @@ from django.db import connection
 
 from alerts_audit.seal.anchor import Entry
 from alerts_audit.seal.canonical import KINDS
-from alerts_audit.seal.notes import SigningKey, checkpoint_note, new_key
+from alerts_audit.seal.signed_notes import SigningKey, checkpoint_note, new_key
 from alerts_audit.seal.standalone import Invalid, Note
 from alerts_audit.seal.verify import checkpoints
 from alerts_audit.tests.seal.trails import Trail, project

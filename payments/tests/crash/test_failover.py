@@ -9,7 +9,7 @@ import pytest
 
 from fintech.testing.processes import wait_until
 from fintech.testing.replication import promote, stop_following
-from payments.settlement.group_commit import PaymentWriter
+from payments.storage.group_commit import PaymentWriter
 from payments.tests.crash.test_crash_postgres import SHORT, Shops, check, same_processes
 from payments.tests.own_platform import OwnPlatform, replicated_platform
 

@@ -8,10 +8,10 @@ from django.db import connections
 from django.db.transaction import atomic
 
 from fintech.testing.processes import wait_until
-from payments.journal import JournalFollower
 from payments.ledger import balance
 from payments.ledger.balance import Balance
 from payments.models import LedgerLeg
+from payments.table_follower import TableFollower
 
 pytestmark = pytest.mark.processes
 
@@ -67,7 +67,7 @@ def test_two_errors_that_hide_each_other_in_one_sum_balance(owner):
 
 def test_the_effects_of_an_error_stay_after_the_settlement(owner, monkeypatch):
     add_leg(3)
-    monkeypatch.setattr(JournalFollower, "_has_ended", staticmethod(lambda cursor, xid: True))
+    monkeypatch.setattr(TableFollower, "_has_ended", staticmethod(lambda cursor, xid: True))
     ledger = Balance()
 
     assert [ledger.measure() for _ in range(3)] == [{"EUR": 3}] * 3
@@ -85,7 +85,7 @@ def test_a_long_ledger_is_caught_up_with_in_bounded_statements(shop, monkeypatch
 
 def test_sums_are_forgotten_after_a_failover(shop, owner, monkeypatch):
     """The new server's ids may begin again below those that were summed."""
-    monkeypatch.setattr(JournalFollower, "_has_ended", staticmethod(lambda cursor, xid: True))
+    monkeypatch.setattr(TableFollower, "_has_ended", staticmethod(lambda cursor, xid: True))
     ledger = Balance()
     for _ in range(3):
         ledger.measure()

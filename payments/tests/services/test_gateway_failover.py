@@ -28,7 +28,7 @@ from payments.services.batches import create_batch
 from payments.services.captures import create_capture
 from payments.services.charges import Pending, stored_row
 from payments.services.failover import move_payment
-from payments.settlement.group_commit import writer
+from payments.storage.group_commit import writer
 from payments.tests.audit import settled
 from payments.tests.conftest import Client
 from payments.tests.shop import Shop

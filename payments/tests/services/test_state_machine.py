@@ -43,7 +43,7 @@ from payments.services.batches import create_batch
 from payments.services.charges import Pending, charge, settle_payments, stored_row
 from payments.services.resolution import acquire_leases, resolve_due
 from payments.services.results import Result
-from payments.settlement.group_commit import writer
+from payments.storage.group_commit import writer
 from payments.tests.audit import audit
 from payments.tests.services.authorization_rules import AuthorizationRules
 from payments.tests.shop import Shop

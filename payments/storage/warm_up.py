@@ -13,7 +13,7 @@ from django.db import connection
 from fintech.errors import DATABASE_ERRORS
 from fintech.telemetry import host_registry
 from fintech.telemetry.metric_slots import slot
-from payments.settlement.group_commit import writer
+from payments.storage.group_commit import writer
 
 logger = logging.getLogger("fintech")
 

@@ -28,9 +28,9 @@ from payments.models import (
     Writer,
 )
 from payments.schemas import PaymentInput, PaymentMethod
-from payments.settlement.group_commit import STATEMENTS, Exceeded, PaymentWriter, _encode
-from payments.settlement.statements import Part
-from payments.settlement.velocity_statements import KEPT, SLOTS
+from payments.storage.group_commit import STATEMENTS, Exceeded, PaymentWriter, _encode
+from payments.storage.payment_sql import Part
+from payments.storage.velocity_sql import KEPT, SLOTS
 from payments.velocity import attempts_of, forget_expired, try_payment
 
 pytestmark = pytest.mark.usefixtures("leave_nothing_open")

@@ -1,7 +1,7 @@
 """The statements that store and settle payments, set-based: JSON arrays in, one row per array out.
 
 The same statements serve one payment, a batch, and all payments that a process has in hand at one moment
-(`payments/settlement/group_commit.py`). Rows are joined on the transaction's id, never on the key: two items of one
+(`payments/storage/group_commit.py`). Rows are joined on the transaction's id, never on the key: two items of one
 batch may carry the same key, and one of them wins.
 
 Each array is a `Part`. Its row has the part's name, the time, the ids whose rows were not stored, the totals of the
@@ -13,8 +13,8 @@ from enum import StrEnum
 from itertools import combinations
 
 from payments.ledger.postings import fee_sql, legs_sql
-from payments.settlement.velocity_statements import DECIDE
 from payments.states import CHARGE, ChargeStatus, sql_list
+from payments.storage.velocity_sql import DECIDE
 
 
 class Part(StrEnum):
@@ -24,10 +24,10 @@ class Part(StrEnum):
     WATCHED = "watched"  # the same, of merchants with velocity rules
     SETTLED = "settled"  # answers of the gateway: T2
     UNKNOWN = "unknown"  # calls that the gateway did not answer
-    AUTHORIZED = "authorized"  # answers to authorizations: payments/settlement/authorization_statements.py
+    AUTHORIZED = "authorized"  # answers to authorizations: payments/storage/authorization_sql.py
     CAPTURED = "captured"  # answers to captures
     VOIDED = "voided"  # answers to voids
-    CHALLENGED = "challenged"  # payments that wait for their customer: payments/settlement/challenge_statements.py
+    CHALLENGED = "challenged"  # payments that wait for their customer: payments/storage/challenge_sql.py
     AUTHENTICATED = "authenticated"  # outcomes of payments that the customer was to authenticate
 
 

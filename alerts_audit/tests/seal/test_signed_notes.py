@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from alerts_audit.seal.notes import SigningKey, checkpoint_note, new_key
+from alerts_audit.seal.signed_notes import SigningKey, checkpoint_note, new_key
 from alerts_audit.seal.standalone import Invalid, Note, PublicKey, read_keys, read_notes, trusted_keys
 
 AT = datetime(2026, 11, 22, 16, 57, 14, 123456, tzinfo=UTC)

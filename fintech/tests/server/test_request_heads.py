@@ -10,7 +10,7 @@ from gunicorn.http.wsgi import create
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fintech.server.heads import CONSTANT, SPECIAL, environ_of, read_usual
+from fintech.server.request_heads import CONSTANT, SPECIAL, environ_of, read_usual
 
 SCHEME_HEADERS = frozenset(Config().secure_scheme_headers)
 USUAL = (

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from payments.models import Merchant, Transaction, Unresolved
-from payments.settlement.group_commit import PaymentWriter
+from payments.storage.group_commit import PaymentWriter
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from payments.journal import JournalFollower
+from payments.table_follower import TableFollower
 
 BATCH_SIZE = 200_000
 
@@ -20,11 +20,11 @@ GROUP BY 1, 2
 """
 
 
-class Elsewhere:
+class OtherGateways:
     """The running sums, by kind of event and currency in minor units."""
 
     def __init__(self) -> None:
-        self._follower = JournalFollower("payments_ledgerleg")
+        self._follower = TableFollower("payments_ledgerleg")
         self._settled: Counter[tuple[str, str]] = Counter()  # of the legs up to `_upto`
         self._upto = 0
 

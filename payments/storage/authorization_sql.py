@@ -1,4 +1,4 @@
-"""The statements that settle authorizations, captures and voids, set-based like those in `statements.py`.
+"""The statements that settle authorizations, captures and voids, set-based like those in `payment_sql.py`.
 
 The payment's row is locked before its authorization's, as the services do. The totals count events: those of the
 operations, and those of the payments that they complete. Their amount is what became revenue.
@@ -6,8 +6,8 @@ operations, and those of the payments that they complete. Their amount is what b
 # ruff: noqa: S608 - the SQL is made of our own constants
 
 from payments.ledger.postings import fee_sql, legs_sql
-from payments.settlement.statements import Part, select_result
 from payments.states import AUTHORIZATION, CAPTURE, HOLDING, VOID, CaptureStatus, ChargeStatus, VoidStatus, sql_list
+from payments.storage.payment_sql import Part, select_result
 
 
 def take_answers(part: Part, more_columns: str = "") -> str:

@@ -17,7 +17,7 @@ class Mark:
     horizon_xid: str
 
 
-class JournalFollower:
+class TableFollower:
     """`settled` is the id up to which no further row can appear, `newest` the largest id that was seen.
 
     `server` identifies the server that both hold for. After a failover, ids and transaction ids may begin again below

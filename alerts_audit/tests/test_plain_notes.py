@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from alerts_audit.projection import state_machine
-from alerts_audit.selectors.notes import PLAIN, in_plain_words
+from alerts_audit.selectors.plain_notes import PLAIN, in_plain_words
 from fintech.testing.words import AVOIDED
 
 SOURCE = Path(state_machine.__file__).read_text(encoding="utf-8")

@@ -30,11 +30,11 @@ from fintech.telemetry import metric_slots as slots
 from payments import metrics
 from payments.currencies import to_major
 from payments.schemas import MAX_BATCH
-from payments.settlement import authorization_statements, challenge_statements, statements
-from payments.settlement.statements import Part
 from payments.states import CAPTURE, CHARGE
+from payments.storage import authorization_sql, challenge_sql, payment_sql
+from payments.storage.payment_sql import Part
 
-logger = logging.getLogger("payments.settlement.group_commit")
+logger = logging.getLogger("payments.storage.group_commit")
 
 # At most a whole batch in one statement: it limits how long the others wait.
 MAX_GROUP = MAX_BATCH
@@ -51,7 +51,7 @@ COMMITS = (
     (Part.CHALLENGED,),
     (Part.AUTHENTICATED,),
 )
-STATEMENTS = statements.STATEMENTS | authorization_statements.STATEMENTS | challenge_statements.STATEMENTS
+STATEMENTS = payment_sql.STATEMENTS | authorization_sql.STATEMENTS | challenge_sql.STATEMENTS
 # The kinds of events whose amount is revenue.
 SALES = (CHARGE.success, CAPTURE.success)
 

@@ -1,4 +1,4 @@
-"""The statements of payments with strong customer authentication (3-D Secure), set-based like those in `statements.py`.
+"""The statements of payments with 3-D Secure (strong customer authentication), set-based as in `payment_sql.py`.
 
 A payment without a `return_url` never reaches them. A challenge is not an unknown outcome, so it has a row of its own
 and no lease: the first to bring the decision settles it, and the row's lock lets only one do so.
@@ -6,9 +6,9 @@ and no lease: the first to bring the decision settles it, and the row's lock let
 # ruff: noqa: S608 - the SQL is made of our own constants
 
 from payments.ledger.postings import fee_sql, legs_sql
-from payments.settlement.authorization_statements import take_answers
-from payments.settlement.statements import Part, select_result
 from payments.states import AUTHENTICATION_PREFIX, CHARGE, HOLDING, ChargeStatus, sql_list
+from payments.storage.authorization_sql import take_answers
+from payments.storage.payment_sql import Part, select_result
 
 # The gateway asks for a challenge: the lease ends, and the worker asks for the customer's answer from time to time.
 CHALLENGE = f"""

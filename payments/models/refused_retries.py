@@ -4,7 +4,7 @@ from django.db import models
 
 
 class RefusedRetry(models.Model):
-    """A payment that was declined, and the time before which the same payment is refused: see `services/retries.py`."""
+    """A declined payment, and the time before which it is refused again: see `services/refused_retries.py`."""
 
     pk = models.CompositePrimaryKey("merchant_id", "method", "amount", "currency")
     merchant_id = models.BigIntegerField()

@@ -6,8 +6,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from payments.settlement.group_commit import STATEMENTS, PaymentWriter
-from payments.settlement.statements import Part
+from payments.storage.group_commit import STATEMENTS, PaymentWriter
+from payments.storage.payment_sql import Part
 
 Node = dict[str, Any]
 SCANS = {"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Index Scan"}

@@ -25,8 +25,8 @@ from fintech.testing.tasks import event_loop
 from payments import metrics
 from payments.currencies import to_major
 from payments.models import Event, LedgerLeg, Merchant, Transaction, Unresolved, Writer
-from payments.settlement.group_commit import MAX_GROUP, MAX_TURNS, PaymentWriter, _encode
-from payments.settlement.statements import CREATE_PAYMENTS, STATEMENTS
+from payments.storage.group_commit import MAX_GROUP, MAX_TURNS, PaymentWriter, _encode
+from payments.storage.payment_sql import CREATE_PAYMENTS, STATEMENTS
 
 pytestmark = pytest.mark.usefixtures("leave_nothing_open")
 
@@ -486,7 +486,7 @@ def test_blocked_payments_are_counted_when_they_are_stored(writer, merchant):
 def test_an_uncounted_commit_is_counted_by_the_next_connection(writer, merchant, monkeypatch):
     first, second = new_row(merchant), new_row(merchant)
     writer.store([first, second])
-    monkeypatch.setattr("payments.settlement.group_commit.CounterState.add", lambda self, stored: 1 / 0)
+    monkeypatch.setattr("payments.storage.group_commit.CounterState.add", lambda self, stored: 1 / 0)
     assert list(writer.settle([settled(first)])) == [first["id"]]
     monkeypatch.undo()
 

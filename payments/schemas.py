@@ -272,11 +272,6 @@ class RefundOutput(Struct):
     settled_at: Moment | None
 
 
-class PaymentPage(Struct):
-    data: list[Payment]
-    next: Annotated[str | None, Meta(description="The address of the next page; null on the last.")]
-
-
 class RefundPage(Struct):
     data: list[RefundOutput]
     next: str | None
@@ -285,13 +280,6 @@ class RefundPage(Struct):
 class CapturePage(Struct):
     data: list[CaptureOutput]
     next: str | None
-
-
-class ExpandedPayment(Payment, kw_only=True):
-    """A payment with the first page of its lists, if `expand` asks for them."""
-
-    refunds: RefundPage | UnsetType = UNSET
-    captures: CapturePage | UnsetType = UNSET
 
 
 class EvidenceFile(Struct, forbid_unknown_fields=True):
@@ -341,6 +329,19 @@ class DisputeDetail(DisputeOutput, kw_only=True):
 class DisputePage(Struct):
     data: list[DisputeOutput]
     next: str | None
+
+
+class ExpandedPayment(Payment, kw_only=True):
+    """A payment with the first page of its lists, if `expand` asks for them."""
+
+    refunds: RefundPage | UnsetType = UNSET
+    captures: CapturePage | UnsetType = UNSET
+    disputes: DisputePage | UnsetType = UNSET
+
+
+class PaymentPage(Struct):
+    data: list[ExpandedPayment]
+    next: Annotated[str | None, Meta(description="The address of the next page; null on the last.")]
 
 
 class JournalEntry(Struct):

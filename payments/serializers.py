@@ -1,6 +1,6 @@
 """Build the API's representation of payments and the operations that follow them."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -30,6 +30,7 @@ from payments.schemas import (
     EndpointOutput,
     EndpointWithSecret,
     EvidenceFile,
+    ExpandedPayment,
     Failure,
     Fraud,
     FraudTrial,
@@ -41,6 +42,8 @@ from payments.schemas import (
     VoidOutput,
 )
 from payments.services.results import Charge
+
+PaymentShape = TypeVar("PaymentShape", bound=Payment)
 
 
 def serialize_failure(code: str | None) -> Failure | None:
@@ -61,7 +64,15 @@ def serialize_trial(verdict: Verdict, merchant: MerchantContext) -> FraudTrial:
 
 
 def serialize_payment(row: Charge) -> Payment:
-    return Payment(
+    return _payment(Payment, row)
+
+
+def serialize_expanded(row: Charge, lists: dict[str, Any]) -> ExpandedPayment:
+    return _payment(ExpandedPayment, row, lists)
+
+
+def _payment(shape: type[PaymentShape], row: Charge, lists: dict[str, Any] | None = None) -> PaymentShape:
+    return shape(
         id=row.id,
         status=row.status,  # type: ignore[arg-type]
         amount=row.amount,
@@ -80,6 +91,7 @@ def serialize_payment(row: Charge) -> Payment:
         settled_at=row.settled_at,
         capture_before=row.capture_before,
         **({} if row.return_url is None else _authentication_fields(row.customer_authentication)),
+        **(lists or {}),
     )
 
 

@@ -100,7 +100,11 @@ def first_page(
     rows: QuerySet[Row], list_name: str, limit: int, *, oldest_first: bool = False
 ) -> tuple[list[Row], str | None]:
     """Return the first rows, and the cursor of those that follow."""
-    page = list(rows.order_by("pk" if oldest_first else "-pk")[: limit + 1])
+    return split(list(rows.order_by("pk" if oldest_first else "-pk")[: limit + 1]), list_name, limit)
+
+
+def split(page: list[Row], list_name: str, limit: int) -> tuple[list[Row], str | None]:
+    """Return the first `limit` of the rows, of which there is one more if others follow, and the cursor of those."""
     if len(page) <= limit:
         return page, None
     last = page[limit - 1].pk

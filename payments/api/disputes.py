@@ -11,12 +11,13 @@ from fintech.database.replica import from_replica
 from fintech.http import pagination
 from fintech.http.views import json_answer, read_body
 from payments.api import openapi
+from payments.api.expansion import DISPUTES
 from payments.api.views import PaymentsView, read_id, read_optional_body
 from payments.api_keys import Principal
 from payments.errors import NotFound
 from payments.models import ApiKey, Dispute
-from payments.schemas import AcceptInput, DisputePage, EvidenceInput, parse, parse_json
-from payments.serializers import serialize_dispute, serialize_dispute_detail
+from payments.schemas import AcceptInput, EvidenceInput, parse, parse_json
+from payments.serializers import serialize_dispute_detail
 from payments.services.disputes import accept_dispute, submit_evidence
 
 
@@ -50,15 +51,7 @@ class DisputesView(PaymentsView):
             rows = rows.filter(status=query["status"])
         if "transaction" in query:
             rows = rows.filter(transaction_id=_read_transaction(query["transaction"]))
-        if "cursor" in query:
-            rows = rows.filter(pk__lt=UUID(bytes=pagination.read_cursor("disputes", query["cursor"])))
-        limit = pagination.read_limit(query.get("limit"))
-        page = list(rows.order_by("-pk")[: limit + 1])
-        following = None
-        if len(page) > limit:
-            cursor = pagination.write_cursor("disputes", page[limit - 1].pk.bytes)
-            following = pagination.next_address(request._request, cursor)
-        return json_answer(DisputePage([serialize_dispute(row) for row in page[:limit]], following))
+        return json_answer(DISPUTES.page_of(*pagination.page_of(request._request, rows, DISPUTES.list_name)))
 
 
 def _read_transaction(value: str) -> UUID:

@@ -125,7 +125,7 @@ FILTERS: dict[str, tuple[_Filter | None, dict[str, Any], str]] = {
     "status_in": (None, _STATUSES, "Statuses of the transaction, separated by commas."),
     "metadata": (None, _METADATA_SCHEMA, "Values of the payment's metadata, such as metadata[basket]=9."),
 }
-KNOWN = {*FILTERS, "idempotency_key", "cursor", "limit"} - {"metadata"} | {"metadata[KEY]"}
+KNOWN = {*FILTERS, "idempotency_key", "expand", "cursor", "limit"} - {"metadata"} | {"metadata[KEY]"}
 
 
 def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Transaction], str | None]:

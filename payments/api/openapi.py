@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from fintech.http.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from fintech.http.views import JsonView
 from payments import schemas
+from payments.api.expansion import EXPANDABLE, NESTED_LIMIT
 from payments.api.filters import FILTERS
 from payments.webhooks.objects import ALL_TYPES
 
@@ -161,6 +162,12 @@ def _cursor(length: int) -> OpenApiParameter:
     return OpenApiParameter("cursor", pattern, description="From `next` of the previous page.")
 
 
+def _expand(description: str) -> OpenApiParameter:
+    titles = f"({'|'.join(EXPANDABLE)})"
+    pattern = {"type": "string", "pattern": f"^{titles}(,{titles})*$"}
+    return OpenApiParameter("expand", pattern, description=description)
+
+
 _LIMIT = OpenApiParameter(
     "limit",
     {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
@@ -232,6 +239,7 @@ LIST = extend_schema(
             for name, (_, schema, text) in FILTERS.items()
         ),
         OpenApiParameter("idempotency_key", str, description="The idempotency key of the payment."),
+        _expand(f"Lists that each payment contains, separated by commas: their newest {NESTED_LIMIT} entries."),
         _cursor(32),
         _LIMIT,
         _REQUEST_ID,
@@ -245,11 +253,7 @@ RETRIEVE = extend_schema(
     tags=["transactions"],
     parameters=[
         _ID,
-        OpenApiParameter(
-            "expand",
-            {"type": "string", "pattern": "^(refunds|captures)(,(refunds|captures))*$"},
-            description="Lists that the payment contains, separated by commas: their first pages.",
-        ),
+        _expand("Lists that the payment contains, separated by commas: their first pages."),
         _REQUEST_ID,
         _WAIT,
     ],

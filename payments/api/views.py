@@ -2,12 +2,9 @@
 
 import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from django.http import HttpRequest, HttpResponse
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import Throttled
@@ -23,26 +20,24 @@ from fintech.http.pagination import DEFAULT_LIMIT
 from fintech.http.views import JsonView, has_body, json_answer, read_body
 from payments import metrics
 from payments.api import openapi
+from payments.api.expansion import CAPTURES, NESTED_LIMIT, REFUNDS, Following, Page, expand, read_expand
 from payments.api.filters import transaction_page
 from payments.api.responses import batch_result, problem_of, reply_to
 from payments.api.shared_throttling import make_throttle
 from payments.api_keys import Principal, authenticate
 from payments.errors import InvalidRequest, MalformedRequest, NotFound, PaymentError
 from payments.fraud import score_payment
-from payments.models import ApiKey, Capture, Event, Refund, Transaction, load_authentications
+from payments.models import ApiKey, Event, Transaction, load_authentications
 from payments.schemas import (
     KEY_SCHEMA,
     MAX_BATCH,
     BatchItem,
     BatchOutput,
     CaptureInput,
-    CapturePage,
-    ExpandedPayment,
     JournalPage,
     PaymentInput,
     PaymentPage,
     RefundInput,
-    RefundPage,
     ReviewInput,
     VoidInput,
     is_plain_data,
@@ -51,10 +46,7 @@ from payments.schemas import (
     read,
 )
 from payments.serializers import (
-    serialize_capture,
     serialize_entry,
-    serialize_payment,
-    serialize_refund,
     serialize_trial,
 )
 from payments.services.batches import create_batch
@@ -156,9 +148,10 @@ class TransactionsView(PaymentsView):
     @from_replica
     def get(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
+        wanted = read_expand(request._request.GET.get("expand"))
         rows, following = transaction_page(request._request, principal.merchant_id)
         load_authentications(rows)
-        return json_answer(PaymentPage([serialize_payment(row) for row in rows], following))
+        return json_answer(PaymentPage(expand(request._request, rows, wanted, NESTED_LIMIT), following))
 
     @openapi.CREATE
     def post(self, request: Request) -> HttpResponse:
@@ -198,62 +191,16 @@ class TransactionView(PaymentsView):
     @openapi.RETRIEVE
     def get(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
-        wanted = read_expand(request._request)
+        pagination.refuse_unknown(request._request.GET, {"expand"})
+        wanted = read_expand(request._request.GET.get("expand"))
         payment = find_transaction(principal, id)
-        return json_answer(expand(request._request, payment, wanted) if wanted else serialize_payment(payment))
+        (expanded,) = expand(request._request, [payment], wanted, DEFAULT_LIMIT)
+        return json_answer(expanded)
 
 
-def read_expand(request: HttpRequest) -> list[str]:
-    """Return the lists that the payment is asked to contain."""
-    pagination.refuse_unknown(request.GET, {"expand"})
-    if "expand" not in request.GET:
-        return []
-    wanted = str(request.GET["expand"]).split(",")
-    if not set(wanted) <= set(EXPANDABLE):
-        raise pagination.invalid("expand", f"use some of {', '.join(EXPANDABLE)}, separated by commas")
-    return wanted
-
-
-def expand(request: HttpRequest, payment: Transaction, wanted: list[str]) -> ExpandedPayment:
-    """Return the payment with the first page of each list. `next` leads to the list itself."""
-    result = ExpandedPayment(**msgspec.structs.asdict(serialize_payment(payment)))
-    for name in wanted:
-        following = EXPANDABLE[name]
-        rows, cursor = pagination.first_page(following.rows(payment), following.name(payment), DEFAULT_LIMIT)
-        address = f"/v1/transactions/{payment.id}/{name}?cursor={cursor}"
-        page = following.page_of(rows, request.build_absolute_uri(address) if cursor else None)
-        setattr(result, name, page)
-    return result
-
-
-def page_of_operations(request: HttpRequest, payment: Transaction, following: "Following") -> RefundPage | CapturePage:
+def page_of_operations(request: HttpRequest, payment: Transaction, following: Following) -> Page:
     pagination.refuse_unknown(request.GET, {"cursor", "limit"})
-    return following.page_of(*pagination.page_of(request, following.rows(payment), following.name(payment)))
-
-
-@dataclass(frozen=True)
-class Following:
-    """A list of the operations that follow a payment, newest first."""
-
-    title: str
-    model: type[Refund] | type[Capture]
-    serialize: Callable[[Any], Any]
-    page: Callable[[list[Any], str | None], RefundPage | CapturePage]
-
-    def rows(self, payment: Transaction) -> Any:
-        return self.model.objects.filter(transaction=payment).select_related("transaction")
-
-    def name(self, payment: Transaction) -> str:
-        """Return the name for cursors, which are valid for this payment's list only."""
-        return f"{self.title} of {payment.id}"
-
-    def page_of(self, rows: list[Any], following: str | None) -> RefundPage | CapturePage:
-        return self.page([self.serialize(row) for row in rows], following)
-
-
-REFUNDS = Following("refunds", Refund, serialize_refund, RefundPage)
-CAPTURES = Following("captures", Capture, serialize_capture, CapturePage)
-EXPANDABLE = {following.title: following for following in (REFUNDS, CAPTURES)}
+    return following.page_of(*pagination.page_of(request, following.rows(payment), following.name(payment.id)))
 
 
 def read_optional_body(request: HttpRequest) -> Any:

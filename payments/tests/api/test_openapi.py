@@ -148,7 +148,7 @@ def test_each_filter_of_the_list_is_a_parameter(document):
     parameters = operations(document)["get", "/v1/transactions"]["parameters"]
 
     queries = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
-    assert queries == {*FILTERS, "idempotency_key", "cursor", "limit"}
+    assert queries == {*FILTERS, "idempotency_key", "expand", "cursor", "limit"}
 
 
 def test_the_currencies_are_those_that_are_taken(document):

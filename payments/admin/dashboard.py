@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from fintech.adminsite.display import page_of, show_time
 from payments.admin.display import TRANSACTION_COLOURS
 from payments.currencies import format_amount
-from payments.kpis import unresolved
+from payments.kpis.gauges import unresolved
 from payments.models import Transaction
 
 NEWEST = 10

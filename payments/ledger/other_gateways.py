@@ -1,6 +1,6 @@
 """The money that gateways other than the one of `gateway_drift` moved: summed once, while the ledger is written."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 
 from django.conf import settings
 from django.db import connection
@@ -19,16 +19,18 @@ WHERE leg.id > %s AND leg.id <= %s AND leg.account = 'gateway_clearing' AND paym
 GROUP BY 1, 2
 """
 
+Amounts = Counter[tuple[str, str]]  # by kind of event and currency, in minor units
+
 
 class OtherGateways:
-    """The running sums, by kind of event and currency in minor units."""
+    """The running sums."""
 
     def __init__(self) -> None:
         self._follower = TableFollower("payments_ledgerleg")
-        self._settled: Counter[tuple[str, str]] = Counter()  # of the legs up to `_upto`
+        self._settled: Amounts = Counter()  # of the legs up to `_upto`
         self._upto = 0
 
-    def measure(self) -> dict[str, dict[str, int]]:
+    def measure(self) -> Amounts:
         with connection.cursor() as cursor:
             if not self._follower.advance(cursor):
                 self._settled, self._upto = Counter(), 0
@@ -36,13 +38,9 @@ class OtherGateways:
                 part = min(self._follower.settled, self._upto + BATCH_SIZE)
                 self._settled.update(self._sum(cursor, self._upto, part))
                 self._upto = part
-            total = self._settled + self._sum(cursor, self._upto, 2**63 - 1)
-        sums: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        for (kind, currency), amount in total.items():
-            sums[kind][currency] = amount
-        return sums
+            return self._settled + self._sum(cursor, self._upto, 2**63 - 1)
 
     @staticmethod
-    def _sum(cursor: CursorWrapper, after: int, upto: int) -> Counter[tuple[str, str]]:
+    def _sum(cursor: CursorWrapper, after: int, upto: int) -> Amounts:
         cursor.execute(SUM, [after, upto, settings.GATEWAY_NAME])
         return Counter({(kind, currency): amount for kind, currency, amount in cursor.fetchall()})

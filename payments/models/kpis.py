@@ -4,7 +4,7 @@ from django.db import models
 
 
 class KpiRollup(models.Model):
-    """Totals of settled events per writer. `payments/kpis.py` adds new ones."""
+    """Totals of settled events per writer. `payments/kpis/rollup.py` adds new ones."""
 
     pk = models.CompositePrimaryKey("writer_id", "kind", "currency")
     writer_id = models.BigIntegerField()

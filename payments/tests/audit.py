@@ -8,8 +8,9 @@ from uuid import UUID
 
 from fintech.testing.processes import Platform, wait_until
 from loadtests.tests.simulator import Simulator
-from payments import kpis
 from payments.gateway.client import HttpGateway
+from payments.kpis.drift import measure_drift
+from payments.kpis.exporters import Counters, scrape
 from payments.ledger.audit import audit_ledger
 from payments.ledger.reconciliation import reconcile
 from payments.models import Merchant, Transaction, Unresolved
@@ -43,11 +44,11 @@ def left_open(merchants: Iterable[int]) -> int:
 def counters_equal_rows(platform: Platform) -> bool:
     """Over all of the life of this platform's metrics files: nothing lost, nothing counted twice."""
 
-    def read() -> kpis.Counters:
-        counters = kpis.Counters()
+    def read() -> Counters:
+        counters = Counters()
         for port in (platform.metrics_port, platform.worker_port):
-            counters.add(kpis.scrape(f"http://127.0.0.1:{port}/metrics"))
+            counters.add(scrape(f"http://127.0.0.1:{port}/metrics"))
         return counters
 
-    drift = kpis.measure_drift(read)
+    drift = measure_drift(read)
     return not any((*drift.transactions.values(), *drift.revenue.values(), *drift.operations.values()))

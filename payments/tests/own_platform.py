@@ -17,7 +17,8 @@ from fintech.testing.replication import start_standby, url_of_both
 from loadtests import own_platform as base
 from loadtests.own_platform import manage
 from loadtests.tests.simulator import running_gateway
-from payments import kpis
+from payments.kpis.exporters import Counters, scrape
+from payments.kpis.totals import Totals
 
 __all__ = ["OwnPlatform", "manage", "own_platform", "replicated_platform"]
 
@@ -32,19 +33,19 @@ class OwnPlatform(base.OwnPlatform):
             program.kill()
         self.platform.start()
 
-    def counters(self) -> kpis.Counters:
+    def counters(self) -> Counters:
         """Raw, the jobs summed."""
-        counters = kpis.Counters()
+        counters = Counters()
         for port in (self.platform.metrics_port, self.platform.worker_port):
-            counters.add(kpis.scrape(f"http://127.0.0.1:{port}/metrics"))
+            counters.add(scrape(f"http://127.0.0.1:{port}/metrics"))
         return counters
 
     def counters_equal_rows(self) -> bool:
         counted, stored = self.counters().totals, self.rows()
         return (+Counter(counted.count), +Counter(counted.amount)) == (Counter(stored.count), Counter(stored.amount))
 
-    def rows(self) -> kpis.Totals:
-        totals = kpis.Totals()
+    def rows(self) -> Totals:
+        totals = Totals()
         final = "SELECT status, count(*) FROM payments_transaction WHERE settled_at IS NOT NULL GROUP BY status"
         totals.count.update(dict(self.query(final)))
         sold = "SELECT currency, sum(amount)::bigint FROM payments_transaction WHERE status = 'succeeded' GROUP BY 1"

@@ -12,8 +12,11 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from fintech.jobs import Leader
-from payments import kpis, metrics
+from payments import metrics
 from payments.currencies import to_major
+from payments.kpis.drift import Drift
+from payments.kpis.exporters import RETIRED
+from payments.kpis.totals import OPERATION_COUNTERS, Totals
 from payments.states import CHARGE, DISPUTE
 from payments.webhooks.backlog import STATES, Backlog
 
@@ -22,12 +25,12 @@ from payments.webhooks.backlog import STATES, Backlog
 class LedgerView:
     """The values that the leader read last. Exported only while it leads: no other process refreshes them."""
 
-    totals: kpis.Totals = field(default_factory=kpis.Totals)
+    totals: Totals = field(default_factory=Totals)
     unresolved: tuple[int, float] = (0, 0.0)
-    retired: kpis.Totals = field(default_factory=kpis.Totals)
+    retired: Totals = field(default_factory=Totals)
     held: dict[str, int] = field(default_factory=dict)
     challenges: int = 0
-    drift: kpis.Drift | None = None
+    drift: Drift | None = None
     gateway_drift: dict[str, int] | None = None
     imbalance: dict[str, int] | None = None
     webhooks: Backlog = field(default_factory=Backlog)
@@ -67,10 +70,10 @@ class WithRetired(Collector):
                 yield family
 
     @staticmethod
-    def _samples(totals: kpis.Totals) -> list[tuple[str, dict[str, str], float]]:
+    def _samples(totals: Totals) -> list[tuple[str, dict[str, str], float]]:
         found: list[tuple[str, dict[str, str], float]]
         found = [("transactions_total", {"status": status}, count) for status, count in totals.count.items()]
-        for name, (prefix, statuses) in kpis.OPERATION_COUNTERS.items():
+        for name, (prefix, statuses) in OPERATION_COUNTERS.items():
             operations = totals.operations
             found += [(f"{name}_total", {"status": one}, operations.get(prefix + one, 0)) for one in statuses]
         found.append(("unknown_outcomes_total", {}, totals.unknown))
@@ -79,7 +82,7 @@ class WithRetired(Collector):
             found.append(("transaction_amount_count", {"currency": currency}, totals.sales.get(currency, 0)))
         found = [sample for sample in found if sample[2]]
         digest = hashlib.sha256(repr(sorted(found, key=repr)).encode()).hexdigest()[:12]
-        return [(name, {**labels, kpis.RETIRED: digest}, float(value)) for name, labels, value in found]
+        return [(name, {**labels, RETIRED: digest}, float(value)) for name, labels, value in found]
 
 
 class LedgerCollector(Collector):
@@ -162,7 +165,7 @@ class LedgerCollector(Collector):
         yield endpoints
 
     @staticmethod
-    def _drift(drift: kpis.Drift) -> Metric:
+    def _drift(drift: Drift) -> Metric:
         family = GaugeMetricFamily("kpi_drift", "Rows minus counters: payments, or minor units of revenue.")
         for status, value in sorted(drift.transactions.items()):
             family.add_sample("kpi_drift", {"kpi": "transactions", "status": status}, value)
@@ -171,13 +174,13 @@ class LedgerCollector(Collector):
         return family
 
     @staticmethod
-    def _operation_drift(drift: kpis.Drift) -> Metric:
+    def _operation_drift(drift: Drift) -> Metric:
         family = GaugeMetricFamily(
             "operation_drift",
             "Rows minus counters: authorizations, authentications, captures, voids.",
             labels=["kpi", "status"],
         )
-        for name, (prefix, statuses) in kpis.OPERATION_COUNTERS.items():
+        for name, (prefix, statuses) in OPERATION_COUNTERS.items():
             for status in statuses:
                 family.add_metric([name, status], drift.operations.get(prefix + status, 0))
         return family

@@ -11,9 +11,14 @@ from prometheus_client import REGISTRY, generate_latest
 from fintech.jobs import Job, Worker
 from fintech.telemetry.host_registry import exporters
 from fintech.telemetry.metric_slots import EpochCollector, slot
-from payments import kpis, metrics
+from payments import metrics
 from payments.gateway.registry import gateways
 from payments.gateway_events.inbox import process_due, waiting
+from payments.kpis import drift, gateway_drift, gauges
+from payments.kpis.exporters import Counters, ScrapeError, read_exporters
+from payments.kpis.retirement import Retirement
+from payments.kpis.rollup import Rollup
+from payments.kpis.totals import ledger_totals, retired_totals
 from payments.ledger.balance import Balance
 from payments.ledger.other_gateways import OtherGateways
 from payments.services.authorization_expiry import void_expired
@@ -36,18 +41,18 @@ class LedgerJobs:
 
     def __init__(self) -> None:
         self.view = LedgerView()
-        self.rollup = kpis.Rollup()
+        self.rollup = Rollup()
         self.balance = Balance()
         self.other_gateways = OtherGateways() if len(gateways.names) > 1 else None
 
     def read_ledger(self) -> None:
-        self.view.totals, self.view.unresolved = kpis.ledger_totals(), kpis.unresolved()
-        self.view.retired = kpis.retired_totals()
-        self.view.held = kpis.held_amounts()
-        self.view.challenges = kpis.open_challenges()
+        self.view.totals, self.view.unresolved = ledger_totals(), gauges.unresolved()
+        self.view.retired = retired_totals()
+        self.view.held = gauges.held_amounts()
+        self.view.challenges = gauges.open_challenges()
 
     def read_disputes(self) -> None:
-        self.view.disputes, self.view.to_answer = kpis.dispute_counts(), kpis.disputes_to_answer()
+        self.view.disputes, self.view.to_answer = gauges.dispute_counts(), gauges.disputes_to_answer()
 
     def read_gateway_events(self) -> None:
         self.view.gateway_events = waiting()
@@ -57,14 +62,14 @@ class LedgerJobs:
 
     def measure_drift(self) -> None:
         try:
-            self.view.drift = kpis.measure_drift(self._read_counters)
+            self.view.drift = drift.measure_drift(self._read_counters)
         except Exception:
             self.view.drift = None  # a value that cannot be measured is not 0
             raise
 
     def measure_gateway_drift(self) -> None:
         try:
-            self.view.gateway_drift = kpis.measure_gateway_drift(gateways.default(), self.other_gateways)
+            self.view.gateway_drift = gateway_drift.measure_gateway_drift(gateways.default(), self.other_gateways)
         except Exception:
             self.view.gateway_drift = None
             raise
@@ -77,16 +82,16 @@ class LedgerJobs:
             raise
 
     @staticmethod
-    def _read_counters() -> kpis.Counters:
+    def _read_counters() -> Counters:
         """Read the counters of every host that announced itself. Raise ScrapeError if none of them answers.
 
         One that does not answer is missing in the comparison, and counted by `kpi_unseen_epochs` while it is connected.
         """
         own = slot().epoch
         announced = [exporter.url for exporter in exporters() if exporter.epoch != own]
-        counters, failed = kpis.read_exporters([*announced, *settings.OTHER_METRICS_URLS])
+        counters, failed = read_exporters([*announced, *settings.OTHER_METRICS_URLS])
         if failed and not counters.by_epoch:
-            raise kpis.ScrapeError("; ".join(failed))
+            raise ScrapeError("; ".join(failed))
         counters.add(generate_latest(REGISTRY).decode())
         return counters
 
@@ -119,7 +124,7 @@ def jobs(worker: Worker) -> list[Job]:
         Job("drift", 5, ledger.measure_drift, leader=True),
         Job("gateway_drift", 10, ledger.measure_gateway_drift, leader=True),
         Job("balance", 5, ledger.measure_balance, leader=True),
-        Job("retire", 15, kpis.Retirement().advance, leader=True),
+        Job("retire", 15, Retirement().advance, leader=True),
         Job("forget", 15, forget_expired, leader=True),
         Job("fold", 15, ledger.rollup.advance, leader=True),
         Job("announce", 0.5, outbox.advance, leader=True),

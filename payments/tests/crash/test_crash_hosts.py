@@ -11,7 +11,7 @@ import pytest
 
 from fintech.testing.databases import FAST
 from fintech.testing.processes import IN_FULL, Load, Platform, Reply, wait_until
-from payments import kpis
+from payments.kpis.exporters import scrape
 from payments.tests.own_platform import OwnPlatform, own_platform
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
@@ -100,7 +100,7 @@ class Fleet(Load):
 
     def _leading(self) -> list[Platform] | None:
         workers = [host for host in self.hosts if host.worker is not None and host.worker.alive]
-        leading = [host for host in workers if "ledger_transactions_total" in kpis.scrape(self._worker_url(host))]
+        leading = [host for host in workers if "ledger_transactions_total" in scrape(self._worker_url(host))]
         return leading or None
 
     @staticmethod

@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from fintech.models import MetricsEpoch
-from payments.kpis import Retirement
+from payments.kpis.retirement import Retirement
 
 pytestmark = pytest.mark.django_db
 

@@ -1,6 +1,6 @@
 """The drifts are 0 while payments go on, and exact at rest; the rollup of the journal passes nothing over."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 
 from fintech.database.connections import open_connection
 from fintech.testing.processes import wait_until
-from payments import kpis
 from payments.currencies import to_major
-from payments.kpis import Counters, Rollup, ScrapeError, measure_drift, measure_gateway_drift
+from payments.kpis.drift import Drift, measure_drift, unseen_epochs
+from payments.kpis.exporters import Counters, ScrapeError
+from payments.kpis.gateway_drift import measure_gateway_drift
+from payments.kpis.rollup import Rollup
+from payments.kpis.totals import Totals
+from payments.ledger.other_gateways import Amounts
 from payments.models import Event, KpiWatermark, Writer
 from payments.tests.shop import Shop
 from payments.worker.jobs import LedgerJobs
@@ -44,33 +48,33 @@ class World:
     extra: int = 0  # money at the gateway that is unknown here
     readings: list[str] = field(default_factory=list)
 
-    def read(self, name: str, wanted: Callable[[Item], bool]) -> dict[str, dict[str, int]]:
-        amounts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    def read(self, name: str, wanted: Callable[[Item], bool]) -> Amounts:
+        amounts: Amounts = Counter()
         for item in self.items:
             if wanted(item):
-                amounts[item.kind]["EUR"] += 10
+                amounts[item.kind, "EUR"] += 10
         self.readings.append(name)
         for item in self.items:
             while not self.stands_still and item.stage < BOOKED and self.random.random() < 0.3:
                 item.stage += 1
         return amounts
 
-    def booked(self) -> dict[str, dict[str, int]]:
+    def booked(self) -> Amounts:
         return self.read("booked", lambda item: item.stage == BOOKED)
 
-    def in_hand(self) -> dict[str, dict[str, int]]:
+    def in_hand(self) -> Amounts:
         return self.read("in hand", lambda item: item.stage in (ASKED, MOVED))
 
     def totals(self) -> dict[str, dict[str, int]]:
         moved = self.read("totals", lambda item: item.stage >= MOVED)
         return {
-            "EUR": {"charged": moved["succeeded"]["EUR"] + self.extra, "refunded": moved["refund_succeeded"]["EUR"]}
+            "EUR": {"charged": moved["succeeded", "EUR"] + self.extra, "refunded": moved["refund_succeeded", "EUR"]}
         }
 
     def drift(self) -> int:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kpis, "_booked", self.booked)
-            patch.setattr(kpis, "_in_hand", self.in_hand)
+            patch.setattr("payments.kpis.gateway_drift._booked", self.booked)
+            patch.setattr("payments.kpis.gateway_drift._in_hand", self.in_hand)
             return measure_gateway_drift(self)["EUR"]
 
 
@@ -105,7 +109,7 @@ EPOCH = uuid4()
 
 
 def counters(**counted: int) -> Counters:
-    return Counters({EPOCH: kpis.Totals(count=dict(counted))})
+    return Counters({EPOCH: Totals(count=dict(counted))})
 
 
 @pytest.fixture
@@ -113,13 +117,13 @@ def rows(monkeypatch) -> list[int]:
     """How many succeeded payments each reading of the rows finds."""
     readings: list[int] = []
 
-    def read(epochs: object) -> dict[UUID, kpis.Totals]:
-        return {EPOCH: kpis.Totals(count={"succeeded": readings.pop(0)})}
+    def read(epochs: object) -> dict[UUID, Totals]:
+        return {EPOCH: Totals(count={"succeeded": readings.pop(0)})}
 
-    monkeypatch.setattr(kpis, "totals_by_epoch", read)
-    monkeypatch.setattr(kpis, "slots_by_epoch", lambda epochs: {EPOCH: 1})
-    monkeypatch.setattr(kpis, "unseen_epochs", lambda seen: 0)
-    monkeypatch.setattr(kpis, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr("payments.kpis.drift.totals_by_epoch", read)
+    monkeypatch.setattr("payments.kpis.drift.slots_by_epoch", lambda epochs: {EPOCH: 1})
+    monkeypatch.setattr("payments.kpis.drift.unseen_epochs", lambda seen: 0)
+    monkeypatch.setattr("payments.kpis.drift.PAUSE_SECONDS", 0)
     return readings
 
 
@@ -135,7 +139,7 @@ def test_the_drift_excludes_payments_during_the_comparison(rows, before, counted
 
 def test_counters_that_begin_again_meanwhile_are_not_compared(rows):
     rows += [5, 5]
-    answers = iter([Counters({EPOCH: kpis.Totals()}), Counters({uuid4(): kpis.Totals()})])
+    answers = iter([Counters({EPOCH: Totals()}), Counters({uuid4(): Totals()})])
 
     with pytest.raises(ScrapeError, match="began again"):
         measure_drift(lambda: next(answers))
@@ -143,7 +147,7 @@ def test_counters_that_begin_again_meanwhile_are_not_compared(rows):
 
 def test_a_drift_that_cannot_be_measured_is_not_exported_as_its_last_value():
     ledger = LedgerJobs()
-    ledger.view.drift = kpis.Drift({"failed": 0}, {})
+    ledger.view.drift = Drift({"failed": 0}, {})
     ledger._read_counters = refuse  # type: ignore[method-assign]
 
     with pytest.raises(ScrapeError):
@@ -164,10 +168,12 @@ def exported(slots: list[int], currency: str) -> Counters:
 @pytest.fixture
 def revenue_drift(monkeypatch) -> Callable[[list[int], int, str], int]:
     def measure(slots: list[int], stored: int, currency: str) -> int:
-        monkeypatch.setattr(kpis, "totals_by_epoch", lambda epochs: {EPOCH: kpis.Totals(amount={currency: stored})})
-        monkeypatch.setattr(kpis, "slots_by_epoch", lambda epochs: {EPOCH: len(slots)})
-        monkeypatch.setattr(kpis, "unseen_epochs", lambda seen: 0)
-        monkeypatch.setattr(kpis, "PAUSE_SECONDS", 0)
+        monkeypatch.setattr(
+            "payments.kpis.drift.totals_by_epoch", lambda epochs: {EPOCH: Totals(amount={currency: stored})}
+        )
+        monkeypatch.setattr("payments.kpis.drift.slots_by_epoch", lambda epochs: {EPOCH: len(slots)})
+        monkeypatch.setattr("payments.kpis.drift.unseen_epochs", lambda seen: 0)
+        monkeypatch.setattr("payments.kpis.drift.PAUSE_SECONDS", 0)
         return measure_drift(lambda: exported(slots, currency)).revenue[currency]
 
     return measure
@@ -207,31 +213,33 @@ def test_a_scrape_of_the_same_epoch_is_counted_once():
 
 def test_a_connected_writer_that_no_scrape_has_is_unseen():
     seen, unseen = uuid4(), uuid4()
-    before = kpis.unseen_epochs([seen])
+    before = unseen_epochs([seen])
     with (
         open_connection(f"writer {seen} web-0"),
         open_connection(f"writer {unseen} web-0"),
         open_connection(f"writer {unseen} web-1"),
     ):
-        assert kpis.unseen_epochs([seen]) == before + 1
-    wait_until(lambda: kpis.unseen_epochs([seen]) == before, what="a host that is gone has no counters to compare")
+        assert unseen_epochs([seen]) == before + 1
+    wait_until(lambda: unseen_epochs([seen]) == before, what="a host that is gone has no counters to compare")
 
 
 def test_opposite_drifts_of_two_hosts_do_not_cancel_out(monkeypatch):
     first, second = uuid4(), uuid4()
-    stored = {first: kpis.Totals(count={"succeeded": 7}), second: kpis.Totals(count={"succeeded": 5})}
-    counted = Counters({first: kpis.Totals(count={"succeeded": 5}), second: kpis.Totals(count={"succeeded": 7})})
-    monkeypatch.setattr(kpis, "totals_by_epoch", lambda epochs: stored)
-    monkeypatch.setattr(kpis, "PAUSE_SECONDS", 0)
+    stored = {first: Totals(count={"succeeded": 7}), second: Totals(count={"succeeded": 5})}
+    counted = Counters({first: Totals(count={"succeeded": 5}), second: Totals(count={"succeeded": 7})})
+    monkeypatch.setattr("payments.kpis.drift.totals_by_epoch", lambda epochs: stored)
+    monkeypatch.setattr("payments.kpis.drift.PAUSE_SECONDS", 0)
 
     assert abs(measure_drift(lambda: counted).transactions["succeeded"]) == 2
 
 
 def test_a_host_that_does_not_answer_does_not_stop_the_comparison_of_others(monkeypatch):
     gone = uuid4()
-    monkeypatch.setattr(kpis, "totals_by_epoch", lambda epochs: {epoch: kpis.Totals() for epoch in (EPOCH, gone)})
-    monkeypatch.setattr(kpis, "PAUSE_SECONDS", 0)
-    answers = iter([Counters({EPOCH: kpis.Totals(), gone: kpis.Totals()}), counters(succeeded=3)])
+    monkeypatch.setattr(
+        "payments.kpis.drift.totals_by_epoch", lambda epochs: {epoch: Totals() for epoch in (EPOCH, gone)}
+    )
+    monkeypatch.setattr("payments.kpis.drift.PAUSE_SECONDS", 0)
+    answers = iter([Counters({EPOCH: Totals(), gone: Totals()}), counters(succeeded=3)])
 
     assert measure_drift(lambda: next(answers)).transactions["succeeded"] == -3
 
@@ -306,7 +314,7 @@ def test_an_event_that_was_taken_back_holds_up_nothing(shop, writer_id, rollup):
 
 @pytest.mark.processes
 def test_a_long_tail_is_added_in_bounded_batches(shop, writer_id, rollup, monkeypatch):
-    monkeypatch.setattr(kpis, "BATCH_SIZE", 3)
+    monkeypatch.setattr("payments.kpis.rollup.BATCH_SIZE", 3)
     event = an_event(shop, writer_id)
     with open_connection("many") as many:
         for _ in range(20):

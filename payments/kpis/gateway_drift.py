@@ -1,0 +1,77 @@
+"""The gateway's totals minus the ledger's."""
+
+from collections import Counter, defaultdict
+
+from django.conf import settings
+from django.db import connection
+
+from payments.gateway.base import Gateway
+from payments.kpis.drift import nearest_to_zero
+from payments.ledger.other_gateways import Amounts, OtherGateways
+from payments.states import CAPTURE, CHARGE, DISPUTE, LIFECYCLES, REFUND
+
+# Kind of event -> its sign in what the gateway owes us, and the name of the gateway's total.
+MOVED = {
+    CHARGE.success: (1, "charged"),
+    CAPTURE.success: (1, "captured"),
+    REFUND.success: (-1, "refunded"),
+    DISPUTE.event_kind("opened"): (-1, "disputed"),
+    DISPUTE.event_kind("won"): (1, "dispute_returned"),
+}
+
+
+def measure_gateway_drift(gateway: Gateway, others: OtherGateways | None = None) -> dict[str, int]:
+    """Return, by currency in minor units, the gateway's total minus the ledger's. Raise GatewayError.
+
+    `others` has the sums of other gateways, if there are any.
+
+    Kinds have separate bounds: a refund between two readings must not hide or imitate a charge. Payments
+    in progress may be on either side, so they widen the bounds like the two readings of the ledger.
+    """
+    # In this order no payment can be missed between two readings: it is posted, or in progress, or counted twice.
+    # Other gateways' money is read after `before` and before `after`: what moves there meanwhile widens the bounds.
+    before = _booked()
+    before.subtract(others.measure() if others else {})
+    totals = gateway.totals()
+    if totals is None:
+        return {}
+    in_hand = _in_hand()
+    elsewhere = others.measure() if others else {}
+    after = _booked()
+    after.subtract(elsewhere)
+    currencies = {currency for _, currency in [*before, *after]} | totals.keys()
+    drift: dict[str, int] = defaultdict(int)
+    for kind, (sign, theirs) in MOVED.items():
+        for currency in currencies:
+            moved = totals.get(currency, {}).get(theirs, 0)
+            low = moved - after[kind, currency] - in_hand[kind, currency]
+            drift[currency] += sign * nearest_to_zero(low, moved - before[kind, currency])
+    return dict(drift)
+
+
+def _booked() -> Amounts:
+    """Return the charges, captures, refunds and disputes in the ledger."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT kind, currency, abs(sum(amount))::bigint FROM payments_kpi_totals"
+            " WHERE kind = ANY(%s) GROUP BY kind, currency",
+            [list(MOVED)],
+        )
+        return Counter({(kind, currency): amount for kind, currency, amount in cursor.fetchall()})
+
+
+def _in_hand() -> Amounts:
+    """Return the charges, captures and refunds that are not final at `GATEWAY_NAME`."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT work.operation, payment.currency,"
+            " sum(coalesce(refund.amount, capture.amount, payment.amount))::bigint FROM payments_unresolved AS work"
+            " JOIN payments_transaction AS payment ON payment.id = work.transaction_id"
+            " LEFT JOIN payments_refund AS refund ON refund.id = work.refund_id"
+            " LEFT JOIN payments_capture AS capture ON capture.id = work.capture_id"
+            " WHERE work.void_id IS NULL AND NOT (work.operation = 'charge' AND payment.manual_capture)"
+            " AND payment.gateway = %s GROUP BY 1, 2",
+            [settings.GATEWAY_NAME],
+        )
+        rows = cursor.fetchall()
+    return Counter({(LIFECYCLES[operation].success, currency): amount for operation, currency, amount in rows})

@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
-        self._worker.connections.discard(self)
+        self._worker.disconnected(self)
         self._wake_reader()
         self.resume_writing()
 

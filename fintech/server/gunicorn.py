@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from prometheus_client import Gauge
 
 from fintech import env
-from fintech.server import draining
+from fintech.server import draining, spread
 from fintech.telemetry import metric_slots, tracing
 
 try:
@@ -77,6 +77,7 @@ def post_worker_init(worker: Any) -> None:
 
 def child_exit(server: Any, worker: Any) -> None:
     metric_slots.forget_gauges("web", worker.pid)
+    spread.board.forget(worker.pid)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -23,7 +23,9 @@ from fintech.server import cooperation
 from fintech.server.connections import Answer, Connection, run_application
 from fintech.server.lanes import Lane, lane_of
 from fintech.server.responses import Snapshot
+from fintech.server.spread import Share
 from fintech.server.watchdog import Watchdog
+from fintech.telemetry import metric_slots
 from fintech.telemetry.logging import request_id, trace_id
 
 logger = logging.getLogger("fintech.server")
@@ -41,6 +43,7 @@ REFUSALS = {
 MALFORMED = (400, "malformed_request", "The request is not well-formed HTTP/1.1.")
 
 SWEEP_SECONDS = 1.0
+ACCEPT_PAUSE = 0.001  # in which another process may accept
 LINGER_SECONDS = 2.0
 OTHER_FILES = 256  # database, gateway, logs and bodies
 COLLECT_AFTER = (50_000, 20, 50)
@@ -121,6 +124,10 @@ class Worker(ASGIWorker):
         head += [f"X-Request-ID: {request_id.get()}", "", ""]
         return "\r\n".join(head).encode() + response.content
 
+    def disconnected(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self._share.change(-1)
+
     # --- The loop ------------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
@@ -132,6 +139,8 @@ class Worker(ASGIWorker):
         gc.freeze()
         gc.set_threshold(*COLLECT_AFTER)
         self._stopping = asyncio.Event()
+        self._pause: asyncio.TimerHandle | None = None
+        self._share = Share(metric_slots.slot().number, os.getpid(), others=2 * self.cfg.workers)
         for listener in self.sockets:
             listener.sock.setblocking(False)
         watchdog = Watchdog(self.loop, [listener.sock for listener in self.sockets], self._adopt)
@@ -154,6 +163,12 @@ class Worker(ASGIWorker):
         self._stopping.set()
 
     def _listen(self, wanted: bool) -> None:
+        self._share.publish(accepts=wanted)
+        self._watch(wanted)
+
+    def _watch(self, wanted: bool) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
         for listener in self.sockets:
             if wanted:
                 self.loop.add_reader(listener.sock.fileno(), self._accept, listener.sock)
@@ -162,6 +177,10 @@ class Worker(ASGIWorker):
 
     def _accept(self, listener: socket.socket) -> None:
         """Accept connections one at a time, so that a busy process takes fewer, and the others more."""
+        if self._share.should_wait(time.monotonic()):
+            self._watch(False)
+            self._pause = self.loop.call_later(ACCEPT_PAUSE, self._watch, True)
+            return
         try:
             client, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError, InterruptedError):
@@ -176,6 +195,7 @@ class Worker(ASGIWorker):
 
     def _adopt(self, client: socket.socket, data: bytes = b"") -> None:
         """Serve a connection, of which `data` has been read."""
+        self._share.change(+1)
         client.setblocking(False)
         self.loop.create_task(self._connect(client, data))
 
@@ -185,6 +205,7 @@ class Worker(ASGIWorker):
             await self.loop.connect_accepted_socket(lambda: connection, client)
         except OSError:
             client.close()
+            self._share.change(-1)
         else:
             if data:
                 connection.data_received(data)

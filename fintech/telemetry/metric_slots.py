@@ -39,6 +39,11 @@ class Slot:
     epoch: uuid.UUID
     lock: int = field(repr=False)  # an open file: the lock lasts as long as it is open
 
+    @property
+    def number(self) -> int:
+        """Return the number of the slot, which no other process of the role has."""
+        return int(self.name.rpartition("-")[2])
+
 
 _current: Slot | None = None
 

@@ -22,7 +22,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: environment ## Run the platform on this machine until Ctrl-C (NO_LOAD=1, LOAD_USERS=5, WEB_CONCURRENCY=3, BASE_PORT=8200, DATABASE_URL)
+run: environment ## Run the platform on this machine until Ctrl-C (NO_LOAD=1, LOAD_USERS=5, WEB_CONCURRENCY=3, BASE_PORT=8200, SECOND_GATEWAY=USD, DATABASE_URL)
 	@exec $(VENV)/python -m fintech.run
 
 load: environment ## Send requests at a controlled rate to `make run`, report in load_output/ (LOAD="--rps 50 --shape spike", LOAD=--help)

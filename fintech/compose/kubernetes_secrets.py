@@ -13,8 +13,9 @@ from typing import Any
 from fintech import env
 from fintech.compose.secrets import CONSUMERS, DATABASE_URLS, make_secrets
 
-# CloudNativePG creates the superuser and the roles itself; `configuration` is a step of Compose, and Grafana a chart.
-LEFT_OUT = {"db", "roles", "configuration"}
+# CloudNativePG creates the superuser and the roles itself; `configuration` is a step of Compose, Grafana a chart, and
+# Stripe no fake.
+LEFT_OUT = {"db", "roles", "configuration", "stripe"}
 # Services of CloudNativePG that lead to the primary, directly and by PgBouncer, and to the standbys.
 PRIMARY, POOLER, STANDBYS = "db-rw", "db-pooler", "db-ro"
 SESSION_URL, REPLICA_URL = "database_session_url", "database_replica_url"

@@ -26,6 +26,8 @@ POSTGRES = 999  # the group of the postgres image
 GRAFANA = 472
 NOBODY = 65534  # user and group of Prometheus's images
 
+# The fake of Stripe takes any key. For Stripe itself, put its key and its signing secret in their place.
+STRIPE_KEY = "stripe_api_key"
 RANDOM = (
     "postgres_password",
     "owner_password",
@@ -34,12 +36,14 @@ RANDOM = (
     "django_secret_key",
     "gateway_token",
     "gateway_control_token",
+    STRIPE_KEY,
     "metrics_token",
     "alert_token",
     "grafana_admin_password",
 )
-# The gateway signs its events with it.
+# The gateways sign their events with these.
 FOR_EVENTS = "gateway_webhook_secret"
+FOR_STRIPE_EVENTS = "stripe_webhook_secret"
 # Set by the person who starts it, or empty.
 TELEGRAM = ("telegram_bot_token", "telegram_chat_id")
 # Derived from the above: name -> role, its password, database.
@@ -75,10 +79,14 @@ CONSUMERS = (
     Consumer(
         "app",
         OURS,
-        ("django_secret_key", "database_url", "gateway_token", FOR_EVENTS, "metrics_token", "alert_token"),
+        (
+            *("django_secret_key", "database_url", "gateway_token", FOR_EVENTS, STRIPE_KEY, FOR_STRIPE_EVENTS),
+            *("metrics_token", "alert_token"),
+        ),
     ),
-    Consumer("worker", OURS, ("django_secret_key", "database_url", "gateway_token", *TELEGRAM)),
+    Consumer("worker", OURS, ("django_secret_key", "database_url", "gateway_token", STRIPE_KEY, *TELEGRAM)),
     Consumer("gateway", OURS, ("gateway_token", "gateway_control_token", FOR_EVENTS)),
+    Consumer("stripe", OURS, (STRIPE_KEY, FOR_STRIPE_EVENTS, "gateway_control_token")),
     Consumer("configuration", OURS, ("telegram_chat_id",)),
     Consumer("alertmanager", NOBODY, ("alert_token", *TELEGRAM)),
     Consumer("grafana", GRAFANA, ("grafana_admin_password",)),
@@ -104,8 +112,9 @@ def make_secrets(store: Path) -> dict[str, str]:
     store.chmod(0o700)
     for name in RANDOM:
         ensure_secret(store / name)
-    ensure_secret(store / FOR_EVENTS, webhook_secret)
-    values = {name: read_secret(store / name) or "" for name in (*RANDOM, FOR_EVENTS)}
+    for name in (FOR_EVENTS, FOR_STRIPE_EVENTS):
+        ensure_secret(store / name, webhook_secret)
+    values = {name: read_secret(store / name) or "" for name in (*RANDOM, FOR_EVENTS, FOR_STRIPE_EVENTS)}
     for name, (role, password, database) in DATABASE_URLS.items():
         values[name] = f"postgresql://{role}:{values[password]}@db:5432/{database}"
     return values | read_telegram()

@@ -30,13 +30,14 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m fintech.run",
         description="Run the whole platform on this machine until Ctrl-C.",
-        epilog="Environment: NO_LOAD=1, LOAD_USERS=5, WEB_CONCURRENCY=3, DATABASE_URL, DATABASE_OWNER_URL.",
+        epilog="Environment: NO_LOAD=1, LOAD_USERS=5, WEB_CONCURRENCY=3, DATABASE_URL, DATABASE_OWNER_URL;"
+        " SECOND_GATEWAY=USD also starts a fake of Stripe, which charges the payments in USD (docs/gateway.md).",
     )
     parser.add_argument("--var", type=Path, default=BASE_DIR / "var", help="data, logs, secrets (default: var)")
     parser.add_argument(
         "--base-port",
         default=os.environ.get("BASE_PORT", ""),
-        help="use nine ports from this one on instead of 5000, 5001, 9464, 9465, 9090, 9093, 9100, 9115, 5002",
+        help="use ten ports from this one on instead of 5000, 5001, 9464, 9465, 9090, 9093, 9100, 9115, 5002, 5003",
     )
     return parser.parse_args()
 
@@ -100,8 +101,14 @@ class Run:
             database = self.postgres.urls(DATABASE)
         return make_environment(self.layout, database, os.environ) | {"API_KEY_FILE": str(self.layout.api_key)}
 
+    @property
+    def with_fake_of_stripe(self) -> bool:
+        return self.environment.get("STRIPE_URL") == self.layout.url(self.layout.ports.stripe)
+
     def _choose_programs(self) -> list[programs.Program]:
         chosen = [programs.postgres_program(self.postgres)] if self.postgres else []
+        if self.with_fake_of_stripe:
+            chosen.append(programs.fake_of_stripe_program(self.layout))
         chosen += programs.service_programs(self.layout)
         watching = monitoring.monitoring_programs(self.layout, self.environment)
         if line := monitoring.missing(self.layout, watching):
@@ -138,7 +145,8 @@ class Run:
 
     def _places(self) -> dict[str, str]:
         ports, url = self.layout.ports, self.layout.url
-        return {
+        stripe = {"stripe": url(ports.stripe, "/health")} if self.with_fake_of_stripe else {}
+        return stripe | {
             "gateway": url(ports.gateway, "/health"),
             "metrics": url(ports.metrics, "/health"),
             "web": url(ports.web, "/ready"),
@@ -205,6 +213,7 @@ class Run:
             "Admin": f"{url(ports.web, '/admin/')}   {known}",
             "Metrics": f"{url(ports.metrics, '/metrics')}, worker {url(ports.worker, '/metrics')}",
             "Gateway": url(ports.gateway),
+            "Stripe (fake)": self._describe_routes() if self.with_fake_of_stripe else None,
             "Webhooks": f"a merchant receives them at {url(ports.merchant)}, see {self.layout.logs / 'merchant.log'}",
             "Prometheus": url(ports.prometheus) if "prometheus" in names else None,
             "Alertmanager": url(ports.alertmanager) if "alertmanager" in names else None,
@@ -216,6 +225,11 @@ class Run:
                 self.console.say(f"  {name:<13} {value}")
         self.console.say()
         self.console.say(f"Ready {time.monotonic() - self.began:.1f} s after the start. Ctrl-C stops everything.")
+
+    def _describe_routes(self) -> str:
+        routes = self.environment.get("GATEWAY_ROUTES")
+        address = self.layout.url(self.layout.ports.stripe)
+        return f"{address}   routes: {routes}" if routes else f"{address}   no new payments, only those of earlier runs"
 
     # --- And then ------------------------------------------------------------------------------------------
 

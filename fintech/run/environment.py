@@ -22,7 +22,7 @@ all_proxy http_proxy https_proxy no_proxy
 """)
 # Read by `make run` itself.
 RUN = _names("""
-BASE_PORT NO_LOAD
+BASE_PORT NO_LOAD SECOND_GATEWAY
 """)
 # docs/settings.md explains each of them. Missing on purpose: API_KEY, whose name many programs share. The load of
 # `make run` uses the key that `make run` created.

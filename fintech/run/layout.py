@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ SECRETS = {
     FOR_EVENTS: "gateway_webhook_secret",
     "ALERT_TOKEN": "alert_token",
 }
+# The same for the fake of Stripe, once SECOND_GATEWAY was used.
+FAKE_SECRETS = {"STRIPE_API_KEY": "stripe_api_key", "STRIPE_WEBHOOK_SECRET": "stripe_webhook_secret"}
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,12 @@ class Ports:
     node_exporter: int = 9100
     blackbox_exporter: int = 9115
     merchant: int = 5002
+    stripe: int = 5003
 
     @classmethod
     def from_base(cls, base: int) -> "Ports":
-        """Return nine consecutive ports, for a machine on which the usual ones are taken."""
-        return cls(*range(base, base + 9))
+        """Return ten consecutive ports, for a machine on which the usual ones are taken."""
+        return cls(*range(base, base + 10))
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,11 @@ class Layout:
     def api_key(self) -> Path:
         return self.secrets / "api_key"
 
+    @property
+    def has_fake_of_stripe(self) -> bool:
+        """Return True once SECOND_GATEWAY was used: the payments that the fake charged are still in the database."""
+        return (self.secrets / FAKE_SECRETS["STRIPE_API_KEY"]).exists()
+
     def url(self, port: int, path: str = "") -> str:
         return f"http://127.0.0.1:{port}{path}"
 
@@ -137,16 +146,38 @@ def make_environment(layout: Layout, database: Mapping[str, str], environ: Mappi
         if name not in environ and f"{name}_FILE" not in environ:
             ensure_secret(layout.secrets / file, webhook_secret if name == FOR_EVENTS else random_secret)
             result[f"{name}_FILE"] = str(layout.secrets / file)
-    return result
+    return result | fake_of_stripe(layout, environ)
+
+
+def fake_of_stripe(layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings of the second gateway: of a fake, which charges the payments in SECOND_GATEWAY."""
+    currency = environ.get("SECOND_GATEWAY", "")
+    if currency and not re.fullmatch("[A-Z]{3}", currency):
+        raise RunError(f"SECOND_GATEWAY={currency} is wrong: name the currency that it charges, such as USD.")
+    given = sorted(name for name in environ if name.removesuffix("_FILE") in (*FAKE_SECRETS, "STRIPE_URL"))
+    if currency and given:
+        raise RunError(f"SECOND_GATEWAY starts a fake of Stripe, but {given[0]} is set: use only one of both.")
+    if given or not (currency or layout.has_fake_of_stripe):
+        return {}
+    settings = {
+        "STRIPE_URL": layout.url(layout.ports.stripe),
+        "STRIPE_EVENTS_URL": f"{layout.url(layout.ports.web)}/gateway/events/stripe",
+    }
+    if currency:
+        settings["GATEWAY_ROUTES"] = environ.get("GATEWAY_ROUTES") or f"{currency}=stripe"
+    for name, file in FAKE_SECRETS.items():
+        ensure_secret(layout.secrets / file, webhook_secret if name == "STRIPE_WEBHOOK_SECRET" else random_secret)
+        settings[f"{name}_FILE"] = str(layout.secrets / file)
+    return settings
 
 
 def read_ports(text: str) -> Ports:
     if not text:
         return Ports()
-    if not text.isdecimal() or not 1024 <= int(text) <= 65_527:
-        raise RunError(f"BASE_PORT={text} is wrong: use a number from 1024 to 65527, such as {ADVISED_BASE_PORT}.")
+    if not text.isdecimal() or not 1024 <= int(text) <= 65_526:
+        raise RunError(f"BASE_PORT={text} is wrong: use a number from 1024 to 65526, such as {ADVISED_BASE_PORT}.")
     base = int(text)
-    if blocked := BLOCKED_PORTS.intersection(range(base, base + 9)):
+    if blocked := BLOCKED_PORTS.intersection(range(base, base + 10)):
         raise RunError(
             f"BASE_PORT={text} includes port {min(blocked)}, which browsers refuse to open:"
             f" use another one, such as {ADVISED_BASE_PORT}."

@@ -67,6 +67,11 @@ def service_programs(layout: Layout) -> list[Program]:
     ]
 
 
+def fake_of_stripe_program(layout: Layout) -> Program:
+    options = ["--port", str(layout.ports.stripe), "--data", str(layout.var / "stripe.sqlite3")]
+    return Program("stripe", [sys.executable, "-m", "loadtests.stripe", *options])
+
+
 def load_program(layout: Layout) -> Program:
     """Return the steady load; LOAD_USERS and LOAD_RATE are settings of the locustfile."""
     locust = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--only-summary"]

@@ -222,7 +222,7 @@ def ports_of(service: str) -> set[int]:
     """Return the ports that docker-compose.yml, Prometheus's targets and its own configuration name for a service."""
     targets = "".join(path.read_text() for path in (ROOT / "observability/prometheus/targets").glob("*.yml"))
     own = [yaml.safe_dump(SERVICES[service]), *(path.read_text() for path in ROOT.glob(f"observability/{service}/*.*"))]
-    ports = re.findall(r":(\d{4,5})\b", "".join(own)) + re.findall(rf"\b{service}:(\d+)", targets)
+    ports = re.findall(r"(?::|--port=)(\d{4,5})\b", "".join(own)) + re.findall(rf"\b{service}:(\d+)", targets)
     return {int(port) for port in ports} | {POSTGRESQL if service == "db" else OTLP}
 
 

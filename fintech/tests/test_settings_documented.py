@@ -14,7 +14,7 @@ CODE = [
     if "tests" not in path.parts and "bench" not in path.parts
 ]
 # `make run` reads these from the environment itself: they say what to start, not how.
-OF_THE_RUN = {"NO_LOAD", "BASE_PORT"}
+OF_THE_RUN = {"NO_LOAD", "BASE_PORT", "SECOND_GATEWAY"}
 
 
 def names_in_code() -> set[str]:

@@ -1,5 +1,6 @@
 """docker-compose.yml and Dockerfile keep what docs/compose.md promises."""
 
+import json
 import os
 import re
 import shutil
@@ -55,7 +56,9 @@ every_running_service = pytest.mark.parametrize("name", sorted(SERVICES.keys() -
 
 
 def environment(name: str) -> dict[str, str]:
-    return SERVICES[name].get("environment", {})
+    """Return the variables of a service, with those that SECOND_GATEWAY sets."""
+    values = SERVICES[name].get("environment", {})
+    return {key: re.sub(r"^\$\{SECOND_GATEWAY:\+(.*)\}$", r"\1", str(value)) for key, value in values.items()}
 
 
 def mounts(name: str) -> dict[str, tuple[str, bool]]:
@@ -263,10 +266,11 @@ def test_payments_do_not_wait_for_the_monitoring():
 @pytest.mark.parametrize(
     ("caller", "called"),
     [("app", "gateway"), ("worker", "gateway"), ("worker", "metrics"), ("loadgen", "app")]
+    + [("app", "stripe"), ("worker", "stripe"), ("stripe", "app")]
     + [("alertmanager", "app"), ("blackbox-exporter", "app"), ("prometheus", "alertmanager")]
     + [("worker", "alertmanager"), ("worker", "prometheus"), ("alloy", "loki"), ("alloy", "tempo")]
     + [("tempo", "prometheus"), *[("grafana", name) for name in ("prometheus", "alertmanager", "loki", "tempo")]]
-    + [(name, "alloy") for name in ("app", "worker", "gateway")]
+    + [(name, "alloy") for name in ("app", "worker", "gateway", "stripe")]
     + [(name, "db") for name in ("roles", "migrate", "app", "worker", "postgres-exporter")],
 )
 def test_a_service_shares_a_network_with_each_service_that_it_calls(caller, called):
@@ -302,12 +306,12 @@ def test_our_programs_listen_where_prometheus_asks(service, setting, job):
 
 def test_a_profile_that_is_left_out_takes_its_targets_along():
     profiles = {profile for service in SERVICES.values() for profile in service.get("profiles", [])}
-    assert profiles == OPTIONAL_JOBS.keys()
+    assert profiles - {"stripe"} == OPTIONAL_JOBS.keys()
     for profile, jobs in OPTIONAL_JOBS.items():
         assert {name for name in SERVICES if profile in SERVICES[name].get("profiles", [])} == set(jobs)
 
 
-def test_everything_starts_unless_it_is_left_out():
+def test_everything_but_the_second_gateway_starts_unless_it_is_left_out():
     line = re.search(r"(?m)^COMPOSE_PROFILES=(.*)$", (BASE_DIR / ".env").read_text())
     assert line
     assert set(line[1].split(",")) == OPTIONAL_JOBS.keys()
@@ -449,14 +453,28 @@ def compose() -> list[str]:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("profiles", ["", "traces", "traces,containers"])
+@pytest.mark.parametrize("profiles", ["", "traces", "traces,containers", "traces,containers,stripe"])
 def test_compose_itself_accepts_the_file(profiles):
     command = [*compose(), "--file", BASE_DIR / "docker-compose.yml", "config", "--services"]
     chosen = {"COMPOSE_PROFILES": profiles}
     result = subprocess.run(command, env=os.environ | chosen, capture_output=True, text=True, check=True)
 
-    left_out = {job for profile, jobs in OPTIONAL_JOBS.items() if profile not in profiles for job in jobs}
+    optional = OPTIONAL_JOBS | {"stripe": ("stripe",)}
+    left_out = {name for profile, names in optional.items() if profile not in profiles for name in names}
     assert set(result.stdout.split()) == SERVICES.keys() - left_out
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("currency", "routes"), [("", ""), ("USD", "USD=stripe")])
+def test_one_variable_gives_web_and_worker_the_second_gateway(currency, routes):
+    command = [*compose(), "--file", BASE_DIR / "docker-compose.yml", "config", "--format", "json"]
+    chosen = {"SECOND_GATEWAY": currency}
+    result = subprocess.run(command, env=os.environ | chosen, capture_output=True, text=True, check=True)
+
+    for name in ("app", "worker"):
+        found = json.loads(result.stdout)["services"][name]["environment"]
+        assert found["GATEWAY_ROUTES"] == routes
+        assert found["STRIPE_API_KEY_FILE"] == ("/run/secrets/stripe_api_key" if currency else "")
 
 
 def test_make_secrets_names_each_secret_that_a_person_needs():

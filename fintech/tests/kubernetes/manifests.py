@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,9 @@ Document = dict[str, Any]
 
 FOLDER = BASE_DIR / "deploy" / "kubernetes"
 OVERLAYS = ("small", "production")
+# The production overlay with each optional component.
+WITH_STRIPE = "production with Stripe"
+COMPONENTS = {WITH_STRIPE: ("production", "stripe")}
 # `make kubernetes-tools` builds its programs here.
 TOOLS = BASE_DIR / "var" / "kubernetes"
 # Kinds of operators whose pods have our settings inside of `spec`.
@@ -49,11 +53,25 @@ def text(overlay: str) -> str:
     command = renderer()
     if command is None:
         pytest.skip("needs kustomize, or kubectl 1.28 or newer (`make kubernetes-tools` builds one)")
-    folder = str(FOLDER / "overlays" / overlay)
-    result = subprocess.run([*command, folder], capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as place:
+        folder = with_component(Path(place), overlay) if overlay in COMPONENTS else FOLDER / "overlays" / overlay
+        result = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "deprecated" not in result.stderr
     return result.stdout
+
+
+def with_component(folder: Path, name: str) -> Path:
+    """Write an overlay that includes a component, as its comment says."""
+    overlay, component = (
+        os.path.relpath(FOLDER / kind / of, folder.resolve())
+        for kind, of in zip(("overlays", "components"), COMPONENTS[name], strict=True)
+    )
+    small = read(FOLDER / "overlays" / "small" / "kustomization.yaml")
+    header = {field: small[field] for field in ("apiVersion", "kind", "namespace")}
+    content = json.dumps({**header, "resources": [overlay], "components": [component]})
+    (folder / "kustomization.yaml").write_text(content)
+    return folder
 
 
 @cache

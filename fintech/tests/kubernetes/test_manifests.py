@@ -12,6 +12,7 @@ from fintech.tests.kubernetes.manifests import (
     CUSTOM_PODS,
     FOLDER,
     OVERLAYS,
+    WITH_STRIPE,
     all_pod_labels,
     closed,
     container,
@@ -49,7 +50,8 @@ def validator(schema):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_document_fits_the_schema_of_its_kind(version):
-    different = {str(document): document for overlay in OVERLAYS for document in rendered(overlay)}
+    overlays = (*OVERLAYS, WITH_STRIPE)
+    different = {str(document): document for overlay in overlays for document in rendered(overlay)}
     for document in different.values():
         if schema_of(document) is None:
             kubernetes_validate.validate(document, version, strict=True)
@@ -348,6 +350,16 @@ def test_the_policies_refuse_what_no_pod_needs(overlay):
 @each_overlay
 def test_the_policies_let_each_pod_reach_what_it_needs(overlay):
     assert not [case for case in NEEDED + ONLY[overlay] if not connects(overlay, *case)]
+
+
+@pytest.mark.parametrize("name", ["app", "worker"])
+def test_the_component_lets_web_and_worker_reach_stripe(name):
+    (policy,) = [found for found in of_kind(WITH_STRIPE, "NetworkPolicy") if found["metadata"]["name"] == "to-stripe"]
+    (rule,) = policy["spec"]["egress"]
+
+    assert selects(policy["spec"]["podSelector"], all_pod_labels(WITH_STRIPE)[f"Deployment/{name}"])
+    assert rule["ports"] == [{"port": 443}]
+    assert "10.0.0.0/8" in rule["to"][0]["ipBlock"]["except"]
 
 
 @each_overlay

@@ -11,6 +11,7 @@ from fintech.testing.processes import BASE_DIR
 from fintech.tests.kubernetes.manifests import (
     FOLDER,
     OVERLAYS,
+    WITH_STRIPE,
     container,
     containers,
     labels,
@@ -66,6 +67,18 @@ def without_addresses(values):
     return {key: str(value) for key, value in values.items() if key not in ADDRESS_OF_A_POD}
 
 
+def of_compose(service, *, with_stripe=False):
+    """Return the variables of a service, with or without those that SECOND_GATEWAY sets."""
+    values = {}
+    for key, value in COMPOSE[service]["environment"].items():
+        optional = re.fullmatch(r"\$\{SECOND_GATEWAY:\+(.*)\}", str(value))
+        if optional is None:
+            values[key] = value
+        elif with_stripe:
+            values[key] = optional[1].replace("$SECOND_GATEWAY", "USD")
+    return without_addresses(values)
+
+
 def services_of(overlay):
     return {name for name in CONTAINERS if name != "gateway" or overlay == "small"}
 
@@ -77,9 +90,18 @@ def services_of(overlay):
 def test_each_service_has_the_settings_of_compose(overlay):
     for name in services_of(overlay):
         ours = without_addresses(environment(overlay, name))
-        compose = without_addresses(COMPOSE[name]["environment"])
+        compose = of_compose(name)
         different = {key for key in ours.keys() | compose.keys() if ours.get(key) != compose.get(key)}
         assert different <= DIFFERENT[overlay], name
+
+
+@pytest.mark.parametrize("name", ["app", "worker"])
+def test_the_component_has_the_settings_of_composes_second_gateway(name):
+    added = of_compose(name, with_stripe=True).items() - of_compose(name).items()
+    before, ours = (environment(overlay, name) for overlay in ("production", WITH_STRIPE))
+
+    assert ours.items() - before.items() == added - {("STRIPE_URL", "http://stripe:5003")}  # Compose has a fake
+    assert before.keys() <= ours.keys()
 
 
 @each_overlay

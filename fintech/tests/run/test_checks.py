@@ -83,7 +83,7 @@ def test_the_advised_base_port_is_accepted():
 
 def test_ports_follow_the_base():
     assert read_ports("") == Ports()
-    assert read_ports("7000") == Ports(7000, 7001, 7002, 7003, 7004, 7005, 7006, 7007, 7008)
+    assert read_ports("7000") == Ports(7000, 7001, 7002, 7003, 7004, 7005, 7006, 7007, 7008, 7009)
 
 
 def test_the_callers_settings_are_kept_and_no_secret_is_in_the_environment(layout):
@@ -107,6 +107,41 @@ def test_a_secret_is_made_once(layout):
 
 def test_an_address_of_the_callers_does_not_pull_the_ports_apart(layout):
     assert make_environment(layout, DATABASE, {"BIND": "0.0.0.0:80"})["BIND"] == "127.0.0.1:21000"
+
+
+@pytest.mark.parametrize("currency", ["usd", "US", "EUR,USD", "*"])
+def test_a_second_gateway_for_anything_but_a_currency_is_refused(layout, currency):
+    with pytest.raises(RunError, match=r"SECOND_GATEWAY=.* is wrong: name the currency that it charges, such as USD"):
+        make_environment(layout, DATABASE, {"SECOND_GATEWAY": currency})
+
+
+@pytest.mark.parametrize("name", ["STRIPE_API_KEY", "STRIPE_API_KEY_FILE", "STRIPE_URL", "STRIPE_WEBHOOK_SECRET"])
+def test_a_fake_of_stripe_beside_the_settings_of_another_one_is_refused(layout, name):
+    with pytest.raises(RunError, match=f"SECOND_GATEWAY starts a fake of Stripe, but {name} is set"):
+        make_environment(layout, DATABASE, {"SECOND_GATEWAY": "USD", name: "given"})
+
+
+def test_without_a_second_gateway_stripe_is_not_configured(layout):
+    assert not [name for name in make_environment(layout, DATABASE, {}) if "STRIPE" in name or "ROUTES" in name]
+
+
+def test_a_later_run_keeps_the_second_gateway_of_its_payments_but_sends_it_no_new_ones(layout):
+    first = make_environment(layout, DATABASE, {"SECOND_GATEWAY": "USD"})
+    later = make_environment(layout, DATABASE, {})
+
+    assert first["GATEWAY_ROUTES"] == "USD=stripe"
+    assert "GATEWAY_ROUTES" not in later
+    assert {name: first[name] for name in first if "STRIPE" in name} == {
+        name: later[name] for name in later if "STRIPE" in name
+    }
+
+
+def test_the_callers_routes_and_the_callers_stripe_are_kept(layout):
+    routes, stripe = {"GATEWAY_ROUTES": "USD=stripe>simulator"}, {"STRIPE_API_KEY": "sk_test_x"}
+    make_environment(layout, DATABASE, {"SECOND_GATEWAY": "USD"})
+
+    assert make_environment(layout, DATABASE, {"SECOND_GATEWAY": "USD"} | routes).items() >= routes.items()
+    assert "STRIPE_URL" not in make_environment(layout, DATABASE, stripe)
 
 
 def test_an_empty_secret_file_is_filled_again(tmp_path):

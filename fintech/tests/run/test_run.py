@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -44,10 +45,10 @@ OF_OTHER_PROGRAMS = {
 
 
 def free_base_port() -> int:
-    """Nine free ports in a row, below those that outgoing connections use."""
+    """Ten free ports in a row, below those that outgoing connections use."""
     while True:
         base = random.randrange(20_000, 32_000, 10)
-        if all(checks.is_free(base + offset) for offset in range(9)):
+        if all(checks.is_free(base + offset) for offset in range(10)):
             return base
 
 
@@ -69,8 +70,8 @@ def make_run(layout: Layout, **env: str) -> Program:
     return program
 
 
-def start(layout: Layout) -> Program:
-    program = make_run(layout, **OF_OTHER_PROGRAMS)
+def start(layout: Layout, **env: str) -> Program:
+    program = make_run(layout, **OF_OTHER_PROGRAMS, **env)
     program.start(ready=lambda: "Ready " in program.output(), timeout=READY_SECONDS)
     return program
 
@@ -100,9 +101,13 @@ def running(layout: Layout) -> Iterator[Program]:
         program.stop(timeout=60)
 
 
-def pay(layout: Layout, key: str) -> Reply:
+def pay(layout: Layout, key: str, currency: str = "EUR") -> Reply:
+    return post(layout, "/v1/transactions", PAYMENT | {"currency": currency}, key)
+
+
+def post(layout: Layout, path: str, body: dict[str, Any], key: str) -> Reply:
     headers = {"Authorization": f"Bearer {layout.api_key.read_text().strip()}", "Idempotency-Key": key}
-    return request(layout.ports.web, "POST", "/v1/transactions", PAYMENT, headers=headers)
+    return request(layout.ports.web, "POST", path, body, headers=headers)
 
 
 def test_it_says_where_everything_is_and_all_of_it_answers(running, layout):
@@ -219,13 +224,26 @@ def test_a_taken_port_is_named_and_nothing_is_left(layout):
     assert our_processes(layout) == []
 
 
+def assert_that_the_second_gateway_charges_dollars(running: Program, layout: Layout) -> None:
+    calls = 'gateway_calls_total{{gateway="{}",outcome="approved"}}'.format
+    assert f"http://127.0.0.1:{layout.ports.stripe}   routes: USD=stripe" in running.output()
+
+    euros, dollars = pay(layout, "euros"), pay(layout, "dollars", "USD")
+    refund = post(layout, f"/v1/transactions/{dollars.body['id']}/refunds", {"amount": 400}, "dollars-back")
+
+    assert [reply.body["status"] for reply in (euros, dollars, refund)] == ["succeeded"] * 3
+    counted = scrape(layout.ports.metrics)
+    assert (counted[calls("simulator")], counted[calls("stripe")]) == (2, 2)  # the first payment was yesterday
+
+
 def test_the_next_day_continues_with_the_same_data_and_survives_being_killed(layout):
     password = (layout.secrets / "admin_password").read_text().strip()
-    second = start(layout)
+    second = start(layout, SECOND_GATEWAY="USD")
     try:
         assert f"user admin, password {password}" in second.output()
         again = pay(layout, "first")
         assert (again.status, again.headers["Idempotency-Replayed"]) == (200, "true")
+        assert_that_the_second_gateway_charges_dollars(second, layout)
     finally:
         second.kill()  # supervisord and all the rest go on
     assert answers(layout.ports.web, "/ready")
@@ -247,6 +265,6 @@ def test_a_database_that_does_not_answer_is_a_sentence(layout):
 
 
 def test_a_wrong_base_port_is_a_sentence(layout):
-    assert "error: BASE_PORT=80 is wrong: use a number from 1024 to 65527, such as 8200." in refusal(
+    assert "error: BASE_PORT=80 is wrong: use a number from 1024 to 65526, such as 8200." in refusal(
         layout, BASE_PORT="80"
     )

@@ -180,20 +180,26 @@ class Gateway:
                 await asyncio.sleep(seconds)
                 if known := self._find(order.kind, order.key):
                     return self._replay(known, order, request)
-            if behaviour is APPROVE and (challenge := self._authenticate(order)):
-                return self._ask_customer(challenge, request)
-            if order.kind == "void":
-                order = self._complete_void(order)
-            decision, first = self.store.decide(self._decision(order, behaviour))
+            challenge = self._authenticate(order) if behaviour.does is Does.APPROVE else None
+            if challenge is None:
+                if order.kind == "void":
+                    order = self._complete_void(order)
+                decision, first = self.store.decide(self._decision(order, behaviour))
+        if challenge is not None:
+            return await self._send(self._ask_customer(challenge, request), behaviour, request)
         if not first:
             return self._replay(decision, order, request)
         if self.faults.profile.late_events and (behaviour.reply is not Reply.SENT or behaviour.wait == HOLD):
             self._announce(decision)
+        return await self._send(answer(200, self._describe(decision)), behaviour, request)
+
+    async def _send(self, response: web.Response, behaviour: Behaviour, request: web.Request) -> web.Response:
+        """Return the response in time, late, or never."""
         if behaviour.reply is Reply.LOST:
             return drop_connection(request)
         if behaviour.reply is Reply.LATE:
             await asyncio.sleep(self.faults.profile.hold_seconds)
-        return answer(200, self._describe(decision))
+        return response
 
     def _announce(self, decision: Decision) -> None:
         """Send the decision as an event, for a caller that did not get its answer in time."""

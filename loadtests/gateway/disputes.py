@@ -48,7 +48,7 @@ class Disputes:
         left = self._store.left_to_refund(charge) if isinstance(charge, str) else None
         if left is None or not isinstance(charge, str):
             raise BadOrder(422, "charge_not_found", "charge must be the key of a charge that took money.")
-        amount = _whole_number(content, "amount", left[0], 1, MAX_AMOUNT)
+        amount = _whole_number(content, "amount", max(left[0], 1), 1, MAX_AMOUNT)
         if amount > left[0]:
             raise BadOrder(422, "exceeds_charge", f"{left[0]} of the charge is left.")
         seconds = _whole_number(content, "evidence_seconds", DEFAULT_EVIDENCE_SECONDS, 0, MAX_EVIDENCE_SECONDS)

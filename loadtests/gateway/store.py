@@ -67,6 +67,7 @@ CREATE TABLE IF NOT EXISTS dispute (
     sequence   INTEGER NOT NULL,
     due        TEXT
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS disputes_of_a_charge ON dispute (charge);
 CREATE TABLE IF NOT EXISTS response (key TEXT PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS event (
     seq  INTEGER PRIMARY KEY,
@@ -170,6 +171,7 @@ _ADD = f"INSERT INTO decision ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON
 _AUTHENTICATION = f"SELECT {', '.join(Authentication._fields)} FROM authentication"  # noqa: S608 - our own words
 _REFUNDED = """SELECT COALESCE(SUM(amount), 0) FROM decision
                WHERE kind = 'refund' AND charge = ? AND outcome = 'approved'"""
+_DISPUTED = "SELECT COALESCE(SUM(amount), 0) FROM dispute WHERE charge = ? AND state <> 'won'"
 _CAPTURED = """SELECT COALESCE(SUM(amount), 0), MAX(currency) FROM decision
                WHERE kind = 'capture' AND charge = ? AND outcome = 'approved'"""
 _USED = """SELECT COALESCE(SUM(amount), 0), COALESCE(MAX(kind = 'void' OR final), 0) FROM decision
@@ -249,7 +251,10 @@ class Store:
         return Authentication._make(found) if found else None
 
     def left_to_refund(self, charge: str) -> tuple[int, str] | None:
-        """Return the remaining amount and the currency of what a charge or captures took; None if nothing was."""
+        """Return the remaining amount and the currency of what a charge or captures took; None if nothing was.
+
+        What a dispute holds back or has taken does not remain.
+        """
         paid = self._approved("charge", charge)
         if paid is None:
             amount, currency = self._db.execute(_CAPTURED, (charge,)).fetchone()
@@ -257,7 +262,8 @@ class Store:
                 return None
             paid = amount, currency
         (refunded,) = self._db.execute(_REFUNDED, (charge,)).fetchone()
-        return paid[0] - refunded, paid[1]
+        (disputed,) = self._db.execute(_DISPUTED, (charge,)).fetchone()
+        return paid[0] - refunded - disputed, paid[1]
 
     def left_to_capture(self, authorization: str) -> tuple[int, str, bool] | None:
         """Return the remaining amount and the currency of an approved authorization, and whether it is closed."""
@@ -300,8 +306,7 @@ class Store:
 
     def is_disputed(self, charge: str) -> bool:
         """Return True if a dispute of the charge holds its money back, or has taken it."""
-        row = self._db.execute("SELECT 1 FROM dispute WHERE charge = ? AND state <> 'won'", (charge,)).fetchone()
-        return row is not None
+        return bool(self._db.execute(_DISPUTED, (charge,)).fetchone()[0])
 
     def save_dispute(self, dispute: Dispute, moved: Decision | None, event: bytes) -> None:
         """Store a dispute, the money that its change moves, and its event: all or nothing."""

@@ -2,6 +2,7 @@
 
 import http.client
 import re
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
@@ -192,6 +193,27 @@ def test_an_order_without_a_challenge_says_who_is_liable(gateway, kind, amount, 
     assert answer.body["outcome"] == "approved"
     assert answer.body["authentication"] == {"outcome": outcome, "liability_shift": liable}
     assert order(gateway, key, amount, kind) == (200, answer.body, True)
+
+
+@pytest.mark.parametrize("ratio", ["lose_reply_ratio", "late_reply_ratio"])
+def test_a_caller_that_gets_no_answer_in_time_is_still_asked_for_a_challenge(gateway, ratio):
+    key = str(uuid4())
+    gateway.profile(**{ratio: 1}, hold_seconds=0)
+
+    with suppress(http.client.RemoteDisconnected):
+        order(gateway, key)
+
+    assert gateway.charge(key)["outcome"] == "requires_action"
+
+
+def test_a_lost_reply_keeps_the_authentication(gateway):
+    key = str(uuid4())
+    gateway.profile(lose_reply_ratio=1)
+
+    with pytest.raises(http.client.RemoteDisconnected):
+        order(gateway, key, FRICTIONLESS)
+
+    assert gateway.charge(key)["authentication"]["outcome"] == "frictionless"
 
 
 def test_an_open_challenge_survives_a_killed_gateway(own_gateway):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.gateway.store import Decision, Store, StoreError
+from loadtests.gateway.store import Decision, Dispute, Store, StoreError
 
 CHARGE = Decision("charge", "c", "approved", amount=1000, currency="EUR", reference="gw_1")
 COLUMNS = ", ".join(Decision._fields)
@@ -86,6 +86,15 @@ def test_several_refunds_fill_the_charge_exactly(store):
     assert store.left_to_refund("c") == (0, "EUR")
     with pytest.raises(sqlite3.IntegrityError):
         store.decide(REFUND._replace(amount=1))
+
+
+@pytest.mark.parametrize(("state", "left"), [("opened", 700), ("lost", 700), ("won", 1000)])
+def test_money_of_a_dispute_that_is_not_won_does_not_remain(store, state, left):
+    dispute = Dispute("d", "c", "2026-01-01T00:00:00Z", 300, "EUR", 0, "fraudulent", state, 1, None)
+
+    store.save_dispute(dispute, None, b"{}")
+
+    assert store.left_to_refund("c") == (left, "EUR")
 
 
 def test_the_first_decision_stays(store):

@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from django.db import connection
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 
-from payments.models import Authentication, Dispute
+from payments.models import Authentication, Dispute, DisputeResponse
 from payments.states import DISPUTE, DISPUTE_RESPONSES
 
 
@@ -26,10 +26,23 @@ def dispute_counts() -> dict[str, int]:
 
 
 def disputes_to_answer() -> tuple[int, datetime | None]:
-    """Return the number of disputes that wait for the merchant, and the earliest time at which a response is due."""
-    waiting = Dispute.objects.filter(status__in=list(DISPUTE_RESPONSES))
-    result = waiting.aggregate(number=Count("id"), earliest=Min("evidence_due_at"))
-    return result["number"], result["earliest"]
+    """Return the number of disputes that lack a response and still can have one, and when the earliest is due.
+
+    Evidence that the gateway has not taken is missing as well.
+    """
+    lacking = (
+        Q(status__in=list(DISPUTE_RESPONSES)),
+        Q(
+            status__in=list(DISPUTE_RESPONSES.values()),
+            responses__kind=DisputeResponse.Kind.EVIDENCE,
+            responses__delivered_at=None,
+        ),
+    )
+    # One statement for each, because each has an index.
+    in_time = Dispute.objects.filter(evidence_due_at__gt=Now())
+    found = [in_time.filter(lacks).aggregate(number=Count("id"), earliest=Min("evidence_due_at")) for lacks in lacking]
+    times = [row["earliest"] for row in found if row["earliest"] is not None]
+    return sum(row["number"] for row in found), min(times, default=None)
 
 
 def unresolved() -> tuple[int, float]:

@@ -147,7 +147,8 @@ class LedgerCollector(Collector):
             counts.add_metric([state], view.disputes.get(state, 0))
         yield counts
         number, earliest = view.to_answer
-        yield GaugeMetricFamily("disputes_awaiting_response", "Disputes that wait for the merchant.", value=number)
+        help_text = "Disputes that still can have a response, and whose response the gateway has not taken."
+        yield GaugeMetricFamily("disputes_awaiting_response", help_text, value=number)
         if earliest is not None:
             help_text = "When the earliest response is due."
             yield GaugeMetricFamily("dispute_response_due_timestamp_seconds", help_text, value=earliest.timestamp())

@@ -10,6 +10,7 @@ from django.utils import timezone
 from fintech.testing.processes import wait_until
 from payments.errors import Conflict, NotFound
 from payments.gateway.registry import gateways
+from payments.kpis.gauges import disputes_to_answer
 from payments.ledger.postings import ACCOUNTS
 from payments.models import Dispute, DisputeResponse, Event, LedgerLeg, Transaction
 from payments.schemas import CaptureInput
@@ -149,6 +150,27 @@ def test_a_refused_event_does_not_stop_the_later_ones(shop, gateway, bank, chang
     assert outcomes[-2:] == ["refused", "applied"]
     assert states(dispute) == ["opened", "needs_response", "lost"]
     audit(gateway, shop.merchant)
+
+
+def test_a_response_that_can_no_longer_be_given_is_not_awaited(shop, bank):
+    before = disputes_to_answer()
+
+    bank.dispute(shop.pay(5000).body.id, evidence_seconds=0)
+
+    assert disputes_to_answer() == before
+
+
+def test_evidence_is_awaited_until_the_gateway_has_taken_it(shop, bank):
+    deliver_responses()  # those of other tests
+    number, _ = disputes_to_answer()
+    dispute = bank.dispute(shop.pay(5000).body.id, evidence_seconds=600)
+    assert disputes_to_answer() == (number + 1, dispute.evidence_due_at)
+
+    answer(shop, dispute)
+    assert disputes_to_answer() == (number + 1, dispute.evidence_due_at)
+    deliver_responses()
+
+    assert disputes_to_answer()[0] == number
 
 
 def test_an_acceptance_overtakes_the_request_for_a_response(shop, gateway, bank):

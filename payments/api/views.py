@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from fintech.http.pagination import DEFAULT_LIMIT
 from fintech.http.views import JsonView, has_body, json_answer, read_body
 from payments import metrics
 from payments.api import openapi
-from payments.api.expansion import CAPTURES, NESTED_LIMIT, REFUNDS, Following, Page, expand, read_expand
+from payments.api.expansion import CAPTURES, NESTED_LIMIT, REFUNDS, Following, expand, read_expand
 from payments.api.filters import transaction_page
 from payments.api.responses import batch_result, problem_of, reply_to
 from payments.api.shared_throttling import make_throttle
@@ -34,6 +35,7 @@ from payments.schemas import (
     BatchItem,
     BatchOutput,
     CaptureInput,
+    Input,
     JournalPage,
     PaymentInput,
     PaymentPage,
@@ -45,10 +47,7 @@ from payments.schemas import (
     parse_json,
     read,
 )
-from payments.serializers import (
-    serialize_entry,
-    serialize_trial,
-)
+from payments.serializers import serialize_entry, serialize_trial
 from payments.services.batches import create_batch
 from payments.services.captures import create_capture
 from payments.services.charges import create_payment
@@ -198,69 +197,67 @@ class TransactionView(PaymentsView):
         return json_answer(expanded)
 
 
-def page_of_operations(request: HttpRequest, payment: Transaction, following: Following) -> Page:
-    pagination.refuse_unknown(request.GET, {"cursor", "limit"})
-    return following.page_of(*pagination.page_of(request, following.rows(payment), following.name(payment.id)))
-
-
 def read_optional_body(request: HttpRequest) -> Any:
     return parse_json(read_body(request)) if has_body(request) else {}
 
 
-class RefundsView(PaymentsView):
+class OperationsView(PaymentsView):
+    """The operations of one kind on a payment."""
+
+    scope: str = ApiKey.Scope.WRITE  # of a new one
+
+    def page(self, request: Request, id: str, following: Following) -> HttpResponse:
+        payment = find_transaction(self.principal(request, ApiKey.Scope.READ), id)
+        pagination.refuse_unknown(request._request.GET, {"cursor", "limit"})
+        rows = following.rows(payment)
+        return json_answer(following.page_of(*pagination.page_of(request._request, rows, following.name(payment.id))))
+
+    def create(
+        self, request: Request, id: str, create: Callable[..., Result], shape: type[Input], *, needs_body: bool = False
+    ) -> HttpResponse:
+        principal = self.principal(request, self.scope)
+        identifier = read_id(id)
+        key = idempotency_key(request)
+        raw = request._request
+        body = read(read_body(raw), shape) if needs_body else parse(read_optional_body(raw), shape)
+        outcome = create(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
+        return answer(request._request, outcome)
+
+
+class RefundsView(OperationsView):
+    scope = ApiKey.Scope.REFUND
+
     @openapi.LIST_REFUNDS
     def get(self, request: Request, id: str) -> HttpResponse:
-        principal = self.principal(request, ApiKey.Scope.READ)
-        payment = find_transaction(principal, id)
-        return json_answer(page_of_operations(request._request, payment, REFUNDS))
+        return self.page(request, id, REFUNDS)
 
     @openapi.REFUND
     def post(self, request: Request, id: str) -> HttpResponse:
-        principal = self.principal(request, ApiKey.Scope.REFUND)
-        identifier = read_id(id)
-        key = idempotency_key(request)
-        body = parse(read_optional_body(request._request), RefundInput)
-        outcome = create_refund(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
-        return answer(request._request, outcome)
+        return self.create(request, id, create_refund, RefundInput)
 
 
-class CapturesView(PaymentsView):
+class CapturesView(OperationsView):
     @openapi.LIST_CAPTURES
     def get(self, request: Request, id: str) -> HttpResponse:
-        principal = self.principal(request, ApiKey.Scope.READ)
-        payment = find_transaction(principal, id)
-        return json_answer(page_of_operations(request._request, payment, CAPTURES))
+        return self.page(request, id, CAPTURES)
 
     @openapi.CAPTURE
     def post(self, request: Request, id: str) -> HttpResponse:
-        principal = self.principal(request, ApiKey.Scope.WRITE)
-        identifier = read_id(id)
-        key = idempotency_key(request)
-        body = parse(read_optional_body(request._request), CaptureInput)
-        outcome = create_capture(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
-        return answer(request._request, outcome)
+        return self.create(request, id, create_capture, CaptureInput)
 
 
-class VoidView(PaymentsView):
+class VoidView(OperationsView):
     @openapi.VOID
     def post(self, request: Request, id: str) -> HttpResponse:
-        principal = self.principal(request, ApiKey.Scope.WRITE)
-        identifier = read_id(id)
-        key = idempotency_key(request)
-        body = parse(read_optional_body(request._request), VoidInput)
-        outcome = create_void(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
-        return answer(request._request, outcome)
+        return self.create(request, id, create_void, VoidInput)
 
 
-class ReviewView(PaymentsView):
+class ReviewView(OperationsView):
+    scope = ApiKey.Scope.REVIEW
+
     @openapi.REVIEW
     def post(self, request: Request, id: str) -> HttpResponse:
-        principal = self.principal(request, ApiKey.Scope.REVIEW)
-        identifier = read_id(id)
-        key = idempotency_key(request)
-        body = read(read_body(request._request), ReviewInput)
-        outcome = decide_review(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
-        return answer(request._request, outcome)
+        return self.create(request, id, decide_review, ReviewInput, needs_body=True)
 
 
 class JournalView(PaymentsView):

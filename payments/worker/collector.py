@@ -95,43 +95,46 @@ class LedgerCollector(Collector):
         view = self._view
         if not self._leader.leading:
             return
-        transactions = CounterMetricFamily("ledger_transactions", "Committed final payments.", labels=["status"])
-        for status in CHARGE.final:
-            transactions.add_metric([status], view.totals.count.get(status, 0))
-        amounts = CounterMetricFamily("ledger_amount", "Posted amounts, in major units.", labels=["currency"])
-        for currency in sorted({*settings.KPI_CURRENCIES, *view.totals.amount}):
-            amounts.add_metric([currency], to_major(view.totals.amount.get(currency, 0), currency))
-        yield transactions
-        yield amounts
-        number, oldest = view.unresolved
-        yield GaugeMetricFamily("unresolved_transactions", "Payments and refunds that are not final.", value=number)
-        yield GaugeMetricFamily("unresolved_oldest_seconds", "Age of the oldest one.", value=oldest)
-        held = GaugeMetricFamily(
-            "authorized_not_captured_amount",
-            "Authorized amounts that are neither captured nor released, in major units.",
-            labels=["currency"],
-        )
-        for currency in sorted({*settings.KPI_CURRENCIES, *view.held}):
-            held.add_metric([currency], to_major(view.held.get(currency, 0), currency))
-        yield held
-        help_text = "Payments whose customer has been asked to authenticate, and still has time."
-        yield GaugeMetricFamily("open_challenges", help_text, value=view.challenges)
+        yield from self._ledger(view)
+        yield from self._open_work(view)
         yield from self._webhooks(view.webhooks)
         yield from self._disputes(view)
-        waiting, oldest = view.gateway_events
-        yield GaugeMetricFamily("gateway_events_waiting", "Stored events that are not applied yet.", value=waiting)
-        yield GaugeMetricFamily("gateway_event_oldest_waiting_seconds", "Age of the oldest one.", value=oldest)
         if view.drift is not None:
-            yield self._drift(view.drift)
-            yield self._operation_drift(view.drift)
-            help_text = "Epochs of connected processes that no scrape has, so that their counters are not compared."
-            yield GaugeMetricFamily("kpi_unseen_epochs", help_text, value=view.drift.unseen_epochs)
+            yield from self._drift(view.drift)
         if view.gateway_drift is not None:
             yield self._by_currency(
                 "gateway_drift", "Charged by the gateway minus the ledger, in minor units.", view.gateway_drift
             )
         if view.imbalance is not None:
             yield self._by_currency("ledger_imbalance", "Sum of all ledger legs, in minor units.", view.imbalance)
+
+    @staticmethod
+    def _ledger(view: LedgerView) -> Iterator[Metric]:
+        transactions = CounterMetricFamily("ledger_transactions", "Committed final payments.", labels=["status"])
+        for status in CHARGE.final:
+            transactions.add_metric([status], view.totals.count.get(status, 0))
+        yield transactions
+        amounts = CounterMetricFamily("ledger_amount", "Posted amounts, in major units.", labels=["currency"])
+        held = GaugeMetricFamily(
+            "authorized_not_captured_amount",
+            "Authorized amounts that are neither captured nor released, in major units.",
+            labels=["currency"],
+        )
+        for family, found in ((amounts, view.totals.amount), (held, view.held)):
+            for currency in sorted({*settings.KPI_CURRENCIES, *found}):
+                family.add_metric([currency], to_major(found.get(currency, 0), currency))
+            yield family
+
+    @staticmethod
+    def _open_work(view: LedgerView) -> Iterator[Metric]:
+        number, oldest = view.unresolved
+        yield GaugeMetricFamily("unresolved_transactions", "Payments and refunds that are not final.", value=number)
+        yield GaugeMetricFamily("unresolved_oldest_seconds", "Age of the oldest one.", value=oldest)
+        help_text = "Payments whose customer has been asked to authenticate, and still has time."
+        yield GaugeMetricFamily("open_challenges", help_text, value=view.challenges)
+        waiting, oldest = view.gateway_events
+        yield GaugeMetricFamily("gateway_events_waiting", "Stored events that are not applied yet.", value=waiting)
+        yield GaugeMetricFamily("gateway_event_oldest_waiting_seconds", "Age of the oldest one.", value=oldest)
 
     @staticmethod
     def _by_currency(name: str, documentation: str, amounts: dict[str, int]) -> Metric:
@@ -166,22 +169,21 @@ class LedgerCollector(Collector):
         yield endpoints
 
     @staticmethod
-    def _drift(drift: Drift) -> Metric:
+    def _drift(drift: Drift) -> Iterator[Metric]:
         family = GaugeMetricFamily("kpi_drift", "Rows minus counters: payments, or minor units of revenue.")
         for status, value in sorted(drift.transactions.items()):
             family.add_sample("kpi_drift", {"kpi": "transactions", "status": status}, value)
         for currency, value in sorted(drift.revenue.items()):
             family.add_sample("kpi_drift", {"kpi": "revenue", "currency": currency}, value)
-        return family
-
-    @staticmethod
-    def _operation_drift(drift: Drift) -> Metric:
-        family = GaugeMetricFamily(
+        yield family
+        operations = GaugeMetricFamily(
             "operation_drift",
             "Rows minus counters: authorizations, authentications, captures, voids.",
             labels=["kpi", "status"],
         )
         for name, (prefix, statuses) in OPERATION_COUNTERS.items():
             for status in statuses:
-                family.add_metric([name, status], drift.operations.get(prefix + status, 0))
-        return family
+                operations.add_metric([name, status], drift.operations.get(prefix + status, 0))
+        yield operations
+        help_text = "Epochs of connected processes that no scrape has, so that their counters are not compared."
+        yield GaugeMetricFamily("kpi_unseen_epochs", help_text, value=drift.unseen_epochs)

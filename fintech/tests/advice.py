@@ -33,6 +33,7 @@ SENTENCE = re.compile(
     r"(?:[Rr]un|such as|\(|:) ?"
     r"((?:make [a-z-]+(?= [A-Z])|(?:manage\.py|python -m) [\w.]+)(?: [\w-]+(?= --))?(?: --[\w-]+)*)"
 )
+PROGRAM = re.compile(r"\bmake\b|manage\.py|python")  # in each SENTENCE; parsing a file takes longer than this search
 
 
 class Command(NamedTuple):
@@ -55,8 +56,10 @@ def split(command: str) -> list[str]:
 
 
 def literals(path: Path, text: str) -> Iterator[str]:
-    """Yield the strings of a Python file, f-strings with their expressions as `{}`."""
-    for node in ast.walk(ast.parse(text)) if path.suffix == ".py" else ():
+    """Yield the strings of a Python file that may name a command, f-strings with their expressions as `{}`."""
+    if path.suffix != ".py" or not PROGRAM.search(text):
+        return
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.JoinedStr):
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):

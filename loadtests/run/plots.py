@@ -1,14 +1,18 @@
-"""Line and area plots as inline SVG; report.html draws them, and its style sheet colours them."""
+"""Line and area plots as inline SVG; report.html draws them, and page.html colours them.
+
+Places are percentages of the plot, so it has any width: only lines and areas stretch, texts do not.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import cycle, groupby
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 720, 240
-LEFT, RIGHT, TOP, BOTTOM = 64, 24, 12, 32
 TICKS = 5
+COLOURS = 6
+# A limit above this multiple of the highest value would flatten the lines: it is outside of the plot.
+FAR = 3
 
 
 class Tick(NamedTuple):
@@ -17,7 +21,7 @@ class Tick(NamedTuple):
 
 
 class Series(NamedTuple):
-    """A line or an area; `colour` is its number in the style sheet."""
+    """A line or an area; `colour` is its number in page.html."""
 
     name: str
     colour: int
@@ -26,7 +30,7 @@ class Series(NamedTuple):
 
 @dataclass
 class Plot:
-    """The geometry of one plot: paths and ticks in the coordinates of a WIDTH x HEIGHT picture."""
+    """The geometry of one plot. A `limit` at a negative place is above the plot."""
 
     title: str
     unit: str
@@ -34,35 +38,59 @@ class Plot:
     series: list[Series] = field(default_factory=list)
     x_ticks: list[Tick] = field(default_factory=list)
     y_ticks: list[Tick] = field(default_factory=list)
+    marks: list[Tick] = field(default_factory=list)
+    limit: Tick | None = None
     empty: str = ""  # the sentence instead of a plot without data
+
+    def mark(self, texts: Mapping[float, str], seconds: float) -> None:
+        """Mark these seconds, such as the beginnings of steps."""
+        self.marks = [Tick(x(at, seconds), text) for at, text in texts.items()]
 
 
 def line_plot(
-    title: str, unit: str, times: Sequence[float], lines: Mapping[str, Sequence[float | None]], seconds: float
+    title: str,
+    unit: str,
+    times: Sequence[float],
+    lines: Mapping[str, Sequence[float | None]],
+    seconds: float,
+    *,
+    limit: tuple[str, float] | None = None,
 ) -> Plot:
     highest = max((value for values in lines.values() for value in values if value is not None), default=0.0)
+    if limit and limit[1] <= FAR * highest:
+        highest = max(highest, limit[1])
     plot, top = start(title, unit, seconds, highest, filled=False)
+    plot.limit = Tick(y(limit[1], top), limit[0]) if limit else None
     for colour, (name, values) in enumerate(lines.items()):
         values_at = zip(times, values, strict=True)
         points = [(x(at, seconds), None if value is None else y(value, top)) for at, value in values_at]
-        plot.series.append(Series(name, colour, " ".join(line(points))))
+        plot.series.append(Series(name, colour % COLOURS, " ".join(line(points))))
     return plot
 
 
 def area_plot(
-    title: str, unit: str, times: Sequence[float], areas: Mapping[str, Sequence[float]], seconds: float, *, empty: str
+    title: str,
+    unit: str,
+    times: Sequence[float],
+    areas: Mapping[str, Sequence[float]],
+    seconds: float,
+    *,
+    empty: str,
+    colours: Mapping[str, int] | None = None,
 ) -> Plot:
-    """Return the areas on top of each other."""
+    """Return the areas on top of each other; `colours` are those of names that always have the same one."""
     totals = [sum(values) for values in zip(*areas.values(), strict=True)] if areas else []
     plot, top = start(title, unit, seconds, max(totals, default=0.0), filled=True)
     plot.empty = "" if any(totals) else empty
     below = [0.0] * len(times)
-    for colour, (name, values) in enumerate(areas.items()):
+    fixed = colours or {}
+    free = cycle(sorted({*range(COLOURS)} - {*fixed.values()}))
+    for name, values in areas.items():
         above = [low + value for low, value in zip(below, values, strict=True)]
         upper = [(x(at, seconds), y(value, top)) for at, value in zip(times, above, strict=True)]
         lower = [(x(at, seconds), y(value, top)) for at, value in zip(times, below, strict=True)]
         path = "M" + "L".join(point(place) for place in [*upper, *reversed(lower)]) + "Z"
-        plot.series.append(Series(name, colour, path))
+        plot.series.append(Series(name, fixed[name] if name in fixed else next(free), path))
         below = above
     return plot
 
@@ -73,6 +101,7 @@ def start(title: str, unit: str, seconds: float, highest: float, *, filled: bool
     step = nice_step(highest or 1.0)
     top = step * max(1, math.ceil((highest or 1.0) / step))
     plot.y_ticks = [Tick(y(value, top), number(value)) for value in count_up(step, top)]
+    clock = in_minutes if seconds >= 60 else in_seconds
     plot.x_ticks = [Tick(x(at, seconds), clock(at)) for at in count_up(nice_seconds(seconds), seconds)]
     return plot, top
 
@@ -86,15 +115,15 @@ def line(points: Iterable[tuple[float, float | None]]) -> Iterator[str]:
 
 
 def point(place: tuple[float, float]) -> str:
-    return f"{place[0]:.1f},{place[1]:.1f}"
+    return f"{place[0]:.2f},{place[1]:.2f}"
 
 
 def x(at: float, seconds: float) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * min(1.0, at / seconds)
+    return 100 * min(1.0, at / seconds)
 
 
 def y(value: float, top: float) -> float:
-    return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / top
+    return 100 * (1 - value / top)
 
 
 def count_up(step: float, end: float) -> list[float]:
@@ -117,5 +146,9 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
 
 
-def clock(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
+def in_seconds(at: float) -> str:
+    return f"{at:.0f} s"
+
+
+def in_minutes(at: float) -> str:
+    return f"{at // 60:.0f}:{at % 60:02.0f}"

@@ -53,7 +53,11 @@ class Session:
         figures = summarize(total.samples, total.seconds)
         own = max((process.lag_ms for process in total.processes), default=0.0)
         late = sum(1 for sample in total.samples if sample.late_ms > LATE_MS + own) / max(1, len(total.samples))
-        search = {"steps": [as_row(step) for step in steps], "limit": rate_that_held(steps)}
+        search = {
+            "limit": rate_that_held(steps),
+            "step_seconds": chosen.step_duration,
+            "steps": [as_row(step) for step in steps],
+        }
         return {
             "started_at": self.began.isoformat(timespec="seconds"),
             "base_url": chosen.base_url,

@@ -9,7 +9,6 @@ import threading
 import time
 
 import redis
-from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -73,13 +72,3 @@ class SharedThrottle:
             if time.monotonic() >= self._paused_until:
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
                 logger.warning("throttle_unavailable", extra={"error": type(error).__name__})
-
-
-def make_throttle() -> Throttle | SharedThrottle:
-    """Return the throttle of the settings: over all hosts with THROTTLE_URL, otherwise of this host."""
-    rate, burst = settings.THROTTLE_RATE, settings.THROTTLE_BURST
-    own = Throttle(settings.RUNTIME_DIR / "throttle", rate=rate, burst=burst)
-    if not settings.THROTTLE_URL:
-        return own
-    timeout = settings.THROTTLE_TIMEOUT_SECONDS
-    return SharedThrottle(settings.THROTTLE_URL, own, rate=rate, burst=burst, timeout=timeout)

@@ -13,8 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.conf import settings
 
 from payments.schemas import MAX_BATCH
+
+if TYPE_CHECKING:
+    from payments.api.shared_throttling import SharedThrottle
 
 _CELL = struct.Struct("d")
 CELLS = 65_536  # further keys share a cell with another key, and both count together
@@ -76,3 +82,15 @@ def _fill(file: int) -> None:
             os.pwrite(file, bytes(CELLS * _CELL.size - size), size)
     finally:
         fcntl.lockf(file, fcntl.LOCK_UN)
+
+
+def make_throttle() -> "Throttle | SharedThrottle":
+    """Return the throttle of the settings: over all hosts with THROTTLE_URL, otherwise of this host."""
+    rate, burst = settings.THROTTLE_RATE, settings.THROTTLE_BURST
+    own = Throttle(settings.RUNTIME_DIR / "throttle", rate=rate, burst=burst)
+    if not settings.THROTTLE_URL:
+        return own
+    from payments.api.shared_throttling import SharedThrottle  # its client is a tenth of the start of each process
+
+    timeout = settings.THROTTLE_TIMEOUT_SECONDS
+    return SharedThrottle(settings.THROTTLE_URL, own, rate=rate, burst=burst, timeout=timeout)

@@ -4,7 +4,7 @@ import pytest
 
 from loadtests.run.output import write_results
 from loadtests.run.plots import area_plot, line_plot
-from loadtests.run.report import render
+from loadtests.run.report import OUTCOMES, make_plots, render
 from loadtests.run.samples import Sample
 from loadtests.run.summary import summarize
 from loadtests.run.timeline import make_timeline
@@ -42,8 +42,8 @@ def test_texts_of_the_service_are_escaped():
         ({"interrupted": True}, "interrupted after 10 s"),
         ({"thresholds": [{"name": "max_p95_ms", "limit": 1, "value": 2, "held": False}]}, "1 of 1 thresholds broken"),
         ({"thresholds": [{"name": "max_p95_ms", "limit": 3, "value": 2, "held": True}]}, "all thresholds held"),
-        ({"steps": [], "limit": 31.25}, "the limit is 31.2 requests/s"),
-        ({"steps": [], "limit": None}, "not even the first rate held"),
+        ({"steps": [], "step_seconds": 5, "limit": 31.25}, "the limit is 31.2 requests/s"),
+        ({"steps": [], "step_seconds": 5, "limit": None}, "not even the first rate held"),
     ],
 )
 def test_the_verdict_is_the_first_thing_to_read(changes, verdict):
@@ -69,6 +69,38 @@ def test_a_second_without_a_request_interrupts_the_line():
     plot = line_plot("t", "ms", [0.5, 1.5, 2.5], {"p50": [1.0, None, 1.0]}, 3)
 
     assert plot.series[0].path.count("M") == 2
+
+
+@pytest.mark.parametrize(("limit", "place"), [(10, 50), (25, 0), (50, None)])
+def test_a_limit_is_a_line_unless_it_is_far_above_the_values(limit, place):
+    plot = line_plot("t", "ms", [1, 2], {"p95": [10.0, 16.0]}, 2, limit=("p95 limit", limit))
+
+    assert plot.limit.text == "p95 limit"
+    assert plot.limit.at == pytest.approx(place) if place is not None else plot.limit.at < 0
+
+
+def test_the_threshold_of_the_latency_is_in_its_plot():
+    broken = {"name": "max_p95_ms", "limit": 50, "value": 120, "held": False}
+    latency = make_plots(make_summary(thresholds=[broken]), SAMPLES)[1]
+
+    assert latency.limit.text == "p95 limit 50"
+    assert 0 < latency.limit.at < 100
+
+
+def test_the_rates_of_a_search_are_marked_where_they_began():
+    step = {"held": True, "thresholds": [], "summary": summarize(SAMPLES, 10)}
+    steps = [step | {"rps": rps} for rps in (20, 25)]
+    rates = make_plots(make_summary(steps=steps, step_seconds=5.0, limit=25), SAMPLES)[0]
+
+    assert [(mark.at, mark.text) for mark in rates.marks] == [(0, "20/s"), (50, "25/s")]
+
+
+@pytest.mark.parametrize("others", [[], ["succeeded"] * 3, ["unknown"] * 3])
+def test_an_outcome_has_the_same_colour_in_each_report(others):
+    samples = [SAMPLES[1]._replace(outcome=outcome) for outcome in ["failed", *others]]
+    outcomes = make_plots(make_summary(), samples)[2]
+
+    assert {series.name: series.colour for series in outcomes.series}["failed"] == OUTCOMES["failed"]
 
 
 def test_areas_lie_on_top_of_each_other():

@@ -22,6 +22,9 @@ from fintech.errors import DATABASE_ERRORS, Unavailable
 logger = logging.getLogger("fintech.jobs")
 
 LEADER_LOCK = 0x7061796D656E7473  # "payments", for pg_try_advisory_lock
+CHECK_SECONDS = 1.0
+# A leader that lost its session, and with it the lock, notices it at its next check. Until then, no other one leads.
+TAKEOVER_SECONDS = 2 * CHECK_SECONDS
 
 JOB_ERRORS = Counter("worker_job_errors_total", "Failed runs of a job.", ["job"])
 JOB_SUCCESS = Gauge("worker_job_last_success_timestamp_seconds", "When a job last succeeded.", ["job"])
@@ -48,25 +51,39 @@ class Leader:
 
     def __init__(self) -> None:
         self.leading = False
+        self.before_leading: list[Callable[[], Any]] = []
         self._session: psycopg.Connection[Any] | None = None
+        self._has_lock = False
+        self._earliest = 0.0
 
     def keep(self) -> None:
         """Take the lock, or check it. It ends with its session."""
         try:
             if self._session is None:
                 self._session = open_connection("leader")
-            if self.leading:
+            if self._has_lock:
                 self._session.execute("SELECT 1")  # a lost session is a lost lock
-                return
-            row = self._session.execute("SELECT pg_try_advisory_lock(%s)", [LEADER_LOCK]).fetchone()
-            self.leading = row == (True,)
-            if self.leading:
-                logger.info("leading")
+            else:
+                self._take_lock(self._session)
+            if self._has_lock and not self.leading and time.monotonic() >= self._earliest:
+                self._lead()
         except DATABASE_ERRORS:
             self.resign()
 
+    def _take_lock(self, session: psycopg.Connection[Any]) -> None:
+        row = session.execute("SELECT pg_try_advisory_lock(%s)", [LEADER_LOCK]).fetchone()
+        self._has_lock = row == (True,)
+        if not self._has_lock:
+            self._earliest = time.monotonic() + TAKEOVER_SECONDS
+
+    def _lead(self) -> None:
+        for prepare in self.before_leading:
+            prepare()
+        self.leading = True
+        logger.info("leading")
+
     def resign(self) -> None:
-        self.leading = False
+        self.leading = self._has_lock = False
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -118,5 +135,5 @@ class Worker:
     def _lead(self) -> None:
         while not self.stop.is_set():
             self.leader.keep()
-            self.stop.wait(1)
+            self.stop.wait(CHECK_SECONDS)
         self.leader.resign()

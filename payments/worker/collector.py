@@ -4,7 +4,7 @@ hosts that have gone.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from django.conf import settings
@@ -22,21 +22,34 @@ from payments.webhooks.backlog import STATES, Backlog
 
 
 @dataclass
-class LedgerView:
-    """The values that the leader read last. Exported only while it leads: no other process refreshes them."""
+class LedgerTotals:
+    """The rows of one reading."""
 
-    totals: Totals = field(default_factory=Totals)
-    unresolved: tuple[int, float] = (0, 0.0)
-    retired: Totals = field(default_factory=Totals)
-    held: dict[str, int] = field(default_factory=dict)
-    challenges: int = 0
+    totals: Totals
+    retired: Totals
+    unresolved: tuple[int, float]
+    held: dict[str, int]
+    challenges: int
+
+
+@dataclass
+class LedgerView:
+    """The values that the leader read last. None is a value that is not known, and not exported.
+
+    No other process refreshes them: they are exported only while this worker leads, and each lead begins without any.
+    """
+
+    ledger: LedgerTotals | None = None
     drift: Drift | None = None
     gateway_drift: dict[str, int] | None = None
     imbalance: dict[str, int] | None = None
-    webhooks: Backlog = field(default_factory=Backlog)
-    disputes: dict[str, int] = field(default_factory=dict)
-    to_answer: tuple[int, datetime | None] = (0, None)
-    gateway_events: tuple[int, float] = (0, 0.0)
+    webhooks: Backlog | None = None
+    disputes: tuple[dict[str, int], tuple[int, datetime | None]] | None = None
+    gateway_events: tuple[int, float] | None = None
+
+    def clear(self) -> None:
+        for value in fields(self):
+            setattr(self, value.name, None)
 
 
 RETIRED_COUNTERS = (
@@ -61,7 +74,8 @@ class WithRetired(Collector):
         self._view, self._leader = view, leader
 
     def collect(self) -> Iterator[Metric]:
-        retired = self._samples(self._view.retired) if self._leader.leading else []
+        ledger = self._view.ledger if self._leader.leading else None
+        retired = self._samples(ledger.retired) if ledger is not None else []
         for counter in RETIRED_COUNTERS:
             for family in counter.collect():
                 for name, labels, value in retired:
@@ -86,7 +100,7 @@ class WithRetired(Collector):
 
 
 class LedgerCollector(Collector):
-    """Exports a view. The drifts and `ledger_imbalance` are left out while they are not known."""
+    """Exports a view: only values that are known, and only in the leader."""
 
     def __init__(self, view: LedgerView, leader: Leader) -> None:
         self._view, self._leader = view, leader
@@ -95,10 +109,14 @@ class LedgerCollector(Collector):
         view = self._view
         if not self._leader.leading:
             return
-        yield from self._ledger(view)
-        yield from self._open_work(view)
-        yield from self._webhooks(view.webhooks)
-        yield from self._disputes(view)
+        if view.ledger is not None:
+            yield from self._ledger(view.ledger)
+        if view.gateway_events is not None:
+            yield from self._gateway_events(*view.gateway_events)
+        if view.webhooks is not None:
+            yield from self._webhooks(view.webhooks)
+        if view.disputes is not None:
+            yield from self._disputes(*view.disputes)
         if view.drift is not None:
             yield from self._drift(view.drift)
         if view.gateway_drift is not None:
@@ -109,10 +127,10 @@ class LedgerCollector(Collector):
             yield self._by_currency("ledger_imbalance", "Sum of all ledger legs, in minor units.", view.imbalance)
 
     @staticmethod
-    def _ledger(view: LedgerView) -> Iterator[Metric]:
+    def _ledger(ledger: LedgerTotals) -> Iterator[Metric]:
         transactions = CounterMetricFamily("ledger_transactions", "Committed final payments.", labels=["status"])
         for status in CHARGE.final:
-            transactions.add_metric([status], view.totals.count.get(status, 0))
+            transactions.add_metric([status], ledger.totals.count.get(status, 0))
         yield transactions
         amounts = CounterMetricFamily("ledger_amount", "Posted amounts, in major units.", labels=["currency"])
         held = GaugeMetricFamily(
@@ -120,19 +138,18 @@ class LedgerCollector(Collector):
             "Authorized amounts that are neither captured nor released, in major units.",
             labels=["currency"],
         )
-        for family, found in ((amounts, view.totals.amount), (held, view.held)):
+        for family, found in ((amounts, ledger.totals.amount), (held, ledger.held)):
             for currency in sorted({*settings.KPI_CURRENCIES, *found}):
                 family.add_metric([currency], to_major(found.get(currency, 0), currency))
             yield family
-
-    @staticmethod
-    def _open_work(view: LedgerView) -> Iterator[Metric]:
-        number, oldest = view.unresolved
+        number, oldest = ledger.unresolved
         yield GaugeMetricFamily("unresolved_transactions", "Payments and refunds that are not final.", value=number)
         yield GaugeMetricFamily("unresolved_oldest_seconds", "Age of the oldest one.", value=oldest)
         help_text = "Payments whose customer has been asked to authenticate, and still has time."
-        yield GaugeMetricFamily("open_challenges", help_text, value=view.challenges)
-        waiting, oldest = view.gateway_events
+        yield GaugeMetricFamily("open_challenges", help_text, value=ledger.challenges)
+
+    @staticmethod
+    def _gateway_events(waiting: int, oldest: float) -> Iterator[Metric]:
         yield GaugeMetricFamily("gateway_events_waiting", "Stored events that are not applied yet.", value=waiting)
         yield GaugeMetricFamily("gateway_event_oldest_waiting_seconds", "Age of the oldest one.", value=oldest)
 
@@ -144,12 +161,12 @@ class LedgerCollector(Collector):
         return family
 
     @staticmethod
-    def _disputes(view: LedgerView) -> Iterator[Metric]:
+    def _disputes(by_state: dict[str, int], to_answer: tuple[int, datetime | None]) -> Iterator[Metric]:
         counts = CounterMetricFamily("disputes", "Disputes that came into a state, by state.", labels=["state"])
         for state in DISPUTE.states:
-            counts.add_metric([state], view.disputes.get(state, 0))
+            counts.add_metric([state], by_state.get(state, 0))
         yield counts
-        number, earliest = view.to_answer
+        number, earliest = to_answer
         help_text = "Disputes that still can have a response, and whose response the gateway has not taken."
         yield GaugeMetricFamily("disputes_awaiting_response", help_text, value=number)
         if earliest is not None:

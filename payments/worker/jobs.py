@@ -31,7 +31,7 @@ from payments.velocity import forget_expired
 from payments.webhooks.backlog import read_backlog
 from payments.webhooks.delivery import Deliverer
 from payments.webhooks.outbox import Outbox
-from payments.worker.collector import RETIRED_COUNTERS, LedgerCollector, LedgerView, WithRetired
+from payments.worker.collector import RETIRED_COUNTERS, LedgerCollector, LedgerTotals, LedgerView, WithRetired
 
 RESOLVER_THREADS = 8
 
@@ -46,13 +46,12 @@ class LedgerJobs:
         self.other_gateways = OtherGateways() if len(gateways.names) > 1 else None
 
     def read_ledger(self) -> None:
-        self.view.totals, self.view.unresolved = ledger_totals(), gauges.unresolved()
-        self.view.retired = retired_totals()
-        self.view.held = gauges.held_amounts()
-        self.view.challenges = gauges.open_challenges()
+        self.view.ledger = LedgerTotals(
+            ledger_totals(), retired_totals(), gauges.unresolved(), gauges.held_amounts(), gauges.open_challenges()
+        )
 
     def read_disputes(self) -> None:
-        self.view.disputes, self.view.to_answer = gauges.dispute_counts(), gauges.disputes_to_answer()
+        self.view.disputes = gauges.dispute_counts(), gauges.disputes_to_answer()
 
     def read_gateway_events(self) -> None:
         self.view.gateway_events = waiting()
@@ -100,6 +99,7 @@ def jobs(worker: Worker) -> list[Job]:
     for histogram in (metrics.LATENCY, metrics.OWN):
         REGISTRY.unregister(histogram)  # the web exports them; here they would be empty series
     ledger = LedgerJobs()
+    worker.leader.before_leading.append(ledger.view.clear)
     REGISTRY.register(LedgerCollector(ledger.view, worker.leader))
     for counter in RETIRED_COUNTERS:
         REGISTRY.unregister(counter)

@@ -36,8 +36,8 @@ RETURNING extract(epoch FROM clock_timestamp())::float8
 
 # Named by the writer (payments/storage/group_commit.py): `writer <epoch> <slot>`.
 LIVE = """
-SELECT DISTINCT split_part(application_name, ' ', 2) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name ~ '^writer [0-9a-f-]{36} '
+SELECT split_part(application_name, ' ', 2), array_agg(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name ~ '^writer [0-9a-f-]{36} ' GROUP BY 1
 """
 
 _refused: set[UUID] = set()
@@ -82,9 +82,14 @@ def is_refused() -> bool:
 
 def live_epochs() -> set[UUID]:
     """Return the epochs that a connected process counts in."""
+    return set(live_sessions())
+
+
+def live_sessions() -> dict[UUID, frozenset[int]]:
+    """Return the epochs that connected processes count in, with the sessions of these processes."""
     with connection.cursor() as cursor:
         cursor.execute(LIVE)
-        return {UUID(epoch) for (epoch,) in cursor.fetchall()}
+        return {UUID(epoch): frozenset(sessions) for epoch, sessions in cursor.fetchall()}
 
 
 def exporters(role: str | None = None) -> list[Exporter]:

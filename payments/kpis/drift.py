@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db.models import Count
 
-from fintech.telemetry.host_registry import live_epochs
+from fintech.telemetry.host_registry import live_epochs, live_sessions
 from payments.currencies import EXPONENTS, to_major
 from payments.kpis.exporters import Counters, ScrapeError
 from payments.kpis.totals import OPERATION_KINDS, Totals, totals_by_epoch
@@ -60,14 +60,18 @@ def measure_drift(read_counters: Callable[[], Counters]) -> Drift:
     """Return rows minus counters, by status and, in minor units, by currency. Raise ScrapeError.
 
     Each epoch is compared with its own rows, so that opposite errors of two hosts do not cancel out; the largest drift
-    of any epoch is reported. An epoch that begins or ends meanwhile is left out.
+    of any epoch is reported. An epoch is left out if it begins or ends meanwhile, or if its processes do: one that was
+    killed may have committed rows that are not counted until it starts again.
     """
+    connected = live_sessions()
     epochs = set(read_counters().by_epoch)
     before = totals_by_epoch(epochs)
     time.sleep(PAUSE_SECONDS)
     counters = read_counters()
-    compared = epochs & counters.by_epoch.keys()
-    after = totals_by_epoch(compared)
+    found = epochs & counters.by_epoch.keys()
+    after = totals_by_epoch(found)
+    still_connected = live_sessions()
+    compared = {epoch for epoch in found & connected.keys() if connected[epoch] == still_connected.get(epoch)}
     if not compared:
         raise ScrapeError("the counters began again while they were compared")
     slots = slots_by_epoch(compared)

@@ -122,6 +122,7 @@ def rows(monkeypatch) -> list[int]:
 
     monkeypatch.setattr("payments.kpis.drift.totals_by_epoch", read)
     monkeypatch.setattr("payments.kpis.drift.slots_by_epoch", lambda epochs: {EPOCH: 1})
+    monkeypatch.setattr("payments.kpis.drift.live_sessions", lambda: {EPOCH: frozenset([1])})
     monkeypatch.setattr("payments.kpis.drift.unseen_epochs", lambda seen: 0)
     monkeypatch.setattr("payments.kpis.drift.PAUSE_SECONDS", 0)
     return readings
@@ -143,6 +144,23 @@ def test_counters_that_begin_again_meanwhile_are_not_compared(rows):
 
     with pytest.raises(ScrapeError, match="began again"):
         measure_drift(lambda: next(answers))
+
+
+@pytest.mark.parametrize(
+    ("connected", "still_connected"),
+    [({}, {}), ({}, {EPOCH: {2}}), ({EPOCH: {1}}, {}), ({EPOCH: {1}}, {EPOCH: {2}}), ({EPOCH: {1}}, {EPOCH: {1, 2}})],
+    ids=["dead", "started", "killed", "killed and started", "one more started"],
+)
+def test_counters_of_a_process_that_was_killed_are_not_compared_until_it_has_set_them(
+    rows, monkeypatch, connected, still_connected
+):
+    """A host that was killed between a commit and its count had a drift while it started again."""
+    rows += [5, 5]
+    sessions = iter([connected, still_connected])
+    monkeypatch.setattr("payments.kpis.drift.live_sessions", lambda: next(sessions))
+
+    with pytest.raises(ScrapeError, match="began again"):
+        measure_drift(lambda: counters(succeeded=4))
 
 
 def test_a_drift_that_cannot_be_measured_is_not_exported_as_its_last_value():
@@ -172,6 +190,7 @@ def revenue_drift(monkeypatch) -> Callable[[list[int], int, str], int]:
             "payments.kpis.drift.totals_by_epoch", lambda epochs: {EPOCH: Totals(amount={currency: stored})}
         )
         monkeypatch.setattr("payments.kpis.drift.slots_by_epoch", lambda epochs: {EPOCH: len(slots)})
+        monkeypatch.setattr("payments.kpis.drift.live_sessions", lambda: {EPOCH: frozenset([1])})
         monkeypatch.setattr("payments.kpis.drift.unseen_epochs", lambda seen: 0)
         monkeypatch.setattr("payments.kpis.drift.PAUSE_SECONDS", 0)
         return measure_drift(lambda: exported(slots, currency)).revenue[currency]
@@ -230,7 +249,8 @@ def test_opposite_drifts_of_two_hosts_do_not_cancel_out(monkeypatch):
     monkeypatch.setattr("payments.kpis.drift.totals_by_epoch", lambda epochs: stored)
     monkeypatch.setattr("payments.kpis.drift.PAUSE_SECONDS", 0)
 
-    assert abs(measure_drift(lambda: counted).transactions["succeeded"]) == 2
+    with open_connection(f"writer {first} web-0"), open_connection(f"writer {second} web-0"):
+        assert abs(measure_drift(lambda: counted).transactions["succeeded"]) == 2
 
 
 def test_a_host_that_does_not_answer_does_not_stop_the_comparison_of_others(monkeypatch):
@@ -241,7 +261,8 @@ def test_a_host_that_does_not_answer_does_not_stop_the_comparison_of_others(monk
     monkeypatch.setattr("payments.kpis.drift.PAUSE_SECONDS", 0)
     answers = iter([Counters({EPOCH: Totals(), gone: Totals()}), counters(succeeded=3)])
 
-    assert measure_drift(lambda: next(answers)).transactions["succeeded"] == -3
+    with open_connection(f"writer {EPOCH} web-0"), open_connection(f"writer {gone} web-0"):
+        assert measure_drift(lambda: next(answers)).transactions["succeeded"] == -3
 
 
 def refuse() -> Counters:

@@ -18,7 +18,15 @@ from django.db import connection
 
 from alerts_audit import gaps
 from alerts_audit.completeness.http import PollError
-from alerts_audit.completeness.observe import Snapshot, Watched, ask_alertmanager, ask_prometheus, watched_sources
+from alerts_audit.completeness.observe import (
+    OVERLAP,
+    Snapshot,
+    Watched,
+    ask_alertmanager,
+    ask_prometheus,
+    next_begin,
+    watched_sources,
+)
 from alerts_audit.completeness.sightings import AlertmanagerSightings, PrometheusSightings, Sighting
 from alerts_audit.completeness.suppressions import close_unwatched, record_suppressed
 from alerts_audit.identity import identify
@@ -151,8 +159,10 @@ class Comparison:
                 for sighting in overdue:
                     sighting.settled = True
                 sightings.forget_settled()
+        for watched in members:
             if watched.name in self._alertmanager:
-                self._alertmanager[watched.name].forget_known(now - 3 * grace() - timedelta(minutes=10))
+                oldest = min(now - 3 * grace() - timedelta(minutes=10), prometheus_remembers_from(watched))
+                self._alertmanager[watched.name].forget_known(oldest)
         close_arrived(cluster)
 
     def _is_known(self, members: list[Watched], sighting: Sighting) -> bool:
@@ -188,17 +198,23 @@ def recalled(watched: Watched) -> AlertmanagerSightings:
     poll = Poll.objects.filter(source=watched.name, kind=kind).first()
     if poll is None:
         return sightings
-    kept: list[Observation] = []
-    for observation in Observation.objects.filter(source=watched.name, kind=kind).order_by("-pk").iterator(20):
-        kept.append(observation)
-        if observation.observed_at < poll.until - 2 * grace():
-            break
-    for observation in reversed(kept):
-        alerts = orjson.loads(bytes(observation.body))["alerts"]
-        sightings.saw(observation.observed_at, alerts, observation.pk)
-    if kept:
-        sightings.saw(poll.until, orjson.loads(bytes(kept[0].body))["alerts"], kept[0].pk)
+    stored = Observation.objects.filter(source=watched.name, kind=kind)
+    begin = min(poll.until - 2 * grace(), prometheus_remembers_from(watched))
+    oldest = stored.filter(observed_at__lt=begin).order_by("-pk").values_list("pk", flat=True).first()
+    held: list[dict[str, Any]] = []
+    observation = None
+    for observation in stored.filter(pk__gte=oldest or 0).order_by("pk").iterator(20):
+        sightings.stayed_suppressed(observation.observed_at, held)
+        held = orjson.loads(bytes(observation.body))["alerts"]
+        sightings.saw(observation.observed_at, held, observation.pk)
+    if observation is not None:
+        sightings.saw(poll.until, held, observation.pk)
     return sightings
+
+
+def prometheus_remembers_from(watched: Watched) -> datetime:
+    """Return the time from which Prometheus may report alerts in its next answer."""
+    return next_begin(watched, grace(), now=datetime.now(UTC)) - OVERLAP - CLOCK_SKEW
 
 
 # --- What never arrived --------------------------------------------------------------------------------------

@@ -97,14 +97,19 @@ def ask_alertmanager(watched: Watched, alertmanager: Alertmanager) -> Snapshot:
     return Snapshot(at, alerts, observation.pk)
 
 
+def next_begin(watched: Watched, again: timedelta, *, now: datetime) -> datetime:
+    """Return where the next question to Prometheus begins: `again` before the end of its last answer, or now."""
+    poll = Poll.objects.filter(source=watched.name, kind=Observation.Kind.PROMETHEUS).first()
+    return max(poll.until - again, now - FURTHEST_BACK) if poll else now
+
+
 def ask_prometheus(watched: Watched, *, again: timedelta = timedelta()) -> Iterator[Range]:
     """Yield the alerts since the last successful poll, and since `again` before it, step by step. Raise PollError.
 
     Each step is yielded before the next one is requested, so a later failure does not lose it.
     """
     end = datetime.now(UTC)
-    poll = Poll.objects.filter(source=watched.name, kind=Observation.Kind.PROMETHEUS).first()
-    begin = max(poll.until - again, end - FURTHEST_BACK) if poll else end
+    begin = next_begin(watched, again, now=end)
     prometheus = Prometheus(watched.prometheus_url, watched.alertmanager.url if watched.alertmanager else "")
     while True:
         upto = min(end, begin + MAX_RANGE)

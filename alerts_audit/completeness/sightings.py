@@ -84,6 +84,13 @@ class AlertmanagerSightings(Sightings):
         for key in self._present.keys() - present:
             self._end(key)
 
+    def stayed_suppressed(self, until: datetime, alerts: Iterable[Mapping[str, Any]]) -> None:
+        """Add that Alertmanager still had those of these alerts that it suppresses, at that time."""
+        for alert in alerts:
+            if alert["state"] == "suppressed":
+                labels = dict(alert["labels"])
+                self._known[get_key(labels)] = labels, until
+
     def knew(self, labels: Mapping[str, str], since: datetime, *, exact: bool = False) -> bool:
         """Return True if Alertmanager had an alert with at least these labels at that time or later."""
         same = self._known.get(get_key(labels))

@@ -1,5 +1,6 @@
 """Prometheus's history: polled in steps from the end of the last answer, and compared by the known labels."""
 
+import hashlib
 import secrets
 import time
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.conf import settings
 
+from alerts_audit.completeness import compare
 from alerts_audit.completeness.compare import Comparison
 from alerts_audit.completeness.http import PollError
-from alerts_audit.completeness.observe import Watched, ask_prometheus
+from alerts_audit.completeness.observe import Watched, ask_prometheus, canonical
 from alerts_audit.models import Gap, Observation, Poll, Source
 from alerts_audit.projection import project_pending
 from alerts_audit.tests.completeness.servers import FakeServer, fake_server
@@ -182,6 +184,113 @@ def test_labels_that_are_all_there_must_be_the_same(memory):
     Comparison().turn()
 
     assert memory.missed() == [{"alertname": name}]
+
+
+class Inhibited:
+    """An alert that Alertmanager inhibited, and that only Prometheus still remembers. Times are seconds ago."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory, self.labels = memory, {"alertname": f"Inhibited{secrets.token_hex(4)}"}
+        self.held: list[dict[str, Any]] = []
+        self.samples: list[list[Any]] = []
+        self.prometheus_answers = True
+        memory.server.answer = self.answer
+        Source.objects.filter(name=memory.name).update(alertmanager_url=memory.server.url)
+
+    def answer(self, path: str) -> tuple[int, Any]:
+        if path == "/api/v2/alerts":
+            return 200, self.held
+        if path == "/api/v1/status/config":
+            return 200, {"data": {"yaml": ""}}
+        series = [{"metric": self.labels, "values": self.samples}] if self.samples else []
+        return (200, {"data": {"result": series}}) if self.prometheus_answers else (503, b"")
+
+    def hold(self) -> None:
+        status = {"state": "suppressed", "silencedBy": [], "inhibitedBy": ["cause"]}
+        self.held = [{"labels": self.labels, "startsAt": "2026-11-22T10:00:00Z", "fingerprint": "f", "status": status}]
+
+    def end(self, at: float) -> None:
+        """Alertmanager has no alert any more, and Prometheus remembers its last two samples."""
+        self.held, self.samples = [], [[time.time() - at - 1, "1"], [time.time() - at, "1"]]
+
+    def observed(self, at: float, *, held: bool) -> None:
+        """The worker before stored this answer of Alertmanager."""
+        alert = {"labels": self.labels, "starts_at": "", "fingerprint": "f", "state": "suppressed"}
+        body = canonical({"cluster": self.memory.name, "alerts": [alert] if held else []})
+        Observation.objects.create(
+            source=self.memory.name,
+            kind=Observation.Kind.ALERTMANAGER,
+            body=body,
+            sha256=hashlib.sha256(body).digest(),
+            observed_at=datetime.now(UTC) - timedelta(seconds=at),
+        )
+
+    def polled(self, at: float) -> None:
+        """The worker before polled both sources for the last time."""
+        until = {"until": datetime.now(UTC) - timedelta(seconds=at)}
+        for kind in (Observation.Kind.ALERTMANAGER, Observation.Kind.PROMETHEUS):
+            Poll.objects.update_or_create(source=self.memory.name, kind=kind, defaults=until)
+
+
+class AnHourLater(datetime):
+    """The clock."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return datetime.now(tz) + timedelta(hours=1)
+
+
+@pytest.fixture
+def inhibited(memory) -> Inhibited:
+    return Inhibited(memory)
+
+
+def test_a_new_worker_knows_inhibited_alerts_as_far_back_as_it_asks_prometheus(inhibited):
+    """This is a minute more than the grace, however short the grace is."""
+    inhibited.observed(42, held=True)
+    inhibited.observed(40, held=False)
+    inhibited.observed(20, held=True)
+    inhibited.observed(15, held=False)
+    inhibited.polled(0)
+    inhibited.end(41)
+    Comparison().turn()
+
+    assert inhibited.memory.missed() == []
+
+
+def test_a_new_worker_knows_that_an_unchanged_alert_was_inhibited_until_it_ended(inhibited):
+    """Only the first of many equal answers is stored."""
+    inhibited.observed(600, held=True)
+    inhibited.observed(2, held=False)
+    inhibited.polled(0)
+    inhibited.end(3)
+    Comparison().turn()
+
+    assert inhibited.memory.missed() == []
+
+
+def test_an_inhibited_alert_is_known_until_prometheus_answers_again(inhibited, monkeypatch):
+    inhibited.hold()
+    comparison = Comparison()
+    comparison.turn()
+    inhibited.end(0)
+    inhibited.prometheus_answers = False
+    monkeypatch.setattr(compare, "datetime", AnHourLater)
+    with pytest.raises(PollError):
+        comparison.turn()
+    inhibited.prometheus_answers = True
+    comparison.turn()
+
+    assert inhibited.memory.missed() == []
+
+
+def test_an_inhibited_alert_that_fires_again_while_no_worker_polls_is_missed(inhibited):
+    inhibited.observed(60, held=True)
+    inhibited.polled(30)
+    inhibited.end(5)
+    Comparison().turn()
+
+    assert inhibited.memory.missed() == [inhibited.labels]
 
 
 def test_peers_that_share_a_prometheus_miss_an_alert_once(memory):

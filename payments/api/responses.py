@@ -66,8 +66,13 @@ def reply_to(outcome: Result) -> Reply:
         headers["Retry-After"] = str(RETRY_SECONDS)
     if is_replay:
         headers["Idempotency-Replayed"] = "true"
-    status_code = 202 if not is_known else 200 if is_replay else 201
-    return Reply(status_code, serialize(outcome), headers)
+    return Reply(status_code_of(outcome), serialize(outcome), headers)
+
+
+def status_code_of(outcome: Result) -> int:
+    if outcome.operation.status in OPEN:
+        return 202
+    return 200 if outcome.is_replay else 201
 
 
 def serialize(outcome: Result) -> Body:
@@ -106,5 +111,4 @@ def batch_result(result: Result | errors.PaymentError) -> BatchResult:
     if isinstance(result, errors.PaymentError):
         problem = problem_of(result)
         return BatchResult(problem.status, ProblemDocument(**problem.body()))
-    reply = reply_to(result)
-    return BatchResult(reply.status_code, reply.body)
+    return BatchResult(status_code_of(result), serialize(result))

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from uuid import UUID
 
@@ -41,8 +41,24 @@ class _Run:
         self._closed = False
         self.answered: list[tuple[Pending, Answer]] = []
         self.size = min(len(pendings), settings.BATCH_CONCURRENCY)
+        self._running = self.size
+        self._ended = threading.Event()
 
     def work(self) -> None:
+        try:
+            self._charge_all()
+        finally:
+            with self._lock:
+                self._running -= 1
+                if not self._running:
+                    self._ended.set()
+
+    def wait(self, deadline: float) -> None:
+        """Wait until all tasks have ended, at most until the deadline."""
+        if self.size:
+            self._ended.wait(max(0.0, deadline - time.monotonic()))
+
+    def _charge_all(self) -> None:
         while True:
             with _slots:
                 if (pending := self._next()) is None:
@@ -103,7 +119,7 @@ def create_batch(*, principal: Principal, items: Sequence[BatchItem | PaymentErr
         for place, item in enumerate(items)
         if isinstance(item, BatchItem) and pendings[place].id not in outcomes
     }
-    replays = _replay(principal, lost)
+    replays = _replay(principal, lost) if lost else {}
     return [
         item if isinstance(item, PaymentError) else replays.get(place) or outcomes[pendings[place].id]
         for place, item in enumerate(items)
@@ -123,13 +139,14 @@ def _charge_and_settle(stored: list[Pending], deadline: float) -> dict[UUID, Res
     release()  # the gateway may take seconds
     run = _Run([pending for pending in stored if not pending.is_final])
     with tracing.step("gateway charges"):
-        works = cooperation.submit(run.work, times=run.size, threads=_threads)
-        wait(works, timeout=max(0.0, deadline - time.monotonic()))
+        cooperation.submit(run.work, times=run.size, threads=_threads)
+        run.wait(deadline)
     untried = run.close()
     for payment in settle_payments(run.answered):
         outcomes[payment.id] = Result(payment)
-    with suppress(*DATABASE_ERRORS):  # then their leases run out
-        Unresolved.objects.release([(pending.id, pending.lease_token) for pending in untried])
+    if untried:
+        with suppress(*DATABASE_ERRORS):  # then their leases run out
+            Unresolved.objects.release([(pending.id, pending.lease_token) for pending in untried])
     return outcomes
 
 

@@ -65,5 +65,6 @@ FAILURES: dict[str, tuple[str, Advice]] = {
         "do_not_retry",
     ),
     "charge_disputed": ("The gateway refused the refund: the charge is disputed.", "do_not_retry"),
+    "not_awaiting_response": ("The gateway took no response: the bank had decided the dispute.", "do_not_retry"),
     "charge_not_found": ("The gateway refused the refund: the charge does not exist.", "do_not_retry"),
 }

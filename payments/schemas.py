@@ -319,7 +319,11 @@ class DisputeResponseOutput(Struct):
     text: str
     files: list[EvidenceFile]
     submitted_at: Moment
-    delivered_at: Annotated[Moment | None, Meta(description="When the gateway took it; null while it is on its way.")]
+    delivered_at: Annotated[
+        Moment | None, Meta(description="When the gateway answered it; null while it is on its way.")
+    ]
+    outcome: Annotated[Literal["taken", "refused"] | None, Meta(description="The gateway's answer.")]
+    failure: Annotated[Failure | None, Meta(description="Why the gateway refused it.")]
 
 
 class DisputeDetail(DisputeOutput, kw_only=True):

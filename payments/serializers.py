@@ -187,6 +187,8 @@ def serialize_dispute_detail(row: Dispute) -> DisputeDetail:
             files=[EvidenceFile(**file) for file in response.files],
             submitted_at=response.created_at,
             delivered_at=response.delivered_at,
+            outcome=response.outcome,  # type: ignore[arg-type]
+            failure=serialize_failure(response.failure_code),
         )
         for response in row.responses.all()
     ]

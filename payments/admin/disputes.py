@@ -101,7 +101,8 @@ def show_response(response: DisputeResponse) -> SafeString:
         ((file["name"], file["size"], file["sha256"]) for file in response.files),
     )
     at = response.delivered_at
-    state = format_html("answered by the gateway {}", show_time(at)) if at else "on its way"
+    outcome = response.outcome or "answered"
+    state = format_html("{} by the gateway {}", outcome, show_time(at)) if at else "on its way"
     return format_html(
         "<p><b>Round {}: {}</b>, {} by {}; {}</p><p>{}</p><ul>{}</ul>",
         response.round,

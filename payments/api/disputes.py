@@ -21,13 +21,14 @@ from payments.serializers import serialize_dispute_detail
 from payments.services.disputes import accept_dispute, submit_evidence
 
 
-def detail_of(principal: Principal, identifier: str) -> HttpResponse:
+def detail_of(principal: Principal, identifier: str, *, is_replay: bool = False) -> HttpResponse:
     """Answer with a dispute of the merchant. Another merchant's is a 404."""
     rows = Dispute.objects.filter(merchant_id=principal.merchant_id, pk=_read_dispute_id(identifier))
     found = rows.select_related("transaction").prefetch_related("responses").first()
     if found is None:
         raise NotFound("The dispute does not exist.")
-    return json_answer(serialize_dispute_detail(found))
+    headers = {"Idempotency-Replayed": "true"} if is_replay else {}
+    return json_answer(serialize_dispute_detail(found), 200, headers)
 
 
 def _read_dispute_id(identifier: str) -> UUID:
@@ -74,8 +75,8 @@ class EvidenceView(PaymentsView):
         identifier = _read_dispute_id(id)
         body = parse(parse_json(read_body(request._request)), EvidenceInput)
         files: list[dict[str, Any]] = [msgspec.structs.asdict(file) for file in body.files]
-        submit_evidence(merchant_id=principal.merchant_id, dispute_id=identifier, text=body.text, files=files)
-        return detail_of(principal, id)
+        done = submit_evidence(merchant_id=principal.merchant_id, dispute_id=identifier, text=body.text, files=files)
+        return detail_of(principal, id, is_replay=done.is_replay)
 
 
 class AcceptView(PaymentsView):
@@ -84,5 +85,5 @@ class AcceptView(PaymentsView):
         principal = self.principal(request, ApiKey.Scope.REFUND)
         identifier = _read_dispute_id(id)
         parse(read_optional_body(request._request), AcceptInput)
-        accept_dispute(merchant_id=principal.merchant_id, dispute_id=identifier)
-        return detail_of(principal, id)
+        done = accept_dispute(merchant_id=principal.merchant_id, dispute_id=identifier)
+        return detail_of(principal, id, is_replay=done.is_replay)

@@ -176,6 +176,7 @@ _LIMIT = OpenApiParameter(
 
 
 _WAIT = _response_header("Retry-After", [202, 409, 429, 503], "Seconds.")
+_REPEATED = _response_header("Idempotency-Replayed", [200], "`true` if an equal response was stored before.")
 _HEADERS = [
     _WAIT,
     _response_header("Idempotency-Replayed", [200, 202], "`true` if this is the stored answer of an earlier request."),
@@ -490,6 +491,7 @@ SUBMIT_EVIDENCE = _disputes(
     "Answer a dispute with evidence; a repeated equal answer changes nothing",
     _answers(schemas.DisputeDetail, s200="The dispute, which is under review now.") | _WRITE | _problems(404, 409),
     _ID,
+    _REPEATED,
     request=_body(schemas.EvidenceInput),
     examples=[
         OpenApiExample(
@@ -507,6 +509,7 @@ ACCEPT_DISPUTE = _disputes(
     "Accept a dispute: its amount is lost; a repeated acceptance changes nothing",
     _answers(schemas.DisputeDetail, s200="The dispute, which is lost now.") | _WRITE | _problems(404, 409),
     _ID,
+    _REPEATED,
     request=_body(schemas.AcceptInput),
     examples=[OpenApiExample("accept", {}, request_only=True)],
 )

@@ -61,11 +61,18 @@ class Dispute(models.Model):
 
 
 class DisputeResponse(models.Model):
-    """The merchant's response in one round of a dispute: evidence, or that it accepts. The worker delivers it."""
+    """The merchant's response in one round of a dispute: evidence, or that it accepts. The worker delivers it.
+
+    `outcome` is the gateway's answer. It is NULL before the delivery, and for those before it was stored.
+    """
 
     class Kind(models.TextChoices):
         EVIDENCE = "evidence"
         ACCEPTANCE = "acceptance"
+
+    class Outcome(models.TextChoices):
+        TAKEN = "taken"
+        REFUSED = "refused"
 
     dispute = models.ForeignKey(Dispute, on_delete=models.PROTECT, related_name="responses")
     round = models.SmallIntegerField()  # 2 in pre-arbitration
@@ -78,10 +85,20 @@ class DisputeResponse(models.Model):
     attempts = models.IntegerField(db_default=0)
     due_at = models.DateTimeField(db_default=Now())
     delivered_at = models.DateTimeField(null=True)
+    outcome = models.CharField(max_length=7, choices=Outcome.choices, null=True)
+    failure_code = models.TextField(null=True)
 
     class Meta:
         ordering = ["id"]
-        constraints = [models.UniqueConstraint(fields=["dispute", "round"], name="dispute_response_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["dispute", "round"], name="dispute_response_once"),
+            models.CheckConstraint(
+                condition=Q(outcome=None, failure_code=None)
+                | Q(outcome__isnull=False, delivered_at__isnull=False)
+                & (Q(outcome="taken", failure_code=None) | Q(outcome="refused")),
+                name="dispute_response_outcome_fits",
+            ),
+        ]
         indexes = [models.Index(fields=["due_at"], condition=Q(delivered_at=None), name="dispute_response_due")]
 
     def __str__(self) -> str:

@@ -30,6 +30,8 @@ BATCH_SIZE = 50
 MAX_PAUSE_SECONDS = 600.0
 # The states in which the merchant may give the amount up.
 ACCEPTABLE = ("opened", *DISPUTE_RESPONSES)
+# The gateway's answers to a response. It refuses one if the bank decided before; an event says how.
+OUTCOMES = {"approved": DisputeResponse.Outcome.TAKEN, "declined": DisputeResponse.Outcome.REFUSED}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,14 @@ class Claim:
     fee: int
     reason: str
     sequence: int
+
+
+@dataclass(frozen=True)
+class Responded:
+    """A dispute after a response to it; `is_replay` if an equal one was stored before."""
+
+    dispute: Dispute
+    is_replay: bool
 
 
 def refuse_if_disputed(payment: Transaction) -> None:
@@ -88,7 +98,7 @@ def take_step(
 
 def submit_evidence(
     *, merchant_id: int, dispute_id: UUID, text: str, files: Sequence[dict[str, Any]], actor: str = "api"
-) -> Dispute:
+) -> Responded:
     """Store the merchant's evidence; a repeated equal submission changes nothing.
 
     Raises NotFound, or Conflict unless the dispute waits for a response.
@@ -98,7 +108,7 @@ def submit_evidence(
     )
 
 
-def accept_dispute(*, merchant_id: int, dispute_id: UUID, actor: str = "api") -> Dispute:
+def accept_dispute(*, merchant_id: int, dispute_id: UUID, actor: str = "api") -> Responded:
     """Give up the disputed amount; a repeated acceptance changes nothing.
 
     Raises NotFound, or Conflict if the dispute is under review or decided.
@@ -107,14 +117,14 @@ def accept_dispute(*, merchant_id: int, dispute_id: UUID, actor: str = "api") ->
 
 
 @atomic
-def _respond(merchant_id: int, dispute_id: UUID, response: DisputeResponse) -> Dispute:
+def _respond(merchant_id: int, dispute_id: UUID, response: DisputeResponse) -> Responded:
     found = Dispute.objects.filter(id=dispute_id, merchant_id=merchant_id).first()
     if found is None:
         raise NotFound("The dispute does not exist.")
     payment, dispute = lock_dispute(found.gateway_key, found.transaction_id)
     assert dispute is not None
     if _is_repeated(dispute, response):
-        return dispute
+        return Responded(dispute, is_replay=True)
     is_evidence = response.kind == DisputeResponse.Kind.EVIDENCE
     if dispute.status not in (DISPUTE_RESPONSES if is_evidence else ACCEPTABLE):
         raise Conflict("not_awaiting_response", f"A dispute that is {dispute.status} takes no {response.kind}.")
@@ -125,13 +135,13 @@ def _respond(merchant_id: int, dispute_id: UUID, response: DisputeResponse) -> D
     response.save(force_insert=True)
     status = DISPUTE_RESPONSES[dispute.status] if is_evidence else Dispute.Status.LOST
     take_step(payment, dispute, status, actor=response.actor)
-    return dispute
+    return Responded(dispute, is_replay=False)
 
 
 def _is_repeated(dispute: Dispute, response: DisputeResponse) -> bool:
-    """Return True for the last response, which a client may repeat so late that the bank asks for the second one."""
-    last = dispute.responses.order_by("-round").first()
-    return last is not None and (last.kind, last.text, last.files) == (response.kind, response.text, response.files)
+    """Return True for a stored response, which a client may repeat after the bank has asked for the second one."""
+    sent = (response.kind, response.text, response.files)
+    return any((stored.kind, stored.text, stored.files) == sent for stored in dispute.responses.all())
 
 
 def deliver_responses() -> int:
@@ -159,8 +169,10 @@ def _deliver(response: DisputeResponse) -> None:
         )
     else:
         answer = gateway.accept_dispute(response.gateway_key, dispute=dispute.gateway_key)
-    if answer.outcome in ("approved", "declined"):  # declined: the bank decided before, and its event says how
-        DisputeResponse.objects.filter(pk=response.pk, delivered_at=None).update(delivered_at=Now())
+    if answer.outcome in OUTCOMES:
+        waiting = DisputeResponse.objects.filter(pk=response.pk, delivered_at=None)
+        outcome = OUTCOMES[answer.outcome]
+        waiting.update(delivered_at=Now(), outcome=outcome, failure_code=answer.failure_code)
     else:
         _wait(response)
     extra = {"dispute": str(dispute.id), "kind": response.kind, "outcome": answer.outcome, "code": answer.code}

@@ -55,6 +55,7 @@ def test_a_dispute_is_answered_and_won(client, platform, gateway, open_dispute):
 
     assert (answered.status, answered.body["status"]) == (200, "under_review")
     assert again.status == 200
+    assert ("Idempotency-Replayed" in answered.headers, again.headers["Idempotency-Replayed"]) == (False, "true")
     assert [(one["kind"], one["text"], one["files"]) for one in again.body["responses"]] == [
         ("evidence", EVIDENCE["text"], [FILE])
     ]
@@ -63,6 +64,7 @@ def test_a_dispute_is_answered_and_won(client, platform, gateway, open_dispute):
         timeout=60,
         what="the gateway has the evidence",
     )
+    assert read(client, dispute)["responses"][0].items() >= {"outcome": "taken", "failure": None}.items()
     key = Dispute.objects.get(pk=dispute).gateway_key
     won = gateway.request("POST", f"/control/disputes/{key}", {"state": "won"}, token=gateway.control_token)
     assert won.status == 200, won
@@ -94,7 +96,8 @@ def test_an_accepted_dispute_is_lost(client, gateway, open_dispute):
     accepted = client.post(f"/v1/disputes/{dispute}/accept", None)
 
     assert (accepted.status, accepted.body["status"]) == (200, "lost")
-    assert client.post(f"/v1/disputes/{dispute}/accept", {}).status == 200
+    again = client.post(f"/v1/disputes/{dispute}/accept", {})
+    assert (again.status, again.headers["Idempotency-Replayed"]) == (200, "true")
     refused = client.post(f"/v1/disputes/{dispute}/evidence", EVIDENCE)
     assert (refused.status, refused.body["code"]) == (409, "not_awaiting_response")
 

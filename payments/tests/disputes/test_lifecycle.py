@@ -15,7 +15,7 @@ from payments.ledger.postings import ACCOUNTS
 from payments.models import Dispute, DisputeResponse, Event, LedgerLeg, Transaction
 from payments.schemas import CaptureInput
 from payments.services.captures import create_capture
-from payments.services.disputes import accept_dispute, deliver_responses, submit_evidence
+from payments.services.disputes import Responded, accept_dispute, deliver_responses, submit_evidence
 from payments.tests.audit import audit
 from payments.tests.shop import Shop
 
@@ -36,8 +36,12 @@ def balances(payment) -> dict[str, int]:
     return {account: amount for account, amount in sums.items() if amount}
 
 
-def answer(shop: Shop, dispute: Dispute, text: str = "It was delivered.") -> Dispute:
+def respond(shop: Shop, dispute: Dispute, text: str = "It was delivered.") -> Responded:
     return submit_evidence(merchant_id=shop.merchant.pk, dispute_id=dispute.pk, text=text, files=FILES)
+
+
+def answer(shop: Shop, dispute: Dispute, text: str = "It was delivered.") -> Dispute:
+    return respond(shop, dispute, text).dispute
 
 
 def test_a_dispute_holds_the_money_and_the_fee_back(shop, gateway, bank):
@@ -293,6 +297,53 @@ def test_the_first_evidence_repeated_in_pre_arbitration_leaves_the_second_answer
     assert repeated.status == "pre_arbitration"
     assert DisputeResponse.objects.filter(dispute=dispute).count() == 1
     assert answer(shop, dispute, "Here is more.").status == "final_review"
+
+
+def test_each_of_both_responses_can_be_repeated_and_keeps_its_outcome(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+    texts = ("It was delivered.", "Here is more.")
+    for text in texts:
+        assert not respond(shop, dispute, text).is_replay
+        deliver_responses()
+        if text == texts[0]:
+            bank.inform(bank.read(dispute), bank.moved(str(dispute.gateway_key), "pre_arbitration"))
+    before = list(dispute.responses.values())
+
+    repeated = [respond(shop, dispute, text) for text in (*texts, *texts)]
+
+    assert {(one.is_replay, one.dispute.status) for one in repeated} == {(True, "final_review")}
+    assert list(dispute.responses.values()) == before
+    assert [(one["outcome"], one["failure_code"]) for one in before] == [("taken", None)] * 2
+    audit(gateway, shop.merchant)
+
+
+def test_a_response_that_the_bank_no_longer_takes_is_stored_as_refused(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+    answer(shop, dispute)
+    lost = bank.moved(str(dispute.gateway_key), "lost")  # before the worker delivers the evidence
+
+    deliver_responses()
+    bank.inform(lost)
+
+    response = DisputeResponse.objects.get(dispute=dispute)
+    assert (response.outcome, response.failure_code) == ("refused", "not_awaiting_response")
+    assert respond(shop, dispute).is_replay
+    assert states(dispute)[-1] == "lost"
+    audit(gateway, shop.merchant)
+
+
+def test_an_acceptance_can_be_repeated_after_the_bank_closed_the_dispute(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+    request = {"merchant_id": shop.merchant.pk, "dispute_id": dispute.pk}
+    assert not accept_dispute(**request).is_replay
+    deliver_responses()
+    bank.inform(bank.read(dispute))
+
+    again = accept_dispute(**request)
+
+    assert (again.is_replay, again.dispute.status) == (True, "lost")
+    assert [one.outcome for one in dispute.responses.all()] == ["taken"]
+    audit(gateway, shop.merchant)
 
 
 def test_other_evidence_after_the_first_is_refused(shop, gateway, bank):

@@ -10,6 +10,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 from django.db import IntegrityError, connection
+from django.db.models.functions import Now
 from django.db.transaction import atomic, set_rollback
 
 from fintech.database.connections import open_connection
@@ -17,7 +18,7 @@ from payments.errors import PaymentError
 from payments.gateway_events.disputes import DisputeChange, apply_dispute_change
 from payments.gateway_events.errors import NotYet
 from payments.models import Dispute, DisputeResponse, Event, Refund, Transaction
-from payments.services.disputes import accept_dispute, submit_evidence
+from payments.services.disputes import accept_dispute, deliver_responses, submit_evidence
 from payments.tests.audit import audit
 from payments.tests.factories import make_payment
 
@@ -84,6 +85,51 @@ def test_evidence_beside_an_acceptance(shop, gateway, bank):
     assert DisputeResponse.objects.filter(dispute=dispute).count() == 1
     assert dispute.status in ("under_review", "lost")
     audit(gateway, shop.merchant)
+
+
+def test_one_of_several_equal_responses_is_stored_and_the_others_repeat_it(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+    answer = {"merchant_id": shop.merchant.pk, "dispute_id": dispute.pk}
+
+    results = together(*[lambda: submit_evidence(**answer, text="no", files=[])] * 4)
+
+    assert sorted(one.is_replay for one in results) == [False, True, True, True]
+    assert {one.dispute.status for one in results} == {"under_review"}
+    assert Event.objects.filter(dispute_id=dispute.pk, kind="dispute_under_review").count() == 1
+    audit(gateway, shop.merchant)
+
+
+def test_one_of_two_different_texts_is_stored_and_the_other_is_refused(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+    answer = {"merchant_id": shop.merchant.pk, "dispute_id": dispute.pk, "files": []}
+
+    results = together(*(lambda text=text: submit_evidence(**answer, text=text) for text in ("one", "two")))
+
+    (refused,) = [one for one in results if isinstance(one, PaymentError)]
+    assert refused.code == "not_awaiting_response"
+    assert dispute.responses.get().text == ("one", "two")[results.index(refused) - 1]
+    audit(gateway, shop.merchant)
+
+
+def test_one_of_several_acceptances_gives_the_money_up(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+
+    results = together(*[lambda: accept_dispute(merchant_id=shop.merchant.pk, dispute_id=dispute.pk)] * 3)
+
+    assert sorted(one.is_replay for one in results) == [False, True, True]
+    assert Event.objects.filter(dispute_id=dispute.pk, kind="dispute_lost").count() == 1
+    audit(gateway, shop.merchant)
+
+
+def test_a_response_that_several_workers_deliver_has_one_outcome(shop, gateway, bank):
+    dispute = bank.dispute(shop.pay(5000).body.id)
+    submit_evidence(merchant_id=shop.merchant.pk, dispute_id=dispute.pk, text="no", files=[])
+
+    together(*[deliver_responses] * 3)
+
+    response = dispute.responses.get()
+    assert (response.outcome, response.failure_code) == ("taken", None)
+    assert bank.read(dispute)["state"] == "under_review"
 
 
 def test_the_gateways_end_beside_the_merchants_evidence(shop, gateway, bank):
@@ -160,3 +206,28 @@ def test_the_database_refuses_to_rewrite_evidence(merchant, change):
         DisputeResponse.objects.create(dispute=dispute, round=1, kind="evidence", text="a", files=[{}], actor="api")
         with pytest.raises(IntegrityError), atomic():
             dispute.responses.update(**change)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"outcome": "taken"},
+        {"outcome": "gone", "delivered_at": Now()},
+        {"outcome": "taken", "delivered_at": Now(), "failure_code": "late"},
+        {"delivered_at": Now(), "failure_code": "late"},
+    ],
+)
+def test_the_database_refuses_an_outcome_that_cannot_be(merchant, fields):
+    with undone():
+        dispute = make_dispute(make_payment(merchant))
+        with pytest.raises(IntegrityError), atomic():
+            DisputeResponse.objects.create(dispute=dispute, round=1, kind="evidence", actor="api", **fields)
+
+
+def test_the_database_refuses_to_change_the_outcome_of_a_response(merchant):
+    with undone():
+        dispute = make_dispute(make_payment(merchant))
+        fields = {"round": 1, "kind": "evidence", "actor": "api", "delivered_at": Now(), "outcome": "taken"}
+        DisputeResponse.objects.create(dispute=dispute, **fields)
+        with pytest.raises(IntegrityError), atomic():
+            dispute.responses.update(outcome="refused")

@@ -9,10 +9,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from loadtests.drill.monitoring import is_installed
 from loadtests.own_platform import own_folder
-from loadtests.prove import kills, promises
+from loadtests.prove import hosts, kills, promises
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,12 +21,14 @@ ROOT = Path(__file__).resolve().parents[2]
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.prove",
-        description="Run load with kills, hours of silence, all drills and the slow tests; print one page.",
+        description="Run load with kills, on one host and on several, hours of silence, all drills and the slow tests;"
+        " print one page.",
         epilog="Exit codes: 0, every promise held; 1, one is broken; 2, nothing ran; 130, it was interrupted.",
     )
     add = parser.add_argument
     add("--out", type=Path, default=Path("prove_output"), help="the folder of the evidence (prove_output)")
     add("--kill-seconds", type=float, default=120.0, help="how long processes are killed (120)")
+    add("--host-seconds", type=float, default=600.0, help="how long hosts are killed, added and removed (600)")
     add("--quiet-hours", type=float, default=4.0, help="hours of silence, at twenty times the clock (4)")
     add("--only", choices=PARTS, nargs="+", default=list(PARTS), help="run only these parts; the page has all promises")
     add("--resume", action="store_true", help="keep the evidence that is there: run the parts and drills without it")
@@ -58,14 +61,24 @@ def results(out: Path, evidence: str) -> list[promises.Result]:
 
 
 def write_kills(out: Path, options: argparse.Namespace) -> None:
-    (out / promises.KILLS).unlink(missing_ok=True)
+    write_figures(out / promises.KILLS, kills.run, options.kill_seconds)
+
+
+def write_hosts(out: Path, options: argparse.Namespace) -> None:
+    write_figures(out / promises.HOSTS, hosts.run, options.host_seconds)
+
+
+def write_figures(
+    evidence: Path, measure: Callable[[Path, float, Callable[[str], None]], dict[str, Any]], seconds: float
+) -> None:
+    evidence.unlink(missing_ok=True)
     try:
         with own_folder() as folder:
-            result = kills.run(Path(tempfile.mkdtemp(dir=folder)), options.kill_seconds, say)
+            result = measure(Path(tempfile.mkdtemp(dir=folder)), seconds, say)
     except AssertionError as error:
         say(f"FAILED: {error}")
         return
-    (out / promises.KILLS).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    evidence.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def write_silence(out: Path, options: argparse.Namespace) -> None:
@@ -94,6 +107,7 @@ def run(module: str, *words: str) -> None:
 # Name -> file of evidence, and the function that writes it.
 PARTS: dict[str, tuple[str, Callable[[Path, argparse.Namespace], None]]] = {
     "kills": (promises.KILLS, write_kills),
+    "hosts": (promises.HOSTS, write_hosts),
     "silence": (promises.SILENCE, write_silence),
     "drills": (promises.SCORECARD, write_scorecard),
     "tests": (promises.TESTS, write_tests),

@@ -1,13 +1,14 @@
 """Merchants who use every operation: charge, authorize, capture in parts, void and refund."""
 
 import http.client
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Any
 from uuid import UUID
 
-from fintech.testing.processes import Load
+from fintech.testing.processes import Load, Reply
 from loadtests.own_platform import OwnPlatform
 from loadtests.random_payments import new_payment
 
@@ -20,9 +21,11 @@ TRIES = 20
 class Lifecycles(Load):
     """Each merchant takes one payment after the other through a random life, whatever dies meanwhile."""
 
-    def __init__(self, own: OwnPlatform, *, merchants: int = 3) -> None:
+    def __init__(self, own: OwnPlatform, *, merchants: int = 3, request: Callable[..., Reply] | None = None) -> None:
+        """`request` sends to another host than the first."""
         super().__init__([partial(self._run, Random(seed)) for seed in range(merchants)])
-        self._own = own
+        self._request = request or own.platform.request
+        self._api_key = own.api_key
 
     def _run(self, random: Random) -> None:
         while not self.stopped.wait(PAUSE_SECONDS):
@@ -51,7 +54,7 @@ class Lifecycles(Load):
         key = str(UUID(int=random.getrandbits(128)))
         for _ in range(TRIES):
             with suppress(OSError, http.client.HTTPException):
-                reply = self._own.platform.request("POST", path, body, api_key=self._own.api_key, key=key, timeout=5)
+                reply = self._request("POST", path, body, api_key=self._api_key, key=key, timeout=5)
                 if reply.status < 500 and not self._is_in_flight(reply.body):
                     return reply.body if reply.status < 300 else None
             if self.stopped.wait(PAUSE_SECONDS):

@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 from loadtests.drill import bounds, scorecard
 from loadtests.quiet import document
 
-KILLS, SCORECARD, SILENCE, TESTS = "kills.json", "scorecard.json", "quiet.json", "tests.xml"
+KILLS, HOSTS, SCORECARD = "kills.json", "hosts.json", "scorecard.json"
+SILENCE, TESTS = "quiet.json", "tests.xml"
 MAX_NAMES = 5
 
 
@@ -46,6 +47,19 @@ def check_ledger(folder: Path) -> tuple[bool, str]:
     operations = "".join(f", {number:,} {name}s" for name, number in found.get("operations", {}).items())
     figure = (
         f"{found['payments']:,} payments{operations}, {found['kills']} kills, {len(differences)} differences{problem}"
+    )
+    return held, figure
+
+
+def check_hosts(folder: Path) -> tuple[bool, str]:
+    found = read(folder / HOSTS)
+    lost = len(found["lost_payments"]) + len(found["lost_alerts"])
+    problems = [*found["drift_under_load"], *found["differences"], *found["findings"], *["lost"] * bool(lost)]
+    held = not problems and found["payments"] > 0 and found["alerts"] > 0 and found["samples"] > 0
+    problem = f", but {', '.join(problems)}" if problems else ""
+    figure = (
+        f"{found['payments']:,} payments, {found['alerts']:,} alerts, {sum(found['done'].values())} hosts and leaders"
+        f" killed, added or removed, {lost} lost, drift 0 in {found['samples']:,} samples{problem}"
     )
     return held, figure
 
@@ -95,6 +109,7 @@ def read(path: Path) -> Any:
 
 PROMISES = [
     ("The KPIs equal the ledger", KILLS, check_ledger),
+    ("Several hosts keep one truth", HOSTS, check_hosts),
     ("Every alert is proven", SCORECARD, check_drills),
     ("Alerts are silent without a fault", SILENCE, check_silence),
     ("The alert trail is complete and verifies", KILLS, check_trail),

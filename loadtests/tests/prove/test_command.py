@@ -28,8 +28,8 @@ def test_resumed_it_keeps_the_evidence_of_promises_that_hold(tmp_path):
     done = prove("--resume", "--out", tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    for number, part in enumerate(["kills", "silence", "drills", "tests"], 1):
-        assert f"{number}/4 {part}: kept" in done.stdout
+    for number, part in enumerate(["kills", "hosts", "silence", "drills", "tests"], 1):
+        assert f"{number}/5 {part}: kept" in done.stdout
     assert [line[:6] for line in done.stdout.splitlines()[-len(PROMISES) :]] == ["held  "] * len(PROMISES)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.drill import bounds
-from loadtests.prove.promises import KILLS, PROMISES, TESTS, Result, judge
+from loadtests.prove.promises import HOSTS, KILLS, PROMISES, TESTS, Result, judge
 from loadtests.tests.quiet.test_document import RUN
 
 AFTER_KILLS = {
@@ -16,11 +16,23 @@ AFTER_KILLS = {
     "open_gaps": 0,
     "verified": True,
 }
-LEDGER, DRILLS, SILENCE, TRAIL, SLOW = (promise for promise, *_ in PROMISES)
+LEDGER, FLEET, DRILLS, SILENCE, TRAIL, SLOW = (promise for promise, *_ in PROMISES)
+OVER_HOSTS = {
+    "done": {"leader_killed": 5, "host_removed": 5},
+    "samples": 900,
+    "drift_under_load": {},
+    "payments": 4000,
+    "lost_payments": [],
+    "differences": {},
+    "alerts": 500,
+    "lost_alerts": [],
+    "findings": [],
+}
 
 
-def write_evidence(folder: Path, **changes: object) -> None:
+def write_evidence(folder: Path, hosts: dict[str, object] | None = None, **changes: object) -> None:
     (folder / KILLS).write_text(json.dumps(AFTER_KILLS | changes))
+    (folder / HOSTS).write_text(json.dumps(OVER_HOSTS | (hosts or {})))
     (folder / "quiet.json").write_text(json.dumps([RUN]))
     score = {"fault": "f", "severity": "critical", "made": "real", "recorded": 60.0}
     scores = [score | {"fault": alert, "alert": alert} for alert in bounds.alerts()]
@@ -63,6 +75,26 @@ def test_a_difference_after_the_kills_breaks_its_promise(tmp_path, change, promi
     write_evidence(tmp_path, **change)
 
     assert broken(tmp_path) == [promise]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"drift_under_load": {"kpi_drift": 604}}, "kpi_drift"),
+        ({"differences": {"succeeded": -1}}, "succeeded"),
+        ({"findings": ["reconcile"]}, "reconcile"),
+        ({"lost_payments": ["id"]}, "1 lost"),
+        ({"lost_alerts": ["name"]}, "1 lost"),
+        ({"samples": 0}, "0 samples"),
+        ({"payments": 0}, "0 payments"),
+        ({"alerts": 0}, "0 alerts"),
+    ],
+)
+def test_a_difference_over_several_hosts_breaks_its_promise(tmp_path, change, named):
+    write_evidence(tmp_path, change)
+
+    [result] = [result for result in judge(tmp_path) if not result.held]
+    assert (result.promise, named in result.figure) == (FLEET, True)
 
 
 def test_an_alert_without_a_drill_is_named(tmp_path):

@@ -20,7 +20,9 @@ from payments.gateway.client import HttpGateway
 from payments.gateway.registry import gateways
 from payments.gateway.routing import Routes
 from payments.gateway.stripe import StripeGateway
+from payments.kpis.gateway_drift import measure_gateway_drift
 from payments.ledger.audit import audit_ledger
+from payments.ledger.other_gateways import OtherGateways
 from payments.ledger.reconciliation import reconcile
 from payments.models import Event, Merchant, Transaction, Unresolved
 from payments.schemas import BatchItem, CaptureInput, PaymentInput, PaymentMethod
@@ -194,6 +196,34 @@ def test_a_route_sends_a_currency_to_its_gateway(shop, acquirers, at_stripe):
 
     assert (gateway_of(routed.id), gateway_of(other.id)) == ("stripe", "simulator")
     acquirers.audit(shop.merchant)
+
+
+def test_the_drift_of_the_first_gateway_leaves_out_what_the_second_one_charged(shop, acquirers, tmp_path, monkeypatch):
+    """Rows of other tests remain, so differences of the drift count; it is far above 0, where it is exact."""
+    others = OtherGateways()
+    with running_gateway(tmp_path) as first:
+        monkeypatch.setitem(gateways.made, "simulator", HttpGateway(first.url, first.token))
+        first.post_charge("not-ours", 900_000_000)
+        before, before_alone = drifts_of("simulator", others)
+
+        first.kill()
+        moved = pay(shop, 1250)
+        shop.refund(moved.id, 400)
+        first.start()
+        pay(shop, 700)
+        after, after_alone = drifts_of("simulator", others)
+
+        assert gateway_of(moved.id) == "stripe"
+        assert after == before
+        assert after_alone == before_alone - 1250 + 400
+        first.post_charge("also-not-ours", 333)
+        assert drifts_of("simulator", others)[0] == before + 333
+
+
+def drifts_of(name: str, others: OtherGateways) -> tuple[int, int]:
+    """Return the drift in EUR of a gateway: with the sums of the others, and without them."""
+    gateway = gateways.get(name)
+    return measure_gateway_drift(gateway, others)["EUR"], measure_gateway_drift(gateway)["EUR"]
 
 
 @pytest.mark.parametrize("amount", [400, 922], ids=["answered", "whose answer is lost"])

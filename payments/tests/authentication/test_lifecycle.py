@@ -209,6 +209,28 @@ def test_the_database_refuses_to_go_on_after_the_expiry_was_decided(customer, ta
         Transaction.objects.filter(id=payment).update(status=status, settled_at=Now())
 
 
+@pytest.mark.parametrize("status", ["succeeded", "declined", "failed", "authorized"])
+def test_the_database_refuses_a_payment_that_goes_on_while_its_challenge_is_open(customer, status):
+    customer.shop.change_merchant(fee_basis_points=0)
+    payment, _ = customer.challenge(capture=status != "authorized")
+    times = {"capture_before": Now()} if status == "authorized" else {"settled_at": Now()}
+
+    with pytest.raises(IntegrityError, match=f"whose challenge is open cannot become {status}"):
+        Transaction.objects.filter(id=payment).update(status=status, **times)
+
+    assert state(payment) == ("requires_action", None, None)
+
+
+def test_a_payment_without_a_challenge_asks_for_none(shop):
+    """The condition of the trigger is false for it, so its function is not called."""
+    with connection.cursor() as cursor:
+        plain = "EXPLAIN (ANALYZE) UPDATE payments_transaction SET status = status WHERE id = %s"
+        cursor.execute(plain, [shop.pay().body.id])
+        called = [line for (line,) in cursor.fetchall() if line.startswith("Trigger")]
+
+    assert not [line for line in called if "refuse_open_challenge" in line]
+
+
 @pytest.mark.parametrize("outcome", ["authenticated", "failed"])
 def test_the_database_refuses_a_result_while_the_payment_waits(customer, outcome):
     payment, _ = customer.challenge()

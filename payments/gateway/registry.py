@@ -13,7 +13,7 @@ from django.conf import settings
 from payments import metrics
 from payments.gateway.base import Gateway, GatewayError
 from payments.gateway.client import HttpGateway
-from payments.gateway.stripe import StripeGateway
+from payments.gateway.stripe.gateway import StripeGateway
 
 STRIPE = "stripe"
 FACTORIES: dict[str, Callable[[], Gateway]] = {

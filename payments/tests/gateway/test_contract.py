@@ -11,7 +11,7 @@ import pytest
 from loadtests.tests.simulator import FakeStripe, Simulator, running
 from payments.gateway.base import Answer, Gateway
 from payments.gateway.client import HttpGateway
-from payments.gateway.stripe import StripeGateway
+from payments.gateway.stripe.gateway import StripeGateway
 from payments.schemas import PaymentMethod
 
 pytestmark = pytest.mark.processes

@@ -8,16 +8,10 @@ from uuid import uuid4
 import pytest
 
 from loadtests.tests.simulator import FakeStripe, running
-from payments.gateway.stripe import (
-    NotRepresentable,
-    StripeGateway,
-    captures_of,
-    from_stripe,
-    read_fence,
-    read_payment,
-    read_refund,
-    to_stripe,
-)
+from payments.gateway.stripe.amounts import from_stripe, to_stripe
+from payments.gateway.stripe.answers import read_fence, read_payment, read_refund
+from payments.gateway.stripe.gateway import StripeGateway
+from payments.gateway.stripe.requests import NotSent, captures_of
 from payments.schemas import PaymentMethod
 
 CARD = PaymentMethod("card", token="pm_card_visa")
@@ -47,7 +41,7 @@ def test_amounts_are_sent_in_stripes_minor_units(amount, currency, theirs):
 
 @pytest.mark.parametrize(("amount", "currency"), [(1251, "KWD"), (1251, "MGA")])
 def test_an_amount_that_stripe_cannot_move_exactly_is_not_sent(amount, currency):
-    with pytest.raises(NotRepresentable):
+    with pytest.raises(NotSent, match="amount_not_representable"):
         to_stripe(amount, currency)
 
     unreachable = StripeGateway("http://127.0.0.1:9", "sk_test")

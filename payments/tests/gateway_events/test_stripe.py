@@ -17,7 +17,7 @@ from fintech.env import ANY
 from loadtests.tests.simulator import FakeStripe, running
 from payments.gateway.registry import gateways
 from payments.gateway.routing import Routes
-from payments.gateway.stripe import StripeGateway
+from payments.gateway.stripe.gateway import StripeGateway
 from payments.gateway_events.inbox import process
 from payments.models import GatewayEvent, Refund, Transaction
 from payments.schemas import PaymentMethod

@@ -19,7 +19,7 @@ from payments.gateway.circuit_breaker import MAX_FAILURES
 from payments.gateway.client import HttpGateway
 from payments.gateway.registry import gateways
 from payments.gateway.routing import Routes
-from payments.gateway.stripe import StripeGateway
+from payments.gateway.stripe.gateway import StripeGateway
 from payments.kpis.gateway_drift import measure_gateway_drift
 from payments.ledger.audit import audit_ledger
 from payments.ledger.other_gateways import OtherGateways
@@ -33,6 +33,7 @@ from payments.services.failover import move_payment
 from payments.storage.group_commit import writer
 from payments.tests.audit import settled
 from payments.tests.conftest import Client
+from payments.tests.services.test_lost_rows import LOSE_PAYMENT
 from payments.tests.shop import Shop
 
 pytestmark = pytest.mark.processes
@@ -181,6 +182,32 @@ def test_a_batch_goes_on_at_the_second_gateway(shop, acquirers):
     assert [outcome.operation.status for outcome in outcomes] == ["succeeded"] * 3
     assert {gateway_of(outcome.operation.id) for outcome in outcomes} == {"stripe"}
     acquirers.audit(shop.merchant)
+
+
+@pytest.fixture
+def own_first(acquirers: Acquirers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Acquirers]:
+    """The first gateway alone for one test, whose record may keep what the ledger lacks."""
+    with running_gateway(tmp_path) as first:
+        own = Acquirers(first, acquirers.second)
+        monkeypatch.setitem(gateways.made, "simulator", own.clients()["simulator"])
+        yield own
+
+
+def test_a_lost_payment_that_is_charged_again_at_the_second_gateway_is_named_by_reconcile(shop, own_first, tamper):
+    first = pay(shop, key="order-7")
+    tamper(LOSE_PAYMENT, {"id": first.id})
+    own_first.first.kill()
+
+    again = pay(shop, key="order-7")
+
+    own_first.first.start()
+    assert (again.status, gateway_of(again.id)) == ("succeeded", "stripe")
+    assert own_first.charged(again.id) == {"simulator": 1250, "stripe": 1250}
+    found = {name: reconcile(client, merchants=[shop.merchant.pk]) for name, client in own_first.clients().items()}
+    assert found["stripe"].findings == []
+    (finding,) = found["simulator"].findings
+    assert (finding.check, finding.resource) == ("missing_in_ledger", str(again.id))
+    assert "made a charge of 1250 EUR" in finding.detail
 
 
 # --- The gateway that charged ------------------------------------------------------------------------------------

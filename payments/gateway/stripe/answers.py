@@ -1,0 +1,161 @@
+"""Stripe's answers. One that does not clearly say that nothing was charged leaves the outcome unknown."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from payments.gateway.base import Answer
+from payments.gateway.stripe.requests import capture_name
+
+# Stripe's code -> ours, where `payments/failures.py` has a sentence for it.
+_CODES = {
+    "expired_card": "expired_card",
+    "insufficient_funds": "insufficient_funds",
+    "do_not_honor": "do_not_honor",
+    "generic_decline": "do_not_honor",
+    "lost_card": "lost_or_stolen",
+    "stolen_card": "lost_or_stolen",
+    "charge_already_refunded": "exceeds_charge",
+    "charge_disputed": "charge_disputed",
+    "amount_too_large": "exceeds_authorization",
+    "payment_intent_unexpected_state": "authorization_closed",
+}
+
+
+def read_payment(status_code: int, content: Any, *, amount: int, currency: str) -> Answer:
+    """Return the outcome of a payment. An answer that does not clearly say "not charged" is unknown."""
+    found = object_of(content)
+    if status_code != 200 or found.get("object") != "payment_intent":
+        return read_error(status_code, content)
+    if (found.get("amount"), found.get("currency")) != (amount, currency.lower()):
+        return Answer("timeout", "unclear_answer")
+    return read_intent(found)
+
+
+def read_intent(found: dict[str, Any]) -> Answer:
+    reference = found.get("id")
+    match found.get("status"):
+        case "succeeded" | "requires_capture" if isinstance(reference, str) and reference.startswith("pi_"):
+            return Answer("approved", None, reference)
+        case "canceled":
+            return Answer("cancelled", "cancelled")
+        case "requires_payment_method" if isinstance(found.get("last_payment_error"), dict):
+            return _refusal(found["last_payment_error"])
+    return Answer("timeout", "unclear_answer")  # `processing` too
+
+
+def read_error(status_code: int, content: Any, *, refused: str = "error") -> Answer:
+    """Return the outcome in an error. `refused` is the outcome of a request that Stripe finds invalid."""
+    if not isinstance(content, dict):
+        return Answer("timeout", "unreadable_answer")
+    error = content.get("error")
+    if status_code in (401, 403):
+        return Answer("error", "gateway_refused_our_credentials")
+    if not isinstance(error, dict):
+        return Answer("timeout", "unclear_answer")
+    match status_code, error.get("type"):
+        case 402, "card_error":
+            return _refusal(error)
+        case 400, "idempotency_error":
+            return Answer("error", "key_reused")
+        case ((400 | 404), "invalid_request_error"):
+            return Answer(refused, _code(error))
+        case 429, _:  # Stripe refuses before it executes anything
+            return Answer("unavailable", "acquirer_unavailable")
+    return Answer("timeout", "unclear_answer")
+
+
+def _refusal(error: dict[str, Any]) -> Answer:
+    if error.get("code") == "processing_error":
+        return Answer("error", "processing_error")
+    return Answer("declined", _code(error))
+
+
+def _code(error: dict[str, Any]) -> str:
+    for code in (error.get("decline_code"), error.get("code")):
+        if isinstance(code, str) and code:
+            return _CODES.get(code, code[:100])
+    return "declined"
+
+
+def read_void(status_code: int, content: Any) -> Answer:
+    found = object_of(content)
+    if status_code != 200 or found.get("object") != "payment_intent":
+        return read_error(status_code, content, refused="declined")
+    match found.get("status"), found.get("amount_received"), found.get("amount"):
+        case "canceled", _, _:
+            return Answer("approved", None, found.get("id"))
+        case "succeeded", int(received), int(amount) if received < amount:  # after captures, the rest is released
+            return Answer("approved", None, found.get("id"))
+        case (("succeeded" | "requires_capture"), _, _):
+            return Answer("declined", "authorization_closed")
+    return Answer("timeout", "unclear_answer")
+
+
+def capture_reader(key: UUID, *, looked_up: bool = False) -> Callable[[int, Any], Answer]:
+    def read(status_code: int, content: Any) -> Answer:
+        found = object_of(content)
+        if status_code != 200 or found.get("object") != "payment_intent":
+            return read_error(status_code, content, refused="declined")
+        if capture_name(key) in metadata_of(found):
+            return Answer("approved", None, found.get("id"))
+        return Answer("declined", "authorization_closed") if looked_up else Answer("timeout", "unclear_answer")
+
+    return read
+
+
+def read_refund(status_code: int, content: Any) -> Answer:
+    found = object_of(content)
+    if status_code != 200 or found.get("object") != "refund":
+        return read_error(status_code, content, refused="declined")
+    match found.get("status"):
+        case "succeeded" if isinstance(found.get("id"), str):
+            return Answer("approved", None, found["id"])
+        case "failed" | "canceled":
+            return Answer("declined", "refund_failed")
+    return Answer("timeout", "unclear_answer")  # `pending` too
+
+
+def read_fence(status_code: int, content: Any) -> Answer:
+    """Return `cancelled` if the fence took the key, `key_used` if the operation had."""
+    if status_code == 200 and "fence" in metadata_of(object_of(content)):
+        return Answer("cancelled", "cancelled")
+    answer = read_error(status_code, content)
+    if answer.code == "key_reused":
+        return Answer("key_used")
+    # No other error says whether the operation arrived.
+    return answer if answer.outcome == "unavailable" else Answer("timeout", answer.code)
+
+
+def payment_finder(key: UUID) -> Callable[[int, Any], Answer]:
+    def read(status_code: int, content: Any) -> Answer:
+        for found in _listed(status_code, content):
+            if metadata_of(found).get("key") == str(key):
+                return read_intent(found)
+        return Answer("timeout", "not_found_yet")
+
+    return read
+
+
+def refund_finder(key: UUID) -> Callable[[int, Any], Answer]:
+    def read(status_code: int, content: Any) -> Answer:
+        for found in _listed(status_code, content):
+            if metadata_of(found).get("key") == str(key):
+                return read_refund(200, found)
+        return Answer("timeout", "not_found_yet")
+
+    return read
+
+
+def _listed(status_code: int, content: Any) -> list[dict[str, Any]]:
+    items = content.get("data") if status_code == 200 and isinstance(content, dict) else None
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def object_of(content: Any) -> dict[str, Any]:
+    return content if isinstance(content, dict) and isinstance(content.get("object"), str) else {}
+
+
+def metadata_of(found: dict[str, Any]) -> dict[str, Any]:
+    metadata = found.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}

@@ -1,0 +1,173 @@
+"""The gateway `stripe`: our operations as requests to Stripe."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+from payments.gateway.base import Answer, GatewayError
+from payments.gateway.client import HttpClient
+from payments.gateway.stripe.amounts import to_stripe
+from payments.gateway.stripe.answers import (
+    capture_reader,
+    object_of,
+    payment_finder,
+    read_fence,
+    read_payment,
+    read_refund,
+    read_void,
+    refund_finder,
+)
+from payments.gateway.stripe.records import payment_records, refund_records
+from payments.gateway.stripe.requests import (
+    FENCE,
+    INTENTS,
+    PAGE_SIZE,
+    REFUNDS,
+    VERSION,
+    NotSent,
+    capture_name,
+    intent_path,
+    or_not_sent,
+    required,
+)
+
+
+class StripeGateway(HttpClient):
+    content_type = "application/x-www-form-urlencoded"
+    max_answer_bytes = 1024 * 1024  # a page of refunds; the journal keeps a summary
+
+    def __init__(self, url: str, api_key: str, *, name: str = "stripe") -> None:
+        super().__init__(url, api_key, name=name)
+        self._headers["Stripe-Version"] = VERSION
+
+    def encode(self, body: dict[str, Any]) -> bytes:
+        return urlencode(body).encode()
+
+    def journal(self, content: Any) -> Any:
+        """Return what happened, without the client's secret and the card."""
+        found = object_of(content)
+        if not isinstance(content, dict) or not (found or isinstance(content.get("error"), dict)):
+            return None
+        names = ("id", "object", "status", "amount", "amount_received", "currency", "payment_intent")
+        error = content.get("error") or found.get("last_payment_error") or {}
+        kept = {name: found.get(name) for name in names if name in found}
+        return kept | {name: error[name] for name in ("type", "code", "decline_code") if error.get(name)}
+
+    # --- Operations --------------------------------------------------------------------------------------------
+
+    def charge(
+        self, key: UUID, *, amount: int, currency: str, payment_method: Any, return_url: str | None = None
+    ) -> Answer:
+        """Charge without a challenge, also with a `return_url`: Stripe declines what needs one."""
+        return self._pay("charge", key, amount, currency, payment_method)
+
+    def authorize(
+        self, key: UUID, *, amount: int, currency: str, payment_method: Any, return_url: str | None = None
+    ) -> Answer:
+        return self._pay("authorize", key, amount, currency, payment_method)
+
+    def find_charge(self, key: UUID) -> Answer:
+        return Answer("timeout", "never_challenged")
+
+    def find_authorization(self, key: UUID) -> Answer:
+        return Answer("timeout", "never_challenged")
+
+    @or_not_sent
+    def _pay(self, operation: str, key: UUID, amount: int, currency: str, payment_method: Any) -> Answer:
+        token = getattr(payment_method, "token", None)
+        if not token:
+            raise NotSent("payment_method_missing")
+        wanted = to_stripe(amount, currency)
+        body = {
+            "amount": wanted,
+            "currency": currency.lower(),
+            "payment_method": token,
+            "payment_method_types[]": "card",
+            "capture_method": "automatic" if operation == "charge" else "manual",
+            "confirm": "true",
+            "error_on_requires_action": "true",
+            "metadata[key]": str(key),
+            "metadata[operation]": operation,
+        }
+
+        def read(status_code: int, content: Any) -> Answer:
+            return read_payment(status_code, content, amount=wanted, currency=currency)
+
+        return self._call(operation, INTENTS, key, body, read)
+
+    @or_not_sent
+    def capture(
+        self, key: UUID, *, authorization: UUID, reference: str | None = None, amount: int, currency: str, final: bool
+    ) -> Answer:
+        path = f"{intent_path(required(reference, 'authorization_not_found'))}/capture"
+        wanted = to_stripe(amount, currency)
+        body: dict[str, Any] = {"amount_to_capture": wanted, f"metadata[{capture_name(key)}]": wanted}
+        if not final:
+            body["final_capture"] = "false"
+        return self._call("capture", path, key, body, capture_reader(key))
+
+    @or_not_sent
+    def void(self, key: UUID, *, authorization: UUID, reference: str | None = None) -> Answer:
+        path = f"{intent_path(required(reference, 'authorization_not_found'))}/cancel"
+        return self._call("void", path, key, {"cancellation_reason": "requested_by_customer"}, read_void)
+
+    @or_not_sent
+    def refund(self, key: UUID, *, charge: UUID, reference: str | None = None, amount: int, currency: str) -> Answer:
+        body = {
+            "payment_intent": required(reference, "charge_not_found"),
+            "amount": to_stripe(amount, currency),
+            "metadata[key]": str(key),
+            "metadata[charge]": str(charge),
+        }
+        return self._call("refund", REFUNDS, key, body, read_refund)
+
+    def submit_evidence(self, key: UUID, *, dispute: UUID, text: str, files: list[Any]) -> Answer:
+        raise GatewayError("disputes of Stripe are not followed: docs/gateway.md")
+
+    def accept_dispute(self, key: UUID, *, dispute: UUID) -> Answer:
+        raise GatewayError("disputes of Stripe are not followed: docs/gateway.md")
+
+    # --- Unknown outcomes --------------------------------------------------------------------------------------
+
+    def cancel_charge(self, key: UUID) -> Answer:
+        """Fence the key, or look the charge up. It stays unknown until Stripe's search, which lags, shows it."""
+        search = quote(f"metadata['key']:'{key}'")
+        return self._fence(key, f"{INTENTS}/search?limit=2&query={search}", payment_finder(key))
+
+    def cancel_authorization(self, key: UUID) -> Answer:
+        return self.cancel_charge(key)
+
+    def cancel_capture(self, key: UUID, *, reference: str | None = None) -> Answer:
+        return self._fence(key, intent_path(reference), capture_reader(key, looked_up=True))
+
+    def cancel_void(self, key: UUID, *, reference: str | None = None) -> Answer:
+        return self._fence(key, intent_path(reference), read_void)
+
+    def cancel_refund(self, key: UUID, *, reference: str | None = None) -> Answer:
+        path = f"{REFUNDS}?limit={PAGE_SIZE}&payment_intent={quote(reference or '')}"
+        return self._fence(key, path, refund_finder(key))
+
+    def _fence(self, key: UUID, path: str, read: Callable[[int, Any], Answer]) -> Answer:
+        """Occupy the key, or look up what used it at `path`. A request in flight leaves the outcome unknown."""
+        answer = self._call("cancel", INTENTS, key, FENCE | {"metadata[fence]": str(key)}, read_fence)
+        if answer.outcome != "key_used":
+            return answer
+        found = self._call("cancel", path, key, None, read)
+        found.exchanges = answer.exchanges + found.exchanges
+        return found
+
+    # --- The record of what moved ------------------------------------------------------------------------------
+
+    def totals(self) -> None:
+        """Return None: Stripe keeps no totals. `reconcile` compares item by item."""
+
+    def records(self, *, after: Any = 0, limit: int = PAGE_SIZE) -> dict[str, Any]:
+        """Return one page of payments, newest first, and after the last one the pages of refunds."""
+        path, last = after or (INTENTS, "")
+        page = self._read(f"{path}?limit={min(limit, PAGE_SIZE)}" + (f"&starting_after={last}" if last else ""))
+        of = payment_records if path == INTENTS else refund_records
+        following: Any = (path, page["data"][-1]["id"]) if page["has_more"] else None
+        if following is None and path == INTENTS:
+            following = (REFUNDS, "")
+        return {"records": [record for item in page["data"] for record in of(item)], "next": following}

@@ -28,7 +28,7 @@ run: environment ## Run the platform on this machine until Ctrl-C (NO_LOAD=1, LO
 load: environment ## Send requests at a controlled rate to `make run`, report in load_output/ (LOAD="--rps 50 --shape spike", LOAD=--help)
 	@$(VENV)/python -m loadtests.run $(LOAD)
 
-test: environment-dev ## Run all tests, three at a time on two cores, in random order (TESTS=payments/tests/api)
+test: environment-dev ## Run all tests, two at a time on each core, in random order (TESTS=payments/tests/api)
 	$(PYTEST) -n auto --durations=25 --durations-min=1 $(TESTS)
 
 check: lint ## Lint, and run the tests that start no process beside PostgreSQL (not marked `processes`)

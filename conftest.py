@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import hypothesis
 import psutil
@@ -20,7 +21,7 @@ import xdist
 
 from fintech.run.postgres import EmbeddedPostgres, PostgresError
 from fintech.secret_files import webhook_secret
-from fintech.testing.databases import FAST, TEMPLATE, copy_database
+from fintech.testing.databases import FAST, TEMPLATE, copy_database, migrated_data, migrated_server
 
 pytest_plugins = ["fintech.testing.browser", "fintech.testing.order"]
 
@@ -60,12 +61,17 @@ def environment() -> dict[str, str]:
         "METRICS_TOKEN": secrets.token_urlsafe(32),
         "ALERT_TOKEN": secrets.token_urlsafe(32),
         "HTTPS": "False",
+        "MIGRATED_DIR": str(MIGRATED),
         "RUNTIME_DIR": str(DIRECTORY / "runtime"),
         "AUDIT_DIR": str(DIRECTORY / "audit"),
     }
 
 
 DIRECTORY = parent_folder() / f"{PREFIX}{secrets.token_hex(4)}-{os.getpid()}"
+# A migrated server, for copies: with pytest-xdist, that of all workers.
+CONTROLLER = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+MIGRATED = parent_folder() / f"{PREFIX}migrated-{CONTROLLER}"
+MIGRATION = Thread(target=migrated_data)
 SERVER = EmbeddedPostgres(DIRECTORY / "postgres", settings={**FAST, "max_connections": "200"})
 for name, value in environment().items():
     os.environ.pop(f"{name}_FILE", None)  # a developer's own settings have no place here
@@ -80,11 +86,14 @@ django.setup()  # the conftest files of the apps import models
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Start the server, unless this process only hands out tests to others (pytest-xdist)."""
-    if not xdist.is_xdist_worker(session):
-        remove_leftovers()
+    """Start the server. With pytest-xdist, the controller makes one, which each worker copies before its first test."""
+    if xdist.is_xdist_worker(session):
+        DIRECTORY.mkdir(mode=0o700)
+        return
+    remove_leftovers()
     if xdist.is_xdist_controller(session):
         del os.environ["DJANGO_SETTINGS_MODULE"]  # or Django would read our settings before a worker has made its own
+        MIGRATION.start()
         return
     DIRECTORY.mkdir(mode=0o700)
     try:
@@ -94,9 +103,20 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         raise pytest.UsageError(str(error)) from None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    if xdist.is_xdist_worker(session):
+        migrated_server(DIRECTORY, {})
+        SERVER.start()
+
+
 def pytest_unconfigure() -> None:
     SERVER.stop("immediate")
     shutil.rmtree(DIRECTORY, ignore_errors=True)
+    if os.getpid() == CONTROLLER:
+        if MIGRATION.ident is not None:
+            MIGRATION.join()
+        shutil.rmtree(MIGRATED, ignore_errors=True)
 
 
 def close_own_connections() -> None:
@@ -110,10 +130,11 @@ def close_own_connections() -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_test_environment: None, django_db_blocker) -> Iterator[None]:
+def django_db_setup(request, django_test_environment: None, django_db_blocker) -> Iterator[None]:
     """The session's database is the one that the environment names, migrated by the real command."""
     with django_db_blocker.unblock():
-        call_command("migrate", verbosity=0)
+        if not xdist.is_xdist_worker(request):
+            call_command("migrate", verbosity=0)
         connections.close_all()
         copy_database(TEMPLATE, "fintech")
         yield

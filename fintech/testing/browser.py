@@ -84,6 +84,6 @@ def browser(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bro
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)  # the machine may be busy
         yield Browser(page, platform)
         chromium.close()

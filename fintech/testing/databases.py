@@ -5,6 +5,7 @@ own_database()                 another database of the session's server
 migrated_server(folder, {})    a copy of a server's data, with the settings of production
 """
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -58,13 +59,24 @@ def migrated_server(folder: Path, settings: Mapping[str, str]) -> EmbeddedPostgr
     """Create a server in `folder`, not started, with its database `fintech`. Its account must be able to enter the
     folder.
     """
-    subprocess.run(["cp", "-a", _migrated_data(), folder / "postgres"], check=True)
+    subprocess.run(["cp", "-a", migrated_data(), folder / "postgres"], check=True)
     return EmbeddedPostgres(folder / "postgres", settings=settings)
 
 
 @cache
-def _migrated_data() -> Path:
-    server = EmbeddedPostgres(session_folder() / "migrated" / "postgres", settings=FAST)
+def migrated_data() -> Path:
+    """Return the data of a stopped, migrated server. Processes with the same MIGRATED_DIR make it once."""
+    folder = Path(os.environ.get("MIGRATED_DIR") or session_folder() / "migrated")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            _make_migrated(EmbeddedPostgres(folder / "postgres", settings=FAST))
+            (folder / "complete").touch()
+    return folder / "postgres"
+
+
+def _make_migrated(server: EmbeddedPostgres) -> None:
     try:
         server.start()
         server.ensure_database("fintech")
@@ -75,4 +87,3 @@ def _migrated_data() -> Path:
         server.stop("immediate")
         shutil.rmtree(server.data_dir)
         raise
-    return server.data_dir

@@ -91,8 +91,8 @@ class ByUnit(LoadScopeScheduling):
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return the number of processes for `-n auto`, three for two cores: half of the time, tests wait for programs."""
-    return max(1, (os.cpu_count() or 1) * 3 // 2)
+    """Return the number of processes for `-n auto`, two for each core: half of the time, tests wait for programs."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByUnit:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 
 from fintech.run import postgres
 from fintech.run.postgres import EmbeddedPostgres
+from fintech.testing.databases import drop_database, own_database, session_server
 from fintech.testing.processes import BASE_DIR
 
 pytestmark = pytest.mark.processes
@@ -20,24 +22,31 @@ pytestmark = pytest.mark.processes
 DEBIANS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 
 
+class Database(NamedTuple):
+    server: EmbeddedPostgres
+    name: str
+
+    def url(self, role: str) -> str:
+        return self.server.url(role, self.name)
+
+
 @pytest.fixture
-def server(open_tmp) -> Iterator[EmbeddedPostgres]:
-    made = EmbeddedPostgres(open_tmp / "postgres", settings={"fsync": "off"})
-    made.start()
-    made.ensure_database("fintech")
-    yield made
-    made.stop("immediate")
+def database() -> Iterator[Database]:
+    """A database of the session's server, with all migrations."""
+    name = own_database()
+    yield Database(session_server(), name)
+    drop_database(name)
 
 
-def migrate(server: EmbeddedPostgres, *target: str) -> None:
-    urls = {f"DATABASE{name}_URL": server.url(role, "fintech") for name, role in (("", "app"), ("_OWNER", "owner"))}
+def migrate(database: Database, *target: str) -> None:
+    urls = {f"DATABASE{name}_URL": database.url(role) for name, role in (("", "app"), ("_OWNER", "owner"))}
     command = [sys.executable, "manage.py", "migrate", "--verbosity=0", *target]
     subprocess.run(command, cwd=BASE_DIR, env={**os.environ, **urls}, check=True)
 
 
-def names(server: EmbeddedPostgres) -> set[str]:
+def names(database: Database) -> set[str]:
     """Return the names of our tables, views and functions."""
-    with psycopg.connect(server.url("owner", "fintech")) as connection:
+    with psycopg.connect(database.url("owner")) as connection:
         found = connection.execute(
             "SELECT relname FROM pg_class WHERE relkind IN ('r', 'v') AND relname ~ '^(payments|alerts_audit)_'"
             " UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
@@ -45,28 +54,26 @@ def names(server: EmbeddedPostgres) -> set[str]:
         return {name for (name,) in found}
 
 
-def test_all_of_it_can_be_taken_back_and_made_again(server):
-    migrate(server)
-    made = names(server)
+def test_all_of_it_can_be_taken_back_and_made_again(database):
+    made = names(database)
 
-    migrate(server, "payments", "zero")
-    assert names(server) == {name for name in made if not name.startswith("payments_")}
-    migrate(server, "alerts_audit", "zero")
-    assert names(server) == set()
+    migrate(database, "payments", "zero")
+    assert names(database) == {name for name in made if not name.startswith("payments_")}
+    migrate(database, "alerts_audit", "zero")
+    assert names(database) == set()
 
-    migrate(server)
-    assert names(server) == made
+    migrate(database)
+    assert names(database) == made
 
 
-def test_no_event_is_counted_twice_after_the_kpis_were_taken_back(server):
-    migrate(server)
-    with psycopg.connect(server.url("owner", "fintech")) as connection:
+def test_no_event_is_counted_twice_after_the_kpis_were_taken_back(database):
+    with psycopg.connect(database.url("owner")) as connection:
         connection.execute("INSERT INTO payments_kpirollup VALUES (1, 'succeeded', 'EUR', 1, 1250)")
 
-    migrate(server, "payments", "0001")
-    migrate(server)
+    migrate(database, "payments", "0001")
+    migrate(database)
 
-    with psycopg.connect(server.url("owner", "fintech")) as connection:
+    with psycopg.connect(database.url("owner")) as connection:
         assert connection.execute("SELECT * FROM payments_kpi_totals").fetchall() == []
 
 
@@ -77,11 +84,10 @@ VALUES (%s, 1, %s, %s, 'EUR', %s, %s, '[]', '{}', CASE WHEN %s THEN now() END)
 """
 
 
-def test_old_payments_keep_their_fee_and_their_key_at_the_gateway(server):
-    migrate(server)
-    migrate(server, "payments", "0002")
+def test_old_payments_keep_their_fee_and_their_key_at_the_gateway(database):
+    migrate(database, "payments", "0002")
     rows = {uuid4(): row for row in ((1250, "succeeded", 19), (1250, "succeeded", 31), (77, "declined", 0))}
-    with psycopg.connect(server.url("owner", "fintech")) as connection:
+    with psycopg.connect(database.url("owner")) as connection:
         connection.execute(
             "INSERT INTO payments_merchant (name, country, is_active, fraud_threshold, fraud_weights,"
             " unscored_limit_minor, fee_basis_points) VALUES ('old', 'DE', true, 1, '{}', 0, 150)"
@@ -89,9 +95,9 @@ def test_old_payments_keep_their_fee_and_their_key_at_the_gateway(server):
         for key, (amount, status, fee) in rows.items():
             connection.execute(ROW_OF_0002, [key, key.hex, amount, status, fee, True])
 
-    migrate(server)
+    migrate(database)
     still_inserted_by_the_old_release = uuid4()
-    with psycopg.connect(server.url("owner", "fintech")) as connection:
+    with psycopg.connect(database.url("owner")) as connection:
         connection.execute(ROW_OF_0002, [still_inserted_by_the_old_release, "k", 5, "processing", 0, False])
         found = connection.execute(
             "SELECT id, gateway_key = id, (amount * fee_basis_points + 5000) / 10000, gateway FROM payments_transaction"
@@ -101,28 +107,41 @@ def test_old_payments_keep_their_fee_and_their_key_at_the_gateway(server):
     assert {key: fee for key, _, fee, _ in found if key in fees} == fees
     assert {(is_id, gateway) for _, is_id, _, gateway in found} == {(True, "simulator")}
     assert len(found) == 4
-    migrate(server, "payments", "0002")
+    migrate(database, "payments", "0002")
 
 
 @pytest.fixture
-def with_lz4(open_tmp, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fixture for `server`: if it comes first, the server is Debian's."""
+def with_lz4(open_tmp, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """An empty database of a server of Debian's."""
     if DEBIANS is None:
         pytest.skip("no PostgreSQL of Debian's is installed")
     monkeypatch.setattr(postgres, "PROGRAMS", DEBIANS)
-    data = open_tmp / "postgres"
-    account = EmbeddedPostgres(data).account()
+    server = EmbeddedPostgres(open_tmp / "postgres", settings={"fsync": "off"})
+    account = server.account()
     open_tmp.chmod(0o711)
-    data.mkdir(mode=0o700)
-    os.chown(data, account.pw_uid, account.pw_gid)
+    server.data_dir.mkdir(mode=0o700)
+    os.chown(server.data_dir, account.pw_uid, account.pw_gid)
     # Ours is made with options that older releases do not know.
-    command = [DEBIANS / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+    command = [
+        DEBIANS / "initdb",
+        "-D",
+        server.data_dir,
+        "-U",
+        "postgres",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C",
+    ]
     subprocess.run(command, check=True, capture_output=True, user=account.pw_uid, group=account.pw_gid)
+    server.start()
+    server.ensure_database("fintech")
+    yield Database(server, "fintech")
+    server.stop("immediate")
 
 
-def compressions(server: EmbeddedPostgres) -> list[str]:
+def compressions(database: Database) -> list[str]:
     """Return how bodies are compressed: by lz4 (l), or by the server's default."""
-    with psycopg.connect(server.url("owner", "fintech")) as connection:
+    with psycopg.connect(database.url("owner")) as connection:
         found = connection.execute(
             "SELECT attcompression FROM pg_attribute WHERE attname = 'body' AND attrelid IN"
             " ('alerts_audit_delivery'::regclass, 'alerts_audit_observation'::regclass)"
@@ -130,15 +149,13 @@ def compressions(server: EmbeddedPostgres) -> list[str]:
         return [compression for (compression,) in found]
 
 
-def test_bodies_are_compressed_by_lz4_where_the_server_has_it(with_lz4, server):
-    migrate(server)
-    assert compressions(server) == ["l", "l"]
+def test_bodies_are_compressed_by_lz4_where_the_server_has_it(with_lz4):
+    migrate(with_lz4)
+    assert compressions(with_lz4) == ["l", "l"]
 
-    migrate(server, "alerts_audit", "0005")
-    assert compressions(server) == ["", ""]
+    migrate(with_lz4, "alerts_audit", "0005")
+    assert compressions(with_lz4) == ["", ""]
 
 
-def test_bodies_are_compressed_as_the_server_does_where_it_has_no_lz4(server):
-    migrate(server)
-
-    assert compressions(server) == ["", ""]
+def test_bodies_are_compressed_as_the_server_does_where_it_has_no_lz4(database):
+    assert compressions(database) == ["", ""]

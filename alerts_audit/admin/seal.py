@@ -10,7 +10,7 @@ from unfold.decorators import display
 from alerts_audit.admin.access_logged import AccessLoggedAdmin
 from alerts_audit.models import Archive, Checkpoint, Verification
 from alerts_audit.seal.signer_lookup import get_signers
-from fintech.adminsite.display import show_badge, show_code, show_json, show_time, show_whole
+from fintech.adminsite.display import show_badge, show_code, show_json, show_time, show_values, show_whole
 
 
 @admin.register(Checkpoint)
@@ -88,7 +88,7 @@ class VerificationAdmin(AccessLoggedAdmin):
 
     @display(description="Covered")
     def covered_shown(self, verification: Verification) -> str:
-        return show_json(verification.covered)
+        return show_values(verification.covered)
 
     @display(description="Findings")
     def findings_shown(self, verification: Verification) -> str:

@@ -9,7 +9,7 @@ import orjson
 from django.db.models import Model
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 # Longer raw data is not shown on a page.
@@ -43,6 +43,18 @@ def show_code(text: object) -> SafeString:
 
 def show_json(data: Any) -> SafeString | str:
     return format_html('<pre class="raw">{}</pre>', pretty(data)) if data else "-"
+
+
+def show_values(values: dict[str, Any]) -> SafeString | str:
+    """Show one value a line: numbers with separators, lists by their members."""
+    rows = format_html_join("", "<tr><th>{}</th><td>{}</td></tr>", ((k, _in_words(v)) for k, v in values.items()))
+    return format_html('<table class="sheet">{}</table>', rows) if values else "-"
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def page_of(model: type[Model], key: object) -> str:

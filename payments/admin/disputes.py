@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -13,7 +13,7 @@ from fintech.adminsite.changelists import ReadOnlyAdmin
 from fintech.adminsite.display import link_to, show_badge, show_code, show_time
 from fintech.adminsite.filters import ChoiceFilter
 from payments.admin.display import show_amount
-from payments.admin.search import transactions_of
+from payments.admin.search import read_ids, transactions_of
 from payments.models import Dispute, DisputeResponse, Transaction
 
 COLOURS = {
@@ -37,12 +37,12 @@ class StateFilter(ChoiceFilter):
 
 @admin.register(Dispute)
 class DisputeAdmin(ReadOnlyAdmin):
-    list_display = ["id", "created", "payment", "amount_shown", "state", "reason", "due"]
+    list_display = ["created", "payment", "amount_shown", "state", "reason", "due"]
     list_select_related = ["transaction"]
     list_filter = [StateFilter]
     filter_parameters = frozenset({"status"})
     search_fields = ["id"]
-    search_help_text = "Id or key of the transaction or its refund"
+    search_help_text = "Id of the dispute, or id or key of its transaction"
     fields = [
         ("id", "payment"),
         ("amount_shown", "fee_shown"),
@@ -53,7 +53,7 @@ class DisputeAdmin(ReadOnlyAdmin):
     ]
 
     def search(self, queryset: QuerySet[Dispute], term: str) -> QuerySet[Dispute]:
-        return queryset.filter(transaction_id__in=transactions_of(term))
+        return queryset.filter(Q(pk__in=read_ids(term)) | Q(transaction_id__in=transactions_of(term)))
 
     @display(description="Transaction")
     def payment(self, dispute: Dispute) -> str:

@@ -1,7 +1,7 @@
 """Allow and block lists, velocity rules, and the read-only record of all changes."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -104,6 +104,13 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at r
     class Meta:
         model = VelocityRule
         fields = [*COUNTED, "maximum", "outcome", "is_enabled", "note"]
+        labels: ClassVar = {"window_seconds": "Window in seconds"}
+        help_texts: ClassVar = {
+            "currency": "Required for a sum of amounts, such as EUR: payments in other currencies do not count.",
+            "window_seconds": "3600 is an hour, 86400 a day, 2592000 (30 days) the longest.",
+            "maximum": "A number of payments, or a sum in minor units: 10000 is EUR 100.00.",
+            "outcome": "For a payment beyond the maximum.",
+        }
 
     def clean_currency(self) -> str | None:
         currency = (self.cleaned_data["currency"] or "").upper()

@@ -2,14 +2,16 @@
 
 from typing import Any
 
+import orjson
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
-from fintech.adminsite.display import show_badge, show_code, show_time
+from fintech.adminsite.display import show_badge, show_code, show_json, show_time
 from fintech.adminsite.filters import ChoiceFilter
+from payments.gateway.registry import gateways
 from payments.models import GatewayEvent
 
 WAITING = "waiting"
@@ -40,6 +42,8 @@ class GatewayEventAdmin(ReadOnlyAdmin):
     list_filter = [OutcomeFilter]
     filter_parameters = frozenset({"outcome"})
     list_defer = ["body"]
+    search_fields = ["identifier"]
+    search_help_text = "Identifier of the event"
     fields = [
         ("gateway", "type"),
         ("state", "detail"),
@@ -48,6 +52,9 @@ class GatewayEventAdmin(ReadOnlyAdmin):
         "identifier",
         "content",
     ]
+
+    def search(self, queryset: QuerySet[GatewayEvent], term: str) -> QuerySet[GatewayEvent]:
+        return queryset.filter(gateway__in=gateways.names, identifier=term)  # the unique index has both columns
 
     @display(description="Outcome")
     def state(self, event: GatewayEvent) -> str:
@@ -69,4 +76,8 @@ class GatewayEventAdmin(ReadOnlyAdmin):
 
     @display(description="Body")
     def content(self, event: GatewayEvent) -> str:
-        return show_code(bytes(event.body).decode(errors="replace"))
+        text = bytes(event.body).decode(errors="replace")
+        try:
+            return show_json(orjson.loads(text))
+        except orjson.JSONDecodeError:
+            return show_code(text)

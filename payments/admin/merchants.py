@@ -1,7 +1,7 @@
 """Merchants: added and changed here, never deleted."""
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -9,6 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from fintech.adminsite.changelists import KeptAdmin
 from fintech.adminsite.display import show_time
@@ -35,6 +36,17 @@ class MerchantForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none 
             "fee_basis_points",
             "return_hosts",
         ]
+        labels: ClassVar = {
+            "unscored_limit_minor": "Limit for unscored payments",
+            "fee_basis_points": "Fee in basis points",
+        }
+        help_texts: ClassVar = {
+            "unscored_limit_minor": "In minor units. A payment that cannot be scored is blocked from this amount on.",
+        }
+        widgets: ClassVar = {
+            "fraud_weights": UnfoldAdminTextareaWidget(attrs={"rows": 4}),
+            "return_hosts": UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

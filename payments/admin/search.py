@@ -27,6 +27,11 @@ def _named(term: str) -> list[UUID]:
     # Keys are indexed by merchant, so the query lists each merchant.
     keys = IdempotencyKey.objects.filter(merchant_id__in=Merchant.objects.values("pk"), key=term)
     found = list(keys.values_list("resource_id", flat=True)[:MAX_FOUND])
+    return found + read_ids(term)
+
+
+def read_ids(term: str) -> list[UUID]:
+    """Return the id that `term` is, or nothing."""
     with suppress(ValueError):
-        found.append(UUID(term))
-    return found
+        return [UUID(term)]
+    return []

@@ -159,7 +159,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     list_select_related = ["endpoint", "event"]
     list_filter = [DeliveryStatusFilter]
     filter_parameters = unindexed_filters = frozenset(["status"])
-    fields = [("id", "state"), ("target", "type"), ("event_id", "queued", "delivered"), "all_attempts"]
+    fields = [("id", "state"), ("type", "event_id"), ("queued", "delivered"), "target", "all_attempts"]
 
     @display(description="Queued (UTC)")
     def queued(self, delivery: WebhookDelivery) -> str:
@@ -188,7 +188,13 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     @display(description="Attempts")
     def all_attempts(self, delivery: WebhookDelivery) -> SafeString:
         lines = (
-            (show_time(attempt.at), attempt.outcome, attempt.status_code or "", attempt.milliseconds, attempt.answer)
+            (
+                show_time(attempt.at),
+                f"{attempt.outcome} {attempt.status_code or ''}",
+                f"{attempt.milliseconds:,} ms",
+                attempt.answer,
+            )
             for attempt in delivery.attempts.all()
         )
-        return format_html("<ul>{}</ul>", format_html_join("", "<li>{} {} {} {} ms {}</li>", lines))
+        rows = format_html_join("", '<tr><td>{}</td><td>{}</td><td class="number">{}</td><td>{}</td></tr>', lines)
+        return format_html('<table class="sheet">{}</table>', rows) if rows else SafeString("-")

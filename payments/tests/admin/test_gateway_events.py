@@ -50,5 +50,21 @@ def test_the_list_of_waiting_events_says_why_each_waits():
 def test_the_page_shows_the_body_without_its_markup():
     page = sign_in("view_gatewayevent").get(page_of(make_event())).text
 
-    assert "&lt;script&gt;" in page
-    assert "&lt;script&gt;&quot;}" in page
+    assert "{\n  &quot;type&quot;: &quot;&lt;script&gt;&quot;\n}" in page
+
+
+def test_a_body_that_is_no_json_is_shown_as_it_came():
+    page = sign_in("view_gatewayevent").get(page_of(make_event(body=b"<b>\xff"))).text
+
+    assert "&lt;b&gt;\ufffd" in page
+
+
+def test_an_event_is_found_by_its_identifier_only():
+    wanted, other = make_event(), make_event()
+    client = sign_in("view_gatewayevent")
+
+    page = client.get(LIST, {"q": wanted.identifier}).text
+
+    assert page_of(wanted) in page
+    assert page_of(other) not in page
+    assert "No entry matches" in client.get(LIST, {"q": wanted.identifier[:-1]}).text

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.db import OperationalError
 from django.db.models.functions import Now
+from django.urls import reverse
 from django.utils import timezone
 
 from fintech.testing.processes import wait_until
@@ -17,6 +18,7 @@ from payments.schemas import CaptureInput
 from payments.services.captures import create_capture
 from payments.services.disputes import Responded, accept_dispute, deliver_responses, submit_evidence
 from payments.tests.audit import audit
+from payments.tests.factories import sign_in
 from payments.tests.shop import Shop
 
 pytestmark = pytest.mark.processes
@@ -442,3 +444,13 @@ def test_an_unavailable_database_stops_the_delivery_of_responses(shop, gateway, 
         deliver_responses()
 
     assert DisputeResponse.objects.get(dispute=dispute).attempts == 0
+
+
+def test_the_admin_finds_a_dispute_by_its_id_and_by_its_payment(shop, bank):
+    wanted, other = (bank.dispute(shop.pay(5000).body.id) for _ in range(2))
+    client, disputes = sign_in("view_dispute"), reverse("admin:payments_dispute_changelist")
+
+    for term in (wanted.pk, wanted.transaction_id):
+        page = client.get(disputes, {"q": str(term)}).text
+        assert str(wanted.pk) in page
+        assert str(other.pk) not in page

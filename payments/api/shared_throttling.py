@@ -48,7 +48,8 @@ class SharedThrottle:
             url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 1),  # the server may have closed an idle connection
+            # The server may have closed an idle connection. One that hangs is not asked again.
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
             decode_responses=True,
         )
         self._script = self._client.register_script(TAKE)

@@ -255,7 +255,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",
-    "POSTPROCESSING_HOOKS": ["payments.api.openapi.add_shapes", "alerts_audit.api.openapi.add_shapes"],
+    "SWAGGER_UI_SETTINGS": (BASE_DIR / "fintech" / "http" / "code_samples.js").read_text(encoding="utf-8"),
+    "POSTPROCESSING_HOOKS": [
+        "payments.api.openapi.add_shapes",
+        "alerts_audit.api.openapi.add_shapes",
+        "fintech.http.code_samples.add_code_samples",
+    ],
 }
 
 # --- The gateway -------------------------------------------------------------------------------------------

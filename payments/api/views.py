@@ -202,7 +202,7 @@ def read_optional_body(request: HttpRequest) -> Any:
 
 
 class OperationsView(PaymentsView):
-    """The operations of one kind on a payment."""
+    # The operations of one kind on a payment. A docstring would be the description of each in the document.
 
     scope: str = ApiKey.Scope.WRITE  # of a new one
 

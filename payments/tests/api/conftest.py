@@ -8,10 +8,11 @@ from functools import partial
 
 import pytest
 
-from fintech.testing.processes import Platform, Reply
+from fintech.testing.processes import Platform, Reply, wait_until
 from loadtests.tests.simulator import Simulator, running_gateway
 from payments.api_keys import create_api_key
-from payments.models import Merchant
+from payments.models import Dispute, Merchant
+from payments.tests.audit import gateway_key
 from payments.tests.conftest import ALL_SCOPES, Client
 
 
@@ -65,6 +66,24 @@ def make_shop(platform: Platform) -> Callable[[], Client]:
         return Client(platform, merchant, create_api_key(merchant=merchant, name="test", scopes=ALL_SCOPES)[1])
 
     return make
+
+
+@pytest.fixture
+def open_dispute(platform: Platform, gateway: Simulator, client: Client) -> Iterator[Callable[..., str]]:
+    """Dispute a payment at the simulator, and wait until it needs a response here. Returns its id."""
+    gateway.profile(events_url=f"{platform.url}/gateway/events")
+
+    def run(payment: str, **fields: object) -> str:
+        body = {"charge": gateway_key(payment), **fields}
+        answer = gateway.request("POST", "/control/disputes", body, token=gateway.control_token)
+        assert answer.status == 201, answer
+        rows = Dispute.objects.filter(gateway_key=answer.body["dispute"], status="needs_response")
+        wait_until(rows.exists, timeout=60, what="the dispute needs a response")
+        return str(rows.get().pk)
+
+    yield run
+    waiting = Dispute.objects.filter(merchant=client.merchant, responses__delivered_at=None, responses__isnull=False)
+    wait_until(lambda: not waiting.exists(), timeout=60, what="all responses are delivered")
 
 
 @pytest.fixture

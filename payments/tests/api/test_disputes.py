@@ -1,41 +1,19 @@
 """Disputes over HTTP: the gateway's events, the merchant's answers, lists, webhooks' objects and metrics."""
 
 import secrets
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from fintech.testing.processes import Platform, wait_until
-from loadtests.tests.simulator import Simulator
+from fintech.testing.processes import wait_until
 from payments.api_keys import create_api_key
 from payments.models import Dispute
-from payments.tests.audit import audit, gateway_key
+from payments.tests.audit import audit
 from payments.tests.conftest import Client
 
 pytestmark = pytest.mark.processes
 
 FILE = {"name": "receipt.pdf", "sha256": "a" * 64, "size": 4821}
 EVIDENCE = {"text": "The parcel was signed for.", "files": [FILE]}
-
-Open = Callable[..., str]
-
-
-@pytest.fixture
-def open_dispute(platform: Platform, gateway: Simulator, client: Client) -> Iterator[Open]:
-    """Dispute a payment at the simulator, and wait until it needs a response here. Returns its id."""
-    gateway.profile(events_url=f"{platform.url}/gateway/events")
-
-    def run(payment: str, **fields: object) -> str:
-        body = {"charge": gateway_key(payment), **fields}
-        answer = gateway.request("POST", "/control/disputes", body, token=gateway.control_token)
-        assert answer.status == 201, answer
-        rows = Dispute.objects.filter(gateway_key=answer.body["dispute"], status="needs_response")
-        wait_until(rows.exists, timeout=60, what="the dispute needs a response")
-        return str(rows.get().pk)
-
-    yield run
-    waiting = Dispute.objects.filter(merchant=client.merchant, responses__delivered_at=None, responses__isnull=False)
-    wait_until(lambda: not waiting.exists(), timeout=60, what="all responses are delivered")
 
 
 def read(client: Client, dispute: str) -> dict[str, object]:

@@ -21,7 +21,8 @@ FOLDER = BASE_DIR / "deploy" / "kubernetes"
 OVERLAYS = ("small", "production")
 # The production overlay with each optional component.
 WITH_STRIPE = "production with Stripe"
-COMPONENTS = {WITH_STRIPE: ("production", "stripe")}
+WITH_VALKEY = "production with Valkey"
+COMPONENTS = {WITH_STRIPE: ("production", "stripe"), WITH_VALKEY: ("production", "valkey")}
 # `make kubernetes-tools` builds its programs here.
 TOOLS = BASE_DIR / "var" / "kubernetes"
 # Kinds of operators whose pods have our settings inside of `spec`.

@@ -9,10 +9,12 @@ import yaml
 from django.conf import settings
 
 from fintech.tests.kubernetes.manifests import (
+    COMPONENTS,
     CUSTOM_PODS,
     FOLDER,
     OVERLAYS,
     WITH_STRIPE,
+    WITH_VALKEY,
     all_pod_labels,
     closed,
     container,
@@ -39,6 +41,7 @@ FOREIGN = {"loki", "tempo", "mimir", "grafana"}
 
 pytestmark = pytest.mark.processes
 each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
+each_deployment = pytest.mark.parametrize("overlay", [*OVERLAYS, *COMPONENTS])
 
 
 def validator(schema):
@@ -50,7 +53,7 @@ def validator(schema):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_document_fits_the_schema_of_its_kind(version):
-    overlays = (*OVERLAYS, WITH_STRIPE)
+    overlays = (*OVERLAYS, *COMPONENTS)
     different = {str(document): document for overlay in overlays for document in rendered(overlay)}
     for document in different.values():
         if schema_of(document) is None:
@@ -89,7 +92,7 @@ def test_everything_is_in_one_namespace(overlay):
 # --- Confinement -------------------------------------------------------------------------------------------------
 
 
-@each_overlay
+@each_deployment
 def test_no_pod_is_root_or_can_become_it(overlay):
     for name, template in pods(overlay):
         user = template["spec"]["securityContext"]
@@ -114,7 +117,7 @@ def test_the_pods_of_the_operators_are_confined_too(overlay):
         assert spec["resources"]["limits"]["memory"]
 
 
-@each_overlay
+@each_deployment
 def test_no_pod_has_the_rights_or_the_folders_of_the_node(overlay):
     for name, template in pods(overlay):
         spec = template["spec"]
@@ -124,7 +127,7 @@ def test_no_pod_has_the_rights_or_the_folders_of_the_node(overlay):
         assert spec["enableServiceLinks"] is False, name
 
 
-@each_overlay
+@each_deployment
 def test_each_container_has_limits_and_an_exact_version(overlay):
     for name, template in pods(overlay):
         for found in containers(template):
@@ -134,7 +137,7 @@ def test_each_container_has_limits_and_an_exact_version(overlay):
             assert re.fullmatch(r"[a-z./-]+:v?\d+\.\d+\.\d+", found["image"]), found["image"]
 
 
-@each_overlay
+@each_deployment
 def test_each_container_that_runs_on_has_probes(overlay):
     for name, template in pods(overlay):
         if not name.startswith("Job/"):
@@ -144,7 +147,7 @@ def test_each_container_that_runs_on_has_probes(overlay):
                 assert found.get("restartPolicy") != "Always" or "livenessProbe" in found, name
 
 
-@each_overlay
+@each_deployment
 def test_a_container_can_write_only_to_volumes(overlay):
     for name, template in pods(overlay):
         volumes = {volume["name"]: volume for volume in template["spec"].get("volumes", [])}
@@ -360,6 +363,13 @@ def test_the_component_lets_web_and_worker_reach_stripe(name):
     assert selects(policy["spec"]["podSelector"], all_pod_labels(WITH_STRIPE)[f"Deployment/{name}"])
     assert rule["ports"] == [{"port": 443}]
     assert "10.0.0.0/8" in rule["to"][0]["ipBlock"]["except"]
+
+
+@pytest.mark.parametrize("other", ["Deployment/worker", "Prometheus/main", "Deployment/blackbox-exporter"])
+def test_only_the_web_reaches_valkey(other):
+    assert connects(WITH_VALKEY, "Deployment/app", "Deployment/valkey", 6379)
+    assert not connects(WITH_VALKEY, other, "Deployment/valkey", 6379)
+    assert not connects(WITH_VALKEY, "Deployment/valkey", "Deployment/app", 5000)
 
 
 @each_overlay

@@ -12,6 +12,7 @@ from fintech.tests.kubernetes.manifests import (
     FOLDER,
     OVERLAYS,
     WITH_STRIPE,
+    WITH_VALKEY,
     container,
     containers,
     labels,
@@ -102,6 +103,14 @@ def test_the_component_has_the_settings_of_composes_second_gateway(name):
 
     assert ours.items() - before.items() == added - {("STRIPE_URL", "http://stripe:5003")}  # Compose has a fake
     assert before.keys() <= ours.keys()
+
+
+def test_the_component_of_valkey_changes_one_setting_of_the_web():
+    before, ours = (environment(overlay, "app") for overlay in ("production", WITH_VALKEY))
+    (port,) = one(WITH_VALKEY, "Service", "valkey")["spec"]["ports"]
+
+    assert ours.items() - before.items() == {("THROTTLE_URL", f"redis://valkey:{port['port']}/0")}
+    assert environment("production", "worker") == environment(WITH_VALKEY, "worker")
 
 
 @each_overlay

@@ -7,11 +7,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from alerts_audit.management.commands.verify_audit import Ticker, moment
 from alerts_audit.seal.archive.archive import ArchiveError, archive
 from alerts_audit.seal.keys import SealError
 from alerts_audit.seal.standalone import Invalid
 from fintech.errors import DATABASE_ERRORS
+from fintech.management.command_line import Ticker, moment
 
 
 class Command(BaseCommand):

@@ -1,8 +1,6 @@
 """`manage.py verify_audit`: verify the evidence against its seal."""
 
 import json
-import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from alerts_audit.seal.keys import SealError
 from alerts_audit.seal.standalone import Invalid
 from alerts_audit.seal.verify import Report, verify
 from fintech.errors import DATABASE_ERRORS
+from fintech.management.command_line import Ticker, moment
 
 
 class Command(BaseCommand):
@@ -54,25 +53,6 @@ class Command(BaseCommand):
             first, count = report.findings[0], report.found.total()
             findings = "1 finding" if count == 1 else f"{count:,} findings"
             raise CommandError(f"The trail differs from what was sealed: {findings}. The first: {first}.")
-
-
-def moment(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-class Ticker:
-    """Progress on stderr, at most once a second; on a terminal in one line."""
-
-    def __init__(self) -> None:
-        self._next = time.monotonic() + 1
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + 1
-            start, end = ("\r\x1b[K", "") if sys.stderr.isatty() else ("", "\n")
-            sys.stderr.write(f"{start}{what}: {done:,} of {total:,}{end}")
-            sys.stderr.flush()
 
 
 def as_json(report: Report) -> str:

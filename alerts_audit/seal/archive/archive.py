@@ -25,6 +25,7 @@ from alerts_audit.seal.verify.checkpoints import CheckpointCheck
 from alerts_audit.seal.verify.leaves import LeafCheck
 from alerts_audit.seal.verify.report import Progress, Report
 from alerts_audit.seal.verify.run import audit_lock, long_statements
+from fintech.archive_files import file_sha256
 
 
 class ArchiveError(Exception):
@@ -65,7 +66,7 @@ def archive(*, before: datetime, directory: Path, by: str, progress: Progress, d
             end_leaf=gone.end,
             last_input=gone.last_input,
             file_name=path.name,
-            file_sha256=files.file_sha256(path),
+            file_sha256=file_sha256(path),
             carried=carried,
             kept=stays,
             by=by,
@@ -129,7 +130,7 @@ def _finish(directory: Path, progress: Progress) -> None:
 
 def _finish_one(made: Archive, directory: Path, progress: Progress) -> None:
     path = directory / made.file_name
-    if not path.exists() or files.file_sha256(path) != bytes(made.file_sha256):
+    if not path.exists() or file_sha256(path) != bytes(made.file_sha256):
         raise ArchiveError(f"{path} is not the file of {made}: restore it before its rows are deleted.")
     if not is_signed(made):
         seal(extensions=[statement(made)])

@@ -10,10 +10,7 @@ below `first` were kept by an earlier archive, and are archived with this one.
 """
 
 import base64
-import gzip
-import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -23,6 +20,7 @@ from typing import Any
 from alerts_audit.seal.merkle import Frontier
 from alerts_audit.seal.rotation import Trust
 from alerts_audit.seal.standalone import Invalid, Note, check_body, encode, leaf_hash
+from fintech import archive_files
 
 FORMAT = "alert-trail-archive/1"
 
@@ -31,21 +29,8 @@ Row = tuple[int, dict[str, Any], bytes | None]  # leaf number, document, body
 
 def write(path: Path, *, first: int, end: int, frontier: Frontier, lines: Iterable[dict[str, Any]]) -> None:
     """Write the file completely and durably, or not at all."""
-    draft = path.with_name(f"{path.name}.part")
     header = {"format": FORMAT, "first": first, "end": end, "frontier": [one.hex() for one in frontier.hashes]}
-    with draft.open("wb") as raw:
-        with gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=6) as file:
-            for line in chain([header], lines, [{"end": end}]):
-                file.write(encode(line) + b"\n")
-        raw.flush()
-        os.fsync(raw.fileno())
-    draft.chmod(0o400)
-    os.replace(draft, path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    archive_files.write(path, (encode(line) for line in chain([header], lines, [{"end": end}])), overwrite=True)
 
 
 def row_line(number: int, document: dict[str, Any], body: bytes | None) -> dict[str, Any]:
@@ -53,22 +38,18 @@ def row_line(number: int, document: dict[str, Any], body: bytes | None) -> dict[
     return line if body is None else {**line, "body": base64.b64encode(body).decode()}
 
 
-def file_sha256(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """Yield all lines, including the first and the last. Raise Invalid if the archive is incomplete."""
     last: dict[str, Any] = {}
     try:
-        with gzip.open(path, "rb") as file:
-            for number, text in enumerate(file):
-                last = json.loads(text)
-                if number == 0 and last.get("format") != FORMAT:
-                    raise Invalid(f"{path} is no archive")
-                yield last
-    except (OSError, EOFError, ValueError) as error:
+        for number, text in enumerate(archive_files.read_lines(path)):
+            last = json.loads(text)
+            if number == 0 and last.get("format") != FORMAT:
+                raise Invalid(f"{path} is no archive")
+            yield last
+    except archive_files.Unreadable as error:
+        raise Invalid(str(error)) from None
+    except ValueError as error:
         raise Invalid(f"{path} cannot be read to its end: {error}") from None
     if set(last) != {"end"}:
         raise Invalid(f"{path} has no end")

@@ -10,6 +10,7 @@ from alerts_audit.seal.rotation import Trust
 from alerts_audit.seal.standalone import Invalid, PublicKey
 from alerts_audit.seal.verify.leaves import LeafCheck
 from alerts_audit.seal.verify.report import Report, plural
+from fintech.archive_files import file_sha256
 
 ARCHIVE = "archive "  # a checkpoint's extension line
 CHUNK = 1000
@@ -81,7 +82,7 @@ def _check_files(
         archived = plural("leaf", 0, base.size - 1)
         report.remarks.append(f"Archived, and not verified without --archive: {archived} ({names}).")
         return
-    by_hash = {files.file_sha256(path): path for path in paths}
+    by_hash = {file_sha256(path): path for path in paths}
     frontier, trust = Frontier(), Trust(roots)
     for archive in archives:
         path = by_hash.get(bytes(archive.file_sha256))

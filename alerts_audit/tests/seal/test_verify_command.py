@@ -8,12 +8,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from alerts_audit.management.commands.verify_audit import moment
 from alerts_audit.models import Leaf, Verification
 from alerts_audit.seal.sealer import seal
 from alerts_audit.seal.verify import job, report, verify
 from alerts_audit.seal.verify.job import verify_regularly
 from alerts_audit.tests.seal.trails import Trail, make_gap
+from fintech.management.command_line import moment
 
 SPOIL = "UPDATE alerts_audit_review SET text = 'never seen' WHERE id = 1"
 

@@ -17,7 +17,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-growth bench-trail bench-velocity lint format reconcile audit backup restore dashboards client kubernetes kubernetes-tools requirements secrets clean python environment environment-dev
+.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-growth bench-trail bench-velocity lint format reconcile audit backup restore dashboards client kubernetes kubernetes-tools requirements secrets archive clean python environment environment-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ reconcile: environment ## Compare the ledger of `make run` with the gateway's re
 
 audit: environment ## Check the ledger of `make run` for consistency
 	@$(VENV)/python -m fintech.run.manage audit_ledger
+
+archive: environment ## Move the details of payments of `make run` that ended before a date into a file; BEFORE=2026-01-31 TO=FOLDER
+	@$(VENV)/python -m fintech.run.manage archive_payments --before $(BEFORE) --to $(TO)
 
 verify: environment ## Verify the alert trail of `make run` against its seal
 	@$(VENV)/python -m fintech.run.manage verify_audit

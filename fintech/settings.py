@@ -420,6 +420,7 @@ UNFOLD = {
                     _page("Disputes", "gavel", "payments.dispute"),
                     _page("Gateway events", "move_to_inbox", "payments.gatewayevent"),
                     _page("Ledger", "menu_book", "payments.ledgerleg"),
+                    _page("Payments archives", "inventory_2", "payments.archive"),
                 ],
             },
             {

@@ -37,6 +37,9 @@ class PaymentsConfig(AppConfig):
         "webhookwatermark",
     )
 
+    # Only the owner of the schema writes these tables, when it archives.
+    owners_models = ("archive", "archivedpart", "archivedtotal")
+
     def ready(self) -> None:
         from payments import checks  # noqa: F401 - registers them
         from payments.groups import ensure_groups

@@ -10,6 +10,7 @@ LOOKS = (
     "view_dispute",
     "view_gatewayevent",
     "view_ledgerleg",
+    "view_archive",
     "view_merchant",
     "view_fraudlistentry",
     "view_velocityrule",

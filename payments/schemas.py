@@ -364,6 +364,9 @@ class JournalEntry(Struct):
 class JournalPage(Struct):
     data: list[JournalEntry]
     next: str | None
+    archived: Annotated[
+        bool, Meta(description="Earlier entries were moved to an archive: the operator of the platform has them.")
+    ]
 
 
 EventType = Annotated[str, Meta(max_length=64, examples=["payment.succeeded"], extra_json_schema=_TEXT)]

@@ -1,11 +1,14 @@
 """Separate PostgreSQL connections, outside of Django's and its pool."""
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import atomic
 
 from fintech.server import cooperation
 
@@ -27,6 +30,17 @@ def open_connection(application_name: str, **settings: str) -> psycopg.Connectio
     options = [wanted.get("options", ""), *(f"-c {name}={value}" for name, value in settings.items())]
     own = {"application_name": application_name[:63], "options": " ".join(options)}
     return cooperation.LoopConnection.connect(**wanted | own, autocommit=True)
+
+
+@contextmanager
+def snapshot(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Let all statements of this transaction see the same rows. A transaction that has begun is left as it is."""
+    begins = not connection.in_atomic_block
+    with atomic(using=connection.alias):
+        if begins:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        yield
 
 
 def is_closed(connection: psycopg.Connection[Any]) -> bool:

@@ -1,7 +1,8 @@
 """Grants and limits of the application's database role: enough for its work, and only INSERT and SELECT on evidence.
 
 The owner of the schema migrates and grants; web and worker run as the role of DATABASE_URL. Each app's config lists its
-`evidence_models` (INSERT and SELECT) and its `kept_models` (also UPDATE); rows of other tables can be deleted too.
+`evidence_models` (INSERT and SELECT), its `kept_models` (also UPDATE) and its `owners_models` (SELECT); rows of other
+tables can be deleted too.
 """
 
 from typing import Any
@@ -19,6 +20,8 @@ def privileges(model_name: str, config: AppConfig) -> str:
         return "SELECT, INSERT"
     if model_name in getattr(config, "kept_models", ()):
         return "SELECT, INSERT, UPDATE"
+    if model_name in getattr(config, "owners_models", ()):
+        return "SELECT"
     return "SELECT, INSERT, UPDATE, DELETE"
 
 

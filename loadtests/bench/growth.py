@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,29 @@ FILLING = {
     "autovacuum": "off",
     "max_wal_size": "3GB",
 }
+# Announcements of all events, each delivered once, as the worker makes them for a merchant with one endpoint.
+WEBHOOKS = """
+WITH endpoint AS (
+    INSERT INTO payments_webhookendpoint (id, merchant_id, url, description, event_types, is_enabled, failures,
+        created_at)
+    SELECT uuidv7(), min(id), 'https://shop.example', '', '{}', true, 0, now() FROM payments_merchant RETURNING id
+), announced AS (
+    INSERT INTO payments_webhookevent (id, merchant_id, type, journal_id, at)
+    SELECT uuidv7(), payment.merchant_id, 'payment.' || event.kind, event.id, event.at
+    FROM payments_event AS event JOIN payments_transaction AS payment ON payment.id = event.transaction_id
+    ORDER BY event.id RETURNING id
+), delivered AS (
+    INSERT INTO payments_webhookdelivery (endpoint_id, event_id, status, delivered_at)
+    SELECT endpoint.id, announced.id, 'delivered', now() FROM endpoint, announced RETURNING id
+)
+INSERT INTO payments_webhookattempt (delivery_id, outcome, status_code, milliseconds, answer)
+SELECT id, 'delivered', 200, 12, '' FROM delivered
+"""
+# The worker's marks: all is announced, and in the KPIs.
+READ = """
+UPDATE payments_webhookwatermark SET event_id = (SELECT max(id) FROM payments_event);
+UPDATE payments_kpiwatermark SET event_id = (SELECT max(id) FROM payments_event)
+"""
 MEASURED = {"max_wal_size": "4GB", "shared_buffers": "2GB"}
 EMPTY = "empty"  # a second database of the server
 # Dropped during the filling, and built at its end. Other keys grow at their right end.
@@ -86,6 +110,8 @@ SELECT indexrelname, pg_relation_size(indexrelid) FROM pg_stat_user_indexes WHER
 ORDER BY 2 DESC
 """
 TABLES = ["payments_transaction", "payments_event", "payments_ledgerleg", "payments_idempotencykey"]
+WEBHOOK_TABLES = ["payments_webhookevent", "payments_webhookdelivery", "payments_webhookattempt"]
+ARCHIVE_TABLES = ["payments_archivedpart", "payments_archivedtotal"]
 
 
 def connect(server: EmbeddedPostgres, name: str = "fintech") -> psycopg.Connection[Any]:
@@ -228,16 +254,16 @@ def report_rates(server: EmbeddedPostgres, directory: Path, merchant: int, secon
         print(f"| {name} | {before:,.0f} | {after:,.0f} | {after / before:.2f} |", flush=True)
 
 
-def report_sizes(connection: psycopg.Connection[Any], rows: int) -> None:
+def report_sizes(connection: psycopg.Connection[Any], rows: int, tables: list[str]) -> None:
     print("\n| table | rows | table, GB | indexes, GB | bytes per payment |\n|---|---|---|---|---|")
     total = 0
-    for name, table, indexes, number in connection.execute(SIZES, [TABLES]).fetchall():
+    for name, table, indexes, number in connection.execute(SIZES, [tables]).fetchall():
         total += table + indexes
         gigabytes = f"{table / 1e9:.2f} | {indexes / 1e9:.2f}"
         print(f"| `{name}` | {number:,} | {gigabytes} | {(table + indexes) / rows:,.0f} |")
     print(f"| all | | {total / 1e9:.2f} | | {total / rows:,.0f} |")
     print("\n| index | GB |\n|---|---|")
-    for name, size in connection.execute(INDEX_SIZES, [TABLES]).fetchall():
+    for name, size in connection.execute(INDEX_SIZES, [tables]).fetchall():
         print(f"| `{name}` | {size / 1e9:.2f} |")
 
 
@@ -250,6 +276,32 @@ def report_vacuum(connection: psycopg.Connection[Any]) -> None:
             connection.execute(f"VACUUM (ANALYZE) {name}")
             seconds.append(time.monotonic() - start)
         print(f"| `{name}` | {seconds[0]:.1f} | {seconds[1]:.1f} |", flush=True)
+
+
+def report_archive(server: EmbeddedPostgres, directory: Path, rows: int, share: float) -> None:
+    """Announce everything, archive the oldest payments, and print the rate and the sizes before and after."""
+    from payments.archive.archive import archive
+
+    tables = [*TABLES, *WEBHOOK_TABLES, *ARCHIVE_TABLES]
+    with connect(server) as connection:
+        connection.execute("SET session_replication_role = replica; SET synchronous_commit = off; SET work_mem = '1GB'")
+        connection.execute(WEBHOOKS)
+        connection.execute(READ)
+        connection.execute("VACUUM ANALYZE")
+        report_sizes(connection, rows, tables)
+        start = time.monotonic()
+        before = datetime.now(UTC) - timedelta(days=365 * (1 - share))
+        _, result = archive(before=before, directory=directory / "archives", by="bench", progress=lambda *_: None)
+        seconds = time.monotonic() - start
+        assert result is not None
+        size = sum(path.stat().st_size for path in (directory / "archives").iterdir())
+        print(f"\narchived {result.dropped:,} payments in {seconds:.0f} s: {result.dropped / seconds:,.0f} a second;"
+            f" {size / result.dropped:.0f} bytes of the file per payment")  # fmt: skip
+        connection.execute("VACUUM ANALYZE")
+        report_sizes(connection, rows, tables)
+        connection.execute("VACUUM FULL")
+        print("\nafter VACUUM FULL:")
+        report_sizes(connection, rows, tables)
 
 
 def run(server: EmbeddedPostgres, directory: Path, options: argparse.Namespace) -> None:
@@ -270,12 +322,15 @@ def run(server: EmbeddedPostgres, directory: Path, options: argparse.Namespace) 
             time.sleep(1)
     with connect(server) as connection:
         report_vacuum(connection)
-        report_sizes(connection, rows)
+        report_sizes(connection, rows, TABLES)
     print("\n| page | median ms | slowest ms | busy ms |\n|---|---|---|---|")
     for name, asked in pages(server, merchant, token).items():
         times: Times = measure(asked, options.rounds, server)
         print(times.row(name), flush=True)
     report_rates(server, directory, merchant, options.seconds, rows)
+    if options.archive:
+        report_archive(server, directory, rows, options.archive)
+        report_rates(server, directory, merchant, options.seconds, rows)
 
 
 def main() -> int:
@@ -284,6 +339,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=600, help="stop the filling after this time")
     parser.add_argument("--seconds", type=int, default=8, help="duration of each measurement of inserts")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--archive", type=float, help="then archive this share of the year, such as 0.5")
     parser.add_argument("--pause", type=Path, help="measure only when this file exists, such as on a quiet machine")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fintech-growth-", dir=os.environ.get("TMPDIR")) as place:

@@ -2,13 +2,26 @@
 
 merchants, api_keys, webhooks   can be added and, in part, changed
 fraud                           entries of lists can be added and removed; the record of changes is read-only
-transactions, refunds, disputes, ledger   are read-only; refunding and resolving are actions with their own permissions
+transactions, refunds, disputes, ledger, archives   are read-only; refunding and resolving are actions with their own
+                                                    permissions
 """
 
-from payments.admin import api_keys, disputes, fraud, gateway_events, ledger, merchants, refunds, transactions, webhooks
+from payments.admin import (
+    api_keys,
+    archives,
+    disputes,
+    fraud,
+    gateway_events,
+    ledger,
+    merchants,
+    refunds,
+    transactions,
+    webhooks,
+)
 
 __all__ = [
     "api_keys",
+    "archives",
     "disputes",
     "fraud",
     "gateway_events",

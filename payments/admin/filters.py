@@ -10,6 +10,8 @@ from fintech.adminsite.filters import ChoiceFilter
 from payments.currencies import EXPONENTS
 from payments.models import LedgerLeg, Transaction
 
+_EXAMINES = "examines_payments"
+
 
 class StatusFilter(ChoiceFilter):
     title = "status"
@@ -19,7 +21,13 @@ class StatusFilter(ChoiceFilter):
         return Transaction.Status.choices
 
     def narrow(self, request: HttpRequest, queryset: Any, value: str) -> QuerySet[Any]:
-        return queryset.with_status(value, before=start_of_page(request, Transaction))
+        before = start_of_page(request, Transaction)
+        return queryset.with_status(value, before=before, is_archived=hasattr(request, _EXAMINES))
+
+
+def examine_payments(request: HttpRequest) -> None:
+    """Let the filter by status of this request read the payments, not their journal."""
+    setattr(request, _EXAMINES, True)
 
 
 class CurrencyFilter(ChoiceFilter):

@@ -1,4 +1,4 @@
-"""Everything about one transaction: its journal, open operations, refunds and ledger legs."""
+"""Everything about one transaction: its journal, open operations, refunds and ledger legs, and its archives."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from fintech.adminsite.display import page_of, pretty, show_time
 from payments.admin.display import OPERATION_COLOURS, TRANSACTION_COLOURS
 from payments.currencies import format_amount
-from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
+from payments.models import Archive, Event, LedgerLeg, Refund, Transaction, Unresolved
 from payments.states import CHARGE
 
 # The newest of each kind on one page, because a payment may be refunded cent by cent.
@@ -37,6 +37,7 @@ def history_of(payment: Transaction) -> dict[str, Any]:
         "legs": [_leg(leg) for leg in _newest(LedgerLeg.objects.filter(transaction=payment).select_related("event"))],
         "sums": _sums(payment),
         "in_hand": [_work(work) for work in _in_hand(payment)],
+        "archives": Archive.objects.holding(payment.pk).values_list("file_name", flat=True),
         "most_shown": MAX_SHOWN,
     }
 

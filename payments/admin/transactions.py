@@ -6,25 +6,60 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
+from unfold.views import ChangeList
 
-from fintech.adminsite.changelists import ReadOnlyAdmin
+from fintech.adminsite.changelists import KeysetChangeList, ReadOnlyAdmin
 from fintech.adminsite.display import link_to, page_of, show_badge, show_code, show_json, show_time
 from payments.admin.display import TRANSACTION_COLOURS, show_amount
-from payments.admin.filters import CurrencyFilter, StatusFilter
+from payments.admin.filters import CurrencyFilter, StatusFilter, examine_payments
 from payments.admin.history import history_of
 from payments.admin.operations import OPERATIONS, Operation, OperationForm, left_to_refund
 from payments.admin.search import transactions_of
 from payments.currencies import format_amount
 from payments.errors import InFlight, PaymentError
-from payments.models import Merchant, Transaction
+from payments.models import ArchivedPart, Merchant, Transaction
 from payments.serializers import serialize_failure
 from payments.services.resolution import request_resolution
+from payments.states import CHARGE
+
+
+class TransactionChangeList(KeysetChangeList):
+    """A list by a final status reads the journal. Where that is archived, it examines the payments instead."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        if self.params.get(StatusFilter.parameter_name) not in Transaction.FINAL + CHARGE.final:
+            return super().get_results(request)
+        newest = ArchivedPart.objects.order_by("-last_payment").values("last_payment")[:1]
+        self.queryset = self.get_queryset(request).annotate(archived_to=Subquery(newest))
+        super().get_results(request)
+        boundary = ArchivedPart.objects.boundary() if self._may_reach_archived() else None
+        if boundary is None:
+            return None
+        if self.before is not None and self.before <= boundary:
+            return self._examine(request)
+        rows = [payment for payment in self.result_list if payment.pk >= boundary]
+        return self.show_page(rows, older=boundary, looked_at=None)
+
+    def _may_reach_archived(self) -> bool:
+        """Return False if all rows of the page are newer than what is archived. Costs no query if there are rows."""
+        if not self.result_list:
+            return True
+        archived_to = self.result_list[0].archived_to
+        return archived_to is not None and (self.older is None or self.older <= archived_to)
+
+    def _examine(self, request: HttpRequest) -> None:
+        examine_payments(request)
+        end, rows = self._end_of_window(), self.get_queryset(request)
+        found = list((rows if end is None else rows.filter(pk__gte=end))[: self.list_per_page + 1])
+        shown = found[: self.list_per_page]
+        older = shown[-1].pk if len(found) > self.list_per_page else end
+        self.show_page(shown, older=older, looked_at=self.WINDOW if end is not None and older == end else None)
 
 
 @admin.register(Transaction)
@@ -67,6 +102,9 @@ class TransactionAdmin(ReadOnlyAdmin):
             },
         ),
     ]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return TransactionChangeList
 
     def search(self, queryset: QuerySet[Transaction], term: str) -> QuerySet[Transaction]:
         return queryset.filter(pk__in=transactions_of(term))

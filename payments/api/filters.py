@@ -5,6 +5,7 @@ the ids.
 
 `reference`, `customer` and `metadata` have no index, because it would cost every payment. A page with one of these
 filters examines at most `MAX_EXAMINED` payments, and may therefore hold fewer than `limit`, even none, before the last.
+The same is true for a final status among archived payments, whose journal is in files.
 """
 
 import re
@@ -19,9 +20,9 @@ from fintech.http import pagination
 from fintech.http.pagination import invalid, read_time
 from payments.currencies import EXPONENTS
 from payments.ids import first_id_at
-from payments.models import IdempotencyKey, Transaction, TransactionQuerySet
+from payments.models import ArchivedPart, IdempotencyKey, Transaction, TransactionQuerySet
 from payments.schemas import MAX_AMOUNT, check_text
-from payments.states import AUTHORIZATION
+from payments.states import AUTHORIZATION, CHARGE
 
 # An id is created shortly before its row, by another clock: the index limits the rows to this range, `created_at`
 # decides.
@@ -141,7 +142,11 @@ def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Trans
         )
         rows = rows.filter(id__in=taken.filter(kind="payment").values("resource_id"))
     before = _upper_bound(query)
-    lowest = _lowest_examined(merchants, query, before) if is_examined else None
+    boundary = _archive_boundary(query)
+    is_archived = boundary is not None and before is not None and before <= boundary
+    lowest = _lowest_examined(merchants, query, before) if is_examined or is_archived else None
+    if boundary is not None and not is_archived:
+        lowest = max(lowest or boundary, boundary)
     if before is not None:
         rows = rows.filter(id__lt=before)
     if lowest is not None:
@@ -149,11 +154,12 @@ def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Trans
     for name, (narrow, _, _) in FILTERS.items():
         if narrow is not None and name in query:
             rows = narrow(rows, name, query[name])
+    bounds: dict[str, Any] = {"before": before, "lowest": lowest, "is_archived": is_archived}
     if "status" in query:
-        rows = rows.with_status(_read_status(str(query["status"])), before=before, lowest=lowest)
+        rows = rows.with_status(_read_status(str(query["status"])), **bounds)
     lists = [rows]
     if "status_in" in query:
-        lists = [rows.with_status(it, before=before, lowest=lowest) for it in _read_statuses(str(query["status_in"]))]
+        lists = [rows.with_status(status, **bounds) for status in _read_statuses(str(query["status_in"]))]
     limit = pagination.read_limit(query.get("limit"))
     page = _newest(lists, limit + 1)
     if len(page) > limit:
@@ -173,6 +179,18 @@ def _lowest_examined(merchants: TransactionQuerySet, query: QueryDict, before: U
     if "created_from" in query:
         rows = rows.filter(id__gte=first_id_at(read_time("created_from", str(query["created_from"])) - SLACK))
     return rows.order_by("-id").values_list("id", flat=True)[MAX_EXAMINED - 1 : MAX_EXAMINED].first()
+
+
+def _archive_boundary(query: QueryDict) -> UUID | None:
+    """Return the id at which a list by a final status ends a page; below it, pages examine payments. Or None."""
+    wanted = {*str(query.get("status", "")).split(","), *str(query.get("status_in", "")).split(",")}
+    if not wanted & {*AUTHORIZATION.final, *CHARGE.final}:
+        return None
+    boundary = ArchivedPart.objects.boundary()
+    if boundary is not None and "created_from" in query:
+        earliest = first_id_at(read_time("created_from", str(query["created_from"])) - SLACK)
+        return boundary if earliest < boundary else None
+    return boundary
 
 
 def _upper_bound(query: QueryDict) -> UUID | None:

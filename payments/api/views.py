@@ -28,7 +28,7 @@ from payments.api.throttling import make_throttle
 from payments.api_keys import Principal, authenticate
 from payments.errors import InvalidRequest, MalformedRequest, NotFound, PaymentError
 from payments.fraud import score_payment
-from payments.models import ApiKey, Event, Transaction, load_authentications
+from payments.models import ApiKey, Archive, Event, Transaction, load_authentications
 from payments.schemas import (
     KEY_SCHEMA,
     MAX_BATCH,
@@ -268,7 +268,8 @@ class JournalView(PaymentsView):
         pagination.refuse_unknown(request._request.GET, {"cursor", "limit"})
         rows = Event.objects.filter(transaction=payment)
         page, following = pagination.page_of(request._request, rows, f"events of {payment.id}", oldest_first=True)
-        return json_answer(JournalPage([serialize_entry(event) for event in page], following))
+        archived = Archive.objects.holding(payment.id).exists()
+        return json_answer(JournalPage([serialize_entry(event) for event in page], following, archived))
 
 
 class BatchView(PaymentsView):

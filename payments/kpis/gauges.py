@@ -9,6 +9,14 @@ from django.db.models.functions import Now
 from payments.models import Authentication, Dispute, DisputeResponse
 from payments.states import DISPUTE, DISPUTE_RESPONSES
 
+# Archived events are counted in the transaction that deletes them (payments/archive/drop.py).
+DISPUTE_COUNTS = """
+SELECT kind, sum(count)::bigint FROM (
+    SELECT kind, count(*) AS count FROM payments_event WHERE kind = ANY(%(kinds)s) GROUP BY kind
+    UNION ALL SELECT kind, count FROM payments_archivedtotal WHERE account = '' AND kind = ANY(%(kinds)s)
+) AS counted GROUP BY kind
+"""
+
 
 def held_amounts() -> dict[str, int]:
     """Return what is authorized and neither captured nor released, by currency in minor units."""
@@ -21,7 +29,7 @@ def dispute_counts() -> dict[str, int]:
     """Return how many disputes have ever been in each state: the rows are the counter."""
     kinds = {DISPUTE.event_kind(status): status for status in DISPUTE.states}
     with connection.cursor() as cursor:
-        cursor.execute("SELECT kind, count(*) FROM payments_event WHERE kind = ANY(%s) GROUP BY kind", [list(kinds)])
+        cursor.execute(DISPUTE_COUNTS, {"kinds": list(kinds)})
         return {kinds[kind]: count for kind, count in cursor.fetchall()}
 
 

@@ -86,6 +86,39 @@ def dispute_sums(*decided: str) -> str:
     return balances_sql(*kinds, amount="dispute.amount", fee="dispute.fee")
 
 
+def at_hand(row: str) -> str:
+    """Return the condition for rows whose events and legs are in the database, not in an archive's file."""
+    return f"NOT EXISTS (SELECT FROM archived WHERE archived.id = {row}.id)"
+
+
+def archived_sums() -> str:
+    """Return what the rows of archived payments and operations say that was posted to the accounts."""
+    postings = [
+        (
+            "payment",
+            f"payment.status = '{ChargeStatus.SUCCEEDED}' AND NOT payment.manual_capture",
+            balances_sql(CHARGE.success, amount="payment.amount", fee="payment.fee"),
+        ),
+        (
+            "payment",
+            "payment.manually_captured > 0",
+            balances_sql(CAPTURE.success, amount="payment.manually_captured", fee="payment.fee"),
+        ),
+        (
+            "refund",
+            f"refund.status = '{RefundStatus.SUCCEEDED}'",
+            balances_sql(REFUND.success, amount="refund.amount", fee="0"),
+        ),
+        *(("dispute", f"dispute.status = '{end}'", dispute_sums(end)) for end in DISPUTE.final),
+    ]
+    return " UNION ALL ".join(
+        f"""SELECT payment.merchant_id, payment.currency, ARRAY[{sums}] AS amounts FROM archived
+        JOIN {row} ON {row}.id = archived.id
+        {"" if row == "payment" else f"JOIN payment ON payment.id = {row}.transaction_id"} WHERE {condition}"""
+        for row, condition, sums in postings
+    )
+
+
 # Name -> what is wrong, as (resource, detail).
 CHECKS = {
     "legs_sum_to_zero": """
@@ -112,7 +145,8 @@ CHECKS = {
             payment.currency, payment.fee, to_jsonb(posted))
         FROM payment LEFT JOIN posted ON posted.transaction_id = payment.id AND posted.refund_id IS NULL
             AND posted.capture_id IS NULL AND posted.dispute_id IS NULL
-        WHERE CASE WHEN payment.status = '{ChargeStatus.SUCCEEDED}' AND NOT payment.manual_capture
+        WHERE {at_hand("payment")} AND CASE
+            WHEN payment.status = '{ChargeStatus.SUCCEEDED}' AND NOT payment.manual_capture
             THEN (posted.events, posted.same_currency, {POSTED}) IS DISTINCT FROM
                 (1::bigint, true, {balances_sql(CHARGE.success, amount="payment.amount", fee="payment.fee")})
             ELSE posted.transaction_id IS NOT NULL OR payment.fee <> 0 AND NOT payment.manual_capture END
@@ -120,7 +154,7 @@ CHECKS = {
     "captures_are_posted_once": f"""
         SELECT capture.id, format('%%s, %%s; posted: %%s', capture.status, capture.amount, to_jsonb(posted))
         FROM capture LEFT JOIN posted ON posted.capture_id = capture.id
-        WHERE CASE WHEN capture.status = '{CaptureStatus.SUCCEEDED}'
+        WHERE {at_hand("capture")} AND CASE WHEN capture.status = '{CaptureStatus.SUCCEEDED}'
             THEN (posted.transaction_id, posted.events, posted.same_currency, posted.gateway_clearing)
                 IS DISTINCT FROM (capture.transaction_id, 1::bigint, true, capture.amount::numeric)
             ELSE posted.transaction_id IS NOT NULL END
@@ -132,7 +166,7 @@ CHECKS = {
             SELECT capture.transaction_id, sum(capture.amount) AS captured, {CAPTURED}
             FROM capture JOIN posted ON posted.capture_id = capture.id GROUP BY capture.transaction_id
         ) AS sums ON sums.transaction_id = payment.id
-        WHERE CASE WHEN payment.manually_captured > 0
+        WHERE {at_hand("payment")} AND CASE WHEN payment.manually_captured > 0
             THEN (sums.captured, {CAPTURED_SUMS}) IS DISTINCT FROM (payment.manually_captured::numeric,
                 {balances_sql(CAPTURE.success, amount="payment.manually_captured", fee="payment.fee")})
             ELSE sums.transaction_id IS NOT NULL END
@@ -180,7 +214,7 @@ CHECKS = {
     "refunds_are_posted_once": f"""
         SELECT refund.id, format('%%s, %%s; posted: %%s', refund.status, refund.amount, to_jsonb(posted))
         FROM refund LEFT JOIN posted ON posted.refund_id = refund.id
-        WHERE CASE WHEN refund.status = '{RefundStatus.SUCCEEDED}'
+        WHERE {at_hand("refund")} AND CASE WHEN refund.status = '{RefundStatus.SUCCEEDED}'
             THEN (posted.transaction_id, posted.events, posted.same_currency, {POSTED})
                 IS DISTINCT FROM (refund.transaction_id, 1::bigint, true,
                 {balances_sql(REFUND.success, amount="refund.amount", fee="0")})
@@ -190,13 +224,14 @@ CHECKS = {
         SELECT dispute.id, format('%%s, %%s, fee %%s; posted: %%s', dispute.status, dispute.amount, dispute.fee,
             to_jsonb(posted))
         FROM dispute LEFT JOIN posted ON posted.dispute_id = dispute.id
-        WHERE (posted.transaction_id, posted.same_currency) IS DISTINCT FROM (dispute.transaction_id, true)
+        WHERE {at_hand("dispute")} AND (
+            (posted.transaction_id, posted.same_currency) IS DISTINCT FROM (dispute.transaction_id, true)
             OR CASE dispute.status
             WHEN '{DisputeStatus.WON}' THEN (posted.events, {POSTED})
                 IS DISTINCT FROM (2::bigint, {dispute_sums("won")})
             WHEN '{DisputeStatus.LOST}' THEN (posted.events, {POSTED})
                 IS DISTINCT FROM (2::bigint, {dispute_sums("lost")})
-            ELSE (posted.events, {POSTED}) IS DISTINCT FROM (1::bigint, {dispute_sums()}) END
+            ELSE (posted.events, {POSTED}) IS DISTINCT FROM (1::bigint, {dispute_sums()}) END)
     """,
     "refunds_add_up": f"""
         SELECT payment.id, format('reserved %%s, refunded %%s; its refunds say %%s and %%s', payment.amount_reserved,
@@ -229,9 +264,9 @@ CHECKS = {
                 AND NOT starts_with(event.kind, '{AUTHENTICATION_PREFIX}')
             GROUP BY event.transaction_id, event.refund_id, event.capture_id, event.void_id, event.dispute_id
         ) AS other ON {SAME_OPERATION} AND other.dispute_id IS NOT DISTINCT FROM resource.dispute_id
-        WHERE other.kinds IS NULL OR other.finals > 1
+        WHERE {at_hand("resource")} AND (other.kinds IS NULL OR other.finals > 1
             OR other.kinds[cardinality(other.kinds)] <> resource.prefix || resource.status
-            OR cardinality(other.kinds) <> (SELECT count(DISTINCT kind) FROM unnest(other.kinds) AS kind)
+            OR cardinality(other.kinds) <> (SELECT count(DISTINCT kind) FROM unnest(other.kinds) AS kind))
     """,
     "authentications_follow_from_the_status": f"""
         SELECT payment.id, format('%%s; its authentication: %%s', payment.status, to_jsonb(found))
@@ -248,7 +283,7 @@ CHECKS = {
             FROM payments_event AS event JOIN payment ON payment.id = event.transaction_id
             WHERE starts_with(event.kind, '{AUTHENTICATION_PREFIX}') GROUP BY event.transaction_id
         ) AS entries ON entries.transaction_id = payment.id
-        WHERE entries.kinds IS DISTINCT FROM CASE WHEN found.outcome IS NOT NULL
+        WHERE {at_hand("payment")} AND entries.kinds IS DISTINCT FROM CASE WHEN found.outcome IS NOT NULL
             THEN ARRAY['{AUTHENTICATION_PREFIX}' || found.outcome] END
     """,
     "keys_are_one_to_one": """
@@ -292,6 +327,21 @@ CHECKS = {
         WHERE event.kind IN {sql_list(COUNTED)} AND writer.id IS NULL
             AND NOT (event.kind = '{ChargeStatus.AUTHORIZED}' AND payment.review IS NOT NULL)
     """,
+    "archives_add_up": f"""
+        SELECT format('merchant %%s', merchant_id), format('%%s: carried forward %%s %%s; the archived rows say %%s',
+            account, coalesce(carried.amount, 0), currency, coalesce(expected.amount, 0))
+        FROM (
+            SELECT merchant_id, currency, account, sum(amount) AS amount
+            FROM ({archived_sums()}) AS row, unnest(ARRAY{list(ACCOUNTS)}, amounts) AS posted (account, amount)
+            GROUP BY merchant_id, currency, account
+        ) AS expected
+        FULL JOIN (
+            SELECT merchant_id, currency, account::text, sum(amount) AS amount FROM payments_archivedtotal
+            WHERE account <> '' AND (%(merchants)s::bigint[] IS NULL OR merchant_id = ANY(%(merchants)s))
+            GROUP BY merchant_id, currency, account
+        ) AS carried USING (merchant_id, currency, account)
+        WHERE coalesce(expected.amount, 0) <> coalesce(carried.amount, 0)
+    """,
 }
 
 # Over all merchants only: the KPIs know none.
@@ -304,7 +354,8 @@ TOTALS_CHECK = f"""
     WHERE rows.count IS DISTINCT FROM kpi.count
 """
 
-# The payments that are looked at, what followed them, and all that was posted (a payment's own: no other id).
+# The payments that are looked at, what followed them, what is archived of both, and all that was posted (a payment's
+# own: no other id).
 _SCOPE = f"""
 WITH payment AS MATERIALIZED (
     SELECT * FROM payments_transaction
@@ -319,6 +370,9 @@ WITH payment AS MATERIALIZED (
     SELECT review.* FROM payments_review AS review JOIN payment ON payment.id = review.transaction_id
 ), dispute AS MATERIALIZED (
     SELECT dispute.* FROM payments_dispute AS dispute JOIN payment ON payment.id = dispute.transaction_id
+), archived AS MATERIALIZED (
+    SELECT unnest(payments) AS id FROM payments_archivedpart
+    UNION SELECT unnest(operations) FROM payments_archivedpart
 ), posted AS (
     SELECT leg.transaction_id, event.refund_id, event.capture_id, event.dispute_id, count(DISTINCT event.id) AS events,
         bool_and(leg.currency = payment.currency) AS same_currency,

@@ -10,6 +10,7 @@ from collections import Counter
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
+from fintech.database.connections import snapshot
 from payments.table_follower import TableFollower
 
 # The legs that one statement sums, well within statement_timeout.
@@ -37,12 +38,13 @@ class Balance:
         with connection.cursor() as cursor:
             if not self._follower.advance(cursor):
                 self._settled, self._upto = Counter(), 0
-            self._settle(cursor, self._follower.settled)
-            if self._follower.newest - self._upto > BATCH_SIZE:
-                return None
-            total = self._settled.copy()
-            # To the very end: up to the newest that was seen, half of a posting might be missing.
-            total.update(self._sum(cursor, self._upto, 2**63 - 1))
+            with snapshot(connection):  # or an archive run could take a half of a posting between two statements
+                self._settle(cursor, self._follower.settled)
+                if self._follower.newest - self._upto > BATCH_SIZE:
+                    return None
+                total = self._settled.copy()
+                # To the very end: up to the newest that was seen, half of a posting might be missing.
+                total.update(self._sum(cursor, self._upto, 2**63 - 1))
         return {currency: amount for currency, amount in total.items() if amount}
 
     def _settle(self, cursor: CursorWrapper, upto: int) -> None:

@@ -18,12 +18,15 @@ Writer, KpiRollup           the process that committed each event, so that its c
 GatewayEvent                an event from the gateway, as it came, and what became of it
 WebhookEndpoint             a merchant's address for events, with its WebhookSecrets
 WebhookEvent                append-only: one announcement for each event of the journal, made by the worker
+Archive                     a file that holds events, legs and webhooks of old payments, with its ArchivedParts; the
+                            ArchivedTotals are what the books carry forward
 WebhookDelivery             an announcement on its way to one endpoint; WebhookAttempt notes each try
 
 The database refuses invalid data: see the constraints here and the triggers in `migrations/`. Writes are in
 `services/` and `storage/`; this package holds data and reads.
 """
 
+from payments.models.archives import Archive, ArchivedPart, ArchivedTotal
 from payments.models.authentications import Authentication
 from payments.models.authorizations import Authorization, Capture, Void
 from payments.models.disputes import Dispute, DisputeResponse
@@ -53,6 +56,9 @@ from payments.models.webhooks import (
 __all__ = [
     "APPROVED",
     "ApiKey",
+    "Archive",
+    "ArchivedPart",
+    "ArchivedTotal",
     "Authentication",
     "Authorization",
     "Capture",

@@ -23,12 +23,17 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         return self.filter(merchant_id=merchant_id)
 
     def with_status(
-        self, status: str, *, before: uuid.UUID | None = None, lowest: uuid.UUID | None = None
+        self,
+        status: str,
+        *,
+        before: uuid.UUID | None = None,
+        lowest: uuid.UUID | None = None,
+        is_archived: bool = False,
     ) -> "TransactionQuerySet":
         """Filter through the journal's index (kind, transaction): an index on `status` would prevent HOT updates.
 
         Pass `before` if the list continues below an id; otherwise the index is read from its newest entry. Pass
-        `lowest` if the list ends at an id.
+        `lowest` if the list ends at an id. If the journal is archived, examine the payments themselves.
         """
         if status in Transaction.OPEN:
             return self.filter(status=status, id__in=Unresolved.objects.filter(refund_id=None).values("transaction_id"))
@@ -37,6 +42,8 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
             return self.filter(status=status, id__in=waiting.values("transaction_id"))
         if status in AUTHORIZATION.held:
             return self.filter(status=status, id__in=Authorization.objects.values("transaction_id"))
+        if is_archived:
+            return self.filter(status=status)
         events = Event.objects.filter(kind=status)
         if before is not None:
             events = events.filter(transaction_id__lt=before)

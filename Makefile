@@ -61,8 +61,8 @@ bench-trail: environment-dev ## Measure the trail's pages at ten million episode
 bench-velocity: environment-dev ## Measure the cost of velocity rules for a payment
 	$(VENV)/python -m loadtests.bench.velocity
 
-bench-growth: environment-dev ## Measure a database of millions of payments beside an empty one; ROWS=1000000
-	$(VENV)/python -m loadtests.bench.growth --rows $(or $(ROWS),20000000)
+bench-growth: environment-dev ## Measure a database of millions of payments beside an empty one; ROWS=1000000 ARCHIVE=0.5
+	$(VENV)/python -m loadtests.bench.growth --rows $(or $(ROWS),20000000) $(if $(ARCHIVE),--archive $(ARCHIVE))
 
 bench-audit: environment-dev ## Measure sealing during inserts, and the verification of a million leaves
 	$(VENV)/python -m loadtests.bench.audit

@@ -278,7 +278,7 @@ def report_vacuum(connection: psycopg.Connection[Any]) -> None:
         print(f"| `{name}` | {seconds[0]:.1f} | {seconds[1]:.1f} |", flush=True)
 
 
-def report_archive(server: EmbeddedPostgres, directory: Path, rows: int, share: float) -> None:
+def report_archive(server: EmbeddedPostgres, directory: Path, share: float) -> None:
     """Announce everything, archive the oldest payments, and print the rate and the sizes before and after."""
     from payments.archive.archive import archive
 
@@ -288,6 +288,7 @@ def report_archive(server: EmbeddedPostgres, directory: Path, rows: int, share: 
         connection.execute(WEBHOOKS)
         connection.execute(READ)
         connection.execute("VACUUM ANALYZE")
+        (rows,) = connection.execute("SELECT count(*) FROM payments_transaction").fetchone() or (0,)
         report_sizes(connection, rows, tables)
         start = time.monotonic()
         before = datetime.now(UTC) - timedelta(days=365 * (1 - share))
@@ -329,7 +330,7 @@ def run(server: EmbeddedPostgres, directory: Path, options: argparse.Namespace) 
         print(times.row(name), flush=True)
     report_rates(server, directory, merchant, options.seconds, rows)
     if options.archive:
-        report_archive(server, directory, rows, options.archive)
+        report_archive(server, directory, options.archive)
         report_rates(server, directory, merchant, options.seconds, rows)
 
 

@@ -37,6 +37,7 @@ STEPS = st.sampled_from(
 HOUR, SOON = 3600.0, 0.05
 REFUSALS = (
     "not_authorized",
+    "in_review",
     "authorization_closing",
     "authorization_expired",
     "capture_in_progress",

@@ -1,18 +1,19 @@
 """Random sequences of all that can happen to payments, against the real database and a real gateway simulator.
 
-Requests, replays, altered bodies, authorizations with captures, voids and expiry, refunds, batches, every fault of the
-gateway, resolvers that come too early or die, processes that die before or after the gateway's answer, and answers that
-come when all is decided. After each step the books must be right in themselves; at the end of each sequence they must
-be the gateway's, to the minor unit.
+Requests, replays, altered bodies, authorizations with captures, voids and expiry, 3-D Secure, fraud reviews, disputes,
+refunds, batches, every fault of the gateway, its events in any order, resolvers that come too early or die, processes
+that die before or after the gateway's answer, and answers that come when all is decided. After each step the books must
+be right in themselves; at the end of each sequence they must be the gateway's, to the minor unit, and the counters must
+equal the rows.
 """
 
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Thread
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.db.models.functions import Now
@@ -29,14 +30,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from fintech.telemetry import metric_slots as slots
 from fintech.testing.processes import IN_FULL
 from loadtests.tests.simulator import Simulator
+from payments import metrics
 from payments.errors import PaymentError
 from payments.gateway.base import Answer
 from payments.gateway.client import HttpGateway
 from payments.gateway.registry import gateways
 from payments.ledger.audit import audit_ledger
-from payments.models import Capture, Refund, Transaction, Unresolved, Void
+from payments.models import Authentication, Capture, Dispute, Refund, Transaction, Unresolved, Void
 from payments.schemas import BatchItem, PaymentInput, RefundInput
 from payments.services import refunds as refund_service
 from payments.services.batches import create_batch
@@ -44,8 +47,14 @@ from payments.services.charges import Pending, charge, settle_payments, stored_r
 from payments.services.resolution import acquire_leases, resolve_due
 from payments.services.results import Result
 from payments.storage.group_commit import writer
-from payments.tests.audit import audit
+from payments.tests.audit import audit, own_counters_equal_rows
+from payments.tests.authentication.conftest import BACK, HOST, answer_challenge
+from payments.tests.gateway_events.conftest import Sender
 from payments.tests.services.authorization_rules import AuthorizationRules
+from payments.tests.services.challenge_rules import Challenged, ChallengeRules
+from payments.tests.services.dispute_rules import AMOUNTS as DISPUTED_AMOUNTS
+from payments.tests.services.dispute_rules import Disputed, DisputeRules
+from payments.tests.services.review_rules import REVIEW_THRESHOLD, ReviewRules
 from payments.tests.shop import Shop
 
 pytestmark = pytest.mark.processes
@@ -54,7 +63,7 @@ pytestmark = pytest.mark.processes
 ENDINGS = [250, 250, 250, 901, 911, 912, 913, 922, 923, 924, 925]
 AMOUNTS = st.sampled_from(ENDINGS).map(lambda ending: 1000 + ending)
 FAULTS = st.sampled_from(["decline_ratio", "error_ratio", "unavailable_ratio", "lose_reply_ratio", "drop_ratio"])
-FINAL = Transaction.FINAL
+FINAL = (*Transaction.FINAL, *Dispute.FINAL)
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ def expect(problem: PaymentError, *codes: str) -> None:
     assert problem.code in codes, problem
 
 
-class Payments(AuthorizationRules, RuleBasedStateMachine):
+class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
     simulator: Simulator
 
     paid = Bundle("paid")
@@ -93,7 +102,9 @@ class Payments(AuthorizationRules, RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.shop = Shop.open()
-        self.decided: dict[UUID, str] = {}
+        self.shop.change_merchant(return_hosts=[HOST], review_threshold=REVIEW_THRESHOLD)
+        self.sender, self.outbox = Sender(), []
+        self.decided: dict[Any, str] = {}
         self.plain_gateway()
         self.threads = ThreadPoolExecutor(4)
 
@@ -103,7 +114,7 @@ class Payments(AuthorizationRules, RuleBasedStateMachine):
     def pay(self, amount: int) -> Paid:
         key = secrets.token_hex(12)
         reply = self.shop.pay(amount, key=key)
-        assert reply.status_code == (201 if reply.body.status in FINAL else 202)
+        assert reply.status_code == (201 if reply.body.status in Transaction.FINAL else 202)
         return Paid(key, amount, reply.body.id)
 
     @rule(payment=paid)
@@ -114,7 +125,7 @@ class Payments(AuthorizationRules, RuleBasedStateMachine):
             expect(problem, "request_in_flight")
             return
         assert reply.body.id == payment.id
-        assert reply.status_code == (200 if reply.body.status in FINAL else 202)
+        assert reply.status_code == (200 if reply.body.status in Transaction.FINAL else 202)
         assert reply.headers["Idempotency-Replayed"] == "true"
 
     @rule(payment=paid)
@@ -146,7 +157,7 @@ class Payments(AuthorizationRules, RuleBasedStateMachine):
         try:
             self.shop.refund(payment.id, amount, key=key)
         except PaymentError as problem:
-            expect(problem, "not_refundable", "amount_exceeds_remaining")
+            expect(problem, "not_refundable", "amount_exceeds_remaining", "transaction_disputed")
             return None
         return key, payment, amount
 
@@ -164,9 +175,9 @@ class Payments(AuthorizationRules, RuleBasedStateMachine):
 
     # --- Processes that die, and what they would have done had they lived --------------------------------------
 
-    @rule(target=stranded, amount=AMOUNTS, answered=st.booleans())
+    @rule(target=stranded, amount=st.one_of(AMOUNTS, st.sampled_from([1941, 1942])), answered=st.booleans())
     def die_while_paying(self, amount: int, answered: bool) -> Stranded:
-        body = PaymentInput(amount, "EUR", "c_1")
+        body = PaymentInput(amount, "EUR", "c_1", return_url=BACK)
         pending = Pending.create(self.shop.principal, secrets.token_hex(12), body)
         stored = writer.store([stored_row(pending, 60)])
         pending.mark_stored(stored[pending.id])
@@ -178,6 +189,11 @@ class Payments(AuthorizationRules, RuleBasedStateMachine):
         (shown,) = settle_payments([(late.pending, answer)])
         stored = Transaction.objects.get(id=late.pending.id)
         assert shown.status in (stored.status, "unknown")
+
+    @rule(late=stranded)
+    def a_customer_answers_although_the_process_died(self, late: Stranded) -> None:
+        if late.answer is not None and late.answer.challenge is not None:
+            assert answer_challenge(late.answer.challenge.url, "accept") in (303, 410)
 
     @rule(
         target=refunded,
@@ -209,6 +225,20 @@ class Payments(AuthorizationRules, RuleBasedStateMachine):
             refund.gateway_key, charge=refund.transaction.gateway_key, amount=refund.amount, currency="EUR"
         )
 
+    # --- Disputes --------------------------------------------------------------------------------------------
+
+    @rule(target=DisputeRules.disputed, payment=paid, amount=DISPUTED_AMOUNTS, asks=st.booleans())
+    def dispute_a_charge(self, payment: Paid, amount: int | None, asks: bool) -> Disputed | None:
+        return self.dispute(payment.id, amount, request_evidence=asks)
+
+    @rule(target=DisputeRules.disputed, payment=AuthorizationRules.held, amount=DISPUTED_AMOUNTS)
+    def dispute_captured_parts(self, payment: UUID, amount: int | None) -> Disputed | None:
+        return self.dispute(payment, amount)
+
+    @rule(target=DisputeRules.disputed, challenge=ChallengeRules.challenged, seconds=st.sampled_from([0, 600]))
+    def dispute_an_authenticated_payment(self, challenge: Challenged, seconds: int) -> Disputed | None:
+        return self.dispute(challenge.payment, evidence_seconds=seconds)
+
     # --- The resolver ----------------------------------------------------------------------------------------
 
     @rule()
@@ -218,6 +248,10 @@ class Payments(AuthorizationRules, RuleBasedStateMachine):
     @rule()
     def resolve(self) -> None:
         resolve_due(self.threads)
+
+    @rule()
+    def the_process_starts_again(self) -> None:
+        writer.disconnect()
 
     @rule()
     def a_resolver_takes_leases_and_dies(self) -> None:
@@ -254,9 +288,11 @@ class Payments(AuthorizationRules, RuleBasedStateMachine):
     @invariant()
     def what_was_decided_stays(self) -> None:
         rows = dict(Transaction.objects.filter(merchant=self.shop.merchant).values_list("id", "status"))
-        for model in (Refund, Capture, Void):
+        for model in (Refund, Capture, Void, Dispute):
             rows |= dict(model.objects.filter(transaction__merchant=self.shop.merchant).values_list("id", "status"))
-        now = {id: status for id, status in rows.items() if status in FINAL}
+        now: dict[Any, Any] = {id: status for id, status in rows.items() if status in FINAL}
+        answered = Authentication.objects.filter(transaction__merchant=self.shop.merchant).exclude(outcome=None)
+        now |= {("authentication", id): outcome for id, outcome in answered.values_list("pk", "outcome")}
         assert self.decided.items() <= now.items()
         self.decided = now
 
@@ -265,8 +301,17 @@ class Payments(AuthorizationRules, RuleBasedStateMachine):
         while self.open_work().exists():
             self.leases_run_out()
             resolve_due(self.threads)
+        for payment in self.open_challenges().values_list("pk", flat=True):
+            self.give_up(payment)
+        sent = None
+        while sent != len(self.outbox) or self.undelivered().exists() or self.waiting_events():
+            sent = len(self.outbox)
+            self.all_events_arrive()
+            self.responses_are_delivered()
         self.threads.shutdown()
+        self.assert_disputes_are_the_gateways()
         audit(self.simulator, self.shop.merchant)
+        assert own_counters_equal_rows()
 
 
 @pytest.fixture
@@ -277,9 +322,22 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def _epoch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Other tests tamper with their payments on purpose: those are not these counters' to hold."""
+    own = replace(slots.slot(), epoch=uuid4())
+    monkeypatch.setattr(slots, "slot", lambda: own)
+    monkeypatch.setattr(writer, "_writer_id", None)
+    writer.disconnect()
+    metrics.AMOUNT.clear()
+    writer.warm_up()
+    yield
+    writer.disconnect()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600 if IN_FULL else 600)
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.usefixtures("_epoch_of_its_own", "_impatient")
 def test_whatever_happens_the_books_are_right(gateway):
     Payments.simulator = gateway
     # It writes a line for each change of its profile, and would wait for a reader once the pipe is full.

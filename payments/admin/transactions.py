@@ -10,6 +10,7 @@ from django.db.models import QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 from unfold.views import ChangeList
@@ -278,7 +279,7 @@ class TransactionAdmin(ReadOnlyAdmin):
         found = payment.customer_authentication if payment.return_url else None
         if found is None:
             return None
-        return found.outcome or f"The customer has until {show_time(found.expires_at)}."
+        return found.outcome or format_html("The customer has until {}.", show_time(found.expires_at))
 
     @display(description="Loss borne by, if it is fraud")
     def liability(self, payment: Transaction) -> str | None:

@@ -6,9 +6,11 @@ import psycopg
 import pytest
 from django.db import connections
 from django.db.models.functions import Now
+from django.utils import timezone
+from msgspec import UNSET
 from uuid_utils.compat import uuid7
 
-from payments.models import Capture, Event, Refund, Transaction, Void, WebhookDelivery, WebhookEvent
+from payments.models import Authentication, Capture, Event, Refund, Transaction, Void, WebhookDelivery, WebhookEvent
 from payments.tests.factories import make_payment
 from payments.webhooks.objects import encode, serialize_events
 from payments.webhooks.outbox import Outbox
@@ -61,6 +63,23 @@ def test_an_event_has_the_object_of_its_moment(merchant, announce):
     assert (succeeded.data.status, succeeded.data.gateway_reference) == ("succeeded", "gw_1")
     assert succeeded.data.settled_at is not None
     assert succeeded.data.amount_refunded == 0  # the refund came later
+
+
+def test_a_challenge_is_announced_with_its_address(merchant, announce):
+    payment = make_payment(merchant, status="requires_action", return_url="https://shop.example/back")
+    now = timezone.now()
+    challenge = {"url": "https://bank.example/c", "expires_at": now, "gateway_key": payment.gateway_key, "due_at": now}
+    Authentication.objects.create(transaction=payment, **challenge)
+
+    announce()
+
+    events = serialize_events(announced(merchant))
+    assert [event.type for event in events] == ["payment.processing", "payment.requires_action"]
+    asked = events[1].data
+    assert (asked.status, asked.settled_at, asked.amount_authorized) == ("requires_action", None, 0)
+    assert (asked.next_action.type, asked.next_action.url) == ("redirect", "https://bank.example/c")
+    assert asked.authentication is UNSET
+    assert events[0].data.next_action is UNSET
 
 
 def test_a_refund_is_announced_with_its_own_object(merchant, announce):

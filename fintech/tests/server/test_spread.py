@@ -3,14 +3,13 @@
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import psutil
 import pytest
 
-from fintech.server.spread import PATIENCE_SECONDS, Board, Share
+from fintech.server.spread import Board, Share
 from fintech.testing.processes import Platform, wait_until
 
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -177,15 +176,14 @@ def test_connections_that_arrive_together_are_spread_over_the_processes(platform
 
 
 @pytest.mark.processes
-def test_a_stopped_process_delays_no_connection_for_long(platform):
+def test_all_connections_are_served_while_a_process_is_stopped(platform):
     stopped = platform.worker_pids()[0]
     with ExitStack() as connections:
         os.kill(stopped, signal.SIGSTOP)
         connections.callback(os.kill, stopped, signal.SIGCONT)
-        start = time.monotonic()
+
         open_together(platform, connections)
 
-        assert time.monotonic() - start < CLIENTS * PATIENCE_SECONDS
         assert numbers(platform)[stopped] == 0
 
 

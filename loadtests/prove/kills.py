@@ -13,14 +13,19 @@ from loadtests.own_platform import OwnPlatform
 from loadtests.prove.lifecycles import Lifecycles
 
 KILL_SECONDS = 3.0
-OPERATIONS = ("capture", "void", "refund")
+OPERATIONS = ("capture", "void", "refund", "authentication", "review", "dispute")
+# What the worker still has to do.
+LEFT = """
+SELECT 'operations that are not resolved' FROM payments_unresolved
+UNION SELECT 'events of the gateway that are not applied' FROM payments_gatewayevent WHERE processed_at IS NULL
+"""
 CONDITIONS = Conditions(watched=True, settings=(("ALERT_GRACE_SECONDS", "9"), ("ALERT_QUIET_SECONDS", "4")))
 
 
 def run(folder: Path, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
     with running_drill(folder, CONDITIONS) as drill:
         drill.wait_until_calm()
-        with Lifecycles(drill.own):
+        with Lifecycles(drill.own, has_disputes=True):
             kills = kill_for(drill.own, seconds)
         say(f"{kills} kills under load; waiting for rest.")
         drill.traffic.stopped.set()
@@ -68,7 +73,7 @@ def look(drill: Drill) -> dict[str, Any]:
 
 def look_at_books(own: OwnPlatform) -> dict[str, Any]:
     """Return the figures at rest: no operation is unresolved, and each counter was compared with the rows again."""
-    wait_until(lambda: not own.query("SELECT 1 FROM payments_unresolved LIMIT 1"), 60, "every payment is resolved")
+    wait_until(lambda: not own.query(LEFT), 60, lambda: f"at rest: {own.query(LEFT)}")
     wait_until(lambda: drift(own) and not any(drift(own).values()), 60, lambda: f"no drift: {drift(own)}")
     findings = [name for name in ("audit_ledger", "reconcile") if own.manage(name)[0] != 0]
     [[payments]] = own.query("SELECT count(*) FROM payments_transaction")

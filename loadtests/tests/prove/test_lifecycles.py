@@ -23,7 +23,7 @@ SHORT = {
 @pytest.mark.timeout(SECONDS + 300)
 def test_after_kills_under_mixed_load_the_books_are_right(tmp_path):
     with own_platform(tmp_path, postgres={}, env=SHORT) as own:
-        with Lifecycles(own, merchants=4):
+        with Lifecycles(own, merchants=4, has_disputes=True):
             kills = kill_for(own, SECONDS)
             wait_until(lambda: all(count_operations(own).values()), 60, lambda: f"all of {count_operations(own)}")
 

@@ -25,8 +25,9 @@ def measure_gateway_drift(gateway: Gateway, others: OtherGateways | None = None)
 
     `others` has the sums of other gateways, if there are any.
 
-    Kinds have separate bounds: a refund between two readings must not hide or imitate a charge. Payments
-    in progress may be on either side, so they widen the bounds like the two readings of the ledger.
+    Kinds have separate bounds: a refund between two readings must not hide or imitate a charge. Payments in progress,
+    and those that wait for their customer, may be on either side, so they widen the bounds like the two readings of the
+    ledger.
     """
     # In this order no payment can be missed between two readings: it is posted, or in progress, or counted twice.
     # Other gateways' money is read after `before` and before `after`: what moves there meanwhile widens the bounds.
@@ -60,18 +61,26 @@ def _booked() -> Amounts:
         return Counter({(kind, currency): amount for kind, currency, amount in cursor.fetchall()})
 
 
+# One statement, because a payment leaves the first table when it enters the second.
+IN_HAND = """
+SELECT work.operation, payment.currency, coalesce(refund.amount, capture.amount, payment.amount) AS amount
+FROM payments_unresolved AS work
+JOIN payments_transaction AS payment ON payment.id = work.transaction_id
+LEFT JOIN payments_refund AS refund ON refund.id = work.refund_id
+LEFT JOIN payments_capture AS capture ON capture.id = work.capture_id
+WHERE work.void_id IS NULL AND NOT (work.operation = 'charge' AND payment.manual_capture) AND payment.gateway = %(name)s
+UNION ALL
+SELECT 'charge', payment.currency, payment.amount
+FROM payments_authentication AS challenge
+JOIN payments_transaction AS payment ON payment.id = challenge.transaction_id
+WHERE challenge.outcome IS NULL AND NOT payment.manual_capture AND payment.gateway = %(name)s
+"""
+
+
 def _in_hand() -> Amounts:
-    """Return the charges, captures and refunds that are not final at `GATEWAY_NAME`."""
+    """Return the charges, captures and refunds that are not final here, and may be final at `GATEWAY_NAME`."""
+    statement = f"SELECT operation, currency, sum(amount)::bigint FROM ({IN_HAND}) AS work GROUP BY 1, 2"  # noqa: S608
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT work.operation, payment.currency,"
-            " sum(coalesce(refund.amount, capture.amount, payment.amount))::bigint FROM payments_unresolved AS work"
-            " JOIN payments_transaction AS payment ON payment.id = work.transaction_id"
-            " LEFT JOIN payments_refund AS refund ON refund.id = work.refund_id"
-            " LEFT JOIN payments_capture AS capture ON capture.id = work.capture_id"
-            " WHERE work.void_id IS NULL AND NOT (work.operation = 'charge' AND payment.manual_capture)"
-            " AND payment.gateway = %s GROUP BY 1, 2",
-            [settings.GATEWAY_NAME],
-        )
+        cursor.execute(statement, {"name": settings.GATEWAY_NAME})
         rows = cursor.fetchall()
     return Counter({(LIFECYCLES[operation].success, currency): amount for operation, currency, amount in rows})

@@ -1,7 +1,7 @@
 """Compare the money at the gateway with the ledger, item by item: `manage.py reconcile`.
 
 An item is a charge, a capture, a refund or a dispute that moved money, identified by its gateway key. Items that are
-not final are left out: the resolver still works on them.
+not final are left out: the resolver still works on them, or their customer may just have answered a challenge.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +40,7 @@ FROM payments_unresolved AS work
 JOIN payments_transaction AS payment ON payment.id = work.transaction_id
 LEFT JOIN payments_refund AS refund ON refund.id = work.refund_id
 LEFT JOIN payments_capture AS capture ON capture.id = work.capture_id
+UNION ALL SELECT gateway_key FROM payments_authentication WHERE outcome IS NULL
 ON CONFLICT DO NOTHING
 """
 

@@ -7,6 +7,9 @@ from django.db import IntegrityError, connection
 from django.db.models.functions import Now
 
 from payments.errors import InvalidRequest
+from payments.gateway.client import HttpGateway
+from payments.kpis.gateway_drift import measure_gateway_drift
+from payments.ledger.reconciliation import reconcile
 from payments.models import Authentication, Event, LedgerLeg, Transaction
 from payments.schemas import PaymentInput, read
 from payments.tests.audit import audit
@@ -107,6 +110,22 @@ def test_a_challenge_that_the_customer_has_not_answered_stays_open(customer):
     assert state(payment) == ("requires_action", None, None)
     assert Authentication.objects.get(transaction_id=payment).attempts > 0
     customer.audit()
+
+
+def test_money_that_moved_after_a_challenge_is_no_difference_before_we_learn_of_it(customer, gateway):
+    client = HttpGateway(gateway.url, gateway.token)
+
+    def differences(payment: object = None) -> tuple[int, list[str]]:
+        found = [finding.check for finding in reconcile(client).findings if finding.resource == str(payment)]
+        return measure_gateway_drift(client).get("NOK", 0), found
+
+    before = differences()
+    payment, url = customer.challenge(currency="NOK")
+    answer_challenge(url, "accept")
+    assert (state(payment)[0], differences(payment)) == ("requires_action", before)
+
+    poll(payment)
+    assert (state(payment)[0], differences(payment)) == ("succeeded", before)
 
 
 @pytest.mark.parametrize("capture", [True, False])

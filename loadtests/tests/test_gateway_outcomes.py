@@ -131,7 +131,7 @@ def test_the_manual_names_every_field_of_the_profile_with_its_default():
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed (apt install curl)")
 def test_the_command_of_the_manual_changes_the_profile(gateway: Simulator):
-    [command] = re.findall(r"^    (curl -X PATCH .*\n.*)$", MANUAL, re.MULTILINE)
+    [command] = re.findall(r"^    (curl -X PATCH http://127.0.0.1:5001/.*\n.*)$", MANUAL, re.MULTILINE)
 
     command = command.replace("http://127.0.0.1:5001", gateway.url)
     environment = os.environ | {"GATEWAY_CONTROL_TOKEN": gateway.control_token}

@@ -2,7 +2,7 @@
 
 The first waiting request becomes the leader. It executes the queued rows of all, updates the counters from what was
 committed, and wakes the waiters. Requests that arrive meanwhile form the next group, led by the first of them. Each
-caller is answered after its commit; a lone request is not delayed.
+caller is answered after its commit; a lone request waits for one turn of the loop.
 
 Counters equal rows. An increment after a commit is lost if the process dies in between, so each settled row carries the
 `Writer` (slot and epoch) whose counters include it. A process that connects first ends the earlier sessions of its

@@ -10,7 +10,7 @@ from wsgiref.types import WSGIEnvironment
 # They wait only through `fintech.server.cooperation`.
 LOOP_PATHS = frozenset(["/v1/transactions", "/transaction"])
 PROBE_PATHS = frozenset(["/ready", "/metrics"])
-GATEWAY_ENDINGS = ("/batch", "/refunds", "/captures", "/void")
+GATEWAY_ENDINGS = ("/batch", "/refunds", "/captures", "/void", "/review")
 
 
 class Lane(Enum):

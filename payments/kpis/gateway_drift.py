@@ -7,6 +7,7 @@ from django.db import connection
 
 from payments.gateway.base import Gateway
 from payments.kpis.drift import nearest_to_zero
+from payments.ledger.in_hand import IN_HAND
 from payments.ledger.other_gateways import Amounts, OtherGateways
 from payments.states import CAPTURE, CHARGE, DISPUTE, LIFECYCLES, REFUND
 
@@ -61,26 +62,13 @@ def _booked() -> Amounts:
         return Counter({(kind, currency): amount for kind, currency, amount in cursor.fetchall()})
 
 
-# One statement, because a payment leaves the first table when it enters the second.
-IN_HAND = """
-SELECT work.operation, payment.currency, coalesce(refund.amount, capture.amount, payment.amount) AS amount
-FROM payments_unresolved AS work
-JOIN payments_transaction AS payment ON payment.id = work.transaction_id
-LEFT JOIN payments_refund AS refund ON refund.id = work.refund_id
-LEFT JOIN payments_capture AS capture ON capture.id = work.capture_id
-WHERE work.void_id IS NULL AND NOT (work.operation = 'charge' AND payment.manual_capture) AND payment.gateway = %(name)s
-UNION ALL
-SELECT 'charge', payment.currency, payment.amount
-FROM payments_authentication AS challenge
-JOIN payments_transaction AS payment ON payment.id = challenge.transaction_id
-WHERE challenge.outcome IS NULL AND NOT payment.manual_capture AND payment.gateway = %(name)s
-"""
-
-
 def _in_hand() -> Amounts:
     """Return the charges, captures and refunds that are not final here, and may be final at `GATEWAY_NAME`."""
-    statement = f"SELECT operation, currency, sum(amount)::bigint FROM ({IN_HAND}) AS work GROUP BY 1, 2"  # noqa: S608
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"name": settings.GATEWAY_NAME})
+        cursor.execute(
+            f"SELECT operation, currency, sum(amount)::bigint FROM ({IN_HAND}) AS work"  # noqa: S608 - SQL of our own
+            " WHERE moves_money AND gateway = %s GROUP BY 1, 2",
+            [settings.GATEWAY_NAME],
+        )
         rows = cursor.fetchall()
     return Counter({(LIFECYCLES[operation].success, currency): amount for operation, currency, amount in rows})

@@ -1,7 +1,7 @@
 """Compare the money at the gateway with the ledger, item by item: `manage.py reconcile`.
 
 An item is a charge, a capture, a refund or a dispute that moved money, identified by its gateway key. Items that are
-not final are left out: the resolver still works on them, or their customer may just have answered a challenge.
+not final are left out (`in_hand.py`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +18,7 @@ from fintech.database.connections import open_connection
 from payments.gateway.base import Gateway
 from payments.ids import first_id_at
 from payments.ledger.audit import MAX_FINDINGS, Finding
+from payments.ledger.in_hand import IN_HAND
 
 COPY = "COPY moved (kind, key, name, charge, amount, currency, reference, at) FROM STDIN"
 
@@ -34,15 +35,7 @@ CREATE TEMP TABLE booked (
     currency text NOT NULL, merchant_id bigint, event_id bigint NOT NULL);
 """
 
-IN_HAND = """
-INSERT INTO in_hand SELECT coalesce(refund.gateway_key, capture.gateway_key, payment.gateway_key)
-FROM payments_unresolved AS work
-JOIN payments_transaction AS payment ON payment.id = work.transaction_id
-LEFT JOIN payments_refund AS refund ON refund.id = work.refund_id
-LEFT JOIN payments_capture AS capture ON capture.id = work.capture_id
-UNION ALL SELECT gateway_key FROM payments_authentication WHERE outcome IS NULL
-ON CONFLICT DO NOTHING
-"""
+KEEP_IN_HAND = f"INSERT INTO in_hand SELECT key FROM ({IN_HAND}) AS work ON CONFLICT DO NOTHING"  # noqa: S608 - our own
 
 # Our ids contain the time of the request. A record whose key we do not know has only the gateway's time.
 FORGET_EARLIER = """
@@ -184,7 +177,7 @@ def reconcile(
         if since is not None:
             report.at_gateway -= connection.execute(FORGET_EARLIER, parameters).rowcount
         # In this order, whatever leaves the one on the way is in the other.
-        connection.execute(IN_HAND)
+        connection.execute(KEEP_IN_HAND)
         connection.execute(BOOK, parameters)
         connection.execute("ANALYZE moved, booked, in_hand")
         (report.in_ledger,) = _one(connection, COUNT, parameters)

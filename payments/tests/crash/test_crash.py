@@ -17,7 +17,7 @@ from django.db import connection
 from fintech.database.connections import open_connection
 from fintech.testing.processes import Load, Platform, Reply, wait_until
 from loadtests.tests.simulator import Simulator
-from payments.models import Event, Refund, Transaction, Unresolved
+from payments.models import Capture, Event, Refund, Transaction, Unresolved, Void
 from payments.services.resolution import MAX_PAUSE_SECONDS
 from payments.tests.audit import audit, counters_equal_rows, settled
 from payments.tests.conftest import Client
@@ -76,6 +76,12 @@ class Scene:
 
     def at_the_gateway(self, payment: Transaction) -> str:
         return self.gateway.charge(str(payment.gateway_key))["outcome"]
+
+    def wait_until_the_gateway_has_done(self, model: type[Capture] | type[Void], payment: str) -> None:
+        """Wait until the gateway has done the capture or void of this payment."""
+        row = wait_until(model.objects.filter(transaction_id=payment).first, what="it is reserved")
+        path = f"/v1/{model._meta.model_name}s/{row.gateway_key}"
+        wait_until(lambda: self.gateway.request("GET", path).status == 200, what="the gateway has done it")
 
     def ends_right(self) -> None:
         """Check the end of each test: nothing open, consistent books, and KPIs equal to them."""

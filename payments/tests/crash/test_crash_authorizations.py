@@ -32,9 +32,7 @@ def test_killed_in_the_middle_of_a_capture_or_void(scene, operation, model, stat
     payment = holder.authorize(1250)
     scene.gateway.profile(late_reply_ratio=1)
     asked = scene.ask(getattr(holder, operation), payment)
-    row = wait_until(model.objects.filter(transaction_id=payment).first, what="it is reserved")
-    path = f"/v1/{operation}s/{row.gateway_key}"
-    wait_until(lambda: scene.gateway.request("GET", path).status == 200, what="the gateway has done it")
+    scene.wait_until_the_gateway_has_done(model, payment)
     os.kill(scene.web(), signal.SIGKILL)
 
     assert asked.result(10) is None

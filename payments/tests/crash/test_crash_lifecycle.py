@@ -72,21 +72,16 @@ def test_the_worker_dies_while_it_settles_a_challenge(shop):
 
 
 @pytest.mark.parametrize(
-    ("decision", "model", "operation", "status"),
-    [("accept", Capture, "captures", "succeeded"), ("refuse", Void, "voids", "voided")],
+    ("decision", "model", "status"), [("accept", Capture, "succeeded"), ("refuse", Void, "voided")]
 )
-def test_killed_when_a_review_is_decided_and_the_gateways_answer_is_on_its_way(
-    shop, decision, model, operation, status
-):
+def test_killed_when_a_review_is_decided_and_the_gateways_answer_is_on_its_way(shop, decision, model, status):
     risky = {"type": "card", "token": "tok_risky", "country": "DE"}
     payment = shop.client.pay(1250, payment_method=risky).body
     assert payment["status"] == "in_review"
     shop.gateway.profile(late_reply_ratio=1)
     path = f"/v1/transactions/{payment['id']}/review"
     asked = shop.ask(shop.client.post, path, {"decision": decision}, key="k-2")
-    row = wait_until(model.objects.filter(transaction=payment["id"]).first, what="it is reserved")
-    place = f"/v1/{operation}/{row.gateway_key}"
-    wait_until(lambda: shop.gateway.request("GET", place).status == 200, what="the gateway has done it")
+    shop.wait_until_the_gateway_has_done(model, payment["id"])
     os.kill(shop.web(), signal.SIGKILL)
 
     assert asked.result(10) is None

@@ -1,8 +1,8 @@
 """Sum the ledger's legs per currency while it is being written: the sums must be zero.
 
-The database refuses an unbalanced posting (`0002_guards.py`), and `manage.py audit_ledger` checks each posting. This is
-the watch between two audits. It does not rely on the database either, and its cost does not grow with the ledger: legs
-that are settled are summed once.
+The database refuses an unbalanced posting (`0002_guards.py`), and `manage.py audit_ledger` checks each posting.
+This is the watch between two runs of `audit_ledger`. It does not rely on the database either, and its cost does not
+grow with the ledger: legs that are settled are summed once.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The postings: which legs each event makes. One table for the SQL, the audit and docs/ledger.md."""
+"""The postings: which legs each event makes. One table for the SQL, the ledger check and docs/ledger.md."""
 
 from dataclasses import dataclass
 

@@ -17,7 +17,7 @@ from django.conf import settings
 from fintech.database.connections import open_connection
 from payments.gateway.base import Gateway
 from payments.ids import first_id_at
-from payments.ledger.audit import MAX_FINDINGS, Finding
+from payments.ledger.consistency import MAX_FINDINGS, Finding
 from payments.ledger.in_hand import IN_HAND
 
 COPY = "COPY moved (kind, key, name, charge, amount, currency, reference, at) FROM STDIN"

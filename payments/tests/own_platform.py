@@ -60,7 +60,7 @@ class OwnPlatform(base.OwnPlatform):
 
         wait_until(nothing_left, timeout=within, what="nothing is unresolved")
 
-    def audit(self) -> None:
+    def check_books(self) -> None:
         """Run an operator's commands over everything, and expect no finding."""
         for command in ("audit_ledger", "reconcile"):
             code, printed = self.manage(command, "--json")

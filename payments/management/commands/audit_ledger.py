@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fintech.errors import DATABASE_ERRORS
-from payments.ledger.audit import Finding, audit_ledger
+from payments.ledger.consistency import Finding, check_ledger
 
 
 class Command(BaseCommand):
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         findings: list[Finding] = []
         checks = []
         try:
-            for name, found in audit_ledger(merchant):
+            for name, found in check_ledger(merchant):
                 checks.append(name)
                 findings += found
                 if not options["json"]:

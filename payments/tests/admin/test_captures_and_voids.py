@@ -12,7 +12,7 @@ from django.test import Client
 from payments.models import Capture, Event, Transaction, Void
 from payments.services import resolution
 from payments.services.resolution import resolve_one
-from payments.tests.audit import audit
+from payments.tests.consistency import check_books
 from payments.tests.factories import make_payment, sign_in
 from payments.tests.shop import Shop
 
@@ -143,7 +143,7 @@ def test_a_capture_that_the_gateway_refuses_is_reported(finance, shop, gateway):
 
     assert "The capture of 9.02 EUR failed: The bank declined without a reason." in answer.text
     assert made(payment) == [("capture", 902, "failed")]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 # --- Successes ---------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_parts_are_captured_and_the_journal_says_by_whom(finance, authorized, sh
     author = f"admin:{first.wsgi_request.user.username}"
     actors = Event.objects.filter(transaction=authorized).exclude(capture_id=None).values_list("actor", flat=True)
     assert set(actors) == {author}
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_void_releases_the_rest_and_the_journal_says_by_whom(finance, authorized, shop, gateway):
@@ -184,7 +184,7 @@ def test_a_void_releases_the_rest_and_the_journal_says_by_whom(finance, authoriz
     author = f"admin:{answer.wsgi_request.user.username}"
     assert list(actors) == [("void_processing", author), ("void_succeeded", author)]
     assert "Void…" not in page(finance, authorized)
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_captured_parts_can_be_refunded_while_the_rest_is_held(finance, authorized, shop, gateway):
@@ -194,7 +194,7 @@ def test_captured_parts_can_be_refunded_while_the_rest_is_held(finance, authoriz
     over = send(finance, authorized, "refund", amount=401)
     assert "400 is left to refund" in over.text
     assert "Refunded 4.00 EUR." in send(finance, authorized, "refund", amount=400).text
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 @pytest.mark.parametrize("operation", FORMS)
@@ -248,4 +248,4 @@ def test_a_capture_without_an_answer_is_left_to_the_resolver(finance, shop, gate
     assert resolve_one(lease) == "approved"
     capture.refresh_from_db()
     assert capture.status == "succeeded"
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)

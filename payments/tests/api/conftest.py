@@ -12,8 +12,8 @@ from fintech.testing.processes import Platform, Reply, wait_until
 from loadtests.tests.simulator import Simulator, running_gateway
 from payments.api_keys import create_api_key
 from payments.models import Dispute, Merchant
-from payments.tests.audit import gateway_key
 from payments.tests.conftest import ALL_SCOPES, Client
+from payments.tests.consistency import gateway_key
 
 
 @pytest.fixture(scope="package")

@@ -7,8 +7,8 @@ import pytest
 from fintech.testing.processes import wait_until
 from payments.api_keys import create_api_key
 from payments.models import Dispute
-from payments.tests.audit import audit
 from payments.tests.conftest import Client
+from payments.tests.consistency import check_books
 
 pytestmark = pytest.mark.processes
 
@@ -55,7 +55,7 @@ def test_a_dispute_is_answered_and_won(client, platform, gateway, open_dispute):
         "dispute_under_review",
         "dispute_won",
     ]
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
     wait_until(
         lambda: len(client.get("/v1/events?type=dispute.won").body["data"]) == 1,
         timeout=60,

@@ -8,7 +8,7 @@ import pytest
 
 from fintech.testing.processes import wait_until
 from payments.models import IdempotencyKey, Transaction
-from payments.tests.audit import gateway_key
+from payments.tests.consistency import gateway_key
 
 pytestmark = pytest.mark.processes
 

@@ -12,7 +12,7 @@ from payments.api.responses import problem_of
 from payments.api.views import read_item
 from payments.errors import PaymentError
 from payments.models import Event, LedgerLeg, Transaction
-from payments.tests.audit import gateway_key
+from payments.tests.consistency import gateway_key
 
 pytestmark = pytest.mark.processes
 

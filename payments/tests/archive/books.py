@@ -17,7 +17,7 @@ from alerts_audit.tests.seal.trails import on_database
 from fintech.testing.databases import copy_database, own_database, session_server
 from payments.archive.archive import Result, archive
 from payments.kpis.rollup import Rollup
-from payments.ledger.audit import Finding, audit_ledger
+from payments.ledger.consistency import Finding, check_ledger
 from payments.ledger.postings import legs_of
 from payments.models import (
     Capture,
@@ -179,9 +179,9 @@ class Books:
         with self.used():
             return archive(**given | options)[1]
 
-    def audit(self) -> list[Finding]:
+    def findings(self) -> list[Finding]:
         with self.used():
-            return [finding for _, found in audit_ledger() for finding in found]
+            return [finding for _, found in check_ledger() for finding in found]
 
     def left(self) -> dict[str, int]:
         return {table: self.query(f"SELECT count(*) FROM payments_{table}")[0][0] for table in DROPPED}

@@ -85,7 +85,7 @@ def test_the_books_and_the_kpis_say_the_same_as_before(books: Books):
 
         assert totals() == before
         assert books.query(BALANCES) == balances
-    assert books.audit() == []
+    assert books.findings() == []
 
 
 def test_money_of_other_gateways_is_counted_wherever_it_is(books: Books):
@@ -130,13 +130,13 @@ def test_a_payment_can_be_refunded_after_it_was_archived_and_is_archived_again(b
     books.archive()
     with books.used():
         refund(Transaction.objects.get(pk=books.payments[1]), 300)
-    assert books.audit() == []
+    assert books.findings() == []
     books.come_to_rest()
 
     assert books.archive().dropped == 1
 
     assert books.left() == NOTHING
-    assert books.audit() == []
+    assert books.findings() == []
     with books.used():
         assert Archive.objects.holding(books.payments[1]).count() == 2
 
@@ -245,13 +245,13 @@ def test_an_interrupted_run_is_taken_up_by_the_next(books: Books, monkeypatch, m
         with pytest.raises(KeyboardInterrupt):
             books.archive()
     assert books.left()["event"] == 23
-    assert books.audit() == []
+    assert books.findings() == []
 
     books.archive()
 
     assert books.left() == NOTHING
     assert books.query("SELECT count(*) FROM payments_archive") == [(1,)]
-    assert books.audit() == []
+    assert books.findings() == []
 
 
 def test_a_run_that_dropped_a_part_goes_on_with_the_next(books: Books, monkeypatch):
@@ -270,7 +270,7 @@ def test_a_run_that_dropped_a_part_goes_on_with_the_next(books: Books, monkeypat
         with pytest.raises(KeyboardInterrupt):
             books.archive()
     assert books.query("SELECT count(*) FROM payments_archivedpart") == [(1,)]
-    assert books.audit() == []
+    assert books.findings() == []
 
     books.archive()
 
@@ -281,7 +281,7 @@ def test_a_run_that_dropped_a_part_goes_on_with_the_next(books: Books, monkeypat
         (2, 2),
         (3, 1),
     ]
-    assert books.audit() == []
+    assert books.findings() == []
 
 
 # --- Refusals ------------------------------------------------------------------------------------------------------
@@ -451,11 +451,11 @@ def test_a_damaged_file_is_refused(archived: Books, tmp_path):
 )
 def test_the_audit_finds_what_was_changed_after_archiving(books: Books, statement):
     books.archive()
-    assert books.audit() == []
+    assert books.findings() == []
 
     books.tamper(statement)
 
-    assert "archives_add_up" in {finding.check for finding in books.audit()}
+    assert "archives_add_up" in {finding.check for finding in books.findings()}
 
 
 # --- Found again ---------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def many(books: Books) -> Books:
     with psycopg.connect(session_server().url("postgres", books.name), autocommit=True) as connection:
         connection.execute(MANY)
     books.come_to_rest()
-    assert books.audit() == []
+    assert books.findings() == []
     return books
 
 
@@ -86,11 +86,11 @@ def test_a_killed_run_loses_nothing_and_is_taken_up(many: Books, lock, files, ar
     assert len(many.files()) == files
     assert many.query("SELECT count(*) FROM payments_archive") == [(archives,)]
     assert many.query("SELECT count(*) FROM payments_archivedpart") == [(parts,)]
-    assert many.audit() == []
+    assert many.findings() == []
 
     said, _ = (again := start(many)).communicate(timeout=60)
 
     assert again.returncode == 0, said
     assert set(many.left().values()) == {0}
     assert many.query("SELECT count(*), sum(payments) FROM payments_archive") == [(1, PAYMENTS + 7)]
-    assert many.audit() == []
+    assert many.findings() == []

@@ -63,7 +63,7 @@ def test_a_platform_goes_on_as_before_after_its_payments_were_archived(own: OwnP
     assert "Archived 22 payments" in archive(own, tmp_path / "archives")
 
     assert events_left(own) == 0
-    own.audit()
+    own.check_books()
     wait_until(lambda: is_zero(own), timeout=60, what="no drift")
     assert own.counters().totals.count == counted
     again = own.pay(1250, key=key)
@@ -76,11 +76,11 @@ def test_a_platform_goes_on_as_before_after_its_payments_were_archived(own: OwnP
     assert own.pay(777).status == 201
     own.kill_worker_and_exporter()
     own.settled()
-    own.audit()
+    own.check_books()
     wait_until(lambda: is_zero(own), timeout=60, what="no drift with a worker that has seen no archived row")
     assert own.counters_equal_rows()
     assert "Archived 2 payments" in archive(own, tmp_path / "archives")
-    own.audit()
+    own.check_books()
     code, printed = own.manage("archive_payments", "--find", refunded.body["id"])
     assert (code, printed.count("is in payments-before-")) == (0, 2)
     assert json.loads(own.manage("audit_ledger", "--json")[1])["findings"] == []

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from loadtests.tests.simulator import Simulator
 from payments.models import Authentication, Transaction
 from payments.services.challenges import poll_due
-from payments.tests.audit import audit, gateway_key
+from payments.tests.consistency import check_books, gateway_key
 from payments.tests.gateway_events.conftest import Sender, sender
 from payments.tests.shop import Shop
 
@@ -80,8 +80,8 @@ class Customer:
         self.sender.send(f"{named or kind}.decided", data)
         return self.sender.process()
 
-    def audit(self) -> None:
-        audit(self.gateway, self.shop.merchant)
+    def check_books(self) -> None:
+        check_books(self.gateway, self.shop.merchant)
 
 
 @pytest.fixture

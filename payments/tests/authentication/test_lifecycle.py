@@ -12,7 +12,6 @@ from payments.kpis.gateway_drift import measure_gateway_drift
 from payments.ledger.reconciliation import reconcile
 from payments.models import Authentication, Event, LedgerLeg, Transaction
 from payments.schemas import PaymentInput, read
-from payments.tests.audit import audit
 from payments.tests.authentication.conftest import (
     BACK,
     CHALLENGED,
@@ -22,6 +21,7 @@ from payments.tests.authentication.conftest import (
     poll,
     state,
 )
+from payments.tests.consistency import check_books
 
 pytestmark = pytest.mark.processes
 
@@ -50,7 +50,7 @@ def test_a_payment_without_a_return_url_is_declined_if_the_bank_insists(secured,
         "retry_with_other_method",
     )
     assert state(reply.body.id) == ("declined", None, None)
-    audit(gateway, secured.merchant)
+    check_books(gateway, secured.merchant)
 
 
 def test_a_challenge_is_answered_202_with_the_address_of_the_page(secured, gateway):
@@ -61,7 +61,7 @@ def test_a_challenge_is_answered_202_with_the_address_of_the_page(secured, gatew
     assert reply.body.next_action.type == "redirect"
     assert reply.body.next_action.url.startswith(gateway.url)
     assert kinds(reply.body.id) == ["processing", "requires_action"]
-    audit(gateway, secured.merchant)
+    check_books(gateway, secured.merchant)
     again = secured.pay(CHALLENGED, return_url=BACK, key="once")
     assert (again.status_code, again.headers["Idempotency-Replayed"], again.body) == (202, "true", reply.body)
 
@@ -98,7 +98,7 @@ def test_an_answered_challenge_settles_the_payment_once(customer, learn, kind, a
     status, outcome, _ = expected
     assert kinds(payment) == ["processing", "requires_action", f"authentication_{outcome}", status]
     assert LedgerLeg.objects.filter(transaction_id=payment).exists() == (status == "succeeded")
-    customer.audit()
+    customer.check_books()
 
 
 def test_a_challenge_that_the_customer_has_not_answered_stays_open(customer):
@@ -109,7 +109,7 @@ def test_a_challenge_that_the_customer_has_not_answered_stays_open(customer):
 
     assert state(payment) == ("requires_action", None, None)
     assert Authentication.objects.get(transaction_id=payment).attempts > 0
-    customer.audit()
+    customer.check_books()
 
 
 def test_money_that_moved_after_a_challenge_is_no_difference_before_we_learn_of_it(customer, gateway):
@@ -144,7 +144,7 @@ def test_an_abandoned_challenge_is_declined_after_its_time(customer, gateway, ca
     assert state(payment) == ("declined", "abandoned", "merchant")
     assert Transaction.objects.get(id=payment).failure_code == "authentication_expired"
     assert answer_challenge(url, "accept") == 410
-    customer.audit()
+    customer.check_books()
 
 
 def test_a_challenge_that_is_over_here_first_is_cancelled_at_the_gateway(customer, tamper):
@@ -155,7 +155,7 @@ def test_a_challenge_that_is_over_here_first_is_cancelled_at_the_gateway(custome
 
     assert state(payment) == ("declined", "abandoned", "merchant")
     assert answer_challenge(url, "accept") == 410
-    customer.audit()
+    customer.check_books()
 
 
 def test_a_challenge_accepted_in_its_last_moment_succeeds_although_we_learn_it_later(customer, tamper):
@@ -166,7 +166,7 @@ def test_a_challenge_accepted_in_its_last_moment_succeeds_although_we_learn_it_l
     poll(payment)
 
     assert state(payment) == ("succeeded", "authenticated", "issuer")
-    customer.audit()
+    customer.check_books()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_payment_without_a_challenge_says_who_is_liable(customer, amount, resu
     assert (reply.body.authentication.outcome, reply.body.authentication.liability_shift) == result
     assert pay().body == reply.body
     assert kinds(reply.body.id) == ["processing", f"authentication_{result[0]}", status]
-    customer.audit()
+    customer.check_books()
 
 
 @pytest.mark.parametrize("change", [{"amount": 1}, {"currency": "USD"}])

@@ -10,8 +10,8 @@ from django.db import connection
 
 from payments.models import Event, LedgerLeg, Transaction
 from payments.services.challenges import Challenged, poll_one
-from payments.tests.audit import gateway_key
 from payments.tests.authentication.conftest import answer_challenge, poll, state
+from payments.tests.consistency import gateway_key
 
 pytestmark = pytest.mark.processes
 
@@ -42,7 +42,7 @@ def ended_once(customer, payment: UUID) -> str:
     kinds = list(Event.objects.filter(transaction_id=payment).order_by("id").values_list("kind", flat=True))
     assert kinds == ["processing", "requires_action", f"authentication_{outcome}", status]
     assert LedgerLeg.objects.filter(transaction_id=payment).exists() == (status == "succeeded")
-    customer.audit()
+    customer.check_books()
     return status
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from payments.models import Authorization, Capture, LedgerLeg
-from payments.tests.audit import audit
+from payments.tests.consistency import check_books
 
 pytestmark = pytest.mark.processes
 
@@ -29,7 +29,7 @@ def test_an_authorization_holds_money_and_books_nothing(client, holder, gateway)
     assert booked(client) == {}
     assert holder.events(payment) == ["processing", "authorized"]
     assert client.get("/v1/transactions?status=authorized").body["data"][0]["id"] == payment
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_a_capture_of_all_completes_the_payment_and_books_it(client, holder, gateway):
@@ -50,7 +50,7 @@ def test_a_capture_of_all_completes_the_payment_and_books_it(client, holder, gat
     ]
     assert not Authorization.objects.filter(transaction_id=payment).exists()
     assert client.get("/v1/transactions?status=authorized").body["data"] == []
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_the_rest_is_released_after_the_final_of_several_captures(client, holder, gateway):
@@ -66,7 +66,7 @@ def test_the_rest_is_released_after_the_final_of_several_captures(client, holder
     assert holder.capture(payment, 1).body["code"] == "not_authorized"
     listed = client.get(f"/v1/transactions/{payment}/captures").body["data"]
     assert [capture["amount"] for capture in listed] == [334, 333]
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_parts_that_take_everything_complete_the_payment(client, holder, gateway):
@@ -76,7 +76,7 @@ def test_parts_that_take_everything_complete_the_payment(client, holder, gateway
         assert holder.capture(payment, amount, final=False).status == 201
 
     assert holder.amounts(payment) == ("succeeded", 1000, 1000, 0)
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_a_void_releases_everything_and_books_nothing(client, holder, gateway):
@@ -90,7 +90,7 @@ def test_a_void_releases_everything_and_books_nothing(client, holder, gateway):
     assert holder.read(payment)["settled_at"] is not None
     assert booked(client) == {}
     assert holder.events(payment) == ["processing", "authorized", "void_processing", "void_succeeded", "voided"]
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_a_void_after_a_capture_releases_the_rest(client, holder, gateway):
@@ -100,7 +100,7 @@ def test_a_void_after_a_capture_releases_the_rest(client, holder, gateway):
     assert holder.void(payment).body["amount"] == 600
 
     assert holder.amounts(payment) == ("succeeded", 1000, 400, 0)
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_refunds_are_bounded_by_what_was_captured(client, holder, gateway):
@@ -115,7 +115,7 @@ def test_refunds_are_bounded_by_what_was_captured(client, holder, gateway):
 
     assert client.refund(payment).body["amount"] == 350
     assert holder.amounts(payment) == ("succeeded", 1000, 500, 500)
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 @pytest.mark.parametrize("operation", ["capture", "void"])
@@ -128,7 +128,7 @@ def test_a_key_used_again_gives_the_stored_answer(client, holder, gateway, opera
     assert (first.status, again.status) == (201, 200)
     assert again.body == first.body
     assert again.headers["Idempotency-Replayed"] == "true"
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 @pytest.mark.parametrize(("amount", "status"), [(1901, "declined"), (1911, "failed")])
@@ -138,7 +138,7 @@ def test_an_authorization_that_the_bank_refuses_is_final(client, holder, gateway
     assert (reply.status, reply.body["status"]) == (201, status)
     assert reply.body["amount_authorized"] == 0
     assert holder.capture(reply.body["id"]).body["code"] == "not_authorized"
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_a_capture_that_the_gateway_refuses_can_be_tried_again(client, holder, gateway):
@@ -151,7 +151,7 @@ def test_a_capture_that_the_gateway_refuses_can_be_tried_again(client, holder, g
     assert holder.amounts(payment) == ("authorized", 5000, 0, 0)
     assert holder.capture(payment).body["amount"] == 5000
     assert Capture.objects.filter(transaction_id=payment).count() == 2
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_items_of_a_batch_can_be_authorized(client, holder, gateway):
@@ -164,7 +164,7 @@ def test_items_of_a_batch_can_be_authorized(client, holder, gateway):
 
     assert [result["body"]["status"] for result in results] == ["succeeded", "authorized"]
     assert holder.capture(results[1]["body"]["id"]).status == 201
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def listed(client, path: str) -> list[list[dict]]:

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from fintech.testing.processes import wait_until
 from payments.models import Authorization, Event, Transaction
 from payments.services.authorization_expiry import void_expired
-from payments.tests.audit import audit, counters_equal_rows, settled
+from payments.tests.consistency import check_books, counters_equal_rows, settled
 from payments.tests.services.test_races import at_once
 
 pytestmark = pytest.mark.processes
@@ -40,7 +40,7 @@ def test_either_a_capture_or_a_void_wins_and_never_both(client, holder, gateway,
         assert holder.read(payment)["status"] == ("succeeded" if capture.status == 201 else "voided")
 
     gateway.profile(latency_ms=0)
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
     wait_until(lambda: counters_equal_rows(platform), what="counters equal rows")
 
 
@@ -51,7 +51,7 @@ def test_one_final_capture_wins_among_many(client, holder, gateway):
 
     assert Counter(reply.status for reply in replies) == {201: 1, 409: 7}
     assert holder.amounts(payment) == ("succeeded", 1000, 1000, 0)
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_parallel_captures_never_exceed_the_authorization(client, holder, gateway):
@@ -61,7 +61,7 @@ def test_parallel_captures_never_exceed_the_authorization(client, holder, gatewa
 
     assert Counter(reply.status for reply in replies) == {201: 3, 422: 5}
     assert holder.amounts(payment) == ("authorized", 1000, 900, 0)
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_captures_and_refunds_at_once_stay_within_each_other(client, holder, gateway):
@@ -75,7 +75,7 @@ def test_captures_and_refunds_at_once_stay_within_each_other(client, holder, gat
     refunded = sum(reply.status == 201 for reply in replies[4:])
     assert 1 <= refunded <= 4
     assert holder.amounts(payment) == ("authorized", 1000, 600, 150 * refunded)
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_one_key_at_once_is_one_capture(client, holder, gateway):
@@ -85,7 +85,7 @@ def test_one_key_at_once_is_one_capture(client, holder, gateway):
 
     assert {reply.status for reply in replies} <= {200, 201, 409}
     assert holder.amounts(payment) == ("authorized", 1000, 400, 0)
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_an_expired_authorization_is_voided_by_the_worker_and_says_so(client, holder, gateway, platform):
@@ -132,7 +132,7 @@ def test_an_operation_whose_reply_is_lost_is_unknown_and_then_settled(client, ho
     again = getattr(holder, operation)(payment, key="lost")
     assert (again.status, again.body["status"]) == (200, "succeeded")
     assert holder.read(payment)["status"] == ("succeeded" if operation == "capture" else "voided")
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
     wait_until(lambda: counters_equal_rows(platform), what="counters equal rows")
 
 
@@ -144,4 +144,4 @@ def test_an_authorization_whose_reply_is_lost_is_authorized_by_the_resolver(clie
     again = client.pay(1922, capture=False, key="lost")
     assert (again.status, again.body["status"]) == (200, "authorized")
     assert holder.capture(str(reply.body["id"]), 1000).status == 201
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)

@@ -19,8 +19,8 @@ from fintech.testing.processes import Load, Platform, Reply, wait_until
 from loadtests.tests.simulator import Simulator
 from payments.models import Capture, Event, Refund, Transaction, Unresolved, Void
 from payments.services.resolution import MAX_PAUSE_SECONDS
-from payments.tests.audit import audit, counters_equal_rows, settled
 from payments.tests.conftest import Client
+from payments.tests.consistency import check_books, counters_equal_rows, settled
 
 pytestmark = pytest.mark.processes
 
@@ -86,7 +86,7 @@ class Scene:
     def ends_right(self) -> None:
         """Check the end of each test: nothing open, consistent books, and KPIs equal to them."""
         settled(self.client.merchant, within=MAX_PAUSE_SECONDS + 15)
-        audit(self.gateway, self.client.merchant)
+        check_books(self.gateway, self.client.merchant)
         self.wait_until_it_serves()
         wait_until(lambda: counters_equal_rows(self.platform), timeout=15, what="counters equal rows")
         assert self.platform.scrape()["transactions_in_progress"] == 0

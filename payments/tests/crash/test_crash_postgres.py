@@ -76,7 +76,7 @@ def check(own: OwnPlatform, answers: list[Reply]) -> None:
             assert stored[answer.body["id"]] == answer.body["status"] == "succeeded"
         if answer.status == 202:
             assert stored[answer.body["id"]] in ("succeeded", "failed")
-    own.audit()
+    own.check_books()
     wait_until(own.counters_equal_rows, timeout=15, what="counters equal rows")
 
 

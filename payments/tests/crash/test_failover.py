@@ -62,7 +62,7 @@ def test_payments_that_an_asynchronous_standby_lost_are_found_at_the_gateway_and
         wait_until(lambda: pays_again(own, "lost"), timeout=30, what="the retry is answered")
         assert own.refund(refunded.body["id"], 500, key="lost-refund").status == 201
         own.settled()
-        own.audit()
+        own.check_books()
         wait_until(lambda: goes_on(own), timeout=60, what=lambda: f"measured, and 0: {drifts(own)}")
 
 

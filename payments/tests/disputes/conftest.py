@@ -8,7 +8,7 @@ import pytest
 
 from loadtests.tests.simulator import Simulator
 from payments.models import Dispute, Transaction
-from payments.tests.audit import gateway_key
+from payments.tests.consistency import gateway_key
 from payments.tests.gateway_events.conftest import Sender
 
 Event = dict[str, Any]

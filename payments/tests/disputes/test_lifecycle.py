@@ -17,7 +17,7 @@ from payments.models import Dispute, DisputeResponse, Event, LedgerLeg, Transact
 from payments.schemas import CaptureInput
 from payments.services.captures import create_capture
 from payments.services.disputes import Responded, accept_dispute, deliver_responses, submit_evidence
-from payments.tests.audit import audit
+from payments.tests.consistency import check_books
 from payments.tests.factories import sign_in
 from payments.tests.shop import Shop
 
@@ -58,7 +58,7 @@ def test_a_dispute_holds_the_money_and_the_fee_back(shop, gateway, bank):
         "fees": -75,
         "disputes_held": 5000,
     }
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_won_dispute_returns_the_money_but_not_the_fee(shop, gateway, bank):
@@ -74,9 +74,9 @@ def test_a_won_dispute_returns_the_money_but_not_the_fee(shop, gateway, bank):
     assert states(dispute) == ["opened", "needs_response", "under_review", "won"]
     assert dispute.settled_at is not None
     assert balances(payment.id) == {"gateway_clearing": 3500, "merchant_payable": -3425, "fees": -75}
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
     assert shop.refund(payment.id, 100).body.status == "succeeded"
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_pre_arbitration_asks_once_more_and_the_second_review_is_the_last(shop, gateway, bank):
@@ -98,7 +98,7 @@ def test_pre_arbitration_asks_once_more_and_the_second_review_is_the_last(shop, 
 
     assert states(dispute)[2:] == ["under_review", "pre_arbitration", "final_review", "lost"]
     assert balances(payment.id)["disputes_lost"] == 5000
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_an_accepted_dispute_is_lost_and_the_gateway_learns_it(shop, gateway, bank):
@@ -111,7 +111,7 @@ def test_an_accepted_dispute_is_lost_and_the_gateway_learns_it(shop, gateway, ba
     assert bank.read(dispute)["state"] == "lost"
     assert bank.inform(bank.read(dispute))[-1] == "applied"
     assert states(dispute) == ["opened", "needs_response", "lost"]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_events_in_any_order_and_repeated_lead_to_the_same_end(shop, gateway, bank):
@@ -125,7 +125,7 @@ def test_events_in_any_order_and_repeated_lead_to_the_same_end(shop, gateway, ba
     assert bank.inform() == ["applied", "applied", "applied", "ignored"]
 
     assert states(Dispute.objects.get(transaction_id=payment.id)) == ["opened", "needs_response", "lost"]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 @pytest.mark.parametrize("change", [{"amount": 5001}, {"currency": "USD"}])
@@ -155,7 +155,7 @@ def test_a_refused_event_does_not_stop_the_later_ones(shop, gateway, bank, chang
 
     assert outcomes[-2:] == ["refused", "applied"]
     assert states(dispute) == ["opened", "needs_response", "lost"]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_response_that_can_no_longer_be_given_is_not_awaited(shop, bank):
@@ -190,7 +190,7 @@ def test_an_acceptance_overtakes_the_request_for_a_response(shop, gateway, bank)
 
     dispute.refresh_from_db()
     assert (dispute.sequence, states(dispute)) == (3, ["opened", "lost"])
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_request_for_a_response_to_a_dispute_that_the_bank_decided_is_refused(shop, gateway, bank):
@@ -199,7 +199,7 @@ def test_a_request_for_a_response_to_a_dispute_that_the_bank_decided_is_refused(
     bank.inform(bank.moved(str(dispute.gateway_key), "lost"))
 
     assert bank.inform(asked | {"sequence": 4})[-1] == "refused"
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_new_due_date_of_the_same_state_is_kept(shop, gateway, bank):
@@ -222,7 +222,7 @@ def test_a_dispute_waits_for_a_capture_whose_outcome_is_unknown(shop, gateway, b
     assert bank.inform(opened, asked) == [None, None]
     shop.resolve()
     assert bank.inform() == ["applied", "applied"]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_dispute_of_an_authorization_of_which_nothing_was_captured_is_refused(shop, gateway, bank):
@@ -242,7 +242,7 @@ def test_a_dispute_of_a_charge_that_a_much_later_retry_adopted_is_found(shop, ga
     charged = {"charged_at": (payment.created_at - timedelta(days=3)).isoformat()}
 
     assert bank.inform(*(event | charged for event in bank.opened(payment.id))) == ["applied", "applied"]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_payment_that_is_older_than_the_disputed_charge_is_not_found(shop, gateway, bank):
@@ -316,7 +316,7 @@ def test_each_of_both_responses_can_be_repeated_and_keeps_its_outcome(shop, gate
     assert {(one.is_replay, one.dispute.status) for one in repeated} == {(True, "final_review")}
     assert list(dispute.responses.values()) == before
     assert [(one["outcome"], one["failure_code"]) for one in before] == [("taken", None)] * 2
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_response_that_the_bank_no_longer_takes_is_stored_as_refused(shop, gateway, bank):
@@ -331,7 +331,7 @@ def test_a_response_that_the_bank_no_longer_takes_is_stored_as_refused(shop, gat
     assert (response.outcome, response.failure_code) == ("refused", "not_awaiting_response")
     assert respond(shop, dispute).is_replay
     assert states(dispute)[-1] == "lost"
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_an_acceptance_can_be_repeated_after_the_bank_closed_the_dispute(shop, gateway, bank):
@@ -345,7 +345,7 @@ def test_an_acceptance_can_be_repeated_after_the_bank_closed_the_dispute(shop, g
 
     assert (again.is_replay, again.dispute.status) == (True, "lost")
     assert [one.outcome for one in dispute.responses.all()] == ["taken"]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_other_evidence_after_the_first_is_refused(shop, gateway, bank):

@@ -19,7 +19,7 @@ from payments.gateway_events.disputes import DisputeChange, apply_dispute_change
 from payments.gateway_events.errors import NotYet
 from payments.models import Dispute, DisputeResponse, Event, Refund, Transaction
 from payments.services.disputes import accept_dispute, deliver_responses, submit_evidence
-from payments.tests.audit import audit
+from payments.tests.consistency import check_books
 from payments.tests.factories import make_payment
 
 pytestmark = pytest.mark.processes
@@ -59,7 +59,7 @@ def test_a_refund_beside_the_opening_of_a_dispute(shop, gateway, bank, attempt):
     else:  # it was first here, and the gateway refuses it
         assert (refunded.body.status, refunded.body.failure.code) == ("failed", "charge_disputed")
     bank.inform(asked)
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_one_of_several_equal_openings_counts(shop, gateway, bank):
@@ -71,7 +71,7 @@ def test_one_of_several_equal_openings_counts(shop, gateway, bank):
     assert sorted(results) == [False, False, False, True]
     assert Event.objects.filter(transaction_id=payment.id, kind="dispute_opened").count() == 1
     bank.inform(asked)
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_evidence_beside_an_acceptance(shop, gateway, bank):
@@ -84,7 +84,7 @@ def test_evidence_beside_an_acceptance(shop, gateway, bank):
     dispute.refresh_from_db()
     assert DisputeResponse.objects.filter(dispute=dispute).count() == 1
     assert dispute.status in ("under_review", "lost")
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_one_of_several_equal_responses_is_stored_and_the_others_repeat_it(shop, gateway, bank):
@@ -96,7 +96,7 @@ def test_one_of_several_equal_responses_is_stored_and_the_others_repeat_it(shop,
     assert sorted(one.is_replay for one in results) == [False, True, True, True]
     assert {one.dispute.status for one in results} == {"under_review"}
     assert Event.objects.filter(dispute_id=dispute.pk, kind="dispute_under_review").count() == 1
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_one_of_two_different_texts_is_stored_and_the_other_is_refused(shop, gateway, bank):
@@ -108,7 +108,7 @@ def test_one_of_two_different_texts_is_stored_and_the_other_is_refused(shop, gat
     (refused,) = [one for one in results if isinstance(one, PaymentError)]
     assert refused.code == "not_awaiting_response"
     assert dispute.responses.get().text == ("one", "two")[results.index(refused) - 1]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_one_of_several_acceptances_gives_the_money_up(shop, gateway, bank):
@@ -118,7 +118,7 @@ def test_one_of_several_acceptances_gives_the_money_up(shop, gateway, bank):
 
     assert sorted(one.is_replay for one in results) == [False, True, True]
     assert Event.objects.filter(dispute_id=dispute.pk, kind="dispute_lost").count() == 1
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_response_that_several_workers_deliver_has_one_outcome(shop, gateway, bank):
@@ -141,7 +141,7 @@ def test_the_gateways_end_beside_the_merchants_evidence(shop, gateway, bank):
 
     dispute.refresh_from_db()
     assert dispute.status == "lost"
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_dispute_waits_if_the_search_for_its_payment_takes_too_long(shop, gateway, bank):

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 from payments.gateway_events.search import search_of
 from payments.models import Capture, Event, Refund, Transaction, Void
-from payments.tests.audit import audit, gateway_key
+from payments.tests.consistency import check_books, gateway_key
 
 pytestmark = pytest.mark.processes
 
@@ -36,7 +36,7 @@ def test_an_event_settles_an_unknown_payment_once(shop, gateway, sender):
     assert sender.process() == ["applied", "ignored"]
     assert Transaction.objects.get(id=payment.id).status == "succeeded"
     assert actors(payment.id)[-1] == ("succeeded", "gateway")
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_an_event_after_the_resolver_changes_nothing(shop, gateway, sender):
@@ -47,7 +47,7 @@ def test_an_event_after_the_resolver_changes_nothing(shop, gateway, sender):
 
     assert sender.process() == ["ignored"]
     assert actors(payment.id)[-1] == ("succeeded", "resolver")
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_decision_that_contradicts_a_final_payment_is_refused_loudly(shop, gat
     assert refused() == before + 1
     assert [record.levelname for record in caplog.records if record.message == "gateway_event"] == ["ERROR"]
     assert Transaction.objects.get(id=payment.id).status == payment.status
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_decision_that_contradicts_a_failed_refund_is_refused(shop, gateway, sender):
@@ -125,7 +125,7 @@ def test_an_event_waits_while_another_process_works_on_the_payment(shop, gateway
     with connection.cursor() as cursor:
         cursor.execute("UPDATE payments_unresolved SET lease_token = NULL WHERE resource_id = %s", [payment.id])
     assert sender.process() == ["applied"]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 @pytest.mark.parametrize("change", [{"amount": 1}, {"currency": "USD"}])
@@ -171,4 +171,4 @@ def test_an_event_settles_an_unknown_refund(shop, gateway, sender):
 
     assert sender.process() == ["applied"]
     assert Refund.objects.get(id=refund.id).status == "succeeded"
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)

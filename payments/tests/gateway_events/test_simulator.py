@@ -6,7 +6,7 @@ A file of its own: this worker's resolver would settle the unknown payments of o
 import pytest
 
 from fintech.testing.processes import wait_until
-from payments.tests.audit import audit, settled
+from payments.tests.consistency import check_books, settled
 from payments.tests.gateway_events.test_late_outcomes import LOST_REPLY, actors
 
 pytestmark = pytest.mark.processes
@@ -29,4 +29,4 @@ def test_the_simulator_sends_late_outcomes_that_reach_a_payment_before_the_resol
         gateway.profile(late_events=False, events_url=None, cancel_fails=False)
     assert (actors(charged)[-1], actors(held)[-1]) == (("succeeded", "gateway"), ("authorized", "gateway"))
     settled(client.merchant)
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)

@@ -165,7 +165,7 @@ def is_measured_and_zero(own: OwnPlatform, name: str) -> bool:
 def check_at_rest(own: OwnPlatform) -> None:
     """Counters, the drift that the worker measures itself, and the books."""
     wait_until(own.counters_equal_rows, timeout=15, what="counters equal rows")
-    own.audit()
+    own.check_books()
     assert own.platform.scrape()["transactions_in_progress"] == 0
     unknown = own.query("SELECT count(*) FROM payments_event WHERE kind = 'unknown'")[0][0]
     assert own.platform.scrape()["unknown_outcomes_total"] == unknown

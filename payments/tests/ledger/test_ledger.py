@@ -11,7 +11,7 @@ from django.db.transaction import atomic
 from psycopg.types.json import Jsonb
 
 from payments.models import Event, IdempotencyKey, LedgerLeg, Refund, Transaction, Unresolved
-from payments.tests.audit import audit
+from payments.tests.consistency import check_books
 from payments.tests.shop import Shop
 
 pytestmark = pytest.mark.processes
@@ -62,7 +62,7 @@ def test_a_fee_as_high_as_the_amount_leaves_nothing_to_the_merchant(shop, gatewa
     payment = pay(shop, 500)
 
     assert legs_of(payment) == [("gateway_clearing", 500), ("fees", -500)]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_change_of_the_rate_applies_to_new_payments_only(gateway, shop):
@@ -76,7 +76,7 @@ def test_a_change_of_the_rate_applies_to_new_payments_only(gateway, shop):
 
     fees = [Transaction.objects.get(id=payment).fee for payment in unknown]
     assert fees == [38, 38, 192]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 @pytest.mark.parametrize("change", ["fee_basis_points = 0", "gateway = 'other'", "gateway_key = gen_random_uuid()"])
@@ -104,7 +104,7 @@ def test_a_refund_is_posted_against_its_payment(shop, gateway):
     shop.refund(payment, 400)
 
     assert legs_of(payment)[-2:] == [("refunds", 400), ("gateway_clearing", -400)]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_refund_that_could_not_be_stored_is_unknown_and_then_settled(shop, gateway, monkeypatch):
@@ -118,7 +118,7 @@ def test_a_refund_that_could_not_be_stored_is_unknown_and_then_settled(shop, gat
     shop.resolve()
 
     assert Refund.objects.get(id=reply.body.id).status == "succeeded"
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 # --- What the database refuses -----------------------------------------------------------------------------
@@ -310,4 +310,4 @@ def test_refunds_in_any_number_keep_the_books_right(shop, gateway):
     row = Transaction.objects.get(id=payment)
     assert (row.amount_reserved, row.amount_refunded) == (499, 499)
     assert Refund.objects.filter(transaction=row, status="succeeded").count() == 3
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)

@@ -1,5 +1,8 @@
-"""The audit and the reconciliation find what is wrong, and nothing else. The wrong is done on purpose here: by the
-schema's owner with its guards switched off, and by charging at the simulator behind the service's back."""
+"""The ledger check and the reconciliation find what is wrong, and nothing else.
+
+The wrong is done on purpose here: by the owner of the schema with its guards switched off, and by charging at the
+simulator behind the back of the service.
+"""
 
 import json
 from collections.abc import Iterator
@@ -17,10 +20,10 @@ from loadtests.tests.simulator import Simulator, running_gateway
 from payments.gateway.client import HttpGateway
 from payments.gateway.registry import gateways
 from payments.ledger import reconciliation
-from payments.ledger.audit import audit_ledger
+from payments.ledger.consistency import check_ledger
 from payments.ledger.reconciliation import reconcile
 from payments.models import Transaction, Unresolved
-from payments.tests.audit import audit, gateway_key
+from payments.tests.consistency import check_books, gateway_key
 from payments.tests.shop import Shop
 
 pytestmark = pytest.mark.processes
@@ -38,10 +41,10 @@ def query(statement: str, values: list[object]) -> str:
 
 def found(shop: Shop) -> dict[str, list[str]]:
     """Check -> the resources that it names."""
-    return {name: [finding.resource for finding in some] for name, some in audit_ledger([shop.merchant.pk]) if some}
+    return {name: [finding.resource for finding in some] for name, some in check_ledger([shop.merchant.pk]) if some}
 
 
-# --- The audit ---------------------------------------------------------------------------------------------
+# --- The ledger check --------------------------------------------------------------------------------------
 
 POST = """
     INSERT INTO payments_ledgerleg (event_id, transaction_id, account, currency, amount)
@@ -288,7 +291,7 @@ def test_open_work_is_no_finding(fresh):
     assert found(shop) == {}
     assert run("reconcile", shop) == "4 items at the gateway, 2 in the ledger\n"
     shop.resolve()
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_the_commands_are_content_with_right_books(fresh):

@@ -13,7 +13,7 @@ from payments.errors import PaymentError
 from payments.gateway.registry import gateways
 from payments.models import Dispute, DisputeResponse
 from payments.services.disputes import accept_dispute, deliver_responses, submit_evidence
-from payments.tests.audit import gateway_key
+from payments.tests.consistency import gateway_key
 from payments.tests.services.authorization_rules import allow_refusal
 from payments.tests.services.gateway_event_rules import GatewayEventRules
 from payments.tests.shop import Shop

@@ -21,7 +21,7 @@ from payments.gateway.registry import gateways
 from payments.gateway.routing import Routes
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.kpis.gateway_drift import measure_gateway_drift
-from payments.ledger.audit import audit_ledger
+from payments.ledger.consistency import check_ledger
 from payments.ledger.other_gateways import OtherGateways
 from payments.ledger.reconciliation import reconcile
 from payments.models import Event, Merchant, Transaction, Unresolved
@@ -31,8 +31,8 @@ from payments.services.captures import create_capture
 from payments.services.charges import Pending, stored_row
 from payments.services.failover import move_payment
 from payments.storage.group_commit import writer
-from payments.tests.audit import settled
 from payments.tests.conftest import Client
+from payments.tests.consistency import settled
 from payments.tests.services.test_lost_rows import LOSE_PAYMENT
 from payments.tests.shop import Shop
 
@@ -54,9 +54,9 @@ class Acquirers:
             "stripe": StripeGateway(self.second.url, self.second.token),
         }
 
-    def audit(self, merchant: Merchant) -> None:
+    def check_books(self, merchant: Merchant) -> None:
         """Each gateway's record equals the ledger's part of it, and the books are consistent."""
-        findings = [finding for _, found in audit_ledger([merchant.pk]) for finding in found]
+        findings = [finding for _, found in check_ledger([merchant.pk]) for finding in found]
         for client in self.clients().values():
             findings += reconcile(client, merchants=[merchant.pk]).findings
         assert not findings, findings
@@ -116,7 +116,7 @@ def test_a_payment_goes_on_at_the_second_gateway_while_the_first_is_down(shop, a
     assert acquirers.charged(payment.id) == {"simulator": 0, "stripe": 1250}
     event = Event.objects.get(transaction=payment.id, kind="rerouted")
     assert (event.data["from"], event.data["to"], event.data["code"]) == ("simulator", "stripe", "not_reached")
-    acquirers.audit(shop.merchant)
+    acquirers.check_books(shop.merchant)
 
 
 def test_a_payment_that_the_first_gateway_does_not_accept_now_goes_to_the_second(shop, acquirers):
@@ -125,7 +125,7 @@ def test_a_payment_that_the_first_gateway_does_not_accept_now_goes_to_the_second
     payment = pay(shop)
 
     assert (payment.status, gateway_of(payment.id)) == ("succeeded", "stripe")
-    acquirers.audit(shop.merchant)
+    acquirers.check_books(shop.merchant)
 
 
 def test_an_open_circuit_sends_payments_to_the_second_gateway_at_once(shop, acquirers):
@@ -145,7 +145,7 @@ def test_a_payment_that_both_gateways_do_not_accept_has_failed(shop, acquirers):
 
     assert (payment.status, payment.failure.code) == ("failed", "acquirer_unavailable")
     assert acquirers.charged(payment.id) == {"simulator": 0, "stripe": 0}
-    acquirers.audit(shop.merchant)
+    acquirers.check_books(shop.merchant)
 
 
 @pytest.mark.parametrize("amount", [1922, 1924], ids=["charged", "not charged"])
@@ -158,7 +158,7 @@ def test_a_payment_whose_outcome_is_unknown_stays_at_its_gateway(shop, acquirers
     stored = Transaction.objects.get(id=payment.id)
     assert (stored.gateway, stored.status) == ("simulator", "succeeded" if amount == 1922 else "failed")
     assert acquirers.charged(payment.id)["stripe"] == 0
-    acquirers.audit(shop.merchant)
+    acquirers.check_books(shop.merchant)
 
 
 @pytest.mark.parametrize(("amount", "status"), [(1901, "declined"), (1911, "failed")])
@@ -181,7 +181,7 @@ def test_a_batch_goes_on_at_the_second_gateway(shop, acquirers):
     acquirers.first.start()
     assert [outcome.operation.status for outcome in outcomes] == ["succeeded"] * 3
     assert {gateway_of(outcome.operation.id) for outcome in outcomes} == {"stripe"}
-    acquirers.audit(shop.merchant)
+    acquirers.check_books(shop.merchant)
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_a_route_sends_a_currency_to_its_gateway(shop, acquirers, at_stripe):
     routed, other = pay(shop, currency="EUR"), pay(shop, currency="USD")
 
     assert (gateway_of(routed.id), gateway_of(other.id)) == ("stripe", "simulator")
-    acquirers.audit(shop.merchant)
+    acquirers.check_books(shop.merchant)
 
 
 def test_the_drift_of_the_first_gateway_leaves_out_what_the_second_one_charged(shop, acquirers, tmp_path, monkeypatch):
@@ -262,7 +262,7 @@ def test_a_refund_goes_to_the_gateway_that_charged(shop, acquirers, at_stripe, m
     shop.resolve()
 
     assert Transaction.objects.get(id=payment.id).amount_refunded == amount
-    acquirers.audit(shop.merchant)
+    acquirers.check_books(shop.merchant)
 
 
 def test_a_capture_goes_to_the_gateway_that_authorized(shop, acquirers, at_stripe, monkeypatch):
@@ -276,7 +276,7 @@ def test_a_capture_goes_to_the_gateway_that_authorized(shop, acquirers, at_strip
 
     outcome.operation.refresh_from_db()
     assert outcome.operation.status == "succeeded"
-    acquirers.audit(shop.merchant)
+    acquirers.check_books(shop.merchant)
 
 
 def test_a_charge_whose_answer_is_lost_is_resolved_at_the_gateway_that_was_asked(shop, acquirers, at_stripe):
@@ -289,7 +289,7 @@ def test_a_charge_whose_answer_is_lost_is_resolved_at_the_gateway_that_was_asked
     shop.resolve()
 
     assert Transaction.objects.get(id=payment.id).status == "succeeded"
-    acquirers.audit(shop.merchant)
+    acquirers.check_books(shop.merchant)
 
 
 # --- A crash in between ------------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_a_payment_whose_process_died_after_the_failover_is_resolved_at_the_seco
     found = Transaction.objects.get(id=pending.id)
     assert (found.status, found.gateway) == ("succeeded", "stripe")
     assert acquirers.charged(pending.id) == {"simulator": 0, "stripe": 1250}
-    acquirers.audit(shop.merchant)
+    acquirers.check_books(shop.merchant)
 
 
 def test_a_payment_that_the_resolver_has_taken_stays_at_its_gateway(shop, acquirers):
@@ -372,7 +372,7 @@ def test_the_platform_pays_at_the_second_gateway_while_the_first_is_dead(process
     found = Event.objects.filter(transaction=hanging).order_by("id").values_list("kind", flat=True)
     assert list(found) == ["processing", "unknown", "succeeded"]
     assert gateway_of(hanging) == "simulator"
-    processes.audit(client.merchant)
+    processes.check_books(client.merchant)
 
 
 def pay_by_api(client: Client, amount: int = 1250) -> UUID:

@@ -10,7 +10,7 @@ from payments.gateway.keys import charge_key, refund_key
 from payments.gateway.registry import gateways
 from payments.ledger.reconciliation import reconcile
 from payments.models import IdempotencyKey, Transaction
-from payments.tests.audit import audit, gateway_key
+from payments.tests.consistency import check_books, gateway_key
 from payments.tests.shop import Shop
 
 pytestmark = pytest.mark.processes
@@ -50,7 +50,7 @@ def test_a_retry_of_a_lost_payment_adopts_the_first_charge(shop, gateway, tamper
     assert again.body.id != first.id
     assert gateway_key(again.body.id) == key
     assert moved(gateway, key) == [amount]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_retry_of_a_lost_payment_that_was_declined_is_declined_again(shop, gateway, tamper):
@@ -58,7 +58,7 @@ def test_a_retry_of_a_lost_payment_that_was_declined_is_declined_again(shop, gat
     tamper(LOSE_PAYMENT, {"id": first.id})
 
     assert shop.pay(1901, key="order-7").body.status == "declined"
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_retry_of_a_lost_payment_with_another_amount_charges_nothing_and_is_reported(tmp_path, monkeypatch, tamper):
@@ -86,7 +86,7 @@ def test_a_retry_of_a_lost_refund_adopts_the_first_refund(shop, gateway, tamper)
 
     assert (again.body.status, again.body.id != first.id) == ("succeeded", True)
     assert [record["amount"] for record in gateway.records() if record["charge"] == gateway_key(payment)] == [400]
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_the_same_key_of_another_merchant_is_another_charge(shop, gateway):
@@ -115,4 +115,4 @@ def test_a_payment_of_an_earlier_release_is_resolved_by_its_id(shop, gateway, ta
 
     assert Transaction.objects.get(id=payment).status == "succeeded"
     assert IdempotencyKey.objects.filter(resource_id=payment).exists()
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)

@@ -12,7 +12,7 @@ import pytest
 
 from fintech.testing.processes import Reply, answers, free_port, running, wait_until
 from payments.models import Event, IdempotencyKey, LedgerLeg, Refund, Transaction, Unresolved
-from payments.tests.audit import audit, counters_equal_rows, gateway_key, settled
+from payments.tests.consistency import check_books, counters_equal_rows, gateway_key, settled
 
 pytestmark = pytest.mark.processes
 
@@ -81,7 +81,7 @@ def test_fifty_requests_with_one_key_are_one_payment(client, gateway, platform, 
     assert all(reply.body == first for reply in replies if reply.status == 200)
     assert Transaction.objects.filter(merchant=client.merchant).count() == 1
     assert [record["amount"] for record in gateway.records() if record["key"] == gateway_key(first["id"])] == [1250]
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
     wait_until(lambda: counters_equal_rows(platform), what="counters equal rows")
 
 
@@ -94,7 +94,7 @@ def test_fifty_requests_whose_answer_is_lost_are_one_payment(client, gateway):
     settled(client.merchant)
     assert client.pay(1922, key=key).body["status"] == "succeeded"
     assert Transaction.objects.filter(merchant=client.merchant).count() == 1
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 ALTERED = {
@@ -135,7 +135,7 @@ def test_an_altered_body_is_refused_while_the_first_is_in_flight(client, gateway
     replies = at_once([partial(client.pay, amount, key="k-1") for amount in range(1000, 1020)])
 
     assert Counter(reply.status for reply in replies) == {201: 1, 422: 19}
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_single_and_batch_requests_with_the_same_keys_are_one_payment_each(client, gateway):
@@ -158,7 +158,7 @@ def test_single_and_batch_requests_with_the_same_keys_are_one_payment_each(clien
     assert Transaction.objects.filter(merchant=client.merchant).count() == 20
     replay = batch(items)
     assert {result["status_code"] for result in replay.body["results"]} == {200}
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_one_key_for_a_payment_and_a_refund_is_one_of_them(client, gateway):
@@ -170,7 +170,7 @@ def test_one_key_for_a_payment_and_a_refund_is_one_of_them(client, gateway):
         assert sorted(reply.status for reply in replies) == [201, 422]
 
     assert IdempotencyKey.objects.filter(merchant_id=client.merchant.pk).count() == 6
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_keys_of_two_merchants_have_nothing_to_do_with_each_other(make_client, gateway):
@@ -179,7 +179,7 @@ def test_keys_of_two_merchants_have_nothing_to_do_with_each_other(make_client, g
     replies = at_once([partial(client.pay, 1250, key="same") for client in clients])
 
     assert [reply.status for reply in replies] == [201, 201]
-    audit(gateway, *(client.merchant for client in clients))
+    check_books(gateway, *(client.merchant for client in clients))
 
 
 # --- Refunds -----------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_racing_refunds_never_exceed_the_payment(client, gateway, latency):
     assert {reply.body["code"] for reply in replies if reply.status == 422} == {"amount_exceeds_remaining"}
     assert client.get(f"/v1/transactions/{paid}").body["amount_refunded"] == 1000
     assert sum(record["amount"] for record in gateway.records() if record["charge"] == gateway_key(paid)) == 1000
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_racing_refunds_of_all_that_is_left_are_one(client, gateway):
@@ -205,7 +205,7 @@ def test_racing_refunds_of_all_that_is_left_are_one(client, gateway):
     replies = at_once([lambda: client.refund(paid)] * 20)
 
     assert Counter(reply.status for reply in replies) == {201: 1, 422: 19}
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_racing_refunds_with_one_key_are_one(client, gateway):
@@ -216,7 +216,7 @@ def test_racing_refunds_with_one_key_are_one(client, gateway):
     assert {reply.status for reply in replies} <= {200, 201, 409}
     assert Counter(reply.status for reply in replies)[201] == 1
     assert client.get(f"/v1/transactions/{paid}").body["amount_refunded"] == 100
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_a_refund_whose_answer_is_lost_keeps_its_amount_reserved(client, gateway):
@@ -227,7 +227,7 @@ def test_a_refund_whose_answer_is_lost_keeps_its_amount_reserved(client, gateway
 
     settled(client.merchant)
     assert client.get(f"/v1/transactions/{paid}").body["amount_refunded"] == 1922
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_a_refund_that_was_never_made_gives_its_amount_back(client, gateway):
@@ -237,7 +237,7 @@ def test_a_refund_that_was_never_made_gives_its_amount_back(client, gateway):
     settled(client.merchant)
 
     assert client.refund(paid, 2000).status == 201
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 def test_racing_refunds_that_fail_in_every_way_keep_the_books_right(client, gateway):
@@ -248,7 +248,7 @@ def test_racing_refunds_that_fail_in_every_way_keep_the_books_right(client, gate
 
     assert {reply.status for reply in replies} <= {201, 202, 422}
     settled(client.merchant)
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
 
 
 # --- Resolvers ---------------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def test_two_workers_settle_each_payment_once(client, gateway, platform, tmp_pat
         at_once([partial(client.pay, amount) for amount in (1922, 1924) * 4])
         settled(client.merchant)
 
-    audit(gateway, client.merchant)
+    check_books(gateway, client.merchant)
     assert Event.objects.filter(transaction__merchant=client.merchant, actor="resolver").count() == 8
     # The other's rows are the other's to export.
     wait_until(lambda: counters_equal_rows(platform), what="counters equal rows")

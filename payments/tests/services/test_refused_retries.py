@@ -17,7 +17,7 @@ from payments.schemas import BatchItem, PaymentInput, PaymentMethod
 from payments.services.batches import create_batch
 from payments.services.charges import Pending, charge, store
 from payments.services.results import Result
-from payments.tests.audit import audit
+from payments.tests.consistency import check_books
 from payments.tests.shop import Shop
 from payments.velocity import forget_expired
 
@@ -163,7 +163,7 @@ def test_a_batch_refuses_its_retries_and_carries_out_the_others(shop, gateway: S
     assert paid.operation.status == "succeeded"
     assert isinstance(replayed, Result)
     assert replayed.is_replay
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def test_a_decline_that_the_resolver_finds_is_noted(shop):

@@ -28,7 +28,7 @@ from payments.services.authorization_expiry import void_expired
 from payments.services.captures import create_capture
 from payments.services.reviews import decide_review
 from payments.services.voids import create_void
-from payments.tests.audit import audit
+from payments.tests.consistency import check_books
 from payments.tests.shop import Shop
 from payments.webhooks.objects import TYPES
 
@@ -43,7 +43,7 @@ def _careful(shop: Shop, gateway: Simulator) -> Iterator[None]:
     yield
     gateway.profile(error_ratio=0, lose_reply_ratio=0)
     shop.resolve()
-    audit(gateway, shop.merchant)
+    check_books(gateway, shop.merchant)
 
 
 def hold(shop: Shop, amount: int = 1250, **fields: Any) -> UUID:

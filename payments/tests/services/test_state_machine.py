@@ -38,7 +38,7 @@ from payments.errors import PaymentError
 from payments.gateway.base import Answer
 from payments.gateway.client import HttpGateway
 from payments.gateway.registry import gateways
-from payments.ledger.audit import audit_ledger
+from payments.ledger.consistency import check_ledger
 from payments.models import Authentication, Capture, Dispute, Refund, Transaction, Unresolved, Void
 from payments.schemas import BatchItem, PaymentInput, RefundInput
 from payments.services import refunds as refund_service
@@ -47,8 +47,8 @@ from payments.services.charges import Pending, charge, settle_payments, stored_r
 from payments.services.resolution import acquire_leases, resolve_due
 from payments.services.results import Result
 from payments.storage.group_commit import writer
-from payments.tests.audit import audit, own_counters_equal_rows
 from payments.tests.authentication.conftest import BACK, HOST, answer_challenge
+from payments.tests.consistency import check_books, own_counters_equal_rows
 from payments.tests.gateway_events.conftest import Sender
 from payments.tests.services.authorization_rules import AuthorizationRules
 from payments.tests.services.challenge_rules import Challenged, ChallengeRules
@@ -282,7 +282,7 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
 
     @invariant()
     def the_books_are_right(self) -> None:
-        findings = [finding for _, found in audit_ledger([self.shop.merchant.pk]) for finding in found]
+        findings = [finding for _, found in check_ledger([self.shop.merchant.pk]) for finding in found]
         assert not findings
 
     @invariant()
@@ -310,7 +310,7 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
             self.responses_are_delivered()
         self.threads.shutdown()
         self.assert_disputes_are_the_gateways()
-        audit(self.simulator, self.shop.merchant)
+        check_books(self.simulator, self.shop.merchant)
         assert own_counters_equal_rows()
 
 

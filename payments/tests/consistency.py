@@ -15,16 +15,16 @@ from payments.gateway.client import HttpGateway
 from payments.kpis.drift import Drift, measure_drift
 from payments.kpis.exporters import Counters, scrape
 from payments.kpis.totals import totals_by_epoch
-from payments.ledger.audit import audit_ledger
+from payments.ledger.consistency import check_ledger
 from payments.ledger.reconciliation import reconcile
 from payments.models import Merchant, Transaction, Unresolved
 
 
-def audit(gateway: Simulator, *merchants: Merchant) -> None:
+def check_books(gateway: Simulator, *merchants: Merchant) -> None:
     """All payments of these merchants, which used no gateway but this one; and none of theirs is unresolved."""
     ids = [merchant.pk for merchant in merchants]
-    assert not left_open(ids), "audited too early: something is unresolved"
-    findings = [finding for _, found in audit_ledger(ids) for finding in found]
+    assert not left_open(ids), "checked too early: something is unresolved"
+    findings = [finding for _, found in check_ledger(ids) for finding in found]
     findings += reconcile(HttpGateway(gateway.url, gateway.token), merchants=ids).findings
     assert not findings, findings
 

@@ -1,6 +1,6 @@
 """Check that every row agrees with the other rows: `manage.py audit_ledger`, and the end of most of our tests.
 
-The database refuses most faults already; the audit does not rely on it. Each check is one statement over one snapshot,
+The database refuses most faults already; this check does not rely on it. Each check is one statement over one snapshot,
 so it holds at any moment, also during payments.
 """
 # ruff: noqa: S608 - the SQL is made of our own constants
@@ -385,7 +385,7 @@ WITH payment AS MATERIALIZED (
 """
 
 
-def audit_ledger(merchants: Sequence[int] | None = None) -> Iterator[tuple[str, list[Finding]]]:
+def check_ledger(merchants: Sequence[int] | None = None) -> Iterator[tuple[str, list[Finding]]]:
     """Yield each check's name and its findings, for these merchants or for all."""
     parameters = {"merchants": list(merchants) if merchants is not None else None}
     statements = {name: f"{_SCOPE} {check} LIMIT {MAX_FINDINGS}" for name, check in CHECKS.items()}

@@ -65,7 +65,7 @@ bench-growth: environment-dev ## Measure a database of millions of payments besi
 	$(VENV)/python -m loadtests.bench.growth --rows $(or $(ROWS),20000000) $(if $(ARCHIVE),--archive $(ARCHIVE))
 
 bench-audit: environment-dev ## Measure sealing during inserts, and the verification of a million leaves
-	$(VENV)/python -m loadtests.bench.audit
+	$(VENV)/python -m loadtests.bench.sealing
 
 lint: environment-dev ## Check style, format, words, imports and types
 	$(VENV)/ruff check .

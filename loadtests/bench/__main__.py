@@ -14,9 +14,9 @@ from pathlib import Path
 
 from loadtests.bench.baseline import compare
 from loadtests.bench.client import Result, payment_requests, run_load
+from loadtests.bench.cpu_time import Meter, measured
 from loadtests.bench.pages import report_pages
 from loadtests.bench.pgbench import run_pgbench, write_script
-from loadtests.bench.processor import Meter, measured
 from loadtests.bench.servers import World, make_world, start_fastapi, start_ours, start_tutorial
 
 Contender = Callable[[], Result]

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from loadtests.bench.client import Result, payment_requests, run_load
-from loadtests.bench.processor import Meter, tree_seconds
+from loadtests.bench.cpu_time import Meter, tree_seconds
 from loadtests.bench.servers import World, make_world, start_ours
 
 # Name -> processes of each host.

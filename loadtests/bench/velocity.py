@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
-from loadtests.bench.processor import tree_seconds
+from loadtests.bench.cpu_time import tree_seconds
 from loadtests.bench.trail import database
 
 ROUNDS = 7

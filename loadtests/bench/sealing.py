@@ -161,7 +161,7 @@ def measure_verification(environment: dict[str, str], leaves: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m loadtests.bench.audit", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m loadtests.bench.sealing", description=__doc__)
     parser.add_argument("--leaves", type=int, default=1_000_000, help="how many are verified (1,000,000)")
     parser.add_argument("--seconds", type=float, default=5, help="length of each turn of inserts (5)")
     parser.add_argument("--rounds", type=int, default=5, help="turns with and without the sealer (5)")

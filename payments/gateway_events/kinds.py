@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any
 
 from payments.gateway.registry import STRIPE
+from payments.gateway_events.decisions import Decision, apply_decision
 from payments.gateway_events.disputes import DisputeChange, apply_dispute_change
 from payments.gateway_events.errors import NotYet, Refused
-from payments.gateway_events.late_outcomes import Decision, apply_decision
 from payments.gateway_events.stripe import Change, apply_intent, apply_refund
 from payments.states import AUTHORIZATION, CAPTURE, CHARGE, REFUND, VOID
 

@@ -16,7 +16,7 @@ from payments.gateway.base import Answer
 from payments.gateway.stripe.amounts import from_stripe
 from payments.gateway.stripe.answers import read_intent, read_refund
 from payments.gateway.stripe.requests import captures_of
-from payments.gateway_events.late_outcomes import Decision, apply_decision
+from payments.gateway_events.decisions import Decision, apply_decision
 
 OPERATIONS = {"charge": "charge", "authorize": "authorization"}
 

@@ -7,7 +7,7 @@ import pytest
 
 from fintech.testing.processes import wait_until
 from payments.tests.consistency import check_books, settled
-from payments.tests.gateway_events.test_late_outcomes import LOST_REPLY, actors
+from payments.tests.gateway_events.test_decisions import LOST_REPLY, actors
 
 pytestmark = pytest.mark.processes
 

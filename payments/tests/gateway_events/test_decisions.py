@@ -1,4 +1,4 @@
-"""Late outcomes: an event settles what is unknown here, exactly once, beside the resolver."""
+"""Decisions: an event settles what is unknown here, exactly once, beside the resolver."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""Late outcomes: the gateway's decision about an operation that is open here settles it.
+"""Decisions (`charge.decided`, `refund.decided`, …): each settles the operation that is still open here.
 
 For an unknown outcome, the resolver asks for the same decision: the lease decides which of both settles it, exactly
 once. For a challenge, the worker asks: the first of both settles it.

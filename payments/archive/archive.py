@@ -17,7 +17,7 @@ from django.utils import timezone
 from fintech.archive_files import file_sha256
 from payments.archive import files
 from payments.archive.drop import PART, drop
-from payments.archive.units import Selection
+from payments.archive.selection import Selection
 from payments.models import Archive, ArchivedPart
 
 Progress = Callable[[str, int, int], None]

@@ -15,7 +15,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 
 from payments.archive import files
-from payments.archive.units import OPERATIONS, read_units
+from payments.archive.selection import OPERATIONS, read_units
 from payments.models import Archive, ArchivedPart
 
 PART = 500  # payments of one transaction

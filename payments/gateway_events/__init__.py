@@ -6,6 +6,7 @@ inbox.py      store each event once, as it came; later, process what is due
 kinds.py      the table of event types: what their data is, and which function applies it
 decisions.py  decisions about open payments, captures, voids and refunds
 disputes.py   disputes: each event is one step
+stripe.py     Stripe's events, as the same decisions
 search.py     the search for an operation by the gateway's key
 
 An event is stored before it is understood. It may come twice, late, or before an earlier one: the functions in

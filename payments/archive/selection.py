@@ -1,4 +1,4 @@
-"""The unit of an archive: a payment at rest with all that belongs to it, as one line of JSON made by the database.
+"""Select the payments at rest, each with all that belongs to it, as one line of JSON that the database makes.
 
 A payment is at rest if it and all its operations were final before a time, its challenge is decided, and no webhook
 about it is waiting. The journal up to `last_event` is announced and in the KPIs, so all of its rows are visible.

@@ -176,7 +176,7 @@ class PaymentWriter:
     def settle_authenticated(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
         return self._submit(WriteRequest(Part.AUTHENTICATED, rows))
 
-    def warm_up(self) -> None:
+    def restore_counters(self) -> None:
         """Connect and set the counters, so that they are right before the first payment after a crash."""
         self._submit(WriteRequest(Part.CREATED, ()))
 

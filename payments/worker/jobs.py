@@ -25,8 +25,8 @@ from payments.services.authorization_expiry import void_expired
 from payments.services.challenges import poll_due
 from payments.services.disputes import deliver_responses
 from payments.services.resolution import resolve_due
+from payments.storage import counter_recovery
 from payments.storage.group_commit import writer
-from payments.storage.warm_up import keep_warm
 from payments.velocity import forget_expired
 from payments.webhooks.backlog import read_backlog
 from payments.webhooks.delivery import Deliverer
@@ -110,7 +110,7 @@ def jobs(worker: Worker) -> list[Job]:
     outbox, deliverer = Outbox(), Deliverer()
     worker.at_end.append(deliverer.stop)
     # Counters begin with the totals of the rows: after a scrape of 0, Prometheus would count all of it again.
-    worker.before_metrics.append(writer.warm_up)
+    worker.before_metrics.append(writer.restore_counters)
     return [
         Job("resolve", 0.5, lambda: resolve_due(resolvers)),
         Job("challenges", 1, lambda: poll_due(resolvers)),
@@ -129,5 +129,5 @@ def jobs(worker: Worker) -> list[Job]:
         Job("fold", 15, ledger.rollup.advance, leader=True),
         Job("announce", 0.5, outbox.advance, leader=True),
         Job("deliver", 0.5, deliverer.start_turns),
-        Job("writer", 5, keep_warm),  # sets the counters at start, and after a lost connection
+        Job("writer", 5, counter_recovery.recover),  # sets the counters at start, and after a lost connection
     ]

@@ -330,7 +330,7 @@ def _epoch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(writer, "_writer_id", None)
     writer.disconnect()
     metrics.AMOUNT.clear()
-    writer.warm_up()
+    writer.restore_counters()
     yield
     writer.disconnect()
 

@@ -11,7 +11,7 @@ from payments.storage.group_commit import PaymentWriter
 @pytest.fixture
 def writer() -> Iterator[PaymentWriter]:
     made = PaymentWriter()
-    made.warm_up()
+    made.restore_counters()
     yield made
     made.disconnect()
 

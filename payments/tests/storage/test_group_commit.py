@@ -508,7 +508,7 @@ def test_a_commit_whose_answer_was_lost_is_counted(writer, merchant, monkeypatch
     monkeypatch.setattr(psycopg.Cursor, "fetchall", lose)
     with pytest.raises(psycopg.OperationalError):
         writer.settle([settled(row)])
-    writer.warm_up()
+    writer.restore_counters()
 
     assert counters()["succeeded"] == before["succeeded"] + 1
     assert counters() == rows()
@@ -530,7 +530,7 @@ def test_a_sum_never_falls_by_a_hair(writer, merchant):
         writer.settle([settled(row)])
         seen.append(counters()["EUR"])
         writer.disconnect()
-        writer.warm_up()
+        writer.restore_counters()
         seen.append(counters()["EUR"])
 
     assert seen == sorted(seen)
@@ -570,7 +570,7 @@ def test_the_predecessors_session_is_ended_before_its_rows_are_counted(writer, m
         orphan = pool.submit(writer.settle, [settled(row)])
         wait_until(blocked, what="the predecessor's T2 waits")
         successor = PaymentWriter()
-        successor.warm_up()
+        successor.restore_counters()
         assert isinstance(orphan.exception(10), psycopg.OperationalError)
 
     assert Transaction.objects.get(id=row["id"]).status == "processing"

@@ -1,4 +1,4 @@
-"""Keeps the counters of a process right: after a crash or a lost connection they are set from the rows.
+"""Keep the counters of a process right: after a crash or a lost connection they are set from the rows.
 
 A web process does so before the first request, and then in a thread, whether or not another payment comes. It also
 announces the host's metrics again, so that the leading worker compares them.
@@ -17,17 +17,17 @@ from payments.storage.group_commit import writer
 
 logger = logging.getLogger("fintech")
 
-WARM_UP_SECONDS = 5
+INTERVAL_SECONDS = 5
 
 
 def start() -> None:
-    set_counters()
-    threading.Thread(target=_keep_on, name="writer", daemon=True).start()
+    _try_to_recover()
+    threading.Thread(target=_keep_recovering, name="writer", daemon=True).start()
 
 
-def keep_warm() -> None:
+def recover() -> None:
     """Set the counters if that is necessary, and announce them. Raise the database's errors."""
-    writer.warm_up()
+    writer.restore_counters()
     try:
         with connection.cursor() as cursor:
             host_registry.announce(lambda *statement: cursor.execute(*statement) or cursor, slot())
@@ -35,15 +35,15 @@ def keep_warm() -> None:
         connection.close()
 
 
-def set_counters() -> None:
+def _try_to_recover() -> None:
     try:
-        keep_warm()
+        recover()
     except Exception as error:  # retried soon; `/ready` reports the problem
         trace = None if isinstance(error, DATABASE_ERRORS) else error
-        logger.warning("warm_up_failed", exc_info=trace, extra={"error": type(error).__name__})
+        logger.warning("counter_recovery_failed", exc_info=trace, extra={"error": type(error).__name__})
 
 
-def _keep_on() -> None:
+def _keep_recovering() -> None:
     while True:
-        time.sleep(WARM_UP_SECONDS)
-        set_counters()
+        time.sleep(INTERVAL_SECONDS)
+        _try_to_recover()

@@ -17,8 +17,8 @@ from loadtests.drill.faults.catalogue import FAULTS, Fault
 from loadtests.drill.lab import Drill
 from loadtests.drill.monitoring import is_installed
 from loadtests.drill.platforms import Platforms
-from loadtests.drill.run import DrillFailed, run
-from loadtests.drill.running import in_real_time, running_platform
+from loadtests.drill.running_platform import in_real_time, running_platform
+from loadtests.drill.steps import DrillFailed, run
 from loadtests.own_platform import own_folder
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from fintech.testing.processes import BASE_DIR
 from loadtests.drill import bounds
 from loadtests.drill.faults.catalogue import BACK_FILLED, EXPORTED, FAULTS, REAL, Fault
-from loadtests.drill.run import Timeline
+from loadtests.drill.steps import Timeline
 
 WAYS = {
     REAL: "by a real one",

@@ -6,8 +6,8 @@ import pytest
 
 from loadtests.drill import bounds, page, scorecard
 from loadtests.drill.faults.catalogue import EXPORTED, FAULTS
-from loadtests.drill.run import Timeline
 from loadtests.drill.scorecard import Score
+from loadtests.drill.steps import Timeline
 
 ERRORS, LOSSES = FAULTS[0], FAULTS[2]
 

@@ -12,7 +12,7 @@ from loadtests.drill.faults.catalogue import FAULTS
 from loadtests.drill.faults.trail import FIRST_ROUTE, SWALLOW
 from loadtests.drill.lab import USUAL, running_drill
 from loadtests.drill.monitoring import is_installed
-from loadtests.drill.run import DrillFailed, run
+from loadtests.drill.steps import DrillFailed, run
 
 UNAUTHORIZED = next(fault for fault in FAULTS if fault.alert == "WebhookUnauthorized")
 # Long enough for the alert to arrive when nothing is broken.

@@ -16,7 +16,7 @@ from loadtests.drill.choose import chosen_here, is_short, touched
 from loadtests.drill.faults.catalogue import FAULTS, Fault
 from loadtests.drill.lab import running_drill
 from loadtests.drill.monitoring import is_installed
-from loadtests.drill.run import run
+from loadtests.drill.steps import run
 
 NOW = {path.name: path.read_text(encoding="utf-8") for path in RULES.glob("*.yml")}
 SCORES = scorecard.read()

@@ -13,7 +13,7 @@ from loadtests.drill import NotPossible, bounds, scorecard
 from loadtests.drill.faults.catalogue import FAULTS
 from loadtests.drill.monitoring import is_installed
 from loadtests.drill.platforms import Platforms
-from loadtests.drill.run import run
+from loadtests.drill.steps import run
 
 pytestmark = pytest.mark.in_order  # faults that share a platform follow each other
 

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from loadtests.drill.faults.catalogue import FAULTS
-from loadtests.drill.running import REAL_TIME, annotate_grafana, in_real_time
+from loadtests.drill.running_platform import REAL_TIME, annotate_grafana, in_real_time
 
 BEGAN = datetime(2026, 3, 1, 14, 3, tzinfo=UTC)
 ENDED = BEGAN + timedelta(minutes=8)

@@ -18,7 +18,7 @@ from fintech.adminsite.filters import ChoiceFilter
 from fintech.adminsite.one_time_secrets import show_once
 from payments.errors import PaymentError
 from payments.models import WebhookDelivery, WebhookEndpoint
-from payments.webhooks import services
+from payments.webhooks import endpoints, redelivery
 from payments.webhooks.objects import ALL_TYPES
 
 DELIVERY_COLOURS = {"pending": "info", "delivered": "success", "failed": "danger"}
@@ -41,9 +41,9 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
         try:
-            services.check_input(data.get("url", ""), data.get("event_types", []))
+            endpoints.check_input(data.get("url", ""), data.get("event_types", []))
             if self.instance._state.adding and "merchant" in data:
-                services.check_room(data["merchant"].pk)
+                endpoints.check_room(data["merchant"].pk)
         except PaymentError as error:
             self.add_error("url" if error.param == "url" else None, error.detail)
         return data
@@ -77,9 +77,9 @@ class WebhookEndpointAdmin(KeptAdmin):
         data = form.cleaned_data
         if change:
             names = [name for name in form.changed_data if name != "merchant"]
-            return services.change_endpoint(form.instance, **{name: data[name] for name in names})
+            return endpoints.change_endpoint(form.instance, **{name: data[name] for name in names})
         merchant = data.pop("merchant")
-        endpoint, secret = services.create_endpoint(merchant_id=merchant.pk, **data)
+        endpoint, secret = endpoints.create_endpoint(merchant_id=merchant.pk, **data)
         endpoint.secret = secret  # type: ignore[attr-defined]  # for this one response
         return endpoint
 
@@ -98,7 +98,7 @@ class WebhookEndpointAdmin(KeptAdmin):
         if len(chosen) != 1:
             self.message_user(request, "Select one endpoint: its new secret is shown once.", messages.ERROR)
             return None
-        secret = services.rotate_secret(chosen[0])
+        secret = endpoints.rotate_secret(chosen[0])
         self.log_change(request, chosen[0], "Rotated the secret.")
         return self._show_secret(request, chosen[0], secret)
 
@@ -106,7 +106,7 @@ class WebhookEndpointAdmin(KeptAdmin):
     def send_test_event(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
         for endpoint in queryset:
             try:
-                services.send_test_event(endpoint)
+                redelivery.send_test_event(endpoint)
             except PaymentError as error:
                 self.message_user(request, f"{endpoint}: {error.detail}", messages.ERROR)
                 continue

@@ -24,7 +24,7 @@ from payments.schemas import (
     parse_json,
 )
 from payments.serializers import serialize_delivery, serialize_endpoint, serialize_new_endpoint
-from payments.webhooks import services
+from payments.webhooks import endpoints, redelivery
 from payments.webhooks.objects import ALL_TYPES, serialize_events
 
 
@@ -47,7 +47,7 @@ class EndpointsView(PaymentsView):
     def post(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
         body = parse(parse_json(read_body(request._request)), EndpointInput)
-        endpoint, secret = services.create_endpoint(
+        endpoint, secret = endpoints.create_endpoint(
             merchant_id=principal.merchant_id,
             url=body.url,
             event_types=body.event_types,
@@ -72,7 +72,7 @@ class EndpointView(PaymentsView):
         changes = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
         if "enabled" in changes:
             changes["is_enabled"] = changes.pop("enabled")
-        return json_answer(serialize_endpoint(services.change_endpoint(endpoint, **changes)))
+        return json_answer(serialize_endpoint(endpoints.change_endpoint(endpoint, **changes)))
 
 
 class SecretView(PaymentsView):
@@ -80,14 +80,14 @@ class SecretView(PaymentsView):
     def post(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
         endpoint = find_endpoint(principal, id)
-        return json_answer(serialize_new_endpoint(endpoint, services.rotate_secret(endpoint)), 201)
+        return json_answer(serialize_new_endpoint(endpoint, endpoints.rotate_secret(endpoint)), 201)
 
 
 class TestView(PaymentsView):
     @openapi.SEND_TEST_EVENT
     def post(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
-        event = services.send_test_event(find_endpoint(principal, id))
+        event = redelivery.send_test_event(find_endpoint(principal, id))
         return json_answer(serialize_events([event])[0], 202)
 
 
@@ -98,11 +98,11 @@ class RedeliverView(PaymentsView):
         endpoint = find_endpoint(principal, id)
         body = parse(parse_json(read_body(request._request)), RedeliveryInput)
         if body.event is not None:
-            queued = services.redeliver_event(endpoint, body.event)
+            queued = redelivery.redeliver_event(endpoint, body.event)
         else:
             assert body.from_ is not None  # by RedeliveryInput.check
             assert body.before is not None
-            queued = services.redeliver_range(endpoint, body.from_, body.before)
+            queued = redelivery.redeliver_range(endpoint, body.from_, body.before)
         return json_answer(RedeliveryOutput(queued), 202)
 
 

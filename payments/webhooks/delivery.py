@@ -30,8 +30,8 @@ from django.utils import timezone
 from fintech.errors import DATABASE_ERRORS
 from payments import metrics
 from payments.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from payments.webhooks.endpoints import disable, valid_secrets
 from payments.webhooks.objects import encode, serialize_events
-from payments.webhooks.services import disable, valid_secrets
 from payments.webhooks.signing import sign
 from payments.webhooks.transport import TIMEOUT_SECONDS, Result, Transport
 

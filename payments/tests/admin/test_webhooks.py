@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from payments.models import WebhookEndpoint, WebhookEvent
 from payments.tests.factories import sign_in
-from payments.webhooks.services import create_endpoint, valid_secrets
+from payments.webhooks.endpoints import create_endpoint, valid_secrets
 
 ADD = reverse("admin:payments_webhookendpoint_add")
 LIST = reverse("admin:payments_webhookendpoint_changelist")

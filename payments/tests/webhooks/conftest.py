@@ -10,8 +10,8 @@ from fintech.testing.processes import wait_until
 from payments.models import Event, Merchant, WebhookDelivery, WebhookEndpoint, WebhookEvent, WebhookWatermark
 from payments.tests.webhooks.receiver import Receiver, running_receiver
 from payments.webhooks.delivery import Deliverer
+from payments.webhooks.endpoints import create_endpoint
 from payments.webhooks.outbox import Outbox
-from payments.webhooks.services import create_endpoint
 from payments.webhooks.transport import Transport
 
 

@@ -13,7 +13,7 @@ from payments.errors import InvalidRequest
 from payments.models import WebhookAttempt
 from payments.tests.webhooks.receiver import running_receiver
 from payments.webhooks.addresses import check_url, is_public
-from payments.webhooks.services import change_endpoint, create_endpoint
+from payments.webhooks.endpoints import change_endpoint, create_endpoint
 from payments.webhooks.transport import Transport, read_retry_after
 
 

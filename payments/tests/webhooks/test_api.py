@@ -11,7 +11,7 @@ from django.test import Client
 from payments.api_keys import create_api_key
 from payments.models import ApiKey, Merchant, WebhookEndpoint
 from payments.tests.factories import make_payment
-from payments.webhooks.services import MAX_ENDPOINTS, OVERLAP, rotate_secret, valid_secrets
+from payments.webhooks.endpoints import MAX_ENDPOINTS, OVERLAP, rotate_secret, valid_secrets
 
 ENDPOINTS = "/v1/webhook-endpoints"
 URL = "https://shop.example/hook"

@@ -22,7 +22,7 @@ from payments.webhooks.delivery import (
     read_turn,
     store_result,
 )
-from payments.webhooks.services import change_endpoint, create_endpoint, rotate_secret
+from payments.webhooks.endpoints import change_endpoint, create_endpoint, rotate_secret
 from payments.webhooks.transport import MAX_ANSWER_BYTES, Result, Transport
 
 

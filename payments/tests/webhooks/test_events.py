@@ -12,9 +12,9 @@ from uuid_utils.compat import uuid7
 
 from payments.models import Authentication, Capture, Event, Refund, Transaction, Void, WebhookDelivery, WebhookEvent
 from payments.tests.factories import make_payment
+from payments.webhooks.endpoints import create_endpoint
 from payments.webhooks.objects import encode, serialize_events
 from payments.webhooks.outbox import Outbox
-from payments.webhooks.services import create_endpoint
 
 
 def announced(merchant) -> list[WebhookEvent]:

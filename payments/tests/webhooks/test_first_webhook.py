@@ -4,7 +4,7 @@ from standardwebhooks import Webhook
 
 from payments.models import WebhookDelivery, WebhookEvent
 from payments.tests.factories import make_payment
-from payments.webhooks.services import create_endpoint
+from payments.webhooks.endpoints import create_endpoint
 
 
 def test_a_payment_arrives_signed_at_the_endpoint_of_its_merchant(merchant, receiver, announce, deliver):

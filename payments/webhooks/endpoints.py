@@ -1,10 +1,9 @@
-"""Endpoints: create and change them, rotate secrets, send a test event, queue events again."""
+"""Endpoints: create and change them, disable them, rotate their secrets."""
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from django.db import IntegrityError, connection
 from django.db.models import Q, QuerySet
@@ -14,24 +13,16 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from fintech.secret_files import webhook_secret
-from payments.errors import Conflict, InvalidRequest, NotFound
+from payments.errors import Conflict, InvalidRequest
 from payments.models import WebhookDelivery, WebhookEndpoint, WebhookEvent, WebhookSecret
 from payments.webhooks.addresses import check_url
-from payments.webhooks.objects import ALL_TYPES, DISABLED_TYPE, TEST_TYPE
+from payments.webhooks.objects import ALL_TYPES, DISABLED_TYPE
 from payments.webhooks.signing import decrypt, encrypt
 
 logger = logging.getLogger("payments.webhooks")
 
 MAX_ENDPOINTS = 16  # of one merchant
 OVERLAP = timedelta(hours=24)  # how long the former secret stays valid
-MAX_REDELIVERED = 10_000
-
-# Queue events for one endpoint, again or for the first time, in their order.
-REDELIVER = """
-INSERT INTO payments_webhookdelivery AS delivery (endpoint_id, event_id)
-SELECT %(endpoint)s, id FROM payments_webhookevent WHERE id = ANY (%(events)s) ORDER BY id
-ON CONFLICT (event_id, endpoint_id) DO UPDATE SET status = 'pending', tries = 0, due_at = now(), queued_at = now()
-"""
 
 
 def check_input(url: str, event_types: Sequence[str]) -> None:
@@ -100,7 +91,7 @@ def disable(endpoint: WebhookEndpoint, because: WebhookEndpoint.DisabledBecause)
     endpoint.save(update_fields=["is_enabled", "disabled_because"])
     waiting = endpoint.deliveries.filter(status=WebhookDelivery.Status.PENDING)
     waiting.update(status=WebhookDelivery.Status.FAILED)
-    event = _announce(endpoint, DISABLED_TYPE)
+    event = store_event(endpoint, DISABLED_TYPE)
     wanted = Q(event_types=[]) | Q(event_types__contains=[DISABLED_TYPE])
     others = WebhookEndpoint.objects.filter(wanted, merchant_id=endpoint.merchant_id, is_enabled=True)
     WebhookDelivery.objects.bulk_create(WebhookDelivery(endpoint=other, event=event) for other in others)
@@ -123,49 +114,8 @@ def valid_secrets(endpoint: WebhookEndpoint) -> list[str]:
     return [decrypt(bytes(secret.encrypted), endpoint.pk) for secret in _valid(endpoint)]
 
 
-@atomic
-def send_test_event(endpoint: WebhookEndpoint) -> WebhookEvent:
-    """Queue an event for this endpoint alone, whatever types it wants."""
-    _require_enabled(endpoint)
-    event = _announce(endpoint, TEST_TYPE)
-    WebhookDelivery.objects.create(endpoint=endpoint, event=event)
-    return event
-
-
-def redeliver_event(endpoint: WebhookEndpoint, event_id: UUID) -> int:
-    """Queue one event again. Raises NotFound if the merchant has no such event."""
-    queued = _redeliver(endpoint, WebhookEvent.objects.filter(merchant_id=endpoint.merchant_id, pk=event_id))
-    if not queued:
-        raise NotFound("The event does not exist.")
-    return queued
-
-
-def redeliver_range(endpoint: WebhookEndpoint, begin: datetime, end: datetime) -> int:
-    """Queue again the events of a period whose types the endpoint wants. Returns their number."""
-    events = WebhookEvent.objects.filter(merchant_id=endpoint.merchant_id, at__gte=begin, at__lt=end)
-    if endpoint.event_types:
-        events = events.filter(type__in=endpoint.event_types)
-    return _redeliver(endpoint, events.exclude(type=TEST_TYPE))
-
-
-@atomic
-def _redeliver(endpoint: WebhookEndpoint, events: QuerySet[WebhookEvent]) -> int:
-    _require_enabled(endpoint)
-    found = list(events.order_by("id").values_list("id", flat=True)[: MAX_REDELIVERED + 1])
-    if len(found) > MAX_REDELIVERED:
-        detail = f"The range has more than {MAX_REDELIVERED} events: choose a shorter one."
-        raise InvalidRequest("too_many_events", detail, param="before")
-    with connection.cursor() as cursor:
-        cursor.execute(REDELIVER, {"endpoint": endpoint.pk, "events": found})
-    return len(found)
-
-
-def _require_enabled(endpoint: WebhookEndpoint) -> None:
-    if not endpoint.is_enabled:
-        raise Conflict("endpoint_disabled", "The endpoint is disabled: enable it first.")
-
-
-def _announce(endpoint: WebhookEndpoint, event_type: str) -> WebhookEvent:
+def store_event(endpoint: WebhookEndpoint, event_type: str) -> WebhookEvent:
+    """Store an event about the endpoint. The caller queues it."""
     data = {
         "id": str(endpoint.pk),
         "url": endpoint.url,

@@ -1,0 +1,64 @@
+"""Queue events for one endpoint: a test event, or former events again."""
+
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import QuerySet
+from django.db.transaction import atomic
+
+from payments.errors import Conflict, InvalidRequest, NotFound
+from payments.models import WebhookDelivery, WebhookEndpoint, WebhookEvent
+from payments.webhooks.endpoints import store_event
+from payments.webhooks.objects import TEST_TYPE
+
+MAX_REDELIVERED = 10_000
+
+# Queue events for one endpoint, again or for the first time, in their order.
+REDELIVER = """
+INSERT INTO payments_webhookdelivery AS delivery (endpoint_id, event_id)
+SELECT %(endpoint)s, id FROM payments_webhookevent WHERE id = ANY (%(events)s) ORDER BY id
+ON CONFLICT (event_id, endpoint_id) DO UPDATE SET status = 'pending', tries = 0, due_at = now(), queued_at = now()
+"""
+
+
+@atomic
+def send_test_event(endpoint: WebhookEndpoint) -> WebhookEvent:
+    """Queue an event for this endpoint alone, whatever types it wants."""
+    _require_enabled(endpoint)
+    event = store_event(endpoint, TEST_TYPE)
+    WebhookDelivery.objects.create(endpoint=endpoint, event=event)
+    return event
+
+
+def redeliver_event(endpoint: WebhookEndpoint, event_id: UUID) -> int:
+    """Queue one event again. Raises NotFound if the merchant has no such event."""
+    queued = _redeliver(endpoint, WebhookEvent.objects.filter(merchant_id=endpoint.merchant_id, pk=event_id))
+    if not queued:
+        raise NotFound("The event does not exist.")
+    return queued
+
+
+def redeliver_range(endpoint: WebhookEndpoint, begin: datetime, end: datetime) -> int:
+    """Queue again the events of a period whose types the endpoint wants. Returns their number."""
+    events = WebhookEvent.objects.filter(merchant_id=endpoint.merchant_id, at__gte=begin, at__lt=end)
+    if endpoint.event_types:
+        events = events.filter(type__in=endpoint.event_types)
+    return _redeliver(endpoint, events.exclude(type=TEST_TYPE))
+
+
+@atomic
+def _redeliver(endpoint: WebhookEndpoint, events: QuerySet[WebhookEvent]) -> int:
+    _require_enabled(endpoint)
+    found = list(events.order_by("id").values_list("id", flat=True)[: MAX_REDELIVERED + 1])
+    if len(found) > MAX_REDELIVERED:
+        detail = f"The range has more than {MAX_REDELIVERED} events: choose a shorter one."
+        raise InvalidRequest("too_many_events", detail, param="before")
+    with connection.cursor() as cursor:
+        cursor.execute(REDELIVER, {"endpoint": endpoint.pk, "events": found})
+    return len(found)
+
+
+def _require_enabled(endpoint: WebhookEndpoint) -> None:
+    if not endpoint.is_enabled:
+        raise Conflict("endpoint_disabled", "The endpoint is disabled: enable it first.")

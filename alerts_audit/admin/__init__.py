@@ -1,13 +1,15 @@
 """The admin of the alert trail: reading and reviewing only. Each file registers the pages of one subject.
 
-episodes     the list of alerts, the page of one alert, statistics
-deliveries   received deliveries
-gaps         missing alerts
-seal         checkpoints, verifications, archives
-reviews      page views, reviews, access tokens
-sources      senders and their tokens
+episodes       the list of alerts, the page of one alert, statistics
+deliveries     received deliveries
+gaps           missing alerts
+seal           checkpoints, verifications, archives
+reviews        the reviews of all alerts
+page_views     which user has looked at which page
+access_tokens  tokens of people, for the API
+sources        senders and their tokens
 """
 
-from alerts_audit.admin import deliveries, episodes, gaps, reviews, seal, sources
+from alerts_audit.admin import access_tokens, deliveries, episodes, gaps, page_views, reviews, seal, sources
 
-__all__ = ["deliveries", "episodes", "gaps", "reviews", "seal", "sources"]
+__all__ = ["access_tokens", "deliveries", "episodes", "gaps", "page_views", "reviews", "seal", "sources"]

@@ -1,0 +1,24 @@
+"""The recorded page views: which user has looked at which item or list, and when."""
+
+from django.contrib import admin
+from unfold.decorators import display
+
+from alerts_audit.admin.access_logged import AccessLoggedAdmin
+from alerts_audit.admin.display import shorten
+from alerts_audit.models import View
+from fintech.adminsite.display import show_time
+
+
+@admin.register(View)
+class ViewAdmin(AccessLoggedAdmin):
+    list_display = ["seen_at", "user", "what", "which"]
+    list_display_links = ["seen_at"]
+    fields = [("seen_at", "user"), ("what", "request_id"), "key"]
+
+    @display(description="At (UTC)")
+    def seen_at(self, view: View) -> str:
+        return show_time(view.at)
+
+    @display(description="Item or filter")
+    def which(self, view: View) -> str:
+        return shorten(view.key) or "-"

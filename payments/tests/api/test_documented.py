@@ -1,4 +1,4 @@
-"""docs/api.md names every error code, and no other."""
+"""docs/api.md names every error code, every field of a payment and every fraud rule, and no other."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 from fintech.server.worker_class import MALFORMED, REFUSALS
 from payments import errors
 from payments.api.responses import STATUS_CODES
+from payments.fraud import RULES
+from payments.schemas import PaymentInput
 
 STATUS_CODES_BY_NAME = {error.__name__: status for error, status in STATUS_CODES.items()}
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,6 +37,13 @@ def codes_in_document() -> set[str]:
     return {code for row in rows for code in re.findall(r"`([a-z_]+)`", row)}
 
 
+def table(header: str) -> list[list[str]]:
+    """Return the rows of the table of the document that has this header."""
+    document = (ROOT / "docs" / "api.md").read_text()
+    rows = document[document.index(header) :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
 def test_every_error_code_is_documented():
     assert codes_in_code() - codes_in_document() == set()
 
@@ -47,3 +56,15 @@ def test_every_error_has_a_status():
     kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.PaymentError)}
 
     assert kinds - {errors.PaymentError} == set(STATUS_CODES)
+
+
+def test_every_field_of_a_payment_is_documented_and_no_other():
+    named = {name for fields, _ in table("| field | content |") for name in re.findall(r"`([a-z_]+)`", fields)}
+
+    assert named == set(PaymentInput.__struct_fields__)
+
+
+def test_every_fraud_rule_is_documented_with_its_weight():
+    documented = {name.strip("`"): float(weight) for name, weight, _ in table("| rule | weight by default |")}
+
+    assert documented == {name: weight for name, (weight, _) in RULES.items()}

@@ -274,6 +274,8 @@ GATEWAY_WEBHOOK_SECRET = env.webhook_secret("GATEWAY_WEBHOOK_SECRET")
 STRIPE_API_KEY = env.text("STRIPE_API_KEY", "")
 STRIPE_URL = env.url("STRIPE_URL", "https://api.stripe.com")
 STRIPE_WEBHOOK_SECRET = env.text("STRIPE_WEBHOOK_SECRET", "")
+# The time that a customer has for a challenge (3-D Secure) there: Stripe sets none.
+STRIPE_CHALLENGE_SECONDS = env.number("STRIPE_CHALLENGE_SECONDS", 900, least=1, most=86_400)
 # Which gateway charges, by merchant and currency: `USD=stripe,7:EUR=stripe>simulator`. Empty: `GATEWAY_NAME` for all.
 GATEWAY_ROUTES = env.routes("GATEWAY_ROUTES")
 # Time limits of one attempt and of all attempts of one call. The lease on a payment must outlive the deadline, or the

@@ -42,6 +42,7 @@ from payments.schemas import (
     VoidOutput,
 )
 from payments.services.results import Charge
+from payments.states import ChargeStatus
 
 PaymentShape = TypeVar("PaymentShape", bound=Payment)
 
@@ -82,7 +83,8 @@ def _payment(shape: type[PaymentShape], row: Charge, lists: dict[str, Any] | Non
         currency=row.currency,
         fraud=Fraud(row.fraud_score, row.fraud_reasons),
         failure=serialize_failure(row.failure_code),
-        gateway_reference=row.gateway_reference,
+        # As in the events of that moment: the gateway has decided nothing yet.
+        gateway_reference=None if row.status == ChargeStatus.REQUIRES_ACTION else row.gateway_reference,
         customer=row.customer,
         reference=row.reference,
         description=row.description,

@@ -7,12 +7,14 @@ import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import orjson
 from aiohttp import web
 
+from loadtests.gateway import authentication
 from loadtests.gateway.app import MAX_BODY_BYTES, drop_connection, traced
+from loadtests.gateway.authentication import Authentication
 from loadtests.gateway.events import EventSender
 from loadtests.gateway.outcomes import APPROVE, Behaviour, Does, Reply
 from loadtests.gateway.profile import Faults, Profile, WrongProfile
@@ -55,6 +57,8 @@ class FakeStripe:
         add("GET", "/v1/payment_intents/{id}", self._guarded(self.show))
         add("GET", "/v1/payment_intents", self._guarded(partial(self.list, "payment_intent")))
         add("GET", "/v1/refunds", self._guarded(partial(self.list, "refund")))
+        add("GET", authentication.PATH, traced(self.show_challenge))
+        add("POST", authentication.PATH, traced(self.answer_challenge))
         add("PATCH", "/control/profile", self._guarded(self.change_profile, control=True))
         add("PUT", "/control/search", self._guarded(self.change_search, control=True))
         add("GET", "/health", self.health)
@@ -135,7 +139,10 @@ class FakeStripe:
             elif request.path == "/v1/refunds":
                 status, body = self.objects.refund(form)
             else:
-                status, body = self.objects.create(form, behaviour)
+                page = str(request.url.origin()) + authentication.PATH.removesuffix("/{id}")
+                status, body = self.objects.create(form, behaviour, page)
+            if status == 200:
+                body = self.objects.expand(body, [form["expand[]"]] if "expand[]" in form else [])
             if key:
                 self.store.save_result(key, _describe(request, form), status, orjson.dumps(body))
         finally:
@@ -145,7 +152,7 @@ class FakeStripe:
     # --- Lookups ----------------------------------------------------------------------------------------------
 
     async def show(self, request: web.Request) -> web.Response:
-        return self._looked_up(self.objects.find(request.match_info["id"], "payment_intent"))
+        return self._looked_up(request, self.objects.find(request.match_info["id"], "payment_intent"))
 
     async def search(self, request: web.Request) -> web.Response:
         found = SEARCH.fullmatch(request.query.get("query", ""))
@@ -153,19 +160,47 @@ class FakeStripe:
             raise BadRequest("Invalid query", param="query")
         intents = [] if self.search_lags else self.store.newest("payment_intent")
         data = [intent for intent in intents if intent["metadata"].get("key") == found[1]]
-        return self._looked_up({"object": "search_result", "data": data, "has_more": False, "next_page": None})
+        return self._looked_up(request, {"object": "search_result", "data": data, "has_more": False, "next_page": None})
 
     async def list(self, kind: str, request: web.Request) -> web.Response:
         limit = int(request.query.get("limit", PAGE_SIZE))
         items = self.store.newest(kind, before=request.query.get("starting_after"), limit=limit + 1)
         if intent := request.query.get("payment_intent"):
             items = self.objects.refunds_of(intent)
-        return self._looked_up({"object": "list", "data": items[:limit], "has_more": len(items) > limit})
+        return self._looked_up(request, {"object": "list", "data": items[:limit], "has_more": len(items) > limit})
 
-    def _looked_up(self, body: dict[str, Any]) -> web.Response:
+    def _looked_up(self, request: web.Request, body: dict[str, Any]) -> web.Response:
         if self.faults.profile.cancel_fails:
             return respond(500, error("api_error", "Something went wrong on Stripe's end."))
-        return respond(200, body)
+        return respond(200, self.objects.expand(body, request.query.getall("expand[]", [])))
+
+    # --- The page of a challenge ------------------------------------------------------------------------------
+
+    async def show_challenge(self, request: web.Request) -> web.Response:
+        challenge, is_open = self._find_challenge(request)
+        return authentication.show(challenge, is_open=is_open)
+
+    async def answer_challenge(self, request: web.Request) -> web.Response:
+        given = (await request.post()).get("answer")
+        challenge, is_open = self._find_challenge(request)
+        if challenge is None or not is_open:
+            return authentication.show(challenge, is_open=False)
+        return authentication.take_answer(challenge, given, partial(self._end_challenge, challenge.id))
+
+    def _find_challenge(self, request: web.Request) -> tuple[Authentication | None, bool]:
+        """Return the challenge of a PaymentIntent, and True if it is open."""
+        intent = self.store.find(request.match_info["id"])
+        if intent is None or intent["object"] != "payment_intent":
+            return None, False
+        return _challenge_of(intent), intent["status"] == "requires_action"
+
+    def _end_challenge(self, identifier: str, code: str | None) -> None:
+        self.store.begin()
+        try:
+            intent = self.objects.find(identifier, "payment_intent")
+            self.objects.end_challenge(intent, accepted=code is None)
+        finally:
+            self.store.commit()
 
     # --- Control ----------------------------------------------------------------------------------------------
 
@@ -190,3 +225,12 @@ class FakeStripe:
 
 def _describe(request: web.Request, form: Form) -> str:
     return f"{request.path} {sorted(form.items())}"
+
+
+def _challenge_of(intent: dict[str, Any]) -> Authentication:
+    """Return the challenge of a PaymentIntent. Stripe adds its names to the address that the customer returns to."""
+    redirect = (intent["next_action"] or {}).get("redirect_to_url", {"return_url": ""})
+    named = {"payment_intent": intent["id"], "payment_intent_client_secret": intent["client_secret"]}
+    back = f"{redirect['return_url']}{'&' if '?' in redirect['return_url'] else '?'}{urlencode(named)}"
+    money = intent["amount"], intent["currency"].upper()
+    return Authentication("payment_intent", intent["id"], "challenged", *money, back, intent["id"], float("inf"))

@@ -4,6 +4,7 @@ import time
 from typing import Any
 from uuid import uuid4
 
+from loadtests.gateway.authentication import OUTCOMES
 from loadtests.gateway.outcomes import Behaviour, Does
 from loadtests.stripe.store import Object, Store
 
@@ -17,6 +18,17 @@ DECLINES = {
     "expired_card": ("expired_card", None),
     "lost_or_stolen": ("card_declined", "lost_card"),
     "processing_error": ("processing_error", None),
+    "authentication_required": ("authentication_required", "authentication_required"),
+    "authentication_failed": ("payment_intent_authentication_failure", None),
+}
+# The outcome of the simulator -> the result of 3-D Secure in the charge.
+THREE_D_SECURE = {
+    name: {"result": result, "authentication_flow": flow, "electronic_commerce_indicator": indicator}
+    for name, result, flow, indicator in [
+        ("challenged", "authenticated", "challenge", "05"),
+        ("frictionless", "authenticated", "frictionless", "05"),
+        ("exempt", "exempted", None, None),
+    ]
 }
 TEN_AT_LEAST = ("bhd", "jod", "kwd", "omr", "tnd")  # their last digit must be 0
 HUNDRED_AT_LEAST = ("isk", "ugx")
@@ -62,8 +74,8 @@ class Objects:
             raise BadRequest(f"No such {kind}: {identifier!r}", param="intent", status=404)
         return item
 
-    def create(self, form: Form, behaviour: Behaviour) -> Result:
-        """Create a PaymentIntent, and confirm it if the form says so."""
+    def create(self, form: Form, behaviour: Behaviour, page: str) -> Result:
+        """Create a PaymentIntent, and confirm it if the form says so. `page` is the address of challenges."""
         currency = form.get("currency", "")
         if len(currency) != 3 or not currency.isalpha() or not currency.islower():
             raise BadRequest("Invalid currency", param="currency")
@@ -78,7 +90,9 @@ class Objects:
             "created": int(time.time()),
             "currency": currency,
             "last_payment_error": None,
+            "latest_charge": None,
             "metadata": read_metadata(form),
+            "next_action": None,
             "payment_method": form.get("payment_method"),
             "status": "requires_payment_method",
         }
@@ -87,15 +101,54 @@ class Objects:
             return 200, intent
         if not intent["payment_method"]:
             raise BadRequest("Provide a payment method to confirm", param="payment_method")
-        return self._confirm(intent, behaviour)
-
-    def _confirm(self, intent: Object, behaviour: Behaviour) -> Result:
         if behaviour.does in (Does.DECLINE, Does.ERROR):
-            code, decline_code = DECLINES[behaviour.code or ""]
-            refusal = error("card_error", "The card was declined.", code=code, decline_code=decline_code)["error"]
-            intent |= {"last_payment_error": refusal, "payment_method": None}
-            self._save(intent, "payment_intent.payment_failed")
-            return 402, {"error": refusal | {"payment_intent": intent}}
+            return self._refuse(intent, behaviour.code or "")
+        return self._confirm(intent, form, page)
+
+    def _confirm(self, intent: Object, form: Form, page: str) -> Result:
+        """Charge, or challenge the customer: the amount chooses, as at the simulator."""
+        outcome = OUTCOMES.get(intent["amount"] % 1000)
+        if form.get("error_on_requires_action") == "true":
+            return self._refuse(intent, "authentication_required") if outcome == "challenged" else self._charge(intent)
+        if outcome != "challenged":
+            return self._charge(intent, THREE_D_SECURE.get(outcome or ""))
+        if not form.get("return_url"):
+            raise BadRequest("Provide a return_url to confirm", param="return_url")
+        redirect = {"return_url": form["return_url"], "url": f"{page}/{intent['id']}"}
+        intent |= {
+            "status": "requires_action",
+            "next_action": {"type": "redirect_to_url", "redirect_to_url": redirect},
+        }
+        self._save(intent, "payment_intent.requires_action")
+        return 200, intent
+
+    def end_challenge(self, intent: Object, *, accepted: bool) -> None:
+        if accepted:
+            self._charge(intent, THREE_D_SECURE["challenged"])
+        else:
+            self._refuse(intent, "authentication_failed")
+
+    def _refuse(self, intent: Object, reason: str) -> Result:
+        code, decline_code = DECLINES[reason]
+        refusal = error("card_error", "The card was declined.", code=code, decline_code=decline_code)["error"]
+        intent |= {"last_payment_error": refusal, "payment_method": None, "next_action": None}
+        intent["status"] = "requires_payment_method"
+        self._save(intent, "payment_intent.payment_failed")
+        return 402, {"error": refusal | {"payment_intent": intent}}
+
+    def _charge(self, intent: Object, three_d_secure: Object | None = None) -> Result:
+        charge: Object = {
+            "id": f"ch_{uuid4().hex}",
+            "object": "charge",
+            "amount": intent["amount"],
+            "created": int(time.time()),
+            "currency": intent["currency"],
+            "metadata": intent["metadata"],
+            "payment_intent": intent["id"],
+            "payment_method_details": {"type": "card", "card": {"three_d_secure": three_d_secure}},
+        }
+        self._store.save(charge)
+        intent |= {"latest_charge": charge["id"], "next_action": None}
         if intent["capture_method"] == "manual":
             intent |= {"status": "requires_capture", "amount_capturable": intent["amount"]}
             self._save(intent, "payment_intent.amount_capturable_updated")
@@ -125,6 +178,7 @@ class Objects:
         if intent["status"] in ("succeeded", "canceled"):
             return self._unexpected_state(intent)
         intent |= {"status": "succeeded" if intent["amount_received"] else "canceled", "amount_capturable": 0}
+        intent["next_action"] = None
         self._save(intent, "payment_intent.canceled")
         return 200, intent
 
@@ -146,6 +200,15 @@ class Objects:
         }
         self._save(refund, "refund.created")
         return 200, refund
+
+    def expand(self, body: Object, paths: list[str]) -> Object:
+        """Return the body with the objects that it names by their ids: `latest_charge`, or `data.latest_charge`."""
+        for path in paths:
+            field = path.removeprefix("data.")
+            items = [body] if path == field else body["data"]
+            expanded = [item | {field: self._store.find(item[field] or "")} for item in items]
+            body = expanded[0] if path == field else body | {"data": expanded}
+        return body
 
     def refunds_of(self, intent: str) -> list[Object]:
         return [refund for refund in self._store.newest("refund") if refund["payment_intent"] == intent]

@@ -16,15 +16,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
 import orjson
 import urllib3
 from django.conf import settings
-from msgspec import Meta
 from urllib3.exceptions import HTTPError
 
 from fintech.server import cooperation
@@ -183,10 +181,10 @@ class HttpGateway(HttpClient):
         body["challenge"], body["return_url"] = "allowed", return_url
         return self._call(operation, path, key, body, read_challenged)
 
-    def find_charge(self, key: UUID) -> Answer:
+    def find_charge(self, key: UUID, *, reference: str | None = None) -> Answer:
         return self._call("lookup", f"/v1/charges/{key}", key, None, read_challenged)
 
-    def find_authorization(self, key: UUID) -> Answer:
+    def find_authorization(self, key: UUID, *, reference: str | None = None) -> Answer:
         return self._call("lookup", f"/v1/authorizations/{key}", key, None, read_challenged)
 
     def capture(
@@ -209,14 +207,14 @@ class HttpGateway(HttpClient):
     def accept_dispute(self, key: UUID, *, dispute: UUID) -> Answer:
         return self._call("accept", f"/v1/disputes/{dispute}/accept", key, {})
 
-    def cancel_charge(self, key: UUID) -> Answer:
+    def cancel_charge(self, key: UUID, *, reference: str | None = None) -> Answer:
         """Cancel a charge that may still be in flight. Return `cancelled`, or the earlier outcome."""
         return self._call("cancel", f"/v1/charges/{key}/cancel", key, {})
 
     def cancel_refund(self, key: UUID, *, reference: str | None = None) -> Answer:
         return self._call("cancel", f"/v1/refunds/{key}/cancel", key, {})
 
-    def cancel_authorization(self, key: UUID) -> Answer:
+    def cancel_authorization(self, key: UUID, *, reference: str | None = None) -> Answer:
         return self._call("cancel", f"/v1/authorizations/{key}/cancel", key, {})
 
     def cancel_capture(self, key: UUID, *, reference: str | None = None) -> Answer:
@@ -257,17 +255,11 @@ def _content(data: bytes, limit: int) -> Any:
         return None
 
 
-class _Challenge(msgspec.Struct):
-    url: Annotated[str, Meta(pattern=r"^https?://[\x21-\x7e]+\Z", max_length=2048)]
-    expires_at: Annotated[datetime, Meta(tz=True)]
-
-
 def read_challenged(status_code: int, content: Any) -> Answer:
     """Return the outcome in an answer that may also be a challenge."""
     if status_code == 200 and isinstance(content, dict) and content.get("outcome") == "requires_action":
         with suppress(msgspec.ValidationError):
-            found = msgspec.convert(content.get("challenge"), _Challenge)
-            return Answer("requires_action", challenge=Challenge(found.url, found.expires_at))
+            return Answer("requires_action", challenge=msgspec.convert(content.get("challenge"), Challenge))
     return read_answer(status_code, content)
 
 

@@ -9,14 +9,15 @@ from uuid import UUID
 
 import msgspec
 from django.db import connection
-from django.db.models import Model
+from django.db.models import Model, Q
+from django.db.models.functions import Now
 from msgspec import Meta
 
 from payments.gateway.base import Answer, Exchange
 from payments.gateway.client import read_authentication
 from payments.gateway_events.errors import NotYet, Refused
 from payments.gateway_events.search import find_by_key
-from payments.models import Capture, Refund, Transaction, Void
+from payments.models import Authentication, Capture, Refund, Transaction, Unresolved, Void
 from payments.services.challenges import settle_challenge
 from payments.services.resolution import STEPS, acquire_lease
 from payments.states import AUTHORIZATION, CAPTURE, CHARGE, LIFECYCLES, REFUND, VOID, Lifecycle
@@ -91,6 +92,25 @@ def apply_decision(operation: str, decision: Decision) -> bool:
         raise NotYet(f"the {operation} is in progress")
     STEPS[lease.operation].settle(lease, decision.answer())
     return True
+
+
+def ask_now(operation: str, decision: Decision) -> bool:
+    """Let the worker ask for the decision now: the gateway's answer has more in it than its event.
+
+    Returns False if the operation is not open, or if a process works on it. Raises Refused for other money.
+    """
+    found = _find(FIND_CHALLENGED, [decision.key, operation == AUTHORIZATION.operation])
+    if found is not None:
+        transaction_id, *money = found
+        _compare_money(operation, decision, money)
+        return bool(Authentication.objects.filter(pk=transaction_id, outcome=None).update(due_at=Now()))
+    found = _find(FIND_OPEN, [operation, decision.key])
+    if found is None:
+        return False
+    resource_id, *money = found
+    _compare_money(operation, decision, money)
+    free = Unresolved.objects.filter(Q(lease_token=None) | Q(lease_until__lte=Now()), resource_id=resource_id)
+    return bool(free.update(lease_until=Now()))
 
 
 def _find(statement: str, parameters: list[Any]) -> Any:

@@ -16,9 +16,10 @@ from payments.gateway.base import Answer
 from payments.gateway.stripe.amounts import from_stripe
 from payments.gateway.stripe.answers import read_intent, read_refund
 from payments.gateway.stripe.requests import captures_of
-from payments.gateway_events.decisions import Decision, apply_decision
+from payments.gateway_events.decisions import Decision, apply_decision, ask_now
 
 OPERATIONS = {"charge": "charge", "authorize": "authorization"}
+FINAL = ("approved", "declined", "cancelled")
 
 Amount = Annotated[int, Meta(ge=0, le=999_999_999_999)]
 Currency = Annotated[str, Meta(pattern="^[a-z]{3}$")]
@@ -62,9 +63,13 @@ def apply_intent(change: Change) -> bool:
         for capture, amount in captures_of(intent.metadata)
     ]
     answer = read_intent(msgspec.to_builtins(intent))
+    decision = _decide(intent, key, intent.amount, answer)
+    # The result of 3-D Secure is in the charge, which an event names and does not hold.
+    if intent.metadata.get("challenge") and answer.outcome in FINAL and ask_now(operation, decision):
+        return True
     if answer.outcome not in ("approved", "declined"):
         return any(captured)
-    return apply_decision(operation, _decide(intent, key, intent.amount, answer)) or any(captured)
+    return apply_decision(operation, decision) or any(captured)
 
 
 def apply_refund(change: Change) -> bool:

@@ -41,8 +41,8 @@ WITH due AS (
     WHERE challenge.transaction_id = due.transaction_id
     RETURNING challenge.transaction_id, challenge.expires_at <= now() AS is_over, challenge.attempts
 )
-SELECT taken.transaction_id, payment.manual_capture, payment.gateway, payment.gateway_key, taken.is_over,
-    taken.attempts
+SELECT taken.transaction_id, payment.manual_capture, payment.gateway, payment.gateway_key, payment.gateway_reference,
+    taken.is_over, taken.attempts
 FROM taken JOIN payments_transaction AS payment ON payment.id = taken.transaction_id
 """
 
@@ -55,6 +55,7 @@ class Challenged:
     manual_capture: bool
     gateway: str
     gateway_key: UUID
+    reference: str | None  # the name that the gateway gave the payment with the challenge
     is_over: bool
     attempts: int
 
@@ -89,7 +90,7 @@ def poll_one(challenge: Challenged) -> str:
     """Ask once, and settle a decision. Returns the gateway's outcome."""
     gateway = gateways.get(challenge.gateway)
     ask = _CANCEL if challenge.is_over else _FIND
-    answer = ask[challenge.lifecycle.operation](gateway, challenge.gateway_key)
+    answer = ask[challenge.lifecycle.operation](gateway, challenge)
     if challenge.is_over and answer.outcome == "cancelled":
         answer.outcome, answer.code = "declined", EXPIRED
     if answer.outcome in ("approved", "declined", "cancelled"):
@@ -122,11 +123,14 @@ def _result_of(answer: Answer) -> AuthenticationResult:
     return AuthenticationResult("abandoned" if answer.code == EXPIRED else "failed", "merchant")
 
 
-_FIND: dict[str, Callable[[Gateway, UUID], Answer]] = {
-    CHARGE.operation: lambda gateway, key: gateway.find_charge(key),
-    AUTHORIZATION.operation: lambda gateway, key: gateway.find_authorization(key),
+Ask = Callable[[Gateway, Challenged], Answer]
+_FIND: dict[str, Ask] = {
+    CHARGE.operation: lambda gateway, one: gateway.find_charge(one.gateway_key, reference=one.reference),
+    AUTHORIZATION.operation: lambda gateway, one: gateway.find_authorization(one.gateway_key, reference=one.reference),
 }
-_CANCEL: dict[str, Callable[[Gateway, UUID], Answer]] = {
-    CHARGE.operation: lambda gateway, key: gateway.cancel_charge(key),
-    AUTHORIZATION.operation: lambda gateway, key: gateway.cancel_authorization(key),
+_CANCEL: dict[str, Ask] = {
+    CHARGE.operation: lambda gateway, one: gateway.cancel_charge(one.gateway_key, reference=one.reference),
+    AUTHORIZATION.operation: lambda gateway, one: gateway.cancel_authorization(
+        one.gateway_key, reference=one.reference
+    ),
 }

@@ -13,7 +13,7 @@ from payments.storage.payment_sql import Part, select_result
 # The gateway asks for a challenge: the lease ends, and the worker asks for the customer's answer from time to time.
 CHALLENGE = f"""
 {take_answers(Part.CHALLENGED, " url text, expires_at timestamptz, poll_seconds float8,")}, marked AS (
-    UPDATE payments_transaction AS payment SET status = ours.status
+    UPDATE payments_transaction AS payment SET status = ours.status, gateway_reference = ours.gateway_reference
     FROM ours
     WHERE payment.id = ANY (ARRAY(SELECT id FROM ours)) AND payment.id = ours.id
         AND payment.status = '{ChargeStatus.PROCESSING}'

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from payments.gateway.base import Answer
+from payments.gateway.stripe.authentication import read_authentication, read_challenge
 from payments.gateway.stripe.requests import capture_name
 
 # Stripe's code -> ours, where `payments/failures.py` has a sentence for it.
@@ -19,24 +20,42 @@ _CODES = {
     "charge_disputed": "charge_disputed",
     "amount_too_large": "exceeds_authorization",
     "payment_intent_unexpected_state": "authorization_closed",
+    "payment_intent_authentication_failure": "authentication_failed",
 }
 
 
-def read_payment(status_code: int, content: Any, *, amount: int, currency: str) -> Answer:
-    """Return the outcome of a payment. An answer that does not clearly say "not charged" is unknown."""
+def read_payment(status_code: int, content: Any, *, amount: int, currency: str, challenged: bool = False) -> Answer:
+    """Return the outcome of a payment. An answer that does not clearly say "not charged" is unknown.
+
+    So is a challenge that was not allowed (`challenged`), or that names no page: the resolver ends it.
+    """
     found = object_of(content)
     if status_code != 200 or found.get("object") != "payment_intent":
         return read_error(status_code, content)
     if (found.get("amount"), found.get("currency")) != (amount, currency.lower()):
         return Answer("timeout", "unclear_answer")
-    return read_intent(found)
+    answer = read_intent(found)
+    if answer.outcome == "requires_action" and not (challenged and answer.challenge):
+        return Answer("timeout", "unclear_answer")
+    return answer
 
 
 def read_intent(found: dict[str, Any]) -> Answer:
+    """Return the outcome of a PaymentIntent, with the result of its authentication if its charge is expanded."""
+    answer = _read_status(found)
+    if answer.outcome in ("approved", "declined"):
+        answer.authentication = read_authentication(found, approved=answer.outcome == "approved")
+    return answer
+
+
+def _read_status(found: dict[str, Any]) -> Answer:
     reference = found.get("id")
+    is_named = isinstance(reference, str) and reference.startswith("pi_")
     match found.get("status"):
-        case "succeeded" | "requires_capture" if isinstance(reference, str) and reference.startswith("pi_"):
+        case "succeeded" | "requires_capture" if is_named:
             return Answer("approved", None, reference)
+        case "requires_action" if is_named:
+            return Answer("requires_action", None, reference, challenge=read_challenge(found))
         case "canceled":
             return Answer("cancelled", "cancelled")
         case "requires_payment_method" if isinstance(found.get("last_payment_error"), dict):
@@ -125,6 +144,19 @@ def read_fence(status_code: int, content: Any) -> Answer:
         return Answer("key_used")
     # No other error says whether the operation arrived.
     return answer if answer.outcome == "unavailable" else Answer("timeout", answer.code)
+
+
+def intent_reader(key: UUID) -> Callable[[int, Any], Answer]:
+    """Return a reader of the PaymentIntent of this key, also in an error that names its state."""
+
+    def read(status_code: int, content: Any) -> Answer:
+        error = content.get("error") if isinstance(content, dict) else None
+        found = object_of(error.get("payment_intent") if isinstance(error, dict) else content)
+        if status_code in (200, 400) and metadata_of(found).get("key") == str(key):
+            return read_intent(found)
+        return read_error(status_code, content)
+
+    return read
 
 
 def payment_finder(key: UUID) -> Callable[[int, Any], Answer]:

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from payments.gateway.base import Answer, GatewayError
 from payments.gateway.client import HttpClient
 from payments.gateway.stripe.amounts import to_stripe
 from payments.gateway.stripe.answers import (
     capture_reader,
+    intent_reader,
     object_of,
     payment_finder,
     read_fence,
@@ -18,13 +19,17 @@ from payments.gateway.stripe.answers import (
     read_void,
     refund_finder,
 )
+from payments.gateway.stripe.authentication import three_d_secure_of
 from payments.gateway.stripe.records import payment_records, refund_records
 from payments.gateway.stripe.requests import (
     FENCE,
     INTENTS,
     PAGE_SIZE,
     REFUNDS,
+    THREE_D_SECURE,
     VERSION,
+    WITH_CHARGE,
+    WITH_CHARGES,
     NotSent,
     capture_name,
     intent_path,
@@ -52,29 +57,27 @@ class StripeGateway(HttpClient):
         names = ("id", "object", "status", "amount", "amount_received", "currency", "payment_intent")
         error = content.get("error") or found.get("last_payment_error") or {}
         kept = {name: found.get(name) for name in names if name in found}
-        return kept | {name: error[name] for name in ("type", "code", "decline_code") if error.get(name)}
+        kept |= {name: error[name] for name in ("type", "code", "decline_code") if error.get(name)}
+        authentication = {name: value for name in THREE_D_SECURE if (value := three_d_secure_of(found).get(name))}
+        return kept | ({"three_d_secure": authentication} if authentication else {})
 
     # --- Operations --------------------------------------------------------------------------------------------
 
     def charge(
         self, key: UUID, *, amount: int, currency: str, payment_method: Any, return_url: str | None = None
     ) -> Answer:
-        """Charge without a challenge, also with a `return_url`: Stripe declines what needs one."""
-        return self._pay("charge", key, amount, currency, payment_method)
+        return self._pay("charge", key, (amount, currency), payment_method, return_url)
 
     def authorize(
         self, key: UUID, *, amount: int, currency: str, payment_method: Any, return_url: str | None = None
     ) -> Answer:
-        return self._pay("authorize", key, amount, currency, payment_method)
-
-    def find_charge(self, key: UUID) -> Answer:
-        return Answer("timeout", "never_challenged")
-
-    def find_authorization(self, key: UUID) -> Answer:
-        return Answer("timeout", "never_challenged")
+        return self._pay("authorize", key, (amount, currency), payment_method, return_url)
 
     @or_not_sent
-    def _pay(self, operation: str, key: UUID, amount: int, currency: str, payment_method: Any) -> Answer:
+    def _pay(
+        self, operation: str, key: UUID, money: tuple[int, str], payment_method: Any, return_url: str | None
+    ) -> Answer:
+        amount, currency = money
         token = getattr(payment_method, "token", None)
         if not token:
             raise NotSent("payment_method_missing")
@@ -86,15 +89,25 @@ class StripeGateway(HttpClient):
             "payment_method_types[]": "card",
             "capture_method": "automatic" if operation == "charge" else "manual",
             "confirm": "true",
-            "error_on_requires_action": "true",
             "metadata[key]": str(key),
             "metadata[operation]": operation,
         }
+        if return_url is None:
+            body["error_on_requires_action"] = "true"
+        else:
+            body |= {"return_url": return_url, "metadata[challenge]": "allowed", "expand[]": "latest_charge"}
 
         def read(status_code: int, content: Any) -> Answer:
-            return read_payment(status_code, content, amount=wanted, currency=currency)
+            challenged = return_url is not None
+            return read_payment(status_code, content, amount=wanted, currency=currency, challenged=challenged)
 
         return self._call(operation, INTENTS, key, body, read)
+
+    def find_charge(self, key: UUID, *, reference: str | None = None) -> Answer:
+        return self._call("lookup", f"{intent_path(reference)}?{WITH_CHARGE}", key, None, intent_reader(key))
+
+    def find_authorization(self, key: UUID, *, reference: str | None = None) -> Answer:
+        return self.find_charge(key, reference=reference)
 
     @or_not_sent
     def capture(
@@ -130,13 +143,33 @@ class StripeGateway(HttpClient):
 
     # --- Unknown outcomes --------------------------------------------------------------------------------------
 
-    def cancel_charge(self, key: UUID) -> Answer:
-        """Fence the key, or look the charge up. It stays unknown until Stripe's search, which lags, shows it."""
-        search = quote(f"metadata['key']:'{key}'")
-        return self._fence(key, f"{INTENTS}/search?limit=2&query={search}", payment_finder(key))
+    def cancel_charge(self, key: UUID, *, reference: str | None = None) -> Answer:
+        """Fence the key, or look the charge up. It stays unknown until Stripe's search, which lags, shows it.
 
-    def cancel_authorization(self, key: UUID) -> Answer:
-        return self.cancel_charge(key)
+        An open challenge ends.
+        """
+        if reference is not None:
+            return self._end_challenge(key, reference)
+        search = quote(f"metadata['key']:'{key}'")
+        answer = self._fence(key, f"{INTENTS}/search?limit=2&query={search}&{WITH_CHARGES}", payment_finder(key))
+        if answer.outcome != "requires_action" or answer.reference is None:
+            return answer
+        return _after(answer, self._end_challenge(key, answer.reference))
+
+    def cancel_authorization(self, key: UUID, *, reference: str | None = None) -> Answer:
+        return self.cancel_charge(key, reference=reference)
+
+    def _end_challenge(self, key: UUID, reference: str) -> Answer:
+        """Cancel a PaymentIntent whose challenge is open, or return its outcome: the search may be a minute behind.
+
+        Only then, because a cancel also releases an authorization. It needs no key of ours: Stripe cancels once.
+        """
+        found = self.find_charge(key, reference=reference)
+        if found.outcome != "requires_action":
+            return found
+        body = {"cancellation_reason": "abandoned", "expand[]": "latest_charge"}
+        path = f"{intent_path(reference)}/cancel"
+        return _after(found, self._call("cancel", path, uuid4(), body, intent_reader(key)))
 
     def cancel_capture(self, key: UUID, *, reference: str | None = None) -> Answer:
         return self._fence(key, intent_path(reference), capture_reader(key, looked_up=True))
@@ -153,9 +186,7 @@ class StripeGateway(HttpClient):
         answer = self._call("cancel", INTENTS, key, FENCE | {"metadata[fence]": str(key)}, read_fence)
         if answer.outcome != "key_used":
             return answer
-        found = self._call("cancel", path, key, None, read)
-        found.exchanges = answer.exchanges + found.exchanges
-        return found
+        return _after(answer, self._call("cancel", path, key, None, read))
 
     # --- The record of what moved ------------------------------------------------------------------------------
 
@@ -171,3 +202,9 @@ class StripeGateway(HttpClient):
         if following is None and path == INTENTS:
             following = (REFUNDS, "")
         return {"records": [record for item in page["data"] for record in of(item)], "next": following}
+
+
+def _after(first: Answer, second: Answer) -> Answer:
+    """Return the second answer with the exchanges of both."""
+    second.exchanges = first.exchanges + second.exchanges
+    return second

@@ -33,7 +33,7 @@ def at_once(*calls: Callable[[], object]) -> None:
 
 
 def challenged(payment: UUID, *, is_over: bool) -> Challenged:
-    return Challenged(payment, False, "simulator", UUID(gateway_key(payment)), is_over, 1)
+    return Challenged(payment, False, "simulator", UUID(gateway_key(payment)), None, is_over, 1)
 
 
 def ended_once(customer, payment: UUID) -> str:

@@ -7,16 +7,19 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.utils import timezone
 
 from loadtests.tests.simulator import FakeStripe, Simulator, running
-from payments.gateway.base import Answer, Gateway
+from payments.gateway.base import Answer, AuthenticationResult, Gateway
 from payments.gateway.client import HttpGateway
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.schemas import PaymentMethod
+from payments.tests.authentication.conftest import answer_challenge
 
 pytestmark = pytest.mark.processes
 
 CARD = PaymentMethod("card", token="pm_card_visa")
+BACK = "https://shop.example/back?order=7"
 IMPLEMENTATIONS: dict[str, tuple[type[Simulator], Any]] = {
     "simulator": (Simulator, HttpGateway),
     "stripe": (FakeStripe, StripeGateway),
@@ -32,6 +35,11 @@ class Acquirer:
 
     def charge(self, amount: int, currency: str = "EUR", *, key: UUID | None = None) -> Answer:
         return self.gateway.charge(key or uuid4(), amount=amount, currency=currency, payment_method=CARD)
+
+    def challenge(self, key: UUID, amount: int = 1941, *, operation: str = "charge") -> Answer:
+        """Order a payment whose customer may be challenged."""
+        order = getattr(self.gateway, operation)
+        return order(key, amount=amount, currency="EUR", payment_method=CARD, return_url=BACK)
 
     def authorize(self, amount: int) -> "Held":
         key = uuid4()
@@ -96,7 +104,7 @@ def acquirer_process(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
 def acquirer(acquirer_process: Simulator, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Acquirer:
     settings.GATEWAY_TIMEOUT_SECONDS, settings.GATEWAY_DEADLINE_SECONDS = 20, 30
     monkeypatch.setattr("payments.gateway.client.PAUSE_SECONDS", 0.001)
-    acquirer_process.profile(hold_seconds=600, cancel_fails=False)
+    acquirer_process.profile(hold_seconds=600, cancel_fails=False, lose_reply_ratio=0)
     implementation = next(made for kind, made in IMPLEMENTATIONS.values() if type(acquirer_process) is kind)
     return Acquirer(acquirer_process, implementation(acquirer_process.url, acquirer_process.token))
 
@@ -325,6 +333,132 @@ def test_a_void_whose_answer_is_lost_is_found(acquirer):
 
     assert acquirer.gateway.cancel_void(key, reference=held.reference).outcome == "approved"
     assert held.capture(100).outcome == "declined"
+
+
+# --- 3-D Secure ------------------------------------------------------------------------------------------------
+
+
+def test_a_challenged_charge_waits_until_the_customer_accepts(acquirer):
+    key = uuid4()
+
+    asked = acquirer.challenge(key)
+
+    assert (asked.outcome, asked.code) == ("requires_action", None)
+    assert asked.challenge.expires_at > timezone.now()
+    assert acquirer.gateway.find_charge(key, reference=asked.reference).challenge == asked.challenge
+    assert acquirer.moved(key) == []
+
+    assert answer_challenge(asked.challenge.url, "accept") == 303
+    found = acquirer.gateway.find_charge(key, reference=asked.reference)
+    assert (found.outcome, found.authentication) == ("approved", AuthenticationResult("authenticated", "issuer"))
+    assert acquirer.moved(key) == [("charge", 1941, "EUR")]
+    assert answer_challenge(asked.challenge.url, "refuse") == 410
+
+
+def test_a_repeated_order_gets_the_same_challenge(acquirer):
+    key = uuid4()
+
+    first, second = acquirer.challenge(key), acquirer.challenge(key)
+
+    assert (second.challenge, second.reference) == (first.challenge, first.reference)
+
+
+def test_a_refused_challenge_declines_the_charge(acquirer):
+    key = uuid4()
+    asked = acquirer.challenge(key)
+    answer_challenge(asked.challenge.url, "refuse")
+
+    found = acquirer.gateway.find_charge(key, reference=asked.reference)
+
+    assert (found.outcome, found.code) == ("declined", "authentication_failed")
+    assert found.authentication in (None, AuthenticationResult("failed", "merchant"))
+    assert acquirer.moved(key) == []
+
+
+def test_an_abandoned_challenge_stays_open_until_it_is_cancelled(acquirer):
+    key = uuid4()
+    asked = acquirer.challenge(key)
+    assert answer_challenge(asked.challenge.url, "abandon") == 303
+    assert acquirer.gateway.find_charge(key, reference=asked.reference).outcome == "requires_action"
+
+    assert acquirer.gateway.cancel_charge(key, reference=asked.reference).outcome == "cancelled"
+
+    assert answer_challenge(asked.challenge.url, "accept") == 410
+    assert acquirer.gateway.find_charge(key, reference=asked.reference).outcome == "cancelled"
+    assert acquirer.moved(key) == []
+
+
+@pytest.mark.parametrize("operation", ["charge", "authorize"])
+def test_a_cancel_after_the_customer_accepted_changes_nothing(acquirer, operation):
+    key = uuid4()
+    asked = acquirer.challenge(key, operation=operation)
+    answer_challenge(asked.challenge.url, "accept")
+
+    cancel = acquirer.gateway.cancel_charge if operation == "charge" else acquirer.gateway.cancel_authorization
+    answer = cancel(key, reference=asked.reference)
+
+    assert (answer.outcome, answer.authentication) == ("approved", AuthenticationResult("authenticated", "issuer"))
+    if operation == "authorize":
+        assert Held(acquirer.gateway, key, answer.reference).capture(1941).outcome == "approved"
+    assert [amount for _, amount, _ in acquirer.moved(key)] == [1941]
+
+
+@pytest.mark.parametrize("answer", ["accept", "refuse"])
+def test_a_challenged_authorization_is_found(acquirer, answer):
+    key = uuid4()
+    asked = acquirer.challenge(key, operation="authorize")
+    answer_challenge(asked.challenge.url, answer)
+
+    found = acquirer.gateway.find_authorization(key, reference=asked.reference)
+
+    assert found.outcome == ("approved" if answer == "accept" else "declined")
+    assert acquirer.moved(key) == []
+
+
+def test_a_challenge_whose_answer_is_lost_ends_with_a_cancel(acquirer):
+    key = uuid4()
+    acquirer.process.profile(lose_reply_ratio=1)
+    assert acquirer.challenge(key).outcome == "timeout"
+    acquirer.process.profile(lose_reply_ratio=0)
+
+    assert acquirer.gateway.cancel_charge(key).outcome == "cancelled"
+
+    assert acquirer.challenge(key).outcome != "approved"
+    assert acquirer.moved(key) == []
+
+
+@pytest.mark.parametrize(
+    ("amount", "result"),
+    [(1942, AuthenticationResult("frictionless", "issuer")), (1943, AuthenticationResult("exempt", "merchant"))],
+)
+def test_a_payment_may_be_authenticated_without_a_challenge(acquirer, amount, result):
+    key = uuid4()
+
+    answer = acquirer.challenge(key, amount)
+
+    assert (answer.outcome, answer.authentication) == ("approved", result)
+    assert acquirer.moved(key) == [("charge", amount, "EUR")]
+
+
+@pytest.mark.parametrize("amount", [1941, 1942, 1943])
+def test_without_a_return_url_nothing_is_authenticated(acquirer, amount):
+    answer = acquirer.charge(amount)
+
+    wanted = ("declined", "authentication_required") if amount == 1941 else ("approved", None)
+    assert (answer.outcome, answer.code, answer.authentication) == (*wanted, None)
+
+
+def test_a_challenge_stays_open_while_the_lookup_fails(acquirer):
+    key = uuid4()
+    asked = acquirer.challenge(key)
+    answer_challenge(asked.challenge.url, "accept")
+    acquirer.process.profile(cancel_fails=True)
+
+    for ask in (acquirer.gateway.find_charge, acquirer.gateway.cancel_charge):
+        assert ask(key, reference=asked.reference).outcome in ("timeout", "unavailable")
+
+    acquirer.process.profile(cancel_fails=False)
+    assert acquirer.gateway.find_charge(key, reference=asked.reference).outcome == "approved"
 
 
 # --- Refunds ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Stripe's answers, amounts and requests, where they differ from the contract of all gateways."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -8,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from loadtests.tests.simulator import FakeStripe, running
+from payments.gateway.base import AuthenticationResult, Challenge
 from payments.gateway.stripe.amounts import from_stripe, to_stripe
 from payments.gateway.stripe.answers import read_fence, read_payment, read_refund
 from payments.gateway.stripe.gateway import StripeGateway
@@ -106,6 +108,73 @@ def test_each_answer_is_read_for_what_it_promises(status, content, outcome, code
     answer = read_payment(status, content, amount=1250, currency="EUR")
 
     assert (answer.outcome, answer.code) == (outcome, code)
+
+
+ASKED = INTENT | {
+    "status": "requires_action",
+    "created": 1_700_000_000,
+    "next_action": {"type": "redirect_to_url", "redirect_to_url": {"url": "https://hooks.stripe.com/3ds/1"}},
+}
+
+
+def test_a_challenge_ends_after_its_time(settings):
+    settings.STRIPE_CHALLENGE_SECONDS = 900
+
+    answer = read_payment(200, ASKED, amount=1250, currency="EUR", challenged=True)
+
+    assert (answer.outcome, answer.reference) == ("requires_action", "pi_1")
+    assert answer.challenge == Challenge("https://hooks.stripe.com/3ds/1", datetime.fromtimestamp(1_700_000_900, UTC))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"next_action": None},
+        {"next_action": {"type": "use_stripe_sdk"}},
+        {"next_action": {"redirect_to_url": {"url": "javascript:1"}}},
+        {"created": None},
+        {"created": 10**20},
+    ],
+)
+def test_a_challenge_without_a_page_and_a_time_is_unknown(changes):
+    answer = read_payment(200, ASKED | changes, amount=1250, currency="EUR", challenged=True)
+
+    assert (answer.outcome, answer.challenge) == ("timeout", None)
+
+
+def test_a_challenge_that_was_not_allowed_is_unknown():
+    assert read_payment(200, ASKED, amount=1250, currency="EUR").outcome == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("details", "result"),
+    [
+        ({"result": "authenticated", "authentication_flow": "challenge"}, ("authenticated", "issuer")),
+        ({"result": "authenticated", "authentication_flow": "frictionless"}, ("frictionless", "issuer")),
+        ({"result": "attempt_acknowledged"}, ("frictionless", "issuer")),
+        ({"result": "attempt_acknowledged", "electronic_commerce_indicator": "07"}, ("frictionless", "merchant")),
+        ({"result": "exempted"}, ("exempt", "merchant")),
+        ({"result": "failed"}, None),
+        ({"result": "not_supported"}, None),
+        ({"result": "processing_error"}, None),
+        ({"result": ["authenticated"]}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_result_of_the_authentication_is_in_the_charge(details, result):
+    charge = {"id": "ch_1", "payment_method_details": {"card": {"three_d_secure": details}}}
+
+    answer = read_payment(200, INTENT | {"latest_charge": charge}, amount=1250, currency="EUR")
+
+    assert answer.authentication == (AuthenticationResult(*result) if result else None)
+
+
+@pytest.mark.parametrize("charge", ["ch_1", None, {}, {"payment_method_details": "card"}])
+def test_a_payment_without_a_readable_charge_has_no_authentication(charge):
+    answer = read_payment(200, INTENT | {"latest_charge": charge}, amount=1250, currency="EUR")
+
+    assert (answer.outcome, answer.authentication) == ("approved", None)
 
 
 @pytest.mark.parametrize(

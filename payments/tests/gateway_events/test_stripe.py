@@ -19,8 +19,9 @@ from payments.gateway.registry import gateways
 from payments.gateway.routing import Routes
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.gateway_events.inbox import process
-from payments.models import GatewayEvent, Refund, Transaction
+from payments.models import Authentication, GatewayEvent, Refund, Transaction
 from payments.schemas import PaymentMethod
+from payments.tests.authentication.conftest import BACK, HOST, answer_challenge, poll, state
 from payments.tests.shop import Shop
 
 pytestmark = pytest.mark.processes
@@ -155,6 +156,81 @@ def test_an_unknown_refund_succeeds_by_the_event(stripe_shop, fake):
 
     assert processed(event("refund.updated", theirs)) == "applied"
     assert Refund.objects.get(id=refund.id).status == "succeeded"
+
+
+# --- 3-D Secure --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def secured(stripe_shop: Shop) -> Shop:
+    stripe_shop.change_merchant(return_hosts=[HOST])
+    return stripe_shop
+
+
+def challenge(shop: Shop, **fields: Any) -> tuple[Transaction, str]:
+    """Make a payment that waits for its customer. Returns its row and the page of the challenge."""
+    payment = shop.pay(1941, payment_method=CARD, return_url=BACK, **fields).body
+    assert (payment.status, payment.gateway_reference) == ("requires_action", None)
+    return Transaction.objects.get(id=payment.id), payment.next_action.url
+
+
+@pytest.mark.parametrize(("capture", "status"), [(True, "succeeded"), (False, "authorized")])
+def test_an_event_lets_the_worker_ask_for_the_end_of_a_challenge(secured, fake, capture, status):
+    payment, page = challenge(secured, capture=capture)
+    answer_challenge(page, "accept")
+    intent = intent_of(fake, payment)
+    body = event("payment_intent.succeeded", intent)
+
+    assert processed(body) == "applied"
+    assert Authentication.objects.get(pk=payment.pk).due_at <= timezone.now()
+
+    poll(payment.pk)
+    assert state(payment.pk) == (status, "authenticated", "issuer")
+    assert Transaction.objects.get(id=payment.pk).gateway_reference == payment.gateway_reference == intent["id"]
+    assert processed(event("payment_intent.succeeded", intent)) == "ignored"
+
+
+def test_a_challenge_that_the_customer_refused_declines_the_payment(secured, fake):
+    payment, page = challenge(secured)
+    answer_challenge(page, "refuse")
+
+    assert processed(event("payment_intent.payment_failed", intent_of(fake, payment))) == "applied"
+
+    poll(payment.pk)
+    assert state(payment.pk) == ("declined", "failed", "merchant")
+
+
+def test_a_challenge_without_an_answer_ends_with_its_time(secured, settings):
+    settings.STRIPE_CHALLENGE_SECONDS = 0
+    payment, page = challenge(secured)
+
+    poll(payment.pk)
+
+    assert state(payment.pk) == ("declined", "abandoned", "merchant")
+    assert answer_challenge(page, "accept") == 410
+
+
+def test_an_open_challenge_is_not_settled_by_an_event_about_other_money(secured, fake):
+    payment, page = challenge(secured)
+    answer_challenge(page, "accept")
+
+    assert processed(event("payment_intent.succeeded", intent_of(fake, payment) | {"amount": 1})) == "refused"
+
+    poll(payment.pk)
+    assert state(payment.pk)[0] == "succeeded"
+
+
+def test_an_unknown_payment_gets_the_result_of_its_authentication(secured, fake):
+    fake.profile(lose_reply_ratio=1)
+    payment = secured.pay(1942, payment_method=CARD, return_url=BACK).body
+    fake.profile(lose_reply_ratio=0)
+    assert payment.status == "unknown"
+
+    body = event("payment_intent.succeeded", intent_of(fake, Transaction.objects.get(id=payment.id)))
+    assert processed(body) == "applied"
+
+    secured.resolve()
+    assert state(payment.id) == ("succeeded", "frictionless", "issuer")
 
 
 @pytest.mark.parametrize("metadata", [{}, {"fence": "k"}, {"operation": "charge", "key": "none of ours"}])

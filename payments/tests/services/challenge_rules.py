@@ -133,7 +133,7 @@ class ChallengeRules(GatewayEventRules):
     def give_up(self, payment: UUID) -> None:
         row = Transaction.objects.get(id=payment)
         if self.open_challenges().filter(transaction_id=payment).exists():
-            poll_one(challenges.Challenged(row.id, row.manual_capture, row.gateway, row.gateway_key, True, 1))
+            poll_one(challenges.Challenged(row.id, row.manual_capture, row.gateway, row.gateway_key, None, True, 1))
 
     def _in_thread_of_its_own(self, payment: UUID) -> None:
         try:

@@ -30,6 +30,9 @@ HIGH_RISK_COUNTRIES = frozenset(["IR", "KP", "MM"])
 TEST_TOKENS = {"tok_fraud": 1.0, "tok_risky": 0.6}
 
 
+Outcome = Literal["review", "block"]
+
+
 @dataclass(frozen=True)
 class VelocityLimit:
     """A velocity rule: at most `maximum` payments with one value in a window, or minor units of a currency."""
@@ -38,7 +41,7 @@ class VelocityLimit:
     field: Literal["customer", "token", "country"]
     window_seconds: int
     maximum: int
-    outcome: Literal["review", "block"]
+    outcome: Outcome
     currency: str | None = None  # of a sum; a number of payments has none
 
     @property

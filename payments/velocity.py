@@ -12,16 +12,17 @@ import orjson
 from django.db import connection
 from django.db.models.functions import Now
 
-from payments.fraud import MerchantContext, Verdict, get_values
-from payments.models import RefusedRetry
+from payments.fraud import MerchantContext, Outcome, Verdict, get_values
+from payments.models import RefusedRetry, Transaction
 from payments.schemas import PaymentInput
+from payments.states import ChargeStatus
 from payments.storage.velocity_sql import FORGET, TRY
 
 # The counters that one statement deletes, well within statement_timeout.
 BATCH_SIZE = 10_000
 
 
-def attempts_of(payment: PaymentInput, verdict: Verdict, merchant: MerchantContext) -> list[dict[str, Any]]:
+def _attempts_of(payment: PaymentInput, verdict: Verdict, merchant: MerchantContext) -> list[dict[str, Any]]:
     """Return what the payment adds to the merchant's counters, and what exceeding each means.
 
     Nothing, if the allow list has accepted it: it counts, and the reasons name the rule.
@@ -42,27 +43,51 @@ def attempts_of(payment: PaymentInput, verdict: Verdict, merchant: MerchantConte
     ]
 
 
-def apply_exceeded(verdict: Verdict, reasons: Iterable[str], *, blocks: bool, reviews: bool) -> Verdict:
-    """Return the verdict after the rules that the payment exceeds; the statement of T1 stores the same."""
+def apply_exceeded(verdict: Verdict, reasons: Iterable[str], outcome: Outcome | None) -> Verdict:
+    """Return the verdict after the rules that the payment exceeds. A review changes nothing of a blocked payment."""
     verdict = replace(verdict, reasons=[*verdict.reasons, *reasons])
-    if blocks and not verdict.blocked:
+    if outcome == "block" and not verdict.blocked:
         return replace(verdict, blocked=True, review=False, decided_by="velocity")
-    if reviews and not verdict.blocked and not verdict.review:
+    if outcome == "review" and not verdict.blocked and not verdict.review:
         return replace(verdict, review=True, decided_by="velocity")
     return verdict
 
 
+def is_held(payment: PaymentInput, verdict: Verdict) -> bool:
+    """Return whether the gateway only authorizes the payment: for the merchant, or for a review."""
+    return not payment.capture or verdict.review
+
+
+def decided_columns(payment: PaymentInput, verdict: Verdict) -> dict[str, Any]:
+    """Return the columns of a new payment that its verdict decides, without those that are NULL or false."""
+    columns: dict[str, Any] = {"status": ChargeStatus.PROCESSING}
+    if verdict.blocked:
+        columns = {"status": ChargeStatus.BLOCKED, "failure_code": "fraud_blocked"}
+    if is_held(payment, verdict):
+        columns["manual_capture"] = True
+    if verdict.review:
+        columns["review"] = Transaction.Review.CAPTURE if payment.capture else Transaction.Review.HOLD
+    return columns
+
+
+def velocity_columns(payment: PaymentInput, verdict: Verdict, merchant: MerchantContext) -> dict[str, Any]:
+    """Return what T1 needs to apply the merchant's rules: the attempts, and the columns for each outcome of them."""
+    outcomes: dict[str, Outcome | None] = {"none": None, "review": "review", "block": "block"}
+    decided = {
+        name: decided_columns(payment, apply_exceeded(verdict, (), outcome)) for name, outcome in outcomes.items()
+    }
+    return {"velocity": _attempts_of(payment, verdict, merchant), "decided": decided}
+
+
 def try_payment(payment: PaymentInput, verdict: Verdict, merchant: MerchantContext) -> Verdict:
     """Return the verdict as if the payment were made now. Nothing is counted."""
-    attempts = attempts_of(payment, verdict, merchant)
+    attempts = _attempts_of(payment, verdict, merchant)
     if not attempts:
         return verdict
     with connection.cursor() as cursor:
         cursor.execute(TRY, {"velocity": orjson.dumps(attempts).decode()})
-        exceeded = cursor.fetchall()
-    outcomes = {outcome for outcome, _ in exceeded}
-    reasons = sorted({reason for _, reason in exceeded})
-    return apply_exceeded(verdict, reasons, blocks="block" in outcomes, reviews="review" in outcomes)
+        exceeded = cursor.fetchone()
+    return verdict if exceeded is None else apply_exceeded(verdict, orjson.loads(exceeded[0]), exceeded[1])
 
 
 def forget_expired() -> None:

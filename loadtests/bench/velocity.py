@@ -102,7 +102,7 @@ def make_row(merchant: int, rules: tuple[Any, ...], random: Random) -> dict[str,
 
     from payments.fraud import MerchantContext, Verdict
     from payments.schemas import PaymentInput, PaymentMethod
-    from payments.velocity import attempts_of
+    from payments.velocity import velocity_columns
 
     method = PaymentMethod("card", token=f"tok_{random.randrange(10_000)}", country="DE")
     body = PaymentInput(1250, "EUR", customer=f"c_{random.randrange(10_000)}", payment_method=method)
@@ -112,7 +112,6 @@ def make_row(merchant: int, rules: tuple[Any, ...], random: Random) -> dict[str,
         "key": uuid4().hex,
         "amount": body.amount,
         "currency": body.currency,
-        "status": "processing",
         "fraud_score": 0.0,
         "fraud_reasons": [],
         "customer": body.customer,
@@ -126,9 +125,8 @@ def make_row(merchant: int, rules: tuple[Any, ...], random: Random) -> dict[str,
     }
     if rules:
         context = MerchantContext("DE", 0.8, {}, 5000, velocity=rules)
-        attempts = attempts_of(body, Verdict(0.0, [], blocked=False), context)
-        row |= {"velocity": attempts, "held_as": "capture"}
-    return row
+        return row | velocity_columns(body, Verdict(0.0, [], blocked=False), context)
+    return row | {"status": "processing"}
 
 
 def report(group: int, plain: Times, watched: Times) -> None:

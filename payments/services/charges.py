@@ -33,7 +33,7 @@ from payments.services.refused_retries import find_forbidden, note_declines
 from payments.services.results import Charge, Result
 from payments.states import AUTHORIZATION, CHARGE, ChargeStatus, Lifecycle
 from payments.storage.group_commit import Exceeded, writer
-from payments.velocity import apply_exceeded, attempts_of
+from payments.velocity import apply_exceeded, decided_columns, is_held, velocity_columns
 
 logger = logging.getLogger("payments")
 
@@ -62,8 +62,8 @@ class Pending:
     capture_before: datetime | None = None
     customer_authentication: Authentication | None = None
     created_at: datetime = NOT_STORED
-    # What it adds to the counters of velocity rules; None if the merchant has none.
-    attempts: list[dict[str, Any]] | None = None
+    # The columns of velocity rules; None if the merchant has none.
+    velocity: dict[str, Any] | None = None
     refuse_forbidden_retries: bool = False
 
     @classmethod
@@ -86,20 +86,18 @@ class Pending:
             refuse_forbidden_retries=principal.refuse_forbidden_retries,
         )
         if principal.fraud.velocity:
-            pending.attempts = attempts_of(body, verdict, principal.fraud)
-        pending._obey()
+            pending.velocity = velocity_columns(body, verdict, principal.fraud)
+        pending._apply_verdict()
         return pending
 
-    def _obey(self) -> None:
-        if self.verdict.blocked:
-            self.status, self.failure_code = ChargeStatus.BLOCKED, "fraud_blocked"
+    def _apply_verdict(self) -> None:
+        columns = decided_columns(self.body, self.verdict)
+        self.status, self.failure_code = columns["status"], columns.get("failure_code")
 
     def mark_stored(self, at: datetime, exceeded: Exceeded | None = None) -> None:
         if exceeded is not None:
-            self.verdict = apply_exceeded(
-                self.verdict, exceeded.reasons, blocks=exceeded.blocks, reviews=exceeded.reviews
-            )
-            self._obey()
+            self.verdict = apply_exceeded(self.verdict, exceeded.reasons, exceeded.outcome)
+            self._apply_verdict()
         self.created_at = at
         if self.is_final:
             self.settled_at = at
@@ -118,13 +116,7 @@ class Pending:
 
     @property
     def is_held(self) -> bool:
-        """Return whether the gateway only authorizes it: for the merchant, or for a review."""
-        return not self.body.capture or self.verdict.review
-
-    @property
-    def held_as(self) -> str:
-        """Return the value of `Transaction.review` if it is held for a review."""
-        return Transaction.Review.CAPTURE if self.body.capture else Transaction.Review.HOLD
+        return is_held(self.body, self.verdict)
 
     @property
     def lifecycle(self) -> Lifecycle:
@@ -210,7 +202,7 @@ def store(pendings: list[Pending], lease_seconds: float) -> list[Pending]:
     rows = [stored_row(pending, lease_seconds) for pending in pendings]
     exceeded: dict[UUID, Exceeded] = {}
     with tracing.step("T1", tracing.DATABASE, kind="client"):
-        if pendings and pendings[0].attempts is not None:
+        if pendings and pendings[0].velocity is not None:
             times, exceeded = writer.store_watched(rows)
         else:
             times = writer.store(rows)
@@ -324,10 +316,8 @@ def stored_row(pending: Pending, lease_seconds: float) -> dict[str, Any]:
         "key": pending.idempotency_key,
         "amount": body.amount,
         "currency": body.currency,
-        "status": pending.status,
         "fraud_score": pending.verdict.score,
         "fraud_reasons": pending.verdict.reasons,
-        "failure_code": pending.failure_code,
         "customer": body.customer,
         "reference": body.reference,
         "description": body.description,
@@ -340,12 +330,7 @@ def stored_row(pending: Pending, lease_seconds: float) -> dict[str, Any]:
         "lease_token": pending.lease_token,
         "lease_seconds": lease_seconds,
     }
-    if pending.is_held:
-        row["manual_capture"] = True
-    if pending.verdict.review:
-        row["review"] = pending.held_as
-    if pending.attempts is not None:
-        row |= {"velocity": pending.attempts, "held_as": pending.held_as}
+    row |= pending.velocity if pending.velocity is not None else decided_columns(body, pending.verdict)
     if body.return_url is not None:
         row["return_url"] = body.return_url
     return row

@@ -29,6 +29,7 @@ from fintech.telemetry import host_registry
 from fintech.telemetry import metric_slots as slots
 from payments import metrics
 from payments.currencies import to_major
+from payments.fraud import Outcome
 from payments.schemas import MAX_BATCH
 from payments.states import CAPTURE, CHARGE
 from payments.storage import authorization_sql, challenge_sql, payment_sql
@@ -58,11 +59,10 @@ SALES = (CHARGE.success, CAPTURE.success)
 
 @dataclass(frozen=True)
 class Exceeded:
-    """The velocity rules that a payment exceeded, and what they did."""
+    """The velocity rules that a payment exceeded, and the outcome of the most severe one."""
 
     reasons: list[str]
-    blocks: bool
-    reviews: bool
+    outcome: Outcome | None
 
 
 @dataclass

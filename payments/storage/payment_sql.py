@@ -96,27 +96,24 @@ def _store(part: Part, rows: str, event_data: str) -> str:
 _REASONS = f"CASE WHEN status = '{ChargeStatus.BLOCKED}' THEN jsonb_build_object('reasons', fraud_reasons) END"
 _CREATE = f"{_take_keys(Part.CREATED)}, {_store(Part.CREATED, 'created', _REASONS)}"
 
-# The same with counters: rules that a payment exceeds block it, or hold it for a review. `held_as` is then its value of
-# the column `review`.
-_VERDICT = f"""judged AS MATERIALIZED (
-    SELECT id, merchant_id, key, amount, currency, fraud_score, customer, reference, description, payment_method,
-        metadata, request_id, return_url, fee_basis_points, gateway, gateway_key, lease_token, lease_seconds,
-        all_reasons AS fraud_reasons, evidence,
-        CASE WHEN blocks THEN '{ChargeStatus.BLOCKED}' ELSE status END AS status,
-        CASE WHEN blocks THEN 'fraud_blocked' ELSE failure_code END AS failure_code,
-        CASE WHEN blocks THEN held_as = 'hold' ELSE manual_capture OR holds END AS manual_capture,
-        CASE WHEN holds THEN held_as WHEN NOT blocks THEN review END AS review
-    FROM (SELECT *, reviews AND NOT blocks AND status <> '{ChargeStatus.BLOCKED}' AS holds FROM decided) AS decided
-)"""  # noqa: S608 - our own constants
+# The same with counters. `decided` has the columns for each outcome of the rules (`payments/velocity.py`).
+_JUDGED = """judged AS MATERIALIZED (
+    SELECT watched.id, merchant_id, key, amount, currency, fraud_score, customer, reference, description,
+        payment_method, metadata, request_id, return_url, fee_basis_points, gateway, gateway_key, lease_token,
+        lease_seconds, fraud_reasons || coalesce(verdict.reasons, '[]') AS fraud_reasons, verdict.evidence, chosen.*
+    FROM watched LEFT JOIN verdict ON verdict.id = watched.id
+    CROSS JOIN LATERAL jsonb_to_record(decided -> coalesce(verdict.outcome, 'none'))
+        AS chosen(status text, failure_code text, manual_capture boolean, review text)
+)"""
 _EVIDENCE = (
     f"CASE WHEN evidence IS NULL THEN {_REASONS}"
     " ELSE jsonb_build_object('reasons', fraud_reasons, 'velocity', evidence) END"
 )
 _WATCH = ", ".join(
     [
-        _take_keys(Part.WATCHED, ", velocity jsonb, held_as text"),
+        _take_keys(Part.WATCHED, ", velocity jsonb, decided jsonb"),
         DECIDE,
-        _VERDICT,
+        _JUDGED,
         _store(Part.WATCHED, "judged", _EVIDENCE),
     ]
 )
@@ -181,7 +178,7 @@ _MARK = f"""unanswered AS MATERIALIZED (
 )
 """  # noqa: S608 - our own constants
 
-_EXCEEDED = "(SELECT jsonb_agg(jsonb_build_array(id, reasons, blocks, reviews)) FROM verdict)"
+_EXCEEDED = "(SELECT jsonb_agg(jsonb_build_array(id, reasons, outcome)) FROM verdict)"
 _CREATED = select_result(Part.CREATED, rows="created", stored="created_stored")
 _WATCHED = select_result(Part.WATCHED, rows="watched", stored="watched_stored", exceeded=_EXCEEDED)
 _SETTLED = select_result(Part.SETTLED, rows="answered", stored="settled")

@@ -48,6 +48,15 @@ def exceeded_sql(attempts: str, totals: str) -> str:
     ) AS seen WHERE observed > maximum"""
 
 
+def verdicts_sql(exceeded: str) -> str:
+    """Return what exceeding rules means for each payment: its outcome is the most severe one, NULL for none."""
+    return f"""
+    SELECT id, jsonb_agg(DISTINCT reason) AS reasons,
+        CASE WHEN bool_or(outcome = 'block') THEN 'block' WHEN bool_or(outcome = 'review') THEN 'review' END AS outcome,
+        jsonb_agg(jsonb_build_object('rule', rule_id, 'observed', observed, 'maximum', maximum)) AS evidence
+    FROM {exceeded} GROUP BY id"""
+
+
 # After `watched` (the new payments) and `watched_won` (those that are stored).
 DECIDE = f"""attempt AS MATERIALIZED (
     {attempts_sql("(SELECT id, velocity FROM watched JOIN watched_won ON watched_won.resource_id = watched.id)")}
@@ -62,14 +71,7 @@ DECIDE = f"""attempt AS MATERIALIZED (
 ), exceeded AS MATERIALIZED (
     {exceeded_sql("attempt", "counted")}
 ), verdict AS MATERIALIZED (
-    SELECT id, jsonb_agg(DISTINCT reason) AS reasons, bool_or(outcome = 'block') IS TRUE AS blocks,
-        bool_or(outcome = 'review') IS TRUE AS reviews,
-        jsonb_agg(jsonb_build_object('rule', rule_id, 'observed', observed, 'maximum', maximum)) AS evidence
-    FROM exceeded GROUP BY id
-), decided AS MATERIALIZED (
-    SELECT watched.*, coalesce(verdict.blocks, false) AS blocks, coalesce(verdict.reviews, false) AS reviews,
-        fraud_reasons || coalesce(verdict.reasons, '[]') AS all_reasons, verdict.evidence
-    FROM watched LEFT JOIN verdict ON verdict.id = watched.id
+    {verdicts_sql("exceeded")}
 )"""
 
 # For a payment that is not made: the totals as if it were.
@@ -80,8 +82,10 @@ WITH attempt AS MATERIALIZED (
     SELECT attempt.rule_id, attempt.value, attempt.amount
         + coalesce({total_sql(moved_sql("counter.slots", "attempt.slot - counter.newest"))}, 0) AS total
     FROM attempt LEFT JOIN payments_velocitycounter AS counter USING (rule_id, value)
+), exceeded AS MATERIALIZED (
+    {exceeded_sql("attempt", "counted")}
 )
-SELECT outcome, reason FROM ({exceeded_sql("attempt", "counted")}) AS exceeded
+SELECT reasons, outcome FROM ({verdicts_sql("exceeded")}) AS verdict
 """
 
 # Counters whose window is over, and those of rules that were removed; a payment that adds to one now keeps it.

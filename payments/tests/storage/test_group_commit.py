@@ -275,7 +275,7 @@ def test_a_deadlock_fails_no_request(writer, merchant, pool):
 def test_a_payment_is_durable_whatever_the_session_says(merchant, setting, expected):
     row = new_row(merchant)
     values = {"created": _encode([row]), "settled": _encode([settled(row)]), "unknown": "[]", "writer": 1}
-    values["watched"] = _encode([new_row(merchant)])
+    values["watched"] = _encode([new_row(merchant, velocity=[], decided={"none": {"status": "processing"}})])
     with open_connection("left by another client", synchronous_commit=setting) as other:
         for statement in STATEMENTS.values():
             with other.transaction(force_rollback=True):

@@ -12,6 +12,7 @@ from django.db import connection
 from django.db.models import F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from uuid_utils.compat import uuid7
 
 from fintech.database.connections import open_connection
@@ -31,7 +32,7 @@ from payments.schemas import PaymentInput, PaymentMethod
 from payments.storage.group_commit import STATEMENTS, Exceeded, PaymentWriter, _encode
 from payments.storage.payment_sql import Part
 from payments.storage.velocity_sql import KEPT, SLOTS
-from payments.velocity import attempts_of, forget_expired, try_payment
+from payments.velocity import apply_exceeded, decided_columns, forget_expired, try_payment, velocity_columns
 
 pytestmark = pytest.mark.usefixtures("leave_nothing_open")
 
@@ -75,7 +76,6 @@ class Till:
             "key": uuid4().hex,
             "amount": body.amount,
             "currency": body.currency,
-            "status": "blocked" if self.verdict.blocked else "processing",
             "fraud_score": self.verdict.score,
             "fraud_reasons": self.verdict.reasons,
             "metadata": {},
@@ -84,8 +84,7 @@ class Till:
             "gateway_key": uuid4(),
             "lease_token": uuid4(),
             "lease_seconds": 60,
-            "velocity": attempts_of(body, self.verdict, context),
-            "held_as": "capture",
+            **velocity_columns(body, self.verdict, context),
             **changes,
         }
 
@@ -253,7 +252,7 @@ def test_a_payment_beyond_a_blocking_rule_is_stored_as_blocked(writer, merchant)
 @pytest.mark.parametrize("held_as", ["capture", "hold"])
 def test_a_payment_beyond_a_review_rule_is_stored_as_held(writer, merchant, held_as):
     rule = limit(merchant, 0, "review")
-    row = Till(merchant, writer, (rule,)).row(payment(), held_as=held_as, manual_capture=held_as == "hold" or None)
+    row = Till(merchant, writer, (rule,)).row(replace(payment(), capture=held_as == "capture"))
     writer.store_watched([row])
 
     stored = found(row)
@@ -270,8 +269,8 @@ def test_a_block_counts_more_than_a_review(writer, merchant):
 
 
 def test_a_payment_that_its_score_held_is_still_blocked_by_a_rule(writer, merchant):
-    till = Till(merchant, writer, (limit(merchant, 0),))
-    row = till.row(payment(), review="capture", manual_capture=True)
+    till = Till(merchant, writer, (limit(merchant, 0),), Verdict(0.6, ["risky_token"], blocked=False, review=True))
+    row = till.row(payment())
     writer.store_watched([row])
 
     assert (found(row).status, found(row).review, found(row).manual_capture) == ("blocked", None, False)
@@ -293,6 +292,32 @@ def test_the_allow_list_counts_more_than_a_rule_which_is_named(writer, merchant)
     assert row.fraud_reasons == ["allow_list:customer", f"velocity:customer:count:{MONTH}"]
 
 
+VERDICTS = {
+    "accepted": Verdict(0.0, [], blocked=False),
+    "held": Verdict(0.6, ["risky_token"], blocked=False, review=True),
+    "blocked": Verdict(1.0, ["stolen_token"], blocked=True),
+    "allowed": Verdict(0.0, ["allow_list:customer"], False, "allow_list"),
+}
+
+
+@pytest.mark.parametrize("capture", [True, False])
+@pytest.mark.parametrize("outcomes", [[], ["review"], ["block"], ["review", "block"]], ids=" and ".join)
+@pytest.mark.parametrize("verdict", VERDICTS.values(), ids=VERDICTS)
+def test_the_stored_payment_equals_the_one_that_is_answered(writer, merchant, verdict, outcomes, capture):
+    till = Till(merchant, writer, tuple(limit(merchant, 0, outcome) for outcome in outcomes), verdict)
+    body = replace(payment(), capture=capture)
+    row = till.row(body)
+    _, exceeded = writer.store_watched([row])
+
+    if rules := exceeded.get(row["id"]):
+        verdict = apply_exceeded(verdict, rules.reasons, rules.outcome)
+    expected = {"failure_code": None, "manual_capture": False, "review": None, **decided_columns(body, verdict)}
+    stored = found(row)
+    assert {name: getattr(stored, name) for name in expected} == expected
+    assert stored.fraud_reasons == verdict.reasons
+    assert len(exceeded) == bool(outcomes)
+
+
 # --- Trying, races, and cleaning up ------------------------------------------------------------------------
 
 
@@ -309,7 +334,7 @@ def test_a_trial_decides_as_the_next_payment_and_counts_nothing(writer, merchant
 
     assert verdicts == [Verdict(0.0, [rule.reason], False, "velocity", True)] * 2
     assert VelocityCounter.objects.get(rule_id=rule.rule).slots[0] == 1
-    assert [one and one.reviews for one in till.store(payment())] == [True]
+    assert [one and one.outcome for one in till.store(payment())] == ["review"]
 
 
 def test_processes_that_store_at_once_let_exactly_the_maximum_through(writer, merchant):
@@ -349,7 +374,7 @@ def test_counters_are_forgotten_when_their_window_is_over_or_their_rule_is_gone(
 def test_plain_payments_and_watched_ones_share_a_commit(writer, merchant):
     till = Till(merchant, writer, (limit(merchant, 0),))
     watched = [till.row(payment()) for _ in range(5)]
-    plain = [{k: v for k, v in till.row(payment()).items() if k not in ("velocity", "held_as")} for _ in range(5)]
+    plain = [{**till.row(payment()), "status": "processing"} for _ in range(5)]
     with ThreadPoolExecutor(10) as threads:
         results = [threads.submit(writer.store, [row]) for row in plain]
         found_rules = [threads.submit(writer.store_watched, [row]) for row in watched]

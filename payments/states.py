@@ -97,6 +97,11 @@ class Lifecycle:
     def event_kind(self, status: str) -> str:
         return self.event_prefix + status
 
+    def leads_to(self, status: str, later: str) -> bool:
+        """Return True if one or more steps lead from `status` to `later`."""
+        following = self.steps.get(status, ())
+        return later in following or any(self.leads_to(step, later) for step in following)
+
 
 # `error` and `unavailable` are failures that are known to have moved nothing.
 _OUTCOMES = {

@@ -263,12 +263,15 @@ def read_challenged(status_code: int, content: Any) -> Answer:
     return read_answer(status_code, content)
 
 
-def read_authentication(content: dict[str, Any]) -> AuthenticationResult | None:
-    """Return the result of the authentication in an answer, if there is one that is known."""
+def read_authentication(content: dict[str, Any], outcome: str) -> AuthenticationResult | None:
+    """Return the result of the authentication in a decision, if there is one that is known and fits the outcome."""
     found = content.get("authentication")
     if not isinstance(found, dict) or found.get("outcome") not in AUTHENTICATIONS:
         return None
-    is_issuer = found.get("liability_shift") == "issuer" and found["outcome"] not in FAILED_AUTHENTICATIONS
+    is_failed = found["outcome"] in FAILED_AUTHENTICATIONS
+    if is_failed and outcome == "approved":
+        return None
+    is_issuer = found.get("liability_shift") == "issuer" and not is_failed
     return AuthenticationResult(found["outcome"], "issuer" if is_issuer else "merchant")
 
 
@@ -278,9 +281,7 @@ def read_answer(status_code: int, content: Any) -> Answer:
         return Answer("timeout", "unreadable_answer")
     answer = _read_outcome(status_code, content)
     if "authentication" in content and answer.outcome in ("approved", "declined"):
-        result = read_authentication(content)
-        if result and not (answer.outcome == "approved" and result.outcome in FAILED_AUTHENTICATIONS):
-            answer.authentication = result
+        answer.authentication = read_authentication(content, answer.outcome)
     return answer
 
 

@@ -51,7 +51,8 @@ class DisputeChange(msgspec.Struct):
 def apply_dispute_change(change: DisputeChange) -> bool:
     """Take the step. Raises NotYet if an earlier event is missing, Refused if it contradicts our rows.
 
-    A refused change counts in the sequence: the gateway's later changes are applied.
+    A refused change counts in the sequence: the gateway's later changes are applied. One that came before must still
+    agree with our rows.
     """
     with atomic():
         known = Dispute.objects.filter(gateway_key=change.dispute).first()
@@ -59,18 +60,19 @@ def apply_dispute_change(change: DisputeChange) -> bool:
         if dispute is None:
             _open(payment, change)
             return True
-        if change.sequence <= dispute.sequence:
-            return False
         if change.sequence > dispute.sequence + 1:
             raise NotYet(f"event {dispute.sequence + 1} of the dispute is missing")
-        dispute.sequence = change.sequence
-        dispute.save(update_fields=["sequence"])
-        if _is_overtaken(dispute, change):
-            return False
-        contradiction = _contradiction(dispute, change)
+        is_new = change.sequence > dispute.sequence
+        if is_new:
+            dispute.sequence = change.sequence
+            dispute.save(update_fields=["sequence"])
+            if _is_overtaken(dispute, change):
+                return False
+        contradiction = _contradiction(payment, dispute, change, is_new=is_new)
         if contradiction is None:
-            _follow(payment, dispute, change)
-            return True
+            if is_new:
+                _follow(payment, dispute, change)
+            return is_new
     raise Refused(contradiction)  # after the commit
 
 
@@ -89,11 +91,17 @@ def _is_overtaken(dispute: Dispute, change: DisputeChange) -> bool:
     return dispute.responses.filter(kind=DisputeResponse.Kind.ACCEPTANCE).exists()
 
 
-def _contradiction(dispute: Dispute, change: DisputeChange) -> str | None:
-    if (change.amount, change.fee) != (dispute.amount, dispute.fee):
-        return f"the dispute is of {dispute.amount} with a fee of {dispute.fee}"
-    if change.state not in (dispute.status, *DISPUTE.steps.get(dispute.status, ())):
+def _contradiction(payment: Transaction, dispute: Dispute, change: DisputeChange, *, is_new: bool) -> str | None:
+    if change.charge != payment.gateway_key:
+        return "the dispute is of another charge"
+    if (change.amount, change.currency, change.fee) != (dispute.amount, payment.currency, dispute.fee):
+        return f"the dispute is of {dispute.amount} {payment.currency} with a fee of {dispute.fee}"
+    if change.state == dispute.status:
+        return None
+    if is_new and change.state not in DISPUTE.steps.get(dispute.status, ()):
         return f"a dispute that is {dispute.status} cannot become {change.state}"
+    if not is_new and not DISPUTE.leads_to(change.state, dispute.status):
+        return f"a dispute that is {dispute.status} cannot have been {change.state} before"
     return None
 
 

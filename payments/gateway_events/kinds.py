@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from django.conf import settings
+
 from payments.gateway.registry import STRIPE
 from payments.gateway_events.decisions import Decision, apply_decision
 from payments.gateway_events.disputes import DisputeChange, apply_dispute_change
@@ -33,7 +35,9 @@ class Kind:
 KINDS = {
     "dispute.changed": Kind(DisputeChange, apply_dispute_change),
 } | {
-    f"{lifecycle.operation}.decided": Kind(Decision, partial(apply_decision, lifecycle.operation))
+    f"{lifecycle.operation}.decided": Kind(
+        Decision, partial(apply_decision, lifecycle.operation, gateway=settings.GATEWAY_NAME)
+    )
     for lifecycle in (CHARGE, AUTHORIZATION, CAPTURE, VOID, REFUND)
 }
 

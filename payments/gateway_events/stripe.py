@@ -6,6 +6,7 @@ resolver looks it up.
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from payments.gateway.base import Answer
+from payments.gateway.registry import STRIPE
 from payments.gateway.stripe.amounts import from_stripe
 from payments.gateway.stripe.answers import read_intent, read_refund
 from payments.gateway.stripe.requests import captures_of
@@ -20,6 +22,8 @@ from payments.gateway_events.decisions import Decision, apply_decision, ask_now
 
 OPERATIONS = {"charge": "charge", "authorize": "authorization"}
 FINAL = ("approved", "declined", "cancelled")
+
+_apply = partial(apply_decision, gateway=STRIPE)
 
 Amount = Annotated[int, Meta(ge=0, le=999_999_999_999)]
 Currency = Annotated[str, Meta(pattern="^[a-z]{3}$")]
@@ -59,17 +63,17 @@ def apply_intent(change: Change) -> bool:
     if operation is None or key is None:
         return False
     captured = [
-        apply_decision("capture", _decide(intent, capture, amount, Answer("approved", None, intent.id)))
+        _apply("capture", _decide(intent, capture, amount, Answer("approved", None, intent.id)))
         for capture, amount in captures_of(intent.metadata)
     ]
     answer = read_intent(msgspec.to_builtins(intent))
     decision = _decide(intent, key, intent.amount, answer)
     # The result of 3-D Secure is in the charge, which an event names and does not hold.
-    if intent.metadata.get("challenge") and answer.outcome in FINAL and ask_now(operation, decision):
+    if intent.metadata.get("challenge") and answer.outcome in FINAL and ask_now(operation, decision, gateway=STRIPE):
         return True
     if answer.outcome not in ("approved", "declined"):
         return any(captured)
-    return apply_decision(operation, decision) or any(captured)
+    return _apply(operation, decision) or any(captured)
 
 
 def apply_refund(change: Change) -> bool:
@@ -77,7 +81,7 @@ def apply_refund(change: Change) -> bool:
     key, answer = _key(refund.metadata), read_refund(200, msgspec.to_builtins(refund))
     if key is None or answer.outcome not in ("approved", "declined"):
         return False
-    return apply_decision("refund", _decide(refund, key, refund.amount, answer))
+    return _apply("refund", _decide(refund, key, refund.amount, answer))
 
 
 def _key(metadata: Mapping[str, str]) -> UUID | None:

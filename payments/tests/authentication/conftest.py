@@ -13,10 +13,10 @@ from loadtests.tests.simulator import Simulator
 from payments.models import Authentication, Transaction
 from payments.services.challenges import poll_due
 from payments.tests.consistency import check_books, gateway_key
-from payments.tests.gateway_events.conftest import Sender, sender
+from payments.tests.gateway_events.conftest import Sender, refusals, sender
 from payments.tests.shop import Shop
 
-__all__ = ["sender"]
+__all__ = ["refusals", "sender"]
 
 CHALLENGED, FRICTIONLESS, EXEMPT = 1941, 1942, 1943
 HOST = "shop.example"

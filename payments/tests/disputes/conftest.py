@@ -1,6 +1,5 @@
 """A bank that disputes payments at the simulator, and whose events reach this process one by one."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,7 +8,9 @@ import pytest
 from loadtests.tests.simulator import Simulator
 from payments.models import Dispute, Transaction
 from payments.tests.consistency import gateway_key
-from payments.tests.gateway_events.conftest import Sender
+from payments.tests.gateway_events.conftest import Sender, refusals, sender
+
+__all__ = ["refusals", "sender"]
 
 Event = dict[str, Any]
 
@@ -68,10 +69,3 @@ class Bank:
 @pytest.fixture
 def bank(gateway: Simulator, sender: Sender) -> Bank:
     return Bank(gateway, sender)
-
-
-@pytest.fixture
-def sender() -> Iterator[Sender]:
-    made = Sender()
-    yield made
-    made.finish()

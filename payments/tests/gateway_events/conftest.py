@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 from django.test import Client
 from django.utils import timezone
+from prometheus_client import REGISTRY
 
 from payments.gateway_events.inbox import process
 from payments.models import GatewayEvent
@@ -72,3 +73,22 @@ def sender() -> Iterator[Sender]:
 @pytest.fixture
 def later() -> Callable[[int], datetime]:
     return lambda seconds: timezone.now() + timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def refusals(caplog: pytest.LogCaptureFixture) -> Callable[[], int]:
+    """Count the events that were refused since the test began. The metric of the alert and the errors must agree."""
+
+    def counted() -> float:
+        return REGISTRY.get_sample_value("gateway_events_processed_total", {"outcome": "refused"}) or 0.0
+
+    before = counted()
+
+    def count() -> int:
+        errors = [
+            record for record in caplog.records if (record.message, record.levelname) == ("gateway_event", "ERROR")
+        ]
+        assert len(errors) == counted() - before
+        return len(errors)
+
+    return count

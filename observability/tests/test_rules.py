@@ -237,6 +237,16 @@ def test_every_alert_has_a_runbook(name):
     assert all(len(section.strip()) > 40 for section in re.split(r"^## .*$", text, flags=re.MULTILINE)[1:])
 
 
+def test_the_runbook_of_failing_jobs_has_the_impact_of_each_job():
+    folders = [HERE.parent / folder for folder in ("fintech", "payments", "alerts_audit")]
+    code = [path.read_text() for folder in folders for path in folder.rglob("*.py") if "tests" not in path.parts]
+    jobs = {name for text in code for name in re.findall(r"\bJob\(\"(\w+)\"", text)}
+    impact = (RUNBOOKS / "WorkerJobFailing.md").read_text().split("## ")[2]
+
+    assert len(jobs) > 20
+    assert {name for line in impact.splitlines() for name in re.findall(r"`(\w+)`", line.partition(":")[0])} == jobs
+
+
 def test_no_runbook_is_left_of_an_alert_that_is_gone():
     assert {file.stem for file in RUNBOOKS.glob("*.md")} == set(ALERTS)
 

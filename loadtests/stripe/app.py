@@ -18,6 +18,7 @@ from loadtests.gateway.authentication import Authentication
 from loadtests.gateway.events import EventSender
 from loadtests.gateway.outcomes import APPROVE, Behaviour, Does, Reply
 from loadtests.gateway.profile import Faults, Profile, WrongProfile
+from loadtests.stripe.disputes import Disputes
 from loadtests.stripe.objects import BadRequest, Form, Objects, Result, error
 from loadtests.stripe.store import Store
 
@@ -43,6 +44,7 @@ class FakeStripe:
         self, store: Store, *, api_key: str, control_token: str, log: Callable[..., None], sender: EventSender
     ) -> None:
         self.store, self.objects, self.sender = store, Objects(store), sender
+        self.disputes = Disputes(store, self.objects)
         self.faults = Faults(Profile.from_fields(store.load_profile()))
         self.search_lags = False
         self._api_key, self._control_token, self._log = api_key, control_token, log
@@ -54,9 +56,15 @@ class FakeStripe:
             add("POST", f"/v1/payment_intents{path}", self._guarded(self.post))
         add("POST", "/v1/refunds", self._guarded(self.post))
         add("GET", "/v1/payment_intents/search", self._guarded(self.search))
-        add("GET", "/v1/payment_intents/{id}", self._guarded(self.show))
+        add("GET", "/v1/payment_intents/{id}", self._guarded(partial(self.show, "payment_intent")))
         add("GET", "/v1/payment_intents", self._guarded(partial(self.list, "payment_intent")))
         add("GET", "/v1/refunds", self._guarded(partial(self.list, "refund")))
+        for path in ("", "/close"):
+            add("POST", f"/v1/disputes/{{id}}{path}", self._guarded(self.post))
+        add("GET", "/v1/disputes/{id}", self._guarded(partial(self.show, "dispute")))
+        add("GET", "/v1/disputes", self._guarded(partial(self.list, "dispute")))
+        add("POST", "/control/disputes", self._guarded(self.open_dispute, control=True))
+        add("POST", "/control/disputes/{id}", self._guarded(self.decide_dispute, control=True))
         add("GET", authentication.PATH, traced(self.show_challenge))
         add("POST", authentication.PATH, traced(self.answer_challenge))
         add("PATCH", "/control/profile", self._guarded(self.change_profile, control=True))
@@ -127,20 +135,12 @@ class FakeStripe:
         if text.isascii() and text.isdigit():
             return int(text)
         intent = self.store.find(request.match_info.get("id", ""))
-        return intent["amount_capturable"] if intent else 0
+        return intent.get("amount_capturable", 0) if intent else 0
 
     def _execute(self, request: web.Request, form: Form, key: str, behaviour: Behaviour) -> Result:
         self.store.begin()
         try:
-            if "id" in request.match_info:
-                intent = self.objects.find(request.match_info["id"], "payment_intent")
-                capture = request.path.endswith("/capture")
-                status, body = self.objects.capture(intent, form) if capture else self.objects.cancel(intent)
-            elif request.path == "/v1/refunds":
-                status, body = self.objects.refund(form)
-            else:
-                page = str(request.url.origin()) + authentication.PATH.removesuffix("/{id}")
-                status, body = self.objects.create(form, behaviour, page)
+            status, body = self._change(request, form, behaviour)
             if status == 200:
                 body = self.objects.expand(body, [form["expand[]"]] if "expand[]" in form else [])
             if key:
@@ -149,10 +149,23 @@ class FakeStripe:
             self.store.commit()  # a request that is refused has stored nothing
         return status, body
 
+    def _change(self, request: web.Request, form: Form, behaviour: Behaviour) -> Result:
+        name = request.match_info.get("id")
+        if name is None:
+            page = str(request.url.origin()) + authentication.PATH.removesuffix("/{id}")
+            is_refund = request.path == "/v1/refunds"
+            return self.objects.refund(form) if is_refund else self.objects.create(form, behaviour, page)
+        if request.path.startswith("/v1/disputes/"):
+            closes = request.path.endswith("/close")
+            return self.disputes.close(name) if closes else self.disputes.respond(name, form)
+        intent = self.objects.find(name, "payment_intent")
+        captures = request.path.endswith("/capture")
+        return self.objects.capture(intent, form) if captures else self.objects.cancel(intent)
+
     # --- Lookups ----------------------------------------------------------------------------------------------
 
-    async def show(self, request: web.Request) -> web.Response:
-        return self._looked_up(request, self.objects.find(request.match_info["id"], "payment_intent"))
+    async def show(self, kind: str, request: web.Request) -> web.Response:
+        return self._looked_up(request, self.objects.find(request.match_info["id"], kind))
 
     async def search(self, request: web.Request) -> web.Response:
         found = SEARCH.fullmatch(request.query.get("query", ""))
@@ -166,7 +179,7 @@ class FakeStripe:
         limit = int(request.query.get("limit", PAGE_SIZE))
         items = self.store.newest(kind, before=request.query.get("starting_after"), limit=limit + 1)
         if intent := request.query.get("payment_intent"):
-            items = self.objects.refunds_of(intent)
+            items = self.objects.refunds_of(intent) if kind == "refund" else self.objects.disputes_of(intent)
         return self._looked_up(request, {"object": "list", "data": items[:limit], "has_more": len(items) > limit})
 
     def _looked_up(self, request: web.Request, body: dict[str, Any]) -> web.Response:
@@ -213,6 +226,12 @@ class FakeStripe:
         self.faults = Faults(profile)
         self._log("profile_changed", profile=profile.to_fields())
         return respond(200, profile.to_fields())
+
+    async def open_dispute(self, request: web.Request) -> web.Response:
+        return respond(201, self.disputes.open(orjson.loads(await request.read())))
+
+    async def decide_dispute(self, request: web.Request) -> web.Response:
+        return respond(200, self.disputes.decide(request.match_info["id"], orjson.loads(await request.read())))
 
     async def change_search(self, request: web.Request) -> web.Response:
         """Let the search lag behind, as Stripe's does: it finds nothing until this setting ends."""

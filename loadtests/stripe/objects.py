@@ -185,6 +185,8 @@ class Objects:
     def refund(self, form: Form) -> Result:
         intent = self.find(form.get("payment_intent", ""), "payment_intent")
         amount = read_amount(form, "amount", intent["currency"])
+        if self._is_disputed(intent["id"]):
+            return 400, error("invalid_request_error", "The charge is disputed.", code="charge_disputed")
         given = sum(refund["amount"] for refund in self.refunds_of(intent["id"]))
         if amount > intent["amount_received"] - given:
             return 400, error("invalid_request_error", "More than is left.", code="charge_already_refunded")
@@ -212,6 +214,14 @@ class Objects:
 
     def refunds_of(self, intent: str) -> list[Object]:
         return [refund for refund in self._store.newest("refund") if refund["payment_intent"] == intent]
+
+    def disputes_of(self, intent: str) -> list[Object]:
+        return [dispute for dispute in self._store.newest("dispute") if dispute["payment_intent"] == intent]
+
+    def _is_disputed(self, intent: str) -> bool:
+        return any(
+            dispute["balance_transactions"] and dispute["status"] != "won" for dispute in self.disputes_of(intent)
+        )
 
     def _unexpected_state(self, intent: Object) -> Result:
         message = f"This PaymentIntent is {intent['status']}."

@@ -200,11 +200,13 @@ class HttpGateway(HttpClient):
         body = {"charge": str(charge), "amount": amount, "currency": currency}
         return self._call("refund", "/v1/refunds", key, body)
 
-    def submit_evidence(self, key: UUID, *, dispute: UUID, text: str, files: list[Any]) -> Answer:
+    def submit_evidence(
+        self, key: UUID, *, dispute: UUID, reference: str | None = None, text: str, files: list[Any]
+    ) -> Answer:
         """Send a response to a dispute. `declined` means that the dispute takes none now."""
         return self._call("evidence", f"/v1/disputes/{dispute}/evidence", key, {"text": text, "files": files})
 
-    def accept_dispute(self, key: UUID, *, dispute: UUID) -> Answer:
+    def accept_dispute(self, key: UUID, *, dispute: UUID, reference: str | None = None) -> Answer:
         return self._call("accept", f"/v1/disputes/{dispute}/accept", key, {})
 
     def cancel_charge(self, key: UUID, *, reference: str | None = None) -> Answer:

@@ -26,6 +26,11 @@ def void_key(authorization: UUID, idempotency_key: str) -> UUID:
     return _derive(authorization, f"void:{idempotency_key}")
 
 
+def dispute_key(name: str) -> UUID:
+    """Return our key of a dispute that its gateway has named."""
+    return _derive(UUID(int=0), f"dispute:{name}")
+
+
 def _derive(namespace: UUID, name: str) -> UUID:
     """Return a UUID v8 (RFC 9562) made of a SHA-256."""
     number = int.from_bytes(hashlib.sha256(namespace.bytes + name.encode()).digest()[:16])

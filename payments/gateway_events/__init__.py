@@ -6,8 +6,12 @@ inbox.py      store each event once, as it came; later, process what is due
 kinds.py      the table of event types: what their data is, and which function applies it
 decisions.py  decisions about open payments, captures, voids and refunds
 disputes.py   disputes: each event is one step
-stripe.py     Stripe's events, as the same decisions
 search.py     the search for an operation by the gateway's key
+
+Stripe's events come to `POST /gateway/events/stripe`:
+
+stripe.py           payments and refunds, as the same decisions
+stripe_disputes.py  disputes: an event names one, whose present state is read
 
 An event is stored before it is understood. It may come twice, late, or before an earlier one: the functions in
 `kinds.py` are idempotent, and raise `NotYet` for what must wait.

@@ -56,7 +56,7 @@ def apply_dispute_change(change: DisputeChange) -> bool:
     """
     with atomic():
         known = Dispute.objects.filter(gateway_key=change.dispute).first()
-        payment, dispute = lock_dispute(change.dispute, known.transaction_id if known else _find_payment(change))
+        payment, dispute = lock_dispute(change.dispute, known.transaction_id if known else find_payment(change))
         if dispute is None:
             _open(payment, change)
             return True
@@ -79,7 +79,7 @@ def apply_dispute_change(change: DisputeChange) -> bool:
 def _open(payment: Transaction, change: DisputeChange) -> None:
     if change.sequence > 1:
         raise NotYet("the event that opens the dispute is missing")
-    _refuse_other_money(payment, change)
+    refuse_other_money(payment, change)
     claim = Claim(change.dispute, change.amount, change.fee, change.reason, change.sequence)
     open_dispute(payment, claim, actor=ACTOR)
 
@@ -114,7 +114,7 @@ def _follow(payment: Transaction, dispute: Dispute, change: DisputeChange) -> No
         dispute.save(update_fields=["evidence_due_at"])
 
 
-def _find_payment(change: DisputeChange) -> UUID:
+def find_payment(change: DisputeChange) -> UUID:
     """Return the payment's id. Ids contain their time, and most disputed charges are found within their minutes.
 
     A key that is repeated after the database lost its payment adopts the first charge under a newer id.
@@ -133,7 +133,7 @@ def _find_payment(change: DisputeChange) -> UUID:
     return found
 
 
-def _refuse_other_money(payment: Transaction, change: DisputeChange) -> None:
+def refuse_other_money(payment: Transaction, change: DisputeChange) -> None:
     if payment.status in (*Transaction.OPEN, ChargeStatus.REQUIRES_ACTION):
         raise NotYet("the disputed payment is in progress")
     if change.currency != payment.currency or change.amount > payment.amount_captured:

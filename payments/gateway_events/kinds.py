@@ -19,6 +19,7 @@ from payments.gateway_events.decisions import Decision, apply_decision
 from payments.gateway_events.disputes import DisputeChange, apply_dispute_change
 from payments.gateway_events.errors import NotYet, Refused
 from payments.gateway_events.stripe import Change, apply_intent, apply_refund
+from payments.gateway_events.stripe_disputes import DisputeEvent, apply_dispute
 from payments.states import AUTHORIZATION, CAPTURE, CHARGE, REFUND, VOID
 
 __all__ = ["KINDS", "STRIPE_KINDS", "Kind", "NotYet", "Refused", "kinds_of"]
@@ -49,6 +50,9 @@ STRIPE_KINDS = {
     "refund.created": Kind(Change, apply_refund),
     "refund.updated": Kind(Change, apply_refund),
     "refund.failed": Kind(Change, apply_refund),
+} | {
+    f"charge.dispute.{change}": Kind(DisputeEvent, apply_dispute)
+    for change in ("created", "updated", "closed", "funds_withdrawn", "funds_reinstated")
 }
 
 

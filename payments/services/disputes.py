@@ -163,12 +163,11 @@ def deliver_responses() -> int:
 def _deliver(response: DisputeResponse) -> None:
     dispute = response.dispute
     gateway = gateways.get(dispute.transaction.gateway)
+    named: Any = {"dispute": dispute.gateway_key, "reference": dispute.transaction.gateway_reference}
     if response.kind == DisputeResponse.Kind.EVIDENCE:
-        answer = gateway.submit_evidence(
-            response.gateway_key, dispute=dispute.gateway_key, text=response.text, files=response.files
-        )
+        answer = gateway.submit_evidence(response.gateway_key, **named, text=response.text, files=response.files)
     else:
-        answer = gateway.accept_dispute(response.gateway_key, dispute=dispute.gateway_key)
+        answer = gateway.accept_dispute(response.gateway_key, **named)
     if answer.outcome in OUTCOMES:
         waiting = DisputeResponse.objects.filter(pk=response.pk, delivered_at=None)
         outcome = OUTCOMES[answer.outcome]

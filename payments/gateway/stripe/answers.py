@@ -161,7 +161,7 @@ def intent_reader(key: UUID) -> Callable[[int, Any], Answer]:
 
 def payment_finder(key: UUID) -> Callable[[int, Any], Answer]:
     def read(status_code: int, content: Any) -> Answer:
-        for found in _listed(status_code, content):
+        for found in listed(status_code, content):
             if metadata_of(found).get("key") == str(key):
                 return read_intent(found)
         return Answer("timeout", "not_found_yet")
@@ -171,7 +171,7 @@ def payment_finder(key: UUID) -> Callable[[int, Any], Answer]:
 
 def refund_finder(key: UUID) -> Callable[[int, Any], Answer]:
     def read(status_code: int, content: Any) -> Answer:
-        for found in _listed(status_code, content):
+        for found in listed(status_code, content):
             if metadata_of(found).get("key") == str(key):
                 return read_refund(200, found)
         return Answer("timeout", "not_found_yet")
@@ -179,7 +179,7 @@ def refund_finder(key: UUID) -> Callable[[int, Any], Answer]:
     return read
 
 
-def _listed(status_code: int, content: Any) -> list[dict[str, Any]]:
+def listed(status_code: int, content: Any) -> list[dict[str, Any]]:
     items = content.get("data") if status_code == 200 and isinstance(content, dict) else None
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import UUID, uuid4
 
-from payments.gateway.base import Answer, GatewayError
+from payments.gateway.base import Answer
 from payments.gateway.client import HttpClient
 from payments.gateway.stripe.amounts import to_stripe
 from payments.gateway.stripe.answers import (
@@ -20,8 +20,10 @@ from payments.gateway.stripe.answers import (
     refund_finder,
 )
 from payments.gateway.stripe.authentication import three_d_secure_of
-from payments.gateway.stripe.records import payment_records, refund_records
+from payments.gateway.stripe.disputes import dispute_finder, read_response, response_of
+from payments.gateway.stripe.records import RECORDS
 from payments.gateway.stripe.requests import (
+    DISPUTES,
     FENCE,
     INTENTS,
     PAGE_SIZE,
@@ -30,6 +32,8 @@ from payments.gateway.stripe.requests import (
     VERSION,
     WITH_CHARGE,
     WITH_CHARGES,
+    WITH_INTENT,
+    WITH_INTENTS,
     NotSent,
     capture_name,
     intent_path,
@@ -135,11 +139,31 @@ class StripeGateway(HttpClient):
         }
         return self._call("refund", REFUNDS, key, body, read_refund)
 
-    def submit_evidence(self, key: UUID, *, dispute: UUID, text: str, files: list[Any]) -> Answer:
-        raise GatewayError("disputes of Stripe are not followed: docs/gateway.md")
+    # --- Disputes ----------------------------------------------------------------------------------------------
 
-    def accept_dispute(self, key: UUID, *, dispute: UUID) -> Answer:
-        raise GatewayError("disputes of Stripe are not followed: docs/gateway.md")
+    def submit_evidence(
+        self, key: UUID, *, dispute: UUID, reference: str | None = None, text: str, files: list[Any]
+    ) -> Answer:
+        return self._respond("evidence", key, (dispute, reference), "", response_of(text, files))
+
+    def accept_dispute(self, key: UUID, *, dispute: UUID, reference: str | None = None) -> Answer:
+        return self._respond("accept", key, (dispute, reference), "/close", {})
+
+    def _respond(
+        self, operation: str, key: UUID, dispute: tuple[UUID, str | None], action: str, body: dict[str, Any]
+    ) -> Answer:
+        """Find the name of the dispute, and send a response to it. Stripe executes a repeated one once, by our key."""
+        ours, reference = dispute
+        path = f"{DISPUTES}?limit={PAGE_SIZE}&payment_intent={quote(reference or '')}"
+        found = self._call("lookup", path, key, None, dispute_finder(ours))
+        if found.outcome != "found":
+            return found
+        path = f"{DISPUTES}/{quote(found.reference or '', safe='')}{action}"
+        return _after(found, self._call(operation, path, key, body, read_response))
+
+    def find_dispute(self, name: str) -> dict[str, Any]:
+        """Return a dispute as it is now, with its PaymentIntent. Raises GatewayError."""
+        return self._read(f"{DISPUTES}/{quote(name, safe='')}?{WITH_INTENT}")
 
     # --- Unknown outcomes --------------------------------------------------------------------------------------
 
@@ -194,14 +218,15 @@ class StripeGateway(HttpClient):
         """Return None: Stripe keeps no totals. `reconcile` compares item by item."""
 
     def records(self, *, after: Any = 0, limit: int = PAGE_SIZE) -> dict[str, Any]:
-        """Return one page of payments, newest first, and after the last one the pages of refunds."""
-        path, last = after or (INTENTS, "")
-        page = self._read(f"{path}?limit={min(limit, PAGE_SIZE)}" + (f"&starting_after={last}" if last else ""))
-        of = payment_records if path == INTENTS else refund_records
-        following: Any = (path, page["data"][-1]["id"]) if page["has_more"] else None
-        if following is None and path == INTENTS:
-            following = (REFUNDS, "")
-        return {"records": [record for item in page["data"] for record in of(item)], "next": following}
+        """Return one page of payments, newest first; after the last one come those of refunds, then of disputes."""
+        path, last = after or (next(iter(RECORDS)), "")
+        query = f"limit={min(limit, PAGE_SIZE)}" + (f"&starting_after={last}" if last else "")
+        page = self._read(f"{path}?{query}" + (f"&{WITH_INTENTS}" if path == DISPUTES else ""))
+        records = [record for item in page["data"] for record in RECORDS[path](item)]
+        if page["has_more"]:
+            return {"records": records, "next": (path, page["data"][-1]["id"])}
+        following = [*RECORDS, None][list(RECORDS).index(path) + 1]
+        return {"records": records, "next": (following, "") if following else None}
 
 
 def _after(first: Answer, second: Answer) -> Answer:

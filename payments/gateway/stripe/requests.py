@@ -10,11 +10,13 @@ from uuid import UUID
 from payments.gateway.base import Answer
 
 VERSION = "2024-06-20"
-INTENTS, REFUNDS = "/v1/payment_intents", "/v1/refunds"
+INTENTS, REFUNDS, DISPUTES = "/v1/payment_intents", "/v1/refunds", "/v1/disputes"
 PAGE_SIZE = 100
 # The charge has the result of 3-D Secure: in one PaymentIntent, and in each one of a list.
 WITH_CHARGE, WITH_CHARGES = "expand%5B%5D=latest_charge", "expand%5B%5D=data.latest_charge"
-# What the journal keeps of it.
+# The PaymentIntent has our key of the payment that is disputed.
+WITH_INTENT, WITH_INTENTS = "expand%5B%5D=payment_intent", "expand%5B%5D=data.payment_intent"
+# What the journal keeps of 3-D Secure.
 THREE_D_SECURE = ("result", "authentication_flow", "electronic_commerce_indicator", "version")
 # The smallest amount that Stripe accepts in every account is far below it.
 FENCE = {"amount": 100, "currency": "usd", "description": "Occupies the key of an operation that never arrived."}

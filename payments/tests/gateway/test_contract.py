@@ -12,6 +12,7 @@ from django.utils import timezone
 from loadtests.tests.simulator import FakeStripe, Simulator, running
 from payments.gateway.base import Answer, AuthenticationResult, Gateway
 from payments.gateway.client import HttpGateway
+from payments.gateway.keys import dispute_key
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.schemas import PaymentMethod
 from payments.tests.authentication.conftest import answer_challenge
@@ -19,6 +20,7 @@ from payments.tests.authentication.conftest import answer_challenge
 pytestmark = pytest.mark.processes
 
 CARD = PaymentMethod("card", token="pm_card_visa")
+FILES = [{"name": "receipt.pdf", "sha256": "0" * 64, "size": 7}]
 BACK = "https://shop.example/back?order=7"
 IMPLEMENTATIONS: dict[str, tuple[type[Simulator], Any]] = {
     "simulator": (Simulator, HttpGateway),
@@ -90,6 +92,47 @@ class Held:
         return self.gateway.refund(
             key or uuid4(), charge=self.key, reference=self.reference, amount=amount, currency="EUR"
         )
+
+
+@dataclass
+class Disputed:
+    """A payment that the bank disputes. Each process names the dispute and its states itself; `name` is its own."""
+
+    acquirer: Acquirer
+    payment: Held
+    name: str
+
+    @classmethod
+    def open(cls, acquirer: Acquirer, payment: Held, **fields: Any) -> "Disputed":
+        answer = cls._control(acquirer, "", {"charge": str(payment.key), "fee": 1500, **fields})
+        return cls(acquirer, payment, answer.get("dispute") or answer["id"])
+
+    @staticmethod
+    def _control(acquirer: Acquirer, path: str, body: object) -> dict[str, Any]:
+        token = acquirer.process.control_token
+        answer = acquirer.process.request("POST", f"/control/disputes{path}", body, token=token)
+        assert answer.status in (200, 201), answer
+        return answer.body
+
+    def decide(self, state: str) -> None:
+        self._control(self.acquirer, f"/{self.name}", {"state": state})
+
+    @property
+    def key(self) -> UUID:
+        return UUID(self.name) if isinstance(self.acquirer.gateway, HttpGateway) else dispute_key(self.name)
+
+    @property
+    def state(self) -> str:
+        found = self.acquirer.process.request("GET", f"/v1/disputes/{self.name}").body
+        return found.get("state") or found["status"]
+
+    def submit(self, text: str = "It was delivered.", *, key: UUID | None = None) -> Answer:
+        named = {"dispute": self.key, "reference": self.payment.reference}
+        return self.acquirer.gateway.submit_evidence(key or uuid4(), **named, text=text, files=FILES)
+
+    def accept(self, *, key: UUID | None = None) -> Answer:
+        named = {"dispute": self.key, "reference": self.payment.reference}
+        return self.acquirer.gateway.accept_dispute(key or uuid4(), **named)
 
 
 @pytest.fixture(scope="module", params=IMPLEMENTATIONS)
@@ -333,6 +376,53 @@ def test_a_void_whose_answer_is_lost_is_found(acquirer):
 
     assert acquirer.gateway.cancel_void(key, reference=held.reference).outcome == "approved"
     assert held.capture(100).outcome == "declined"
+
+
+# --- Disputes --------------------------------------------------------------------------------------------------
+
+
+def test_a_dispute_takes_its_amount_and_the_fee_and_gives_back_the_amount_once_won(acquirer, paid):
+    dispute = Disputed.open(acquirer, paid)
+    assert sorted(acquirer.moved(paid.key)) == [("charge", 2000, "EUR"), ("dispute", 3500, "EUR")]
+    dispute.submit()
+
+    dispute.decide("won")
+
+    assert sorted(acquirer.moved(dispute.key)) == [("dispute", 3500, "EUR"), ("dispute_return", 2000, "EUR")]
+
+
+def test_evidence_is_taken_once(acquirer, paid):
+    dispute, key = Disputed.open(acquirer, paid), uuid4()
+
+    assert [dispute.submit(key=key).outcome for _ in range(2)] == ["approved", "approved"]
+
+    assert dispute.state == "under_review"
+    again = dispute.submit("Another text.")
+    assert (again.outcome, again.code) == ("declined", "not_awaiting_response")
+
+
+def test_an_accepted_dispute_is_lost(acquirer, paid):
+    dispute, key = Disputed.open(acquirer, paid), uuid4()
+
+    assert [dispute.accept(key=key).outcome for _ in range(2)] == ["approved", "approved"]
+
+    assert dispute.state == "lost"
+    assert (dispute.submit().code, dispute.accept().code) == ("not_awaiting_response", "not_awaiting_response")
+    assert acquirer.moved(dispute.key) == [("dispute", 3500, "EUR")]
+
+
+def test_a_response_to_an_unknown_dispute_is_not_taken(acquirer, paid):
+    unknown = {"dispute": uuid4(), "reference": paid.reference}
+
+    assert acquirer.gateway.accept_dispute(uuid4(), **unknown).outcome == "timeout"
+
+
+def test_a_disputed_payment_is_not_refunded(acquirer, paid):
+    Disputed.open(acquirer, paid)
+
+    refused = paid.refund(100)
+
+    assert (refused.outcome, refused.code) == ("declined", "charge_disputed")
 
 
 # --- 3-D Secure ------------------------------------------------------------------------------------------------

@@ -7,20 +7,25 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from django.db.models.functions import Now
 from django.test import Client
 from django.utils import timezone
 
 from fintech.env import ANY
 from loadtests.tests.simulator import FakeStripe, running
+from payments.gateway.keys import dispute_key
 from payments.gateway.registry import gateways
 from payments.gateway.routing import Routes
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.gateway_events.inbox import process
-from payments.models import Authentication, GatewayEvent, Refund, Transaction
+from payments.ledger.consistency import Finding
+from payments.ledger.reconciliation import reconcile
+from payments.models import Authentication, Dispute, DisputeResponse, Event, GatewayEvent, Refund, Transaction
 from payments.schemas import PaymentMethod
+from payments.services.disputes import accept_dispute, deliver_responses, submit_evidence
 from payments.tests.authentication.conftest import BACK, HOST, answer_challenge, poll, state
 from payments.tests.shop import Shop
 
@@ -231,6 +236,176 @@ def test_an_unknown_payment_gets_the_result_of_its_authentication(secured, fake)
 
     secured.resolve()
     assert state(payment.id) == ("succeeded", "frictionless", "issuer")
+
+
+# --- Disputes ----------------------------------------------------------------------------------------------------
+
+
+class Bank:
+    """Disputes the payments of a shop at the fake."""
+
+    def __init__(self, fake: FakeStripe) -> None:
+        self.fake = fake
+
+    def dispute(self, payment: UUID, **fields: Any) -> dict[str, Any]:
+        key = Transaction.objects.get(id=payment).gateway_key
+        return self._control("", {"charge": str(key), "fee": 1500, **fields})
+
+    def decide(self, name: str, state: str) -> dict[str, Any]:
+        return self._control(f"/{name}", {"state": state})
+
+    def read(self, name: str) -> dict[str, Any]:
+        return self.fake.request("GET", f"/v1/disputes/{name}").body
+
+    def _control(self, path: str, body: object) -> dict[str, Any]:
+        answer = self.fake.request("POST", f"/control/disputes{path}", body, token=self.fake.control_token)
+        assert answer.status in (200, 201), answer
+        return answer.body
+
+
+@pytest.fixture
+def bank(fake: FakeStripe) -> Bank:
+    return Bank(fake)
+
+
+def informed(dispute: dict[str, Any], change: str = "updated") -> str | None:
+    return processed(event(f"charge.dispute.{change}", dispute))
+
+
+def steps(payment: UUID) -> list[str]:
+    kinds = Event.objects.filter(transaction_id=payment, kind__startswith="dispute_").order_by("id")
+    return [kind.removeprefix("dispute_") for kind in kinds.values_list("kind", flat=True)]
+
+
+def disputed(shop: Shop, bank: Bank, **fields: Any) -> tuple[Dispute, dict[str, Any]]:
+    payment = shop.pay(2000, payment_method=CARD).body
+    theirs = bank.dispute(payment.id, **fields)
+    assert informed(theirs, "created") == "applied"
+    return Dispute.objects.get(transaction_id=payment.id), theirs
+
+
+def reconciled(fake: FakeStripe, shop: Shop) -> list[Finding]:
+    report = reconcile(StripeGateway(fake.url, fake.token), merchants=[shop.merchant.pk])
+    keys = {str(row.id) for row in Transaction.objects.filter(merchant=shop.merchant)}
+    keys |= {str(row.id) for row in Dispute.objects.filter(merchant=shop.merchant)}
+    return [finding for finding in report.findings if finding.resource in keys]
+
+
+def test_a_dispute_is_opened_and_waits_for_a_response(stripe_shop, bank, fake):
+    ours, theirs = disputed(stripe_shop, bank)
+
+    assert (ours.status, ours.amount, ours.fee, ours.reason) == ("needs_response", 2000, 1500, "fraudulent")
+    assert ours.gateway_key == dispute_key(theirs["id"])
+    assert ours.evidence_due_at.timestamp() == theirs["evidence_details"]["due_by"]
+    assert steps(ours.transaction_id) == ["opened", "needs_response"]
+    assert informed(theirs, "funds_withdrawn") == "ignored"
+    assert reconciled(fake, stripe_shop) == []
+
+
+def test_evidence_reaches_stripe_and_wins(stripe_shop, bank, fake):
+    ours, theirs = disputed(stripe_shop, bank)
+    files = [{"name": "receipt.pdf", "sha256": "a" * 64, "size": 7}]
+    submit_evidence(merchant_id=stripe_shop.merchant.pk, dispute_id=ours.pk, text="It was delivered.", files=files)
+
+    deliver_responses()
+
+    assert bank.read(theirs["id"])["evidence"]["uncategorized_text"] == "It was delivered."
+    assert bank.read(theirs["id"])["metadata"] == {"file_0": f"{'a' * 64} 7 receipt.pdf"}
+    assert informed(bank.decide(theirs["id"], "won"), "closed") == "applied"
+    assert steps(ours.transaction_id) == ["opened", "needs_response", "under_review", "won"]
+    assert ours.responses.get().outcome == "taken"
+    assert reconciled(fake, stripe_shop) == []
+
+
+def test_evidence_whose_answer_is_lost_is_sent_again(stripe_shop, bank, fake):
+    ours, theirs = disputed(stripe_shop, bank)
+    submit_evidence(merchant_id=stripe_shop.merchant.pk, dispute_id=ours.pk, text="It was delivered.", files=[])
+    fake.profile(lose_reply_ratio=1)
+    deliver_responses()
+    fake.profile(lose_reply_ratio=0)
+    assert ours.responses.get().delivered_at is None
+    assert bank.read(theirs["id"])["status"] == "under_review"
+
+    ours.responses.update(due_at=Now())
+    deliver_responses()
+
+    assert ours.responses.get().outcome == "taken"
+    assert bank.read(theirs["id"])["evidence_details"]["submission_count"] == 1
+
+
+def test_an_accepted_dispute_is_lost_in_both_places(stripe_shop, bank, fake):
+    ours, theirs = disputed(stripe_shop, bank)
+    accept_dispute(merchant_id=stripe_shop.merchant.pk, dispute_id=ours.pk)
+
+    deliver_responses()
+
+    assert bank.read(theirs["id"])["status"] == "lost"
+    assert informed(theirs, "closed") == "ignored"
+    assert steps(ours.transaction_id) == ["opened", "needs_response", "lost"]
+    assert reconciled(fake, stripe_shop) == []
+
+
+def test_events_that_are_late_or_first_lead_to_the_same_steps(stripe_shop, bank, fake):
+    payment = stripe_shop.pay(2000, payment_method=CARD).body
+    theirs = bank.dispute(payment.id)
+    bank.decide(theirs["id"], "under_review")
+    closed = bank.decide(theirs["id"], "won")
+
+    outcomes = [informed(closed, "closed"), informed(theirs, "created"), informed(theirs, "funds_withdrawn")]
+
+    assert outcomes == ["applied", "ignored", "ignored"]
+    assert steps(payment.id) == ["opened", "needs_response", "under_review", "won"]
+    assert reconciled(fake, stripe_shop) == []
+
+
+def test_a_dispute_that_allows_no_response_stays_open_until_it_is_lost(stripe_shop, bank):
+    ours, theirs = disputed(stripe_shop, bank, evidence_seconds=0)
+    assert (ours.status, ours.evidence_due_at) == ("opened", None)
+
+    assert informed(bank.decide(theirs["id"], "lost"), "closed") == "applied"
+
+    assert steps(ours.transaction_id) == ["opened", "lost"]
+
+
+def test_an_inquiry_opens_a_dispute_once_it_takes_money(stripe_shop, bank, fake):
+    payment = stripe_shop.pay(2000, payment_method=CARD).body
+    theirs = bank.dispute(payment.id, status="warning_needs_response")
+    assert (informed(theirs, "created"), steps(payment.id)) == ("ignored", [])
+    assert reconciled(fake, stripe_shop) == []
+
+    assert informed(bank.decide(theirs["id"], "needs_response")) == "applied"
+
+    assert steps(payment.id) == ["opened", "needs_response"]
+
+
+def test_an_event_waits_while_stripe_does_not_answer(stripe_shop, bank, fake):
+    payment = stripe_shop.pay(2000, payment_method=CARD).body
+    theirs = bank.dispute(payment.id)
+    body = event("charge.dispute.created", theirs)
+    fake.profile(cancel_fails=True)
+
+    assert processed(body) is None
+
+    fake.profile(cancel_fails=False)
+    stored = GatewayEvent.objects.get(identifier=json.loads(body)["id"])
+    process(stored)
+    assert (stored.detail, steps(payment.id)) == ("the gateway answered 500", ["opened", "needs_response"])
+
+
+def test_a_dispute_that_both_sides_ended_differently_is_refused(stripe_shop, bank):
+    ours, theirs = disputed(stripe_shop, bank)
+    bank.decide(theirs["id"], "under_review")
+    accept_dispute(merchant_id=stripe_shop.merchant.pk, dispute_id=ours.pk)
+
+    assert informed(bank.decide(theirs["id"], "won"), "closed") == "refused"
+
+    assert steps(ours.transaction_id)[-1] == "lost"
+    DisputeResponse.objects.filter(dispute=ours).update(delivered_at=Now(), outcome="refused")
+
+
+@pytest.mark.parametrize("name", ["", "ch_1", "dp_1/../x", "dp_" + "1" * 300, 7])
+def test_an_event_without_the_name_of_a_dispute_is_unreadable(name):
+    assert processed(event("charge.dispute.created", {"id": name})) == "unreadable"
 
 
 @pytest.mark.parametrize("metadata", [{}, {"fence": "k"}, {"operation": "charge", "key": "none of ours"}])

@@ -37,7 +37,7 @@ class Capture(FollowingOperation):
     """Money taken from an authorization: a part or all of it. The rest is released after a `final` one."""
 
     Status = CaptureStatus
-    FINAL = CAPTURE.final
+    LIFECYCLE = CAPTURE
 
     transaction = models.ForeignKey("Transaction", on_delete=models.PROTECT, related_name="captures")
     idempotency_key = models.TextField()
@@ -64,7 +64,7 @@ class Void(FollowingOperation):
     """The release of what an authorization still holds: asked for by the merchant, or because it expired."""
 
     Status = VoidStatus
-    FINAL = VOID.final
+    LIFECYCLE = VOID
 
     transaction = models.ForeignKey("Transaction", on_delete=models.PROTECT, related_name="voids")
     status = models.CharField(max_length=10, choices=Status.choices)

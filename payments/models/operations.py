@@ -7,6 +7,8 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 
+from payments.states import CaptureStatus, Lifecycle, RefundStatus, VoidStatus
+
 if TYPE_CHECKING:
     from payments.models.transactions import Transaction
 
@@ -24,8 +26,10 @@ def by_gateway_key() -> BrinIndex:
 class FollowingOperation(models.Model):
     """The common fields of the operations that follow a payment: refund, capture and void."""
 
-    FINAL: ClassVar[list[str]]
+    LIFECYCLE: ClassVar[Lifecycle]
+    Status: ClassVar[type[CaptureStatus | RefundStatus | VoidStatus]]
     transaction: "models.ForeignKey[Transaction, Transaction]"
+    transaction_id: uuid.UUID
     status: "models.CharField[str, str]"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -47,4 +51,9 @@ class FollowingOperation(models.Model):
 
     @property
     def is_final(self) -> bool:
-        return self.status in self.FINAL
+        return self.status in self.LIFECYCLE.final
+
+    @property
+    def references(self) -> dict[str, uuid.UUID]:
+        """Return the columns of its events and of its lease that name it."""
+        return {"transaction_id": self.transaction_id, f"{self.LIFECYCLE.operation}_id": self.id}

@@ -12,7 +12,7 @@ class Refund(FollowingOperation):
     """Money returned: a part of one transaction, with its own lifecycle."""
 
     Status = RefundStatus
-    FINAL = REFUND.final
+    LIFECYCLE = REFUND
 
     transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="refunds")
     idempotency_key = models.TextField()

@@ -1,5 +1,6 @@
 """Captures: reserve a part of the authorization, capture it at the gateway, and post it to the ledger."""
 
+from functools import partial
 from uuid import UUID
 
 from django.db import connection
@@ -9,14 +10,15 @@ from uuid_utils.compat import uuid7
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics
-from payments.errors import Conflict, InvalidRequest
+from payments.errors import Conflict
 from payments.gateway.base import Answer
 from payments.gateway.keys import capture_key
 from payments.gateway.registry import gateways
-from payments.models import Authorization, Capture, Transaction
+from payments.models import Capture, Transaction
 from payments.schemas import CaptureInput
 from payments.services.idempotency import KeyTaken, replay_operation, take_key
 from payments.services.operations import (
+    amount_or_rest,
     lock_authorization,
     lock_payment,
     require_authorized,
@@ -25,7 +27,6 @@ from payments.services.operations import (
     start,
 )
 from payments.services.results import Result
-from payments.storage.group_commit import writer
 
 
 def create_capture(
@@ -57,13 +58,12 @@ def carry_out(capture: Capture, lease_token: UUID, actor: str) -> Result:
         currency=payment.currency,
         final=capture.final,
     )
-    settle_or_leave(capture, lease_token, answer, write=writer.settle_captures, actor=actor)
+    settle_or_leave(capture, partial(settle, capture, lease_token, answer, actor=actor))
     return Result(capture, gateway_seconds=answer.seconds)
 
 
 def settle_capture(capture_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> None:
-    capture = Capture.objects.get(id=capture_id)
-    settle(capture, lease_token, answer, write=writer.settle_captures, actor=actor)
+    settle(Capture.objects.get(id=capture_id), lease_token, answer, actor=actor)
 
 
 @atomic
@@ -81,11 +81,12 @@ def reserve(payment: Transaction, capture_id: UUID, key: str, body: CaptureInput
     held = lock_authorization(payment)
     if body.final and held.amount_reserved:
         raise Conflict("capture_in_progress", "Another capture is in progress: send the final one after it.")
+    left = held.amount_left - held.amount_reserved
     capture = Capture(
         id=capture_id,
         transaction=payment,
         idempotency_key=key,
-        amount=_amount(held, body),
+        amount=amount_or_rest(body.amount, left, currency=held.currency, purpose="capture"),
         amount_requested=body.amount,
         final=body.final,
         gateway_key=capture_key(payment.gateway_key, key),
@@ -96,12 +97,3 @@ def reserve(payment: Transaction, capture_id: UUID, key: str, body: CaptureInput
     held.closing_id = capture_id if body.final else None
     held.save(update_fields=["amount_reserved", "closing_id"])
     return capture, start(capture, actor)
-
-
-def _amount(held: Authorization, body: CaptureInput) -> int:
-    left = held.amount_left - held.amount_reserved
-    amount = left if body.amount is None else body.amount
-    if not 0 < amount <= left:
-        detail = f"{left} is left to capture, in minor units of {held.currency}."
-        raise InvalidRequest("amount_exceeds_remaining", detail, param="amount")
-    return amount

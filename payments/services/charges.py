@@ -340,8 +340,9 @@ def outcome_row(
     lifecycle: Lifecycle, transaction_id: UUID, lease_token: UUID | None, answer: Answer, *, actor: str
 ) -> tuple[Write, dict[str, Any]]:
     """Return the statement that stores a known answer to a payment, and its row. A challenge has no lease."""
-    of_lease = settled_row if lifecycle is CHARGE else authorized_row
-    row = of_lease(transaction_id, lease_token, answer, actor=actor)
+    row = settled_row(lifecycle, transaction_id, lease_token, answer, actor=actor)
+    if lifecycle is AUTHORIZATION:
+        row["hold_seconds"] = settings.AUTHORIZATION_HOLD_SECONDS
     if answer.challenge is not None:
         row["url"], row["expires_at"] = answer.challenge.url, answer.challenge.expires_at
         row["poll_seconds"] = settings.CHALLENGE_POLL_SECONDS
@@ -352,23 +353,18 @@ def outcome_row(
     return (writer.settle if lifecycle is CHARGE else writer.settle_authorizations), row
 
 
-def settled_row(transaction_id: UUID, lease_token: UUID | None, answer: Answer, *, actor: str) -> dict[str, Any]:
+def settled_row(
+    lifecycle: Lifecycle, operation_id: UUID, lease_token: UUID | None, answer: Answer, *, actor: str
+) -> dict[str, Any]:
     return {
-        "id": transaction_id,
+        "id": operation_id,
         "lease_token": lease_token,
-        "status": CHARGE.outcomes[answer.outcome],
+        "status": lifecycle.outcomes[answer.outcome],
         "failure_code": answer.failure_code,
         "gateway_reference": answer.reference,
         "actor": actor,
         "data": journal_of(answer),
     }
-
-
-def authorized_row(transaction_id: UUID, lease_token: UUID | None, answer: Answer, *, actor: str) -> dict[str, Any]:
-    row = settled_row(transaction_id, lease_token, answer, actor=actor)
-    row["status"] = AUTHORIZATION.outcomes[answer.outcome]
-    row["hold_seconds"] = settings.AUTHORIZATION_HOLD_SECONDS
-    return row
 
 
 def unknown_row(transaction_id: UUID, lease_token: UUID, answer: Answer) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from uuid_utils.compat import uuid7
 from fintech.errors import DATABASE_ERRORS
 from payments.errors import Conflict, NotFound
 from payments.gateway.registry import gateways
-from payments.ledger.postings import POSTINGS, legs_of
-from payments.models import Dispute, DisputeResponse, Event, LedgerLeg, Transaction
+from payments.ledger.postings import POSTINGS
+from payments.models import Dispute, DisputeResponse, Event, Transaction
+from payments.services.operations import post
 from payments.states import DISPUTE, DISPUTE_RESPONSES
 
 logger = logging.getLogger("payments")
@@ -194,7 +195,4 @@ def _record(payment: Transaction, dispute: Dispute, actor: str) -> None:
         data={"evidence_due_at": due.isoformat() if due else None},
     )
     if event.kind in POSTINGS:
-        LedgerLeg.objects.bulk_create(
-            LedgerLeg(event=event, transaction=payment, account=account, currency=payment.currency, amount=amount)
-            for account, amount in legs_of(event.kind, amount=dispute.amount, fee=dispute.fee)
-        )
+        post(event, payment, amount=dispute.amount, fee=dispute.fee)

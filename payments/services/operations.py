@@ -1,12 +1,13 @@
-"""The steps that captures and voids share: lock the authorization, start an operation, settle it.
+"""The steps that captures, voids and refunds share: lock the payment, start an operation, settle it.
 
-Both lock the payment's row first and its authorization's row second, so the database puts them in order.
+Each locks the payment's row first, and captures and voids its authorization's row second, so the database puts them in
+order.
 """
 
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -16,13 +17,18 @@ from django.db.transaction import atomic
 
 from fintech.errors import DATABASE_ERRORS
 from fintech.telemetry import tracing
-from payments.errors import Conflict, NotFound
+from payments.errors import Conflict, InvalidRequest, NotFound
 from payments.gateway.base import Answer
-from payments.models import Authorization, Capture, Event, Transaction, Unresolved, Void
-from payments.services.charges import journal_of
-from payments.states import CAPTURE, VOID
+from payments.ledger.postings import legs_of
+from payments.models import Authorization, Capture, Event, LedgerLeg, Refund, Transaction, Unresolved, Void
+from payments.services.charges import journal_of, settled_row
+from payments.storage.group_commit import writer
 
 logger = logging.getLogger("payments")
+
+Operation = Capture | Void | Refund
+SomeOperation = TypeVar("SomeOperation", Capture, Void, Refund)
+CaptureOrVoid = TypeVar("CaptureOrVoid", Capture, Void)
 
 IS_EXPIRED = ExpressionWrapper(Q(capture_before__lte=Now()), output_field=BooleanField())
 
@@ -55,55 +61,52 @@ def lock_authorization(payment: Transaction, *, may_be_expired: bool = False) ->
     return held
 
 
-def start(operation: Capture | Void, actor: str) -> UUID:
+def amount_or_rest(requested: int | None, left: int, *, currency: str, purpose: str) -> int:
+    """Return the requested amount, or all that is left. Raises InvalidRequest if less is left, or nothing."""
+    amount = left if requested is None else requested
+    if not 0 < amount <= left:
+        detail = f"{left} is left to {purpose}, in minor units of {currency}."
+        raise InvalidRequest("amount_exceeds_remaining", detail, param="amount")
+    return amount
+
+
+def start(operation: Operation, actor: str) -> UUID:
     """Store a new operation with its event and its lease. Returns the lease's token."""
-    ids = {"capture_id": operation.id} if isinstance(operation, Capture) else {"void_id": operation.id}
     lease_token = uuid4()
     operation.save(force_insert=True)
     operation.refresh_from_db(fields=["created_at"])
     record(operation, operation.status, actor, {"amount": operation.amount})
     Unresolved.objects.create(
         resource_id=operation.id,
-        transaction_id=operation.transaction_id,
         lease_token=lease_token,
         lease_until=Now() + timedelta(seconds=settings.LEASE_SECONDS),
-        **ids,
+        **operation.references,
     )
     return lease_token
 
 
-def record(operation: Capture | Void, status: str, actor: str, data: Any) -> None:
-    is_capture = isinstance(operation, Capture)
-    Event.objects.create(
-        transaction_id=operation.transaction_id,
-        capture_id=operation.id if is_capture else None,
-        void_id=None if is_capture else operation.id,
-        kind=(CAPTURE if is_capture else VOID).event_kind(status),
-        actor=actor,
-        data=data,
+def record(operation: Operation, status: str, actor: str, data: Any) -> Event:
+    kind = operation.LIFECYCLE.event_kind(status)
+    return Event.objects.create(kind=kind, actor=actor, data=data, **operation.references)
+
+
+def post(event: Event, payment: Transaction, *, amount: int, fee: int = 0) -> None:
+    """Post the ledger legs of an event."""
+    LedgerLeg.objects.bulk_create(
+        LedgerLeg(event=event, transaction=payment, account=account, currency=payment.currency, amount=value)
+        for account, value in legs_of(event.kind, amount=amount, fee=fee)
     )
 
 
-Write = Callable[[list[dict[str, Any]]], dict[UUID, Any]]
-
-
-def settle(operation: Capture | Void, lease_token: UUID, answer: Answer, *, write: Write, actor: str) -> None:
-    """Store the gateway's answer by the statement `write`, if the lease is still ours. Refreshes the operation."""
-    status = (CAPTURE if isinstance(operation, Capture) else VOID).outcomes[answer.outcome]
-    if status == operation.Status.UNKNOWN:
+def settle(operation: CaptureOrVoid, lease_token: UUID, answer: Answer, *, actor: str) -> CaptureOrVoid:
+    """Store the gateway's answer if the lease is still ours. Returns the operation as it is stored."""
+    if operation.LIFECYCLE.outcomes[answer.outcome] == operation.Status.UNKNOWN:
         _mark_unknown(operation, lease_token, answer, actor)
     else:
-        row = {
-            "id": operation.id,
-            "lease_token": lease_token,
-            "status": status,
-            "failure_code": answer.failure_code,
-            "gateway_reference": answer.reference,
-            "actor": actor,
-            "data": journal_of(answer),
-        }
-        write([row])
+        write = writer.settle_captures if isinstance(operation, Capture) else writer.settle_voids
+        write([settled_row(operation.LIFECYCLE, operation.id, lease_token, answer, actor=actor)])
     operation.refresh_from_db(fields=["status", "failure_code", "gateway_reference", "settled_at"])
+    return operation
 
 
 @atomic
@@ -117,19 +120,19 @@ def _mark_unknown(operation: Capture | Void, lease_token: UUID, answer: Answer, 
         record(operation, operation.Status.UNKNOWN, actor, journal_of(answer))
 
 
-def settle_or_leave(operation: Capture | Void, lease_token: UUID, answer: Answer, *, write: Write, actor: str) -> None:
+def settle_or_leave(operation: SomeOperation, settle: Callable[[], SomeOperation]) -> SomeOperation:
     """Settle an operation for a request, without raising an error, because the money may have moved.
 
-    After an error the resolver finishes the operation.
+    After an error the operation is unknown, and the resolver finishes it.
     """
     try:
         with tracing.step("settle", tracing.DATABASE, kind="client"):
-            settle(operation, lease_token, answer, write=write, actor=actor)
+            operation = settle()
     except Exception as error:
         trace = None if isinstance(error, DATABASE_ERRORS) else error
-        kind = type(operation).__name__.lower()
-        extra = {kind: str(operation.id), "error": type(error).__name__}
+        extra = {operation.LIFECYCLE.operation: str(operation.id), "error": type(error).__name__}
         logger.warning("settle_failed", exc_info=trace, extra=extra)
         operation.status = operation.Status.UNKNOWN
     if operation.status in (operation.Status.FAILED, operation.Status.UNKNOWN):
         tracing.keep()
+    return operation

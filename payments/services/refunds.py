@@ -1,42 +1,28 @@
 """Refunds: reserve under the payment's row lock, refund at the gateway, settle. Races cannot exceed the payment."""
 
-import logging
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
-from uuid import UUID, uuid4
+from functools import partial
+from uuid import UUID
 
-from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 from django.db.transaction import atomic, on_commit
 from uuid_utils.compat import uuid7
 
-from fintech.errors import DATABASE_ERRORS
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics
-from payments.errors import Conflict, InvalidRequest
+from payments.errors import Conflict
 from payments.gateway.base import Answer
 from payments.gateway.keys import refund_key
 from payments.gateway.registry import gateways
-from payments.ledger.postings import legs_of
-from payments.models import Event, LedgerLeg, Refund, Transaction, Unresolved
+from payments.models import Event, Refund, Transaction, Unresolved
 from payments.schemas import RefundInput
 from payments.services.charges import journal_of
 from payments.services.disputes import refuse_if_disputed
 from payments.services.idempotency import KeyTaken, replay_operation, take_key
-from payments.services.operations import lock_payment
+from payments.services.operations import amount_or_rest, lock_payment, post, record, settle_or_leave, start
 from payments.services.results import Result
 from payments.states import REFUND
-
-logger = logging.getLogger("payments")
-
-
-@dataclass
-class _Reservation:
-    refund: Refund
-    lease_token: UUID
 
 
 def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: RefundInput, actor: str = "api") -> Result:
@@ -46,11 +32,10 @@ def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: Ref
     """
     try:
         with tracing.step("reserve", tracing.DATABASE, kind="client"):
-            reserved = _reserve(merchant_id, transaction_id, key, body, actor)
+            refund, lease_token = _reserve(merchant_id, transaction_id, key, body, actor)
     except KeyTaken:
         return replay_operation(Refund, merchant_id, key, transaction_id, body)
     metrics.RESULT["new"].inc()
-    refund = reserved.refund
     connection.close()  # the gateway may take seconds
     payment = refund.transaction
     answer = gateways.get(payment.gateway).refund(
@@ -60,24 +45,15 @@ def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: Ref
         amount=refund.amount,
         currency=payment.currency,
     )
-    try:
-        with tracing.step("settle", tracing.DATABASE, kind="client"):
-            refund = settle_refund(refund.id, reserved.lease_token, answer, actor=actor)
-    except Exception as error:  # the money may have moved: the refund is unknown, and the resolver settles it
-        trace = None if isinstance(error, DATABASE_ERRORS) else error
-        extra = {"refund": str(refund.id), "error": type(error).__name__}
-        logger.warning("settle_failed", exc_info=trace, extra=extra)
-        refund.status = Refund.Status.UNKNOWN
-    if refund.status in (Refund.Status.FAILED, Refund.Status.UNKNOWN):
-        tracing.keep()
+    refund = settle_or_leave(refund, partial(settle_refund, refund.id, lease_token, answer, actor=actor))
     return Result(refund, gateway_seconds=answer.seconds)
 
 
 @atomic
-def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput, actor: str) -> _Reservation:
+def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput, actor: str) -> tuple[Refund, UUID]:
     """Take the key and reserve the amount, or do neither."""
     payment = lock_payment(merchant_id, transaction_id)
-    refund_id, lease_token = uuid7(), uuid4()
+    refund_id = uuid7()
     take_key(merchant_id, key, refund_id, "refund")
     if (
         payment.status not in (Transaction.Status.SUCCEEDED, Transaction.Status.AUTHORIZED)
@@ -87,13 +63,10 @@ def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput
         raise Conflict("not_refundable", detail)
     refuse_if_disputed(payment)
     left = payment.amount_captured - payment.amount_reserved
-    amount = left if body.amount is None else body.amount
-    if not 0 < amount <= left:
-        detail = f"{left} is left to refund, in minor units of {payment.currency}."
-        raise InvalidRequest("amount_exceeds_remaining", detail, param="amount")
+    amount = amount_or_rest(body.amount, left, currency=payment.currency, purpose="refund")
     payment.amount_reserved += amount
     payment.save(update_fields=["amount_reserved"])
-    refund = Refund.objects.create(
+    refund = Refund(
         id=refund_id,
         transaction=payment,
         idempotency_key=key,
@@ -104,16 +77,7 @@ def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput
         status=Refund.Status.PROCESSING,
         request_id=request_id.get(),
     )
-    refund.refresh_from_db(fields=["created_at"])
-    _record(refund, refund.status, actor, {"amount": amount})
-    Unresolved.objects.create(
-        resource_id=refund.id,
-        transaction_id=payment.id,
-        refund_id=refund.id,
-        lease_token=lease_token,
-        lease_until=Now() + timedelta(seconds=settings.LEASE_SECONDS),
-    )
-    return _Reservation(refund, lease_token)
+    return refund, start(refund, actor)
 
 
 @atomic
@@ -132,7 +96,7 @@ def settle_refund(refund_id: UUID, lease_token: UUID, answer: Answer, *, actor: 
         if refund.status != status:
             refund.status = status
             refund.save(update_fields=["status"])
-            _record(refund, status, actor, journal_of(answer))
+            record(refund, status, actor, journal_of(answer))
         return refund
     lease.delete()
     refund.status = status
@@ -141,7 +105,7 @@ def settle_refund(refund_id: UUID, lease_token: UUID, answer: Answer, *, actor: 
     refund.settled_at = Now()
     refund.save(update_fields=["status", "failure_code", "gateway_reference", "settled_at"])
     refund.refresh_from_db(fields=["settled_at"])
-    event = _record(refund, status, actor, journal_of(answer))
+    event = record(refund, status, actor, journal_of(answer))
     _book(payment, refund, event)
     on_commit(metrics.REFUND_STATUS[status].inc)
     return refund
@@ -155,17 +119,4 @@ def _book(payment: Transaction, refund: Refund, event: Event) -> None:
         return
     payment.amount_refunded += refund.amount
     payment.save(update_fields=["amount_refunded"])
-    LedgerLeg.objects.bulk_create(
-        LedgerLeg(event=event, transaction=payment, account=account, currency=payment.currency, amount=amount)
-        for account, amount in legs_of(event.kind, amount=refund.amount)
-    )
-
-
-def _record(refund: Refund, status: str, actor: str, data: Any) -> Event:
-    return Event.objects.create(
-        transaction_id=refund.transaction_id,
-        refund_id=refund.id,
-        kind=REFUND.event_kind(status),
-        actor=actor,
-        data=data,
-    )
+    post(event, payment, amount=refund.amount)

@@ -1,5 +1,6 @@
 """Voids: release what an authorization still holds."""
 
+from functools import partial
 from uuid import UUID
 
 from django.db import connection
@@ -25,7 +26,6 @@ from payments.services.operations import (
     start,
 )
 from payments.services.results import Result
-from payments.storage.group_commit import writer
 
 
 def create_void(*, merchant_id: int, transaction_id: UUID, key: str, body: VoidInput, actor: str = "api") -> Result:
@@ -49,12 +49,12 @@ def release(void: Void, lease_token: UUID, actor: str) -> Result:
     answer = gateways.get(payment.gateway).void(
         void.gateway_key, authorization=payment.gateway_key, reference=payment.gateway_reference
     )
-    settle_or_leave(void, lease_token, answer, write=writer.settle_voids, actor=actor)
+    settle_or_leave(void, partial(settle, void, lease_token, answer, actor=actor))
     return Result(void, gateway_seconds=answer.seconds)
 
 
 def settle_void(void_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> None:
-    settle(Void.objects.get(id=void_id), lease_token, answer, write=writer.settle_voids, actor=actor)
+    settle(Void.objects.get(id=void_id), lease_token, answer, actor=actor)
 
 
 @atomic

@@ -207,12 +207,12 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
     def die_while_refunding(self, payment: Paid, amount: int, asked: bool) -> StrandedRefund | None:
         body, key = RefundInput(amount), secrets.token_hex(12)
         try:
-            reserved = refund_service._reserve(self.shop.merchant.pk, payment.id, key, body, "api")
+            refund, lease_token = refund_service._reserve(self.shop.merchant.pk, payment.id, key, body, "api")
         except PaymentError:
             return None
         if asked:
-            self.ask_for(reserved.refund)
-        return StrandedRefund(reserved.refund, reserved.lease_token)
+            self.ask_for(refund)
+        return StrandedRefund(refund, lease_token)
 
     @rule(late=consumes(stranded_refunds))
     def wake_up_late_while_refunding(self, late: StrandedRefund | None) -> None:

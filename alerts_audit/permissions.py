@@ -41,9 +41,9 @@ def authenticate_user(header: str) -> User:
     if token is None:
         raise refused("invalid_token", "This access token does not exist. A merchant's API key is not an access token.")
     if token.revoked_at is not None:
-        raise refused("revoked_token", "This access token was revoked.")
+        raise refused("revoked_token", "This access token was revoked: use another one.")
     if token.expires_at is not None and token.expires_at <= timezone.now():
-        raise refused("expired_token", "This access token has expired.")
+        raise refused("expired_token", "This access token has expired: create another one.")
     if not token.user.is_active:
         raise refused("inactive_user", "The user of this access token is not active.")
     return token.user

@@ -49,7 +49,7 @@ class Principal:
 
     def require(self, scope: str) -> None:
         if scope not in self.scopes:
-            raise PermissionDenied("wrong_scope", f"This API key lacks the scope {scope}.")
+            raise PermissionDenied("wrong_scope", f"This API key lacks the scope {scope}: use a key with this scope.")
 
 
 def create_api_key(
@@ -164,9 +164,9 @@ def authenticate(header: str | None) -> Principal:
     if principal is None or not tokens.matches(secret, principal.secret_sha256):
         raise AuthenticationFailed("invalid_api_key", "This API key does not exist.")
     if principal.revoked:
-        raise AuthenticationFailed("revoked_api_key", "This API key was revoked.")
+        raise AuthenticationFailed("revoked_api_key", "This API key was revoked: use another one.")
     if principal.expires_at is not None and principal.expires_at <= timezone.now():
-        raise AuthenticationFailed("expired_api_key", "This API key has expired.")
+        raise AuthenticationFailed("expired_api_key", "This API key has expired: use another one.")
     if not principal.merchant_active:
-        raise PermissionDenied("inactive_merchant", "This merchant is not active.")
+        raise PermissionDenied("inactive_merchant", "This merchant is not active: ask the operator of the platform.")
     return principal

@@ -55,7 +55,9 @@ class InFlight(PaymentError):
     """`seconds` is how long the first request may still take."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__("request_in_flight", "The first request with this key is still in progress.")
+        super().__init__(
+            "request_in_flight", "The first request with this key is still in progress: repeat the request later."
+        )
         self.seconds = seconds
 
 

@@ -38,7 +38,8 @@ FAILURES: dict[str, tuple[str, Advice]] = {
     "circuit_open": ("The gateway is down; nothing was charged. You may try again with a new key.", "retry_later"),
     "acquirer_unavailable": (OTHER_MESSAGE, "retry_later"),
     "cancelled": (
-        "The outcome stayed unknown, so the charge was cancelled; nothing was charged.",
+        "The outcome stayed unknown, so the charge was cancelled; nothing was charged. You may try again with a new"
+        " key.",
         "retry_later",
     ),
     "exceeds_charge": ("The gateway refused the refund: it exceeds the charge.", "do_not_retry"),

@@ -37,12 +37,13 @@ from alerts_audit.selectors.episode_pages import build_query, page_of_episodes
 from alerts_audit.selectors.episodes import EpisodeSummary, duration, summarize_episodes
 from fintech.adminsite.changelists import KeysetChangeList
 from fintech.adminsite.display import page_of, show_badge, show_code, show_time, show_whole
+from fintech.texts import count_of
 
 SAID = {
-    "acknowledge": "You acknowledged it.",
+    "acknowledge": "You acknowledged the alert.",
     "comment": "Your comment is stored.",
-    "noise": "It is marked as noise.",
-    "incident": "It is linked to the incident.",
+    "noise": "The alert is marked as noise.",
+    "incident": "The alert is linked to the incident.",
 }
 
 
@@ -169,9 +170,9 @@ class EpisodeAdmin(AccessLoggedAdmin):
         keys = list(queryset.values_list("key", flat=True)[: self.list_per_page])
         new = acknowledge_many(episode_keys=keys, author=request.user)  # type: ignore[arg-type]
         if new:
-            self.message_user(request, f"You acknowledged {len(new)}.", messages.SUCCESS)
+            self.message_user(request, f"You acknowledged {count_of(len(new), 'alert')}.", messages.SUCCESS)
         if len(new) < len(keys):
-            text = f"{len(keys) - len(new)} had been acknowledged before; the first one counts."
+            text = f"{count_of(len(keys) - len(new), 'alert')} had an acknowledgement before; the first one counts."
             self.message_user(request, text, messages.WARNING)
 
     def review_view(self, request: HttpRequest, pk: int) -> HttpResponse:

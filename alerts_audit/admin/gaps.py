@@ -111,11 +111,11 @@ class GapAdmin(ProvableAdmin):
         try:
             note = said(request.POST.get("note", ""), "Enter your findings.")
             close_by_hand(gap_id=pk, by=request.user.get_username(), note=note)
-            self.message_user(request, "You closed it.", messages.SUCCESS)
+            self.message_user(request, "You closed the gap.", messages.SUCCESS)
         except ReviewError as refusal:
             self.message_user(request, str(refusal), messages.WARNING)
         except NotOpen:
-            self.message_user(request, "It was already closed.", messages.WARNING)
+            self.message_user(request, "The gap was already closed.", messages.WARNING)
         return HttpResponseRedirect(page_of(Gap, pk))
 
     @display(description="State")

@@ -11,6 +11,7 @@ from alerts_audit.admin.access_logged import AccessLoggedAdmin
 from alerts_audit.models import Archive, Checkpoint, Verification
 from alerts_audit.seal.signer_lookup import get_signers
 from fintech.adminsite.display import show_badge, show_code, show_json, show_time, show_values, show_whole
+from fintech.texts import count_of
 
 
 @admin.register(Checkpoint)
@@ -76,7 +77,7 @@ class VerificationAdmin(AccessLoggedAdmin):
         if verification.ok:
             return show_badge("nothing wrong", "success")
         number = len(verification.findings)
-        return show_badge(f"{number} finding{'' if number == 1 else 's'}", "danger")
+        return show_badge(count_of(number, "finding"), "danger")
 
     @display(description="Leaves")
     def leaves(self, verification: Verification) -> str:

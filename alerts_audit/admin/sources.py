@@ -95,7 +95,7 @@ class SourceTokenForm(ModelForm):  # type: ignore[type-arg]  # it takes none at 
     def clean_source(self) -> Source:
         source = self.cleaned_data["source"]
         if source.tokens.filter(revoked_at=None).count() == len(PLACES):
-            raise ValidationError("It has two valid tokens: revoke one of them first.")
+            raise ValidationError("The source has two valid tokens: revoke one of them first.")
         return source
 
 

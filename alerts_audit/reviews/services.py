@@ -50,7 +50,7 @@ class AlreadyAcknowledged(ReviewError):
     def __init__(self, first: Review) -> None:
         self.first = first
         at = f"{first.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-        super().__init__(f"{first.author} acknowledged it at {at} UTC; the first one counts.")
+        super().__init__(f"{first.author} acknowledged the alert at {at} UTC; the first acknowledgement counts.")
 
 
 class InvalidText(ReviewError):
@@ -78,7 +78,7 @@ def acknowledge_many(*, episode_keys: Collection[UUID], author: User, text: str 
 
 def comment(*, episode_key: UUID, author: User, text: str) -> Review:
     """Add a comment. Raise UnknownEpisode, InvalidText."""
-    return _add(episode_key, Review.Kind.COMMENT, author, said(text, "Say something."))
+    return _add(episode_key, Review.Kind.COMMENT, author, said(text, "Write a comment."))
 
 
 def mark_as_noise(*, episode_key: UUID, author: User, reason: str) -> Review:
@@ -124,7 +124,7 @@ def readable_text(text: str) -> str:
     if "\0" in text:
         raise InvalidText("Text cannot contain the character NUL.")
     if contains_card_number(strip_timestamps(text)):  # an address may contain a timestamp
-        raise InvalidText("This looks like a card number, which is not allowed.")
+        raise InvalidText("The text looks like a card number, which is not allowed: remove it.")
     return text
 
 

@@ -108,7 +108,12 @@ def as_problem(error: Exception) -> Problem | None:
             # Whole seconds, rounded up: a slightly early retry would be refused again.
             seconds = getattr(error, "wait", None) or 1
             headers = {"Retry-After": str(max(1, math.ceil(seconds)))}
-            return Problem(429, "too_many_requests", "This API key sends too many requests.", headers=headers)
+            return Problem(
+                429,
+                "too_many_requests",
+                "This API key sends too many requests: wait for Retry-After seconds.",
+                headers=headers,
+            )
         case exceptions.MethodNotAllowed():
             return Problem(405, "method_not_allowed", str(error.detail))
         case exceptions.APIException():

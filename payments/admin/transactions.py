@@ -217,7 +217,7 @@ class TransactionAdmin(ReadOnlyAdmin):
         if asked:
             self.message_user(request, f"The resolver will handle {asked} at its next run.", messages.SUCCESS)
         else:
-            detail = "Nothing to resolve: it is final, or a process is working on it."
+            detail = "Nothing to resolve: the transaction is final, or a process is working on it."
             self.message_user(request, detail, messages.WARNING)
 
     def _find(self, pk: UUID) -> Transaction:

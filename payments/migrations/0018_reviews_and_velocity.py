@@ -193,7 +193,7 @@ class Migration(migrations.Migration):
                 (
                     "maximum",
                     models.BigIntegerField(
-                        help_text="Number of payments, or minor units. A payment beyond it is held."
+                        help_text="Number of payments, or minor units. A payment beyond it is held or blocked."
                     ),
                 ),
                 (

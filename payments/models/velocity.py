@@ -32,7 +32,9 @@ class VelocityRule(models.Model):
         max_length=3, null=True, blank=True, help_text="Of a sum, such as EUR: it adds payments in this currency only."
     )
     window_seconds = models.PositiveIntegerField(help_text="From 60 (a minute) to 2592000 (30 days).")
-    maximum = models.BigIntegerField(help_text="Number of payments, or minor units. A payment beyond it is held.")
+    maximum = models.BigIntegerField(
+        help_text="Number of payments, or minor units. A payment beyond it is held or blocked."
+    )
     outcome = models.CharField(max_length=6, choices=Outcome.choices)
     is_enabled = models.BooleanField("enabled", default=True)
     note = models.CharField(max_length=255, blank=True, default="", help_text="The reason for this rule.")

@@ -5,22 +5,24 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from alerts_audit.projection import diff_rebuild, rebuild
+from fintech.texts import count_of
 
 
 class Command(BaseCommand):
     help = "Replay all inputs in their order, and set envelopes, identities, episodes and transitions to the result."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="List the differences, and change nothing.")
+        parser.add_argument("--dry-run", action="store_true", help="list the differences, and change nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = self.compare() if options["dry_run"] else self.mend()
+        differences = count_of(found, "difference")
         if not found:
             self.stdout.write("The projection equals its inputs.")
         elif options["dry_run"]:
-            raise CommandError(f"{found} differences. Without --dry-run they are repaired.")
+            raise CommandError(f"Found {differences}. Without --dry-run, the command repairs them.")
         else:
-            self.stdout.write(f"{found} differences were repaired.")
+            self.stdout.write(f"Repaired {differences}.")
 
     def compare(self) -> int:
         found = 0

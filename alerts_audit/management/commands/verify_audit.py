@@ -12,6 +12,7 @@ from alerts_audit.seal.standalone import Invalid
 from alerts_audit.seal.verify import Report, verify
 from fintech.errors import DATABASE_ERRORS
 from fintech.management.command_line import Ticker, moment
+from fintech.texts import count_of
 
 
 class Command(BaseCommand):
@@ -47,12 +48,13 @@ class Command(BaseCommand):
         except (Invalid, SealError, OSError, *DATABASE_ERRORS) as error:
             raise CommandError(f"Nothing was verified: {error}", returncode=2) from None
         except Exception as error:  # 1 would mean findings
-            raise CommandError(f"It could not be verified: {type(error).__name__}: {error}", returncode=2) from error
+            raise CommandError(
+                f"The trail could not be verified: {type(error).__name__}: {error}", returncode=2
+            ) from error
         self.stdout.write(as_json(report) if options["json"] else as_text(report))
         if not report.ok:
-            first, count = report.findings[0], report.found.total()
-            findings = "1 finding" if count == 1 else f"{count:,} findings"
-            raise CommandError(f"The trail differs from what was sealed: {findings}. The first: {first}.")
+            findings = count_of(report.found.total(), "finding")
+            raise CommandError(f"The trail differs from what was sealed: {findings}. The first: {report.findings[0]}.")
 
 
 def as_json(report: Report) -> str:

@@ -118,7 +118,7 @@ def acknowledge_from_the_list(browser: Browser, episodes: list[Episode]) -> None
         page.check(f"input[name=_selected_action][value='{episode.pk}']")
     page.select_option("select[name=action]", "acknowledge_chosen", force=True)
     browser.follow("button[name=index]")
-    assert "You acknowledged 2." in page.content()
+    assert "You acknowledged 2 alerts." in page.content()
     keys = [episode.key for episode in chosen]
     assert Review.objects.filter(episode_key__in=keys, kind="acknowledge").count() == 2
 

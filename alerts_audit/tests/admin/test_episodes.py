@@ -228,8 +228,8 @@ def test_many_are_acknowledged_at_once(client, person):
     chosen = {"action": "acknowledge_chosen", "_selected_action": [new.pk, old.pk], "index": 0}
     page = client.post(LIST, chosen, follow=True).text
 
-    assert "You acknowledged 1." in page
-    assert "1 had been acknowledged before; the first one counts." in page
+    assert "You acknowledged 1 alert." in page
+    assert "1 alert had an acknowledgement before; the first one counts." in page
     assert Review.objects.get(episode_key=new.key).author == person.username
 
 
@@ -291,10 +291,10 @@ def test_the_page_shows_the_whole_history(client, person):
 @pytest.mark.parametrize(
     ("kind", "text", "says"),
     [
-        ("acknowledge", "", "You acknowledged it."),
+        ("acknowledge", "", "You acknowledged the alert."),
         ("comment", "Looking.", "Your comment is stored."),
-        ("noise", "Too low.", "It is marked as noise."),
-        ("incident", "https://incidents.example/7", "It is linked to the incident."),
+        ("noise", "Too low.", "The alert is marked as noise."),
+        ("incident", "https://incidents.example/7", "The alert is linked to the incident."),
     ],
 )
 def test_each_review_can_be_made_on_the_page(client, person, kind, text, says):
@@ -309,7 +309,7 @@ def test_each_review_can_be_made_on_the_page(client, person, kind, text, says):
 @pytest.mark.parametrize(
     ("form", "says"),
     [
-        ({"kind": "comment"}, "Say something."),
+        ({"kind": "comment"}, "Write a comment."),
         ({"kind": "noise", "text": " "}, "Enter the reason for noise."),
         ({"kind": "incident", "text": "javascript:alert(1)"}, "begins with http:// or https://"),
         ({"kind": "delete"}, "Unknown kind of review"),
@@ -330,7 +330,7 @@ def test_a_second_acknowledgement_is_a_message(client):
     acknowledge(episode_key=episode.key, author=first)
     page = client.post(f"{LIST}{episode.pk}/review/", {"kind": "acknowledge"}, follow=True).text
 
-    assert f"{first.username} acknowledged it at" in page
+    assert f"{first.username} acknowledged the alert at" in page
 
 
 def test_an_unknown_id_is_not_found(client):

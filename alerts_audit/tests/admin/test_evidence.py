@@ -82,7 +82,7 @@ def test_a_responder_closes_a_gap_and_says_why():
     assert 'id="close"' in client.get(f"{ADMIN}gap/{gap.pk}/change/").text
     page = close(client, gap, note="The gateway was being moved.").text
 
-    assert "You closed it." in page
+    assert "You closed the gap." in page
     closing = Gap.objects.get(closes=gap)
     assert closing.details["by"] == person.username
     assert closing.details["note"] == "The gateway was being moved."
@@ -123,7 +123,7 @@ def test_a_gap_is_closed_once():
     gap = make_gap(closed=True)
     page = close(sign_in(responder()), gap, note="I was too late.")
 
-    assert "It was already closed." in page.text
+    assert "The gap was already closed." in page.text
     assert Gap.objects.filter(closes=gap).count() == 1
 
 

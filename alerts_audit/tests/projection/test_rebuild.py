@@ -153,7 +153,7 @@ def test_the_command_says_that_all_is_well(trail):
 def test_a_dry_run_changes_nothing_and_fails(trail):
     trail.tamper("DELETE FROM alerts_audit_transition WHERE id = 2")
 
-    with pytest.raises(CommandError, match="1 differences"):
+    with pytest.raises(CommandError, match="Found 1 difference"):
         run("--dry-run")
     assert trail.differences() == ["transition 2 is missing"]
 
@@ -161,7 +161,7 @@ def test_a_dry_run_changes_nothing_and_fails(trail):
 def test_the_command_names_its_repairs(trail):
     trail.tamper("DELETE FROM alerts_audit_transition WHERE id = 2")
 
-    assert run() == "transition 2 is missing\n1 differences were repaired.\n"
+    assert run() == "transition 2 is missing\nRepaired 1 difference.\n"
     assert trail.differences() == []
 
 
@@ -172,7 +172,7 @@ def test_very_many_differences_are_counted(trail, monkeypatch):
 
     *lines, more, total = run().splitlines()
     assert lines == ["episode 1 is missing", "transition 1 is missing"]
-    assert (more, total) == ("and 3 more", "5 differences were repaired.")
+    assert (more, total) == ("and 3 more", "Repaired 5 differences.")
     assert trail.differences() == []
 
 

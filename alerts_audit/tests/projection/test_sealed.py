@@ -105,7 +105,7 @@ def test_reviews_survive_a_rebuild_of_everything(trail):
     output = StringIO()
     call_command("rebuild_projection", stdout=output)
 
-    assert "were repaired" in output.getvalue()
+    assert "Repaired" in output.getvalue()
     assert review_texts() == said
     assert len(said) == 3
     call_command("verify_audit", stdout=output)

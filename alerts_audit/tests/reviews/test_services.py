@@ -39,7 +39,7 @@ def test_the_first_acknowledgement_counts():
     first, second, episode = responder(), responder(), make_episode()
     acknowledge(episode_key=episode.key, author=first)
 
-    with pytest.raises(AlreadyAcknowledged, match=f"{first.username} acknowledged it at .* UTC"):
+    with pytest.raises(AlreadyAcknowledged, match=f"{first.username} acknowledged the alert at .* UTC"):
         acknowledge(episode_key=episode.key, author=second)
     assert reviews_of(episode) == [("acknowledge", "", first.username)]
 

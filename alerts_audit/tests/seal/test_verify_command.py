@@ -102,7 +102,7 @@ def test_a_missing_table_is_no_finding(trail: Trail):
     code, said = run(trail)
 
     assert code == 2
-    assert said.startswith("It could not be verified: ")
+    assert said.startswith("The trail could not be verified: ")
 
 
 def test_an_archive_that_is_not_there_exits_with_two(trail: Trail, tmp_path):

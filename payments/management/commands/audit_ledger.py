@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fintech.errors import DATABASE_ERRORS
+from fintech.texts import count_of
 from payments.ledger.consistency import Finding, check_ledger
 
 
@@ -34,4 +35,4 @@ class Command(BaseCommand):
             document = {"checks": checks, "findings": [asdict(finding) for finding in findings]}
             self.stdout.write(json.dumps(document, indent=2))
         if findings:
-            raise CommandError(f"The ledger has {len(findings)} findings.")
+            raise CommandError(f"The ledger has {count_of(len(findings), 'finding')}.")

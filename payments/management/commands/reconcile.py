@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_datetime
 
 from fintech.errors import DATABASE_ERRORS
+from fintech.texts import count_of
 from payments.gateway.base import GatewayError
 from payments.gateway.registry import gateways
 from payments.ledger.reconciliation import Report, reconcile
@@ -47,7 +48,7 @@ class Command(BaseCommand):
             raise CommandError(f"The database does not answer: {error}", returncode=2) from None
         self.stdout.write(as_json(reports) if options["json"] else "\n".join(map(as_text, reports)))
         if differences := sum(len(report.findings) for report in reports):
-            raise CommandError(f"The gateway and the ledger differ in {differences} items.")
+            raise CommandError(f"The gateway and the ledger differ in {count_of(differences, 'item')}.")
 
     def progress(self, records: int) -> None:
         if sys.stderr.isatty():

@@ -45,7 +45,8 @@ class FakeStripe:
     ) -> None:
         self.store, self.objects, self.sender = store, Objects(store), sender
         self.disputes = Disputes(store, self.objects)
-        self.faults = Faults(Profile.from_fields(store.load_profile()))
+        self._default_events_url = sender.url
+        self._use(Profile.from_fields(store.load_profile()))
         self.search_lags = False
         self._api_key, self._control_token, self._log = api_key, control_token, log
 
@@ -223,9 +224,13 @@ class FakeStripe:
         except (WrongProfile, orjson.JSONDecodeError) as reason:
             return respond(422, {"code": "invalid_profile", "message": str(reason)})
         self.store.save_profile(profile.to_fields())
-        self.faults = Faults(profile)
+        self._use(profile)
         self._log("profile_changed", profile=profile.to_fields())
         return respond(200, profile.to_fields())
+
+    def _use(self, profile: Profile) -> None:
+        self.faults = Faults(profile)
+        self.sender.url = profile.events_url or self._default_events_url
 
     async def open_dispute(self, request: web.Request) -> web.Response:
         return respond(201, self.disputes.open(orjson.loads(await request.read())))

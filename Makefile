@@ -49,8 +49,8 @@ drill: environment-dev ## Make faults on a platform of their own, and follow the
 quiet: environment-dev ## Count the alerts in ordinary hours, on a platform of its own (HOURS=1, SPEED=20, OUT=docs)
 	@exec $(VENV)/python -m loadtests.quiet --hours $(or $(HOURS),1) --speed $(or $(SPEED),20) $(if $(OUT),--out $(OUT))
 
-bench: environment-dev ## Measure payments per second in comparison with other stacks
-	$(VENV)/python -m loadtests.bench
+bench: environment-dev ## Measure payments per second in comparison with other stacks (BENCH="--against ../old", BENCH=--help)
+	$(VENV)/python -m loadtests.bench $(BENCH)
 
 bench-alerts: environment-dev ## Measure the alert trail, from the webhook to the episode
 	$(VENV)/python -m loadtests.bench.alerts

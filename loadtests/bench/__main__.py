@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from loadtests.bench.against import compare_checkouts
 from loadtests.bench.baseline import compare
 from loadtests.bench.client import Result, payment_requests, run_load
 from loadtests.bench.cpu_time import Meter, measured
@@ -147,7 +148,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="how often each has its turn (5)")
     parser.add_argument("--only", default="", help="just the contenders whose names hold one of these texts, by comma")
     parser.add_argument("--baseline", type=Path, help="a file with the previous run; say what moved, and keep this run")
+    parser.add_argument("--against", type=Path, help="compare with ours from this checkout, which has its own .venv")
     options = parser.parse_args()
+    if options.against:
+        compare_checkouts(options.against, rounds=options.rounds, seconds=options.seconds, only=options.only)
+        return 0
     with tempfile.TemporaryDirectory(prefix="fintech-bench-") as directory, ExitStack() as stack:
         world = stack.enter_context(make_world(Path(directory)))
         start_all(stack, world)

@@ -1,4 +1,4 @@
-"""Processor time of whole process trees, from /proc."""
+"""Processor time and memory of whole process trees, from /proc."""
 
 import time
 from collections.abc import Callable
@@ -31,6 +31,12 @@ def tree_seconds(pid: int) -> float:
             continue
         total += times.user + times.system + times.children_user + times.children_system
     return total
+
+
+def tree_megabytes(pid: int) -> float:
+    """Return the resident memory of a process and its descendants. A page that they share counts once."""
+    root = psutil.Process(pid)
+    return sum(process.memory_full_info().pss for process in [root, *root.children(recursive=True)]) / 1e6
 
 
 def measured(meter: Meter, contender: Callable[[], Result]) -> Callable[[], Result]:

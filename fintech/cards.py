@@ -14,11 +14,13 @@ _CANDIDATES = re.compile(
 # A pattern that every form contains in ASCII, found in a fifth of the time: most texts, such as log lines, do not match
 # it.
 _LONG_ENOUGH = re.compile(r"[0-9][0-9 .\-_]{12}")
-_LONG_ENOUGH_BYTES = re.compile(_LONG_ENOUGH.pattern.encode())
 MIN_DIGITS = 13
+# Every form in ASCII, with its digits and separators as zeros: found in a tenth of an expression's time.
+_AS_ZEROS, _RUN = bytes.maketrans(b"123456789 .-_", b"0" * 13), b"0" * MIN_DIGITS
 _NO_DIGITS = re.compile(r"\D")
 # The time since 1970 in milliseconds, microseconds or nanoseconds: one in ten has a valid check digit.
 _CLOCK = re.compile(r"(?<!\d)1\d{12}(?:\d{3}){0,2}(?!\d)")
+SHORTEST_TIME = 13  # digits
 _HEX, _WORD = frozenset(string.hexdigits), string.ascii_letters + string.digits
 _MAX_TOKEN_LENGTH = 64
 
@@ -54,9 +56,16 @@ def _is_within_hex(text: str, start: int, end: int) -> bool:
     return around != "" and _HEX.issuperset(around)
 
 
-def may_contain_card_number(text: bytes) -> bool:
-    """Return False only if no part of an ASCII text contains a card number. Quick, for all texts of a body at once."""
-    return _LONG_ENOUGH_BYTES.search(text) is not None
+def may_contain_card_number(body: bytes) -> bool:
+    """Return False only if no text between quotation marks contains a card number. Quick, for a whole ASCII body."""
+    runs = body.translate(_AS_ZEROS)
+    place = runs.find(_RUN)
+    while place >= 0:
+        start, end = body.rfind(b'"', 0, place) + 1, body.find(b'"', place)
+        if contains_card_number(body[start : end if end >= 0 else None].decode()):
+            return True
+        place = runs.find(_RUN, end) if end >= 0 else -1
+    return False
 
 
 def contains_card_number(text: str) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 import orjson
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from fintech.cards import contains_card_number, may_contain_card_number, strip_timestamps
+from fintech.cards import SHORTEST_TIME, contains_card_number, may_contain_card_number, strip_timestamps
 from payments.currencies import EXPONENTS
 from payments.errors import InvalidRequest, MalformedRequest, PaymentError
 from payments.failures import Advice
@@ -518,26 +518,23 @@ def _not_json(reason: str) -> PaymentError:
 def parse_json(body: bytes) -> Any:
     """Parse the body. Repeated names are refused, because readers disagree about which one counts."""
     # The thorough way finds the error again, and describes it.
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        if _UNUSUAL.search(body) is None:
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError, orjson.JSONEncodeError):
+        if b"\\" not in body and not has_digits(body, MOST_DIGITS):
             data = msgspec.json.decode(body)
             # A repeated name shows in the number of quotation marks, because none of them is escaped.
-            if body.count(b'"') == 2 * _count_texts(data):
+            if body.count(b'"') == orjson.dumps(data).count(b'"'):
                 return data
     return _parse_thoroughly(body)
 
 
-# An escape, or a number that msgspec reads in another way than Python's own reader.
-_UNUSUAL = re.compile(rb"\\|[0-9]{16}")
+# A number with as many digits is read by msgspec in another way than by Python's own reader.
+MOST_DIGITS = 16
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
 
-def _count_texts(value: Any) -> int:
-    """Return the number of names and texts in `value`."""
-    if isinstance(value, dict):
-        return len(value) + sum([_count_texts(inner) for inner in value.values()])
-    if isinstance(value, list):
-        return sum([_count_texts(inner) for inner in value])
-    return isinstance(value, str)
+def has_digits(body: bytes, number: int) -> bool:
+    """Return True if so many digits follow each other. A regular expression takes ten times as long."""
+    return b"0" * number in body.translate(_DIGITS)
 
 
 def _parse_thoroughly(body: bytes) -> Any:
@@ -577,12 +574,12 @@ def read(body: bytes, shape: type[Shape]) -> Shape:
 
 def is_plain(body: bytes) -> bool:
     """Return True if `check_texts` cannot refuse any text of `body`. Nearly all bodies are plain."""
-    return (
-        body.isascii()
-        and b"\\" not in body
-        and body.count(b"{") + body.count(b"[") <= MAX_DEPTH
-        and not may_contain_card_number(body)
-    )
+    return has_plain_texts(body) and body.count(b"{") + body.count(b"[") <= MAX_DEPTH
+
+
+def has_plain_texts(body: bytes) -> bool:
+    """Return the same for a body that is not nested too deeply."""
+    return body.isascii() and b"\\" not in body and not may_contain_card_number(body)
 
 
 def is_plain_data(data: Any) -> bool:
@@ -591,6 +588,15 @@ def is_plain_data(data: Any) -> bool:
         return is_plain(orjson.dumps(data))
     except TypeError:  # a lone surrogate, or an integer of more than 64 bits
         return False
+
+
+def convert_items(items: list[Any], body: bytes) -> list[Any]:
+    """Convert the items of a batch together, if that has the same result as `parse` for each; their `check` is left."""
+    # A value that is nested too deeply is refused by its type, too. Without a time, a key is checked as any other text.
+    if has_plain_texts(body) and not has_digits(body, SHORTEST_TIME):
+        with suppress(msgspec.ValidationError):
+            return msgspec.convert(items, list[BatchItem])
+    return items
 
 
 def parse(data: Any, shape: type[Shape], *, is_plain: bool = False) -> Shape:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from typing import Any, ClassVar, Self, TypeVar
 
 import psycopg
@@ -48,28 +48,23 @@ def spawn(function: Callable[..., None], *arguments: Any) -> None:
     Task(function, _Loop.hub).switch(*arguments)
 
 
-def submit(function: Callable[[], None], *, times: int, threads: Executor) -> list[Future[None]]:
-    """Run `function` so many times at once: in tasks of the loop, or in `threads` if the process has no loop. Call it
-    in a thread.
+def fan_out(function: Callable[[], None], *, most: int, wanted: Callable[[], bool], threads: Executor) -> None:
+    """Run `function` several times at once: in tasks of the loop, or in `threads` if the process has no loop. Each run
+    begins when those before it wait or have ended, and only if it is still `wanted`. Call it in a thread; `function`
+    must not raise.
     """
     if _Loop.thread is None:
-        return [threads.submit(function) for _ in range(times)]
-    futures = [Future[None]() for _ in range(times)]
-
-    def task(future: Future[None]) -> None:
-        try:
-            function()
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(None)
+        for _ in range(most):
+            threads.submit(function)
+        return
 
     def begin() -> None:
-        for future in futures:
-            spawn(task, future)
+        for _ in range(most):
+            if not wanted():
+                break
+            spawn(function)
 
-    _Loop.loop.call_soon_threadsafe(begin)  # each call wakes the loop, so one for all
-    return futures
+    _Loop.loop.call_soon_threadsafe(begin)
 
 
 def at_end(close: Callable[[], Awaitable[None]]) -> None:

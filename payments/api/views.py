@@ -42,6 +42,7 @@ from payments.schemas import (
     RefundInput,
     ReviewInput,
     VoidInput,
+    convert_items,
     is_plain_data,
     parse,
     parse_json,
@@ -276,9 +277,10 @@ class BatchView(PaymentsView):
     @openapi.BATCH
     def post(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WRITE)
-        items = read_items(parse_json(read_body(request._request)))
+        body = read_body(request._request)
+        items = items_of(parse_json(body))
         take_items(principal, len(items))
-        results = create_batch(principal=principal, items=[read_item(item) for item in items])
+        results = create_batch(principal=principal, items=[read_item(item) for item in convert_items(items, body)])
         request._request.log_fields["items"] = len(items)  # type: ignore[attr-defined]
         return json_answer(BatchOutput([batch_result(result) for result in results]))
 
@@ -291,7 +293,7 @@ def take_items(principal: Principal, number: int) -> None:
         raise Throttled(wait)
 
 
-def read_items(data: Any) -> list[Any]:
+def items_of(data: Any) -> list[Any]:
     if not isinstance(data, dict) or set(data) != {"items"} or not isinstance(data["items"], list):
         raise InvalidRequest("invalid_value", 'Send {"items": [...]}.', param="items")
     if not 1 <= len(data["items"]) <= MAX_BATCH:
@@ -301,7 +303,11 @@ def read_items(data: Any) -> list[Any]:
 
 def read_item(data: Any) -> BatchItem | PaymentError:
     try:
-        item = parse(data, BatchItem, is_plain=is_plain_data(data))
+        if isinstance(data, BatchItem):
+            item = data
+            item.check()
+        else:
+            item = parse(data, BatchItem, is_plain=is_plain_data(data))
         check_key(item.idempotency_key, "idempotency_key")
     except PaymentError as refusal:
         if refusal.param == "idempotency_key" and refusal.code != "card_number":  # as for a single payment's header

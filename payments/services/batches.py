@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -36,30 +37,27 @@ class _Run:
     """The charges of one batch, by several tasks, until the deadline."""
 
     def __init__(self, pendings: Sequence[Pending]) -> None:
-        self._todo = iter(pendings)
+        self._todo = deque(pendings)
+        self._unfinished = len(pendings)
         self._lock = threading.Lock()
         self._closed = False
-        self.answered: list[tuple[Pending, Answer]] = []
-        self.size = min(len(pendings), settings.BATCH_CONCURRENCY)
-        self._running = self.size
         self._ended = threading.Event()
+        self.answered: list[tuple[Pending, Answer]] = []
 
-    def work(self) -> None:
-        try:
-            self._charge_all()
-        finally:
-            with self._lock:
-                self._running -= 1
-                if not self._running:
-                    self._ended.set()
-
-    def wait(self, deadline: float) -> None:
-        """Wait until all tasks have ended, at most until the deadline."""
-        if self.size:
+    def charge(self, deadline: float) -> list[Pending]:
+        """Charge the payments until the deadline. Returns those that were never tried."""
+        if self._todo:
+            most = min(len(self._todo), settings.BATCH_CONCURRENCY)
+            cooperation.fan_out(self._work, most=most, wanted=lambda: bool(self._todo), threads=_threads)
             self._ended.wait(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            self._closed = True
+            untried = list(self._todo)
+            self._todo.clear()
+        return untried
 
-    def _charge_all(self) -> None:
-        while True:
+    def _work(self) -> None:
+        while self._todo:
             with _slots:
                 if (pending := self._next()) is None:
                     return
@@ -67,6 +65,12 @@ class _Run:
                     self._settle_if_late(pending, charge(pending))
                 except Exception:  # of one payment, which the resolver settles; the others continue
                     logger.exception("charge_failed", extra={"transaction": str(pending.id)})
+                finally:
+                    self._finish_one()
+
+    def _next(self) -> Pending | None:
+        with self._lock:
+            return self._todo.popleft() if self._todo else None
 
     def _settle_if_late(self, pending: Pending, answer: Answer) -> None:
         with self._lock:
@@ -79,15 +83,11 @@ class _Run:
         finally:
             release()  # no request closes the connection of this thread
 
-    def _next(self) -> Pending | None:
+    def _finish_one(self) -> None:
         with self._lock:
-            return None if self._closed else next(self._todo, None)
-
-    def close(self) -> list[Pending]:
-        """Stop charging. Returns the payments that were never tried."""
-        with self._lock:
-            self._closed = True
-            return list(self._todo)
+            self._unfinished -= 1
+            if not self._unfinished:
+                self._ended.set()
 
 
 def create_batch(*, principal: Principal, items: Sequence[BatchItem | PaymentError]) -> list[Result | PaymentError]:
@@ -139,9 +139,7 @@ def _charge_and_settle(stored: list[Pending], deadline: float) -> dict[UUID, Res
     release()  # the gateway may take seconds
     run = _Run([pending for pending in stored if not pending.is_final])
     with tracing.step("gateway charges"):
-        cooperation.submit(run.work, times=run.size, threads=_threads)
-        run.wait(deadline)
-    untried = run.close()
+        untried = run.charge(deadline)
     for payment in settle_payments(run.answered):
         outcomes[payment.id] = Result(payment)
     if untried:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 import psycopg
 from django.conf import settings
-from uuid_utils.compat import uuid7
+from uuid_utils.compat import uuid4, uuid7
 
 from fintech.database.connections import query, release
 from fintech.errors import DATABASE_ERRORS

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -51,42 +51,57 @@ def test_outside_of_tasks_nothing_is_offloaded(loop):
     assert cooperation.offload(lambda: "here") == "here"
 
 
-def test_a_thread_submits_tasks_to_the_loop(loop):
+def fan_out_from_thread(loop, function: Callable[[], None], **options: Any) -> None:
     with ThreadPoolExecutor(1) as threads:
+        run_task(
+            loop,
+            lambda: cooperation.offload(
+                lambda: cooperation.fan_out(function, **options, threads=threads), threads=threads
+            ),
+        )
 
-        def submit() -> list[None]:
-            futures = cooperation.submit(lambda: places.append(cooperation.on_loop()), times=3, threads=threads)
-            return [future.result(10) for future in futures]
 
-        places: list[bool] = []
-        run_task(loop, lambda: cooperation.offload(submit, threads=threads))
+def test_a_thread_fans_out_to_tasks_of_the_loop(loop):
+    places: list[bool] = []
+
+    fan_out_from_thread(loop, lambda: places.append(cooperation.on_loop()), most=3, wanted=lambda: True)
 
     assert places == [True, True, True]
 
 
-def test_an_error_of_a_submitted_task_is_in_its_future(loop):
-    def fail() -> None:
-        raise ValueError("from the task")
+def test_a_task_begins_only_while_it_is_wanted(loop):
+    todo, waited = ["a", "b", "c"], []
 
-    with ThreadPoolExecutor(1) as threads:
+    def work() -> None:
+        todo.pop()
+        cooperation.sleep(0)
+        waited.append(len(todo))
 
-        def submit() -> str:
-            (future,) = cooperation.submit(fail, times=1, threads=threads)
-            return str(future.exception(10))
+    fan_out_from_thread(loop, work, most=10, wanted=lambda: bool(todo))
+    run_task(loop, lambda: cooperation.sleep(0.01))
 
-        errors: list[str] = []
-        run_task(loop, lambda: errors.append(cooperation.offload(submit, threads=threads)))
-
-    assert errors == ["from the task"]
+    assert waited == [0, 0, 0]
 
 
-def test_without_a_loop_a_thread_runs_what_is_submitted():
+def test_a_task_that_does_not_wait_may_do_the_work_of_all(loop):
+    todo, tasks = ["a", "b", "c"], []
+
+    def work() -> None:
+        tasks.append(len(todo))
+        todo.clear()
+
+    fan_out_from_thread(loop, work, most=10, wanted=lambda: bool(todo))
+
+    assert tasks == [3]
+
+
+def test_without_a_loop_a_thread_runs_the_function():
     names: list[str] = []
     with ThreadPoolExecutor(1, thread_name_prefix="batch") as threads:
-        (future,) = cooperation.submit(lambda: names.append(threading.current_thread().name), times=1, threads=threads)
-        future.result(10)
+        function = lambda: names.append(threading.current_thread().name)  # noqa: E731 - shorter
+        cooperation.fan_out(function, most=2, wanted=lambda: True, threads=threads)
 
-    assert names == ["batch_0"]
+    assert names == ["batch_0", "batch_0"]
 
 
 def test_callbacks_after_a_turn_run_once_the_task_waits(loop):

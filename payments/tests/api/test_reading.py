@@ -6,8 +6,19 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from payments.api.views import read_item
 from payments.errors import PaymentError
-from payments.schemas import PaymentInput, _parse_thoroughly, is_plain, is_plain_data, parse, parse_json, read
+from payments.schemas import (
+    BatchItem,
+    PaymentInput,
+    _parse_thoroughly,
+    convert_items,
+    is_plain,
+    is_plain_data,
+    parse,
+    parse_json,
+    read,
+)
 
 GOOD: dict[str, Any] = {"amount": 1250, "currency": "EUR"}
 
@@ -29,16 +40,15 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=8,
 )
-fields = st.fixed_dictionaries(
-    {"amount": st.integers(-1, 10**13), "currency": st.sampled_from(["EUR", "JPY", "XXX", "eur"])},
-    optional={
-        "customer": texts,
-        "description": texts,
-        "metadata": st.dictionaries(texts, texts, max_size=3),
-        "payment_method": st.fixed_dictionaries({"type": texts}, optional={"token": texts, "country": texts}),
-        "other": values,
-    },
-)
+required = {"amount": st.integers(-1, 10**13), "currency": st.sampled_from(["EUR", "JPY", "XXX", "eur"])}
+optional = {
+    "customer": texts,
+    "description": texts,
+    "metadata": st.dictionaries(texts, texts, max_size=3),
+    "payment_method": st.fixed_dictionaries({"type": texts}, optional={"token": texts, "country": texts}),
+    "other": values,
+}
+fields = st.fixed_dictionaries(required, optional=optional)
 
 
 @given(fields, st.booleans())
@@ -84,6 +94,38 @@ def test_both_ways_agree_on_the_items_of_a_batch(data):
     quickly = outcome(lambda: parse(data, PaymentInput, is_plain=is_plain_data(data)))
 
     assert quickly == outcome(parse, data, PaymentInput)
+
+
+def results(items: list[Any]) -> list[Any]:
+    return [repr(item) if isinstance(item, BatchItem) else outcome(raised, item) for item in map(read_item, items)]
+
+
+def raised(error: PaymentError) -> None:
+    raise error
+
+
+keys = st.sampled_from(["order-7", "1700000000000", "4111 1111 1111 1111", "two words", "ä"]) | texts
+items = st.fixed_dictionaries({**required, "idempotency_key": keys}, optional=optional)
+
+
+@given(st.lists(items, max_size=4))
+@example([{**GOOD, "idempotency_key": "a"}, {**GOOD, "idempotency_key": "4111-1111-1111-1111"}])
+@example([{**GOOD, "idempotency_key": "a", "customer": "4111 1111 1111 1111"}])
+@example([{**GOOD, "idempotency_key": "a", "other": [[[[[[[[[1]]]]]]]]]}])
+@example([{**GOOD, "idempotency_key": "a", "currency": "XXQ"}, {**GOOD, "idempotency_key": "b"}])
+@example([{**GOOD, "idempotency_key": "a, a"}, {**GOOD, "idempotency_key": ""}])
+def test_items_have_the_same_results_together_and_one_by_one(items):
+    body = json.dumps({"items": items}).encode()
+
+    assert results(convert_items(items, body)) == results(items)
+
+
+def test_ordinary_items_are_converted_together():
+    data = [{**GOOD, "idempotency_key": f"7f3e1234-4567-4890-8123-{number:012}"} for number in range(3)]
+
+    converted = convert_items(data, json.dumps({"items": data}).encode())
+
+    assert [type(item) for item in converted] == [BatchItem] * 3
 
 
 def test_an_ordinary_payment_is_read_the_quick_way():

@@ -43,7 +43,7 @@ PROBLEMS = {
     401: "No valid access token, and no session cookie of the admin.",
     403: "The person lacks the permission; or a request with the cookie lacks the CSRF token.",
     404: "The episode does not exist.",
-    409: "It is already acknowledged; the first acknowledgement counts.",
+    409: "The alert is already acknowledged; the first acknowledgement counts.",
     411: "The body has no Content-Length.",
     413: "The body is larger than 4 MiB.",
     415: "The body is not application/json.",
@@ -130,7 +130,7 @@ LIST_REVIEWS = _operation(
 REVIEW = _operation(
     "create_review",
     "Acknowledge an alert, comment on it, mark it as noise, or link it to an incident",
-    _answer(types.Review, "It is stored, and can never be changed.", 201),
+    _answer(types.Review, "The review is stored, and can never be changed.", 201),
     *(400, 404, 409, 411, 413, 415, 422),
     parameters=[_KEY],
     request={"application/json": REVIEW_INPUT},

@@ -435,7 +435,7 @@ SEND_TEST_EVENT = _webhooks(
 )
 REDELIVER = _webhooks(
     "redeliver_events",
-    "Send an event again, or all events of a time",
+    "Send an event again, or all events of a period",
     _answers(schemas.RedeliveryOutput, s202="The number of events that are queued.") | _WRITE | _problems(404, 409),
     _ID,
     request=_body(schemas.RedeliveryInput),

@@ -6,6 +6,7 @@ and only in a process that runs tests. Tests run as the application's database r
 merchant and looks at nothing else.
 """
 
+import gc
 import os
 import secrets
 import shutil
@@ -22,6 +23,8 @@ import xdist
 from fintech.run.postgres import EmbeddedPostgres, PostgresError
 from fintech.secret_files import webhook_secret
 from fintech.testing.databases import FAST, TEMPLATE, copy_database, migrated_data, migrated_server
+
+gc.disable()  # until all tests are collected: see fintech/apps.py
 
 pytest_plugins = ["fintech.testing.browser", "fintech.testing.order"]
 
@@ -83,6 +86,7 @@ from django.core.management import call_command  # noqa: E402 - after setup
 from django.db import connections  # noqa: E402 - after setup
 
 django.setup()  # the conftest files of the apps import models
+gc.disable()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -101,6 +105,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         SERVER.ensure_database("fintech")
     except PostgresError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

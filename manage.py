@@ -1,11 +1,13 @@
 #!/usr/bin/env python
 """Django's command line."""
 
+import gc
 import os
 import sys
 
 
 def main() -> None:
+    gc.disable()  # while Django is loaded: see fintech/apps.py
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fintech.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line

@@ -1,5 +1,6 @@
 """gunicorn's configuration: several processes, each with one event loop for payments and threads for the rest."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def on_starting(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
+    gc.disable()  # while Django is loaded: see fintech/apps.py
     metric_slots.claim("web", shared=True)
 
 

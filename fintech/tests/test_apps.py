@@ -1,0 +1,11 @@
+import gc
+
+from django.apps import apps
+
+
+def test_garbage_is_collected_once_django_is_loaded():
+    gc.disable()
+
+    apps.get_app_config("fintech").ready()
+
+    assert gc.isenabled()

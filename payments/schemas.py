@@ -295,8 +295,8 @@ class EvidenceInput(Input, forbid_unknown_fields=True):
     files: Annotated[list[EvidenceFile], Meta(max_length=20)] = []
 
 
-class AcceptInput(Input, forbid_unknown_fields=True):
-    """Nothing: the whole dispute is accepted."""
+class EmptyInput(Input, forbid_unknown_fields=True):
+    """Nothing: the operation has no fields."""
 
 
 class DisputeOutput(Struct):

@@ -25,6 +25,7 @@ from alerts_audit.selectors.episodes import summarize_episodes
 from alerts_audit.selectors.serializers import serialize_checkpoint, serialize_episode, serialize_gap, serialize_review
 from fintech.database import replica
 from fintech.http import pagination
+from fintech.http.identifiers import parse_uuid
 from fintech.http.problems import Problem
 from fintech.http.views import JsonView, json_answer, read_body
 
@@ -150,10 +151,10 @@ def page_of_summaries(request: HttpRequest) -> dict[str, Any]:
 
 
 def read_key(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise Problem(404, "not_found", str(UnknownEpisode())) from None
+    found = parse_uuid(text)
+    if found is None:
+        raise Problem(404, "not_found", str(UnknownEpisode()))
+    return found
 
 
 def find_episode(key: str) -> Episode:

@@ -30,7 +30,8 @@ def invalid(name: str, advice: str) -> Problem:
 def refuse_unknown(query: QueryDict, known: Collection[str], *, repeatable: Collection[str] = ()) -> None:
     for name in query:
         if name not in known:
-            detail = f"Unknown parameter. The parameters are {', '.join(sorted(known))}."
+            listed = f"The parameters are {', '.join(sorted(known))}." if known else "There are none here."
+            detail = f"Unknown parameter. {listed}"
             raise Problem(422, "unknown_parameter", detail, param=name[:64].replace("\0", " "))
         if name not in repeatable and len(query.getlist(name)) > 1:
             raise invalid(name, "send it once")

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 
 from fintech.database.replica import from_replica
 from fintech.http import pagination
+from fintech.http.identifiers import parse_uuid
 from fintech.http.views import json_answer, read_body
 from payments.api import openapi
 from payments.api.expansion import DISPUTES
@@ -16,7 +17,7 @@ from payments.api.views import PaymentsView, read_id, read_optional_body
 from payments.api_keys import Principal
 from payments.errors import NotFound
 from payments.models import ApiKey, Dispute
-from payments.schemas import AcceptInput, EvidenceInput, parse, parse_json
+from payments.schemas import EmptyInput, EvidenceInput, parse, parse_json
 from payments.serializers import serialize_dispute_detail
 from payments.services.disputes import accept_dispute, submit_evidence
 
@@ -56,16 +57,18 @@ class DisputesView(PaymentsView):
 
 
 def _read_transaction(value: str) -> UUID:
-    try:
-        return UUID(value)
-    except ValueError:
-        raise pagination.invalid("transaction", "use the id of a transaction") from None
+    found = parse_uuid(value)
+    if found is None:
+        raise pagination.invalid("transaction", "use the id of a transaction")
+    return found
 
 
 class DisputeView(PaymentsView):
     @openapi.RETRIEVE_DISPUTE
     def get(self, request: Request, id: str) -> HttpResponse:
-        return detail_of(self.principal(request, ApiKey.Scope.READ), id)
+        principal = self.principal(request, ApiKey.Scope.READ)
+        pagination.refuse_unknown(request._request.GET, ())
+        return detail_of(principal, id)
 
 
 class EvidenceView(PaymentsView):
@@ -84,6 +87,6 @@ class AcceptView(PaymentsView):
     def post(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.REFUND)
         identifier = _read_dispute_id(id)
-        parse(read_optional_body(request._request), AcceptInput)
+        parse(read_optional_body(request._request), EmptyInput)
         done = accept_dispute(merchant_id=principal.merchant_id, dispute_id=identifier)
         return detail_of(principal, id, is_replay=done.is_replay)

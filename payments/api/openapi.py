@@ -31,7 +31,7 @@ _INPUTS = (
     schemas.ReviewInput,
     schemas.RefundInput,
     schemas.EvidenceInput,
-    schemas.AcceptInput,
+    schemas.EmptyInput,
     schemas.EndpointInput,
     schemas.EndpointChange,
     schemas.RedeliveryInput,
@@ -388,7 +388,9 @@ def _body(shape: type) -> dict[str, Any]:
 LIST_ENDPOINTS = _webhooks(
     "list_webhook_endpoints",
     "List webhook endpoints, newest first",
-    _answers(schemas.EndpointPage, s200="All endpoints.") | _READ,
+    _answers(schemas.EndpointPage, s200="One page.") | _READ | _problems(422),
+    _cursor(32),
+    _LIMIT,
 )
 CREATE_ENDPOINT = _webhooks(
     "create_webhook_endpoint",
@@ -408,7 +410,7 @@ CREATE_ENDPOINT = _webhooks(
 RETRIEVE_ENDPOINT = _webhooks(
     "retrieve_webhook_endpoint",
     "Read a webhook endpoint",
-    _answers(schemas.EndpointOutput, s200="The endpoint.") | _READ | _problems(404),
+    _answers(schemas.EndpointOutput, s200="The endpoint.") | _READ | _problems(404, 422),
     _ID,
 )
 CHANGE_ENDPOINT = _webhooks(
@@ -422,14 +424,14 @@ CHANGE_ENDPOINT = _webhooks(
 ROTATE_SECRET = _webhooks(
     "rotate_webhook_secret",
     "Add a new secret; the former one stays valid for 24 hours",
-    _answers(schemas.EndpointWithSecret, s201="The endpoint, with its new secret.") | _READ | _problems(404),
+    _answers(schemas.EndpointWithSecret, s201="The endpoint, with its new secret.") | _WRITE | _problems(404),
     _ID,
     request=None,
 )
 SEND_TEST_EVENT = _webhooks(
     "send_test_event",
     "Send a test event to a webhook endpoint",
-    _answers(schemas.EventOutput, s202="The event that is queued.") | _READ | _problems(404, 409),
+    _answers(schemas.EventOutput, s202="The event that is queued.") | _WRITE | _problems(404, 409),
     _ID,
     request=None,
 )
@@ -466,7 +468,7 @@ LIST_EVENTS = _webhooks(
 RETRIEVE_EVENT = _webhooks(
     "retrieve_event",
     "Read an event",
-    _answers(schemas.EventOutput, s200="The event, as its webhook's body.") | _READ | _problems(404),
+    _answers(schemas.EventOutput, s200="The event, as its webhook's body.") | _READ | _problems(404, 422),
     _ID,
 )
 
@@ -483,7 +485,7 @@ LIST_DISPUTES = _disputes(
 RETRIEVE_DISPUTE = _disputes(
     "retrieve_dispute",
     "Read a dispute with its responses",
-    _answers(schemas.DisputeDetail, s200="The current state of the dispute.") | _READ | _problems(404),
+    _answers(schemas.DisputeDetail, s200="The current state of the dispute.") | _READ | _problems(404, 422),
     _ID,
 )
 SUBMIT_EVIDENCE = _disputes(
@@ -510,7 +512,7 @@ ACCEPT_DISPUTE = _disputes(
     _answers(schemas.DisputeDetail, s200="The dispute, which is lost now.") | _WRITE | _problems(404, 409),
     _ID,
     _REPEATED,
-    request=_body(schemas.AcceptInput),
+    request=_body(schemas.EmptyInput),
     examples=[OpenApiExample("accept", {}, request_only=True)],
 )
 

@@ -17,6 +17,7 @@ from fintech.database.connections import query
 from fintech.database.replica import from_replica
 from fintech.http import pagination
 from fintech.http.headers import is_joined
+from fintech.http.identifiers import parse_uuid
 from fintech.http.pagination import DEFAULT_LIMIT
 from fintech.http.views import JsonView, has_body, json_answer, read_body
 from payments import metrics
@@ -122,10 +123,11 @@ def check_key(key: str, param: str) -> None:
 
 
 def read_id(value: str) -> UUID:
-    try:
-        return UUID(value)
-    except ValueError:
-        raise NotFound from None
+    """Raises NotFound unless the value has the form of our ids."""
+    found = parse_uuid(value)
+    if found is None:
+        raise NotFound
+    return found
 
 
 def find_transaction(principal: Principal, identifier: str) -> Transaction:

@@ -8,12 +8,13 @@ from fintech.database.replica import from_replica
 from fintech.http import pagination
 from fintech.http.views import json_answer, read_body
 from payments.api import openapi
-from payments.api.views import PaymentsView, read_id
+from payments.api.views import PaymentsView, read_id, read_optional_body
 from payments.api_keys import Principal
 from payments.errors import NotFound
 from payments.models import ApiKey, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from payments.schemas import (
     DeliveryPage,
+    EmptyInput,
     EndpointChange,
     EndpointInput,
     EndpointPage,
@@ -36,12 +37,23 @@ def find_endpoint(principal: Principal, identifier: str) -> WebhookEndpoint:
     return found
 
 
+def refuse_fields(request: Request) -> None:
+    """Refuse fields for an operation that has none: what they ask for would be ignored.
+
+    A client may send a body that is no JSON, such as an empty form.
+    """
+    if request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "application/json":
+        parse(read_optional_body(request._request), EmptyInput)
+
+
 class EndpointsView(PaymentsView):
     @openapi.LIST_ENDPOINTS
     def get(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
+        pagination.refuse_unknown(request._request.GET, {"cursor", "limit"})
         rows = WebhookEndpoint.objects.filter(merchant_id=principal.merchant_id)
-        return json_answer(EndpointPage([serialize_endpoint(row) for row in rows], None))
+        page, following = pagination.page_of(request._request, rows, "webhook endpoints")
+        return json_answer(EndpointPage([serialize_endpoint(row) for row in page], following))
 
     @openapi.CREATE_ENDPOINT
     def post(self, request: Request) -> HttpResponse:
@@ -62,6 +74,7 @@ class EndpointView(PaymentsView):
     @openapi.RETRIEVE_ENDPOINT
     def get(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
+        pagination.refuse_unknown(request._request.GET, ())
         return json_answer(serialize_endpoint(find_endpoint(principal, id)))
 
     @openapi.CHANGE_ENDPOINT
@@ -80,6 +93,7 @@ class SecretView(PaymentsView):
     def post(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
         endpoint = find_endpoint(principal, id)
+        refuse_fields(request)
         return json_answer(serialize_new_endpoint(endpoint, endpoints.rotate_secret(endpoint)), 201)
 
 
@@ -87,7 +101,9 @@ class TestView(PaymentsView):
     @openapi.SEND_TEST_EVENT
     def post(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
-        event = redelivery.send_test_event(find_endpoint(principal, id))
+        endpoint = find_endpoint(principal, id)
+        refuse_fields(request)
+        event = redelivery.send_test_event(endpoint)
         return json_answer(serialize_events([event])[0], 202)
 
 
@@ -143,6 +159,7 @@ class EventView(PaymentsView):
     @openapi.RETRIEVE_EVENT
     def get(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.READ)
+        pagination.refuse_unknown(request._request.GET, ())
         rows = WebhookEvent.objects.filter(merchant_id=principal.merchant_id).select_related("journal__transaction")
         event = rows.filter(pk=read_id(id)).first()
         if event is None:

@@ -363,6 +363,37 @@ def test_an_id_that_is_none(shop, identifier):
     assert_problem(shop.get(f"{PATH}/{identifier}"), 404, "not_found")
 
 
+SPELLINGS = {
+    "braces": lambda identifier: f"%7B{identifier}%7D",
+    "no dashes": lambda identifier: identifier.replace("-", ""),
+    "a URN": lambda identifier: f"urn:uuid:{identifier}",
+    "Arabic digits": lambda identifier: identifier.replace("0", "%D9%A0"),
+    "underscores": lambda identifier: f"{identifier[:7]}_{identifier[8:]}",
+    "another dash": lambda identifier: identifier.replace("-", "%E2%80%90"),
+    "a space": lambda identifier: f"{identifier}%20",
+    "a line break": lambda identifier: f"{identifier}%0A",
+    "NUL": lambda identifier: f"{identifier}%00",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_an_id_in_another_spelling_is_none(client, spelling):
+    payment = client.pay(capture=False).body["id"]
+    endpoint = client.post("/v1/webhook-endpoints", {"url": "https://8.8.8.8/hook", "enabled": False}).body["id"]
+    other_payment, other_endpoint = SPELLINGS[spelling](payment), SPELLINGS[spelling](endpoint)
+
+    for path in (
+        f"{PATH}/{other_payment}",
+        f"{PATH}/{other_payment}/events",
+        f"/v1/webhook-endpoints/{other_endpoint}",
+    ):
+        assert_problem(client.get(path), 404, "not_found")
+    for path in (f"{PATH}/{other_payment}/void", f"/v1/webhook-endpoints/{other_endpoint}/secret"):
+        assert_problem(client.post(path, {}, key="k"), 404, "not_found")
+    assert_problem(client.get(f"/v1/disputes?transaction={other_payment}"), 422, "invalid_parameter", "transaction")
+    assert client.get(f"{PATH}/{payment.upper()}").body["status"] == "authorized"
+
+
 @pytest.mark.parametrize("path", ["/v1", "/v1/transactions/", "/v2/transactions", "/%00", "/%ff", "//", "/a" * 2000])
 def test_a_path_that_does_not_exist(shop, path):
     assert_problem(shop.get(path), 404, "not_found")

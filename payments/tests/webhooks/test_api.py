@@ -24,11 +24,11 @@ class Api:
     def __init__(self, merchant: Merchant, *scopes: str) -> None:
         self.merchant = merchant
         _, secret = create_api_key(merchant=merchant, name="test", scopes=scopes or list(ApiKey.Scope.values))
-        self._headers = {"Authorization": f"Bearer {secret}"}
+        self.headers = {"Authorization": f"Bearer {secret}"}
 
     def __call__(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         options = {} if body is None else {"data": body, "content_type": "application/json"}
-        response = getattr(Client(), method)(path, headers=self._headers, **options)
+        response = getattr(Client(), method)(path, headers=self.headers, **options)
         return response.status_code, response.json()
 
     def create(self, **fields: Any) -> dict[str, Any]:
@@ -157,6 +157,62 @@ def test_two_secrets_are_valid_in_a_rotation_and_never_three(api):
 
     endpoint.secrets.filter(expires_at__isnull=False).update(expires_at=datetime.now(UTC) - OVERLAP)
     assert valid_secrets(endpoint) == [newest]
+
+
+@pytest.mark.parametrize("action", ["secret", "test"])
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b'{"overlap_seconds": 0}', 422, "unknown_field"),
+        (b'{"secret": "whsec_mine"}', 422, "unknown_field"),
+        (b"[]", 422, "invalid_value"),
+        (b'{"a": 1, "a": 1}', 400, "invalid_json"),
+        (b"[" * 100_000, 400, "invalid_json"),
+        (b" " * 5_000_000, 413, "body_too_large"),
+    ],
+)
+def test_a_field_of_an_operation_without_fields_is_refused(api, action, body, status, code):
+    """It was ignored: a merchant that asked for an overlap of 0 s believed that the former secret had ended."""
+    created = api.create()
+
+    path = f"{ENDPOINTS}/{created['id']}/{action}"
+    reply = Client().post(path, body, content_type="application/json", headers=api.headers)
+
+    assert (reply.status_code, reply.json()["code"]) == (status, code)
+    assert valid_secrets(WebhookEndpoint.objects.get(pk=created["id"])) == [created["secret"]]
+    assert not WebhookEndpoint.objects.get(pk=created["id"]).deliveries.exists()
+
+
+@pytest.mark.parametrize("action", ["secret", "test"])
+def test_an_operation_without_fields_takes_an_empty_object(api, action):
+    path = f"{ENDPOINTS}/{api.create()['id']}/{action}"
+    bodies: list[Any] = [None, {}]
+
+    assert [api("post", path, body)[0] for body in bodies] == [201 if action == "secret" else 202] * 2
+
+
+def test_endpoints_are_listed_in_pages(api):
+    ids = [api.create()["id"] for _ in range(3)][::-1]
+
+    status, page = api("get", f"{ENDPOINTS}?limit=2")
+    assert (status, [row["id"] for row in page["data"]]) == (200, ids[:2])
+    status, last = api("get", page["next"].removeprefix("http://testserver"))
+    assert ([row["id"] for row in last["data"]], last["next"]) == (ids[2:], None)
+
+
+@pytest.mark.parametrize("query", ["limit=0", "cursor=x", "colour=red", "limit=1&limit=1"])
+def test_a_wrong_parameter_of_the_endpoints_is_refused(api, query):
+    assert api("get", f"{ENDPOINTS}?{query}")[0] == 422
+
+
+def test_reading_one_endpoint_or_event_takes_no_parameter(api, announce):
+    make_payment(api.merchant)
+    announce()
+    event = api("get", "/v1/events")[1]["data"][0]["id"]
+
+    for path in (f"{ENDPOINTS}/{api.create()['id']}", f"/v1/events/{event}"):
+        assert api("get", path)[0] == 200
+        assert (api("get", f"{path}?expand=x")[1]["code"]) == "unknown_parameter"
 
 
 def test_an_endpoint_is_changed_in_part(api):

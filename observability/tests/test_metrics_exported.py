@@ -29,6 +29,7 @@ QUERY = re.compile(r"\b(sum|avg|min|max|count|topk|rate|increase|delta|changes|t
 # exists in ordinary traffic.
 ONLY_AFTER = {
     "dispute_response_due_timestamp_seconds": "a dispute needs a response",
+    "review_expiry_timestamp_seconds": "a payment is in review",
     "django_db_errors_total": "a statement fails",
     "probe_ssl_earliest_cert_expiry": "an address with TLS is probed",
     "kpi:transactions:rate5m_before": "a day",

@@ -1,5 +1,6 @@
 """Read the numbers of what is open from the rows."""
 
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import connection
@@ -16,6 +17,40 @@ SELECT kind, sum(count)::bigint FROM (
     UNION ALL SELECT kind, count FROM payments_archivedtotal WHERE account = '' AND kind = ANY(%(kinds)s)
 ) AS counted GROUP BY kind
 """
+
+# Through the journal: authorizations have no index by the state of their payment. One row for each currency. One that
+# has expired is being voided, and must not hide the next.
+WAITING_REVIEWS = """
+SELECT held.currency, count(*), sum(held.amount_left)::bigint,
+    extract(epoch FROM clock_timestamp() - min(entry.at))::float8,
+    min(held.capture_before) FILTER (WHERE held.capture_before > now())
+FROM payments_event AS entry
+JOIN payments_authorization AS held ON held.transaction_id = entry.transaction_id AND held.closing_id IS NULL
+JOIN payments_transaction AS payment ON payment.id = held.transaction_id AND payment.status = 'in_review'
+WHERE entry.kind = 'in_review'
+GROUP BY held.currency
+"""
+
+
+@dataclass(frozen=True)
+class WaitingReviews:
+    """Payments in review that lack a decision; their amounts in minor units, by currency."""
+
+    number: int = 0
+    oldest_seconds: float = 0.0
+    amounts: dict[str, int] = field(default_factory=dict)
+    earliest_expiry: datetime | None = None
+
+
+def waiting_reviews() -> WaitingReviews:
+    with connection.cursor() as cursor:
+        cursor.execute(WAITING_REVIEWS)
+        rows = cursor.fetchall()
+    if not rows:
+        return WaitingReviews()
+    currencies, numbers, amounts, ages, expiries = zip(*rows, strict=True)
+    earliest = min((expiry for expiry in expiries if expiry is not None), default=None)
+    return WaitingReviews(sum(numbers), max(ages), dict(zip(currencies, amounts, strict=True)), earliest)
 
 
 def held_amounts() -> dict[str, int]:

@@ -16,6 +16,7 @@ from payments import metrics
 from payments.currencies import to_major
 from payments.kpis.drift import Drift
 from payments.kpis.exporters import RETIRED
+from payments.kpis.gauges import WaitingReviews
 from payments.kpis.totals import OPERATION_COUNTERS, Totals
 from payments.states import CHARGE, DISPUTE
 from payments.webhooks.backlog import STATES, Backlog
@@ -45,6 +46,7 @@ class LedgerView:
     imbalance: dict[str, int] | None = None
     webhooks: Backlog | None = None
     disputes: tuple[dict[str, int], tuple[int, datetime | None]] | None = None
+    reviews: WaitingReviews | None = None
     gateway_events: tuple[int, float] | None = None
 
     def clear(self) -> None:
@@ -117,6 +119,8 @@ class LedgerCollector(Collector):
             yield from self._webhooks(view.webhooks)
         if view.disputes is not None:
             yield from self._disputes(*view.disputes)
+        if view.reviews is not None:
+            yield from self._reviews(view.reviews)
         if view.drift is not None:
             yield from self._drift(view.drift)
         if view.gateway_drift is not None:
@@ -172,6 +176,21 @@ class LedgerCollector(Collector):
         if earliest is not None:
             help_text = "When the earliest response is due."
             yield GaugeMetricFamily("dispute_response_due_timestamp_seconds", help_text, value=earliest.timestamp())
+
+    @staticmethod
+    def _reviews(reviews: WaitingReviews) -> Iterator[Metric]:
+        yield GaugeMetricFamily("reviews_waiting", "Payments in review without a decision.", value=reviews.number)
+        help_text = "Age of the oldest one."
+        yield GaugeMetricFamily("review_oldest_waiting_seconds", help_text, value=reviews.oldest_seconds)
+        help_text = "Amounts of payments in review without a decision, in major units."
+        amounts = GaugeMetricFamily("reviews_waiting_amount", help_text, labels=["currency"])
+        for currency in sorted({*settings.KPI_CURRENCIES, *reviews.amounts}):
+            amounts.add_metric([currency], to_major(reviews.amounts.get(currency, 0), currency))
+        yield amounts
+        if reviews.earliest_expiry is not None:
+            help_text = "When the earliest authorization of a payment in review expires."
+            value = reviews.earliest_expiry.timestamp()
+            yield GaugeMetricFamily("review_expiry_timestamp_seconds", help_text, value=value)
 
     @staticmethod
     def _webhooks(backlog: Backlog) -> Iterator[Metric]:

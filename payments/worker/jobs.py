@@ -53,6 +53,9 @@ class LedgerJobs:
     def read_disputes(self) -> None:
         self.view.disputes = gauges.dispute_counts(), gauges.disputes_to_answer()
 
+    def read_reviews(self) -> None:
+        self.view.reviews = gauges.waiting_reviews()
+
     def read_gateway_events(self) -> None:
         self.view.gateway_events = waiting()
 
@@ -119,6 +122,7 @@ def jobs(worker: Worker) -> list[Job]:
         Job("expiry", 1, void_expired, leader=True),
         Job("ledger", 2, ledger.read_ledger, leader=True),
         Job("disputes", 5, ledger.read_disputes, leader=True),
+        Job("reviews", 5, ledger.read_reviews, leader=True),
         Job("waiting_events", 5, ledger.read_gateway_events, leader=True),
         Job("webhooks", 5, ledger.read_backlog, leader=True),
         Job("drift", 5, ledger.measure_drift, leader=True),

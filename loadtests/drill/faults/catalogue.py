@@ -10,6 +10,7 @@ from loadtests.drill.faults.conditions import (
     HOURS,
     LOW_LIMIT,
     RARE_SCRAPES,
+    SHORT_HOLDS,
     SMALL_WEB,
     WATCHED,
     WEBHOOKS,
@@ -349,6 +350,15 @@ FAULTS = [
         12,
         resolves=False,
         ramp_minutes=0,  # all of them at once
+    ),
+    Fault(
+        "a payment in review is forgotten",
+        "ReviewExpiresSoon",
+        payments.hold_one_for_review,
+        payments.refuse_reviews,
+        12,
+        conditions=SHORT_HOLDS,
+        ramp_minutes=0,  # less than a day is left at once
     ),
     Fault(
         "the worker may not change disputes",

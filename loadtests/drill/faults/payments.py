@@ -86,6 +86,28 @@ def refuse_decisions(drill: Drill) -> None:
     lose_disputes(drill)
 
 
+def hold_one_for_review(drill: Drill) -> None:
+    """Let the merchant review suspicious payments until one is held. Its authorization lasts for less than a day."""
+    threshold = "UPDATE payments_merchant SET review_threshold = "
+    drill.execute(f"{threshold} 0.5")
+    wait_until(partial(_is_held, drill), timeout=60, what="a payment is held for a review")
+    drill.execute(f"{threshold} NULL")
+
+
+def _is_held(drill: Drill) -> bool:
+    body = {"amount": 1250, "currency": "EUR", "payment_method": {"type": "card", "token": "tok_risky"}}
+    key = secrets.token_hex(12)
+    reply = drill.own.platform.request("POST", "/v1/transactions", body, api_key=drill.own.api_key, key=key)
+    return bool(reply.body["status"] == "in_review")
+
+
+def refuse_reviews(drill: Drill) -> None:
+    for (payment,) in drill.own.query("SELECT id FROM payments_transaction WHERE status = 'in_review'"):
+        path = f"/v1/transactions/{payment}/review"
+        body, key = {"decision": "refuse"}, secrets.token_hex(12)
+        assert drill.own.platform.request("POST", path, body, api_key=drill.own.api_key, key=key).status == 201
+
+
 # --- Traffic -----------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from observability.dashboards.finance.documented import DOCUMENTED
 from observability.dashboards.finance.gateway_and_fraud import GATEWAY_AND_FRAUD
 from observability.dashboards.finance.money import MONEY
 from observability.dashboards.finance.payments import PAYMENTS
+from observability.dashboards.finance.reviews import REVIEWS
 from observability.dashboards.finance.truth import TRUTH
 from observability.dashboards.finance.waiting import WAITING
 from observability.dashboards.kit import CURRENCY, dashboard
@@ -20,5 +21,16 @@ def finance() -> Dashboard:
         "Finance overview",
         "Payments, money, and the correctness of both. The first row needs no technical terms.",
         variables=[CURRENCY],
-        rows=[AT_A_GLANCE, MONEY, PAYMENTS, AUTHORIZATIONS, DISPUTES, WAITING, GATEWAY_AND_FRAUD, TRUTH, DOCUMENTED],
+        rows=[
+            AT_A_GLANCE,
+            MONEY,
+            PAYMENTS,
+            AUTHORIZATIONS,
+            DISPUTES,
+            REVIEWS,
+            WAITING,
+            GATEWAY_AND_FRAUD,
+            TRUTH,
+            DOCUMENTED,
+        ],
     )

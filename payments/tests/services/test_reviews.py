@@ -12,6 +12,7 @@ from django.test import override_settings
 from loadtests.tests.simulator import Simulator
 from payments.api.responses import Reply, reply_to
 from payments.errors import Conflict, InFlight, NotFound, PaymentError
+from payments.kpis.gauges import waiting_reviews
 from payments.models import (
     Capture,
     Event,
@@ -316,6 +317,56 @@ def test_one_of_several_decisions_at_once_counts(shop):
     won = [answer for answer in answers if answer in ("accept", "refuse")]
     assert len(won) == 1, answers
     assert read(payment).status == ("succeeded" if won == ["accept"] else "voided")
+
+
+def waiting(currency: str) -> tuple[int, int]:
+    """Return how many reviews wait, and their amount in this currency."""
+    found = waiting_reviews()
+    return found.number, found.amounts.get(currency, 0)
+
+
+@pytest.mark.parametrize("decision", ["accept", "refuse"])
+def test_a_review_waits_until_it_is_decided(shop, decision):
+    number, _ = waiting("NOK")
+    payment = hold(shop, currency="NOK")
+    found = waiting_reviews()
+    assert waiting("NOK") == (number + 1, 1250)
+    assert found.oldest_seconds > 0
+    assert found.earliest_expiry <= read(payment).capture_before
+
+    decide(shop, payment, decision)
+
+    assert waiting("NOK") == (number, 0)
+
+
+def test_a_review_whose_decision_is_being_carried_out_does_not_wait(shop, gateway):
+    number, _ = waiting("SEK")
+    payment = hold(shop, currency="SEK")
+    gateway.profile(lose_reply_ratio=1)
+
+    assert decide(shop, payment).body.status == "unknown"
+    assert waiting("SEK") == (number, 0)
+
+
+def test_a_review_whose_capture_failed_waits_again(shop, gateway):
+    number, _ = waiting("DKK")
+    payment = hold(shop, currency="DKK")
+    gateway.profile(error_ratio=1)
+
+    assert decide(shop, payment).body.status == "failed"
+    assert waiting("DKK") == (number + 1, 1250)
+    gateway.profile(error_ratio=0)
+    decide(shop, payment, "refuse")
+
+
+def test_a_review_whose_time_is_over_does_not_hide_the_next_expiry(shop):
+    hold_briefly(shop)
+    with override_settings(AUTHORIZATION_HOLD_SECONDS=3600):
+        following = hold(shop)
+
+    assert waiting_reviews().earliest_expiry == read(following).capture_before
+    void_expired()
+    decide(shop, following, "refuse")
 
 
 def test_each_step_of_a_review_is_announced():

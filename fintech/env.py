@@ -104,7 +104,9 @@ def urls(name: str, *, environ: Mapping[str, str] = os.environ) -> list[str]:
     found = words(name, "", environ=environ)
     for value in found:
         if not _is_url(value):
-            raise SettingError(f"{name} is wrong: use addresses such as http://127.0.0.1:9464/metrics, by comma.")
+            raise SettingError(
+                f"{name} is wrong: use addresses such as http://127.0.0.1:9464/metrics, separated by commas."
+            )
     return found
 
 

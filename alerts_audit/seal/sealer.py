@@ -69,7 +69,9 @@ def seal_lock() -> Iterator[None]:
             if cursor.fetchone()[0]:
                 break
             if time.monotonic() > deadline:
-                raise SealError(f"Another process has been sealing for more than {LOCK_SECONDS} seconds.")
+                raise SealError(
+                    f"Another process has been sealing for more than {LOCK_SECONDS} seconds: try again later."
+                )
             time.sleep(0.05)
         try:
             yield

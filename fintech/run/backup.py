@@ -146,7 +146,7 @@ def unpack(source: Path, folder: Path) -> str:
         with tarfile.open(source) as archive:
             members = archive.getmembers()
             if not all(member.isfile() and MEMBER.fullmatch(member.name) for member in members):
-                raise RunError(f"{source} has files that no backup has.")
+                raise RunError(f"{source} is not a backup: it contains other files.")
             archive.extractall(folder, filter="data")
         return str(json.loads((folder / ABOUT).read_text())["made_at"])
     except (OSError, tarfile.TarError, ValueError, KeyError) as error:

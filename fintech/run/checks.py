@@ -47,7 +47,7 @@ def take_lock(layout: Layout) -> IO[str]:
         lock.seek(0)
         holder = lock.read().strip() or "unknown"
         lock.close()
-        raise RunError(f"It is already running (PID {holder}): stop that run with Ctrl-C first.") from None
+        raise RunError(f"The platform is already running (PID {holder}): stop that run with Ctrl-C first.") from None
     lock.truncate(0)
     lock.write(f"{os.getpid()}\n")
     lock.flush()

@@ -151,7 +151,7 @@ def test_a_running_platform_is_not_restored(layout, run, file):
     result = command(layout, "restore", file)
 
     assert result.returncode == 1
-    assert f"error: It is already running (PID {run.pid}): stop that run with Ctrl-C first." in result.stderr
+    assert f"error: The platform is already running (PID {run.pid}): stop that run with Ctrl-C first." in result.stderr
     assert pay(layout, "4", "5") == {201}
 
 

@@ -180,7 +180,9 @@ def test_prometheus_scrapes_whatever_runs(running, layout):
 
 
 def test_a_second_run_is_refused_while_the_first_goes_on(running, layout):
-    assert f"error: It is already running (PID {running.pid}): stop that run with Ctrl-C first." in refusal(layout)
+    assert f"error: The platform is already running (PID {running.pid}): stop that run with Ctrl-C first." in refusal(
+        layout
+    )
     assert answers(layout.ports.web, "/ready")
 
 

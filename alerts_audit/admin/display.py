@@ -49,9 +49,9 @@ def show_labels(labels: dict[str, str]) -> SafeString:
     )
 
 
-def show_link(address: str, text: str | None = None) -> SafeString | str:
-    """Show a link if it is safe to follow, otherwise the text."""
+def show_link(address: str) -> SafeString | str:
+    """Show an address, as a link if it is safe to follow."""
     safe = web_address(address)
     if safe is None:
         return shorten(address)
-    return format_html('<a class="link" rel="noreferrer noopener" href="{}">{}</a>', safe, text or shorten(address))
+    return format_html('<a class="link" rel="noreferrer noopener" href="{}">{}</a>', safe, shorten(address))

@@ -5,7 +5,8 @@ prometheus.py         query Prometheus
 http.py               their requests, bounded in time and size
 observe.py            store their answers as evidence
 sightings.py          derive which alerts fired, from when to when
-compare.py            find alerts that fired and never arrived
+compare.py            compare what fired with what arrived, turn by turn
+arrivals.py           find the alerts that never arrived, and open and close their gaps
 suppressions.py       record alerts that are silenced or inhibited
 delivery_failures.py  find failed notifications and refused callers
 heartbeat.py          watch the alert that always fires

@@ -11,8 +11,9 @@ import msgspec
 from django.conf import settings
 
 from alerts_audit.projection import state_machine, store
-from alerts_audit.projection.batch import Batch, Cause, Evidence, KnownIdentity, decode_evidence, identity_hashes
+from alerts_audit.projection.batch import Batch
 from alerts_audit.projection.observations import Poll, read_observation, read_polls
+from alerts_audit.projection.rows import Cause, Evidence, KnownIdentity, decode_evidence, identity_hashes
 from alerts_audit.projection.store import Connection
 
 

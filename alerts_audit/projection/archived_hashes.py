@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alerts_audit.models import Envelope, Episode, Transition
-from alerts_audit.projection.batch import Numbers
+from alerts_audit.projection.rows import Numbers
 from alerts_audit.projection.store import Connection
 
 GROUP = 1000  # keys

@@ -12,7 +12,7 @@ from functools import lru_cache
 import msgspec
 
 from alerts_audit.identity import identify
-from alerts_audit.projection.batch import Evidence
+from alerts_audit.projection.rows import Evidence
 from alerts_audit.projection.state_machine import PollResult
 from alerts_audit.projection.store import Connection
 

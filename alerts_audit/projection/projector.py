@@ -1,5 +1,4 @@
-"""The projector: the process that holds the advisory lock numbers the pending inputs and projects them in one
-transaction.
+"""The projector: number the pending inputs and project them, in one transaction, under an advisory lock.
 
 Each transaction takes some deliveries (bounded in number and in bytes) or one observation. So a process that dies in
 between has numbered no input that it did not project, and a reader never sees half a delivery. The advisory lock is
@@ -8,24 +7,20 @@ sufficient, because no other process writes the projection.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import takewhile
 from typing import TypeVar
 
 import psycopg
 from django.db import Error as DjangoDatabaseError
 from psycopg import errors
 
-from alerts_audit.infinite_timestamps import CLAMPING_BINARY, TIMESTAMPTZ
 from alerts_audit.payload import DecodedBody
 from alerts_audit.projection import store, truncation
 from alerts_audit.projection.apply import apply_deliveries, apply_observation, apply_tick, now
-from alerts_audit.projection.batch import (
-    MAX_ERROR,
-    Batch,
-    Evidence,
-)
+from alerts_audit.projection.batch import Batch
+from alerts_audit.projection.inputs import begin_batch, fetch_pending, number_inputs, store_inputs
+from alerts_audit.projection.rows import MAX_ERROR
 from alerts_audit.projection.store import Connection
 from alerts_audit.projection.transition_log import log_transitions
 from fintech.database.connections import is_closed, open_connection
@@ -34,7 +29,6 @@ logger = logging.getLogger("alerts_audit.projection")
 
 LOCK = 0x616C65727473  # "alerts", for PostgreSQL's advisory locks
 MAX_DELIVERIES = 200
-MAX_BYTES = 4 * 1024 * 1024
 # Ten thousand alerts on a busy disk may take long. The lock timeout (VACUUM FULL, a migration) is shorter, so that a
 # wait for a lock is never mistaken for a faulty delivery.
 STATEMENT_TIMEOUT = "60s"
@@ -52,44 +46,7 @@ TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
 # Errors caused by this delivery itself. Other errors of PostgreSQL are temporary, or affect all inputs.
 POISON = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded, errors.QueryCanceled)
 
-# Without entries whose row is missing, which would block later ones; `diff_rebuild` reports them. No EXISTS, for which
-# PostgreSQL may first read the whole other table.
-NEXT_PENDING = """
-WITH next AS (
-    SELECT id, kind, ref, at FROM alerts_audit_pending
-    WHERE CASE kind
-        WHEN 'delivery' THEN (SELECT true FROM alerts_audit_delivery WHERE id = ref LIMIT 1)
-        ELSE (SELECT true FROM alerts_audit_observation WHERE id = ref LIMIT 1)
-    END
-    ORDER BY id LIMIT %s
-), measured AS (
-    SELECT next.*, row_number() OVER earlier AS place,
-        sum(coalesce(octet_length(delivery.body), 0)) OVER earlier AS bytes
-    FROM next LEFT JOIN alerts_audit_delivery AS delivery ON next.kind = 'delivery' AND delivery.id = next.ref
-    WINDOW earlier AS (ORDER BY next.id)
-)
-SELECT measured.kind, measured.ref, measured.at, row.source, coalesce(source.cluster, 'main'), row.body, row.size,
-    row.observes, row.sha256, row.trace_id
-FROM measured CROSS JOIN LATERAL (
-    SELECT source, body, size, NULL AS observes, sha256, trace_id FROM alerts_audit_delivery
-    WHERE measured.kind = 'delivery' AND id = measured.ref
-    UNION ALL
-    SELECT source, body, octet_length(body), kind, sha256, NULL FROM alerts_audit_observation
-    WHERE measured.kind = 'observation' AND id = measured.ref
-) AS row LEFT JOIN alerts_audit_source AS source ON source.name = row.source
-WHERE measured.place = 1 OR measured.bytes <= %s
-ORDER BY measured.id
-"""
-LAST_INPUT = """
-SELECT greatest((SELECT max(number) FROM alerts_audit_input), (SELECT max(last_input) FROM alerts_audit_archive), 0)
-"""
-INPUTS = """
-INSERT INTO alerts_audit_input (number, kind, delivery_id, observation_id, at, context)
-SELECT * FROM json_to_recordset(%s::json) AS row(number bigint, kind text, delivery_id bigint, observation_id bigint,
-    at timestamptz, context jsonb)
-"""
 IS_ANYTHING_PENDING = "SELECT EXISTS (SELECT FROM alerts_audit_pending)"
-DEQUEUE = "DELETE FROM alerts_audit_pending WHERE kind = %s AND ref = ANY(%s)"
 
 T = TypeVar("T")
 Decoded = Mapping[int, DecodedBody]
@@ -217,41 +174,6 @@ def apply_one(connection: Connection) -> Batch | None:
     return batch
 
 
-def fetch_pending(connection: Connection, limit: int) -> Sequence[Evidence]:
-    with connection.cursor(binary=True) as cursor:
-        cursor.adapters.register_loader(TIMESTAMPTZ, CLAMPING_BINARY)
-        pending = [Evidence(*row) for row in cursor.execute(NEXT_PENDING, [limit, MAX_BYTES], prepare=True)]
-    if pending and pending[0].kind == "observation":
-        return pending[:1]
-    return list(takewhile(lambda evidence: evidence.kind == "delivery", pending))
-
-
-def begin_batch(connection: Connection) -> Batch:
-    row = connection.execute(LAST_INPUT, prepare=True).fetchone()
-    assert row is not None
-    return Batch(store.last_numbers(connection, row[0]))
-
-
-def number_inputs(connection: Connection, batch: Batch, pending: Sequence[Evidence]) -> list[tuple[int, Evidence]]:
-    """Assign the next number to each and remove it from the pending ones."""
-    first = batch.numbers.input + 1
-    rows = [
-        {
-            "number": number,
-            "kind": evidence.kind,
-            f"{evidence.kind}_id": evidence.ref,
-            "at": evidence.at,
-            "context": {"cluster": evidence.cluster},
-        }
-        for number, evidence in enumerate(pending, first)
-    ]
-    connection.execute(INPUTS, [store.encode(rows)], prepare=True)
-    connection.execute(DEQUEUE, [pending[0].kind, [evidence.ref for evidence in pending]], prepare=True)
-    batch.inputs = len(rows)
-    batch.numbers.input += len(rows)
-    return list(enumerate(pending, first))
-
-
 def project_tick(connection: Connection) -> Batch | None:
     """Apply a tick, which becomes an input only if it changes something. It stores the data that it used."""
     at = now(connection)
@@ -261,7 +183,7 @@ def project_tick(connection: Connection) -> Batch | None:
     if context is None:
         return None
     row = {"number": batch.numbers.input, "kind": "tick", "at": at, "context": context}
-    connection.execute(INPUTS, [store.encode([row])], prepare=True)
+    store_inputs(connection, [row])
     batch.inputs = 1
     store.write(connection, batch)
     return batch

@@ -9,8 +9,10 @@ from typing import Any
 
 from alerts_audit.infinite_timestamps import CLAMPING_BINARY, TIMESTAMPTZ
 from alerts_audit.projection.apply import apply_deliveries, apply_observation, replay_tick
-from alerts_audit.projection.batch import Batch, Evidence, Numbers
-from alerts_audit.projection.projector import MAX_BYTES, format_error, is_poison
+from alerts_audit.projection.batch import Batch
+from alerts_audit.projection.inputs import MAX_BYTES
+from alerts_audit.projection.projector import format_error, is_poison
+from alerts_audit.projection.rows import Evidence, Numbers
 from alerts_audit.projection.store import Connection, write
 
 MAX_INPUTS = 500

@@ -11,8 +11,9 @@ import msgspec
 import orjson
 import psycopg
 
-from alerts_audit.projection.batch import Batch, EpisodeRow, KnownIdentity, Numbers, Opening, TransitionRow
+from alerts_audit.projection.batch import Batch
 from alerts_audit.projection.decoding import DecodedAlert
+from alerts_audit.projection.rows import EpisodeRow, KnownIdentity, Numbers, Opening, TransitionRow
 from alerts_audit.projection.state_machine import Episode, Memory
 
 Connection = psycopg.Connection[Any]

@@ -5,7 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from alerts_audit.payload import MAX_TEXT
-from alerts_audit.projection.batch import Batch, TransitionRow
+from alerts_audit.projection.batch import Batch
+from alerts_audit.projection.rows import TransitionRow
 
 logger = logging.getLogger("alerts_audit")
 

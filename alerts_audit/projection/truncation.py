@@ -4,8 +4,9 @@ import hashlib
 
 from alerts_audit.gaps import close_gap, open_cut_off, open_gap
 from alerts_audit.models import Gap
-from alerts_audit.projection.batch import Batch, Evidence
+from alerts_audit.projection.batch import Batch
 from alerts_audit.projection.decoding import Update
+from alerts_audit.projection.rows import Evidence
 from alerts_audit.projection.store import Connection
 
 MAX_DETAIL = 500

@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from alerts_audit.completeness import compare
+from alerts_audit.completeness import arrivals, compare
 from alerts_audit.completeness.compare import Comparison
 from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.observe import watched_sources
@@ -120,7 +120,7 @@ def test_one_that_is_over_and_never_arrived_stays_a_gap(cluster):
 
 
 def test_an_earlier_episode_is_not_this_one(cluster, monkeypatch):
-    monkeypatch.setattr(compare, "CLOCK_SKEW", timedelta(0))
+    monkeypatch.setattr(arrivals, "CLOCK_SKEW", timedelta(0))
     cluster.deliver("A")
     cluster.deliver("A", status="resolved")
     cluster.hold("A")

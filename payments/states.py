@@ -128,14 +128,6 @@ CHARGE = Lifecycle(
     outcomes=_OUTCOMES | _CHALLENGE,
     held=("requires_action",),
 )
-REFUND = Lifecycle(
-    operation="refund",
-    statuses=RefundStatus,
-    initial=("processing",),
-    steps={"processing": ("succeeded", "failed", "unknown"), "unknown": ("succeeded", "failed")},
-    outcomes={**_OUTCOMES, "declined": "failed"},  # what the gateway refuses to give back has failed
-    event_prefix="refund_",
-)
 # A payment with `"capture": false`, or one that an operator must review: its money is held until captures and a void
 # have used or released it. One in review is accepted (captured, or authorized if that was asked for) or voided.
 AUTHORIZATION = Lifecycle(
@@ -152,22 +144,23 @@ AUTHORIZATION = Lifecycle(
     outcomes={**_OUTCOMES, **_CHALLENGE, "approved": "authorized"},  # `in_review` if the payment must be reviewed
     held=("requires_action", "in_review", "authorized"),
 )
-CAPTURE = Lifecycle(
-    operation="capture",
-    statuses=CaptureStatus,
-    initial=("processing",),
-    steps={"processing": ("succeeded", "failed", "unknown"), "unknown": ("succeeded", "failed")},
-    outcomes={**_OUTCOMES, "declined": "failed"},
-    event_prefix="capture_",
-)
-VOID = Lifecycle(
-    operation="void",
-    statuses=VoidStatus,
-    initial=("processing",),
-    steps={"processing": ("succeeded", "failed", "unknown"), "unknown": ("succeeded", "failed")},
-    outcomes={**_OUTCOMES, "declined": "failed"},
-    event_prefix="void_",
-)
+
+
+def _following(operation: str, statuses: type[TextChoices]) -> Lifecycle:
+    """Return the lifecycle of an operation that follows a payment: one that the gateway refuses has failed."""
+    return Lifecycle(
+        operation,
+        statuses,
+        initial=("processing",),
+        steps={"processing": ("succeeded", "failed", "unknown"), "unknown": ("succeeded", "failed")},
+        outcomes={**_OUTCOMES, "declined": "failed"},
+        event_prefix=f"{operation}_",
+    )
+
+
+CAPTURE = _following("capture", CaptureStatus)
+VOID = _following("void", VoidStatus)
+REFUND = _following("refund", RefundStatus)
 # The bank may answer the first response once more (pre-arbitration), so a second review is the last. A merchant that
 # accepts a dispute loses it.
 DISPUTE = Lifecycle(
@@ -187,6 +180,8 @@ DISPUTE = Lifecycle(
 )
 # The states that wait for the merchant, and the state after its response.
 DISPUTE_RESPONSES = {"needs_response": "under_review", "pre_arbitration": "final_review"}
+# The kinds of events whose amount is revenue.
+SALES = (CHARGE.success, CAPTURE.success)
 # A payment whose money the bank holds.
 HOLDING = ("in_review", "authorized")
 # Entries of the journal that are no step: a decision of an operator, or the change to another gateway.

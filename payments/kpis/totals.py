@@ -7,13 +7,11 @@ from uuid import UUID
 
 from django.db import connection
 
-from payments.states import AUTHENTICATION_PREFIX, AUTHENTICATIONS, CAPTURE, CHARGE, VOID
+from payments.states import AUTHENTICATION_PREFIX, AUTHENTICATIONS, CAPTURE, CHARGE, SALES, VOID
 
+# The counters that equal the rows besides `transactions_total`: name -> prefix of the kinds of events, and statuses.
 # A voided payment is in `authorizations_total`: it was no sale, and no failure. Each that the bank authorized is there
 # once, as `authorized` or, if it was held for a review, as `in_review`.
-# The kinds of events whose amount is revenue.
-SALES = (CHARGE.success, CAPTURE.success)
-# The counters that equal the rows besides `transactions_total`: name -> prefix of the kinds of events, and statuses.
 OPERATION_COUNTERS = {
     "authorizations": ("", ("authorized", "in_review", "voided")),
     "authentications": (AUTHENTICATION_PREFIX, AUTHENTICATIONS),

@@ -31,7 +31,7 @@ from payments import metrics
 from payments.currencies import to_major
 from payments.fraud import Outcome
 from payments.schemas import MAX_BATCH
-from payments.states import CAPTURE, CHARGE
+from payments.states import CHARGE, SALES
 from payments.storage import authorization_sql, challenge_sql, payment_sql
 from payments.storage.payment_sql import Part
 
@@ -53,8 +53,6 @@ COMMITS = (
     (Part.AUTHENTICATED,),
 )
 STATEMENTS = payment_sql.STATEMENTS | authorization_sql.STATEMENTS | challenge_sql.STATEMENTS
-# The kinds of events whose amount is revenue.
-SALES = (CHARGE.success, CAPTURE.success)
 
 
 @dataclass(frozen=True)

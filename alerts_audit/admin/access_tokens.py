@@ -8,7 +8,7 @@ from unfold.decorators import action, display
 
 from alerts_audit.models import AccessToken
 from alerts_audit.permissions import issue_token, revoke_token
-from fintech.adminsite.display import show_badge, show_code, show_time
+from fintech.adminsite.display import show_badge, show_code, time_column
 from fintech.adminsite.one_time_secrets import ExpiringForm, OneTimeSecretAdmin
 
 TOKEN_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger", "inactive user": "warning"}
@@ -51,13 +51,8 @@ class AccessTokenAdmin(OneTimeSecretAdmin):
     def start(self, token: AccessToken) -> str:
         return show_code(f"{token.prefix}_…")
 
-    @display(description="Created (UTC)")
-    def created(self, token: AccessToken) -> str:
-        return show_time(token.created_at)
-
-    @display(description="Expires (UTC)")
-    def expires(self, token: AccessToken) -> str:
-        return show_time(token.expires_at)
+    created = time_column("created_at", "Created (UTC)")
+    expires = time_column("expires_at", "Expires (UTC)")
 
     @display(description="State")
     def state(self, token: AccessToken) -> str:

@@ -21,7 +21,7 @@ from alerts_audit.admin.access_logged import ProvableAdmin
 from alerts_audit.models import READABLE_IN_LISTS, Archive, Delivery, DeliveryQuerySet, Envelope, Source
 from alerts_audit.selectors.episode_detail import get_archives
 from fintech.adminsite.changelists import start_of_page
-from fintech.adminsite.display import show_badge, show_time
+from fintech.adminsite.display import show_badge, show_time, time_column
 from fintech.adminsite.filters import ChoiceFilter
 
 # Longer bodies are offered as a download only.
@@ -135,9 +135,7 @@ class DeliveryAdmin(ProvableAdmin):
         }
         return TemplateResponse(request, "alerts_audit/delivery_archived.html", context, status=status)
 
-    @display(description="Received (UTC)")
-    def received(self, delivery: Delivery) -> str:
-        return show_time(delivery.received_at)
+    received = time_column("received_at", "Received (UTC)")
 
     @display(description="Status")
     def status(self, delivery: Delivery) -> str:

@@ -36,7 +36,7 @@ from alerts_audit.reviews.services import ReviewError, acknowledge_many, review
 from alerts_audit.selectors.episode_pages import build_query, page_of_episodes
 from alerts_audit.selectors.episodes import EpisodeSummary, duration, summarize_episodes
 from fintech.adminsite.changelists import KeysetChangeList
-from fintech.adminsite.display import page_of, show_badge, show_code, show_time, show_whole
+from fintech.adminsite.display import page_of, show_badge, show_code, show_time, show_whole, time_column
 from fintech.texts import count_of
 
 SAID = {
@@ -211,21 +211,14 @@ class EpisodeAdmin(AccessLoggedAdmin):
     def summary_shown(self, episode: Episode) -> str:
         return shorten(episode.summary) or "-"
 
-    @display(description="Started (UTC)")
-    def started(self, episode: Episode) -> str:
-        return show_time(episode.starts_at)
+    started = time_column("starts_at", "Started (UTC)")
 
     @display(description="Ended (UTC)")
     def ended(self, episode: Episode) -> str:
         return show_time(episode.ends_at or episode.closed_at)
 
-    @display(description="First reported (UTC)")
-    def heard(self, episode: Episode) -> str:
-        return show_time(episode.opened_at)
-
-    @display(description="Last reported (UTC)")
-    def last_heard(self, episode: Episode) -> str:
-        return show_time(episode.last_seen_at)
+    heard = time_column("opened_at", "First reported (UTC)")
+    last_heard = time_column("last_seen_at", "Last reported (UTC)")
 
     @display(description="Duration")
     def duration_shown(self, episode: Episode) -> str:

@@ -16,7 +16,7 @@ from alerts_audit.models import Delivery, Gap
 from alerts_audit.permissions import may
 from alerts_audit.reviews.services import ReviewError, said
 from fintech.adminsite.changelists import KeysetChangeList
-from fintech.adminsite.display import link_to, page_of, show_badge, show_json, show_time, show_whole
+from fintech.adminsite.display import link_to, page_of, show_badge, show_json, show_time, show_whole, time_column
 from fintech.adminsite.filters import ChoiceFilter
 
 MAX_OPEN = 200
@@ -131,9 +131,7 @@ class GapAdmin(ProvableAdmin):
         name = (gap.labels or {}).get("alertname")
         return shorten(str(name or gap.subject), 100)
 
-    @display(description="Since (UTC)")
-    def began(self, gap: Gap) -> str:
-        return show_time(gap.since)
+    began = time_column("since", "Since (UTC)")
 
     @display(description="Until (UTC)")
     def ended(self, gap: Gap) -> str:
@@ -145,9 +143,7 @@ class GapAdmin(ProvableAdmin):
         closing = get_closing(gap)
         return show_whole(show_duration(closing.until - gap.since)) if closing and closing.until else None
 
-    @display(description="Noticed (UTC)")
-    def noticed(self, gap: Gap) -> str:
-        return show_time(gap.at)
+    noticed = time_column("at", "Noticed (UTC)")
 
     @display(description="Closed (UTC)")
     def closed(self, gap: Gap) -> str:

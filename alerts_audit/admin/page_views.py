@@ -6,7 +6,7 @@ from unfold.decorators import display
 from alerts_audit.admin.access_logged import AccessLoggedAdmin
 from alerts_audit.admin.display import shorten
 from alerts_audit.models import View
-from fintech.adminsite.display import show_time
+from fintech.adminsite.display import time_column
 
 
 @admin.register(View)
@@ -15,9 +15,7 @@ class ViewAdmin(AccessLoggedAdmin):
     list_display_links = ["seen_at"]
     fields = [("seen_at", "user"), ("what", "request_id"), "key"]
 
-    @display(description="At (UTC)")
-    def seen_at(self, view: View) -> str:
-        return show_time(view.at)
+    seen_at = time_column("at", "At (UTC)")
 
     @display(description="Item or filter")
     def which(self, view: View) -> str:

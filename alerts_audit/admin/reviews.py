@@ -8,7 +8,7 @@ from unfold.decorators import display
 from alerts_audit.admin.access_logged import ProvableAdmin
 from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, shorten, show_link
 from alerts_audit.models import Episode, Review
-from fintech.adminsite.display import link_to, show_badge, show_code, show_time
+from fintech.adminsite.display import link_to, show_badge, show_code, time_column
 
 
 @admin.register(Review)
@@ -24,9 +24,7 @@ class ReviewAdmin(ProvableAdmin):
             episode_id=Subquery(found.values("id")[:1]), alertname=Subquery(found.values("alertname")[:1])
         )
 
-    @display(description="At (UTC)")
-    def said_at(self, review: Review) -> str:
-        return show_time(review.at)
+    said_at = time_column("at", "At (UTC)")
 
     @display(description="What")
     def kind_shown(self, review: Review) -> str:

@@ -10,7 +10,7 @@ from unfold.decorators import display
 from alerts_audit.admin.access_logged import AccessLoggedAdmin
 from alerts_audit.models import Archive, Checkpoint, Verification
 from alerts_audit.seal.signer_lookup import get_signers
-from fintech.adminsite.display import show_badge, show_code, show_json, show_time, show_values, show_whole
+from fintech.adminsite.display import show_badge, show_code, show_json, show_values, show_whole, time_column
 from fintech.texts import count_of
 
 
@@ -41,9 +41,7 @@ class CheckpointAdmin(AccessLoggedAdmin):
     def leaves(self, checkpoint: Checkpoint) -> str:
         return show_whole(f"{checkpoint.size:,}")
 
-    @display(description="Sealed (UTC)")
-    def sealed_at(self, checkpoint: Checkpoint) -> str:
-        return show_time(checkpoint.at)
+    sealed_at = time_column("at", "Sealed (UTC)")
 
     @display(description="Root (SHA-256)")
     def root_shown(self, checkpoint: Checkpoint) -> str:
@@ -68,9 +66,7 @@ class VerificationAdmin(AccessLoggedAdmin):
     list_display = ["verified_at", "result", "leaves", "took"]
     fields = [("verified_at", "result"), ("leaves", "took"), "covered_shown", "findings_shown"]
 
-    @display(description="Verified (UTC)")
-    def verified_at(self, verification: Verification) -> str:
-        return show_time(verification.at)
+    verified_at = time_column("at", "Verified (UTC)")
 
     @display(description="Result")
     def result(self, verification: Verification) -> str:
@@ -102,9 +98,7 @@ class ArchiveAdmin(AccessLoggedAdmin):
     fields = [("archived_at", "by"), ("leaves", "last_input"), "file_name", "hash"]
     list_defer = ["carried"]
 
-    @display(description="Archived (UTC)")
-    def archived_at(self, archive: Archive) -> str:
-        return show_time(archive.at)
+    archived_at = time_column("at", "Archived (UTC)")
 
     @display(description="Leaves")
     def leaves(self, archive: Archive) -> str:

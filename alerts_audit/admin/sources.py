@@ -14,7 +14,7 @@ from alerts_audit.completeness.observe import get_addresses
 from alerts_audit.models import Source, SourceToken
 from alerts_audit.sources.tokens import PLACES, issue_token, revoke_token, valid_tokens
 from fintech.adminsite.changelists import KeptAdmin
-from fintech.adminsite.display import page_of, show_badge, show_code, show_time
+from fintech.adminsite.display import page_of, show_badge, show_code, time_column
 from fintech.adminsite.one_time_secrets import OneTimeSecretAdmin, show_once
 
 CREATED_TEMPLATE = "alerts_audit/source_token_created.html"
@@ -138,10 +138,5 @@ class SourceTokenAdmin(OneTimeSecretAdmin):
         word = "valid" if token.revoked_at is None else "revoked"
         return show_badge(word, COLOURS[word])
 
-    @display(description="Created (UTC)")
-    def created(self, token: SourceToken) -> str:
-        return show_time(token.created_at)
-
-    @display(description="Revoked (UTC)")
-    def revoked(self, token: SourceToken) -> str:
-        return show_time(token.revoked_at)
+    created = time_column("created_at", "Created (UTC)")
+    revoked = time_column("revoked_at", "Revoked (UTC)")

@@ -1,7 +1,9 @@
 """The display of times, states, links and raw data in the admin."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +13,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from unfold.decorators import display
 
 # Longer raw data is not shown on a page.
 MAX_SHOWN = 20_000
@@ -19,6 +22,17 @@ MAX_SHOWN = 20_000
 def show_time(moment: datetime | None) -> SafeString | str:
     """Show a time in UTC, to the second."""
     return show_whole(f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}") if moment else "-"
+
+
+def time_column(field: str, description: str) -> Callable[[Any, Any], str]:
+    """Return a column or field of an admin that shows a time of the row; `field` may lead to a related row."""
+    read = attrgetter(field)
+
+    @display(description=description)
+    def column(self: Any, row: Any) -> str:
+        return show_time(read(row))
+
+    return column
 
 
 def show_whole(text: str) -> SafeString:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from fintech.adminsite.display import page_of, show_badge, show_code, show_time
+from fintech.adminsite.display import page_of, show_badge, show_code, time_column
 from fintech.adminsite.one_time_secrets import ExpiringForm, OneTimeSecretAdmin
 from payments.api_keys import create_api_key, revoke_api_key
 from payments.models import ApiKey
@@ -119,17 +119,9 @@ class ApiKeyAdmin(OneTimeSecretAdmin):
     def scopes_in_words(self, key: ApiKey) -> str:
         return ", ".join(key.scopes) or "none"
 
-    @display(description="Created (UTC)")
-    def created(self, key: ApiKey) -> str:
-        return show_time(key.created_at)
-
-    @display(description="Expires (UTC)")
-    def expires(self, key: ApiKey) -> str:
-        return show_time(key.expires_at)
-
-    @display(description="Revoked (UTC)")
-    def revoked(self, key: ApiKey) -> str:
-        return show_time(key.revoked_at)
+    created = time_column("created_at", "Created (UTC)")
+    expires = time_column("expires_at", "Expires (UTC)")
+    revoked = time_column("revoked_at", "Revoked (UTC)")
 
     @display(description="State")
     def state(self, key: ApiKey) -> str:

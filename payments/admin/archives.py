@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
-from fintech.adminsite.display import show_code, show_json, show_time
+from fintech.adminsite.display import show_code, show_json, time_column
 from payments.models import Archive
 
 
@@ -26,13 +26,8 @@ class ArchiveAdmin(ReadOnlyAdmin):
             return queryset.none()
         return queryset.filter(pk__in=Archive.objects.holding(payment).values("pk"))
 
-    @display(description="Archived (UTC)")
-    def archived_at(self, archive: Archive) -> str:
-        return show_time(archive.at)
-
-    @display(description="Ended before (UTC)")
-    def ended_before(self, archive: Archive) -> str:
-        return show_time(archive.before)
+    archived_at = time_column("at", "Archived (UTC)")
+    ended_before = time_column("before", "Ended before (UTC)")
 
     @display(description="SHA-256 of the file")
     def hash(self, archive: Archive) -> str:

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
-from fintech.adminsite.display import link_to, show_badge, show_code, show_time
+from fintech.adminsite.display import link_to, show_badge, show_code, show_time, time_column
 from fintech.adminsite.filters import ChoiceFilter
 from payments.admin.display import show_amount
 from payments.admin.search import read_ids, transactions_of
@@ -59,17 +59,9 @@ class DisputeAdmin(ReadOnlyAdmin):
     def payment(self, dispute: Dispute) -> str:
         return link_to(Transaction, dispute.transaction_id)
 
-    @display(description="Created (UTC)")
-    def created(self, dispute: Dispute) -> str:
-        return show_time(dispute.created_at)
-
-    @display(description="Response due (UTC)")
-    def due(self, dispute: Dispute) -> str:
-        return show_time(dispute.evidence_due_at)
-
-    @display(description="Decided (UTC)")
-    def settled(self, dispute: Dispute) -> str:
-        return show_time(dispute.settled_at)
+    created = time_column("created_at", "Created (UTC)")
+    due = time_column("evidence_due_at", "Response due (UTC)")
+    settled = time_column("settled_at", "Decided (UTC)")
 
     @display(description="Amount")
     def amount_shown(self, dispute: Dispute) -> str:

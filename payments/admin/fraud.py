@@ -13,7 +13,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
 from fintech.adminsite.changelists import KeptAdmin, ReadOnlyAdmin
-from fintech.adminsite.display import link_to, show_badge, show_json, show_time
+from fintech.adminsite.display import link_to, show_badge, show_json, time_column
 from fintech.adminsite.filters import ChoiceFilter
 from payments.currencies import EXPONENTS
 from payments.errors import InvalidRequest
@@ -95,9 +95,7 @@ class FraudListEntryAdmin(RecordedAdmin):
     def list_name(self, entry: FraudListEntry) -> str:
         return show_badge(entry.get_list_display(), LIST_COLOURS[entry.list])
 
-    @display(description="Added (UTC)")
-    def created(self, entry: FraudListEntry) -> str:
-        return show_time(entry.created_at)
+    created = time_column("created_at", "Added (UTC)")
 
 
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
@@ -155,9 +153,7 @@ class FraudChangeAdmin(ReadOnlyAdmin):
     filter_parameters = frozenset(["merchant__id__exact"])
     fields = [("id", "changed"), ("merchant_link", "actor"), "subject", ("before_shown", "after_shown")]
 
-    @display(description="Changed (UTC)")
-    def changed(self, change: FraudChange) -> str:
-        return show_time(change.at)
+    changed = time_column("at", "Changed (UTC)")
 
     @display(description="Merchant")
     def merchant_link(self, change: FraudChange) -> str:

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
-from fintech.adminsite.display import show_badge, show_code, show_json, show_time
+from fintech.adminsite.display import show_badge, show_code, show_json, time_column
 from fintech.adminsite.filters import ChoiceFilter
 from payments.gateway.registry import gateways
 from payments.models import GatewayEvent
@@ -62,17 +62,9 @@ class GatewayEventAdmin(ReadOnlyAdmin):
             return show_badge("Waiting", COLOURS[WAITING])
         return show_badge(event.get_outcome_display(), COLOURS[event.outcome])
 
-    @display(description="Sent (UTC)")
-    def sent(self, event: GatewayEvent) -> str:
-        return show_time(event.sent_at)
-
-    @display(description="Received (UTC)")
-    def received(self, event: GatewayEvent) -> str:
-        return show_time(event.received_at)
-
-    @display(description="Processed (UTC)")
-    def processed(self, event: GatewayEvent) -> str:
-        return show_time(event.processed_at)
+    sent = time_column("sent_at", "Sent (UTC)")
+    received = time_column("received_at", "Received (UTC)")
+    processed = time_column("processed_at", "Processed (UTC)")
 
     @display(description="Body")
     def content(self, event: GatewayEvent) -> str:

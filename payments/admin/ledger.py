@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
-from fintech.adminsite.display import link_to, show_time
+from fintech.adminsite.display import link_to, time_column
 from payments.admin.display import show_amount
 from payments.admin.filters import AccountFilter, CurrencyFilter
 from payments.admin.search import transactions_of
@@ -26,9 +26,7 @@ class LedgerLegAdmin(ReadOnlyAdmin):
     def search(self, queryset: QuerySet[LedgerLeg], term: str) -> QuerySet[LedgerLeg]:
         return queryset.filter(transaction_id__in=transactions_of(term))
 
-    @display(description="Posted (UTC)")
-    def posted(self, leg: LedgerLeg) -> str:
-        return show_time(leg.event.at)
+    posted = time_column("event.at", "Posted (UTC)")
 
     @display(description="For")
     def kind(self, leg: LedgerLeg) -> str:

@@ -12,7 +12,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from fintech.adminsite.changelists import KeptAdmin
-from fintech.adminsite.display import show_time
+from fintech.adminsite.display import time_column
 from payments.admin.fraud import actor_of
 from payments.fraud import check_weights
 from payments.fraud_settings import recorded_by
@@ -124,9 +124,7 @@ class MerchantAdmin(KeptAdmin):
     def fee(self, merchant: Merchant) -> str:
         return f"{merchant.fee_basis_points / 100:.2f} %"
 
-    @display(description="Created (UTC)")
-    def created(self, merchant: Merchant) -> str:
-        return show_time(merchant.created_at)
+    created = time_column("created_at", "Created (UTC)")
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
-from fintech.adminsite.display import link_to, show_badge, show_code, show_time
+from fintech.adminsite.display import link_to, show_badge, show_code, time_column
 from payments.admin.display import OPERATION_COLOURS, show_amount
 from payments.admin.search import refunds_of
 from payments.models import Refund, Transaction
@@ -34,13 +34,8 @@ class RefundAdmin(ReadOnlyAdmin):
     def payment(self, refund: Refund) -> str:
         return link_to(Transaction, refund.transaction_id)
 
-    @display(description="Created (UTC)")
-    def created(self, refund: Refund) -> str:
-        return show_time(refund.created_at)
-
-    @display(description="Settled (UTC)")
-    def settled(self, refund: Refund) -> str:
-        return show_time(refund.settled_at)
+    created = time_column("created_at", "Created (UTC)")
+    settled = time_column("settled_at", "Settled (UTC)")
 
     @display(description="Amount")
     def amount_shown(self, refund: Refund) -> str:

@@ -16,7 +16,7 @@ from unfold.decorators import action, display
 from unfold.views import ChangeList
 
 from fintech.adminsite.changelists import KeysetChangeList, ReadOnlyAdmin
-from fintech.adminsite.display import link_to, page_of, show_badge, show_code, show_json, show_time
+from fintech.adminsite.display import link_to, page_of, show_badge, show_code, show_json, show_time, time_column
 from payments.admin.display import TRANSACTION_COLOURS, show_amount
 from payments.admin.filters import CurrencyFilter, StatusFilter, examine_payments
 from payments.admin.history import history_of
@@ -228,13 +228,8 @@ class TransactionAdmin(ReadOnlyAdmin):
 
     # --- Columns and fields --------------------------------------------------------------------------------
 
-    @display(description="Created (UTC)")
-    def created(self, payment: Transaction) -> str:
-        return show_time(payment.created_at)
-
-    @display(description="Settled (UTC)")
-    def settled(self, payment: Transaction) -> str:
-        return show_time(payment.settled_at)
+    created = time_column("created_at", "Created (UTC)")
+    settled = time_column("settled_at", "Settled (UTC)")
 
     @display(description="Merchant")
     def merchant_link(self, payment: Transaction) -> str:

@@ -13,7 +13,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from fintech.adminsite.changelists import KeptAdmin, ReadOnlyAdmin
-from fintech.adminsite.display import link_to, page_of, show_badge, show_code, show_time
+from fintech.adminsite.display import link_to, page_of, show_badge, show_code, show_time, time_column
 from fintech.adminsite.filters import ChoiceFilter
 from fintech.adminsite.one_time_secrets import show_once
 from payments.errors import PaymentError
@@ -136,13 +136,8 @@ class WebhookEndpointAdmin(KeptAdmin):
     def types(self, endpoint: WebhookEndpoint) -> str:
         return ", ".join(endpoint.event_types) or "all"
 
-    @display(description="Failing since (UTC)")
-    def failing(self, endpoint: WebhookEndpoint) -> str:
-        return show_time(endpoint.failing_since)
-
-    @display(description="Created (UTC)")
-    def created(self, endpoint: WebhookEndpoint) -> str:
-        return show_time(endpoint.created_at)
+    failing = time_column("failing_since", "Failing since (UTC)")
+    created = time_column("created_at", "Created (UTC)")
 
 
 class DeliveryStatusFilter(ChoiceFilter):
@@ -161,13 +156,8 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     filter_parameters = unindexed_filters = frozenset(["status"])
     fields = [("id", "state"), ("type", "event_id"), ("queued", "delivered"), "target", "all_attempts"]
 
-    @display(description="Queued (UTC)")
-    def queued(self, delivery: WebhookDelivery) -> str:
-        return show_time(delivery.queued_at)
-
-    @display(description="Delivered (UTC)")
-    def delivered(self, delivery: WebhookDelivery) -> str:
-        return show_time(delivery.delivered_at)
+    queued = time_column("queued_at", "Queued (UTC)")
+    delivered = time_column("delivered_at", "Delivered (UTC)")
 
     @display(description="Endpoint")
     def target(self, delivery: WebhookDelivery) -> str:

@@ -433,6 +433,8 @@ UNFOLD = {
                     _page("Fraud lists", "rule", "payments.fraudlistentry"),
                     _page("Velocity rules", "speed", "payments.velocityrule"),
                     _page("Fraud changes", "history", "payments.fraudchange"),
+                    _page("Gateway routes", "alt_route", "payments.gatewayroute"),
+                    _page("Route changes", "history", "payments.gatewayroutechange"),
                     _page("Webhook endpoints", "webhook", "payments.webhookendpoint"),
                     _page("Webhook deliveries", "outbox", "payments.webhookdelivery"),
                 ],

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import JSONField, OuterRef
+from django.db.models import JSONField, OuterRef, Q
 from django.db.models.functions import JSONArray
 from django.utils import timezone
 
@@ -22,7 +22,9 @@ from fintech.database.connections import query
 from fintech.server import cooperation
 from payments.errors import AuthenticationFailed, PermissionDenied
 from payments.fraud import MerchantContext, VelocityLimit
-from payments.models import ApiKey, FraudListEntry, Merchant, VelocityRule
+from payments.gateway.registry import gateways
+from payments.gateway.routing import Rules, rules_of
+from payments.models import ApiKey, FraudListEntry, GatewayRoute, Merchant, VelocityRule
 
 CACHE_SECONDS = 3.0
 # Unknown prefixes are cached too, but briefly: a new key must work soon.
@@ -46,6 +48,7 @@ class Principal:
     return_hosts: frozenset[str]
     fraud: MerchantContext
     refuse_forbidden_retries: bool = False
+    routes: Rules = field(default_factory=dict)
 
     def require(self, scope: str) -> None:
         if scope not in self.scopes:
@@ -116,9 +119,16 @@ def _velocity_rules() -> ArraySubquery:
     return ArraySubquery(rows.values_list(columns), output_field=ArrayField(JSONField()))
 
 
+def _routes() -> ArraySubquery:
+    """Return the routes that may apply: those of the merchant, and those of all merchants."""
+    rows = GatewayRoute.objects.filter(Q(merchant=OuterRef("merchant")) | Q(merchant=None)).order_by()
+    columns = JSONArray("merchant_id", "currency", "gateway", "fallback")
+    return ArraySubquery(rows.values_list(columns), output_field=ArrayField(JSONField()))
+
+
 def _load(prefix: str) -> Principal | None:
     lists = {"blocked": _entries(FraudListEntry.List.BLOCK), "allowed": _entries(FraudListEntry.List.ALLOW)}
-    keys = ApiKey.objects.select_related("merchant").annotate(**lists, velocity=_velocity_rules())
+    keys = ApiKey.objects.select_related("merchant").annotate(**lists, velocity=_velocity_rules(), routes=_routes())
     row: Any = keys.filter(prefix=prefix).first()
     if row is None:
         return None
@@ -145,6 +155,7 @@ def _load(prefix: str) -> Principal | None:
             velocity=tuple(VelocityLimit(*rule) for rule in row.velocity),
         ),
         refuse_forbidden_retries=merchant.refuse_forbidden_retries,
+        routes=rules_of(map(tuple, row.routes), gateways.names),
     )
 
 

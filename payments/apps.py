@@ -12,6 +12,7 @@ class PaymentsConfig(AppConfig):
     evidence_models = (
         "event",
         "fraudchange",
+        "gatewayroutechange",
         "ledgerleg",
         "writer",
         "idempotencykey",

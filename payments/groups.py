@@ -15,6 +15,8 @@ LOOKS = (
     "view_fraudlistentry",
     "view_velocityrule",
     "view_fraudchange",
+    "view_gatewayroute",
+    "view_gatewayroutechange",
 )
 GROUPS = {
     "support": (*LOOKS, "resolve_transaction"),

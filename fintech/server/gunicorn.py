@@ -29,8 +29,8 @@ worker_class = "fintech.server.worker_class.Worker"
 timeout = 30
 # A running payment may take as long as the gateway's deadline, a batch as its own; then it is answered and the process
 # ends.
-# With routes to several gateways, each may take its whole deadline.
-_gateways = max(map(len, settings.GATEWAY_ROUTES.values()), default=1)
+# A payment that goes on at the second gateway may take the whole deadline of each.
+_gateways = 2 if settings.STRIPE_API_KEY else 1
 graceful_timeout = int(max(settings.GATEWAY_DEADLINE_SECONDS * _gateways, settings.BATCH_DEADLINE_SECONDS)) + 5
 keepalive = 75  # longer than a proxy's, so that the proxy closes idle connections
 backlog = 2048

@@ -2,6 +2,7 @@
 
 merchants, api_keys, webhooks   can be added and, in part, changed
 fraud                           entries of lists can be added and removed; the record of changes is read-only
+routes                          routes to gateways; the record of their changes is read-only
 transactions, refunds, disputes, ledger, archives   are read-only; refunding and resolving are actions with their own
                                                     permissions
 """
@@ -15,6 +16,7 @@ from payments.admin import (
     ledger,
     merchants,
     refunds,
+    routes,
     transactions,
     webhooks,
 )
@@ -28,6 +30,7 @@ __all__ = [
     "ledger",
     "merchants",
     "refunds",
+    "routes",
     "transactions",
     "webhooks",
 ]

@@ -30,6 +30,14 @@ def actor_of(request: HttpRequest) -> str:
     return f"admin:{request.user.get_username()}"
 
 
+def clean_currency(text: str | None) -> str | None:
+    """Return a currency in capitals, or None for an empty field. Raises ValidationError."""
+    currency = (text or "").upper()
+    if currency and currency not in EXPONENTS:
+        raise forms.ValidationError(f"{currency} is not an ISO 4217 currency.")
+    return currency or None
+
+
 class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
     class Meta:
         model = FraudListEntry
@@ -111,10 +119,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at r
         }
 
     def clean_currency(self) -> str | None:
-        currency = (self.cleaned_data["currency"] or "").upper()
-        if currency and currency not in EXPONENTS:
-            raise forms.ValidationError(f"{currency} is not an ISO 4217 currency.")
-        return currency or None
+        return clean_currency(self.cleaned_data["currency"])
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data

@@ -3,6 +3,7 @@
 Merchant -> ApiKey          the clients of the API
 Merchant -> FraudListEntry  values that its block list or allow list contains
 Merchant -> VelocityRule    limits on payments in sliding windows, with their VelocityCounters
+GatewayRoute                the gateway of a merchant's new payments in a currency; GatewayRouteChange is its history
 RefusedRetry                declined payments that are refused for a time if they come again
 FraudChange                 append-only: each change of a merchant's fraud settings and lists, made by triggers
 Transaction -> Refund       requests and their outcomes; amounts are integers in minor units
@@ -41,6 +42,7 @@ from payments.models.operations import FollowingOperation
 from payments.models.refunds import Refund
 from payments.models.refused_retries import RefusedRetry
 from payments.models.reviews import Review
+from payments.models.routes import GatewayRoute, GatewayRouteChange
 from payments.models.transactions import APPROVED, Transaction, TransactionQuerySet, load_authentications
 from payments.models.unresolved import Unresolved, UnresolvedQuerySet
 from payments.models.velocity import VelocityCounter, VelocityRule
@@ -69,6 +71,8 @@ __all__ = [
     "FraudChange",
     "FraudListEntry",
     "GatewayEvent",
+    "GatewayRoute",
+    "GatewayRouteChange",
     "IdempotencyKey",
     "KpiRollup",
     "KpiWatermark",

@@ -77,7 +77,7 @@ class Pending:
             lease_token=uuid4(),
             idempotency_key=key,
             gateway_key=charge_key(principal.gateway_namespace, key),
-            gateways=routes.choose(principal.merchant_id, body.currency),
+            gateways=routes.choose(principal.merchant_id, body.currency, principal.routes),
             fee_basis_points=principal.fee_basis_points,
             merchant_id=principal.merchant_id,
             body=body,

@@ -14,6 +14,7 @@ MODELS = [model for model in apps.get_models(include_auto_created=True) if model
 EVIDENCE = [
     "payments_event",
     "payments_fraudchange",
+    "payments_gatewayroutechange",
     "payments_ledgerleg",
     "payments_writer",
     "payments_idempotencykey",

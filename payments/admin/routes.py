@@ -1,0 +1,95 @@
+"""Gateway routes, and the read-only record of their changes."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.decorators import display
+
+from fintech.adminsite.changelists import ReadOnlyAdmin
+from fintech.adminsite.display import link_to, show_badge, show_json, show_time
+from payments.admin.fraud import RecordedAdmin, clean_currency
+from payments.gateway.registry import gateways
+from payments.models import GatewayRoute, GatewayRouteChange, Merchant
+
+
+def _configured() -> list[tuple[str, str]]:
+    return [(name, name) for name in gateways.names]
+
+
+class RouteForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
+    gateway = forms.ChoiceField(choices=_configured, help_text="It is asked first.")
+    fallback = forms.ChoiceField(
+        choices=lambda: [("", "None"), *_configured()],
+        required=False,
+        help_text="It is asked if the first one is known to have charged nothing.",
+    )
+
+    class Meta:
+        model = GatewayRoute
+        fields = ["merchant", "currency", "gateway", "fallback", "note"]
+
+    def clean_currency(self) -> str | None:
+        return clean_currency(self.cleaned_data["currency"])
+
+    def clean_fallback(self) -> str | None:
+        return self.cleaned_data["fallback"] or None
+
+
+@admin.register(GatewayRoute)
+class GatewayRouteAdmin(RecordedAdmin):
+    form = RouteForm
+    list_display = ["id", "of_merchant", "of_currency", "first", "second", "note", "created"]
+    list_select_related = ["merchant"]
+    list_filter = [("merchant", AutocompleteSelectFilter)]
+    list_per_page = 50
+    autocomplete_fields = ["merchant"]
+    fields = ["merchant", "currency", "gateway", "fallback", "note"]
+
+    @display(description="Merchant")
+    def of_merchant(self, route: GatewayRoute) -> str:
+        return link_to(Merchant, route.merchant_id, route.merchant.name) if route.merchant else "all others"
+
+    @display(description="Currency", ordering="currency")
+    def of_currency(self, route: GatewayRoute) -> str:
+        return route.currency or "all others"
+
+    @display(description="Gateway", ordering="gateway")
+    def first(self, route: GatewayRoute) -> str:
+        return _show(route.gateway)
+
+    @display(description="Then", ordering="fallback")
+    def second(self, route: GatewayRoute) -> str:
+        return _show(route.fallback) if route.fallback else "-"
+
+    @display(description="Added (UTC)")
+    def created(self, route: GatewayRoute) -> str:
+        return show_time(route.created_at)
+
+
+def _show(gateway: str) -> str:
+    return gateway if gateway in gateways.names else show_badge(f"{gateway} is not configured", "danger")
+
+
+@admin.register(GatewayRouteChange)
+class GatewayRouteChangeAdmin(ReadOnlyAdmin):
+    list_display = ["id", "changed", "route_id", "actor", "before_shown", "after_shown"]
+    fields = [("id", "changed"), ("route_id", "actor"), ("before_shown", "after_shown")]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @display(description="Changed (UTC)")
+    def changed(self, change: GatewayRouteChange) -> str:
+        return show_time(change.at)
+
+    @display(description="Before")
+    def before_shown(self, change: GatewayRouteChange) -> SafeString | str:
+        return show_json(change.before) if change.before is not None else "-"
+
+    @display(description="After")
+    def after_shown(self, change: GatewayRouteChange) -> SafeString | str:
+        return show_json(change.after) if change.after is not None else "-"

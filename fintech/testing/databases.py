@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -63,9 +62,10 @@ def migrated_server(folder: Path, settings: Mapping[str, str]) -> EmbeddedPostgr
     return EmbeddedPostgres(folder / "postgres", settings=settings)
 
 
-@cache
 def migrated_data() -> Path:
-    """Return the data of a stopped, migrated server. Processes with the same MIGRATED_DIR make it once."""
+    """Return the data of a stopped, migrated server. Each session makes it once, as do processes with the same
+    MIGRATED_DIR.
+    """
     folder = Path(os.environ.get("MIGRATED_DIR") or session_folder() / "migrated")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:

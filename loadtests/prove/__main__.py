@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,9 @@ def write_figures(
     try:
         with own_folder() as folder:
             result = measure(Path(tempfile.mkdtemp(dir=folder)), seconds, say)
-    except AssertionError as error:
-        say(f"FAILED: {error}")
+    except Exception as error:  # the other parts take hours, and do not depend on this one
+        traceback.print_exc()
+        say(f"FAILED: {type(error).__name__}: {error}")
         return
     evidence.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

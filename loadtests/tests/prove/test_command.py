@@ -1,13 +1,17 @@
 """`python -m loadtests.prove`: what it keeps, and what it says about evidence that is missing."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from fintech.testing.processes import BASE_DIR
 from loadtests.drill.monitoring import is_installed
+from loadtests.prove.__main__ import write_figures
 from loadtests.prove.promises import KILLS, PROMISES
 from loadtests.tests.prove.test_promises import write_evidence
 
@@ -43,6 +47,19 @@ def test_the_page_of_evidence_that_is_missing_fails(tmp_path):
     broken = [line for line in done.stdout.splitlines() if line.startswith("BROKEN")]
     assert len(broken) == 2
     assert all("no evidence" in line and KILLS in line for line in broken)
+
+
+def test_a_part_that_fails_leaves_no_evidence_and_does_not_end_the_others(tmp_path, capsys):
+    def measure(*_: object) -> dict[str, Any]:
+        raise FileNotFoundError("no such data")
+
+    evidence = tmp_path / KILLS
+    evidence.write_text("{}")
+    with patch.dict(os.environ):
+        write_figures(evidence, measure, 1)
+
+    assert not evidence.exists()
+    assert "FAILED: FileNotFoundError: no such data" in capsys.readouterr().out
 
 
 def test_an_unknown_part_is_refused():

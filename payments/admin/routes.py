@@ -1,16 +1,13 @@
 """Gateway routes, and the read-only record of their changes."""
 
-from typing import Any
-
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
-from fintech.adminsite.display import link_to, show_badge, show_json, show_time
+from fintech.adminsite.display import link_to, show_badge, show_json, time_column
 from payments.admin.fraud import RecordedAdmin, clean_currency
 from payments.gateway.registry import gateways
 from payments.models import GatewayRoute, GatewayRouteChange, Merchant
@@ -65,9 +62,7 @@ class GatewayRouteAdmin(RecordedAdmin):
     def second(self, route: GatewayRoute) -> str:
         return _show(route.fallback) if route.fallback else "-"
 
-    @display(description="Added (UTC)")
-    def created(self, route: GatewayRoute) -> str:
-        return show_time(route.created_at)
+    created = time_column("created_at", "Added (UTC)")
 
 
 def _show(gateway: str) -> str:
@@ -79,12 +74,7 @@ class GatewayRouteChangeAdmin(ReadOnlyAdmin):
     list_display = ["id", "changed", "route_id", "actor", "before_shown", "after_shown"]
     fields = [("id", "changed"), ("route_id", "actor"), ("before_shown", "after_shown")]
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    @display(description="Changed (UTC)")
-    def changed(self, change: GatewayRouteChange) -> str:
-        return show_time(change.at)
+    changed = time_column("at", "Changed (UTC)")
 
     @display(description="Before")
     def before_shown(self, change: GatewayRouteChange) -> SafeString | str:

@@ -12,6 +12,8 @@ class FintechConfig(AppConfig):
 
         What is loaded stays as long as the process, so it is never looked at.
         """
+        from fintech import checks  # noqa: F401 - registers them
+
         gc.freeze()
         gc.enable()
 

@@ -36,7 +36,7 @@ class LogLines(io.TextIOBase):
 
 
 def prepare(accounts: Path, loadgen: Path) -> None:
-    call_command("migrate", interactive=False, no_color=True, stdout=LogLines())
+    call_command("migrate", skip_checks=False, interactive=False, no_color=True, stdout=LogLines())
     call_command("bootstrap", out=accounts, no_color=True, stdout=LogLines())
     write_secret(loadgen / "api_key", read_secret(accounts / "api_key") or "")
 

@@ -4,7 +4,6 @@ Each decision is committed before it is answered (write-ahead log, synchronous=N
 power failure may lose the last moments). One process at a time holds the file.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from loadtests.gateway.authentication import Authentication
+from loadtests.gateway.data_file import DataFile, new_event_id
 
 # The kinds of operations that move money. The others, authorization and void, hold and release it.
 MONEY = "('charge', 'capture', 'refund', 'dispute', 'dispute_return')"
@@ -69,13 +69,6 @@ CREATE TABLE IF NOT EXISTS dispute (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS disputes_of_a_charge ON dispute (charge);
 CREATE TABLE IF NOT EXISTS response (key TEXT PRIMARY KEY) STRICT;
-CREATE TABLE IF NOT EXISTS event (
-    seq  INTEGER PRIMARY KEY,
-    id   TEXT NOT NULL UNIQUE,
-    body BLOB NOT NULL,
-    sent INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE INDEX IF NOT EXISTS unsent_events ON event (seq) WHERE NOT sent;
 CREATE TABLE IF NOT EXISTS authentication (
     kind       TEXT NOT NULL CHECK (kind IN ('charge', 'authorization')),
     key        TEXT NOT NULL,
@@ -87,7 +80,6 @@ CREATE TABLE IF NOT EXISTS authentication (
     expires_at REAL NOT NULL,
     PRIMARY KEY (kind, key)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS profile (id INTEGER PRIMARY KEY CHECK (id = 1), fields TEXT NOT NULL) STRICT;
 
 CREATE TRIGGER IF NOT EXISTS count_moved_money AFTER INSERT ON decision
 WHEN NEW.outcome = 'approved' AND NEW.kind IN {MONEY} BEGIN
@@ -192,17 +184,13 @@ def new_reference() -> str:
     return f"gw_{uuid4().hex}"
 
 
-class Store:
-    """The store. Every method is one synchronous step: on one event loop nothing runs between read and write."""
+class Store(DataFile):
+    """The decisions, disputes and authentications."""
 
     def __init__(self, path: Path) -> None:
         """Open the file. Raise StoreError if it cannot be created or written, or is held by another process."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=1)
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
+            super().__init__(path)
             self._create()
             self._db.execute("BEGIN IMMEDIATE")  # takes the lock now, and checks that the file can be written
             self._db.execute("COMMIT")
@@ -219,9 +207,6 @@ class Store:
         copy = _COPY.format(final="final" if "final " in found[0] else "NULL")
         upgrade = f"{drops} ALTER TABLE decision RENAME TO earlier; DELETE FROM total;"  # noqa: S608 - counted again by the copy
         self._db.executescript(f"BEGIN; {upgrade} {SCHEMA} {copy} COMMIT;")
-
-    def close(self) -> None:
-        self._db.close()
 
     def find(self, kind: str, key: str) -> Decision | None:
         row = self._db.execute(_FIND, (kind, key)).fetchone()
@@ -328,17 +313,4 @@ class Store:
         self._db.execute("INSERT INTO response VALUES (?)", (key,))
 
     def add_event(self, body: bytes) -> None:
-        self._db.execute("INSERT INTO event (id, body) VALUES (?, ?)", (f"evt_{uuid4().hex}", body))
-
-    def unsent_events(self, limit: int = 100) -> list[tuple[str, bytes]]:
-        return self._db.execute("SELECT id, body FROM event WHERE NOT sent ORDER BY seq LIMIT ?", (limit,)).fetchall()
-
-    def mark_sent(self, identifier: str) -> None:
-        self._db.execute("UPDATE event SET sent = 1 WHERE id = ?", (identifier,))
-
-    def load_profile(self) -> dict[str, Any]:
-        row = self._db.execute("SELECT fields FROM profile").fetchone()
-        return json.loads(row[0]) if row else {}
-
-    def save_profile(self, fields: dict[str, Any]) -> None:
-        self._db.execute("INSERT OR REPLACE INTO profile VALUES (1, ?)", (json.dumps(fields),))
+        self._insert_event(new_event_id(), body)

@@ -21,5 +21,12 @@ def is_database_error(error: BaseException | None) -> bool:
     return isinstance(error, DATABASE_ERRORS) or isinstance(getattr(error, "__cause__", None), ReadOnlySqlTransaction)
 
 
+# The client's answer to such an error: code and sentence.
+DATABASE_UNAVAILABLE = (
+    "database_unavailable",
+    "The database is unavailable. The request may have been stored: retry with the same key.",
+)
+
+
 class Unavailable(Exception):
     """An external service does not answer. This is expected from time to time, and a traceback would not help."""

@@ -14,6 +14,8 @@
 `code` is stable, `detail` is for people, `param` names the field.
 """
 
+from fintech.errors import DATABASE_UNAVAILABLE
+
 
 class PaymentError(Exception):
     def __init__(self, code: str, detail: str, *, param: str | None = None) -> None:
@@ -63,5 +65,4 @@ class InFlight(PaymentError):
 
 class Unavailable(PaymentError):
     def __init__(self) -> None:
-        detail = "The database is unavailable. The request may have been stored: retry with the same key."
-        super().__init__("database_unavailable", detail)
+        super().__init__(*DATABASE_UNAVAILABLE)

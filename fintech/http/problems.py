@@ -15,7 +15,7 @@ from django.core.exceptions import DisallowedHost, PermissionDenied, RequestData
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 
-from fintech.errors import is_database_error
+from fintech.errors import DATABASE_UNAVAILABLE, is_database_error
 from fintech.telemetry.logging import request_id
 
 logger = logging.getLogger("fintech.http.problems")
@@ -37,13 +37,8 @@ class Problem(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.status, self.code, self.detail, self.param, self.headers = (
-            status,
-            code,
-            detail,
-            param,
-            headers or {},
-        )
+        self.status, self.code, self.detail, self.param = status, code, detail, param
+        self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
         document = {
@@ -77,12 +72,7 @@ def problem(
 
 
 def database_unavailable() -> Problem:
-    return Problem(
-        503,
-        "database_unavailable",
-        "The database is unavailable. The request may have been stored: retry with the same key.",
-        headers={"Retry-After": "1"},
-    )
+    return Problem(503, *DATABASE_UNAVAILABLE, headers={"Retry-After": "1"})
 
 
 def disallowed_host() -> Problem:

@@ -1,17 +1,16 @@
 """Captures and voids from the admin, against the real gateway simulator: by whom, how much, and never twice."""
 
 import re
-from threading import Thread
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
 from django.test import Client
 
 from payments.models import Capture, Event, Transaction, Void
 from payments.services import resolution
 from payments.services.resolution import resolve_one
+from payments.tests.admin.clicks import click_three_times
 from payments.tests.consistency import check_books
 from payments.tests.factories import make_payment, sign_in
 from payments.tests.shop import Shop
@@ -213,21 +212,7 @@ def test_a_double_click_captures_once(authorized, shop, gateway):
     payment = Transaction.objects.get(id=shop.pay(2000, capture=False).body.id)
     client = sign_in(superuser=True)
     form = {"key": str(uuid4()), "amount": 931}
-    answers: list[str] = []
-
-    def click() -> None:
-        try:
-            mine = Client()
-            mine.cookies = client.cookies
-            answers.append(send(mine, payment, "capture", **form).text)
-        finally:
-            connection.close()
-
-    clicks = [Thread(target=click) for _ in range(3)]
-    for thread in clicks:
-        thread.start()
-    for thread in clicks:
-        thread.join()
+    answers = click_three_times(client, lambda mine: send(mine, payment, "capture", **form).text)
 
     assert sum("Captured 9.31 EUR." in answer for answer in answers) == 1
     assert sum("already in progress" in text or "exists already" in text for text in answers) == 2

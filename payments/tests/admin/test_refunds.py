@@ -2,11 +2,9 @@
 
 import re
 import secrets
-from threading import Thread
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
 
 from loadtests.tests.simulator import Simulator
@@ -15,6 +13,7 @@ from payments.gateway.registry import gateways
 from payments.models import Event, Merchant, Refund, Transaction, Unresolved
 from payments.services import resolution
 from payments.services.resolution import resolve_one
+from payments.tests.admin.clicks import click_three_times
 from payments.tests.factories import make_payment, sign_in
 
 pytestmark = pytest.mark.processes
@@ -179,21 +178,7 @@ def test_a_double_click_refunds_once(payment, gateway):
     """Both are in hand at once: the gateway takes a second (magic amount)."""
     client = sign_in(superuser=True)
     form = form_of(payment, amount=931)
-    answers: list[str] = []
-
-    def click() -> None:
-        try:
-            mine = Client()
-            mine.cookies = client.cookies
-            answers.append(send(mine, payment, form).text)
-        finally:
-            connection.close()
-
-    clicks = [Thread(target=click) for _ in range(3)]
-    for thread in clicks:
-        thread.start()
-    for thread in clicks:
-        thread.join()
+    answers = click_three_times(client, lambda mine: send(mine, payment, form).text)
 
     assert sum("Refunded 9.31 EUR." in answer for answer in answers) == 1
     assert sum("already in progress" in answer for answer in answers) == 2

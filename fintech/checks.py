@@ -21,6 +21,6 @@ def check_server_version(
             hint="Upgrade the server, or point DATABASE_URL and DATABASE_OWNER_URL at a newer one.",
             id="fintech.E001",
         )
-        for version in [connections[alias].pg_version // 10_000 for alias in databases or ()]
+        for version in [connections[alias].get_database_version()[0] for alias in databases or ()]
         if version < OLDEST_POSTGRESQL
     ]

@@ -4,7 +4,7 @@ from typing import Any
 
 from fintech.adminsite import groups
 
-LOOKS = (
+VIEWS = (
     "view_delivery",
     "view_envelope",
     "view_identity",
@@ -16,9 +16,9 @@ LOOKS = (
     "view_verification",
 )
 GROUPS = {
-    "responder": (*LOOKS, "review_episode"),
+    "responder": (*VIEWS, "review_episode"),
     "auditor": (
-        *LOOKS,
+        *VIEWS,
         "view_observation",
         "view_input",
         "view_view",

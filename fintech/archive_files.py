@@ -31,10 +31,11 @@ def write(path: Path, lines: Iterable[bytes], *, overwrite: bool) -> None:
     else:
         os.link(draft, path)
         draft.unlink()
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make new names in the folder durable."""
     directory = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(directory)

@@ -4,7 +4,7 @@ from typing import Any
 
 from fintech.adminsite import groups
 
-LOOKS = (
+VIEWS = (
     "view_transaction",
     "view_refund",
     "view_dispute",
@@ -19,8 +19,8 @@ LOOKS = (
     "view_gatewayroutechange",
 )
 GROUPS = {
-    "support": (*LOOKS, "resolve_transaction"),
-    "finance": (*LOOKS, "refund_transaction", "capture_transaction", "void_transaction", "review_transaction"),
+    "support": (*VIEWS, "resolve_transaction"),
+    "finance": (*VIEWS, "refund_transaction", "capture_transaction", "void_transaction", "review_transaction"),
 }
 
 

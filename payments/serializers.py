@@ -41,7 +41,7 @@ from payments.schemas import (
     ReviewOutput,
     VoidOutput,
 )
-from payments.services.results import Charge
+from payments.services.results import PaymentData
 from payments.states import ChargeStatus
 
 PaymentShape = TypeVar("PaymentShape", bound=Payment)
@@ -64,15 +64,15 @@ def serialize_trial(verdict: Verdict, merchant: MerchantContext) -> FraudTrial:
     )
 
 
-def serialize_payment(row: Charge) -> Payment:
+def serialize_payment(row: PaymentData) -> Payment:
     return _payment(Payment, row)
 
 
-def serialize_expanded(row: Charge, lists: dict[str, Any]) -> ExpandedPayment:
+def serialize_expanded(row: PaymentData, lists: dict[str, Any]) -> ExpandedPayment:
     return _payment(ExpandedPayment, row, lists)
 
 
-def _payment(shape: type[PaymentShape], row: Charge, lists: dict[str, Any] | None = None) -> PaymentShape:
+def _payment(shape: type[PaymentShape], row: PaymentData, lists: dict[str, Any] | None = None) -> PaymentShape:
     return shape(
         id=row.id,
         status=row.status,  # type: ignore[arg-type]

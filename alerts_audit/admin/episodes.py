@@ -39,7 +39,7 @@ from fintech.adminsite.changelists import KeysetChangeList
 from fintech.adminsite.display import page_of, show_badge, show_code, show_time, show_whole, time_column
 from fintech.texts import count_of
 
-SAID = {
+CONFIRMATIONS = {
     "acknowledge": "You acknowledged the alert.",
     "comment": "Your comment is stored.",
     "noise": "The alert is marked as noise.",
@@ -186,7 +186,7 @@ class EpisodeAdmin(AccessLoggedAdmin):
         kind, text = request.POST.get("kind", ""), request.POST.get("text", "")
         try:
             review(episode_key=episode.key, kind=kind, author=request.user, text=text)  # type: ignore[arg-type]
-            self.message_user(request, SAID[kind], messages.SUCCESS)
+            self.message_user(request, CONFIRMATIONS[kind], messages.SUCCESS)
         except ReviewError as refusal:
             self.message_user(request, str(refusal), messages.WARNING)
         return HttpResponseRedirect(page_of(Episode, pk))

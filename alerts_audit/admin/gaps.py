@@ -14,7 +14,7 @@ from alerts_audit.admin.display import shorten, show_duration, show_labels
 from alerts_audit.gaps import NotOpen, close_by_hand
 from alerts_audit.models import Delivery, Gap
 from alerts_audit.permissions import may
-from alerts_audit.reviews.services import ReviewError, said
+from alerts_audit.reviews.services import ReviewError, required_text
 from fintech.adminsite.changelists import KeysetChangeList
 from fintech.adminsite.display import link_to, page_of, show_badge, show_json, show_time, show_whole, time_column
 from fintech.adminsite.filters import ChoiceFilter
@@ -109,7 +109,7 @@ class GapAdmin(ProvableAdmin):
         if not self.get_queryset(request).filter(pk=pk).exists():
             raise Http404
         try:
-            note = said(request.POST.get("note", ""), "Enter your findings.")
+            note = required_text(request.POST.get("note", ""), "Enter your findings.")
             close_by_hand(gap_id=pk, by=request.user.get_username(), note=note)
             self.message_user(request, "You closed the gap.", messages.SUCCESS)
         except ReviewError as refusal:

@@ -13,9 +13,9 @@ from fintech.adminsite.display import link_to, show_badge, show_code, time_colum
 
 @admin.register(Review)
 class ReviewAdmin(ProvableAdmin):
-    list_display = ["said_at", "kind_shown", "author", "said", "episode"]
-    list_display_links = ["said_at"]
-    fields = [("said_at", "author"), "kind_shown", "said", "episode", "seal"]
+    list_display = ["written_at", "kind_shown", "author", "shown_text", "episode"]
+    list_display_links = ["written_at"]
+    fields = [("written_at", "author"), "kind_shown", "shown_text", "episode", "seal"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Review]:
         """Include the episode that has the key now."""
@@ -24,14 +24,14 @@ class ReviewAdmin(ProvableAdmin):
             episode_id=Subquery(found.values("id")[:1]), alertname=Subquery(found.values("alertname")[:1])
         )
 
-    said_at = time_column("at", "At (UTC)")
+    written_at = time_column("at", "At (UTC)")
 
     @display(description="What")
     def kind_shown(self, review: Review) -> str:
         return show_badge(REVIEW_TITLES[review.kind], REVIEW_COLOURS[review.kind])
 
     @display(description="Text")
-    def said(self, review: Review) -> str:
+    def shown_text(self, review: Review) -> str:
         return show_link(review.text) if review.kind == Review.Kind.INCIDENT else review.text or "-"
 
     @display(description="Episode")

@@ -130,9 +130,8 @@ def get_links(episode: Episode) -> Iterator[dict[str, str]]:
         yield link("Runbook", runbook, "menu_book")
     if web_address(episode.generator_url):
         yield link("Prometheus query", episode.generator_url, "query_stats")
-    if (
-        settings.GRAFANA_URL
-    ):  # without a Grafana address the annotation's address would lead nowhere, so it is shown as text
+    # Without a Grafana, the annotation's address would lead nowhere, so it is shown as text.
+    if settings.GRAFANA_URL:
         dashboard = web_address(notes.get("dashboard_url")) or web_address(notes.get("grafana_url"))
         address = dashboard or f"{settings.GRAFANA_URL}/d/alert-trail"
         yield link("Grafana", with_range(address, episode), "monitoring")

@@ -101,7 +101,7 @@ class Comparison:
             for sightings in (self._alertmanager.get(watched.name), self._prometheus.get(watched.name)):
                 if sightings is None:
                     continue
-                overdue = in_hand(sightings.overdue(now - grace()))
+                overdue = due_now(sightings.overdue(now - grace()))
                 missed = [sighting for sighting in missing(cluster, overdue) if not self._is_known(members, sighting)]
                 open_missed(watched, missed, is_truncated(members))
                 for sighting in overdue:
@@ -123,7 +123,7 @@ class Comparison:
         )
 
 
-def in_hand(overdue: list[Sighting]) -> list[Sighting]:
+def due_now(overdue: list[Sighting]) -> list[Sighting]:
     """Return the sightings to judge in this turn.
 
     A sighting with incomplete labels needs a statement of its own, so only some of these are judged in one turn.

@@ -78,12 +78,12 @@ def acknowledge_many(*, episode_keys: Collection[UUID], author: User, text: str 
 
 def comment(*, episode_key: UUID, author: User, text: str) -> Review:
     """Add a comment. Raise UnknownEpisode, InvalidText."""
-    return _add(episode_key, Review.Kind.COMMENT, author, said(text, "Write a comment."))
+    return _add(episode_key, Review.Kind.COMMENT, author, required_text(text, "Write a comment."))
 
 
 def mark_as_noise(*, episode_key: UUID, author: User, reason: str) -> Review:
     """Mark an episode as noise. Raise UnknownEpisode, InvalidText."""
-    return _add(episode_key, Review.Kind.NOISE, author, said(reason, "Enter the reason for noise."))
+    return _add(episode_key, Review.Kind.NOISE, author, required_text(reason, "Enter the reason for noise."))
 
 
 def link_incident(*, episode_key: UUID, author: User, address: str) -> Review:
@@ -92,7 +92,7 @@ def link_incident(*, episode_key: UUID, author: User, address: str) -> Review:
     """
     if web_address(address.strip()) is None:
         raise InvalidText("Use the incident's address, which begins with http:// or https://.")
-    return _add(episode_key, Review.Kind.INCIDENT, author, said(address, ""))
+    return _add(episode_key, Review.Kind.INCIDENT, author, required_text(address, ""))
 
 
 def review(*, episode_key: UUID, kind: str, author: User, text: str = "") -> Review:
@@ -109,7 +109,7 @@ def review(*, episode_key: UUID, kind: str, author: User, text: str = "") -> Rev
     raise ReviewError(f"Unknown kind of review. The kinds are {', '.join(Review.Kind.values)}.")
 
 
-def said(text: str, advice: str) -> str:
+def required_text(text: str, advice: str) -> str:
     text = readable_text(text)
     if not text:
         raise InvalidText(advice)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from alerts_audit.seal.canonical import utc_text
 from alerts_audit.seal.keys import SealError, audit_dir, locked
+from fintech.archive_files import sync_folder
 
 TAIL = 64 * 1024  # more than any line
 
@@ -78,11 +79,7 @@ class CheckpointFile:
                 left = left[file.write(left) or 0 :]
             os.fsync(file.fileno())
         if began:
-            directory = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_folder(self.path.parent)
 
     @staticmethod
     def _ends_whole(descriptor: int) -> bool:

@@ -36,7 +36,7 @@ def history_of(payment: Transaction) -> dict[str, Any]:
         "refunds": [_refund(refund, payment) for refund in _newest(Refund.objects.filter(transaction=payment))],
         "legs": [_leg(leg) for leg in _newest(LedgerLeg.objects.filter(transaction=payment).select_related("event"))],
         "sums": _sums(payment),
-        "in_hand": [_work(work) for work in _in_hand(payment)],
+        "in_flight": [_work(work) for work in _in_flight(payment)],
         "archives": Archive.objects.holding(payment.pk).values_list("file_name", flat=True),
         "most_shown": MAX_SHOWN,
     }
@@ -97,7 +97,7 @@ def _sums(payment: Transaction) -> list[dict[str, Any]]:
     ]
 
 
-def _in_hand(payment: Transaction) -> Any:
+def _in_flight(payment: Transaction) -> Any:
     """Return its open operations."""
     held = Unresolved.objects.filter(transaction_id=payment.pk).annotate(now=Now())
     return held.annotate(left=F("lease_until") - F("now")).order_by("created_at")[:MAX_SHOWN]

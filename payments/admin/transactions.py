@@ -143,7 +143,7 @@ class TransactionAdmin(ReadOnlyAdmin):
                 for it in OPERATIONS
                 if self._may(request, it.permission) and it.left(payment) > 0
             ],
-            "may_resolve": self.has_resolve_permission(request) and bool(history["in_hand"]),
+            "may_resolve": self.has_resolve_permission(request) and bool(history["in_flight"]),
             "resolve_link": reverse("admin:payments_transaction_resolve", args=[payment.pk]),
         }
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **history, **links})

@@ -22,7 +22,7 @@ from payments.serializers import (
     serialize_review,
     serialize_void,
 )
-from payments.services.results import Charge, Result
+from payments.services.results import PaymentData, Result
 from payments.states import CHARGE, ChargeStatus
 
 # The resolver settles within seconds.
@@ -86,7 +86,7 @@ def serialize(outcome: Result) -> Body:
     return serialize_void(operation) if isinstance(operation, Void) else serialize_payment(operation)
 
 
-def location_of(operation: Charge | Capture | Void | Refund | Review) -> str:
+def location_of(operation: PaymentData | Capture | Void | Refund | Review) -> str:
     if isinstance(operation, Refund):
         return f"/v1/transactions/{operation.transaction_id}/refunds"
     if isinstance(operation, Capture):

@@ -7,7 +7,7 @@ from django.db import connection
 
 from payments.gateway.base import Gateway
 from payments.kpis.drift import nearest_to_zero
-from payments.ledger.in_hand import IN_HAND
+from payments.ledger.in_flight import IN_FLIGHT
 from payments.ledger.other_gateways import Amounts, OtherGateways
 from payments.states import CAPTURE, CHARGE, DISPUTE, LIFECYCLES, REFUND
 
@@ -37,7 +37,7 @@ def measure_gateway_drift(gateway: Gateway, others: OtherGateways | None = None)
     totals = gateway.totals()
     if totals is None:
         return {}
-    in_hand = _in_hand()
+    in_flight = _in_flight()
     elsewhere = others.measure() if others else {}
     after = _booked()
     after.subtract(elsewhere)
@@ -46,7 +46,7 @@ def measure_gateway_drift(gateway: Gateway, others: OtherGateways | None = None)
     for kind, (sign, theirs) in MOVED.items():
         for currency in currencies:
             moved = totals.get(currency, {}).get(theirs, 0)
-            low = moved - after[kind, currency] - in_hand[kind, currency]
+            low = moved - after[kind, currency] - in_flight[kind, currency]
             drift[currency] += sign * nearest_to_zero(low, moved - before[kind, currency])
     return dict(drift)
 
@@ -62,11 +62,11 @@ def _booked() -> Amounts:
         return Counter({(kind, currency): amount for kind, currency, amount in cursor.fetchall()})
 
 
-def _in_hand() -> Amounts:
+def _in_flight() -> Amounts:
     """Return the charges, captures and refunds that are not final here, and may be final at `GATEWAY_NAME`."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT operation, currency, sum(amount)::bigint FROM ({IN_HAND}) AS work"  # noqa: S608 - SQL of our own
+            f"SELECT operation, currency, sum(amount)::bigint FROM ({IN_FLIGHT}) AS work"  # noqa: S608 - SQL of our own
             " WHERE moves_money AND gateway = %s GROUP BY 1, 2",
             [settings.GATEWAY_NAME],
         )

@@ -1,7 +1,7 @@
 """Compare the money at the gateway with the ledger, item by item: `manage.py reconcile`.
 
 An item is a charge, a capture, a refund or a dispute that moved money, identified by its gateway key. Items that are
-not final are left out (`in_hand.py`).
+not final are left out (`in_flight.py`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from fintech.database.connections import open_connection
 from payments.gateway.base import Gateway
 from payments.ids import first_id_at
 from payments.ledger.consistency import MAX_FINDINGS, Finding
-from payments.ledger.in_hand import IN_HAND
+from payments.ledger.in_flight import IN_FLIGHT
 
 COPY = "COPY moved (kind, key, name, charge, amount, currency, reference, at) FROM STDIN"
 
@@ -29,13 +29,13 @@ TABLES = """
 CREATE TEMP TABLE moved (
     kind text NOT NULL, key uuid, name text NOT NULL, charge text, amount bigint NOT NULL, currency text NOT NULL,
     reference text, at timestamptz NOT NULL);
-CREATE TEMP TABLE in_hand (key uuid PRIMARY KEY);
+CREATE TEMP TABLE in_flight (key uuid PRIMARY KEY);
 CREATE TEMP TABLE booked (
     kind text NOT NULL, id uuid NOT NULL, key uuid NOT NULL, charge uuid NOT NULL, amount numeric NOT NULL,
     currency text NOT NULL, merchant_id bigint, event_id bigint NOT NULL);
 """
 
-KEEP_IN_HAND = f"INSERT INTO in_hand SELECT key FROM ({IN_HAND}) AS work ON CONFLICT DO NOTHING"  # noqa: S608 - our own
+KEEP_IN_FLIGHT = f"INSERT INTO in_flight SELECT key FROM ({IN_FLIGHT}) AS work ON CONFLICT DO NOTHING"  # noqa: S608 - our own
 
 # Our ids contain the time of the request. A record whose key we do not know has only the gateway's time.
 FORGET_EARLIER = """
@@ -110,12 +110,12 @@ SELECT 'missing_in_ledger',
     theirs.reference, coalesce(payment.status, refund.status, capture.status, dispute.status, 'not known'))
 FROM theirs
 LEFT JOIN booked ON (booked.kind, booked.key) = (theirs.kind, theirs.key)
-LEFT JOIN in_hand ON in_hand.key = theirs.key
+LEFT JOIN in_flight ON in_flight.key = theirs.key
 LEFT JOIN payments_transaction AS payment ON theirs.kind = 'charge' AND payment.gateway_key = theirs.key
 LEFT JOIN payments_refund AS refund ON theirs.kind = 'refund' AND refund.gateway_key = theirs.key
 LEFT JOIN payments_capture AS capture ON theirs.kind = 'capture' AND capture.gateway_key = theirs.key
 LEFT JOIN payments_dispute AS dispute ON theirs.kind LIKE 'dispute%%' AND dispute.gateway_key = theirs.key
-WHERE booked.key IS NULL AND in_hand.key IS NULL
+WHERE booked.key IS NULL AND in_flight.key IS NULL
 UNION ALL
 SELECT 'missing_at_gateway', booked.id::text, format('booked a %%s of %%s %%s; the gateway has none', booked.kind,
     booked.amount, booked.currency)
@@ -177,9 +177,9 @@ def reconcile(
         if since is not None:
             report.at_gateway -= connection.execute(FORGET_EARLIER, parameters).rowcount
         # In this order, whatever leaves the one on the way is in the other.
-        connection.execute(KEEP_IN_HAND)
+        connection.execute(KEEP_IN_FLIGHT)
         connection.execute(BOOK, parameters)
-        connection.execute("ANALYZE moved, booked, in_hand")
+        connection.execute("ANALYZE moved, booked, in_flight")
         (report.in_ledger,) = _one(connection, COUNT, parameters)
         report.findings = [Finding(*row) for row in connection.execute(COMPARE, parameters).fetchmany(MAX_FINDINGS)]
     return report

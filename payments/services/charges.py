@@ -30,7 +30,7 @@ from payments.schemas import PaymentInput
 from payments.services.failover import may_fail_over, move_payment
 from payments.services.idempotency import replay_payment
 from payments.services.refused_retries import find_forbidden, note_declines
-from payments.services.results import Charge, Result
+from payments.services.results import PaymentData, Result
 from payments.states import AUTHORIZATION, CHARGE, ChargeStatus, Lifecycle
 from payments.storage.group_commit import Exceeded, writer
 from payments.velocity import apply_exceeded, decided_columns, is_held, velocity_columns
@@ -44,7 +44,7 @@ Write = Callable[[Sequence[dict[str, Any]]], dict[UUID, datetime]]
 
 @dataclass(slots=True)
 class Pending:
-    """A payment from its validation to its answer: a `Charge` that is not read back from its row."""
+    """A payment from its validation to its answer: a `PaymentData` that is not read back from its row."""
 
     id: UUID
     lease_token: UUID
@@ -245,7 +245,7 @@ def _ask(pending: Pending) -> Answer:
     )
 
 
-def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[Charge]:
+def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[PaymentData]:
     """Store the gateway's answers (T2). After a charge no error is raised: at worst the payment is unknown."""
     known: dict[Write, list[dict[str, Any]]] = {}
     for pending, answer in answered:

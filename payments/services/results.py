@@ -8,7 +8,7 @@ from uuid import UUID
 from payments.models import Authentication, Capture, Refund, Review, Void
 
 
-class Charge(Protocol):
+class PaymentData(Protocol):
     """A payment as the services return it: a stored row, or the same facts before they were read back."""
 
     @property
@@ -59,6 +59,6 @@ class Charge(Protocol):
 class Result:
     """An operation after a request for it; `is_replay` if an earlier request with its key had started it."""
 
-    operation: Charge | Capture | Void | Refund | Review
+    operation: PaymentData | Capture | Void | Refund | Review
     is_replay: bool = False
     gateway_seconds: float = 0.0

@@ -140,9 +140,8 @@ def find_range(before: datetime) -> Range | None:
     last = checkpoint_by(before - timedelta(microseconds=1))
     if last is None or last.size <= (base.size if base else 0):
         return None
-    last = Checkpoint.objects.filter(size=last.size).order_by("id")[
-        0
-    ]  # the first of several checkpoints without new rows in between
+    # The first of several checkpoints without new rows in between.
+    last = Checkpoint.objects.filter(size=last.size).order_by("id")[0]
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT coalesce(max(ref), %s) FROM {Leaf._meta.db_table} WHERE kind = 'input' AND number < %s",  # noqa: S608 - of our own names

@@ -32,7 +32,7 @@ ASKED, MOVED, BOOKED = 1, 2, 3
 
 @dataclass
 class Item:
-    """A charge or refund of 10: asked for (in hand), moved by the gateway, booked (no longer in hand)."""
+    """A charge or refund of 10: asked for (in flight), moved by the gateway, booked (no longer in flight)."""
 
     kind: str
     stage: int = 0
@@ -62,8 +62,8 @@ class World:
     def booked(self) -> Amounts:
         return self.read("booked", lambda item: item.stage == BOOKED)
 
-    def in_hand(self) -> Amounts:
-        return self.read("in hand", lambda item: item.stage in (ASKED, MOVED))
+    def in_flight(self) -> Amounts:
+        return self.read("in flight", lambda item: item.stage in (ASKED, MOVED))
 
     def totals(self) -> dict[str, dict[str, int]]:
         moved = self.read("totals", lambda item: item.stage >= MOVED)
@@ -74,7 +74,7 @@ class World:
     def drift(self) -> int:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("payments.kpis.gateway_drift._booked", self.booked)
-            patch.setattr("payments.kpis.gateway_drift._in_hand", self.in_hand)
+            patch.setattr("payments.kpis.gateway_drift._in_flight", self.in_flight)
             return measure_gateway_drift(self)["EUR"]
 
 

@@ -6,7 +6,7 @@ answered a challenge.
 
 # One statement, because a payment leaves the first table when it enters the second. `moves_money` is False for voids
 # and authorizations.
-IN_HAND = """
+IN_FLIGHT = """
 SELECT work.operation, payment.gateway, payment.currency,
     coalesce(refund.gateway_key, capture.gateway_key, payment.gateway_key) AS key,
     coalesce(refund.amount, capture.amount, payment.amount) AS amount,

@@ -136,6 +136,8 @@ class MerchantAdmin(KeptAdmin):
             "fraud_lists_link": reverse("admin:payments_fraudlistentry_changelist") + of_merchant,
             "velocity_rules_link": reverse("admin:payments_velocityrule_changelist") + of_merchant,
             "fraud_changes_link": reverse("admin:payments_fraudchange_changelist") + of_merchant,
+            "routes_link": reverse("admin:payments_gatewayroute_changelist") + of_merchant,
+            "may_see_routes": request.user.has_perm("payments.view_gatewayroute"),
             "may_see_fraud_lists": request.user.has_perm("payments.view_fraudlistentry"),
             "may_see_velocity_rules": request.user.has_perm("payments.view_velocityrule"),
             "may_see_fraud_changes": request.user.has_perm("payments.view_fraudchange"),

@@ -126,6 +126,15 @@ def test_the_record_of_changes_cannot_be_changed(merchant):
     assert [one.actor for one in changes()] == ["database:app"]
 
 
+@pytest.mark.parametrize("permission", [[], ["view_gatewayroute"]])
+def test_the_merchants_page_leads_to_its_routes(merchant, permission):
+    address = reverse("admin:payments_merchant_change", args=[merchant.pk])
+
+    page = sign_in("view_merchant", *permission).get(address).text
+
+    assert (f"{LIST}?merchant__id__exact={merchant.pk}" in page) == bool(permission)
+
+
 def test_the_lists_show_routes_and_their_history(merchant, monkeypatch):
     GatewayRoute.objects.create(merchant=merchant, currency="USD", gateway="stripe", fallback="simulator")
     GatewayRoute.objects.create(gateway="paypal", note="tried in spring")

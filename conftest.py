@@ -108,7 +108,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_finish() -> None:
-    gc.freeze()
+    gc.unfreeze()  # few objects would be left to collect, and each collection would be a full one
     gc.enable()
 
 

@@ -4,6 +4,7 @@ import random
 import secrets
 
 import pytest
+from django.contrib.auth.models import User
 
 from fintech.testing.browser import SCREENSHOTS, Browser, needs_chromium
 from fintech.testing.processes import Platform, wait_until
@@ -45,6 +46,27 @@ def test_a_day_in_the_admin(browser: Browser, platform: Platform, shops: list[Cl
     change_a_merchant(browser, shops[2].merchant)
 
     assert browser.complaints == []
+
+
+def test_no_form_is_wider_than_the_window(browser: Browser, client: Client):
+    endpoint = client.post("/v1/webhook-endpoints", {"url": f"https://8.8.8.8/{'h' * 120}", "enabled": False}).body[
+        "id"
+    ]
+    refunded = client.refund(client.pay().body["id"]).body["id"]
+    browser.sign_in("admin")
+    paths = [
+        f"payments/webhookendpoint/{endpoint}/change/",
+        "payments/webhookendpoint/add/",
+        f"payments/refund/{refunded}/change/",
+        "auth/group/add/",
+        f"auth/user/{User.objects.latest('pk').pk}/change/",
+    ]
+
+    for width in (390, 1280):
+        browser.page.set_viewport_size({"width": width, "height": 900})
+        for path in paths:
+            browser.open(f"/admin/{path}")
+            assert (path, browser.page.evaluate("document.documentElement.scrollWidth")) == (path, width)
 
 
 def refund(browser: Browser, payment: str) -> None:

@@ -28,8 +28,9 @@ from alerts_audit.admin.episode_filters import (
     StateFilter,
     get_criteria,
 )
+from alerts_audit.admin.episode_links import runbook_file
 from alerts_audit.admin.statistics import statistics_page
-from alerts_audit.admin.timeline import get_story, runbook_file
+from alerts_audit.admin.timeline import get_story
 from alerts_audit.models import Episode
 from alerts_audit.permissions import may
 from alerts_audit.reviews.services import ReviewError, acknowledge_many, review

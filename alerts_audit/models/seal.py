@@ -51,7 +51,7 @@ class Checkpoint(models.Model):
     note = models.TextField()
     # The roots of the complete subtrees, largest first: the next root is computed from these and the new leaves.
     frontier = ArrayField(models.BinaryField())
-    # For each kind of leaf the key up to which no further row can appear (alerts_audit/seal/sealer.py).
+    # For each kind of leaf the key up to which no further row can appear (alerts_audit/seal/horizon.py).
     settled = models.JSONField(default=dict)
 
     class Meta:

@@ -3,8 +3,10 @@
 standalone    hashing, notes and proofs for external verifiers: one file, no Django, no database
 merkle        the tree: growth, inclusion and consistency proofs
 canonical     a row of evidence -> the bytes that are hashed
-notes, keys   signed checkpoints, and their keys
+signed_notes  signed checkpoints
+keys          the keys that sign them, and the trust root
 sealer        adds leaves and signs checkpoints
+horizon       up to which id every row is visible
 rotation      key rotation, and the chain of trust
 anchor        the checkpoints outside the database
 proofs        proofs that one row is in the log

@@ -25,6 +25,7 @@ from django.db import connection, transaction
 from alerts_audit.models import Checkpoint, Leaf
 from alerts_audit.seal.anchor import CheckpointFile
 from alerts_audit.seal.canonical import KINDS, Kind
+from alerts_audit.seal.horizon import scalar, settled_horizon
 from alerts_audit.seal.keys import SealError, public_keys, signing_key
 from alerts_audit.seal.merkle import Frontier
 from alerts_audit.seal.signed_notes import SigningKey, checkpoint_note
@@ -38,8 +39,6 @@ LOCK_SECONDS = 30
 CHUNK = 10_000
 # Checkpoints written to the file at once.
 PAGE = 1000
-# How long a run waits for writing transactions. If they take longer, it settles nothing this time.
-WRITERS_SECONDS = 1.0
 
 
 def seal(*, next_key: SigningKey | None = None, extensions: Sequence[str] = ()) -> Checkpoint:
@@ -115,45 +114,6 @@ def check_successor(note: Note, ours: PublicKey) -> None:
         raise Invalid(f"our key {ours.id.hex()} has not signed it, and is not in the trust root")
 
 
-def settled_horizon() -> dict[str, int]:
-    """Return for each kind the id up to which every row is visible now; omit kinds with a writing transaction."""
-    highest = {}
-    for kind in KINDS.values():
-        # Limit it to ids that were assigned: a row with a chosen id must not settle later ones. A sequence that has
-        # assigned none has no last value. Inputs have no sequence.
-        highest[kind.name] = _scalar(
-            f"SELECT least(coalesce(max({kind.key}), -1), ("  # noqa: S608 - of our own names
-            "SELECT coalesce(pg_sequence_last_value(sequence::regclass), -1)"
-            f" FROM pg_get_serial_sequence('{kind.table}', '{kind.key}') AS sequence WHERE sequence IS NOT NULL"
-            f")) FROM {kind.table}"
-        )
-    # Read after the ids: any transaction that was assigned one of them holds its lock by then.
-    writing = _writing()
-    deadline = time.monotonic() + WRITERS_SECONDS
-    while (left := writing & _writing()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    busy = {table for table, _ in left}
-    return {name: number for name, number in highest.items() if KINDS[name].table not in busy}
-
-
-def _writing() -> set[tuple[str, str]]:
-    """Return (table, virtual transaction id) of every transaction that may be inserting."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT relname, virtualtransaction FROM pg_locks JOIN pg_class ON pg_class.oid = relation"
-            " WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted AND relname = ANY(%s)"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-            [[kind.table for kind in KINDS.values()]],
-        )
-        return set(cursor.fetchall())
-
-
-def _scalar(statement: str) -> Any:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        return cursor.fetchone()[0]
-
-
 class Run:
     """One run of the sealer. `horizon`: for each kind the key up to which every row is visible, if it is known."""
 
@@ -187,7 +147,7 @@ class Run:
         return [(kind.name, row[0], kind.hash(row)) for row in rows]
 
     def _sign(self, next_key: SigningKey | None, extensions: Sequence[str]) -> Checkpoint:
-        at: datetime = _scalar("SELECT clock_timestamp()")
+        at: datetime = scalar("SELECT clock_timestamp()")
         size, root = self.frontier.size, self.frontier.root()
         return Checkpoint.objects.create(
             size=size,

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from alerts_audit.admin.dashboard import verified
-from alerts_audit.admin.timeline import get_links
+from alerts_audit.admin.episode_links import get_links
 from alerts_audit.models import Delivery, Episode, Review, Transition, Verification, View
 from alerts_audit.reviews.services import acknowledge, comment, mark_as_noise
 from alerts_audit.selectors import episode_pages

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from alerts_audit.models import Checkpoint, Envelope, Leaf, View
-from alerts_audit.seal import sealer
+from alerts_audit.seal import horizon, sealer
 from alerts_audit.seal.anchor import CheckpointFile
 from alerts_audit.seal.keys import SealError, public_keys
 from alerts_audit.seal.sealer import SEAL_LOCK, publish, seal
@@ -75,7 +75,7 @@ def test_more_rows_than_a_turn_takes_are_sealed_in_turns(trail: Trail, monkeypat
 
 
 def test_a_row_that_is_committed_late_is_sealed_by_the_next_run(trail: Trail, monkeypatch):
-    monkeypatch.setattr(sealer, "WRITERS_SECONDS", 0)
+    monkeypatch.setattr(horizon, "WRITERS_SECONDS", 0)
     with psycopg.connect(trail.server.url("app", trail.name)) as slow, trail.used():
         [(early,)] = slow.execute(INSERT_VIEW).fetchall()
         later = View.objects.create(user="ann", user_id=1, what="later")
@@ -92,7 +92,7 @@ def test_a_row_that_is_committed_late_is_sealed_by_the_next_run(trail: Trail, mo
 
 
 def test_a_row_that_stays_open_over_many_runs_is_sealed_in_the_end(trail: Trail, monkeypatch):
-    monkeypatch.setattr(sealer, "WRITERS_SECONDS", 0)
+    monkeypatch.setattr(horizon, "WRITERS_SECONDS", 0)
     with psycopg.connect(trail.server.url("app", trail.name)) as slow, trail.used():
         [(early,)] = slow.execute(INSERT_VIEW).fetchall()
         for _ in range(3):

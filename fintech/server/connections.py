@@ -24,10 +24,8 @@ from gunicorn.http.wsgi import Response, create
 from fintech.http.headers import find_repeated
 from fintech.http.problems import Problem
 from fintech.server import cooperation
-from fintech.server.lanes import lane_of
 from fintech.server.request_heads import CONSTANT, environ_of, read_usual
 from fintech.server.responses import LeanResponse
-from fintech.server.spread import LIGHT
 
 logger = logging.getLogger("fintech.server")
 
@@ -127,7 +125,6 @@ class Connection(asyncio.Protocol):
         self._renew = 0.0  # each byte moves the deadline by this
         self._limit = FOREVER  # but not beyond this
         self._requests = 0
-        self.weight = LIGHT
         self._trust: Any = None
         self._constant: dict[str, Any] = {}
         self._stream = Stream(self._receive)
@@ -220,7 +217,7 @@ class Connection(asyncio.Protocol):
     def _serve(self) -> None:
         """Answer the requests that the client has sent."""
         try:
-            while self.has_data():
+            while self._has_data():
                 if not self._serve_one():
                     self._end()
                     return
@@ -232,8 +229,7 @@ class Connection(asyncio.Protocol):
         finally:
             self._busy = False
 
-    def has_data(self) -> bool:
-        """Return True if another request has arrived, in part or as a whole."""
+    def _has_data(self) -> bool:
         return not self._lost and bool(self._received or self._stream.buf.getbuffer().nbytes)
 
     def _serve_one(self) -> bool:
@@ -255,11 +251,9 @@ class Connection(asyncio.Protocol):
         response, environ = self._prepare(request, answer)
         environ["wsgi.input"] = body
         environ["wsgi.multithread"] = True
-        lane = lane_of(environ)
-        may_keep_alive = self._worker.may_keep_alive(self, lane)
-        if self._stalled or self._ended or isinstance(body, BrokenBody) or not may_keep_alive:
+        if self._stalled or self._ended or isinstance(body, BrokenBody) or not self._worker.may_keep_alive():
             response.force_close()
-        self._worker.answer(lane, environ, response, answer)
+        self._worker.answer(environ, response, answer)
         if self._paused:
             self._wait_until_taken()
         return not (self._lost or response.should_close())

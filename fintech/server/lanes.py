@@ -20,11 +20,6 @@ class Lane(Enum):
     GATEWAY = "gateway"
     PAGES = "page"
 
-    @property
-    def is_heavy(self) -> bool:
-        """Return True for requests that may occupy the interpreter for long."""
-        return self in (Lane.GATEWAY, Lane.PAGES)
-
     def threads(self, most: int) -> int:
         """Return the number of threads, at most the setting `most`. Probes and alerts are short."""
         return most if self in (Lane.GATEWAY, Lane.PAGES) else min(most, 4)

@@ -21,9 +21,9 @@ from fintech import env
 from fintech.http.problems import Problem
 from fintech.server import cooperation
 from fintech.server.connections import Answer, Connection, run_application
-from fintech.server.lanes import Lane
+from fintech.server.lanes import Lane, lane_of
 from fintech.server.responses import Snapshot
-from fintech.server.spread import HEAVY, LIGHT, Share
+from fintech.server.spread import Share
 from fintech.server.watchdog import Watchdog
 from fintech.telemetry import metric_slots
 from fintech.telemetry.logging import request_id, trace_id
@@ -92,19 +92,15 @@ class Worker(ASGIWorker):
 
     # --- Requests ------------------------------------------------------------------------------------------
 
-    def may_keep_alive(self, connection: Connection, lane: Lane) -> bool:
+    def may_keep_alive(self) -> bool:
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
-        weight = HEAVY if lane.is_heavy else LIGHT
-        if weight != connection.weight:
-            self._share.change(weight - connection.weight)
-            connection.weight = weight
-        moves = not connection.has_data() and self._share.should_move(weight, time.monotonic())
-        return self.alive and not moves
+        return self.alive
 
-    def answer(self, lane: Lane, environ: dict[str, Any], response: Any, answer: Answer) -> None:
+    def answer(self, environ: dict[str, Any], response: Any, answer: Answer) -> None:
+        lane = lane_of(environ)
         if lane is Lane.LOOP:
             with self._capacity if environ["REQUEST_METHOD"] == "POST" else nullcontext():
                 run_application(self.wsgi, environ, response, answer)
@@ -130,7 +126,7 @@ class Worker(ASGIWorker):
 
     def disconnected(self, connection: Connection) -> None:
         self.connections.discard(connection)
-        self._share.change(-connection.weight)
+        self._share.change(-1)
 
     # --- The loop ------------------------------------------------------------------------------------------
 
@@ -199,7 +195,7 @@ class Worker(ASGIWorker):
 
     def _adopt(self, client: socket.socket, data: bytes = b"") -> None:
         """Serve a connection, of which `data` has been read."""
-        self._share.change(LIGHT)
+        self._share.change(+1)
         client.setblocking(False)
         self.loop.create_task(self._connect(client, data))
 
@@ -209,7 +205,7 @@ class Worker(ASGIWorker):
             await self.loop.connect_accepted_socket(lambda: connection, client)
         except OSError:
             client.close()
-            self._share.change(-LIGHT)
+            self._share.change(-1)
         else:
             if data:
                 connection.data_received(data)

@@ -1,6 +1,5 @@
-"""The work of connections is spread over the web's processes, and a process that does not answer delays none."""
+"""Connections of the real web are spread over its processes, and a process that does not answer delays none."""
 
-import http.client
 import os
 import signal
 import socket
@@ -10,7 +9,7 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from fintech.server.spread import HEAVY, LIGHT, STEP, Board, Share
+from fintech.server.spread import Board, Share
 from fintech.testing.processes import Platform, wait_until
 
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -30,37 +29,28 @@ def shares() -> list[Share]:
     return shares
 
 
-def test_the_first_step_of_connections_is_for_the_first_process(shares):
-    for _ in range(STEP):
-        assert [share.should_wait(0.0) for share in shares] == [False, True, True]
-        shares[0].change(+LIGHT)
-
-    assert [share.should_wait(0.0) for share in shares] == [True, False, True]
-
-
-def test_processes_with_the_same_number_of_steps_do_not_wait(shares):
-    for number, share in enumerate(shares):
-        share.change(STEP + number)
+def test_processes_with_the_same_number_of_connections_do_not_wait(shares):
+    for share in shares:
+        share.change(+1)
 
     assert not any(share.should_wait(0.0) for share in shares)
 
 
-def test_a_process_with_more_steps_waits_for_one_with_fewer(shares):
-    for share, steps in zip(shares, (2, 1, 2), strict=True):
-        share.change(steps * STEP)
+def test_a_process_with_more_connections_waits_for_one_with_fewer(shares):
+    shares[0].change(+1)
 
-    assert [share.should_wait(0.0) for share in shares] == [True, False, True]
+    assert [share.should_wait(0.0) for share in shares] == [True, False, False]
 
 
 def test_a_connection_that_is_closed_counts_no_longer(shares):
-    shares[0].change(STEP)
-    shares[0].change(-LIGHT)
+    shares[0].change(+1)
+    shares[0].change(-1)
 
     assert not shares[0].should_wait(0.0)
 
 
 def test_a_process_that_shows_no_sign_of_life_is_awaited_once(shares):
-    shares[0].change(STEP)
+    shares[0].change(+1)
     assert shares[0].should_wait(0.0)
 
     assert shares[0].should_wait(100.0)  # for the other one
@@ -70,7 +60,7 @@ def test_a_process_that_shows_no_sign_of_life_is_awaited_once(shares):
 
 def test_a_process_that_lives_again_is_awaited_again(shares):
     shares[2].publish(accepts=False)
-    shares[0].change(STEP)
+    shares[0].change(+1)
     assert shares[0].should_wait(0.0)
     assert not shares[0].should_wait(100.0)
 
@@ -80,7 +70,7 @@ def test_a_process_that_lives_again_is_awaited_again(shares):
 
 
 def test_one_silent_process_does_not_end_the_wait_for_another(shares):
-    shares[0].change(STEP)
+    shares[0].change(+1)
     assert [shares[0].should_wait(now) for now in (0.0, 100.0, 200.0)] == [True, True, False]
 
     shares[2].publish(accepts=True)
@@ -89,10 +79,10 @@ def test_one_silent_process_does_not_end_the_wait_for_another(shares):
 
 
 def test_a_full_process_is_not_awaited(shares):
-    shares[0].change(STEP)
+    shares[0].change(+1)
     for full in (shares[1], shares[2]):
         full.publish(accepts=False)
-        full.change(-LIGHT)
+        full.change(-1)
 
     assert not shares[0].should_wait(0.0)
 
@@ -102,7 +92,7 @@ def test_a_process_that_ended_is_not_awaited():
     first, second = (Share(place, pid=1000 + place, others=2, board=board) for place in range(2))
     second.publish(accepts=True)
     first.publish(accepts=True)
-    first.change(STEP)
+    first.change(+1)
 
     board.forget(1001)
 
@@ -115,42 +105,11 @@ def test_the_end_of_a_process_leaves_the_one_that_took_its_place():
     Share(1, pid=1001, others=2, board=board)
     Share(1, pid=1002, others=2, board=board).publish(accepts=True)
     first.publish(accepts=True)
-    first.change(STEP)
+    first.change(+1)
 
     board.forget(1001)
 
     assert first.should_wait(0.0)
-
-
-def test_light_connections_stay(shares):
-    shares[0].change(10 * STEP)
-
-    assert not shares[0].should_move(LIGHT, 0.0)
-
-
-def test_a_heavy_connection_moves_to_a_process_with_less_work(shares):
-    shares[0].change(2 * HEAVY)
-    assert shares[0].should_move(HEAVY, 0.0)
-
-    shares[0].change(-HEAVY)
-
-    assert not shares[0].should_move(HEAVY, 0.0)
-
-
-def test_a_heavy_connection_stays_if_the_others_have_as_much_work(shares):
-    shares[0].change(2 * HEAVY)
-    shares[1].change(LIGHT)
-    shares[2].change(HEAVY)
-
-    assert not shares[0].should_move(HEAVY, 0.0)
-
-
-def test_a_heavy_connection_does_not_move_to_a_process_without_a_sign_of_life(shares):
-    shares[2].publish(accepts=False)
-    shares[0].change(2 * HEAVY)
-    assert shares[0].should_move(HEAVY, 0.0)
-
-    assert not shares[0].should_move(HEAVY, 100.0)
 
 
 # --- The real web ------------------------------------------------------------------------------------------
@@ -214,33 +173,6 @@ def test_connections_that_arrive_together_are_spread_over_the_processes(platform
         wait_until(lambda: not any(numbers(platform).values()), what="these connections are closed")
 
     assert most <= 0.6 * CLIENTS * BURSTS
-
-
-@pytest.mark.processes
-def test_a_few_connections_that_send_light_requests_share_a_process(platform):
-    with ExitStack() as connections:
-        for _ in range(STEP):
-            opened = connect(platform, connections)
-            opened.sendall(GET)
-            assert opened.recv(15) == b"HTTP/1.1 200 OK"
-
-        assert sorted(numbers(platform).values()) == [0, STEP]
-
-
-@pytest.mark.processes
-def test_connections_that_send_heavy_requests_are_spread_over_the_processes(platform):
-    clients = [http.client.HTTPConnection("127.0.0.1", platform.port, timeout=20) for _ in range(4)]
-    with ExitStack() as connections:
-        for client in clients:
-            connections.callback(client.close)
-
-        def are_spread() -> bool:
-            for client in clients:  # each connects again after an answer that closes its connection
-                client.request("GET", "/v1/schema")
-                client.getresponse().read()
-            return sorted(numbers(platform).values()) == [2, 2]
-
-        wait_until(are_spread, what="each process has two of the connections")
 
 
 @pytest.mark.processes

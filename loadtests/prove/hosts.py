@@ -20,6 +20,7 @@ from typing import Any
 from fintech.testing.processes import Load, wait_until
 from loadtests.own_platform import own_platform
 from loadtests.prove.fleet import Fleet
+from loadtests.prove.kills import LEFT
 from loadtests.prove.lifecycles import Lifecycles
 
 # Seconds by which the clocks of hosts differ from the database's.
@@ -162,7 +163,7 @@ def drifts(fleet: Fleet) -> dict[str, float]:
 def look(fleet: Fleet, alerts: Alerts) -> dict[str, Any]:
     """Return the figures at rest: of all counters, of the books, and of the trail."""
     own = fleet.own
-    wait_until(lambda: not own.query("SELECT 1 FROM payments_unresolved LIMIT 1"), REST_SECONDS, "all is resolved")
+    wait_until(lambda: not own.query(LEFT), REST_SECONDS, lambda: f"at rest: {own.query(LEFT)}")
     wait_until(
         lambda: count_differences(fleet) == {}, REST_SECONDS, lambda: f"counters = rows: {count_differences(fleet)}"
     )

@@ -18,6 +18,7 @@ OPERATIONS = ("capture", "void", "refund", "authentication", "review", "dispute"
 LEFT = """
 SELECT 'operations that are not resolved' FROM payments_unresolved
 UNION SELECT 'events of the gateway that are not applied' FROM payments_gatewayevent WHERE processed_at IS NULL
+UNION SELECT 'challenges that are open' FROM payments_authentication WHERE outcome IS NULL
 """
 CONDITIONS = Conditions(watched=True, settings=(("ALERT_GRACE_SECONDS", "9"), ("ALERT_QUIET_SECONDS", "4")))
 

@@ -20,6 +20,7 @@ TRIES = 20
 
 RETURN_HOST = "shop.example"
 CHALLENGED = 941  # the last three digits of an amount that the gateway challenges
+CHALLENGE_SECONDS = 10
 RISKY = {"type": "card", "token": "tok_risky", "country": "DE"}
 
 
@@ -40,6 +41,8 @@ class Lifecycles(Load):
         self._request = request or own.platform.request
         self._has_disputes = has_disputes
         own.query("UPDATE payments_merchant SET return_hosts = %s, review_threshold = 0.5 RETURNING id", [RETURN_HOST])
+        # A customer who does not answer delays the rest by this.
+        own.gateway.profile(challenge_seconds=CHALLENGE_SECONDS)
         if has_disputes:
             own.gateway.profile(events_url=f"{own.platform.url}/gateway/events")
 

@@ -105,7 +105,8 @@ def test_a_lost_connection_is_replaced(trail):
     trail.fires(0)
     trail.project()
     trail.query(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'projector' AND datname = %s",
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"  # returns when the session has ended
+        " WHERE application_name = 'projector' AND datname = %s",
         trail.database,
     )
     trail.fires(1)

@@ -5,6 +5,7 @@ from django.contrib import admin
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
 from fintech.adminsite.display import link_to, show_badge, show_json, time_column
@@ -18,10 +19,11 @@ def _configured() -> list[tuple[str, str]]:
 
 
 class RouteForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
-    gateway = forms.ChoiceField(choices=_configured, help_text="It is asked first.")
+    gateway = forms.ChoiceField(choices=_configured, widget=UnfoldAdminSelectWidget, help_text="It is asked first.")
     fallback = forms.ChoiceField(
         choices=lambda: [("", "None"), *_configured()],
         required=False,
+        widget=UnfoldAdminSelectWidget,
         help_text="It is asked if the first one is known to have charged nothing.",
     )
 

@@ -5,37 +5,22 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 from django.http import HttpRequest
-from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
-from fintech.adminsite.changelists import KeptAdmin, ReadOnlyAdmin
-from fintech.adminsite.display import link_to, show_badge, show_json, time_column
+from fintech.adminsite.display import link_to, show_badge, time_column
 from fintech.adminsite.filters import ChoiceFilter
-from payments.currencies import EXPONENTS
+from payments.admin.recorded import ChangeAdmin, RecordedAdmin, clean_currency
 from payments.errors import InvalidRequest
-from payments.fraud_settings import MAX_ENTRIES, MAX_RULES, check_entry, has_all_rules, is_full, recorded_by
+from payments.fraud_settings import MAX_ENTRIES, MAX_RULES, check_entry, has_all_rules, is_full
 from payments.models import FraudChange, FraudListEntry, Merchant, VelocityRule
 
 LIST_COLOURS = {"block": "danger", "allow": "success"}
 OUTCOME_COLOURS = {"block": "danger", "review": "primary"}
 # What the counters of a velocity rule depend on.
 COUNTED = ("merchant", "field", "measure", "currency", "window_seconds")
-
-
-def actor_of(request: HttpRequest) -> str:
-    return f"admin:{request.user.get_username()}"
-
-
-def clean_currency(text: str | None) -> str | None:
-    """Return a currency in capitals, or None for an empty field. Raises ValidationError."""
-    currency = (text or "").upper()
-    if currency and currency not in EXPONENTS:
-        raise forms.ValidationError(f"{currency} is not an ISO 4217 currency.")
-    return currency or None
 
 
 class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
@@ -63,25 +48,6 @@ class ListFilter(ChoiceFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return FraudListEntry.List.choices
-
-
-class RecordedAdmin(KeptAdmin):
-    """Rows that can be deleted, each change of which the database records with its user."""
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return ModelAdmin.has_delete_permission(self, request, obj)
-
-    def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
-        with recorded_by(actor_of(request)):
-            super().save_model(request, obj, form, change)
-
-    def delete_model(self, request: HttpRequest, obj: Model) -> None:
-        with recorded_by(actor_of(request)):
-            super().delete_model(request, obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        with recorded_by(actor_of(request)):
-            super().delete_queryset(request, queryset)
 
 
 @admin.register(FraudListEntry)
@@ -151,23 +117,13 @@ class VelocityRuleAdmin(RecordedAdmin):
 
 
 @admin.register(FraudChange)
-class FraudChangeAdmin(ReadOnlyAdmin):
+class FraudChangeAdmin(ChangeAdmin):
     list_display = ["id", "changed", "merchant_link", "subject", "actor", "before_shown", "after_shown"]
     list_select_related = ["merchant"]
     list_filter = [("merchant", AutocompleteSelectFilter)]
     filter_parameters = frozenset(["merchant__id__exact"])
     fields = [("id", "changed"), ("merchant_link", "actor"), "subject", ("before_shown", "after_shown")]
 
-    changed = time_column("at", "Changed (UTC)")
-
     @display(description="Merchant")
     def merchant_link(self, change: FraudChange) -> str:
         return link_to(Merchant, change.merchant_id, change.merchant.name)
-
-    @display(description="Before")
-    def before_shown(self, change: FraudChange) -> SafeString | str:
-        return show_json(change.before) if change.before is not None else "-"
-
-    @display(description="After")
-    def after_shown(self, change: FraudChange) -> SafeString | str:
-        return show_json(change.after) if change.after is not None else "-"

@@ -13,7 +13,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from fintech.adminsite.changelists import KeptAdmin
 from fintech.adminsite.display import time_column
-from payments.admin.fraud import actor_of
+from payments.admin.recorded import actor_of
 from payments.fraud import check_weights
 from payments.fraud_settings import recorded_by
 from payments.models import Merchant

@@ -2,14 +2,12 @@
 
 from django import forms
 from django.contrib import admin
-from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from fintech.adminsite.changelists import ReadOnlyAdmin
-from fintech.adminsite.display import link_to, show_badge, show_json, time_column
-from payments.admin.fraud import RecordedAdmin, clean_currency
+from fintech.adminsite.display import link_to, show_badge, time_column
+from payments.admin.recorded import ChangeAdmin, RecordedAdmin, clean_currency
 from payments.gateway.registry import gateways
 from payments.models import GatewayRoute, GatewayRouteChange, Merchant
 
@@ -72,16 +70,6 @@ def _show(gateway: str) -> str:
 
 
 @admin.register(GatewayRouteChange)
-class GatewayRouteChangeAdmin(ReadOnlyAdmin):
+class GatewayRouteChangeAdmin(ChangeAdmin):
     list_display = ["id", "changed", "route_id", "actor", "before_shown", "after_shown"]
     fields = [("id", "changed"), ("route_id", "actor"), ("before_shown", "after_shown")]
-
-    changed = time_column("at", "Changed (UTC)")
-
-    @display(description="Before")
-    def before_shown(self, change: GatewayRouteChange) -> SafeString | str:
-        return show_json(change.before) if change.before is not None else "-"
-
-    @display(description="After")
-    def after_shown(self, change: GatewayRouteChange) -> SafeString | str:
-        return show_json(change.after) if change.after is not None else "-"

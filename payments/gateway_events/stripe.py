@@ -5,7 +5,6 @@ resolver looks it up.
 """
 
 import hashlib
-from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -16,7 +15,7 @@ from msgspec import Meta
 from payments.gateway.base import Answer
 from payments.gateway.registry import STRIPE
 from payments.gateway.stripe.amounts import from_stripe
-from payments.gateway.stripe.answers import read_intent, read_refund
+from payments.gateway.stripe.answers import key_of, read_intent, read_refund
 from payments.gateway.stripe.requests import captures_of
 from payments.gateway_events.decisions import Decision, apply_decision, ask_now
 
@@ -59,7 +58,7 @@ def identify(body: bytes) -> str:
 
 def apply_intent(change: Change) -> bool:
     intent = change.object
-    operation, key = OPERATIONS.get(intent.metadata.get("operation", "")), _key(intent.metadata)
+    operation, key = OPERATIONS.get(intent.metadata.get("operation", "")), key_of(intent.metadata)
     if operation is None or key is None:
         return False
     captured = [
@@ -78,17 +77,10 @@ def apply_intent(change: Change) -> bool:
 
 def apply_refund(change: Change) -> bool:
     refund = change.object
-    key, answer = _key(refund.metadata), read_refund(200, msgspec.to_builtins(refund))
+    key, answer = key_of(refund.metadata), read_refund(200, msgspec.to_builtins(refund))
     if key is None or answer.outcome not in ("approved", "declined"):
         return False
     return _apply("refund", _decide(refund, key, refund.amount, answer))
-
-
-def _key(metadata: Mapping[str, str]) -> UUID | None:
-    try:
-        return UUID(metadata.get("key", ""))
-    except ValueError:
-        return None
 
 
 def _decide(item: Item, key: UUID, amount: int, answer: Answer) -> Decision:

@@ -1,6 +1,6 @@
 """Stripe's answers. One that does not clearly say that nothing was charged leaves the outcome unknown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -186,6 +186,14 @@ def listed(status_code: int, content: Any) -> list[dict[str, Any]]:
 
 def object_of(content: Any) -> dict[str, Any]:
     return content if isinstance(content, dict) and isinstance(content.get("object"), str) else {}
+
+
+def key_of(metadata: Mapping[str, str]) -> UUID | None:
+    """Return our key in the metadata of a Stripe object, or None if it is none of ours."""
+    try:
+        return UUID(metadata.get("key", ""))
+    except ValueError:
+        return None
 
 
 def metadata_of(found: dict[str, Any]) -> dict[str, Any]:

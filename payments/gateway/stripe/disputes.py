@@ -15,7 +15,7 @@ from msgspec import Meta
 from payments.gateway.base import Answer
 from payments.gateway.keys import dispute_key
 from payments.gateway.stripe.amounts import from_stripe
-from payments.gateway.stripe.answers import listed, object_of, read_error
+from payments.gateway.stripe.answers import key_of, listed, object_of, read_error
 
 Seconds = Annotated[int, Meta(ge=0, le=253_402_300_799)]  # a time that datetime knows
 Currency = Annotated[str, Meta(pattern="^[a-z]{3}$")]
@@ -68,10 +68,7 @@ class StripeDispute(msgspec.Struct):
     @property
     def charge(self) -> UUID | None:
         """Return the key of the disputed payment, or None if it is none of ours."""
-        try:
-            return UUID(self.payment_intent.metadata.get("key", "")) if self.payment_intent else None
-        except ValueError:
-            return None
+        return key_of(self.payment_intent.metadata) if self.payment_intent else None
 
     @property
     def moved(self) -> Moved:

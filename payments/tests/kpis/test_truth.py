@@ -162,6 +162,13 @@ def is_measured_and_zero(own: OwnPlatform, name: str) -> bool:
     return len(found) > 2 and not any(found.values())
 
 
+def ledger_gauges_equal_rows(own: OwnPlatform) -> bool:
+    """Compare what the worker measured last, which can be a few seconds old, with the rows of now."""
+    measured = {label: value for label, value in gauges(own, "ledger_transactions_total").items() if value}
+    rows = own.rows().count
+    return measured == {f'ledger_transactions_total{{status="{status}"}}': count for status, count in rows.items()}
+
+
 def check_at_rest(own: OwnPlatform) -> None:
     """Counters, the drift that the worker measures itself, and the books."""
     wait_until(own.counters_equal_rows, timeout=15, what="counters equal rows")
@@ -171,8 +178,4 @@ def check_at_rest(own: OwnPlatform) -> None:
     assert own.platform.scrape()["unknown_outcomes_total"] == unknown
     for name in ("kpi_drift", "gateway_drift"):
         wait_until(partial(is_measured_and_zero, own, name), timeout=20, what=f"{name} is 0")
-    ledger = gauges(own, "ledger_transactions_total")
-    rows = own.rows().count
-    assert {label: value for label, value in ledger.items() if value} == {
-        f'ledger_transactions_total{{status="{status}"}}': number for status, number in rows.items()
-    }
+    wait_until(partial(ledger_gauges_equal_rows, own), timeout=20, what="the ledger's gauges equal rows")

@@ -21,7 +21,7 @@ from alerts_audit.admin.access_logged import ProvableAdmin
 from alerts_audit.models import READABLE_IN_LISTS, Archive, Delivery, DeliveryQuerySet, Envelope, Source
 from alerts_audit.selectors.episode_detail import get_archives
 from fintech.adminsite.changelists import start_of_page
-from fintech.adminsite.display import show_badge, show_time, time_column
+from fintech.adminsite.display import column, show_badge, show_time
 from fintech.adminsite.filters import ChoiceFilter
 
 # Longer bodies are offered as a download only.
@@ -41,12 +41,10 @@ class ReadFilter(ChoiceFilter):
 
     title = "how it was read"
     parameter_name = "read"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("quarantined", "quarantined: cannot be parsed"),
-            ("partial", "partial: too large to store completely"),
-        ]
+    offered = [
+        ("quarantined", "quarantined: cannot be parsed"),
+        ("partial", "partial: too large to store completely"),
+    ]
 
     def narrow(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         if value == "partial":
@@ -60,8 +58,7 @@ class ReadFilter(ChoiceFilter):
 
 
 class SourceFilter(ChoiceFilter):
-    title = "source"
-    parameter_name = "source"
+    title = parameter_name = "source"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(name, name) for name in Source.objects.values_list("name", flat=True)[:200]]
@@ -135,7 +132,7 @@ class DeliveryAdmin(ProvableAdmin):
         }
         return TemplateResponse(request, "alerts_audit/delivery_archived.html", context, status=status)
 
-    received = time_column("received_at", "Received (UTC)")
+    received = column("Received (UTC)", show_time, "received_at")
 
     @display(description="Status")
     def status(self, delivery: Delivery) -> str:
@@ -171,9 +168,7 @@ class DeliveryAdmin(ProvableAdmin):
         text = 'the first {} bytes, with the SHA-256 <span class="code">{}</span>'
         return format_html(text, f"{len(delivery.body):,}", bytes(delivery.kept_sha256).hex())
 
-    @display(description="SHA-256 of the whole body")
-    def hash(self, delivery: Delivery) -> str:
-        return bytes(delivery.sha256).hex()
+    hash = column("SHA-256 of the whole body", lambda delivery: bytes(delivery.sha256).hex())
 
     @display(description="Body")
     def content(self, delivery: Delivery) -> SafeString:

@@ -33,16 +33,12 @@ class OpenWordFilter(WordFilter):
 
 
 class StateFilter(WordFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, state) for state in Episode.State.values]
+    title = parameter_name = "state"
+    offered = [(state, state) for state in Episode.State.values]
 
 
 class SeverityFilter(OpenWordFilter):
-    title = "severity"
-    parameter_name = "severity"
+    title = parameter_name = "severity"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(word, word or "none") for word in get_words("severity") if word]
@@ -57,27 +53,19 @@ class AlertFilter(OpenWordFilter):
 
 
 class AcknowledgedFilter(WordFilter):
-    title = "acknowledged"
-    parameter_name = "acknowledged"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("true", "acknowledged"), ("false", "not acknowledged")]
+    title = parameter_name = "acknowledged"
+    offered = [("true", "acknowledged"), ("false", "not acknowledged")]
 
 
 class NoiseFilter(WordFilter):
-    title = "noise"
-    parameter_name = "noise"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("true", "marked as noise"), ("false", "not marked as noise")]
+    title = parameter_name = "noise"
+    offered = [("true", "marked as noise"), ("false", "not marked as noise")]
 
 
 class OpenedFilter(WordFilter):
     title = "started in the last"
     parameter_name = "opened"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("1h", "hour"), ("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days")]
+    offered = [("1h", "hour"), ("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days")]
 
 
 def get_criteria(request: HttpRequest) -> Criteria:

@@ -37,7 +37,7 @@ from alerts_audit.reviews.services import ReviewError, acknowledge_many, review
 from alerts_audit.selectors.episode_pages import build_query, page_of_episodes
 from alerts_audit.selectors.episodes import EpisodeSummary, duration, summarize_episodes
 from fintech.adminsite.changelists import KeysetChangeList
-from fintech.adminsite.display import page_of, show_badge, show_code, show_time, show_whole, time_column
+from fintech.adminsite.display import column, page_of, show_badge, show_code, show_time, show_whole
 from fintech.texts import count_of
 
 CONFIRMATIONS = {
@@ -194,9 +194,7 @@ class EpisodeAdmin(AccessLoggedAdmin):
 
     # --- Columns and fields --------------------------------------------------------------------------------
 
-    @display(description="State")
-    def state_shown(self, episode: Episode) -> str:
-        return show_badge(episode.state, STATE_COLOURS[episode.state])
+    state_shown = column("State", lambda episode: show_badge(episode.state, STATE_COLOURS[episode.state]))
 
     @display(description="Severity")
     def severity_shown(self, episode: Episode) -> str:
@@ -204,26 +202,13 @@ class EpisodeAdmin(AccessLoggedAdmin):
             return "-"
         return show_badge(shorten(episode.severity, 20), SEVERITY_COLOURS.get(episode.severity, "default"))
 
-    @display(description="Alert")
-    def alert(self, episode: Episode) -> str:
-        return shorten(episode.alertname, 60) or "-"
-
-    @display(description="Summary")
-    def summary_shown(self, episode: Episode) -> str:
-        return shorten(episode.summary) or "-"
-
-    started = time_column("starts_at", "Started (UTC)")
-
-    @display(description="Ended (UTC)")
-    def ended(self, episode: Episode) -> str:
-        return show_time(episode.ends_at or episode.closed_at)
-
-    heard = time_column("opened_at", "First reported (UTC)")
-    last_heard = time_column("last_seen_at", "Last reported (UTC)")
-
-    @display(description="Duration")
-    def duration_shown(self, episode: Episode) -> str:
-        return show_whole(show_duration(duration(episode)))
+    alert = column("Alert", lambda episode: shorten(episode.alertname, 60) or "-")
+    summary_shown = column("Summary", lambda episode: shorten(episode.summary) or "-")
+    started = column("Started (UTC)", show_time, "starts_at")
+    ended = column("Ended (UTC)", lambda episode: show_time(episode.ends_at or episode.closed_at))
+    heard = column("First reported (UTC)", show_time, "opened_at")
+    last_heard = column("Last reported (UTC)", show_time, "last_seen_at")
+    duration_shown = column("Duration", lambda episode: show_whole(show_duration(duration(episode))))
 
     @display(description="Acknowledged by")
     def acknowledged_by(self, episode: Episode) -> str:
@@ -236,17 +221,9 @@ class EpisodeAdmin(AccessLoggedAdmin):
         state = get_overview(episode).seal
         return show_badge(state, SEAL_COLOURS[state])
 
-    @display(description="Cluster")
-    def cluster(self, episode: Episode) -> str:
-        return episode.identity.cluster
-
-    @display(description="Labels")
-    def labels(self, episode: Episode) -> str:
-        return show_labels(episode.identity.labels)
-
-    @display(description="Key")
-    def key_shown(self, episode: Episode) -> str:
-        return show_code(episode.key)
+    cluster = column("Cluster", lambda episode: episode.identity.cluster)
+    labels = column("Labels", show_labels, "identity.labels")
+    key_shown = column("Key", show_code, "key")
 
 
 def get_overview(episode: Episode) -> EpisodeSummary:

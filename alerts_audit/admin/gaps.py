@@ -16,26 +16,20 @@ from alerts_audit.models import Delivery, Gap
 from alerts_audit.permissions import may
 from alerts_audit.reviews.services import ReviewError, required_text
 from fintech.adminsite.changelists import KeysetChangeList
-from fintech.adminsite.display import link_to, page_of, show_badge, show_json, show_time, show_whole, time_column
+from fintech.adminsite.display import column, link_to, page_of, show_badge, show_json, show_time, show_whole
 from fintech.adminsite.filters import ChoiceFilter
 
 MAX_OPEN = 200
 
 
 class ReasonFilter(ChoiceFilter):
-    title = "reason"
-    parameter_name = "reason"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return Gap.Reason.choices
+    title = parameter_name = "reason"
+    offered = Gap.Reason.choices
 
 
 class StateFilter(ChoiceFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("open", "open"), ("closed", "closed")]
+    title = parameter_name = "state"
+    offered = [("open", "open"), ("closed", "closed")]
 
     def narrow(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(still_open__isnull=value == "closed")
@@ -122,16 +116,14 @@ class GapAdmin(ProvableAdmin):
     def state_shown(self, gap: Gap) -> str:
         return show_badge("open", "danger") if is_open(gap) else show_badge("closed", "success")
 
-    @display(description="Reason")
-    def reason_shown(self, gap: Gap) -> str:
-        return gap.get_reason_display()
+    reason_shown = column("Reason", lambda gap: gap.get_reason_display())
 
     @display(description="About")
     def about(self, gap: Gap) -> str:
         name = (gap.labels or {}).get("alertname")
         return shorten(str(name or gap.subject), 100)
 
-    began = time_column("since", "Since (UTC)")
+    began = column("Since (UTC)", show_time, "since")
 
     @display(description="Until (UTC)")
     def ended(self, gap: Gap) -> str:
@@ -143,24 +135,16 @@ class GapAdmin(ProvableAdmin):
         closing = get_closing(gap)
         return show_whole(show_duration(closing.until - gap.since)) if closing and closing.until else None
 
-    noticed = time_column("at", "Noticed (UTC)")
+    noticed = column("Noticed (UTC)", show_time, "at")
 
     @display(description="Closed (UTC)")
     def closed(self, gap: Gap) -> str:
         closing = get_closing(gap)
         return show_time(closing.at) if closing else "-"
 
-    @display(description="Labels")
-    def labels_shown(self, gap: Gap) -> str | None:
-        return show_labels(gap.labels) if gap.labels else None
-
-    @display(description="Delivery")
-    def delivery(self, gap: Gap) -> str | None:
-        return link_to(Delivery, gap.delivery_id) if gap.delivery_id else None
-
-    @display(description="Details")
-    def details_shown(self, gap: Gap) -> str:
-        return show_json(gap.details)
+    labels_shown = column("Labels", lambda gap: show_labels(gap.labels) if gap.labels else None)
+    delivery = column("Delivery", lambda gap: link_to(Delivery, gap.delivery_id) if gap.delivery_id else None)
+    details_shown = column("Details", show_json, "details")
 
     @display(description="How it closed")
     def outcome(self, gap: Gap) -> str:

@@ -1,12 +1,11 @@
 """The recorded page views: which user has looked at which item or list, and when."""
 
 from django.contrib import admin
-from unfold.decorators import display
 
 from alerts_audit.admin.access_logged import AccessLoggedAdmin
 from alerts_audit.admin.display import shorten
 from alerts_audit.models import View
-from fintech.adminsite.display import time_column
+from fintech.adminsite.display import column, show_time
 
 
 @admin.register(View)
@@ -15,8 +14,5 @@ class ViewAdmin(AccessLoggedAdmin):
     list_display_links = ["seen_at"]
     fields = [("seen_at", "user"), ("what", "request_id"), "key"]
 
-    seen_at = time_column("at", "At (UTC)")
-
-    @display(description="Item or filter")
-    def which(self, view: View) -> str:
-        return shorten(view.key) or "-"
+    seen_at = column("At (UTC)", show_time, "at")
+    which = column("Item or filter", lambda view: shorten(view.key) or "-")

@@ -8,7 +8,7 @@ from unfold.decorators import display
 from alerts_audit.admin.access_logged import ProvableAdmin
 from alerts_audit.admin.display import REVIEW_COLOURS, REVIEW_TITLES, shorten, show_link
 from alerts_audit.models import Episode, Review
-from fintech.adminsite.display import link_to, show_badge, show_code, time_column
+from fintech.adminsite.display import column, link_to, show_badge, show_code, show_time
 
 
 @admin.register(Review)
@@ -24,11 +24,8 @@ class ReviewAdmin(ProvableAdmin):
             episode_id=Subquery(found.values("id")[:1]), alertname=Subquery(found.values("alertname")[:1])
         )
 
-    written_at = time_column("at", "At (UTC)")
-
-    @display(description="What")
-    def kind_shown(self, review: Review) -> str:
-        return show_badge(REVIEW_TITLES[review.kind], REVIEW_COLOURS[review.kind])
+    written_at = column("At (UTC)", show_time, "at")
+    kind_shown = column("What", lambda review: show_badge(REVIEW_TITLES[review.kind], REVIEW_COLOURS[review.kind]))
 
     @display(description="Text")
     def shown_text(self, review: Review) -> str:

@@ -10,7 +10,7 @@ from unfold.decorators import display
 from alerts_audit.admin.access_logged import AccessLoggedAdmin
 from alerts_audit.models import Archive, Checkpoint, Verification
 from alerts_audit.seal.signer_lookup import get_signers
-from fintech.adminsite.display import show_badge, show_code, show_json, show_values, show_whole, time_column
+from fintech.adminsite.display import column, show_badge, show_code, show_json, show_time, show_values, show_whole
 from fintech.texts import count_of
 
 
@@ -37,19 +37,10 @@ class CheckpointAdmin(AccessLoggedAdmin):
         headers = {"Content-Disposition": disposition}
         return HttpResponse(checkpoint.note, content_type="text/plain; charset=utf-8", headers=headers)
 
-    @display(description="Leaves")
-    def leaves(self, checkpoint: Checkpoint) -> str:
-        return show_whole(f"{checkpoint.size:,}")
-
-    sealed_at = time_column("at", "Sealed (UTC)")
-
-    @display(description="Root (SHA-256)")
-    def root_shown(self, checkpoint: Checkpoint) -> str:
-        return show_code(bytes(checkpoint.root).hex())
-
-    @display(description="Signed note")
-    def note_shown(self, checkpoint: Checkpoint) -> str:
-        return format_html('<pre class="raw">{}</pre>', checkpoint.note)
+    leaves = column("Leaves", lambda checkpoint: show_whole(f"{checkpoint.size:,}"))
+    sealed_at = column("Sealed (UTC)", show_time, "at")
+    root_shown = column("Root (SHA-256)", lambda checkpoint: show_code(bytes(checkpoint.root).hex()))
+    note_shown = column("Signed note", lambda checkpoint: format_html('<pre class="raw">{}</pre>', checkpoint.note))
 
     @display(description="Note")
     def download(self, checkpoint: Checkpoint) -> str:
@@ -66,7 +57,7 @@ class VerificationAdmin(AccessLoggedAdmin):
     list_display = ["verified_at", "result", "leaves", "took"]
     fields = [("verified_at", "result"), ("leaves", "took"), "covered_shown", "findings_shown"]
 
-    verified_at = time_column("at", "Verified (UTC)")
+    verified_at = column("Verified (UTC)", show_time, "at")
 
     @display(description="Result")
     def result(self, verification: Verification) -> str:
@@ -75,21 +66,10 @@ class VerificationAdmin(AccessLoggedAdmin):
         number = len(verification.findings)
         return show_badge(count_of(number, "finding"), "danger")
 
-    @display(description="Leaves")
-    def leaves(self, verification: Verification) -> str:
-        return show_whole(f"{verification.tree_size:,}")
-
-    @display(description="Took")
-    def took(self, verification: Verification) -> str:
-        return f"{verification.seconds:.1f} s"
-
-    @display(description="Covered")
-    def covered_shown(self, verification: Verification) -> str:
-        return show_values(verification.covered)
-
-    @display(description="Findings")
-    def findings_shown(self, verification: Verification) -> str:
-        return show_json(verification.findings)
+    leaves = column("Leaves", lambda verification: show_whole(f"{verification.tree_size:,}"))
+    took = column("Took", lambda verification: f"{verification.seconds:.1f} s")
+    covered_shown = column("Covered", show_values, "covered")
+    findings_shown = column("Findings", show_json, "findings")
 
 
 @admin.register(Archive)
@@ -98,12 +78,6 @@ class ArchiveAdmin(AccessLoggedAdmin):
     fields = [("archived_at", "by"), ("leaves", "last_input"), "file_name", "hash"]
     list_defer = ["carried"]
 
-    archived_at = time_column("at", "Archived (UTC)")
-
-    @display(description="Leaves")
-    def leaves(self, archive: Archive) -> str:
-        return show_whole(f"{archive.first_leaf:,} to {archive.end_leaf - 1:,}")
-
-    @display(description="SHA-256 of the file")
-    def hash(self, archive: Archive) -> str:
-        return show_code(bytes(archive.file_sha256).hex())
+    archived_at = column("Archived (UTC)", show_time, "at")
+    leaves = column("Leaves", lambda archive: show_whole(f"{archive.first_leaf:,} to {archive.end_leaf - 1:,}"))
+    hash = column("SHA-256 of the file", lambda archive: show_code(bytes(archive.file_sha256).hex()))

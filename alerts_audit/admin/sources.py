@@ -2,23 +2,22 @@
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.debug import sensitive_variables
-from unfold.decorators import action, display
+from unfold.decorators import display
 
 from alerts_audit.completeness.observe import get_addresses
 from alerts_audit.models import Source, SourceToken
 from alerts_audit.sources.tokens import PLACES, issue_token, revoke_token, valid_tokens
 from fintech.adminsite.changelists import KeptAdmin
-from fintech.adminsite.display import page_of, show_badge, show_code, time_column
+from fintech.adminsite.display import column, page_of, show_badge, show_code
 from fintech.adminsite.one_time_secrets import OneTimeSecretAdmin, show_once
 
 CREATED_TEMPLATE = "alerts_audit/source_token_created.html"
-COLOURS = {"active": "success", "inactive": "warning", "valid": "success", "revoked": "danger"}
 
 
 def title_of(token: SourceToken) -> str:
@@ -66,8 +65,7 @@ class SourceAdmin(KeptAdmin):
 
     @display(description="State")
     def state(self, source: Source) -> str:
-        word = "active" if source.is_active else "inactive"
-        return show_badge(word, COLOURS[word])
+        return show_badge("active", "success") if source.is_active else show_badge("inactive", "warning")
 
     @display(description="Alertmanager asked")
     def alertmanager(self, source: Source) -> str:
@@ -77,9 +75,7 @@ class SourceAdmin(KeptAdmin):
     def prometheus(self, source: Source) -> str:
         return show_address(get_addresses(source)[1], source.prometheus_url, "PROMETHEUS_URL")
 
-    @display(description="Valid tokens")
-    def tokens(self, source: Source) -> str:
-        return show_code(", ".join(valid_tokens(source)) or "-")
+    tokens = column("Valid tokens", lambda source: show_code(", ".join(valid_tokens(source)) or "-"))
 
 
 def show_address(address: str, own: str, setting: str) -> str:
@@ -104,14 +100,13 @@ class SourceTokenAdmin(OneTimeSecretAdmin):
     """An admin of tokens that belong to a source."""
 
     issue = staticmethod(issue_token)
+    end = staticmethod(revoke_token)
     created_template = CREATED_TEMPLATE
     form = SourceTokenForm
     list_display = ["start", "source", "state", "created", "revoked"]
     list_select_related = ["source"]
-    list_per_page = 50
     search_fields = ["prefix", "source__name"]
     search_help_text = "Beginning of the token, or source"
-    actions = ["revoke"]
     add_fieldsets = [(None, {"fields": ["source"]})]
     fields = [("start", "source"), "state", ("created", "revoked")]
 
@@ -120,23 +115,3 @@ class SourceTokenAdmin(OneTimeSecretAdmin):
 
     def subject_of(self, obj: SourceToken) -> Source:
         return obj.source
-
-    @action(description="Revoke", permissions=["revoke"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[SourceToken]) -> None:
-        for token in queryset:
-            if revoke_token(token):
-                self.log_change(request, token, "Revoked.")
-                text = f"{token} of {token.source} is revoked. Requests with it are refused within five seconds."
-                self.message_user(request, text, messages.SUCCESS)
-
-    @display(description="Begins with")
-    def start(self, token: SourceToken) -> str:
-        return show_code(f"{token.prefix}_…")
-
-    @display(description="State")
-    def state(self, token: SourceToken) -> str:
-        word = "valid" if token.revoked_at is None else "revoked"
-        return show_badge(word, COLOURS[word])
-
-    created = time_column("created_at", "Created (UTC)")
-    revoked = time_column("revoked_at", "Revoked (UTC)")

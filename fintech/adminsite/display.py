@@ -24,15 +24,19 @@ def show_time(moment: datetime | None) -> SafeString | str:
     return show_whole(f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}") if moment else "-"
 
 
-def time_column(field: str, description: str) -> Callable[[Any, Any], str]:
-    """Return a column or field of an admin that shows a time of the row; `field` may lead to a related row."""
-    read = attrgetter(field)
+def column(
+    description: str, show: Callable[[Any], Any], field: str = "", *, ordering: str | None = None
+) -> Callable[[Any, Any], Any]:
+    """Return a column or field of an admin that shows the row, or the value of its `field`, which may be of a related
+    row.
+    """
+    read = attrgetter(field) if field else None
 
-    @display(description=description)
-    def column(self: Any, row: Any) -> str:
-        return show_time(read(row))
+    @display(description=description, ordering=ordering)
+    def shown(self: Any, row: Any) -> Any:
+        return show(read(row) if read else row)
 
-    return column
+    return shown
 
 
 def show_whole(text: str) -> SafeString:

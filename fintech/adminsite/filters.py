@@ -1,5 +1,6 @@
 """Filters of lists. A value that is not offered is refused."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -21,9 +22,13 @@ class QuickDropdownForm(DropdownForm):
 
 
 class ChoiceFilter(DropdownFilter):
-    """A filter of one field by one of a few values."""
+    """A filter of one field by one of a few values: `offered` has each with its title."""
 
     form_class = QuickDropdownForm
+    offered: Sequence[tuple[str, str]] = ()
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        return self.offered
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()

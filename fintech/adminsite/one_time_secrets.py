@@ -4,15 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 from django import forms
+from django.contrib import messages
 from django.contrib.auth import get_permission_codename
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
+from unfold.decorators import action, display
 
 from fintech.adminsite.changelists import KeptAdmin
-from fintech.adminsite.display import page_of
+from fintech.adminsite.display import column, page_of, show_badge, show_code, show_time
 
 
 def show_once(
@@ -45,7 +47,13 @@ class OneTimeSecretAdmin(KeptAdmin):
 
     # The only place that creates the secret: from the form's values to the row and the secret.
     issue: Callable[..., tuple[Any, str]]
+    # The only place that revokes it.
+    end: Callable[[Any], object]
+    end_takes_effect = "Requests with it are refused within five seconds."
     created_template: str
+
+    list_per_page = 50
+    actions = ["revoke"]
 
     def title_of(self, obj: Any) -> str:
         raise NotImplementedError
@@ -54,6 +62,10 @@ class OneTimeSecretAdmin(KeptAdmin):
         """Return the object that the page with the secret describes."""
         return obj
 
+    def obstacle_of(self, obj: Any) -> str | None:
+        """Return why a secret is refused that is neither revoked nor expired."""
+        return None
+
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
@@ -61,6 +73,34 @@ class OneTimeSecretAdmin(KeptAdmin):
         """Allow revocation, which is the only change."""
         change = f"{self.opts.app_label}.{get_permission_codename('change', self.opts)}"
         return self.has_view_permission(request) and request.user.has_perm(change)
+
+    @action(description="Revoke", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for obj in queryset:
+            self.revoke_one(request, obj)
+
+    def revoke_one(self, request: HttpRequest, obj: Any) -> None:
+        if obj.revoked_at is not None:
+            self.message_user(request, f"{obj} was already revoked.", messages.INFO)
+            return
+        type(self).end(obj)
+        self.log_change(request, obj, "Revoked.")
+        self.message_user(request, f"{obj} is revoked. {self.end_takes_effect}", messages.SUCCESS)
+
+    start = column("Begins with", lambda obj: show_code(f"{obj.prefix}_…"))
+    created = column("Created (UTC)", show_time, "created_at")
+    expires = column("Expires (UTC)", show_time, "expires_at")
+    revoked = column("Revoked (UTC)", show_time, "revoked_at")
+
+    @display(description="State")
+    def state(self, obj: Any) -> str:
+        if obj.revoked_at is not None:
+            return show_badge("revoked", "danger")
+        expires_at = getattr(obj, "expires_at", None)  # some never expire
+        if expires_at is not None and expires_at <= timezone.now():
+            return show_badge("expired", "warning")
+        obstacle = self.obstacle_of(obj)
+        return show_badge(obstacle, "warning") if obstacle else show_badge("active", "success")
 
     @sensitive_variables("secret")
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:

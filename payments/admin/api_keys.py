@@ -3,22 +3,17 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
-from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from fintech.adminsite.display import page_of, show_badge, show_code, time_column
+from fintech.adminsite.display import column, page_of
 from fintech.adminsite.one_time_secrets import ExpiringForm, OneTimeSecretAdmin
 from payments.api_keys import create_api_key, revoke_api_key
 from payments.models import ApiKey
-
-STATE_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger", "merchant inactive": "warning"}
 
 
 class ApiKeyForm(ExpiringForm):
@@ -36,15 +31,14 @@ class ApiKeyForm(ExpiringForm):
 @admin.register(ApiKey)
 class ApiKeyAdmin(OneTimeSecretAdmin):
     issue = staticmethod(create_api_key)
+    end = staticmethod(revoke_api_key)
     created_template = "payments/api_key_created.html"
     form = ApiKeyForm
     list_display = ["name", "merchant", "start", "state", "scopes_in_words", "created", "expires"]
     list_select_related = ["merchant"]
-    list_per_page = 50
     search_fields = ["name", "prefix", "merchant__name"]
     search_help_text = "Name, beginning of the key, or merchant"
     autocomplete_fields = ["merchant"]
-    actions = ["revoke"]
     change_form_template = "payments/api_key.html"
     add_form_template = "admin/change_form.html"
     add_fieldsets = [(None, {"fields": ["merchant", "name", "scopes", "expires_at"]})]
@@ -76,11 +70,6 @@ class ApiKeyAdmin(OneTimeSecretAdmin):
             context |= {"may_revoke": True, "revoke_link": reverse("admin:payments_apikey_revoke", args=[key.pk])}
         return super().change_view(request, object_id, form_url, context)
 
-    @action(description="Revoke", permissions=["revoke"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        for key in queryset:
-            self._revoke(request, key)
-
     def revoke_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Ask for confirmation; a POST revokes."""
         if not self.has_revoke_permission(request):
@@ -89,7 +78,7 @@ class ApiKeyAdmin(OneTimeSecretAdmin):
         if key is None:
             raise Http404
         if request.method == "POST":
-            self._revoke(request, key)
+            self.revoke_one(request, key)
             return HttpResponseRedirect(page_of(ApiKey, key.pk))
         context = {
             **self.admin_site.each_context(request),
@@ -99,39 +88,9 @@ class ApiKeyAdmin(OneTimeSecretAdmin):
         }
         return TemplateResponse(request, "payments/revoke.html", {**context, "page_link": page_of(ApiKey, key.pk)})
 
-    def _revoke(self, request: HttpRequest, key: ApiKey) -> None:
-        if key.revoked_at is not None:
-            self.message_user(request, f"{key} was already revoked.", messages.INFO)
-            return
-        revoke_api_key(key)
-        self.log_change(request, key, "Revoked.")
-        self.message_user(
-            request, f"{key} is revoked. Requests with it are refused within five seconds.", messages.SUCCESS
-        )
-
     # --- Columns -------------------------------------------------------------------------------------------
 
-    @display(description="Begins with")
-    def start(self, key: ApiKey) -> str:
-        return show_code(f"{key.prefix}_…")
+    scopes_in_words = column("Scopes", lambda key: ", ".join(key.scopes) or "none")
 
-    @display(description="Scopes")
-    def scopes_in_words(self, key: ApiKey) -> str:
-        return ", ".join(key.scopes) or "none"
-
-    created = time_column("created_at", "Created (UTC)")
-    expires = time_column("expires_at", "Expires (UTC)")
-    revoked = time_column("revoked_at", "Revoked (UTC)")
-
-    @display(description="State")
-    def state(self, key: ApiKey) -> str:
-        word = state_of(key)
-        return show_badge(word, STATE_COLOURS[word])
-
-
-def state_of(key: ApiKey) -> str:
-    if key.revoked_at is not None:
-        return "revoked"
-    if key.expires_at is not None and key.expires_at <= timezone.now():
-        return "expired"
-    return "active" if key.merchant.is_active else "merchant inactive"
+    def obstacle_of(self, obj: ApiKey) -> str | None:
+        return None if obj.merchant.is_active else "merchant inactive"

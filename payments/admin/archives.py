@@ -4,10 +4,9 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
-from fintech.adminsite.display import show_code, show_json, time_column
+from fintech.adminsite.display import column, show_code, show_json, show_time
 from payments.models import Archive
 
 
@@ -26,13 +25,7 @@ class ArchiveAdmin(ReadOnlyAdmin):
             return queryset.none()
         return queryset.filter(pk__in=Archive.objects.holding(payment).values("pk"))
 
-    archived_at = time_column("at", "Archived (UTC)")
-    ended_before = time_column("before", "Ended before (UTC)")
-
-    @display(description="SHA-256 of the file")
-    def hash(self, archive: Archive) -> str:
-        return show_code(archive.sha256)
-
-    @display(description="Contents")
-    def contents_shown(self, archive: Archive) -> str:
-        return show_json(archive.contents)
+    archived_at = column("Archived (UTC)", show_time, "at")
+    ended_before = column("Ended before (UTC)", show_time, "before")
+    hash = column("SHA-256 of the file", lambda archive: show_code(archive.sha256))
+    contents_shown = column("Contents", show_json, "contents")

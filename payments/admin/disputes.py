@@ -1,16 +1,13 @@
 """Disputes, read-only, with the evidence that the merchant submitted. They are answered by the API."""
 
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
-from fintech.adminsite.display import link_to, show_badge, show_code, show_time, time_column
+from fintech.adminsite.display import column, link_to, show_badge, show_code, show_time
 from fintech.adminsite.filters import ChoiceFilter
 from payments.admin.display import show_amount
 from payments.admin.search import read_ids, transactions_of
@@ -28,11 +25,8 @@ COLOURS = {
 
 
 class StateFilter(ChoiceFilter):
-    title = "status"
-    parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return Dispute.Status.choices
+    title = parameter_name = "status"
+    offered = Dispute.Status.choices
 
 
 @admin.register(Dispute)
@@ -55,29 +49,14 @@ class DisputeAdmin(ReadOnlyAdmin):
     def search(self, queryset: QuerySet[Dispute], term: str) -> QuerySet[Dispute]:
         return queryset.filter(Q(pk__in=read_ids(term)) | Q(transaction_id__in=transactions_of(term)))
 
-    @display(description="Transaction")
-    def payment(self, dispute: Dispute) -> str:
-        return link_to(Transaction, dispute.transaction_id)
-
-    created = time_column("created_at", "Created (UTC)")
-    due = time_column("evidence_due_at", "Response due (UTC)")
-    settled = time_column("settled_at", "Decided (UTC)")
-
-    @display(description="Amount")
-    def amount_shown(self, dispute: Dispute) -> str:
-        return show_amount(dispute.amount, dispute.transaction.currency)
-
-    @display(description="The gateway's fee")
-    def fee_shown(self, dispute: Dispute) -> str:
-        return show_amount(dispute.fee, dispute.transaction.currency)
-
-    @display(description="Status")
-    def state(self, dispute: Dispute) -> str:
-        return show_badge(dispute.get_status_display(), COLOURS[dispute.status])
-
-    @display(description="Gateway's id")
-    def key(self, dispute: Dispute) -> str:
-        return show_code(str(dispute.gateway_key))
+    payment = column("Transaction", lambda dispute: link_to(Transaction, dispute.transaction_id))
+    created = column("Created (UTC)", show_time, "created_at")
+    due = column("Response due (UTC)", show_time, "evidence_due_at")
+    settled = column("Decided (UTC)", show_time, "settled_at")
+    amount_shown = column("Amount", lambda dispute: show_amount(dispute.amount, dispute.transaction.currency))
+    fee_shown = column("The gateway's fee", lambda dispute: show_amount(dispute.fee, dispute.transaction.currency))
+    state = column("Status", lambda dispute: show_badge(dispute.get_status_display(), COLOURS[dispute.status]))
+    key = column("Gateway's id", lambda dispute: show_code(str(dispute.gateway_key)))
 
     @display(description="Responses")
     def evidence(self, dispute: Dispute) -> str:

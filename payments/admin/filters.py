@@ -14,11 +14,8 @@ _EXAMINES = "examines_payments"
 
 
 class StatusFilter(ChoiceFilter):
-    title = "status"
-    parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return Transaction.Status.choices
+    title = parameter_name = "status"
+    offered = Transaction.Status.choices
 
     def narrow(self, request: HttpRequest, queryset: Any, value: str) -> QuerySet[Any]:
         before = start_of_page(request, Transaction)
@@ -31,16 +28,10 @@ def examine_payments(request: HttpRequest) -> None:
 
 
 class CurrencyFilter(ChoiceFilter):
-    title = "currency"
-    parameter_name = "currency"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(code, code) for code in sorted(EXPONENTS)]
+    title = parameter_name = "currency"
+    offered = [(code, code) for code in sorted(EXPONENTS)]
 
 
 class AccountFilter(ChoiceFilter):
-    title = "account"
-    parameter_name = "account"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return LedgerLeg.Account.choices
+    title = parameter_name = "account"
+    offered = LedgerLeg.Account.choices

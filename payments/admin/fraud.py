@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
-from fintech.adminsite.display import link_to, show_badge, time_column
+from fintech.adminsite.display import column, link_to, show_badge, show_time
 from fintech.adminsite.filters import ChoiceFilter
 from payments.admin.recorded import ChangeAdmin, RecordedAdmin, clean_currency
 from payments.errors import InvalidRequest
@@ -43,11 +43,8 @@ class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at 
 
 
 class ListFilter(ChoiceFilter):
-    title = "list"
-    parameter_name = "list"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return FraudListEntry.List.choices
+    title = parameter_name = "list"
+    offered = FraudListEntry.List.choices
 
 
 @admin.register(FraudListEntry)
@@ -69,7 +66,7 @@ class FraudListEntryAdmin(RecordedAdmin):
     def list_name(self, entry: FraudListEntry) -> str:
         return show_badge(entry.get_list_display(), LIST_COLOURS[entry.list])
 
-    created = time_column("created_at", "Added (UTC)")
+    created = column("Added (UTC)", show_time, "created_at")
 
 
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
@@ -107,9 +104,7 @@ class VelocityRuleAdmin(RecordedAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         return [] if obj is None else list(COUNTED)
 
-    @display(description="Window", ordering="window_seconds")
-    def window(self, rule: VelocityRule) -> str:
-        return str(timedelta(seconds=rule.window_seconds))
+    window = column("Window", lambda rule: str(timedelta(seconds=rule.window_seconds)), ordering="window_seconds")
 
     @display(description="Beyond it", ordering="outcome")
     def result(self, rule: VelocityRule) -> str:
@@ -124,6 +119,4 @@ class FraudChangeAdmin(ChangeAdmin):
     filter_parameters = frozenset(["merchant__id__exact"])
     fields = [("id", "changed"), ("merchant_link", "actor"), "subject", ("before_shown", "after_shown")]
 
-    @display(description="Merchant")
-    def merchant_link(self, change: FraudChange) -> str:
-        return link_to(Merchant, change.merchant_id, change.merchant.name)
+    merchant_link = column("Merchant", lambda change: link_to(Merchant, change.merchant_id, change.merchant.name))

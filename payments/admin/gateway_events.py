@@ -1,7 +1,5 @@
 """Events from the gateway, read-only: as they came, and why one waits or was refused."""
 
-from typing import Any
-
 import orjson
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -9,7 +7,7 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
-from fintech.adminsite.display import show_badge, show_code, show_json, time_column
+from fintech.adminsite.display import column, show_badge, show_code, show_json, show_time
 from fintech.adminsite.filters import ChoiceFilter
 from payments.gateway.registry import gateways
 from payments.models import GatewayEvent
@@ -26,11 +24,8 @@ COLOURS = {
 
 
 class OutcomeFilter(ChoiceFilter):
-    title = "outcome"
-    parameter_name = "outcome"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(WAITING, "Waiting"), *GatewayEvent.Outcome.choices]
+    title = parameter_name = "outcome"
+    offered = [(WAITING, "Waiting"), *GatewayEvent.Outcome.choices]
 
     def narrow(self, request: HttpRequest, queryset: QuerySet[GatewayEvent], value: str) -> QuerySet[GatewayEvent]:
         return queryset.filter(outcome=None if value == WAITING else value)
@@ -62,9 +57,9 @@ class GatewayEventAdmin(ReadOnlyAdmin):
             return show_badge("Waiting", COLOURS[WAITING])
         return show_badge(event.get_outcome_display(), COLOURS[event.outcome])
 
-    sent = time_column("sent_at", "Sent (UTC)")
-    received = time_column("received_at", "Received (UTC)")
-    processed = time_column("processed_at", "Processed (UTC)")
+    sent = column("Sent (UTC)", show_time, "sent_at")
+    received = column("Received (UTC)", show_time, "received_at")
+    processed = column("Processed (UTC)", show_time, "processed_at")
 
     @display(description="Body")
     def content(self, event: GatewayEvent) -> str:

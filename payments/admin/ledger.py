@@ -2,10 +2,9 @@
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
-from fintech.adminsite.display import link_to, time_column
+from fintech.adminsite.display import column, link_to, show_time
 from payments.admin.display import show_amount
 from payments.admin.filters import AccountFilter, CurrencyFilter
 from payments.admin.search import transactions_of
@@ -26,24 +25,9 @@ class LedgerLegAdmin(ReadOnlyAdmin):
     def search(self, queryset: QuerySet[LedgerLeg], term: str) -> QuerySet[LedgerLeg]:
         return queryset.filter(transaction_id__in=transactions_of(term))
 
-    posted = time_column("event.at", "Posted (UTC)")
-
-    @display(description="For")
-    def kind(self, leg: LedgerLeg) -> str:
-        return leg.event.kind.replace("_", " ")
-
-    @display(description="Transaction")
-    def payment(self, leg: LedgerLeg) -> str:
-        return link_to(Transaction, leg.transaction_id)
-
-    @display(description="Account")
-    def account_name(self, leg: LedgerLeg) -> str:
-        return leg.account.replace("_", " ")
-
-    @display(description="Debit")
-    def debit(self, leg: LedgerLeg) -> str | None:
-        return show_amount(leg.amount, leg.currency) if leg.amount > 0 else None
-
-    @display(description="Credit")
-    def credit(self, leg: LedgerLeg) -> str | None:
-        return show_amount(-leg.amount, leg.currency) if leg.amount < 0 else None
+    posted = column("Posted (UTC)", show_time, "event.at")
+    kind = column("For", lambda leg: leg.event.kind.replace("_", " "))
+    payment = column("Transaction", lambda leg: link_to(Transaction, leg.transaction_id))
+    account_name = column("Account", lambda leg: leg.account.replace("_", " "))
+    debit = column("Debit", lambda leg: show_amount(leg.amount, leg.currency) if leg.amount > 0 else None)
+    credit = column("Credit", lambda leg: show_amount(-leg.amount, leg.currency) if leg.amount < 0 else None)

@@ -12,7 +12,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from fintech.adminsite.changelists import KeptAdmin
-from fintech.adminsite.display import time_column
+from fintech.adminsite.display import column, show_time
 from payments.admin.recorded import actor_of
 from payments.fraud import check_weights
 from payments.fraud_settings import recorded_by
@@ -120,11 +120,8 @@ class MerchantAdmin(KeptAdmin):
     def active(self, merchant: Merchant) -> bool:
         return merchant.is_active
 
-    @display(description="Fee", ordering="fee_basis_points")
-    def fee(self, merchant: Merchant) -> str:
-        return f"{merchant.fee_basis_points / 100:.2f} %"
-
-    created = time_column("created_at", "Created (UTC)")
+    fee = column("Fee", lambda merchant: f"{merchant.fee_basis_points / 100:.2f} %", ordering="fee_basis_points")
+    created = column("Created (UTC)", show_time, "created_at")
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -5,12 +5,10 @@ from typing import Any
 from django import forms
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
 
 from fintech.adminsite.changelists import KeptAdmin, ReadOnlyAdmin
-from fintech.adminsite.display import show_json, time_column
+from fintech.adminsite.display import column, show_json, show_time
 from payments.currencies import EXPONENTS
 from payments.fraud_settings import recorded_by
 
@@ -49,12 +47,6 @@ class RecordedAdmin(KeptAdmin):
 class ChangeAdmin(ReadOnlyAdmin):
     """Changes as triggers recorded them, with the row before and after."""
 
-    changed = time_column("at", "Changed (UTC)")
-
-    @display(description="Before")
-    def before_shown(self, change: Any) -> SafeString | str:
-        return show_json(change.before) if change.before is not None else "-"
-
-    @display(description="After")
-    def after_shown(self, change: Any) -> SafeString | str:
-        return show_json(change.after) if change.after is not None else "-"
+    changed = column("Changed (UTC)", show_time, "at")
+    before_shown = column("Before", lambda change: show_json(change.before) if change.before is not None else "-")
+    after_shown = column("After", lambda change: show_json(change.after) if change.after is not None else "-")

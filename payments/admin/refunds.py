@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
-from fintech.adminsite.display import link_to, show_badge, show_code, time_column
+from fintech.adminsite.display import column, link_to, show_badge, show_code, show_time
 from payments.admin.display import OPERATION_COLOURS, show_amount
 from payments.admin.search import refunds_of
 from payments.models import Refund, Transaction
@@ -30,26 +30,15 @@ class RefundAdmin(ReadOnlyAdmin):
     def search(self, queryset: QuerySet[Refund], term: str) -> QuerySet[Refund]:
         return queryset.filter(pk__in=refunds_of(term))
 
-    @display(description="Transaction")
-    def payment(self, refund: Refund) -> str:
-        return link_to(Transaction, refund.transaction_id)
-
-    created = time_column("created_at", "Created (UTC)")
-    settled = time_column("settled_at", "Settled (UTC)")
-
-    @display(description="Amount")
-    def amount_shown(self, refund: Refund) -> str:
-        return show_amount(refund.amount, refund.transaction.currency)
-
-    @display(description="Status")
-    def state(self, refund: Refund) -> str:
-        return show_badge(refund.status, OPERATION_COLOURS[refund.status])
+    payment = column("Transaction", lambda refund: link_to(Transaction, refund.transaction_id))
+    created = column("Created (UTC)", show_time, "created_at")
+    settled = column("Settled (UTC)", show_time, "settled_at")
+    amount_shown = column("Amount", lambda refund: show_amount(refund.amount, refund.transaction.currency))
+    state = column("Status", lambda refund: show_badge(refund.status, OPERATION_COLOURS[refund.status]))
 
     @display(description="Failure")
     def failure(self, refund: Refund) -> str | None:
         failure = serialize_failure(refund.failure_code)
         return f"{failure.code}: {failure.message}" if failure else None
 
-    @display(description="Idempotency key")
-    def key(self, refund: Refund) -> str:
-        return show_code(refund.idempotency_key)
+    key = column("Idempotency key", show_code, "idempotency_key")

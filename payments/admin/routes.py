@@ -6,7 +6,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from fintech.adminsite.display import link_to, show_badge, time_column
+from fintech.adminsite.display import column, link_to, show_badge, show_time
 from payments.admin.recorded import ChangeAdmin, RecordedAdmin, clean_currency
 from payments.gateway.registry import gateways
 from payments.models import GatewayRoute, GatewayRouteChange, Merchant
@@ -36,6 +36,10 @@ class RouteForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at 
         return self.cleaned_data["fallback"] or None
 
 
+def _show(gateway: str) -> str:
+    return gateway if gateway in gateways.names else show_badge(f"{gateway} is not configured", "danger")
+
+
 @admin.register(GatewayRoute)
 class GatewayRouteAdmin(RecordedAdmin):
     form = RouteForm
@@ -50,23 +54,10 @@ class GatewayRouteAdmin(RecordedAdmin):
     def of_merchant(self, route: GatewayRoute) -> str:
         return link_to(Merchant, route.merchant_id, route.merchant.name) if route.merchant else "all others"
 
-    @display(description="Currency", ordering="currency")
-    def of_currency(self, route: GatewayRoute) -> str:
-        return route.currency or "all others"
-
-    @display(description="Gateway", ordering="gateway")
-    def first(self, route: GatewayRoute) -> str:
-        return _show(route.gateway)
-
-    @display(description="Then", ordering="fallback")
-    def second(self, route: GatewayRoute) -> str:
-        return _show(route.fallback) if route.fallback else "-"
-
-    created = time_column("created_at", "Added (UTC)")
-
-
-def _show(gateway: str) -> str:
-    return gateway if gateway in gateways.names else show_badge(f"{gateway} is not configured", "danger")
+    of_currency = column("Currency", lambda route: route.currency or "all others", ordering="currency")
+    first = column("Gateway", _show, "gateway", ordering="gateway")
+    second = column("Then", lambda route: _show(route.fallback) if route.fallback else "-", ordering="fallback")
+    created = column("Added (UTC)", show_time, "created_at")
 
 
 @admin.register(GatewayRouteChange)

@@ -16,7 +16,7 @@ from unfold.decorators import action, display
 from unfold.views import ChangeList
 
 from fintech.adminsite.changelists import KeysetChangeList, ReadOnlyAdmin
-from fintech.adminsite.display import link_to, page_of, show_badge, show_code, show_json, show_time, time_column
+from fintech.adminsite.display import column, link_to, page_of, show_badge, show_code, show_json, show_time
 from payments.admin.display import TRANSACTION_COLOURS, show_amount
 from payments.admin.filters import CurrencyFilter, StatusFilter, examine_payments
 from payments.admin.history import history_of
@@ -228,28 +228,17 @@ class TransactionAdmin(ReadOnlyAdmin):
 
     # --- Columns and fields --------------------------------------------------------------------------------
 
-    created = time_column("created_at", "Created (UTC)")
-    settled = time_column("settled_at", "Settled (UTC)")
-
-    @display(description="Merchant")
-    def merchant_link(self, payment: Transaction) -> str:
-        return link_to(Merchant, payment.merchant_id, payment.merchant)
-
-    @display(description="Amount")
-    def amount_shown(self, payment: Transaction) -> str:
-        return show_amount(payment.amount, payment.currency)
-
-    @display(description="Status")
-    def state(self, payment: Transaction) -> str:
-        return show_badge(payment.status, TRANSACTION_COLOURS[payment.status])
+    created = column("Created (UTC)", show_time, "created_at")
+    settled = column("Settled (UTC)", show_time, "settled_at")
+    merchant_link = column("Merchant", lambda payment: link_to(Merchant, payment.merchant_id, payment.merchant))
+    amount_shown = column("Amount", lambda payment: show_amount(payment.amount, payment.currency))
+    state = column("Status", lambda payment: show_badge(payment.status, TRANSACTION_COLOURS[payment.status]))
 
     @display(description="Fraud score")
     def score(self, payment: Transaction) -> str:
         return "not scored" if payment.fraud_score is None else f"{payment.fraud_score:.2f}"
 
-    @display(description="Fraud reasons")
-    def reasons(self, payment: Transaction) -> str | None:
-        return ", ".join(payment.fraud_reasons) or None
+    reasons = column("Fraud reasons", lambda payment: ", ".join(payment.fraud_reasons) or None)
 
     @display(description="Refunded")
     def refunded(self, payment: Transaction) -> str | None:
@@ -260,9 +249,7 @@ class TransactionAdmin(ReadOnlyAdmin):
         left = left_to_refund(payment)
         return show_amount(left, payment.currency) if left else None
 
-    @display(description="Our fee")
-    def fee_shown(self, payment: Transaction) -> str | None:
-        return show_amount(payment.fee, payment.currency) if payment.fee else None
+    fee_shown = column("Our fee", lambda payment: show_amount(payment.fee, payment.currency) if payment.fee else None)
 
     @display(description="Failure")
     def failure(self, payment: Transaction) -> str | None:
@@ -281,21 +268,10 @@ class TransactionAdmin(ReadOnlyAdmin):
         found = payment.customer_authentication if payment.return_url else None
         return found.get_liability_shift_display() if found and found.outcome else None
 
-    @display(description="Return URL")
-    def back(self, payment: Transaction) -> str | None:
-        return show_code(payment.return_url) if payment.return_url else None
-
-    @display(description="Idempotency key")
-    def key(self, payment: Transaction) -> str:
-        return show_code(payment.idempotency_key)
-
-    @display(description="Payment method")
-    def method(self, payment: Transaction) -> str:
-        return show_json(payment.payment_method)
-
-    @display(description="Metadata")
-    def details(self, payment: Transaction) -> str:
-        return show_json(payment.metadata)
+    back = column("Return URL", lambda payment: show_code(payment.return_url) if payment.return_url else None)
+    key = column("Idempotency key", show_code, "idempotency_key")
+    method = column("Payment method", show_json, "payment_method")
+    details = column("Metadata", show_json, "metadata")
 
 
 def _page_of(operation: Operation, pk: UUID) -> str:

@@ -13,7 +13,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from fintech.adminsite.changelists import KeptAdmin, ReadOnlyAdmin
-from fintech.adminsite.display import link_to, page_of, show_badge, show_code, show_time, time_column
+from fintech.adminsite.display import column, link_to, page_of, show_badge, show_code, show_time
 from fintech.adminsite.filters import ChoiceFilter
 from fintech.adminsite.one_time_secrets import show_once
 from payments.errors import PaymentError
@@ -132,20 +132,14 @@ class WebhookEndpointAdmin(KeptAdmin):
             return show_badge(f"disabled: {endpoint.get_disabled_because_display().lower()}", "danger")
         return show_badge("failing", "warning") if endpoint.failing_since else show_badge("enabled", "success")
 
-    @display(description="Event types")
-    def types(self, endpoint: WebhookEndpoint) -> str:
-        return ", ".join(endpoint.event_types) or "all"
-
-    failing = time_column("failing_since", "Failing since (UTC)")
-    created = time_column("created_at", "Created (UTC)")
+    types = column("Event types", lambda endpoint: ", ".join(endpoint.event_types) or "all")
+    failing = column("Failing since (UTC)", show_time, "failing_since")
+    created = column("Created (UTC)", show_time, "created_at")
 
 
 class DeliveryStatusFilter(ChoiceFilter):
-    title = "status"
-    parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return WebhookDelivery.Status.choices
+    title = parameter_name = "status"
+    offered = WebhookDelivery.Status.choices
 
 
 @admin.register(WebhookDelivery)
@@ -156,24 +150,12 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     filter_parameters = unindexed_filters = frozenset(["status"])
     fields = [("id", "state"), ("type", "event_id"), ("queued", "delivered"), "target", "all_attempts"]
 
-    queued = time_column("queued_at", "Queued (UTC)")
-    delivered = time_column("delivered_at", "Delivered (UTC)")
-
-    @display(description="Endpoint")
-    def target(self, delivery: WebhookDelivery) -> str:
-        return link_to(WebhookEndpoint, delivery.endpoint_id, delivery.endpoint.url)
-
-    @display(description="Event")
-    def type(self, delivery: WebhookDelivery) -> str:
-        return delivery.event.type
-
-    @display(description="Event id")
-    def event_id(self, delivery: WebhookDelivery) -> str:
-        return show_code(delivery.event_id)
-
-    @display(description="Status")
-    def state(self, delivery: WebhookDelivery) -> str:
-        return show_badge(delivery.status, DELIVERY_COLOURS[delivery.status])
+    queued = column("Queued (UTC)", show_time, "queued_at")
+    delivered = column("Delivered (UTC)", show_time, "delivered_at")
+    target = column("Endpoint", lambda delivery: link_to(WebhookEndpoint, delivery.endpoint_id, delivery.endpoint.url))
+    type = column("Event", lambda delivery: delivery.event.type)
+    event_id = column("Event id", show_code, "event_id")
+    state = column("Status", lambda delivery: show_badge(delivery.status, DELIVERY_COLOURS[delivery.status]))
 
     @display(description="Attempts")
     def all_attempts(self, delivery: WebhookDelivery) -> SafeString:

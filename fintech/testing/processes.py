@@ -53,6 +53,10 @@ def free_port() -> int:
                 return port
 
 
+class TooLate(AssertionError):
+    """Something did not happen in time."""
+
+
 def wait_until(
     condition: Callable[[], T | None],
     timeout: float = 10,
@@ -60,14 +64,14 @@ def wait_until(
     *,
     interval: float = 0.05,
 ) -> T:
-    """Return the result of `condition` once it is true; otherwise raise AssertionError with `what` is missing.
+    """Return the result of `condition` once it is true; otherwise raise TooLate with `what` is missing.
 
     A callable `what` describes the final state.
     """
     deadline = time.monotonic() + timeout
     while not (answer := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"after {timeout:g} s still not: {what() if callable(what) else what}")
+            raise TooLate(f"after {timeout:g} s still not: {what() if callable(what) else what}")
         time.sleep(interval)
     return answer
 

@@ -3,20 +3,22 @@
 import argparse
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from threading import Lock
 
 from fintech.run import interruption
-from fintech.testing.processes import BASE_DIR
+from fintech.testing.processes import BASE_DIR, TooLate
 from loadtests.drill import NotPossible, page, scorecard
 from loadtests.drill.faults.catalogue import FAULTS, Fault
 from loadtests.drill.lab import Drill
 from loadtests.drill.monitoring import is_installed
-from loadtests.drill.platforms import Platforms
+from loadtests.drill.platforms import Group, groups, own_platforms
 from loadtests.drill.running_platform import in_real_time, running_platform
 from loadtests.drill.steps import DrillFailed, run
 from loadtests.own_platform import own_folder
@@ -28,6 +30,8 @@ def slug(fault: Fault) -> str:
 
 
 BY_SLUG = {slug(fault): fault for fault in FAULTS}
+# Drills mostly wait: three need two cores.
+AT_ONCE = 3
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,6 +49,13 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         " after an interruption",
     )
     parser.add_argument("--out", type=Path, default=Path("drill_output"), help="folder of the scorecard and its page")
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        choices=range(1, 9),
+        default=AT_ONCE,
+        help=f"how many drills run at once, on platforms of their own ({AT_ONCE}); one that is late runs again, alone",
+    )
     parser.add_argument(
         "--against-running",
         action="store_true",
@@ -77,51 +88,72 @@ def listing() -> str:
     )
 
 
-def say_stage(began: float, stage: str) -> None:
-    print(f"  {time.monotonic() - began:6.1f} s  {stage}", flush=True)
-
-
 Provider = Callable[[Fault], AbstractContextManager[Drill]]
+# The context of a group's drills, which provides their platforms.
+Provide = Callable[[], AbstractContextManager[Provider]]
+Outcomes = dict[Fault, Exception | None]
+turn = Lock()
 
 
-def run_all(faults: Sequence[Fault], provide: Provider, out: Path) -> int:
-    """Run the drills and write each score at once, so that an interruption loses none. Return the exit code."""
-    failed = 0
-    for number, fault in enumerate(faults, 1):
-        print(f"{number}/{len(faults)} {fault.name}: {fault.alert or 'no alert'}", flush=True)
-        failed += not drill(fault, provide, out)
-        interruption.check()
+def say_stage(fault: Fault, began: float, stage: str) -> None:
+    print(f"  {time.monotonic() - began:6.1f} s  {fault.name}: {stage}", flush=True)
+
+
+def run_all(faults: Sequence[Fault], provide: Provide, out: Path, at_once: int) -> int:
+    """Run groups of drills at once, and alone again those that were late beside others. Return the exit code."""
+    run: Callable[[Group], Outcomes] = partial(run_group, provide=provide, out=out)
+    with ThreadPoolExecutor(at_once) as lanes:
+        outcomes = dict(chain.from_iterable(found.items() for found in lanes.map(run, groups(faults))))
+    late = {fault: reason for fault, reason in outcomes.items() if at_once > 1 and isinstance(reason, TooLate)}
+    for fault, reason in late.items():
+        outcomes |= run_group([fault], provide, out, repeated=str(reason))
     page.write(out)
+    failed = sum(reason is not None for reason in outcomes.values())
     print(f"{len(faults) - failed} of {len(faults)} drills went as expected: {out / 'scorecard.html'}")
     return 1 if failed else 0
 
 
-def drill(fault: Fault, provide: Provider, out: Path) -> bool:
-    say: Callable[[str], None] = partial(say_stage, time.monotonic())
+def run_group(group: Group, provide: Provide, out: Path, *, repeated: str | None = None) -> Outcomes:
+    """Run drills one after the other. Write each score at once, so that an interruption loses none."""
+    outcomes: Outcomes = {}
+    with provide() as platform_for:
+        for fault in group:
+            interruption.check()
+            say: Callable[[str], None] = partial(say_stage, fault, time.monotonic())
+            say(f"begins{' again, alone' if repeated else ''}; its alert: {fault.alert or 'none'}")
+            outcomes[fault] = drill(fault, platform_for, out, say, repeated)
+    return outcomes
+
+
+def drill(
+    fault: Fault, platform_for: Provider, out: Path, say: Callable[[str], None], repeated: str | None
+) -> Exception | None:
+    """Run a drill and write its score. Return the reason if it failed."""
     try:
-        with provide(fault) as platform:
-            score = scorecard.score(run(fault, platform, say))
+        with platform_for(fault) as platform:
+            score = scorecard.score(run(fault, platform, say), repeated)
     except NotPossible as reason:
         say(f"not possible: {reason}")
-        return False
-    except DrillFailed as reason:
+        return reason
+    except (DrillFailed, TooLate) as reason:
         say(f"FAILED: {reason}")
-        return False
+        return reason
     except Exception as error:  # of the fault or its platform; the other drills go on
         say(f"FAILED: {type(error).__name__}: {error}")
-        return False
-    scorecard.write([score], out)
-    return True
+        return error
+    with turn:
+        scorecard.write([score], out)
+    return None
 
 
 def run_chosen(options: argparse.Namespace, faults: Sequence[Fault]) -> int:
     with ExitStack() as stack:
         if options.against_running:
-            provide: Provider = partial(running_platform, options.var, stack=stack)
-            return run_all([in_real_time(fault) for fault in faults], provide, options.out)
+            platform_for = partial(running_platform, options.var, stack=stack)
+            real = [in_real_time(fault) for fault in faults]
+            return run_all(real, lambda: nullcontext(platform_for), options.out, at_once=1)
         folder = stack.enter_context(own_folder())
-        platforms = stack.enter_context(Platforms(lambda: Path(tempfile.mkdtemp(dir=folder))))
-        return run_all(faults, platforms.platform_for, options.out)
+        return run_all(faults, partial(own_platforms, folder), options.out, options.at_once)
 
 
 def main() -> int:

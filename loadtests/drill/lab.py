@@ -22,6 +22,7 @@ from uuid import uuid4
 
 import psycopg
 
+from fintech.run import interruption
 from fintech.testing.processes import Load, wait_until
 from loadtests.drill.monitoring import EXPORTERS, SCRAPE_SECONDS, Monitoring, ask
 from loadtests.drill.phone import Phone, ringing_phone
@@ -164,7 +165,11 @@ class Drill:
         return self.own.gateway
 
     def alerts(self) -> list[dict[str, Any]]:
-        """Return the pending and firing alerts in Prometheus, none while it does not answer."""
+        """Return the pending and firing alerts in Prometheus, none while it does not answer.
+
+        Every wait of a drill asks, so an interruption ends the drill here: signals reach only the main thread.
+        """
+        interruption.check()
         try:
             return ask(self.monitoring.prometheus, "alerts")["alerts"]
         except (OSError, http.client.HTTPException):

@@ -35,7 +35,8 @@ start of the fault until the trail had the alert. The trail needs the web and th
 these arrives when it is back, while people are *notified* immediately. *Resolved*: from the end of the fault until
 the trail had the alert as resolved; an alert covers a window of the past and keeps firing for a while to avoid
 flapping. The *bound* is computed from the rule: `for`, the window's ramp for this fault, two evaluations, a scrape,
-Alertmanager's waiting, and the pace of programs that the drill cannot accelerate. `scorecard.json` has all of it in
+Alertmanager's waiting, and the pace of programs that the drill cannot accelerate. Three drills ran at once, each on a
+platform of its own. One that was late beside the others was *measured again, alone*. `scorecard.json` has all of it in
 seconds.
 
 | fault | alert | severity | how it is made | notified | detected | bound | resolved |
@@ -45,7 +46,10 @@ seconds.
 
 @dataclass(frozen=True)
 class Score:
-    """Times in seconds of the rules' time. None: the stage does not belong to the fault, or was not measured."""
+    """Times in seconds of the rules' time. None: the stage does not belong to the fault, or was not measured.
+
+    `repeated` is why the drill was late beside others, and was measured again, alone.
+    """
 
     fault: str
     alert: str | None
@@ -59,6 +63,11 @@ class Score:
     bound: float | None = None
     delivery: int | None = None
     leaf: int | None = None
+    repeated: str | None = None
+
+    @property
+    def how(self) -> str:
+        return f"{self.made}; measured again, alone" if self.repeated else self.made
 
     @property
     def is_complete(self) -> bool:
@@ -69,10 +78,10 @@ class Score:
     def row(self) -> str:
         alert = f"[{self.alert}](../observability/runbooks/{self.alert}.md)" if self.alert else "none"
         times = (self.notified, self.recorded, self.bound, self.resolved)
-        return f"| {' | '.join([self.fault, alert, self.severity or '', self.made, *map(minutes, times)])} |"
+        return f"| {' | '.join([self.fault, alert, self.severity or '', self.how, *map(minutes, times)])} |"
 
 
-def score(timeline: Timeline) -> Score:
+def score(timeline: Timeline, repeated: str | None = None) -> Score:
     fault = timeline.fault
     stages = {name: timeline.after(name) for name in ("pending", "firing", "notified", "recorded")}
     return Score(
@@ -85,6 +94,7 @@ def score(timeline: Timeline) -> Score:
         bound=rounded(timeline.bound),
         delivery=timeline.delivery,
         leaf=timeline.leaf,
+        repeated=repeated,
     )
 
 

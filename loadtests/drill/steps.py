@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from fintech.testing.processes import wait_until
+from fintech.testing.processes import TooLate, wait_until
 from loadtests.drill import bounds
 from loadtests.drill.faults.catalogue import Fault
 from loadtests.drill.lab import ALWAYS, Drill
@@ -100,15 +100,15 @@ class Watch:
 
         try:
             wait_until(reached, seconds, interval=POLL_SECONDS)
-        except AssertionError:
-            raise DrillFailed(
+        except TooLate:
+            raise TooLate(
                 f"{self.alert} was not {stage} within {seconds:.0f} s; it reached {', '.join(self.timeline.stages)},"
                 f" and {', '.join(sorted(self.drill.fired(since=0))) or 'no other'} arrived"
             ) from None
 
 
 def run(fault: Fault, drill: Drill, say: Callable[[str], None] = print, *, timed: bool = True) -> Timeline:
-    """Run one drill on a platform. Raise DrillFailed, or NotPossible on a machine that cannot suffer the fault.
+    """Run one drill on a platform. Raise DrillFailed, TooLate, or NotPossible if this machine cannot suffer the fault.
 
     The fault is undone in any case. Without `timed` it lasts until its alert fires, and the times are not judged: the
     stages, their order, the silence of the other alerts and the trail are.
@@ -149,8 +149,8 @@ def _wait_until_nothing_fires(drill: Drill, seconds: float) -> None:
     """Wait for suppressed alerts, which would be sent when the alert that suppresses them has ended."""
     try:
         wait_until(lambda: drill.firing() == {ALWAYS}, seconds, interval=POLL_SECONDS)
-    except AssertionError:
-        raise DrillFailed(f"{', '.join(drill.firing() - {ALWAYS})} still fires") from None
+    except TooLate:
+        raise TooLate(f"{', '.join(drill.firing() - {ALWAYS})} still fires") from None
 
 
 def _find_proof(timeline: Timeline, drill: Drill) -> None:
@@ -177,4 +177,4 @@ def _check_alerts(timeline: Timeline, arrived: set[str]) -> None:
 def _check_times(timeline: Timeline) -> None:
     notified = timeline.after("notified") or timeline.after("firing")
     if timeline.bound is not None and notified is not None and notified > timeline.bound:
-        raise DrillFailed(f"people were notified after {notified / 60:.1f} min; the bound is {timeline.bound / 60:.1f}")
+        raise TooLate(f"people were notified after {notified / 60:.1f} min; the bound is {timeline.bound / 60:.1f}")

@@ -8,10 +8,13 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from fintech.run import interruption
 from loadtests.drill.monitoring import is_installed
 from loadtests.own_platform import own_folder
 from loadtests.prove import hosts, kills, promises
@@ -45,15 +48,17 @@ def gather(options: argparse.Namespace) -> None:
     """Write the evidence of each part, and say what it shows. A part that fails leaves none, which the page shows."""
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(options.only, 1):
-        evidence, write = PARTS[name]
-        label = f"{number}/{len(options.only)} {name}"
-        if options.resume and all(result.held for result in results(out, evidence)):
-            say(f"{label}: kept")
-        else:
-            say(f"{label} ...")
-            write(out, options)
-        for result in results(out, evidence):
+    chosen = [name for name in PARTS if name in options.only]
+    for together in ROUNDS:
+        names = [name for name in together if name in chosen]
+        with ExitStack() as started:
+            for name in names:
+                evidence, write = PARTS[name]
+                kept = options.resume and all(result.held for result in results(out, evidence))
+                say(f"{chosen.index(name) + 1}/{len(chosen)} {name}{': kept' if kept else ' ...'}")
+                if not kept:
+                    started.enter_context(write(out, options))
+        for result in chain.from_iterable(results(out, PARTS[name][0]) for name in names):
             say(f"  {result.line()}")
 
 
@@ -61,12 +66,16 @@ def results(out: Path, evidence: str) -> list[promises.Result]:
     return [result for result in promises.judge(out) if result.evidence == str(out / evidence)]
 
 
-def write_kills(out: Path, options: argparse.Namespace) -> None:
+@contextmanager
+def write_kills(out: Path, options: argparse.Namespace) -> Iterator[None]:
     write_figures(out / promises.KILLS, kills.run, options.kill_seconds)
+    yield
 
 
-def write_hosts(out: Path, options: argparse.Namespace) -> None:
+@contextmanager
+def write_hosts(out: Path, options: argparse.Namespace) -> Iterator[None]:
     write_figures(out / promises.HOSTS, hosts.run, options.host_seconds)
+    yield
 
 
 def write_figures(
@@ -76,44 +85,56 @@ def write_figures(
     try:
         with own_folder() as folder:
             result = measure(Path(tempfile.mkdtemp(dir=folder)), seconds, say)
-    except Exception as error:  # the other parts take hours, and do not depend on this one
+    except Exception as error:  # the other parts take most of the time, and do not depend on this one
         traceback.print_exc()
         say(f"FAILED: {type(error).__name__}: {error}")
         return
     evidence.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def write_silence(out: Path, options: argparse.Namespace) -> None:
+def write_silence(out: Path, options: argparse.Namespace) -> AbstractContextManager[None]:
     (out / promises.SILENCE).unlink(missing_ok=True)
-    run("loadtests.quiet", "--hours", str(options.quiet_hours), "--speed", "20", "--out", str(out))
+    return running("loadtests.quiet", "--hours", str(options.quiet_hours), "--speed", "20", "--out", str(out))
 
 
-def write_scorecard(out: Path, options: argparse.Namespace) -> None:
+def write_scorecard(out: Path, options: argparse.Namespace) -> AbstractContextManager[None]:
     """Run the drills, which write their row at once: those that an interruption left out can follow."""
     if not options.resume:
         (out / promises.SCORECARD).unlink(missing_ok=True)
-    run("loadtests.drill", "incomplete", "--out", str(out))
+    return running("loadtests.drill", "incomplete", "--out", str(out))
 
 
-def write_tests(out: Path, options: argparse.Namespace) -> None:
+def write_tests(out: Path, options: argparse.Namespace) -> AbstractContextManager[None]:
+    """Run the slow tests, except those of what a part has done for longer."""
     (out / promises.TESTS).unlink(missing_ok=True)
-    words = ["-q", "-m", "slow", "--timeout", "3600", "--ignore", "loadtests/tests/drill/test_faults.py"]
-    run("pytest", *words, f"--junitxml={out / promises.TESTS}")
+    done = [f"--ignore=loadtests/tests/prove/test_{part}.py" for part in ("kills", "hosts")]
+    words = ["-q", "-n", "auto", "-m", "slow", "--timeout", "3600"]
+    return running("pytest", *words, *done, f"--junitxml={out / promises.TESTS}")
 
 
-def run(module: str, *words: str) -> None:
+@contextmanager
+def running(module: str, *words: str) -> Iterator[None]:
+    """Run a module beside the block, and wait for its end. An interruption ends it."""
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
-    subprocess.run([sys.executable, "-m", module, *words], cwd=ROOT, env=environment | {"PROVE": "1"}, check=False)
+    process = subprocess.Popen([sys.executable, "-m", module, *words], cwd=ROOT, env=environment | {"PROVE": "1"})
+    try:
+        yield
+        process.wait()
+    finally:
+        process.terminate()
+        process.wait()
 
 
-# Name -> file of evidence, and the function that writes it.
-PARTS: dict[str, tuple[str, Callable[[Path, argparse.Namespace], None]]] = {
+# Name -> file of evidence, and the context that writes it until its end.
+PARTS: dict[str, tuple[str, Callable[[Path, argparse.Namespace], AbstractContextManager[None]]]] = {
     "kills": (promises.KILLS, write_kills),
     "hosts": (promises.HOSTS, write_hosts),
     "silence": (promises.SILENCE, write_silence),
     "drills": (promises.SCORECARD, write_scorecard),
     "tests": (promises.TESTS, write_tests),
 }
+# Silence and drills mostly wait, so they run at once; the others need the machine for themselves.
+ROUNDS = (("kills",), ("hosts",), ("silence", "drills"), ("tests",))
 
 
 def main() -> int:
@@ -122,11 +143,14 @@ def main() -> int:
         if not is_installed():
             sys.stderr.write("error: This needs Prometheus and Alertmanager, see README.md.\n")
             return 2
+        interruption.install()
+        began = time.monotonic()
         try:
             gather(options)
         except KeyboardInterrupt:
             sys.stderr.write("Interrupted. What is proven is kept: `make prove RESUME=1` goes on.\n")
             return 130
+        say(f"It took {(time.monotonic() - began) / 60:.0f} minutes.")
     page = promises.judge(options.out)
     print("\n" + "\n".join(result.line() for result in page))
     return 0 if all(result.held for result in page) else 1

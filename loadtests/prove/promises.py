@@ -72,14 +72,17 @@ def check_trail(folder: Path) -> tuple[bool, str]:
 
 
 def check_drills(folder: Path) -> tuple[bool, str]:
-    proven = {score.alert for score in scorecard.read(folder).values() if score.recorded is not None}
-    missing = sorted(bounds.alerts().keys() - proven)
-    more = f" and {len(missing) - MAX_NAMES} more" if len(missing) > MAX_NAMES else ""
-    names = f"; not: {', '.join(missing[:MAX_NAMES])}{more}" if missing else ""
-    return (
-        not missing,
-        f"{len(bounds.alerts()) - len(missing)} of {len(bounds.alerts())} alerts fired by a fault{names}",
-    )
+    scores = scorecard.read(folder).values()
+    alerts = {score.alert for score in scores if score.recorded is not None}
+    missing = [fault.name for fault in scorecard.incomplete(folder)]
+    again = sum(score.repeated is not None for score in scores)
+    figure = f"{len(alerts)} of {len(bounds.alerts())} alerts fired by a fault"
+    if again:
+        figure += f", {again} drills measured again, alone"
+    if missing:
+        more = f" and {len(missing) - MAX_NAMES} more" if len(missing) > MAX_NAMES else ""
+        figure += f"; not: {', '.join(missing[:MAX_NAMES])}{more}"
+    return not missing and alerts == bounds.alerts().keys(), figure
 
 
 def check_silence(folder: Path) -> tuple[bool, str]:

@@ -1,13 +1,13 @@
 """`python -m loadtests.quiet --hours 24 --speed 30`: measure how silent the alerts are."""
 
 import argparse
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from fintech.run import interruption
 from loadtests.drill.monitoring import is_installed
 from loadtests.own_platform import own_folder
 from loadtests.quiet import document, session
@@ -47,16 +47,12 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-def interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     options = arguments()
     if not is_installed():
         sys.stderr.write("error: This needs Prometheus and Alertmanager, see README.md.\n")
         return 2
-    signal.signal(signal.SIGTERM, interrupt)
+    interruption.install()
     try:
         with own_folder() as folder:
             place = Path(tempfile.mkdtemp(dir=folder))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fintech.testing.processes import IN_FULL
+from fintech.testing.processes import IN_FULL, TooLate
 from loadtests.drill.faults.catalogue import FAULTS
 from loadtests.drill.faults.trail import FIRST_ROUTE, SWALLOW
 from loadtests.drill.lab import USUAL, running_drill
 from loadtests.drill.monitoring import is_installed
-from loadtests.drill.steps import DrillFailed, run
+from loadtests.drill.steps import run
 
 UNAUTHORIZED = next(fault for fault in FAULTS if fault.alert == "WebhookUnauthorized")
 # Long enough for the alert to arrive when nothing is broken.
@@ -63,7 +63,7 @@ def test_a_drill_fails_if(tmp_path, broken):
     change, last = BROKEN[broken]
     stages: list[str] = []
 
-    with running_drill(tmp_path, replace(USUAL, change=change)) as drill, pytest.raises(DrillFailed, match="recorded"):
+    with running_drill(tmp_path, replace(USUAL, change=change)) as drill, pytest.raises(TooLate, match="recorded"):
         run(SHORT, drill, stages.append)
 
     assert stages[-1] == "removed"

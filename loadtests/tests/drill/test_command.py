@@ -3,18 +3,22 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import pytest
 
-from fintech.testing.processes import BASE_DIR, wait_until
-from loadtests.drill import scorecard
-from loadtests.drill.__main__ import BY_SLUG, chosen, listing
+from fintech.testing.processes import BASE_DIR, TooLate, wait_until
+from loadtests.drill import NotPossible, page, scorecard
+from loadtests.drill.__main__ import BY_SLUG, Provider, chosen, listing, run_all
 from loadtests.drill.faults.catalogue import FAULTS, Fault
 from loadtests.drill.monitoring import is_installed
-from loadtests.drill.scorecard import Score
+from loadtests.drill.steps import DrillFailed
+from loadtests.tests.prove.test_promises import complete
 
 NOWHERE = Path("no such folder")
 
@@ -37,11 +41,6 @@ def test_incomplete_are_the_faults_whose_figures_are_not_all_in_the_folder(tmp_p
     assert chosen(["incomplete"], tmp_path) == FAULTS[:3]
     scorecard.write(scores, tmp_path)
     assert chosen(["incomplete"], tmp_path) == []
-
-
-def complete(fault: Fault) -> Score:
-    times = {"pending": 1.0, "firing": 2.0, "notified": 3.0, "recorded": 4.0, "bound": 9.0}
-    return Score(fault.name, fault.alert, "critical", fault.made, **times, delivery=1, leaf=1)
 
 
 @pytest.mark.parametrize("words", [["gateway-error"], ["all", "nothing"], ["Gateway errors"]])
@@ -79,9 +78,9 @@ def test_a_platform_that_does_not_run_gets_no_fault(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed")
 def test_an_interrupted_drill_leaves_no_process(tmp_path):
-    process = drill("gateway-errors", "--out", tmp_path)
+    process = drill("gateway-errors", "declines", "--out", tmp_path)
     assert process.stdout is not None
-    assert "gateway errors" in process.stdout.readline()
+    assert "gateway errors: begins" in process.stdout.readline()
     wait_until(lambda: len(processes_of(process.pid)) > 5, 120, "its programs run")
     started = processes_of(process.pid)
 
@@ -94,3 +93,48 @@ def test_an_interrupted_drill_leaves_no_process(tmp_path):
 
 def processes_of(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
+
+
+class Refusing:
+    """Provides no platform, and notes for which faults one was asked."""
+
+    def __init__(self, refusal: Exception) -> None:
+        self.asked: list[Fault] = []
+        self.refusal = refusal
+
+    @contextmanager
+    def __call__(self) -> Iterator[Provider]:
+        yield self.refuse
+
+    def refuse(self, fault: Fault) -> NoReturn:
+        self.asked.append(fault)
+        raise self.refusal
+
+
+@pytest.mark.parametrize(
+    ("refusal", "at_once", "times"),
+    [
+        (TooLate("after 1 s still not: calm"), 3, 2),
+        (TooLate("after 1 s still not: calm"), 1, 1),
+        (DrillFailed("WebDown arrived, not DeclineRatioHigh"), 3, 1),
+        (NotPossible("needs the exporters node"), 3, 1),
+        (OSError("no space is left"), 3, 1),
+    ],
+)
+def test_only_a_drill_that_is_late_beside_others_runs_once_more(tmp_path, capsys, refusal, at_once, times):
+    provide = Refusing(refusal)
+    assert run_all(FAULTS[:2], provide, tmp_path, at_once) == 1
+    assert sorted(provide.asked, key=FAULTS.index) == [fault for fault in FAULTS[:2] for _ in range(times)]
+    printed = capsys.readouterr().out
+    assert printed.count("begins again, alone") == 2 * (times - 1)
+    assert "0 of 2 drills went as expected" in printed
+    assert scorecard.read(tmp_path) == {}
+
+
+def test_a_score_that_was_measured_again_says_so(tmp_path):
+    late = "people were notified after 20.0 min; the bound is 11.8"
+    scorecard.write([replace(complete(FAULTS[0]), repeated=late), complete(FAULTS[1])], tmp_path)
+    page.write(tmp_path)
+    rows = (tmp_path / "scorecard.md").read_text().splitlines()[-2:]
+    assert ["real; measured again, alone" in row for row in rows] == [True, False]
+    assert (tmp_path / "scorecard.html").read_text().count(late) == 1

@@ -1,9 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from loadtests.drill import bounds
+from loadtests.drill import bounds, scorecard
+from loadtests.drill.faults.catalogue import FAULTS, Fault
+from loadtests.drill.scorecard import Score
 from loadtests.prove.promises import HOSTS, KILLS, PROMISES, TESTS, Result, judge
 from loadtests.tests.quiet.test_document import RUN
 
@@ -34,10 +37,13 @@ def write_evidence(folder: Path, hosts: dict[str, object] | None = None, **chang
     (folder / KILLS).write_text(json.dumps(AFTER_KILLS | changes))
     (folder / HOSTS).write_text(json.dumps(OVER_HOSTS | (hosts or {})))
     (folder / "quiet.json").write_text(json.dumps([RUN]))
-    score = {"fault": "f", "severity": "critical", "made": "real", "recorded": 60.0}
-    scores = [score | {"fault": alert, "alert": alert} for alert in bounds.alerts()]
-    (folder / "scorecard.json").write_text(json.dumps(scores))
+    scorecard.write([complete(fault) for fault in FAULTS], folder)
     write_tests(folder)
+
+
+def complete(fault: Fault) -> Score:
+    times = {"pending": 1.0, "firing": 2.0, "notified": 3.0, "recorded": 4.0, "bound": 9.0}
+    return Score(fault.name, fault.alert, "critical", fault.made, **(times if fault.alert else {}), delivery=1, leaf=1)
 
 
 def write_tests(folder: Path, failures: int = 0) -> None:
@@ -97,22 +103,31 @@ def test_a_difference_over_several_hosts_breaks_its_promise(tmp_path, change, na
     assert (result.promise, named in result.figure) == (FLEET, True)
 
 
-def test_an_alert_without_a_drill_is_named(tmp_path):
+@pytest.mark.parametrize("name", ["gateway unavailable", "a web process is killed", "memory runs out"])
+def test_a_drill_without_figures_is_named_also_if_another_brings_its_alert(tmp_path, name):
     write_evidence(tmp_path)
-    scores = json.loads((tmp_path / "scorecard.json").read_text())
-    (tmp_path / "scorecard.json").write_text(json.dumps(scores[1:]))
+    (tmp_path / "scorecard.json").unlink()
+    scorecard.write([complete(fault) for fault in FAULTS if fault.name != name], tmp_path)
 
     [result] = [result for result in judge(tmp_path) if not result.held]
-    assert (result.promise, scores[0]["alert"] in result.figure) == (DRILLS, True)
+    assert (result.promise, result.figure.endswith(f" alerts fired by a fault; not: {name}")) == (DRILLS, True)
 
 
-def test_the_page_names_five_alerts_if_many_have_no_drill(tmp_path):
+def test_the_page_names_five_drills_if_many_have_no_figures(tmp_path):
     write_evidence(tmp_path)
     (tmp_path / "scorecard.json").unlink()
 
     [result] = [result for result in judge(tmp_path) if not result.held]
-    assert result.figure.startswith(f"0 of {len(bounds.alerts())} alerts fired by a fault; not: ")
-    assert result.figure.endswith(f" and {len(bounds.alerts()) - 5} more")
+    assert result.figure.startswith(f"0 of {len(bounds.alerts())} alerts fired by a fault; not: gateway errors, ")
+    assert result.figure.endswith(f" and {len(FAULTS) - 5} more")
+
+
+def test_drills_that_were_measured_again_are_counted(tmp_path):
+    write_evidence(tmp_path)
+    scorecard.write([replace(complete(FAULTS[0]), repeated="not in time")], tmp_path)
+
+    [result] = [result for result in judge(tmp_path) if result.promise == DRILLS]
+    assert (result.held, result.figure.partition(", ")[2]) == (True, "1 drills measured again, alone")
 
 
 def test_a_false_positive_breaks_silence(tmp_path):

@@ -6,6 +6,7 @@ because the name may resolve to another address a moment later.
 """
 
 import ipaddress
+import re
 import socket
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,8 +18,13 @@ MAX_URL_LENGTH = 2048
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+# The last label begins with a letter. Resolvers read a number there as an IPv4 address: 127.1, 0x7f000001, 2130706433.
+_LABEL_END = "(?:[a-z0-9-]{0,61}[a-z0-9])?"
+_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:[a-z0-9]{_LABEL_END}\.)*[a-z]{_LABEL_END}", re.ASCII)
 # Prefixes whose addresses contain an IPv4 address that a translator would connect to.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# IPv4-compatible addresses, and local translation to IPv4 (RFC 8215), which Python knows since 3.11.10.
+_NEVER_PUBLIC = [ipaddress.ip_network(text) for text in ("::/96", "64:ff9b:1::/48")]
 
 
 class ForbiddenAddress(OSError):
@@ -27,7 +33,7 @@ class ForbiddenAddress(OSError):
 
 def check_url(url: str) -> None:
     """Raise ValueError with a sentence unless webhooks may be sent to this URL."""
-    if len(url) > MAX_URL_LENGTH or not url.isascii() or any(character <= " " for character in url):
+    if len(url) > MAX_URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError(f"use at most {MAX_URL_LENGTH} visible ASCII characters")
     parts = urlsplit(url)
     host, port = parts.hostname, parts.port  # the port raises ValueError itself
@@ -35,6 +41,9 @@ def check_url(url: str) -> None:
         raise ValueError("use an address such as https://shop.example/webhooks")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise ValueError("leave out user, password and fragment")
+    literal = _read_literal(host)
+    if port == 0 or (literal is None and not _NAME.fullmatch(host)):
+        raise ValueError("use a valid host and port")
     if host in LOOPBACK_NAMES and settings.WEBHOOKS_TO_LOOPBACK and parts.scheme in ("http", "https"):
         return
     if parts.scheme != "https":
@@ -43,15 +52,13 @@ def check_url(url: str) -> None:
         raise ValueError("use port 443 or 8443")
     if host == "localhost" or host.endswith(".localhost"):
         raise ValueError("use a public host")
-    try:
-        literal = ipaddress.ip_address(host)
-    except ValueError:
-        return
-    if not is_public(literal):
+    if literal is not None and not is_public(literal):
         raise ValueError("use a public address")
 
 
 def is_public(address: Address) -> bool:
+    if any(address in network for network in _NEVER_PUBLIC):
+        return False
     return all(part.is_global and not part.is_multicast for part in (address, *_embedded(address)))
 
 
@@ -65,6 +72,13 @@ def open_socket(info: Any) -> socket.socket:
     if not (is_public(address) or (settings.WEBHOOKS_TO_LOOPBACK and address.is_loopback)):
         raise ForbiddenAddress(f"{address} is not a public address")
     return socket.socket(family, kind, protocol)
+
+
+def _read_literal(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 def _embedded(address: Address) -> list[Address]:

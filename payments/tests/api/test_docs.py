@@ -60,3 +60,10 @@ def test_the_documentation_is_read(platform, path):
     reply = platform.request("POST", path, {})
 
     assert (reply.status, reply.body["code"]) == (405, "method_not_allowed")
+
+
+def test_the_page_has_no_other_methods(platform):
+    """REST framework would describe the view instead, in a page that needs more than its description."""
+    reply = platform.request("OPTIONS", "/v1/docs")
+
+    assert (reply.status, reply.headers["Allow"]) == (405, "GET, HEAD")

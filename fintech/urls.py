@@ -7,17 +7,19 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from fintech.http import health
 
+SAFE = ["get", "head"]
+
 urlpatterns = [
     path("", include("payments.urls")),
     path("", include("alerts_audit.urls")),
-    path("v1/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("v1/docs", SpectacularSwaggerSplitView.as_view(url_name="schema", http_method_names=SAFE), name="docs"),
     path("health", health.health),
     path("ready", health.ready),
     path("metrics", health.metrics),
     path("admin/", admin.site.urls),
     # For people who type the address; only a GET is redirected.
-    path("", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),
-    path("admin", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),
+    path("", RedirectView.as_view(url="/admin/", http_method_names=SAFE)),
+    path("admin", RedirectView.as_view(url="/admin/", http_method_names=SAFE)),
 ]
 
 handler400 = "fintech.http.problems.bad_request"

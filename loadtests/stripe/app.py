@@ -70,6 +70,8 @@ class FakeStripe:
         add("POST", authentication.PATH, traced(self.answer_challenge))
         add("PATCH", "/control/profile", self._guarded(self.change_profile, control=True))
         add("PUT", "/control/search", self._guarded(self.change_search, control=True))
+        add("POST", "/control/forget", self._guarded(self.forget_keys, control=True))
+        add("GET", "/control/events", self._guarded(self.list_events, control=True))
         add("GET", "/health", self.health)
         return app
 
@@ -242,6 +244,15 @@ class FakeStripe:
         """Let the search lag behind, as Stripe's does: it finds nothing until this setting ends."""
         self.search_lags = bool(orjson.loads(await request.read())["lags"])
         return respond(200, {"lags": self.search_lags})
+
+    async def forget_keys(self, request: web.Request) -> web.Response:
+        """Forget all idempotency keys, as Stripe does after a day."""
+        self.store.forget_results()
+        return respond(200, {})
+
+    async def list_events(self, request: web.Request) -> web.Response:
+        """Return the events after the one with this number, in order."""
+        return respond(200, {"events": self.store.events_after(int(request.query.get("after", 0)))})
 
     async def health(self, request: web.Request) -> web.Response:
         return respond(200, {"status": "ok"})

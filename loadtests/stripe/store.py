@@ -47,6 +47,13 @@ class Store(DataFile):
     def save_result(self, key: str, request: str, status: int, body: bytes) -> None:
         self._db.execute("INSERT INTO result VALUES (?, ?, ?, ?)", (key, request, status, body))
 
+    def forget_results(self) -> None:
+        self._db.execute("DELETE FROM result")
+
+    def events_after(self, seq: int) -> list[Object]:
+        rows = self._db.execute("SELECT seq, body FROM event WHERE seq > ? ORDER BY seq", (seq,))
+        return [{"seq": seq, "event": orjson.loads(body)} for seq, body in rows]
+
     def begin(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")
 

@@ -12,6 +12,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from loadtests.gateway.profile import Profile
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -142,6 +144,10 @@ class Simulator:
         assert answer.status == 200, answer
         return answer.body
 
+    def reset_profile(self, **fields: Any) -> None:
+        """Set these fields of the fault profile, and all others to their defaults."""
+        self.profile(**Profile(**fields).to_fields())
+
     def totals(self) -> dict[str, dict[str, int]]:
         return self.request("GET", "/v1/totals").body["currencies"]
 
@@ -167,6 +173,14 @@ class FakeStripe(Simulator):
 
     def let_search_lag(self, lags: bool) -> None:
         assert self.request("PUT", "/control/search", {"lags": lags}, token=self.control_token).status == 200
+
+    def forget_keys(self) -> None:
+        """Forget the idempotency keys, as Stripe does after a day."""
+        assert self.request("POST", "/control/forget", {}, token=self.control_token).status == 200
+
+    def events_after(self, number: int) -> list[dict[str, Any]]:
+        """Return the later events of all objects, each as `seq` and `event`."""
+        return list(self.request("GET", f"/control/events?after={number}", token=self.control_token).body["events"])
 
 
 Process = TypeVar("Process", bound=Simulator)

@@ -213,7 +213,9 @@ class HttpGateway(HttpClient):
         """Cancel a charge that may still be in flight. Return `cancelled`, or the earlier outcome."""
         return self._call("cancel", f"/v1/charges/{key}/cancel", key, {})
 
-    def cancel_refund(self, key: UUID, *, reference: str | None = None) -> Answer:
+    def cancel_refund(
+        self, key: UUID, *, charge: UUID, reference: str | None = None, amount: int, currency: str
+    ) -> Answer:
         return self._call("cancel", f"/v1/refunds/{key}/cancel", key, {})
 
     def cancel_authorization(self, key: UUID, *, reference: str | None = None) -> Answer:

@@ -1,7 +1,7 @@
 """Stripe's events: its objects as decisions about our operations (https://docs.stripe.com/api/events/types).
 
 An object that none of our operations made, such as a fence, is ignored. The end of a void is not in its event: the
-resolver looks it up.
+resolver looks it up. An authorization that Stripe has released by itself is over: the worker voids it here, too.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
+from django.db.models.functions import Now
 from msgspec import Meta
 
 from payments.gateway.base import Answer
@@ -18,6 +19,8 @@ from payments.gateway.stripe.amounts import from_stripe
 from payments.gateway.stripe.answers import key_of, read_intent, read_refund
 from payments.gateway.stripe.requests import captures_of
 from payments.gateway_events.decisions import Decision, apply_decision, ask_now
+from payments.gateway_events.search import find_by_key
+from payments.models import Authorization, Transaction
 
 OPERATIONS = {"charge": "charge", "authorize": "authorization"}
 FINAL = ("approved", "declined", "cancelled")
@@ -71,8 +74,14 @@ def apply_intent(change: Change) -> bool:
     if intent.metadata.get("challenge") and answer.outcome in FINAL and ask_now(operation, decision, gateway=STRIPE):
         return True
     if answer.outcome not in ("approved", "declined"):
-        return any(captured)
+        return any(captured) or (answer.outcome == "cancelled" and _expire(key))
     return _apply(operation, decision) or any(captured)
+
+
+def _expire(key: UUID) -> bool:
+    """End the time of an authorization. Returns False if nothing is held here, or if a void is under way."""
+    held = Authorization.objects.filter(transaction__in=find_by_key(Transaction, key), transaction__gateway=STRIPE)
+    return bool(held.filter(closing_id=None, capture_before__gt=Now()).update(capture_before=Now()))
 
 
 def apply_refund(change: Change) -> bool:

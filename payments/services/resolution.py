@@ -43,7 +43,7 @@ WITH taken AS (
 SELECT taken.resource_id, taken.transaction_id, taken.refund_id, taken.lease_token, taken.attempts,
     CASE WHEN taken.operation = 'charge' AND payment.manual_capture THEN 'authorization' ELSE taken.operation END,
     payment.gateway, coalesce(refund.gateway_key, capture.gateway_key, void.gateway_key, payment.gateway_key),
-    payment.gateway_reference
+    payment.gateway_reference, payment.gateway_key, refund.amount, payment.currency
 FROM taken
 JOIN payments_transaction AS payment ON payment.id = taken.transaction_id
 LEFT JOIN payments_refund AS refund ON refund.id = taken.refund_id
@@ -73,6 +73,9 @@ class Lease:
     gateway: str
     gateway_key: UUID
     reference: str | None  # of the payment, at the gateway
+    charge: UUID  # the payment's gateway key
+    amount: int | None  # of a refund
+    currency: str
     actor: str = "resolver"
 
 
@@ -146,6 +149,17 @@ def _settle_void(lease: Lease, answer: Answer) -> None:
     settle_void(lease.resource_id, lease.token, answer, actor=lease.actor)
 
 
+def _cancel_refund(gateway: Gateway, lease: Lease) -> Answer:
+    assert lease.amount is not None
+    return gateway.cancel_refund(
+        lease.gateway_key,
+        charge=lease.charge,
+        reference=lease.reference,
+        amount=lease.amount,
+        currency=lease.currency,
+    )
+
+
 def _settle_refund(lease: Lease, answer: Answer) -> None:
     settle_refund(lease.resource_id, lease.token, answer, actor=lease.actor)
 
@@ -171,9 +185,7 @@ STEPS = {
     VOID.operation: Steps(
         lambda gateway, lease: gateway.cancel_void(lease.gateway_key, reference=lease.reference), _settle_void
     ),
-    REFUND.operation: Steps(
-        lambda gateway, lease: gateway.cancel_refund(lease.gateway_key, reference=lease.reference), _settle_refund
-    ),
+    REFUND.operation: Steps(_cancel_refund, _settle_refund),
 }
 
 

@@ -23,6 +23,9 @@ _CODES = {
     "payment_intent_authentication_failure": "authentication_failed",
 }
 
+# The code of an operation that a lookup does not show.
+NOT_FOUND = "not_found_yet"
+
 
 def read_payment(status_code: int, content: Any, *, amount: int, currency: str, challenged: bool = False) -> Answer:
     """Return the outcome of a payment. An answer that does not clearly say "not charged" is unknown.
@@ -98,17 +101,17 @@ def _code(error: dict[str, Any]) -> str:
 
 
 def read_void(status_code: int, content: Any) -> Answer:
-    found = object_of(content)
-    if status_code != 200 or found.get("object") != "payment_intent":
-        return read_error(status_code, content, refused="declined")
-    match found.get("status"), found.get("amount_received"), found.get("amount"):
-        case "canceled", _, _:
-            return Answer("approved", None, found.get("id"))
-        case "succeeded", int(received), int(amount) if received < amount:  # after captures, the rest is released
-            return Answer("approved", None, found.get("id"))
-        case (("succeeded" | "requires_capture"), _, _):
-            return Answer("declined", "authorization_closed")
-    return Answer("timeout", "unclear_answer")
+    """Return `approved` if nothing is held any more, also if Stripe says so in an error: it releases by itself, too."""
+    found = intent_in(content)
+    if status_code in (200, 400) and found.get("object") == "payment_intent":
+        match found.get("status"), found.get("amount_received"), found.get("amount"):
+            case "canceled", _, _:
+                return Answer("approved", None, found.get("id"))
+            case "succeeded", int(received), int(amount) if received < amount:  # after captures, the rest is released
+                return Answer("approved", None, found.get("id"))
+            case (("succeeded" | "requires_capture"), _, _):
+                return Answer("declined", "authorization_closed")
+    return read_error(status_code, content, refused="declined")
 
 
 def capture_reader(key: UUID, *, looked_up: bool = False) -> Callable[[int, Any], Answer]:
@@ -150,8 +153,7 @@ def intent_reader(key: UUID) -> Callable[[int, Any], Answer]:
     """Return a reader of the PaymentIntent of this key, also in an error that names its state."""
 
     def read(status_code: int, content: Any) -> Answer:
-        error = content.get("error") if isinstance(content, dict) else None
-        found = object_of(error.get("payment_intent") if isinstance(error, dict) else content)
+        found = intent_in(content)
         if status_code in (200, 400) and metadata_of(found).get("key") == str(key):
             return read_intent(found)
         return read_error(status_code, content)
@@ -164,7 +166,7 @@ def payment_finder(key: UUID) -> Callable[[int, Any], Answer]:
         for found in listed(status_code, content):
             if metadata_of(found).get("key") == str(key):
                 return read_intent(found)
-        return Answer("timeout", "not_found_yet")
+        return Answer("timeout", NOT_FOUND)
 
     return read
 
@@ -174,7 +176,7 @@ def refund_finder(key: UUID) -> Callable[[int, Any], Answer]:
         for found in listed(status_code, content):
             if metadata_of(found).get("key") == str(key):
                 return read_refund(200, found)
-        return Answer("timeout", "not_found_yet")
+        return Answer("timeout", NOT_FOUND)
 
     return read
 
@@ -182,6 +184,12 @@ def refund_finder(key: UUID) -> Callable[[int, Any], Answer]:
 def listed(status_code: int, content: Any) -> list[dict[str, Any]]:
     items = content.get("data") if status_code == 200 and isinstance(content, dict) else None
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def intent_in(content: Any) -> dict[str, Any]:
+    """Return the object in an answer, or the PaymentIntent in an error that names its state."""
+    error = content.get("error") if isinstance(content, dict) else None
+    return object_of(error.get("payment_intent") if isinstance(error, dict) else content)
 
 
 def object_of(content: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from payments.gateway.base import Answer
 from payments.gateway.client import HttpClient
 from payments.gateway.stripe.amounts import to_stripe
 from payments.gateway.stripe.answers import (
+    NOT_FOUND,
     capture_reader,
     intent_reader,
     object_of,
@@ -201,16 +202,29 @@ class StripeGateway(HttpClient):
     def cancel_void(self, key: UUID, *, reference: str | None = None) -> Answer:
         return self._fence(key, intent_path(reference), read_void)
 
-    def cancel_refund(self, key: UUID, *, reference: str | None = None) -> Answer:
+    def cancel_refund(
+        self, key: UUID, *, charge: UUID, reference: str | None = None, amount: int, currency: str
+    ) -> Answer:
+        """Fence the key, or look the refund up. Stripe repeats its answer to one that it refused, which no list has."""
         path = f"{REFUNDS}?limit={PAGE_SIZE}&payment_intent={quote(reference or '')}"
-        return self._fence(key, path, refund_finder(key))
+        found = self._fence(key, path, refund_finder(key))
+        if found.code != NOT_FOUND:
+            return found
+        return _after(found, self.refund(key, charge=charge, reference=reference, amount=amount, currency=currency))
 
     def _fence(self, key: UUID, path: str, read: Callable[[int, Any], Answer]) -> Answer:
-        """Occupy the key, or look up what used it at `path`. A request in flight leaves the outcome unknown."""
-        answer = self._call("cancel", INTENTS, key, FENCE | {"metadata[fence]": str(key)}, read_fence)
-        if answer.outcome != "key_used":
-            return answer
-        return _after(answer, self._call("cancel", path, key, None, read))
+        """Occupy the key, and look up at `path` what used it before. A request in flight leaves the outcome unknown.
+
+        Stripe forgets a key after a day, and then takes the fence although the operation arrived: so the lookup has to
+        confirm that it did not.
+        """
+        fence = self._call("cancel", INTENTS, key, FENCE | {"metadata[fence]": str(key)}, read_fence)
+        if fence.outcome not in ("key_used", "cancelled"):
+            return fence
+        found = _after(fence, self._call("cancel", path, key, None, read))
+        if fence.outcome == "cancelled" and found.code in (NOT_FOUND, "authorization_closed"):
+            found.outcome = found.code = "cancelled"
+        return found
 
     # --- The record of what moved ------------------------------------------------------------------------------
 

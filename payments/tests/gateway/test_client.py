@@ -124,7 +124,7 @@ def test_the_other_calls_go_to_their_places(client, server):
 
     client.refund(key, charge=of, amount=400, currency="EUR")
     client.cancel_charge(key)
-    client.cancel_refund(key)
+    client.cancel_refund(key, charge=of, amount=400, currency="EUR")
 
     paths = [path for path, _, _ in server.requests]
     assert paths == ["/v1/refunds", f"/v1/charges/{key}/cancel", f"/v1/refunds/{key}/cancel"]

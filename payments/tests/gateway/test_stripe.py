@@ -265,3 +265,74 @@ def test_the_records_have_every_page_of_payments_and_refunds(fake):
     assert (
         sorted((record["kind"], record["amount"]) for record in ours) == [("charge", 1250)] * 5 + [("refund", 250)] * 5
     )
+
+
+@pytest.fixture
+def stripe(fake: FakeStripe) -> Iterator[StripeGateway]:
+    yield StripeGateway(fake.url, fake.token)
+    fake.profile(lose_reply_ratio=0)
+
+
+def authorize(stripe: StripeGateway, amount: int = 3000) -> dict[str, Any]:
+    key = uuid4()
+    answer = stripe.authorize(key, amount=amount, currency="EUR", payment_method=CARD)
+    assert answer.outcome == "approved"
+    return {"authorization": key, "reference": answer.reference}
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("captured", [0, 1000])
+def test_a_void_of_an_authorization_that_stripe_has_released_succeeds(fake, stripe, captured):
+    """Stripe releases an authorization of Visa after less than five days, and a worker of ours after seven."""
+    held = authorize(stripe)
+    if captured:
+        stripe.capture(uuid4(), **held, amount=captured, currency="EUR", final=False)
+    fake.request("POST", f"/v1/payment_intents/{held['reference']}/cancel", b"", key=str(uuid4()))
+
+    assert stripe.void(uuid4(), **held).outcome == "approved"
+
+
+@pytest.mark.processes
+def test_a_void_of_a_payment_that_is_captured_as_a_whole_is_declined(stripe):
+    held = authorize(stripe)
+    stripe.capture(uuid4(), **held, amount=3000, currency="EUR", final=True)
+
+    answer = stripe.void(uuid4(), **held)
+
+    assert (answer.outcome, answer.code) == ("declined", "authorization_closed")
+
+
+@pytest.mark.processes
+def test_money_that_moved_is_found_after_stripe_has_forgotten_the_keys(fake, stripe):
+    """Then it takes the fence of an operation that has arrived."""
+    held, parts, paid = authorize(stripe), authorize(stripe), uuid4()
+    charge = stripe.charge(paid, amount=1250, currency="EUR", payment_method=CARD)
+    refund = {"charge": paid, "reference": charge.reference, "amount": 500, "currency": "EUR"}
+    void, capture, refunded = uuid4(), uuid4(), uuid4()
+    stripe.void(void, **held)
+    stripe.capture(capture, **parts, amount=1000, currency="EUR", final=True)
+    stripe.refund(refunded, **refund)
+    fake.forget_keys()
+
+    found = [
+        stripe.cancel_charge(paid),
+        stripe.cancel_void(void, reference=held["reference"]),
+        stripe.cancel_capture(capture, reference=parts["reference"]),
+        stripe.cancel_refund(refunded, **refund),
+    ]
+
+    assert [answer.outcome for answer in found] == ["approved"] * 4
+
+
+@pytest.mark.processes
+def test_a_fence_counts_once_a_lookup_has_confirmed_it(fake, stripe):
+    held = authorize(stripe)
+    refund = {"charge": uuid4(), "reference": held["reference"], "amount": 500, "currency": "EUR"}
+    cancels = [
+        (stripe.cancel_charge, {}),
+        (stripe.cancel_void, {"reference": held["reference"]}),
+        (stripe.cancel_capture, {"reference": held["reference"]}),
+        (stripe.cancel_refund, refund),
+    ]
+
+    assert [cancel(uuid4(), **named).outcome for cancel, named in cancels] == ["cancelled"] * 4

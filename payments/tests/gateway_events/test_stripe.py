@@ -25,6 +25,7 @@ from payments.ledger.consistency import Finding
 from payments.ledger.reconciliation import reconcile
 from payments.models import Authentication, Dispute, DisputeResponse, Event, GatewayEvent, Refund, Transaction
 from payments.schemas import PaymentMethod
+from payments.services.authorization_expiry import void_expired
 from payments.services.disputes import accept_dispute, deliver_responses, submit_evidence
 from payments.tests.authentication.conftest import BACK, HOST, answer_challenge, poll, state
 from payments.tests.shop import Shop
@@ -161,6 +162,21 @@ def test_an_unknown_refund_succeeds_by_the_event(stripe_shop, fake):
 
     assert processed(event("refund.updated", theirs)) == "applied"
     assert Refund.objects.get(id=refund.id).status == "succeeded"
+
+
+def test_an_authorization_that_stripe_has_released_by_itself_is_voided_once(stripe_shop, fake):
+    payment = stripe_shop.pay(2000, capture=False, payment_method=CARD).body
+    held = Transaction.objects.get(id=payment.id)
+    fake.request("POST", f"/v1/payment_intents/{held.gateway_reference}/cancel", b"", key=str(uuid4()))
+    body = event("payment_intent.canceled", intent_of(fake, held))
+
+    assert processed(body) == "applied"
+
+    for _ in range(2):
+        void_expired()
+    held.refresh_from_db()
+    assert (held.status, list(held.voids.values_list("status", flat=True))) == ("voided", ["succeeded"])
+    assert processed(event("payment_intent.canceled", intent_of(fake, held))) == "ignored"
 
 
 # --- 3-D Secure --------------------------------------------------------------------------------------------------

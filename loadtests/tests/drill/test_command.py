@@ -80,7 +80,7 @@ def test_a_platform_that_does_not_run_gets_no_fault(tmp_path, monkeypatch):
 def test_an_interrupted_drill_leaves_no_process(tmp_path):
     process = drill("gateway-errors", "declines", "--out", tmp_path)
     assert process.stdout is not None
-    assert "gateway errors: begins" in process.stdout.readline()
+    assert ": begins; its alert: " in process.stdout.readline()
     wait_until(lambda: len(processes_of(process.pid)) > 5, 120, "its programs run")
     started = processes_of(process.pid)
 

@@ -99,7 +99,7 @@ class Watch:
             return stage in self.timeline.stages
 
         try:
-            wait_until(reached, seconds, interval=POLL_SECONDS)
+            wait_until(reached, seconds, interval=POLL_SECONDS, strict=True)
         except TooLate:
             raise TooLate(
                 f"{self.alert} was not {stage} within {seconds:.0f} s; it reached {', '.join(self.timeline.stages)},"
@@ -148,7 +148,7 @@ def run(fault: Fault, drill: Drill, say: Callable[[str], None] = print, *, timed
 def _wait_until_nothing_fires(drill: Drill, seconds: float) -> None:
     """Wait for suppressed alerts, which would be sent when the alert that suppresses them has ended."""
     try:
-        wait_until(lambda: drill.firing() == {ALWAYS}, seconds, interval=POLL_SECONDS)
+        wait_until(lambda: drill.firing() == {ALWAYS}, seconds, interval=POLL_SECONDS, strict=True)
     except TooLate:
         raise TooLate(f"{', '.join(drill.firing() - {ALWAYS})} still fires") from None
 

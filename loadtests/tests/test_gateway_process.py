@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 
-from fintech.testing.processes import free_port
+from fintech.testing.processes import free_port, is_over
 from loadtests.tests.simulator import ROOT, Simulator
 from loadtests.tests.test_gateway_outcomes import DROPPED
 
@@ -117,8 +117,8 @@ def test_it_ends_cleanly_and_at_once_although_it_holds_requests(own_gateway, num
 
     own_gateway.process.send_signal(number)
 
-    assert own_gateway.process.wait(timeout=5) == 0
-    assert time.monotonic() - began < 2
+    assert own_gateway.process.wait(timeout=30) == 0
+    assert not is_over(began, 2)
     for connection in held:
         with pytest.raises(DROPPED):
             own_gateway.receive(connection)

@@ -19,7 +19,7 @@ from alerts_audit.sources.tokens import add_source, revoke_token
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.webhook.request_body import LIMIT
 from fintech.server.connections import BODY_SECONDS, STALL_SECONDS
-from fintech.testing.processes import IN_FULL, Platform, wait_until
+from fintech.testing.processes import IN_FULL, Platform, is_over, wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -51,7 +51,7 @@ def test_a_stalled_sender_is_asked_to_send_again(platform):
         status, problem = answer(connection)
 
     assert (status, problem["code"]) == (503, "alert_incomplete")
-    assert time.monotonic() - start < STALL_SECONDS + 5
+    assert not is_over(start, STALL_SECONDS + 5)
 
 
 @pytest.mark.slow
@@ -65,7 +65,8 @@ def test_a_slow_sender_is_asked_to_send_again_at_the_deadline(platform):
         status, problem = answer(connection)
 
     assert (status, problem["code"]) == (503, "alert_incomplete")
-    assert BODY_SECONDS <= time.monotonic() - start < BODY_SECONDS + 5
+    assert time.monotonic() - start >= BODY_SECONDS
+    assert not is_over(start, BODY_SECONDS + 5)
 
 
 def test_a_sender_that_leaves_early_stores_nothing_and_breaks_nothing(platform):
@@ -157,7 +158,7 @@ def test_ten_thousand_alerts_are_more_than_djangos_own_limit_and_are_answered_in
     start = time.monotonic()
     reply = platform.request("POST", "/alert", body, headers=AUTHORIZATION)
 
-    assert time.monotonic() - start < 3
+    assert not is_over(start, 3)
     assert Delivery.objects.get(pk=reply.body["id"]).size == len(body)
 
 
@@ -270,7 +271,6 @@ def test_without_a_database_the_sender_is_asked_to_send_again(tmp_path):
     with Platform(tmp_path, workers=1, worker=False, env={"DATABASE_URL": nowhere}) as platform:
         start = time.monotonic()
         reply = platform.request("POST", "/alert", b"{}", headers=AUTHORIZATION)
-        seconds = time.monotonic() - start
+        assert not is_over(start, 2)
 
     assert (reply.status, reply.body["code"]) == (503, "alert_unavailable")
-    assert seconds < 2

@@ -1,5 +1,7 @@
 """Rows of a list that are drawn by hand look as Unfold draws them."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
@@ -9,6 +11,7 @@ from django.test.html import parse_html
 from django.urls import resolve, reverse
 from unfold.templatetags.unfold_list import items_for_result
 
+from alerts_audit.admin import episodes
 from alerts_audit.models import Episode, View
 from alerts_audit.tests.factories import make_episode, make_identity
 from fintech.adminsite.changelists import KeysetChangeList
@@ -46,7 +49,8 @@ def unfolds_cells(changes: KeysetChangeList) -> list:
 
 
 @pytest.mark.parametrize("query", ["", "state=firing&alertname=A", "q=instance%3D%22a%22"])
-def test_rows_with_a_box_to_choose_them_look_alike(query):
+def test_rows_with_a_box_to_choose_them_look_alike(query, monkeypatch):
+    monkeypatch.setattr(episodes, "duration", lambda episode: timedelta(hours=1))  # of an open one it grows
     for state in ("firing", "resolved"):
         make_episode(make_identity("A", severity="critical", instance="a"), state=state, summary=BAD)
     changes = list_of(Episode, query)

@@ -15,7 +15,7 @@ import pytest
 
 from fintech.server.connections import ANSWER_SECONDS, HEAD_SECONDS
 from fintech.server.watchdog import BLOCKED_SECONDS
-from fintech.testing.processes import IN_FULL, Platform, Program, wait_until
+from fintech.testing.processes import IN_FULL, Platform, Program, is_over, wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -43,10 +43,10 @@ def connect(platform: Platform, connections: ExitStack) -> socket.socket:
     return connections.enter_context(socket.create_connection(("127.0.0.1", platform.port), timeout=20))
 
 
-def seconds_of_health(platform: Platform) -> float:
+def serves_others(platform: Platform) -> bool:
+    """Return True if it answers a short request at once."""
     start = time.monotonic()
-    assert platform.request("GET", "/health").status == 200
-    return time.monotonic() - start
+    return platform.request("GET", "/health").status == 200 and not is_over(start, 2)
 
 
 def is_closed(connection: socket.socket) -> bool:
@@ -86,19 +86,19 @@ def test_clients_that_never_finish_their_headers_hinder_no_other_and_are_closed(
     for connection in stalled:
         connection.sendall(b"POST /alert HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
 
-    assert seconds_of_health(platform) < 2
+    assert serves_others(platform)
     assert platform.request("GET", "/ready").status == 200
     wait_until(lambda: all(map(is_closed, stalled)), timeout=HEAD_SECONDS + 10, what="all are closed")
 
 
 def test_a_client_that_drips_its_headers_is_closed_at_the_deadline(platform, connections):
     connection, start = connect(platform, connections), time.monotonic()
-    while time.monotonic() < start + HEAD_SECONDS + 10 and not is_closed(connection):
+    while not is_over(start, HEAD_SECONDS + 10) and not is_closed(connection):
         with suppress(OSError):
             connection.sendall(b"G")
         time.sleep(0.2)
 
-    assert time.monotonic() - start < HEAD_SECONDS + 5
+    assert not is_over(start, HEAD_SECONDS + 5)
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_clients_that_never_read_their_answers_hinder_no_other_and_are_closed(pl
             connection.send(GET % b"/v1/schema" * 300)
         stalled.append(connection)
 
-    wait_until(lambda: seconds_of_health(platform) < 2, timeout=60, what="others are served")
+    wait_until(lambda: serves_others(platform), timeout=60, what="others are served")
     descriptors = len(os.listdir(f"/proc/{platform.worker_pids()[0]}/fd"))
     wait_until(
         lambda: len(os.listdir(f"/proc/{platform.worker_pids()[0]}/fd")) < descriptors / 4,
@@ -131,7 +131,7 @@ def test_ten_thousand_idle_connections_hinder_no_other(platform, connections):
         idle[-1].sendall(GET % b"/health")
     assert all(connection.recv(15) == b"HTTP/1.1 200 OK" for connection in idle)
 
-    assert seconds_of_health(platform) < 2
+    assert serves_others(platform)
     idle[0].recv(4096)
     idle[0].sendall(GET % b"/health")
     assert answers(idle[0], 1) == [b'{"status": "ok"}']
@@ -159,7 +159,7 @@ def test_an_answer_that_is_read_byte_by_byte_hinders_no_other(platform, connecti
     connection.sendall(GET % b"/v1/schema")
     assert connection.recv(1) == b"H"
 
-    assert seconds_of_health(platform) < 2
+    assert serves_others(platform)
     assert connection.recv(11) == b"TTP/1.1 200"
 
 
@@ -200,7 +200,7 @@ def test_a_blocked_loop_is_measured_logged_and_does_not_stop_health(blocking, co
     connection.sendall(b"POST /transaction HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n6")
     time.sleep(BLOCKED_SECONDS + 1)
 
-    assert seconds_of_health(blocking) < 2
+    assert serves_others(blocking)
     assert blocking.scrape()["web_loop_lag_seconds"] >= BLOCKED_SECONDS
     log = (blocking.directory / "web.log").read_text()
     assert '"event":"loop_blocked"' in log

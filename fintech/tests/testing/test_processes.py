@@ -1,17 +1,41 @@
 """The helpers for tests must fail loudly, and end nothing but what they started."""
 
+import os
 import sys
+import time
+from contextlib import nullcontext
 
 import psutil
 import pytest
 
-from fintech.testing.processes import Load, Program, answers, free_port, running, wait_until
+from fintech.testing.processes import (
+    MOST_SLOWNESS,
+    Load,
+    Program,
+    answers,
+    free_port,
+    running,
+    slowness,
+    wait_until,
+)
 
 
 @pytest.mark.parametrize("what", ["the moon is up", lambda: "the moon is up"])
 def test_a_condition_that_never_comes_is_named(what):
     with pytest.raises(AssertionError, match=r"after 0\.1 s still not: the moon is up"):
         wait_until(lambda: False, 0.1, what)
+
+
+@pytest.mark.parametrize(
+    ("load", "strict", "comes"), [(1, False, False), (8, False, True), (8, True, False), (1000, False, True)]
+)
+def test_a_condition_has_more_time_on_a_busy_machine_unless_its_time_is_the_promise(monkeypatch, load, strict, comes):
+    monkeypatch.setattr(os, "getloadavg", lambda: (load * os.cpu_count(), 0, 0))
+    later = time.monotonic() + 0.15
+    assert 1 <= slowness() <= MOST_SLOWNESS
+
+    with nullcontext() if comes else pytest.raises(AssertionError):
+        wait_until(lambda: time.monotonic() > later, 0.05, strict=strict, interval=0.01)
 
 
 def test_a_load_that_fails_fails_the_test():

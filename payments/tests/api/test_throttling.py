@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fintech.testing.processes import Platform
+from fintech.testing.processes import Platform, is_over
 from payments.api_keys import create_api_key
 from payments.models import IdempotencyKey, Merchant
 from payments.tests.conftest import ALL_SCOPES, Client
@@ -14,7 +14,7 @@ from payments.tests.conftest import ALL_SCOPES, Client
 pytestmark = pytest.mark.processes
 
 PATH = "/v1/transactions"
-RATE, BURST = 5, 10
+RATE, BURST = 1, 10  # a slow machine, too, sends a second request before it is due
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def test_a_batch_counts_its_items(shop):
     reply = shop.get(PATH)
 
     assert reply.status == 429
-    # 31 at 5 a second take 6.2 seconds, and the burst is 2 seconds of them.
-    assert 4 <= int(reply.headers["Retry-After"]) <= 5
+    # 31 at one a second, of which the burst is 10.
+    assert 15 <= int(reply.headers["Retry-After"]) <= 21
 
 
 def test_a_batch_that_comes_too_early_stores_nothing(shop):
@@ -97,7 +97,7 @@ def test_items_that_are_not_final_at_the_deadline_come_back_as_processing(shop, 
     start = time.monotonic()
     reply = shop.post(f"{PATH}/batch", {"items": items})
 
-    assert time.monotonic() - start < 1.4
+    assert not is_over(start, 1.4)
     assert [(result["status_code"], result["body"]["status"]) for result in reply.body["results"]] == [
         (202, "processing")
     ] * 20

@@ -22,7 +22,7 @@ class Leaf(models.Model):
         ARCHIVE = "archive"
 
     number = models.BigIntegerField(primary_key=True)
-    kind = models.CharField(max_length=11, choices=Kind.choices)
+    kind = models.CharField(max_length=32)  # of Kind, or a table of another app (fintech/evidence.py)
     ref = models.BigIntegerField(help_text="The row's key.")
     hash = models.BinaryField(help_text="SHA-256 of 0x00 and the row in canonical form.")
 

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from alerts_audit.models import Archive, Delivery, Gap, Input, Leaf, Observation, Review, View
 from alerts_audit.seal.standalone import encode, leaf_hash
+from fintech.evidence import SEALED
 
 VERSION = 1
 
@@ -90,6 +91,7 @@ _KINDS = [
         "id first_leaf end_leaf last_input file_name file_sha256 carried kept by at",
         json=frozenset({"carried", "kept"}),
     ),
+    *(Kind(one.name, one.table, one.fields, json=one.json) for one in SEALED),
 ]
 KINDS = {kind.name: kind for kind in _KINDS}
 

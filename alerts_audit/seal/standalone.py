@@ -5,7 +5,7 @@
 `--key`         the public keys that you trust, one per line: the file `public_keys` that you were given
 `--checkpoint`  a checkpoint that you kept, or the whole file `checkpoints`: it rules out a history forged for you.
                 Without it the checkpoint inside the proof is used
-`--body`        the delivered body, byte for byte: checks that the proof is about it
+`--body`        the delivered body or the archive's file, byte for byte: checks that the proof is about it
 
 Exits with 0 if everything matches, with 1 if anything does not, with 2 if it cannot check.
 
@@ -292,9 +292,8 @@ def trusted_keys(keys: Iterable[PublicKey], notes: Iterable[Note]) -> list[Publi
     return trusted
 
 
-def check_body(leaf: dict[str, Any], body: bytes) -> str:
+def check_body(leaf: dict[str, Any], digest: str) -> str:
     row = leaf["row"]
-    digest = hashlib.sha256(body).hexdigest()
     if digest == row.get("kept_sha256") and digest != row.get("sha256"):
         return "the body is the part of it that was kept"
     if digest != row.get("sha256"):
@@ -302,25 +301,42 @@ def check_body(leaf: dict[str, Any], body: bytes) -> str:
     return "the body is what was delivered, byte for byte"
 
 
+def check_file(leaf: dict[str, Any], name: str, digest: str) -> str:
+    """Check the file of a leaf that names one: an archive."""
+    row = leaf["row"]
+    if digest != row["file_sha256"]:
+        raise Invalid(f"the file's SHA-256 is {digest}, not {row['file_sha256']}")
+    if name != row["file_name"]:
+        raise Invalid(f"the file's name is {name}, not {row['file_name']}")
+    return "the file is what was archived, byte for byte"
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check a proof that a row of evidence is in the sealed log.")
     parser.add_argument("proof", type=Path)
     parser.add_argument("--key", type=Path, required=True, help="the public keys you trust, one a line")
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint that you kept, or the file `checkpoints`")
-    parser.add_argument("--body", type=Path, help="the delivery's body, byte for byte")
+    parser.add_argument("--body", type=Path, help="the delivery's body, or the archive's file, byte for byte")
     options = parser.parse_args()
     try:
         texts = [path.read_text(encoding="utf-8") for path in (options.proof, options.key)]
         kept_text = options.checkpoint.read_text(encoding="utf-8") if options.checkpoint else None
-        body = options.body.read_bytes() if options.body else None
+        digest = sha256_of(options.body) if options.body else None
     except (OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     try:
         proof = Proof.parse(texts[0])
         said = [proof.check(read_keys(texts[1]), read_notes(kept_text) if kept_text is not None else ())]
-        if body is not None:
-            said.append(check_body(proof.leaf, body))
+        if digest is not None and "file_sha256" in proof.leaf["row"]:
+            said.append(check_file(proof.leaf, options.body.name, digest))
+        elif digest is not None:
+            said.append(check_body(proof.leaf, digest))
     except Invalid as error:
         sys.stdout.write(f"FALSE: {error}.\n")
         return 1

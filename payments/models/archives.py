@@ -7,6 +7,8 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from fintech.evidence import seal_rows
+
 
 class ArchiveQuerySet(models.QuerySet["Archive"]):
     def holding(self, payment: UUID) -> "ArchiveQuerySet":
@@ -49,6 +51,15 @@ class Archive(models.Model):
     @property
     def sha256(self) -> str:
         return bytes(self.file_sha256).hex()
+
+
+# The file is the only evidence of its rows, so what it must be is sealed outside the database.
+seal_rows(
+    Archive,
+    "payments_archive",
+    "id before last_event payments file_name file_sha256 contents by at",
+    json=frozenset({"contents"}),
+)
 
 
 class ArchivedPart(models.Model):

@@ -8,27 +8,31 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from alerts_audit.seal import standalone
+from alerts_audit.seal.canonical import KINDS
 from alerts_audit.seal.keys import public_keys_file
 from alerts_audit.seal.proofs import NoProof, prove, prove_from_archive
 from fintech.errors import DATABASE_ERRORS
 
 
 class Command(BaseCommand):
-    help = "Write a proof that a delivery is in the sealed log. It is checked without Django and without the database."
+    help = (
+        "Write a proof that a delivery, or another row of evidence, is in the sealed log. It is checked without Django"
+        " and without the database."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("id", type=int, help="the delivery's number")
+        parser.add_argument("id", type=int, help="the row's number")
+        parser.add_argument("--kind", choices=KINDS, default="delivery", help="the row's kind (default: delivery)")
         parser.add_argument("--out", type=Path, help="the file to write (default: standard output)")
         parser.add_argument("--size", type=int, help="use the checkpoint of this size, such as one that you kept")
-
         parser.add_argument("--archive", type=Path, help="the file of its archive")
 
-    def handle(self, *args: Any, id: int, out: Path | None, **options: Any) -> None:
+    def handle(self, *args: Any, id: int, kind: str, out: Path | None, **options: Any) -> None:
         try:
             if options["archive"] is not None:
-                found = prove_from_archive(options["archive"], "delivery", id)
+                found = prove_from_archive(options["archive"], kind, id)
             else:
-                found = prove("delivery", id, size=options["size"])
+                found = prove(kind, id, size=options["size"])
             proof = json.dumps(found, indent=2, ensure_ascii=False)
             if out is None:
                 self.stdout.write(proof)
@@ -41,5 +45,5 @@ class Command(BaseCommand):
         sys.stderr.write(
             "Check it anywhere; this one file needs only Python and `cryptography`:\n"
             f"  python {standalone.__file__} {out or 'proof.json'} --key {public_keys_file()}"
-            " [--checkpoint a checkpoint that was kept] [--body the delivery's body]\n"
+            " [--checkpoint a checkpoint that was kept] [--body the delivery's body, or the archive's file]\n"
         )

@@ -61,11 +61,13 @@ class Command(BaseCommand):
 
     def verify(self, path: Path) -> None:
         header, contents = files.check(path)
-        known = Archive.objects.filter(file_sha256=file_sha256(path)).first()
-        if known is None:
-            raise CommandError(f"{path} is complete, but it is not the file of an archive of this database.")
+        known = archive_of(path)
         counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in contents.counts.items() if count)
         self.stdout.write(f"{path} is the file of {known}, of payments before {header.before:%Y-%m-%d}: {counts}.")
+        self.stdout.write(
+            f"The alert trail seals that record: verify_audit checks it, and prove_delivery {known.pk} --kind"
+            " payments_archive proves it to others."
+        )
 
     def find(self, text: str, path: Path | None) -> None:
         try:
@@ -78,10 +80,25 @@ class Command(BaseCommand):
         for one in found:
             self.stdout.write(f"Payment {payment} is in {one.file_name} ({one}, SHA-256 {one.sha256}).")
         if path is not None:
-            if file_sha256(path) not in [bytes(one.file_sha256) for one in found]:
+            if archive_of(path) not in found:
                 raise CommandError(f"{path} is none of these files.")
             unit = next(unit for _, unit in files.units(path) if unit["payment"]["id"] == str(payment))
             self.stdout.write(json.dumps(unit, indent=2))
+
+
+def archive_of(path: Path) -> Archive:
+    """Return the archive whose file this is: by its SHA-256 and its name. Raise CommandError."""
+    digest = file_sha256(path)
+    by_name = Archive.objects.filter(file_name=path.name).first()
+    known = Archive.objects.filter(file_sha256=digest).first()
+    if known is not None and known != by_name:
+        instead = f", not of {by_name}" if by_name else ""
+        raise CommandError(f"{path} was renamed: it is the file {known.file_name} of {known}{instead}.")
+    if known is not None:
+        return known
+    if by_name is not None:
+        raise CommandError(f"{path} was altered: its SHA-256 is {digest.hex()}, and {by_name} has {by_name.sha256}.")
+    raise CommandError(f"{path} is complete, but it is not the file of an archive of this database.")
 
 
 def describe(result: Result | None, directory: Path) -> str:

@@ -43,6 +43,7 @@ DIFFERENT = {
         "ALLOWED_HOSTS",
         "CSRF_TRUSTED_ORIGINS",
         "GATEWAY_URL",
+        "GATEWAY_NAME",
         "GRAFANA_URL",
         "DATABASE_SESSION_URL_FILE",
         "DATABASE_REPLICA_URL_FILE",
@@ -89,11 +90,49 @@ def services_of(overlay):
 
 @each_overlay
 def test_each_service_has_the_settings_of_compose(overlay):
+    different = set()
     for name in services_of(overlay):
         ours = without_addresses(environment(overlay, name))
         compose = of_compose(name)
-        different = {key for key in ours.keys() | compose.keys() if ours.get(key) != compose.get(key)}
-        assert different <= DIFFERENT[overlay], name
+        different |= {key for key in ours.keys() | compose.keys() if ours.get(key) != compose.get(key)}
+
+    assert different == DIFFERENT[overlay]
+
+
+@pytest.mark.parametrize("name", ["app", "worker", "migrate"])
+def test_production_names_the_acquirer_the_same_everywhere_and_not_the_simulator(name):
+    names = {overlay: environment(overlay, name).get("GATEWAY_NAME", "simulator") for overlay in OVERLAYS}
+
+    assert names == {"small": "simulator", "production": "acquirer"}
+
+
+def secrets_in(content):
+    """Yield the name of each Secret that a manifest refers to."""
+    if isinstance(content, list):
+        content = dict(enumerate(content))
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if key == "secretName":
+                yield value
+            elif key in ("secret", "passwordSecret", "accessKeyId", "secretAccessKey") and "name" in value:
+                yield value["name"]
+            else:
+                yield from secrets_in(value)
+
+
+def test_the_documented_steps_make_each_secret_of_production(tmp_path):
+    made = {secret["metadata"]["name"] for secret in secrets(tmp_path, pooler=True)}
+    readme = (FOLDER / "README.md").read_text()
+    made |= set(re.findall(r"create secret generic ([a-z-]+)", readme))
+
+    assert {name for document in rendered("production") for name in secrets_in(document)} <= made
+
+
+def test_the_documentation_names_each_file_with_an_example_to_replace():
+    files = {path.relative_to(FOLDER) for path in FOLDER.rglob("*.yaml") if ".example" in path.read_text()}
+    named = set(re.findall(r"`([^`\n]+)`", (FOLDER / "README.md").read_text()))
+
+    assert {str(path) for path in files} <= named
 
 
 @pytest.mark.parametrize("name", ["app", "worker"])

@@ -147,7 +147,7 @@ class LedgerCollector(Collector):
                 family.add_metric([currency], to_major(found.get(currency, 0), currency))
             yield family
         number, oldest = ledger.unresolved
-        yield GaugeMetricFamily("unresolved_transactions", "Payments and refunds that are not final.", value=number)
+        yield GaugeMetricFamily("unresolved_transactions", "Operations that have no outcome yet.", value=number)
         yield GaugeMetricFamily("unresolved_oldest_seconds", "Age of the oldest one.", value=oldest)
         help_text = "Payments whose customer has been asked to authenticate, and still has time."
         yield GaugeMetricFamily("open_challenges", help_text, value=ledger.challenges)

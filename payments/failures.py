@@ -27,7 +27,7 @@ FAILURES: dict[str, tuple[str, Advice]] = {
         "retry_with_other_method",
     ),
     "fraud_blocked": (
-        "The payment was blocked by a block list or its fraud score: fraud.reasons names the causes.",
+        "Fraud scoring blocked the payment: fraud.reasons names the causes.",
         "do_not_retry",
     ),
     "processing_error": ("The gateway failed and did not charge. You may try again with a new key.", "retry_later"),

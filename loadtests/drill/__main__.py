@@ -37,15 +37,15 @@ AT_ONCE = 3
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.drill",
-        description="Make faults on a platform of its own, and follow each alert until people are notified, the trail"
+        description="Inject faults into a platform of its own. Follow each alert until people are notified, the trail"
         " has it, and it has resolved.",
-        epilog="Exit codes: 0, every drill went as its fault says; 1, a drill failed; 2, nothing was run.",
+        epilog="Exit codes: 0, every drill passed; 1, a drill failed; 2, nothing was run.",
     )
     parser.add_argument(
         "faults",
         nargs="+",
         metavar="list | FAULT | all | incomplete",
-        help="the faults, by the names of `list`; incomplete: those without all figures in the folder, for example"
+        help="list: print the names of the faults; incomplete: those of which the scorecard lacks a figure, for example"
         " after an interruption",
     )
     parser.add_argument("--out", type=Path, default=Path("drill_output"), help="folder of the scorecard and its page")
@@ -54,13 +54,13 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         type=int,
         choices=range(1, 9),
         default=AT_ONCE,
-        help=f"how many drills run at once, on platforms of their own ({AT_ONCE}); one that is late runs again, alone",
+        help=f"how many drills run at once ({AT_ONCE}); a drill that is late runs again, alone",
     )
     parser.add_argument(
         "--against-running",
         action="store_true",
-        help="make the faults on the platform of `make run` (at BASE_PORT, if it is set), in real time: only those that"
-        " HTTP makes and undoes",
+        help="inject the faults into the platform of `make run` (at BASE_PORT, if it is set), in real time: only faults"
+        " that HTTP requests can inject and end",
     )
     parser.add_argument("--var", type=Path, default=BASE_DIR / "var", help="the data of that platform (default: var)")
     return parser.parse_args(words)

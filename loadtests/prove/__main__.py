@@ -25,15 +25,15 @@ ROOT = Path(__file__).resolve().parents[2]
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.prove",
-        description="Run load with kills, on one host and on several, hours of silence, all drills and the slow tests;"
-        " print one page.",
+        description="Prove each promise of README, and print one page: load with kills on one host and on several,"
+        " hours without a fault, all drills, and the slow tests.",
         epilog="Exit codes: 0, every promise held; 1, one is broken; 2, nothing ran; 130, it was interrupted.",
     )
     add = parser.add_argument
     add("--out", type=Path, default=Path("prove_output"), help="the folder of the evidence (prove_output)")
     add("--kill-seconds", type=float, default=120.0, help="how long processes are killed (120)")
     add("--host-seconds", type=float, default=600.0, help="how long hosts are killed, added and removed (600)")
-    add("--quiet-hours", type=float, default=4.0, help="hours of silence, at twenty times the clock (4)")
+    add("--quiet-hours", type=float, default=4.0, help="hours without a fault, as the rules count them (4)")
     add("--only", choices=PARTS, nargs="+", default=list(PARTS), help="run only these parts; the page has all promises")
     add("--resume", action="store_true", help="keep the evidence that is there: run the parts and drills without it")
     add("--page", action="store_true", help="only judge the evidence that is there")

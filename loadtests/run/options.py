@@ -62,7 +62,7 @@ def default_url() -> str:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m loadtests.run",
-        description="Send requests of merchants at a controlled rate, and report what the service made of them.",
+        description="Send requests of merchants at a controlled rate, and report how the service answered.",
         epilog=EPILOG,
         allow_abbrev=False,
     )
@@ -77,7 +77,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--drain", type=not_negative, default=10.0, help="seconds for the last answers (10)")
     add("--output", type=Path, default=Path("load_output"), help="the folder of the results (load_output)")
 
-    limits = parser.add_argument_group("thresholds; a broken one gives exit code 1")
+    limits = parser.add_argument_group("thresholds (exit code 1 if one is broken)")
     limits.add_argument("--max-error-rate", type=share, help="the highest share of failed requests, such as 0.01")
     limits.add_argument("--max-p95-ms", type=positive, help="the highest 95th percentile of the latency")
     limits.add_argument("--min-rate-held", type=share, help="the lowest share of the asked rate, such as 0.98")
@@ -88,8 +88,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
     spread = parser.add_argument_group("several load processes")
     spread.add_argument("--processes", type=count, default=1, help="load processes of this machine (1)")
-    spread.add_argument("--expect-workers", type=count, help="wait for so many Locust workers from elsewhere instead")
-    spread.add_argument("--master-bind-host", default="127.0.0.1", help="where they connect to (127.0.0.1)")
+    spread.add_argument("--expect-workers", type=count, help="wait for this many Locust workers of other machines")
+    spread.add_argument("--master-bind-host", default="127.0.0.1", help="the address for these workers (127.0.0.1)")
     spread.add_argument("--master-bind-port", type=count, default=5557, help="the port of --expect-workers (5557)")
 
     options = parser.parse_args(arguments)

@@ -142,7 +142,7 @@ _KEY = OpenApiParameter(
     {"type": "string", **schemas.KEY_SCHEMA},
     OpenApiParameter.HEADER,
     required=True,
-    description="Chosen by the client, once for each payment or refund: the same key never charges twice.",
+    description="Chosen by the client, a new one for each new request: the same key never charges twice.",
 )
 _REQUEST_ID = OpenApiParameter(
     "X-Request-ID",
@@ -179,14 +179,14 @@ _WAIT = _response_header("Retry-After", [202, 409, 429, 503], "Seconds.")
 _REPEATED = _response_header("Idempotency-Replayed", [200], "`true` if an equal response was stored before.")
 _HEADERS = [
     _WAIT,
-    _response_header("Idempotency-Replayed", [200, 202], "`true` if this is the stored answer of an earlier request."),
+    _response_header("Idempotency-Replayed", [200, 202], "`true` if an earlier request had this key."),
     _response_header("Location", [201, 202], "The address of the transaction."),
 ]
 
 _CREATED = _answers(
     schemas.Payment,
-    s200="A replay: this key was used before with this body; this is the stored answer.",
-    s201="The outcome is final: look at `status`. A decline or a block is an outcome, not an error.",
+    s200="A replay: an earlier request had this key and this body. This is the payment as it is now.",
+    s201="The outcome is known: look at `status`. A decline or a block is an outcome, not an error.",
     s202="The outcome is not known yet: read the transaction again after Retry-After. If it is `requires_action`, send"
     " the customer to `next_action.url` first.",
 )
@@ -284,8 +284,8 @@ REFUND = extend_schema(
     examples=[OpenApiExample("part", {"amount": 400, "reason": "returned"}, request_only=True)],
     responses=_answers(
         schemas.RefundOutput,
-        s200="A replay: the stored answer.",
-        s201="The outcome is final: look at `status`.",
+        s200="A replay: the stored one, as it is now.",
+        s201="The outcome is known: look at `status`.",
         s202="The outcome is not known yet: list the refunds again after Retry-After.",
     )
     | _WRITE
@@ -300,8 +300,8 @@ CAPTURE = extend_schema(
     examples=[OpenApiExample("first part", {"amount": 400, "final": False}, request_only=True)],
     responses=_answers(
         schemas.CaptureOutput,
-        s200="A replay: the stored answer.",
-        s201="The outcome is final: look at `status`.",
+        s200="A replay: the stored one, as it is now.",
+        s201="The outcome is known: look at `status`.",
         s202="The outcome is not known yet: list the captures again after Retry-After.",
     )
     | _WRITE
@@ -323,8 +323,8 @@ VOID = extend_schema(
     examples=[OpenApiExample("reason", {"reason": "out of stock"}, request_only=True)],
     responses=_answers(
         schemas.VoidOutput,
-        s200="A replay: the stored answer.",
-        s201="The outcome is final: look at `status`.",
+        s200="A replay: the stored one, as it is now.",
+        s201="The outcome is known: look at `status`.",
         s202="The outcome is not known yet: read the transaction again after Retry-After.",
     )
     | _WRITE
@@ -341,8 +341,8 @@ REVIEW = extend_schema(
     examples=[OpenApiExample("accept", {"decision": "accept", "reason": "called the customer"}, request_only=True)],
     responses=_answers(
         schemas.ReviewOutput,
-        s200="A replay: the stored answer.",
-        s201="The outcome is final: look at `status`.",
+        s200="A replay: the stored one, as it is now.",
+        s201="The outcome is known: look at `status`.",
         s202="The outcome is not known yet: read the transaction again after Retry-After.",
     )
     | _WRITE

@@ -130,7 +130,7 @@ def _respond(merchant_id: int, dispute_id: UUID, response: DisputeResponse) -> R
     if dispute.status not in (DISPUTE_RESPONSES if is_evidence else ACCEPTABLE):
         raise Conflict("not_awaiting_response", f"A dispute that is {dispute.status} takes no {response.kind}.")
     if is_evidence and dispute.evidence_due_at and dispute.evidence_due_at <= timezone.now():
-        raise Conflict("evidence_overdue", "The evidence was due before: the bank decides without it.")
+        raise Conflict("evidence_overdue", "It is too late for evidence: the time evidence_due_at has passed.")
     response.dispute = dispute
     response.round = 2 if dispute.status == Dispute.Status.PRE_ARBITRATION else 1
     response.save(force_insert=True)

@@ -15,23 +15,23 @@ from fintech.secret_files import write_secret
 
 class Command(BaseCommand):
     help = (
-        "Add a source of alerts (an Alertmanager), list them, and replace a token without losing an alert: `rotate`,"
-        " give the new token to the Alertmanager, then `revoke` the old one."
+        "Add and list sources of alerts (Alertmanagers). To replace a token without losing an alert, `rotate`, give the"
+        " new token to the Alertmanager, then `revoke` the old one."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="add|list|rotate|revoke")
-        add = actions.add_parser("add", help="a new source with its first token")
+        add = actions.add_parser("add", help="create a source with its first token")
         add.add_argument("name", help="such as alertmanager-b: lower-case letters, digits, dots, dashes, underscores")
         add.add_argument(
-            "--cluster", default="main", help="the cluster, shared by peers of one high-availability cluster (main)"
+            "--cluster", default="main", help="the high-availability cluster of the source (default: main)"
         )
-        actions.add_parser("list", help="sources and the beginnings of their valid tokens")
-        rotate = actions.add_parser("rotate", help="a second token beside the one in use")
+        actions.add_parser("list", help="show the sources and the beginnings of their valid tokens")
+        rotate = actions.add_parser("rotate", help="create a second token beside the one in use")
         rotate.add_argument("name")
         for action in (add, rotate):
             offer_file(action)
-        revoke = actions.add_parser("revoke", help="refuse a token from now on; within five seconds everywhere")
+        revoke = actions.add_parser("revoke", help="refuse a token, within five seconds in all processes")
         revoke.add_argument("prefix", help="the token's beginning, such as src_0a1b2c3d")
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:

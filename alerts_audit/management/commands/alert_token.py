@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", help="the user of the token")
-        parser.add_argument("--name", required=True, help="what uses it, up to 100 characters")
+        parser.add_argument("--name", required=True, help="the program that uses it, up to 100 characters")
         parser.add_argument("--days", type=int, help="valid for so many days (default: until it is revoked)")
 
     def handle(self, *args: Any, user: str, name: str, days: int | None, **options: Any) -> None:

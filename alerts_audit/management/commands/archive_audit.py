@@ -16,12 +16,12 @@ from fintech.management.command_line import Ticker, moment
 
 class Command(BaseCommand):
     help = (
-        "Export what was sealed before a date with its proofs, verify the export, then drop it from the database."
-        " Needs DATABASE_OWNER_URL. Can be repeated after an interruption. docs/audit.md says what stays."
+        "Move the rows that were sealed before a date into a file: write and verify the file, then delete the rows."
+        " Needs DATABASE_OWNER_URL. After an interruption, run it again. docs/audit.md lists the rows that stay."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--before", type=moment, required=True, help="what was sealed before then (ISO 8601, UTC)")
+        parser.add_argument("--before", type=moment, required=True, help="rows sealed before this time (ISO 8601, UTC)")
         parser.add_argument("--out", type=Path, help="the folder of archives (default: AUDIT_DIR/archives)")
         parser.add_argument(
             "--by", default=getpass.getuser(), help="the person who archives (default: the system's user)"

@@ -17,7 +17,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=["show", "rotate"])
         parser.add_argument(
-            "--lost", action="store_true", help="the old key is lost: continue with a new one that no key vouches for"
+            "--lost", action="store_true", help="the old key is lost: add a new one, which no earlier key has signed"
         )
 
     def handle(self, *args: Any, action: str, lost: bool, **options: Any) -> None:

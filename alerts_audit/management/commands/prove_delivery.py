@@ -25,7 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--kind", choices=KINDS, default="delivery", help="the row's kind (default: delivery)")
         parser.add_argument("--out", type=Path, help="the file to write (default: standard output)")
         parser.add_argument("--size", type=int, help="use the checkpoint of this size, such as one that you kept")
-        parser.add_argument("--archive", type=Path, help="the file of its archive")
+        parser.add_argument("--archive", type=Path, help="the file that has the row, if it was archived")
 
     def handle(self, *args: Any, id: int, kind: str, out: Path | None, **options: Any) -> None:
         try:

@@ -19,9 +19,9 @@ from payments.models import Archive
 
 class Command(BaseCommand):
     help = (
-        "Move events, legs and webhooks of payments that ended before a date into a file: written, read again, then"
-        " dropped from the database. Needs DATABASE_OWNER_URL. Can be repeated after an interruption."
-        " docs/archive.md says what stays."
+        "Move events, legs and webhooks of payments that ended before a date into a file: write and read the file, then"
+        " delete the rows. Needs DATABASE_OWNER_URL. After an interruption, run it again. docs/archive.md lists the"
+        " rows that stay."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -30,7 +30,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
-        parser.add_argument("--since", type=moment, help="skip requests created before this time, 2026-01-31T00:00:00Z")
+        parser.add_argument("--since", type=moment, help="skip older operations, such as 2026-01-31T00:00:00Z")
         parser.add_argument("--gateway", choices=gateways.names, help="only this gateway; all by default")
         parser.add_argument("--merchant", type=int, action="append", help="only this merchant's id; may be repeated")
 

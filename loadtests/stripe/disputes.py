@@ -27,13 +27,14 @@ class Disputes:
         """Dispute the payment of `charge` (our key), or with `"status": "warning_needs_response"` ask about it."""
         intents = self._store.newest("payment_intent")
         intent = next((one for one in intents if one["metadata"].get("key") == content.get("charge")), None)
-        if intent is None or not intent["latest_charge"] or not intent["amount_received"]:
+        left = self._objects.left_of(intent) if intent else 0
+        if intent is None or not 0 < content.get("amount", left) <= left:
             raise BadRequest("charge must be the key of a payment that took money", param="charge")
         seconds = content.get("evidence_seconds", DEFAULT_EVIDENCE_SECONDS)
         dispute: Object = {
             "id": f"dp_{uuid4().hex}",
             "object": "dispute",
-            "amount": content.get("amount", intent["amount_received"]),
+            "amount": content.get("amount", left),
             "balance_transactions": [],
             "charge": intent["latest_charge"],
             "created": int(time.time()),
@@ -56,6 +57,10 @@ class Disputes:
         if status not in DECISIONS.get(dispute["status"], ()):
             raise BadRequest(f"A dispute that is {dispute['status']} cannot become {status!r:.40}", param="state")
         was_inquiry = dispute["status"].startswith("warning_")
+        if was_inquiry and status == "needs_response":
+            left = self._objects.left_of(self._objects.find(dispute["payment_intent"], "payment_intent"))
+            if dispute["amount"] > left:
+                raise BadRequest("The payment is refunded or disputed", param="state")
         dispute["status"] = status
         self._save(dispute, "closed" if status in ENDS else "updated")
         if status == "needs_response" and was_inquiry:

@@ -185,10 +185,9 @@ class Objects:
     def refund(self, form: Form) -> Result:
         intent = self.find(form.get("payment_intent", ""), "payment_intent")
         amount = read_amount(form, "amount", intent["currency"])
-        if self._is_disputed(intent["id"]):
+        if self._disputes_with_money(intent["id"]):
             return 400, error("invalid_request_error", "The charge is disputed.", code="charge_disputed")
-        given = sum(refund["amount"] for refund in self.refunds_of(intent["id"]))
-        if amount > intent["amount_received"] - given:
+        if amount > self.left_of(intent):
             return 400, error("invalid_request_error", "More than is left.", code="charge_already_refunded")
         refund: Object = {
             "id": f"re_{uuid4().hex}",
@@ -218,10 +217,13 @@ class Objects:
     def disputes_of(self, intent: str) -> list[Object]:
         return [dispute for dispute in self._store.newest("dispute") if dispute["payment_intent"] == intent]
 
-    def _is_disputed(self, intent: str) -> bool:
-        return any(
-            dispute["balance_transactions"] and dispute["status"] != "won" for dispute in self.disputes_of(intent)
-        )
+    def left_of(self, intent: Object) -> int:
+        """Return what the payment took, and neither a refund nor a dispute has taken back."""
+        taken = [*self.refunds_of(intent["id"]), *self._disputes_with_money(intent["id"])]
+        return int(intent["amount_received"]) - sum(one["amount"] for one in taken)
+
+    def _disputes_with_money(self, intent: str) -> list[Object]:
+        return [one for one in self.disputes_of(intent) if one["balance_transactions"] and one["status"] != "won"]
 
     def _unexpected_state(self, intent: Object) -> Result:
         message = f"This PaymentIntent is {intent['status']}."

@@ -10,8 +10,10 @@ from prometheus_client import generate_latest
 
 from fintech.telemetry import metric_slots as slots
 from fintech.testing.processes import Platform, wait_until
-from loadtests.tests.simulator import Simulator
+from loadtests.tests.simulator import FakeStripe, Simulator
+from payments.gateway.base import Gateway
 from payments.gateway.client import HttpGateway
+from payments.gateway.stripe.gateway import StripeGateway
 from payments.kpis.drift import Drift, measure_drift
 from payments.kpis.exporters import Counters, scrape
 from payments.kpis.totals import totals_by_epoch
@@ -20,12 +22,17 @@ from payments.ledger.reconciliation import reconcile
 from payments.models import Merchant, Transaction, Unresolved
 
 
+def client_of(gateway: Simulator) -> Gateway:
+    client = StripeGateway if isinstance(gateway, FakeStripe) else HttpGateway
+    return client(gateway.url, gateway.token)
+
+
 def check_books(gateway: Simulator, *merchants: Merchant) -> None:
     """All payments of these merchants, which used no gateway but this one; and none of theirs is unresolved."""
     ids = [merchant.pk for merchant in merchants]
     assert not left_open(ids), "checked too early: something is unresolved"
     findings = [finding for _, found in check_ledger(ids) for finding in found]
-    findings += reconcile(HttpGateway(gateway.url, gateway.token), merchants=ids).findings
+    findings += reconcile(client_of(gateway), merchants=ids).findings
     assert not findings, findings
 
 

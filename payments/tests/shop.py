@@ -11,10 +11,12 @@ from django.db.models.functions import Now
 from payments.api.responses import Reply, reply_to
 from payments.api_keys import Principal, authenticate, cache, create_api_key
 from payments.models import ApiKey, Merchant, Unresolved
-from payments.schemas import PaymentInput, RefundInput
+from payments.schemas import PaymentInput, PaymentMethod, RefundInput
 from payments.services.charges import create_payment
 from payments.services.refunds import create_refund
 from payments.services.resolution import resolve_due
+
+CARD = PaymentMethod("card", token="pm_card_visa")
 
 
 @dataclass

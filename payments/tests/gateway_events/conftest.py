@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from prometheus_client import REGISTRY
 
+from loadtests.stripe.app import sign as sign_as_stripe
 from payments.gateway_events.inbox import process
 from payments.models import GatewayEvent
 from payments.webhooks.signing import sign
@@ -61,6 +63,19 @@ class Sender:
 
     def stored(self) -> list[GatewayEvent]:
         return list(GatewayEvent.objects.filter(identifier__in=self.ids).order_by("id"))
+
+
+class StripeSender(Sender):
+    """Stripe's side: each call is another event about an object."""
+
+    def send(self, event_type: str, data: Any) -> Any:  # type: ignore[override]  # its events are always well-formed
+        identifier = f"evt_{secrets.token_hex(12)}"
+        self.ids.append(identifier)
+        content = {"id": identifier, "object": "event", "type": event_type, "data": {"object": data}}
+        body = json.dumps(content).encode()
+        headers = sign_as_stripe(settings.STRIPE_WEBHOOK_SECRET, identifier, int(time.time()), body)
+        signed = {"Stripe-Signature": headers["Stripe-Signature"]}
+        return Client().post(f"{PATH}/stripe", body, content_type="application/json", headers=signed)
 
 
 @pytest.fixture

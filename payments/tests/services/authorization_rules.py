@@ -26,7 +26,7 @@ from payments.services import captures as capture_service
 from payments.services import voids as void_service
 from payments.services.authorization_expiry import void_expired
 from payments.services.results import Result
-from payments.tests.shop import Shop
+from payments.tests.shop import CARD, Shop
 
 # What the last three digits ask the simulator for: see docs/gateway.md.
 HELD_AMOUNTS = st.sampled_from([250, 250, 250, 901, 911, 922, 923, 924, 925]).map(lambda ending: 5000 + ending)
@@ -91,7 +91,7 @@ class AuthorizationRules:
 
     def _authorize(self, amount: int, seconds: float) -> UUID:
         with override_settings(AUTHORIZATION_HOLD_SECONDS=seconds):
-            reply = self.shop.pay(amount, capture=False)
+            reply = self.shop.pay(amount, capture=False, payment_method=CARD)
         assert reply.status_code == (202 if reply.body.status in ("unknown", "processing") else 201)
         return reply.body.id
 
@@ -168,12 +168,13 @@ class AuthorizationRules:
 
     @staticmethod
     def _send(operation: Capture | Void) -> Answer:
-        key = operation.transaction.gateway_key
+        payment = operation.transaction
+        gateway = gateways.get(payment.gateway)
+        named: Any = {"authorization": payment.gateway_key, "reference": payment.gateway_reference}
         if isinstance(operation, Void):
-            return gateways.default().void(operation.gateway_key, authorization=key)
-        return gateways.default().capture(
-            operation.gateway_key, authorization=key, amount=operation.amount, currency="EUR", final=operation.final
-        )
+            return gateway.void(operation.gateway_key, **named)
+        money: Any = {"amount": operation.amount, "currency": "EUR"}
+        return gateway.capture(operation.gateway_key, **named, **money, final=operation.final)
 
     def _ask(self, step: Asked) -> Asked:
         try:

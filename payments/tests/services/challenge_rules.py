@@ -13,7 +13,6 @@ from django.db.models.functions import Now
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, consumes, rule
 
-from loadtests.tests.simulator import Simulator
 from payments.gateway.base import Answer
 from payments.gateway.registry import gateways
 from payments.models import Authentication, Transaction
@@ -21,14 +20,14 @@ from payments.services import challenges
 from payments.services.challenges import poll_due, poll_one, settle_challenge
 from payments.states import AUTHORIZATION, CHARGE, Lifecycle
 from payments.tests.authentication.conftest import BACK, answer_challenge
+from payments.tests.services.acquirers import DECIDED
 from payments.tests.services.gateway_event_rules import GatewayEventRules
-from payments.tests.shop import Shop
+from payments.tests.shop import CARD, Shop
 
 # What the last three digits ask the simulator for: a challenge, or a result without one.
 AUTHENTICATED_AMOUNTS = st.sampled_from([1941, 1941, 1941, 1942, 1943])
 ANSWERS = st.sampled_from(["accept", "refuse", "abandon"])
 IN_TIME, SOON = 300.0, 0.05
-DECIDED = ("approved", "declined")
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,9 @@ class Learned:
 
 
 class ChallengeRules(GatewayEventRules):
-    """A part of the machine `Payments`, which has the shop, the simulator and the threads."""
+    """A part of the machine `Payments`, which has the shop, the gateway and the threads."""
 
     shop: Shop
-    simulator: Simulator
     threads: ThreadPoolExecutor
 
     challenged = Bundle("challenged")
@@ -66,8 +64,8 @@ class ChallengeRules(GatewayEventRules):
         return self.challenge(amount, capture=capture, seconds=seconds)
 
     def challenge(self, amount: int = 1941, *, seconds: float = IN_TIME, **fields: Any) -> Challenged:
-        self.simulator.profile(challenge_seconds=seconds)
-        reply = self.shop.pay(amount, return_url=BACK, **fields).body
+        with self.acquirer.challenges_last(seconds):
+            reply = self.shop.pay(amount, return_url=BACK, **{"payment_method": CARD, **fields}).body
         asked = reply.status == "requires_action"
         return Challenged(reply.id, reply.next_action.url if asked else None)
 
@@ -120,10 +118,10 @@ class ChallengeRules(GatewayEventRules):
     @rule(target=learned, challenge=challenged)
     def a_worker_learns_the_decision_and_stops(self, challenge: Challenged) -> Learned:
         row = Transaction.objects.get(id=challenge.payment)
-        gateway = gateways.default()
+        gateway, reference = gateways.get(row.gateway), row.gateway_reference
         if row.manual_capture:
-            return Learned(AUTHORIZATION, row.id, gateway.find_authorization(row.gateway_key))
-        return Learned(CHARGE, row.id, gateway.find_charge(row.gateway_key))
+            return Learned(AUTHORIZATION, row.id, gateway.find_authorization(row.gateway_key, reference=reference))
+        return Learned(CHARGE, row.id, gateway.find_charge(row.gateway_key, reference=reference))
 
     @rule(late=consumes(learned))
     def the_worker_goes_on(self, late: Learned) -> None:
@@ -133,7 +131,8 @@ class ChallengeRules(GatewayEventRules):
     def give_up(self, payment: UUID) -> None:
         row = Transaction.objects.get(id=payment)
         if self.open_challenges().filter(transaction_id=payment).exists():
-            poll_one(challenges.Challenged(row.id, row.manual_capture, row.gateway, row.gateway_key, None, True, 1))
+            named = row.gateway, row.gateway_key, row.gateway_reference
+            poll_one(challenges.Challenged(row.id, row.manual_capture, *named, is_over=True, attempts=1))
 
     def _in_thread_of_its_own(self, payment: UUID) -> None:
         try:
@@ -142,12 +141,7 @@ class ChallengeRules(GatewayEventRules):
             connection.close()
 
     def _announce_decision(self, payment: UUID) -> None:
-        row = Transaction.objects.get(id=payment)
-        kind = "authorization" if row.manual_capture else "charge"
-        record = self.simulator.request("GET", f"/v1/{kind}s/{row.gateway_key}").body
-        if record.get("outcome") in DECIDED:
-            names = ("key", "outcome", "amount", "currency", "reference", "code", "authentication")
-            self.announce(f"{kind}.decided", {name: record[name] for name in names if name in record})
+        self.announce(self.acquirer.decision(payment))
 
     def open_challenges(self) -> Any:
         return Authentication.objects.filter(transaction__merchant=self.shop.merchant, outcome=None)

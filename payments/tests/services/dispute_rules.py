@@ -8,18 +8,16 @@ from django.db.models.functions import Now
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, rule
 
-from loadtests.tests.simulator import Simulator
 from payments.errors import PaymentError
 from payments.gateway.registry import gateways
 from payments.models import Dispute, DisputeResponse
 from payments.services.disputes import accept_dispute, deliver_responses, submit_evidence
-from payments.tests.consistency import gateway_key
 from payments.tests.services.authorization_rules import allow_refusal
 from payments.tests.services.gateway_event_rules import GatewayEventRules
 from payments.tests.shop import Shop
 
 AMOUNTS = st.sampled_from([None, None, 1, 250, 922])
-DECISIONS = st.sampled_from(["needs_response", "won", "lost", "pre_arbitration"])
+DECISIONS = st.sampled_from(["needs_response", "won", "lost", "pre_arbitration", "warning_closed"])
 STEPS = st.sampled_from(["events", "evidence", "delivery", "pre_arbitration", "won", "lost"])
 # The usual way to each end, with everything in its order.
 LIVES = st.sampled_from(
@@ -35,27 +33,20 @@ FILES = [{"name": "receipt.pdf", "sha256": "a" * 64, "size": 100}]
 
 @dataclass(frozen=True)
 class Disputed:
-    key: str  # the gateway knows the dispute by it
+    name: str  # at the gateway
 
 
 class DisputeRules(GatewayEventRules):
-    """A part of the machine `Payments`, which has the shop and the simulator."""
+    """A part of the machine `Payments`, which has the shop and the gateway."""
 
     shop: Shop
-    simulator: Simulator
 
     disputed = Bundle("disputed")
 
     def dispute(self, payment: UUID, amount: int | None = None, **fields: Any) -> Disputed | None:
-        body = {"charge": gateway_key(payment), **fields} | ({} if amount is None else {"amount": amount})
-        answer = self._control("/control/disputes", body)
-        if answer.status != 201:
-            assert answer.body["code"] in ("charge_not_found", "exceeds_charge"), answer
-            return None
-        opened = {"state": "opened", "sequence": 1, "evidence_due_at": None}
-        self.announce("dispute.changed", answer.body | opened)
-        self.announce("dispute.changed", answer.body)
-        return Disputed(answer.body["dispute"])
+        name, events = self.acquirer.dispute(payment, **fields, **({} if amount is None else {"amount": amount}))
+        self.announce(events)
+        return Disputed(name) if name else None
 
     @rule(disputed=disputed, steps=st.one_of(LIVES, st.lists(STEPS, min_size=1, max_size=6)))
     def a_dispute_goes_on(self, disputed: Disputed | None, steps: list[str]) -> None:
@@ -78,15 +69,8 @@ class DisputeRules(GatewayEventRules):
         self._decide_dispute(disputed, state)
 
     def _decide_dispute(self, disputed: Disputed | None, state: str) -> None:
-        if disputed is None:
-            return
-        answer = self._control(f"/control/disputes/{disputed.key}", {"state": state})
-        assert answer.status in (200, 409), answer
-        if answer.status == 200:
-            self.announce("dispute.changed", answer.body)
-
-    def _control(self, path: str, body: object) -> Any:
-        return self.simulator.request("POST", path, body, token=self.simulator.control_token)
+        if disputed is not None:
+            self.announce(self.acquirer.decide(disputed.name, state))
 
     # --- The merchant ----------------------------------------------------------------------------------------
 
@@ -96,7 +80,9 @@ class DisputeRules(GatewayEventRules):
 
     def _respond(self, disputed: Disputed | None, kind: str) -> None:
         """Send a new text in each round: an equal one repeats the response to the first."""
-        dispute = Dispute.objects.filter(gateway_key=disputed.key).first() if disputed else None
+        if disputed is None:
+            return
+        dispute = Dispute.objects.filter(gateway_key=self.acquirer.key_of(disputed.name)).first()
         if dispute is None:
             return
         request: dict[str, Any] = {"merchant_id": self.shop.merchant.pk, "dispute_id": dispute.pk}
@@ -118,24 +104,24 @@ class DisputeRules(GatewayEventRules):
 
     @rule()
     def the_worker_dies_after_the_gateway_took_a_response(self) -> None:
-        for response in self.undelivered().select_related("dispute"):
-            key = response.dispute.gateway_key
+        gateway = gateways.get(self.acquirer.name)
+        for response in self.undelivered().select_related("dispute__transaction"):
+            dispute = response.dispute
+            named: Any = {"dispute": dispute.gateway_key, "reference": dispute.transaction.gateway_reference}
             if response.kind == DisputeResponse.Kind.EVIDENCE:
-                files = response.files
-                gateways.default().submit_evidence(response.gateway_key, dispute=key, text=response.text, files=files)
+                gateway.submit_evidence(response.gateway_key, **named, text=response.text, files=response.files)
             else:
-                gateways.default().accept_dispute(response.gateway_key, dispute=key)
+                gateway.accept_dispute(response.gateway_key, **named)
         self._announce_all_disputes()
 
     def _announce_all_disputes(self) -> None:
         """Announce what the responses have changed: each changes a dispute once."""
-        for key in Dispute.objects.filter(merchant=self.shop.merchant).values_list("gateway_key", flat=True):
-            self.announce("dispute.changed", self.simulator.request("GET", f"/v1/disputes/{key}").body)
+        for dispute in Dispute.objects.filter(merchant=self.shop.merchant):
+            self.announce(self.acquirer.described(dispute))
 
     def undelivered(self) -> Any:
         return DisputeResponse.objects.filter(dispute__merchant=self.shop.merchant, delivered_at=None)
 
     def assert_disputes_are_the_gateways(self) -> None:
         for dispute in Dispute.objects.filter(merchant=self.shop.merchant):
-            theirs = self.simulator.request("GET", f"/v1/disputes/{dispute.gateway_key}").body
-            assert (dispute.status, dispute.sequence) == (theirs["state"], theirs["sequence"])
+            assert self.acquirer.agrees(dispute), (dispute, dispute.status)

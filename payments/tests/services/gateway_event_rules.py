@@ -12,6 +12,7 @@ from payments.gateway_events import inbox
 from payments.gateway_events.errors import NotYet
 from payments.models import GatewayEvent
 from payments.tests.gateway_events.conftest import Sender
+from payments.tests.services.acquirers import AtSimulator
 
 PLACES = st.lists(st.integers(0, 7), min_size=1, max_size=4)
 RIGHT = {None, "applied", "ignored"}
@@ -20,13 +21,15 @@ RIGHT = {None, "applied", "ignored"}
 class GatewayEventRules:
     """A part of the machine `Payments`. The other parts announce what the gateway has decided."""
 
+    acquirer: AtSimulator
     sender: Sender
     outbox: list[tuple[str, dict[str, Any]]]
 
-    def announce(self, event_type: str, data: dict[str, Any]) -> None:
-        """Put an event before the earlier ones, so that the rules draw recent ones most often."""
-        if (event_type, data) not in self.outbox:
-            self.outbox.insert(0, (event_type, data))
+    def announce(self, events: list[tuple[str, dict[str, Any]]]) -> None:
+        """Put events before the earlier ones, so that the rules draw recent ones most often."""
+        for event in events:
+            if event not in self.outbox:
+                self.outbox.insert(0, event)
 
     @rule(places=PLACES)
     def events_arrive(self, places: list[int]) -> None:
@@ -44,10 +47,12 @@ class GatewayEventRules:
             assert outcome in RIGHT, detail
 
     def all_events_arrive(self) -> None:
+        self.announce(self.acquirer.news())
         self._receive(range(len(self.outbox) - 1, -1, -1))
         self.process_events()
 
     def _receive(self, places: Any) -> None:
+        self.announce(self.acquirer.news())
         if not self.outbox:
             return
         for place in places:

@@ -1,4 +1,5 @@
-"""Random sequences of all that can happen to payments, against the real database and a real gateway simulator.
+"""Random sequences of all that can happen to payments, against the real database and the real process of a gateway:
+the simulator, or the fake of Stripe.
 
 Requests, replays, altered bodies, authorizations with captures, voids and expiry, 3-D Secure, fraud reviews, disputes,
 refunds, batches, every fault of the gateway, its events in any order, resolvers that come too early or die, processes
@@ -32,12 +33,13 @@ from hypothesis.stateful import (
 
 from fintech.telemetry import metric_slots as slots
 from fintech.testing.processes import IN_FULL
-from loadtests.tests.simulator import Simulator
+from loadtests.tests.simulator import FakeStripe, running
 from payments import metrics
 from payments.errors import PaymentError
 from payments.gateway.base import Answer
 from payments.gateway.client import HttpGateway
 from payments.gateway.registry import gateways
+from payments.gateway.routing import Routes
 from payments.ledger.consistency import check_ledger
 from payments.models import Authentication, Capture, Dispute, Refund, Transaction, Unresolved, Void
 from payments.schemas import BatchItem, PaymentInput, RefundInput
@@ -49,13 +51,13 @@ from payments.services.results import Result
 from payments.storage.group_commit import writer
 from payments.tests.authentication.conftest import BACK, HOST, answer_challenge
 from payments.tests.consistency import check_books, own_counters_equal_rows
-from payments.tests.gateway_events.conftest import Sender
+from payments.tests.services.acquirers import AtSimulator, AtStripe
 from payments.tests.services.authorization_rules import AuthorizationRules
 from payments.tests.services.challenge_rules import Challenged, ChallengeRules
 from payments.tests.services.dispute_rules import AMOUNTS as DISPUTED_AMOUNTS
 from payments.tests.services.dispute_rules import Disputed, DisputeRules
 from payments.tests.services.review_rules import REVIEW_THRESHOLD, ReviewRules
-from payments.tests.shop import Shop
+from payments.tests.shop import CARD, Shop
 
 pytestmark = pytest.mark.processes
 
@@ -92,8 +94,6 @@ def expect(problem: PaymentError, *codes: str) -> None:
 
 
 class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
-    simulator: Simulator
-
     paid = Bundle("paid")
     refunded = Bundle("refunded")
     stranded = Bundle("stranded")
@@ -103,7 +103,8 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
         super().__init__()
         self.shop = Shop.open()
         self.shop.change_merchant(return_hosts=[HOST], review_threshold=REVIEW_THRESHOLD)
-        self.sender, self.outbox = Sender(), []
+        self.sender, self.outbox = self.acquirer.sender(), []
+        self.acquirer.news()  # of an earlier sequence
         self.decided: dict[Any, str] = {}
         self.plain_gateway()
         self.threads = ThreadPoolExecutor(4)
@@ -113,14 +114,14 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
     @rule(target=paid, amount=AMOUNTS)
     def pay(self, amount: int) -> Paid:
         key = secrets.token_hex(12)
-        reply = self.shop.pay(amount, key=key)
+        reply = self.shop.pay(amount, key=key, payment_method=CARD)
         assert reply.status_code == (201 if reply.body.status in Transaction.FINAL else 202)
         return Paid(key, amount, reply.body.id)
 
     @rule(payment=paid)
     def pay_again(self, payment: Paid) -> None:
         try:
-            reply = self.shop.pay(payment.amount, key=payment.key)
+            reply = self.shop.pay(payment.amount, key=payment.key, payment_method=CARD)
         except PaymentError as problem:
             expect(problem, "request_in_flight")
             return
@@ -131,16 +132,18 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
     @rule(payment=paid)
     def pay_another_amount_with_the_same_key(self, payment: Paid) -> None:
         with pytest.raises(PaymentError) as refusal:
-            self.shop.pay(payment.amount + 1, key=payment.key)
+            self.shop.pay(payment.amount + 1, key=payment.key, payment_method=CARD)
         assert (refusal.value.code, refusal.value.param) == ("idempotency_key_reused", "amount")
 
     @rule(target=paid, amounts=st.lists(AMOUNTS, min_size=1, max_size=4), old=paid)
     def pay_in_a_batch(self, amounts: list[int], old: Paid) -> Any:
         keys = [secrets.token_hex(12) for _ in amounts]
         items = [
-            BatchItem(amount, "EUR", "c_1", idempotency_key=key) for key, amount in zip(keys, amounts, strict=True)
+            BatchItem(amount, "EUR", "c_1", payment_method=CARD, idempotency_key=key)
+            for key, amount in zip(keys, amounts, strict=True)
         ]
-        twice = [items[0], BatchItem(old.amount, "EUR", "c_1", idempotency_key=old.key)]
+        again = BatchItem(old.amount, "EUR", "c_1", payment_method=CARD, idempotency_key=old.key)
+        twice = [items[0], again]
         replies = create_batch(principal=self.shop.principal, items=[*items, *twice])
         found = [result.operation for result in replies[: len(items)] if isinstance(result, Result)]
         paid = [Paid(key, amount, body.id) for key, amount, body in zip(keys, amounts, found, strict=True)]
@@ -177,7 +180,7 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
 
     @rule(target=stranded, amount=st.one_of(AMOUNTS, st.sampled_from([1941, 1942])), answered=st.booleans())
     def die_while_paying(self, amount: int, answered: bool) -> Stranded:
-        body = PaymentInput(amount, "EUR", "c_1", return_url=BACK)
+        body = PaymentInput(amount, "EUR", "c_1", payment_method=CARD, return_url=BACK)
         pending = Pending.create(self.shop.principal, secrets.token_hex(12), body)
         stored = writer.store([stored_row(pending, 60)])
         pending.mark_stored(stored[pending.id])
@@ -221,9 +224,10 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
         refund_service.settle_refund(late.refund.id, late.lease_token, self.ask_for(late.refund), actor="api")
 
     def ask_for(self, refund: Refund) -> Answer:
-        return gateways.default().refund(
-            refund.gateway_key, charge=refund.transaction.gateway_key, amount=refund.amount, currency="EUR"
-        )
+        payment = refund.transaction
+        named = {"charge": payment.gateway_key, "reference": payment.gateway_reference}
+        money: Any = {"amount": refund.amount, "currency": "EUR"}
+        return gateways.get(payment.gateway).refund(refund.gateway_key, **named, **money)
 
     # --- Disputes --------------------------------------------------------------------------------------------
 
@@ -262,17 +266,16 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
     @rule(fault=FAULTS, ratio=st.sampled_from([0.5, 1]))
     def the_gateway_fails(self, fault: str, ratio: float) -> None:
         self.plain_gateway()
-        self.simulator.profile(**{fault: ratio})
+        self.acquirer.process.profile(**{fault: ratio})
 
     @rule()
     def the_gateway_does_not_even_cancel(self) -> None:
-        self.simulator.profile(cancel_fails=True)
+        self.acquirer.process.profile(cancel_fails=True)
 
     @rule()
     def plain_gateway(self) -> None:
-        profile = {"hold_seconds": 0.1, "seed": 1}
-        self.simulator.request("PUT", "/control/profile", profile, token=self.simulator.control_token)
-        gateways.made["simulator"] = HttpGateway(self.simulator.url, self.simulator.token)  # with its circuit closed
+        self.acquirer.process.reset_profile(hold_seconds=0.1, seed=1)
+        self.acquirer.connect()
 
     # --- What must be true -----------------------------------------------------------------------------------
 
@@ -310,15 +313,16 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
             self.responses_are_delivered()
         self.threads.shutdown()
         self.assert_disputes_are_the_gateways()
-        check_books(self.simulator, self.shop.merchant)
+        check_books(self.acquirer.process, self.shop.merchant)
         assert own_counters_equal_rows()
 
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("payments.gateway.client.PAUSE_SECONDS", 0.001)
-    monkeypatch.setitem(gateways.made, "simulator", HttpGateway("http://127.0.0.1:1", ""))
-    with override_settings(GATEWAY_TIMEOUT_SECONDS=0.06, BATCH_DEADLINE_SECONDS=0.5):
+    for name in (AtSimulator.name, AtStripe.name):
+        monkeypatch.setitem(gateways.made, name, HttpGateway("http://127.0.0.1:1", "", name=name))
+    with override_settings(GATEWAY_TIMEOUT_SECONDS=0.06, BATCH_DEADLINE_SECONDS=0.5, STRIPE_WEBHOOK_SECRET="whsec_x"):
         yield
 
 
@@ -339,13 +343,26 @@ def _epoch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.timeout(3600 if IN_FULL else 600)
 @pytest.mark.usefixtures("_epoch_of_its_own", "_impatient")
 def test_whatever_happens_the_books_are_right(gateway):
-    Payments.simulator = gateway
     # It writes a line for each change of its profile, and would wait for a reader once the pipe is full.
     Thread(target=gateway.process.stdout.read, daemon=True).start()
+    run(AtSimulator(gateway), examples=400 if IN_FULL else 25)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600 if IN_FULL else 600)
+@pytest.mark.usefixtures("_epoch_of_its_own", "_impatient")
+def test_whatever_happens_at_stripe_the_books_are_right(tmp_path, monkeypatch):
+    monkeypatch.setattr("payments.services.charges.routes", Routes({}, AtStripe.name))
+    with running(FakeStripe(tmp_path / "stripe.sqlite3")) as fake:
+        run(AtStripe(fake), examples=400 if IN_FULL else 6)
+
+
+def run(acquirer: AtSimulator, *, examples: int) -> None:
+    Payments.acquirer = acquirer
     run_state_machine_as_test(
         Payments,
         settings=settings(
-            max_examples=400 if IN_FULL else 25,
+            max_examples=examples,
             stateful_step_count=40 if IN_FULL else 30,
             derandomize=not IN_FULL,
             database=None,

@@ -182,10 +182,22 @@ DISPUTE = Lifecycle(
 DISPUTE_RESPONSES = {"needs_response": "under_review", "pre_arbitration": "final_review"}
 # The kinds of events whose amount is revenue.
 SALES = (CHARGE.success, CAPTURE.success)
+# The final states in which no money has moved and none is held.
+UNMOVED = ("declined", "blocked", "failed")
 # A payment whose money the bank holds.
 HOLDING = ("in_review", "authorized")
-# Entries of the journal that are no step: a decision of an operator, or the change to another gateway.
-NOTES = ("resolution_requested", "review_accepted", "review_refused", "rerouted")
+# The states of an inquiry: a question of the cardholder's bank, which takes no money and may become a dispute. An event
+# of the journal has one after `inquiry_`.
+INQUIRIES = ("needs_response", "under_review", "closed")
+INQUIRY_PREFIX = "inquiry_"
+# Entries of the journal that are no step: a decision of an operator, the change to another gateway, or an inquiry.
+NOTES = (
+    "resolution_requested",
+    "review_accepted",
+    "review_refused",
+    "rerouted",
+    *(f"{INQUIRY_PREFIX}{state}" for state in INQUIRIES),
+)
 # The results of an authentication. An event of the journal has one after `authentication_`.
 AUTHENTICATIONS = ("authenticated", "failed", "abandoned", "frictionless", "exempt")
 FAILED_AUTHENTICATIONS = ("failed", "abandoned")

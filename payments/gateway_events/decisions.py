@@ -21,15 +21,13 @@ from payments.gateway_events.search import find_by_key
 from payments.models import Authentication, Capture, Refund, Transaction, Unresolved, Void
 from payments.services.challenges import settle_challenge
 from payments.services.resolution import STEPS, acquire_lease
-from payments.states import AUTHORIZATION, CAPTURE, CHARGE, LIFECYCLES, REFUND, VOID, Lifecycle
+from payments.states import AUTHORIZATION, CAPTURE, CHARGE, LIFECYCLES, REFUND, UNMOVED, VOID, Lifecycle
 
 Text = Annotated[str, Meta(max_length=255)]
 # The operations whose customer can be challenged.
 CHALLENGED = {lifecycle.operation: lifecycle for lifecycle in (CHARGE, AUTHORIZATION)}
 
 MODELS: dict[str, type[Model]] = {REFUND.operation: Refund, CAPTURE.operation: Capture, VOID.operation: Void}
-# The final states in which no money has moved and none is held.
-UNMOVED = ("declined", "blocked", "failed")
 
 # Open operations by the gateway's key: a few rows, which need no index.
 FIND_OPEN = """

@@ -17,7 +17,8 @@ from fintech.telemetry import tracing
 from payments.failures import REFUSED_FOR
 from payments.gateway.base import Answer, AuthenticationResult, Gateway
 from payments.gateway.registry import gateways
-from payments.services.charges import outcome_row
+from payments.models import Transaction
+from payments.services.charges import note_contradiction, outcome_row
 from payments.services.refused_retries import note_declines
 from payments.states import AUTHORIZATION, CHARGE, Lifecycle
 
@@ -111,6 +112,8 @@ def settle_challenge(lifecycle: Lifecycle, transaction_id: UUID, answer: Answer,
     answer.authentication = answer.authentication or _result_of(answer)
     write, row = outcome_row(lifecycle, transaction_id, None, answer, actor=actor)
     settled = bool(write([row]))
+    if not settled:
+        note_contradiction(Transaction.objects.get(id=transaction_id), answer)
     if settled and answer.failure_code in REFUSED_FOR:
         note_declines([transaction_id])
     return settled

@@ -31,7 +31,7 @@ from payments.services.failover import may_fail_over, move_payment
 from payments.services.idempotency import replay_payment
 from payments.services.refused_retries import find_forbidden, note_declines
 from payments.services.results import PaymentData, Result
-from payments.states import AUTHORIZATION, CHARGE, ChargeStatus, Lifecycle
+from payments.states import AUTHORIZATION, CHARGE, UNMOVED, ChargeStatus, Lifecycle
 from payments.storage.group_commit import Exceeded, writer
 from payments.velocity import apply_exceeded, decided_columns, is_held, velocity_columns
 
@@ -276,7 +276,10 @@ def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[PaymentD
     ]
     if forbidden:
         query(note_declines, forbidden)
-    stored = _find([pending.id for pending, answer in answered if answer.is_known and pending.id not in settled])
+    late = {pending.id: answer for pending, answer in answered if answer.is_known and pending.id not in settled}
+    stored = _find(list(late))
+    for transaction_id, payment in stored.items():
+        note_contradiction(payment, late[transaction_id])
     return [
         stored.get(pending.id) or _settled(pending, answer, settled.get(pending.id)) for pending, answer in answered
     ]
@@ -288,6 +291,14 @@ def _find(ids: Sequence[UUID]) -> dict[UUID, Transaction]:
         return query(Transaction.objects.in_bulk, ids) if ids else {}
     except DATABASE_ERRORS:
         return {}
+
+
+def note_contradiction(stored: Transaction, answer: Answer) -> None:
+    """Log an answer that came after the outcome was stored, and differs from it: the gateway contradicts itself."""
+    differs = {"approved": UNMOVED, "declined": APPROVED}
+    if stored.status in differs.get(answer.outcome, ()):
+        extra = {"transaction": str(stored.id), "status": stored.status, "outcome": answer.outcome, "code": answer.code}
+        logger.error("gateway_contradiction", extra=extra)
 
 
 def _settled(pending: Pending, answer: Answer, at: datetime | None) -> Pending:

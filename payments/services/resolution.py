@@ -19,9 +19,9 @@ from fintech.telemetry import tracing
 from payments.failures import REFUSED_FOR
 from payments.gateway.base import Answer, Gateway
 from payments.gateway.registry import gateways
-from payments.models import Event, Unresolved
+from payments.models import Event, Transaction, Unresolved
 from payments.services.captures import settle_capture
-from payments.services.charges import outcome_row
+from payments.services.charges import note_contradiction, outcome_row
 from payments.services.refunds import settle_refund
 from payments.services.refused_retries import note_declines
 from payments.services.voids import settle_void
@@ -136,7 +136,8 @@ def resolve_one(lease: Lease) -> str:
 
 def _settle_payment(lifecycle: Lifecycle, lease: Lease, answer: Answer) -> None:
     write, row = outcome_row(lifecycle, lease.resource_id, lease.token, answer, actor=lease.actor)
-    write([row])
+    if not write([row]):
+        note_contradiction(Transaction.objects.get(id=lease.transaction_id), answer)
     if answer.failure_code in REFUSED_FOR:
         note_declines([lease.resource_id])
 

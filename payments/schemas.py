@@ -312,6 +312,18 @@ class DisputeOutput(Struct):
     settled_at: Moment | None
 
 
+class InquiryOutput(Struct):
+    """A question of the cardholder's bank about a payment. It takes no money, and may become a dispute."""
+
+    id: Annotated[str, Meta(description="The gateway's name of the inquiry.")]
+    transaction: UUID
+    status: Literal["needs_response", "under_review", "closed"]
+    amount: int
+    currency: str
+    reason: str
+    evidence_due_at: Moment | None
+
+
 class DisputeResponseOutput(Struct):
     """A response of the merchant: evidence, or that it accepts the dispute."""
 

@@ -56,7 +56,9 @@ def apply_dispute_change(change: DisputeChange) -> bool:
     """
     with atomic():
         known = Dispute.objects.filter(gateway_key=change.dispute).first()
-        payment, dispute = lock_dispute(change.dispute, known.transaction_id if known else find_payment(change))
+        payment, dispute = lock_dispute(
+            change.dispute, known.transaction_id if known else find_payment(change.charge, change.charged_at)
+        )
         if dispute is None:
             _open(payment, change)
             return True
@@ -114,16 +116,16 @@ def _follow(payment: Transaction, dispute: Dispute, change: DisputeChange) -> No
         dispute.save(update_fields=["evidence_due_at"])
 
 
-def find_payment(change: DisputeChange) -> UUID:
+def find_payment(charge: UUID, charged_at: datetime) -> UUID:
     """Return the payment's id. Ids contain their time, and most disputed charges are found within their minutes.
 
     A key that is repeated after the database lost its payment adopts the first charge under a newer id.
     """
-    first, last = first_id_at(change.charged_at - BEFORE), first_id_at(change.charged_at + AFTER)
-    near = Transaction.objects.filter(id__gte=first, id__lt=last, gateway_key=change.charge).order_by("id")
+    first, last = first_id_at(charged_at - BEFORE), first_id_at(charged_at + AFTER)
+    near = Transaction.objects.filter(id__gte=first, id__lt=last, gateway_key=charge).order_by("id")
     try:
         found = near.values_list("id", flat=True).first()
-        found = found or min((one for one in find_by_key(Transaction, change.charge) if one >= first), default=None)
+        found = found or min((one for one in find_by_key(Transaction, charge) if one >= first), default=None)
     except OperationalError as error:
         if not isinstance(error.__cause__, QueryCanceled):
             raise

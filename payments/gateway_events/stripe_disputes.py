@@ -1,11 +1,14 @@
 """Stripe's disputes. An event names one that has changed: it is read again, so events may come in any order.
 
 Stripe reports states, not steps. We take the steps up to its state, as far as its money has moved: a dispute is opened
-here once its money is taken, and won once it is given back. An inquiry (`warning_...`) takes none.
+here once its money is taken, and won once it is given back. An inquiry (`warning_...`) takes none: its states are
+entries of the payment's journal.
 """
 
+import logging
 from datetime import UTC, datetime
 from typing import Annotated
+from uuid import UUID
 
 import msgspec
 from django.db.transaction import atomic
@@ -13,22 +16,30 @@ from msgspec import Meta
 
 from payments.gateway.base import GatewayError
 from payments.gateway.registry import STRIPE, gateways
+from payments.gateway.stripe.amounts import from_stripe
 from payments.gateway.stripe.disputes import StripeDispute
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.gateway_events.disputes import ACTOR, DisputeChange, find_payment, refuse_other_money
 from payments.gateway_events.errors import NotYet, Refused
-from payments.models import Dispute, Transaction
+from payments.models import Dispute, Event, Transaction
 from payments.services.disputes import Claim, lock_dispute, open_dispute, take_step
 from payments.states import DISPUTE_RESPONSES, DisputeStatus
 
+logger = logging.getLogger("payments.gateway_events")
+
 # The steps of a dispute that is not lost: from each of them it can be lost.
 PATH = (DisputeStatus.OPENED, DisputeStatus.NEEDS_RESPONSE, DisputeStatus.UNDER_REVIEW, DisputeStatus.WON)
-# Stripe's states once it has taken money; an inquiry may become a dispute.
+# Stripe's states once it has taken money.
 STATES = {
     "needs_response": DisputeStatus.NEEDS_RESPONSE,
     "under_review": DisputeStatus.UNDER_REVIEW,
     "won": DisputeStatus.WON,
     "lost": DisputeStatus.LOST,
+}
+INQUIRY_STATES = {
+    "warning_needs_response": "inquiry_needs_response",
+    "warning_under_review": "inquiry_under_review",
+    "warning_closed": "inquiry_closed",
 }
 
 
@@ -43,14 +54,17 @@ class DisputeEvent(msgspec.Struct):
 def apply_dispute(event: DisputeEvent) -> bool:
     """Take the steps up to Stripe's state. Raises NotYet if Stripe does not answer, Refused if both contradict."""
     theirs = _read(event.object.id)
-    if theirs.charge is None or theirs.payment_intent is None or not theirs.moved.taken:
+    if theirs.charge is None or theirs.payment_intent is None:
         return False
+    charged_at = datetime.fromtimestamp(theirs.payment_intent.created, UTC)
+    if not theirs.moved.taken:
+        return theirs.status in INQUIRY_STATES and _note_inquiry(theirs, find_payment(theirs.charge, charged_at))
     state = _state_of(theirs)
     change = DisputeChange(
         dispute=theirs.key,
         sequence=1,  # Stripe does not number its events
         charge=theirs.charge,
-        charged_at=datetime.fromtimestamp(theirs.payment_intent.created, UTC),
+        charged_at=charged_at,
         state=DisputeStatus.OPENED,
         amount=theirs.moved.taken,
         currency=theirs.currency.upper(),
@@ -60,7 +74,8 @@ def apply_dispute(event: DisputeEvent) -> bool:
     )
     with atomic():
         known = Dispute.objects.filter(gateway_key=theirs.key).first()
-        payment, ours = lock_dispute(theirs.key, known.transaction_id if known else find_payment(change))
+        transaction_id = known.transaction_id if known else find_payment(theirs.charge, charged_at)
+        payment, ours = lock_dispute(theirs.key, transaction_id)
         if payment.gateway != STRIPE:
             raise Refused(f"the payment is at the gateway {payment.gateway}")
         if ours is None:
@@ -68,6 +83,29 @@ def apply_dispute(event: DisputeEvent) -> bool:
         elif (ours.amount, ours.fee) != (change.amount, change.fee):
             raise Refused(f"the dispute is of {ours.amount} with a fee of {ours.fee}")
         return _follow(payment, ours, change, state) or known is None
+
+
+@atomic
+def _note_inquiry(theirs: StripeDispute, transaction_id: UUID) -> bool:
+    """Write an inquiry's state into the journal, which informs the merchant. Returns False if it is the last entry."""
+    payment = Transaction.objects.select_for_update().get(id=transaction_id)
+    if payment.gateway != STRIPE:
+        raise Refused(f"the payment is at the gateway {payment.gateway}")
+    kind, currency, due_by = INQUIRY_STATES[theirs.status], theirs.currency.upper(), theirs.evidence_details.due_by
+    inquiry = {
+        "id": theirs.id,
+        "amount": from_stripe(theirs.amount, currency),
+        "currency": currency,
+        "reason": theirs.reason,
+        "evidence_due_at": datetime.fromtimestamp(due_by, UTC).isoformat() if due_by else None,
+    }
+    noted = Event.objects.filter(transaction=payment, kind__in=INQUIRY_STATES.values(), data__id=theirs.id).last()
+    if noted and (noted.kind, noted.data) == (kind, inquiry):
+        return False
+    Event.objects.create(transaction=payment, kind=kind, actor=ACTOR, data=inquiry)
+    extra = {"transaction": str(payment.id), "kind": kind, "evidence_due_at": inquiry["evidence_due_at"]}
+    logger.warning("inquiry", extra=extra)
+    return True
 
 
 def _read(name: str) -> StripeDispute:

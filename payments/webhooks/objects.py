@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from payments.models import Capture, Dispute, Event, Refund, Void, WebhookEvent, load_authentications
-from payments.schemas import CaptureOutput, DisputeOutput, EventOutput, Payment, RefundOutput, VoidOutput
+from payments.schemas import CaptureOutput, DisputeOutput, EventOutput, InquiryOutput, Payment, RefundOutput, VoidOutput
 from payments.serializers import (
     serialize_capture,
     serialize_challenge,
@@ -22,7 +22,17 @@ from payments.serializers import (
     serialize_refund,
     serialize_void,
 )
-from payments.states import AUTHORIZATION, CHARGE, DISPUTE, HOLDING, LIFECYCLES, ChargeStatus, Lifecycle
+from payments.states import (
+    AUTHORIZATION,
+    CHARGE,
+    DISPUTE,
+    HOLDING,
+    INQUIRIES,
+    INQUIRY_PREFIX,
+    LIFECYCLES,
+    ChargeStatus,
+    Lifecycle,
+)
 
 # The operations that are announced, and the name of their object in the types of events.
 NAMES = {"charge": "payment", "capture": "capture", "void": "void", "refund": "refund", "dispute": "dispute"}
@@ -34,14 +44,14 @@ FOLLOWING: dict[str, tuple[Any, Any]] = {
     "dispute": (Dispute, serialize_dispute),
 }
 
-Output = Payment | CaptureOutput | VoidOutput | RefundOutput | DisputeOutput
+Output = Payment | CaptureOutput | VoidOutput | RefundOutput | DisputeOutput | InquiryOutput
 
 # The kinds of the journal's entries, and the types that they are announced as.
 TYPES = {
     lifecycle.event_kind(status): f"{NAMES[lifecycle.operation]}.{status}"
     for lifecycle in (LIFECYCLES[operation] for operation in NAMES)
     for status in lifecycle.statuses.values
-}
+} | {f"{INQUIRY_PREFIX}{status}": f"inquiry.{status}" for status in INQUIRIES}
 TEST_TYPE = "webhook_endpoint.test"
 DISABLED_TYPE = "webhook_endpoint.disabled"
 ALL_TYPES = [*TYPES.values(), TEST_TYPE, DISABLED_TYPE]
@@ -75,6 +85,9 @@ def _serialize(event: WebhookEvent, objects: dict[UUID, Output]) -> EventOutput:
     if entry is None:
         return EventOutput(event.id, event.type, event.at, event.data)
     status = event.type.partition(".")[2]
+    if entry.kind.startswith(INQUIRY_PREFIX):
+        inquiry = {**(entry.data or {}), "transaction": entry.transaction_id, "status": status}
+        return EventOutput(event.id, event.type, event.at, msgspec.convert(inquiry, InquiryOutput))
     for operation in FOLLOWING:
         if identifier := _identifier(entry, operation):
             current = objects[identifier]

@@ -5,11 +5,13 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import urllib3
 from django.db.models.functions import Now
 from django.test import Client
 from django.utils import timezone
@@ -21,19 +23,29 @@ from payments.gateway.registry import gateways
 from payments.gateway.routing import Routes
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.gateway_events.inbox import process
-from payments.ledger.consistency import Finding
+from payments.ledger.consistency import Finding, check_ledger
 from payments.ledger.reconciliation import reconcile
-from payments.models import Authentication, Dispute, DisputeResponse, Event, GatewayEvent, Refund, Transaction
-from payments.schemas import PaymentMethod
+from payments.models import (
+    Authentication,
+    Dispute,
+    DisputeResponse,
+    Event,
+    GatewayEvent,
+    Refund,
+    Transaction,
+    WebhookEvent,
+)
+from payments.schemas import InquiryOutput
 from payments.services.authorization_expiry import void_expired
 from payments.services.disputes import accept_dispute, deliver_responses, submit_evidence
 from payments.tests.authentication.conftest import BACK, HOST, answer_challenge, poll, state
-from payments.tests.shop import Shop
+from payments.tests.shop import CARD, Shop
+from payments.tests.webhooks.conftest import announce, outbox  # noqa: F401 - fixtures
+from payments.webhooks.objects import serialize_events
 
 pytestmark = pytest.mark.processes
 
 SECRET = "whsec_test"
-CARD = PaymentMethod("card", token="pm_card_visa")
 
 
 def sign(body: bytes, *, at: float | None = None, secret: str = SECRET) -> str:
@@ -383,15 +395,54 @@ def test_a_dispute_that_allows_no_response_stays_open_until_it_is_lost(stripe_sh
     assert steps(ours.transaction_id) == ["opened", "lost"]
 
 
-def test_an_inquiry_opens_a_dispute_once_it_takes_money(stripe_shop, bank, fake):
-    payment = stripe_shop.pay(2000, payment_method=CARD).body
+def inquired(shop: Shop, bank: Bank) -> tuple[UUID, dict[str, Any]]:
+    """Pay, let the bank inquire, and inform the platform twice."""
+    payment = shop.pay(2000, payment_method=CARD).body
     theirs = bank.dispute(payment.id, status="warning_needs_response")
-    assert (informed(theirs, "created"), steps(payment.id)) == ("ignored", [])
-    assert reconciled(fake, stripe_shop) == []
+    assert [informed(theirs, "created"), informed(theirs)] == ["applied", "ignored"]
+    return payment.id, theirs
+
+
+def inquiries(payment: UUID) -> list[str]:
+    return list(
+        Event.objects.filter(transaction_id=payment, kind__startswith="inquiry_").values_list("kind", flat=True)
+    )
+
+
+def test_an_inquiry_is_announced_and_takes_no_money(stripe_shop, bank, fake, announce):  # noqa: F811
+    payment, theirs = inquired(stripe_shop, bank)
+
+    announce()
+
+    announced = WebhookEvent.objects.filter(merchant=stripe_shop.merchant, type__startswith="inquiry.")
+    (shown,) = serialize_events(list(announced.select_related("journal__transaction")))
+    assert shown.type == "inquiry.needs_response"
+    due = datetime.fromtimestamp(theirs["evidence_details"]["due_by"], UTC)
+    assert shown.data == InquiryOutput(theirs["id"], payment, "needs_response", 2000, "EUR", "fraudulent", due)
+    assert (steps(payment), reconciled(fake, stripe_shop)) == ([], [])
+    assert [found for _, found in check_ledger([stripe_shop.merchant.pk]) if found] == []
+
+
+def test_an_inquiry_becomes_a_dispute_once_it_takes_money(stripe_shop, bank, fake):
+    payment, theirs = inquired(stripe_shop, bank)
 
     assert informed(bank.decide(theirs["id"], "needs_response")) == "applied"
 
-    assert steps(payment.id) == ["opened", "needs_response"]
+    assert (inquiries(payment), steps(payment)) == (["inquiry_needs_response"], ["opened", "needs_response"])
+    assert reconciled(fake, stripe_shop) == []
+
+
+def test_a_payment_with_an_inquiry_can_be_refunded_and_the_bank_closes_it(stripe_shop, bank, fake):
+    payment, theirs = inquired(stripe_shop, bank)
+    response = {"Authorization": f"Bearer {fake.token}", "Idempotency-Key": str(uuid4())}
+    urllib3.request("POST", f"{fake.url}/v1/disputes/{theirs['id']}", body="submit=true", headers=response)
+    assert informed(theirs) == "applied"
+
+    assert stripe_shop.refund(payment).body.status == "succeeded"
+    assert informed(bank.decide(theirs["id"], "warning_closed"), "closed") == "applied"
+
+    assert inquiries(payment) == ["inquiry_needs_response", "inquiry_under_review", "inquiry_closed"]
+    assert (steps(payment), reconciled(fake, stripe_shop)) == ([], [])
 
 
 def test_an_event_waits_while_stripe_does_not_answer(stripe_shop, bank, fake):

@@ -1,6 +1,7 @@
 """gunicorn's configuration: several processes, each with one event loop for payments and threads for the rest."""
 
 import gc
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,11 @@ def on_starting(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
+    # The master's handler only queues a signal, and here nothing would read it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while not server.SIG_QUEUE.empty():
+        if server.SIG_QUEUE.get() == signal.SIGTERM:
+            sys.exit()
     gc.disable()  # while Django is loaded: see fintech/apps.py
     metric_slots.claim("web", shared=True)
 

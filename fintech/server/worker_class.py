@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import resource
+import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +88,14 @@ class Worker(ASGIWorker):
         self._most_connections = min(self.cfg.worker_connections, files - OTHER_FILES)
         super().init_process()
 
+    def init_signals(self) -> None:
+        """Let a stop end the process at once while it loads Django: a signal that comes before the loop runs is lost,
+        and the stop would take all of `graceful_timeout`.
+        """
+        super().init_signals()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+
     def limit_payments(self, capacity: int) -> None:
         self._capacity = cooperation.Slots(capacity)
 
@@ -139,6 +148,7 @@ class Worker(ASGIWorker):
         gc.freeze()
         gc.set_threshold(*COLLECT_AFTER)
         self._stopping = asyncio.Event()
+        super().init_signals()
         self._pause: asyncio.TimerHandle | None = None
         self._share = Share(metric_slots.slot().number, os.getpid(), others=2 * self.cfg.workers)
         for listener in self.sockets:

@@ -188,6 +188,17 @@ def test_all_connections_are_served_while_a_process_is_stopped(platform):
 
 
 @pytest.mark.processes
+def test_a_process_that_is_stopped_while_it_starts_ends_at_once(platform):
+    """The signal was lost, and a stop of the web took until `graceful_timeout`."""
+    before = set(platform.worker_pids())
+    platform.kill_one_worker()
+    (started,) = wait_until(lambda: set(platform.worker_pids()) - before, what="another one starts", interval=0.001)
+    os.kill(started, signal.SIGTERM)
+
+    wait_until(lambda: started not in platform.worker_pids(), what="it has ended")
+
+
+@pytest.mark.processes
 def test_connections_are_served_after_a_process_was_killed(platform):
     with ExitStack() as connections:
         open_together(platform, connections)

@@ -3,6 +3,7 @@
 The order is random, and the seed is in pytest's first lines. It has three limits:
 
 - Files whose tests start processes come first: the quick ones fill the end, when one process waits for the other.
+  The slow ones among them are spread over the first two thirds: they would keep each other waiting, or be the last.
 - The files of a folder that share a fixture (`scope="package"`), such as a platform, follow each other in one process.
 - The tests of a file that is marked `in_order` are the steps of one story.
 """
@@ -39,20 +40,29 @@ def step_of(item: pytest.Item) -> list[int]:
     return [item.location[1] or 0, *(parameters.indices.values() if parameters else [])]
 
 
+def spread(units: list[str], until: float) -> dict[str, float]:
+    """Return places from 0 to `until`, at equal distances."""
+    return {unit: until * number / len(units) for number, unit in enumerate(units)}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the random order within the three limits."""
-    first, slow = dict[str, int](), set[str]()
+    first, with_processes, slow = dict[str, int](), dict[str, None](), set[str]()
     for number, item in enumerate(items):
         file = file_of(item.nodeid)
         first.setdefault(unit_of(file), number)
         first.setdefault(file, number)
         if item.get_closest_marker("processes"):
-            slow.add(unit_of(file))
+            with_processes[unit_of(file)] = None
+            if item.get_closest_marker("slow"):
+                slow.add(unit_of(file))
+    places = spread([unit for unit in with_processes if unit in slow], until=2 / 3)
+    places |= spread([unit for unit in with_processes if unit not in slow], until=1)
 
-    def place(item: pytest.Item) -> tuple[bool, int, int, list[int]]:
+    def place(item: pytest.Item) -> tuple[float, int, int, list[int]]:
         file = file_of(item.nodeid)
         step = step_of(item) if item.get_closest_marker("in_order") else []
-        return unit_of(file) not in slow, first[unit_of(file)], first[file], step
+        return places.get(unit_of(file), 1), first[unit_of(file)], first[file], step
 
     items.sort(key=place)
 

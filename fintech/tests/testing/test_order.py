@@ -52,6 +52,17 @@ def test_files_that_start_processes_come_first():
     assert arranged(*quick, slow)[0] == slow
 
 
+def test_slow_files_are_spread_over_the_first_two_thirds_of_those_that_start_processes():
+    names = [f"payments/tests/test_{number}.py::test_one" for number in range(90)]
+    slow = [Item(name, marks=frozenset({"processes", "slow"})) for name in names[:10]]
+    others = [Item(name, marks=frozenset({"processes"})) for name in names[10:]]
+
+    places = [place for place, item in enumerate(arranged(*slow, *others)) if item in slow]
+
+    assert places[-1] < 70
+    assert min(later - earlier for earlier, later in pairwise(places)) > 4
+
+
 def test_the_steps_of_a_story_stay_in_their_order():
     marks = frozenset({"in_order"})
     steps = [Item(f"{FILES[2]}::test_{line}", line, marks) for line in range(20)]

@@ -17,6 +17,7 @@ from django.db.transaction import atomic
 from payments.archive import files
 from payments.archive.selection import OPERATIONS, read_units
 from payments.models import Archive, ArchivedPart
+from payments.webhooks.redelivery import QUEUE_LOCK
 
 PART = 500  # payments of one transaction
 
@@ -70,6 +71,7 @@ def drop(archive: Archive, path: Path, progress: Any) -> int:
 def _drop_part(archive: Archive, number: int, part: list[tuple[bytes, files.Unit]]) -> int:
     payments = {UUID(unit["payment"]["id"]): (line, unit) for line, unit in part}
     with connections["owner"].cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [QUEUE_LOCK])
         cursor.execute(LOCK_PAYMENTS, [list(payments)])
         cursor.execute(LOCK_WEBHOOKS, [list(_ids((unit for _, unit in part), "webhook_events"))])
         found = read_units(list(payments), before=archive.before, last_event=archive.last_event)

@@ -13,6 +13,8 @@ from payments.webhooks.endpoints import store_event
 from payments.webhooks.objects import TEST_TYPE
 
 MAX_REDELIVERED = 10_000
+# A part of an archive holds it alone, until its events are gone: what a request has found is there when it is queued.
+QUEUE_LOCK = 0x7061792D72646C76  # "pay-rdlv", for pg_advisory_xact_lock
 
 # Queue events for one endpoint, again or for the first time, in their order.
 REDELIVER = """
@@ -50,6 +52,8 @@ def redeliver_range(endpoint: WebhookEndpoint, begin: datetime, end: datetime) -
 @atomic
 def _redeliver(endpoint: WebhookEndpoint, events: QuerySet[WebhookEvent]) -> int:
     _require_enabled(endpoint)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [QUEUE_LOCK])
     found = list(events.order_by("id").values_list("id", flat=True)[: MAX_REDELIVERED + 1])
     if len(found) > MAX_REDELIVERED:
         detail = f"The range has more than {MAX_REDELIVERED} events: choose a shorter one."

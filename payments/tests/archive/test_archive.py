@@ -1,9 +1,11 @@
 """Payments at rest go into a verified file, and everything that must be true of the books stays true."""
 
 import json
+import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,17 +15,28 @@ from django.db.transaction import atomic
 from django.test import RequestFactory
 
 from fintech import archive_files
+from fintech.testing.processes import wait_until
 from payments.api.filters import transaction_page
 from payments.archive import archive as steps
 from payments.archive import drop, files
 from payments.archive.archive import ArchiveError
+from payments.errors import NotFound
 from payments.kpis.gauges import dispute_counts
 from payments.kpis.totals import ledger_totals
 from payments.ledger.balance import Balance
 from payments.ledger.other_gateways import OtherGateways
-from payments.models import Archive, IdempotencyKey, Transaction, Unresolved, WebhookDelivery
+from payments.models import (
+    Archive,
+    IdempotencyKey,
+    Transaction,
+    Unresolved,
+    WebhookDelivery,
+    WebhookEvent,
+)
 from payments.tests.archive.books import DROPPED, Books, refund
 from payments.tests.factories import make_payment, sign_in
+from payments.webhooks import redelivery
+from payments.webhooks.endpoints import create_endpoint
 
 NOTHING = dict.fromkeys(DROPPED, 0)
 BALANCES = """
@@ -227,6 +240,41 @@ def test_a_payment_that_changed_between_export_and_deletion_stays(books: Books, 
     assert books.query("SELECT DISTINCT transaction_id FROM payments_event") == [(changed,)]
     with books.used():
         assert not Archive.objects.holding(changed).exists()
+
+
+@pytest.mark.parametrize("wanted", ["an event", "a period"])
+def test_webhooks_that_a_new_endpoint_wants_while_they_are_archived_are_archived(books: Books, monkeypatch, wanted):
+    with books.used():
+        event = WebhookEvent.objects.earliest("id")
+        endpoint, _ = create_endpoint(merchant_id=event.merchant_id, url="https://new.example/events")
+        after = event.at + timedelta(hours=1)
+    answers: list[Any] = []
+
+    def redeliver() -> None:
+        with books.used():
+            try:
+                if wanted == "an event":
+                    answers.append(redelivery.redeliver_event(endpoint, event.pk))
+                else:
+                    answers.append(redelivery.redeliver_range(endpoint, event.at - timedelta(hours=1), after))
+            except (NotFound, IntegrityError) as error:
+                answers.append(type(error))
+
+    thread = threading.Thread(target=redeliver)
+    read = drop.read_units
+
+    def read_while_they_are_queued(*arguments, **options):
+        thread.start()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+        wait_until(lambda: books.query(waiting, books.name) == [(1,)], timeout=60, what="the redelivery waits")
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(drop, "read_units", read_while_they_are_queued)
+
+    assert books.archive().dropped == 7
+
+    thread.join()
+    assert answers == ([NotFound] if wanted == "an event" else [0])
 
 
 # --- Interruptions -------------------------------------------------------------------------------------------------

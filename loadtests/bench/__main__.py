@@ -18,7 +18,7 @@ from loadtests.bench.client import Result, payment_requests, run_load
 from loadtests.bench.cpu_time import Meter, measured
 from loadtests.bench.pages import report_pages
 from loadtests.bench.pgbench import run_pgbench, write_script
-from loadtests.bench.servers import World, make_world, start_fastapi, start_ours, start_tutorial
+from loadtests.bench.servers import World, is_chosen, make_world, start_fastapi, start_ours, start_tutorial
 
 Contender = Callable[[], Result]
 
@@ -146,7 +146,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=4, help="length of each contender's turn (4)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each has its turn (5)")
-    parser.add_argument("--only", default="", help="just the contenders whose names hold one of these texts, by comma")
+    parser.add_argument("--only", action="append", help="just the contenders whose names hold this text; repeatable")
     parser.add_argument("--baseline", type=Path, help="a file with the previous run; say what moved, and keep this run")
     parser.add_argument("--against", type=Path, help="compare with ours from this checkout, which has its own .venv")
     options = parser.parse_args()
@@ -157,9 +157,7 @@ def main() -> int:
         world = stack.enter_context(make_world(Path(directory)))
         start_all(stack, world)
         runners = {
-            name: run
-            for name, run in contenders(world, options.seconds).items()
-            if any(word in name for word in options.only.split(","))
+            name: run for name, run in contenders(world, options.seconds).items() if is_chosen(name, options.only)
         }
         rounds: dict[str, list[Result]] = {name: [] for name in runners}
         for run in runners.values():

@@ -8,7 +8,7 @@ two functions of loadtests/bench/servers.py: `make_world` and `start_ours`.
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import psutil
 from fintech.testing.processes import BASE_DIR
 from loadtests.bench.client import Result, payment_requests, run_load
 from loadtests.bench.cpu_time import Meter, measured, tree_megabytes
+from loadtests.bench.servers import is_chosen
 
 # Runs in a checkout until its input ends, with the modules of that checkout.
 SERVE = """
@@ -94,9 +95,9 @@ def _listener(parent: int, port: int) -> int:
     raise LookupError(f"no process listens on port {port}")
 
 
-def compare_checkouts(other: Path, *, rounds: int, seconds: float, only: str) -> None:
+def compare_checkouts(other: Path, *, rounds: int, seconds: float, only: Sequence[str] | None) -> None:
     """Run the parts whose names contain a text of `only`, and print how this checkout compares with `other`."""
-    parts = {name: part for name, part in PARTS.items() if any(text in name for text in only.split(","))}
+    parts = {name: part for name, part in PARTS.items() if is_chosen(name, only)}
     other = other.resolve()
     with serving(other, other / ".venv/bin/python") as before, serving(BASE_DIR, Path(sys.executable)) as now:
         results = _interleave((before, now), parts, rounds, seconds)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,7 +26,7 @@ import psycopg
 
 from fintech.testing.processes import Program, answers, free_port, wait_until
 from loadtests.bench.client import content_length, run_load
-from loadtests.bench.servers import PYTHON, WORKERS, World, make_world
+from loadtests.bench.servers import PYTHON, WORKERS, World, is_chosen, make_world
 
 STORED, PROJECTED = "1,000 in one payload, stored (alerts/s)", "1,000 in one payload, projected (alerts/s)"
 CREATE, SAME_ROWS = "tutorial, one create per alert (alerts/s)", "tutorial, the same rows (alerts/s)"
@@ -249,7 +249,7 @@ def start_servers(stack: ExitStack, world: World) -> None:
     stack.enter_context(world.server("tutorial", theirs, "/alert", {}))
 
 
-def run_rounds(bench: Bench, rounds: int, only: str) -> dict[str, list[float]]:
+def run_rounds(bench: Bench, rounds: int, only: Sequence[str] | None) -> dict[str, list[float]]:
     turns: dict[str, Callable[[], dict[str, float]]] = {
         "thousand": bench.thousand,
         "create": lambda: {CREATE: bench.tutorial("/alert")},
@@ -260,7 +260,7 @@ def run_rounds(bench: Bench, rounds: int, only: str) -> dict[str, list[float]]:
         "not sealing": bench.not_sealing,
         "sealing": bench.sealing,
     }
-    chosen = [turn for name, turn in turns.items() if any(word in name for word in only.split(","))]
+    chosen = [turn for name, turn in turns.items() if is_chosen(name, only)]
     found: dict[str, list[float]] = {}
     for number in range(-1, rounds):  # the first warms up
         chosen.reverse()  # the order changes, so that no contender always comes first, or always after the same one
@@ -297,7 +297,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench.alerts", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how often each has its turn (5)")
     parser.add_argument("--seconds", type=float, default=6, help="length of a turn with or without sealing (6)")
-    parser.add_argument("--only", default="", help="just the turns whose names hold one of these texts, by comma")
+    parser.add_argument("--only", action="append", help="just the turns whose names hold this text; repeatable")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fintech-bench-") as directory, ExitStack() as stack:
         world = stack.enter_context(make_world(Path(directory)))

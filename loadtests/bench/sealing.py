@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 
+from fintech.run import interruption
 from fintech.run.postgres import EmbeddedPostgres
 
 FLOOR = 0.75  # rate of inserts with the sealer, relative to the rate without
@@ -31,6 +32,7 @@ FROM (SELECT number, convert_to(repeat(md5(number::text), 38), 'UTF8') AS body
 @contextmanager
 def database() -> Iterator[dict[str, str]]:
     """Start a separate durable server, migrated, and return its environment."""
+    interruption.install()
     with tempfile.TemporaryDirectory(prefix="fintech-bench-") as directory:
         Path(directory).chmod(0o755)
         server = EmbeddedPostgres(Path(directory) / "postgres", settings={"max_wal_size": "4GB"})

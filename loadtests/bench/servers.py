@@ -3,11 +3,12 @@
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fintech.run import interruption
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.testing.processes import Program, answers, free_port
 from loadtests.tests.simulator import Simulator
@@ -15,6 +16,11 @@ from loadtests.tests.simulator import Simulator
 # On two cores two processes are the best number for ours and for the FastAPI contenders.
 WORKERS = 2
 PYTHON = sys.executable
+
+
+def is_chosen(name: str, only: Sequence[str] | None) -> bool:
+    """Return True if the name contains one of these texts, or if there is none."""
+    return not only or any(text in name for text in only)
 
 
 @dataclass
@@ -84,6 +90,7 @@ def start_fastapi(world: World, name: str, **env: str) -> AbstractContextManager
 @contextmanager
 def make_world(directory: Path) -> Iterator[World]:
     """Start PostgreSQL, migrated, the simulator, and create a merchant. Also sets the environment of this process."""
+    interruption.install()  # servers have groups of their own: only the blocks that started them end them
     with ExitStack() as stack:
         database = EmbeddedPostgres(directory / "postgres", settings={"max_connections": "300"})
         database.start()

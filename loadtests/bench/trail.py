@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from fintech.run import interruption
 from fintech.run.postgres import EmbeddedPostgres
 
 IDENTITIES = 200_000
@@ -97,6 +98,7 @@ def say(text: str) -> None:
 @contextmanager
 def database(directory: Path) -> Iterator[EmbeddedPostgres]:
     """Start PostgreSQL in `directory`, migrated, for this process's settings."""
+    interruption.install()
     server = EmbeddedPostgres(directory / "postgres", settings=SETTINGS)
     server.start()
     try:

@@ -1,0 +1,53 @@
+"""A benchmark that is ended leaves nothing running, and its contenders can be chosen by their names."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fintech.testing.processes import BASE_DIR, wait_until
+from loadtests.bench.against import SERVE
+from loadtests.bench.servers import is_chosen
+
+NAMES = ("ours, 16", "ours, 64", "ours, quiet, 16", "(c) FastAPI, 16")
+
+
+@pytest.mark.parametrize(
+    ("only", "chosen"),
+    [
+        (None, NAMES),
+        (["ours, 16"], ("ours, 16",)),
+        (["ours, 64", "quiet"], ("ours, 64", "ours, quiet, 16")),
+        (["gone"], ()),
+    ],
+)
+def test_contenders_are_chosen_by_texts_that_may_contain_commas(only, chosen):
+    assert tuple(name for name in NAMES if is_chosen(name, only)) == chosen
+
+
+@pytest.mark.processes
+def test_sigterm_to_its_group_ends_its_servers_and_its_database():
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE],
+        cwd=BASE_DIR,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as program:
+        assert program.stdout is not None
+        while not (line := program.stdout.readline()).startswith("["):
+            assert line, "it did not start"
+        children = psutil.Process(program.pid).children(recursive=True)
+        postmaster = int((Path(json.loads(line)[2]) / "postmaster.pid").read_text().splitlines()[0])
+
+        os.killpg(program.pid, signal.SIGTERM)
+
+        gone = [*(child.pid for child in children), postmaster]
+        wait_until(lambda: not any(map(psutil.pid_exists, gone)), timeout=60, what="its processes have ended")
+    assert not Path(json.loads(line)[2]).exists()

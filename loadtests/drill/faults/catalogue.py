@@ -313,9 +313,10 @@ FAULTS = [
     Fault(
         "the web may not store deliveries",
         "NotificationsFailing",
-        database.execute("REVOKE INSERT ON alerts_audit_delivery FROM app"),
+        trail.refuse_deliveries,
         database.execute("GRANT INSERT ON alerts_audit_delivery TO app"),
         9,
+        own_pace_seconds=10,  # Alertmanager tries for so long, however short its intervals are
     ),
     # --- Faults with conditions of their own ---
     Fault(

@@ -4,7 +4,7 @@ import os
 import signal
 
 from fintech.testing.processes import request
-from loadtests.drill.lab import ALWAYS, Drill, post_without_token
+from loadtests.drill.lab import ALWAYS, RECORD, Drill, post_without_token
 
 WRONG_SETTING = "not_a_setting: 1\n"
 
@@ -18,6 +18,13 @@ def tamper(drill: Drill) -> None:
     """Change the first byte of the first delivery, as a superuser with disabled triggers."""
     statement = "UPDATE alerts_audit_delivery SET body = set_byte(body, 0, 32) WHERE id = 1"
     drill.execute("SET session_replication_role = replica", statement)
+
+
+def refuse_deliveries(drill: Drill) -> None:
+    """Let the web store no delivery, and let Alertmanager send one now: the next heartbeat may be minutes away."""
+    drill.execute("REVOKE INSERT ON alerts_audit_delivery FROM app")
+    alert = {"labels": {"alertname": RECORD, "severity": "none"}}
+    assert request(drill.monitoring.alertmanager, "POST", "/api/v2/alerts", [alert]).status == 200
 
 
 # --- Alertmanager ------------------------------------------------------------------------------------------------

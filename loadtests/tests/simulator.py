@@ -135,6 +135,10 @@ class Simulator:
     def refund(self, key: str) -> dict[str, Any]:
         return self.request("GET", f"/v1/refunds/{key}").body
 
+    def outcome(self, kind: str, key: str, *, payment: str = "") -> str:
+        """Return the outcome of an operation; `payment` is the key of the payment that a capture or void is of."""
+        return str(self.request("GET", f"/v1/{kind}s/{key}").body["outcome"])
+
     def cancel(self, key: str, kind: str = "charge") -> Answer:
         return self.request("POST", f"/v1/{kind}s/{key}/cancel")
 
@@ -170,6 +174,21 @@ class FakeStripe(Simulator):
     def __init__(self, data: Path, **env: str) -> None:
         env.setdefault("STRIPE_API_KEY", f"sk_test_{secrets.token_hex(12)}")
         super().__init__(data, GATEWAY_TOKEN=env["STRIPE_API_KEY"], **env)
+
+    def outcome(self, kind: str, key: str, *, payment: str = "") -> str:
+        """Return it in the simulator's words, by what the objects show of the operation."""
+        listed = "refunds" if kind == "refund" else "payment_intents"
+        objects = self.request("GET", f"/v1/{listed}?limit=1000").body["data"]
+        wanted = payment if kind in ("capture", "void") else key
+        for item in (one for one in objects if wanted in (one["metadata"].get("key"), one["metadata"].get("fence"))):
+            if kind == "capture":
+                return "approved" if f"capture_{key.replace('-', '')}" in item["metadata"] else "not_found"
+            if kind == "void":
+                return "approved" if item["status"] == "canceled" else "not_found"
+            if "fence" in item["metadata"] or item["status"] == "canceled":
+                return "cancelled"
+            return {"succeeded": "approved", "requires_capture": "approved"}.get(item["status"], item["status"])
+        return "not_found"
 
     def let_search_lag(self, lags: bool) -> None:
         assert self.request("PUT", "/control/search", {"lags": lags}, token=self.control_token).status == 200

@@ -21,9 +21,11 @@ from payments.models import Capture, Event, Refund, Transaction, Unresolved, Voi
 from payments.services.resolution import MAX_PAUSE_SECONDS
 from payments.tests.conftest import Client
 from payments.tests.consistency import check_books, counters_equal_rows, settled
+from payments.tests.crash.conftest import at_both_in_full, routed
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, at_both_in_full]
 
+CARD = {"type": "card", "token": "pm_card_visa"}
 LEASE_SECONDS = 2.5
 SHORT = {
     "GATEWAY_TIMEOUT_SECONDS": "1.5",
@@ -36,8 +38,19 @@ SHORT = {
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory, gateway: Simulator) -> Iterator[Platform]:
-    with Platform(tmp_path_factory.mktemp("platform"), gateway=gateway, workers=1, env=SHORT) as running:
+    directory = tmp_path_factory.mktemp("platform")
+    with (
+        routed(gateway, directory) as (default, env),
+        Platform(directory, gateway=default, workers=1, env=SHORT | env) as running,
+    ):
         yield running
+
+
+class CardClient(Client):
+    """A merchant whose customers pay by card: Stripe asks for one."""
+
+    def pay(self, amount: int = 1250, currency: str = "EUR", *, key: str | None = None, **fields: object) -> Reply:
+        return super().pay(amount, currency, key=key, **{"payment_method": CARD, **fields})
 
 
 class Scene:
@@ -75,13 +88,14 @@ class Scene:
         return list(events.values_list("kind", flat=True))
 
     def at_the_gateway(self, payment: Transaction) -> str:
-        return self.gateway.charge(str(payment.gateway_key))["outcome"]
+        return self.gateway.outcome("charge", str(payment.gateway_key))
 
     def wait_until_the_gateway_has_done(self, model: type[Capture] | type[Void], payment: str) -> None:
         """Wait until the gateway has done the capture or void of this payment."""
         row = wait_until(model.objects.filter(transaction_id=payment).first, what="it is reserved")
-        path = f"/v1/{model._meta.model_name}s/{row.gateway_key}"
-        wait_until(lambda: self.gateway.request("GET", path).status == 200, what="the gateway has done it")
+        named = {"key": str(row.gateway_key), "payment": str(row.transaction.gateway_key)}
+        kind = str(model._meta.model_name)
+        wait_until(lambda: self.gateway.outcome(kind, **named) == "approved", what="the gateway has done it")
 
     def ends_right(self) -> None:
         """Check the end of each test: nothing open, consistent books, and KPIs equal to them."""
@@ -101,8 +115,9 @@ def patiently(call: Callable[..., Reply], *arguments: Any, **options: Any) -> Re
 
 @pytest.fixture
 def scene(platform: Platform, gateway: Simulator, client: Client) -> Iterator[Scene]:
+    payer = CardClient(client.platform, client.merchant, client.api_key)
     with ThreadPoolExecutor(8) as threads:
-        yield Scene(platform, gateway, client, threads)
+        yield Scene(platform, gateway, payer, threads)
     gateway.profile(latency_ms=0, hold_seconds=10, cancel_fails=False)
 
 
@@ -203,7 +218,7 @@ def test_killed_in_the_middle_of_a_refund(scene):
     asked = scene.ask(scene.client.refund, payment, 1923)
     refund = wait_until(Refund.objects.filter(transaction_id=payment).first, what="the refund is reserved")
     key = str(refund.gateway_key)
-    wait_until(lambda: scene.gateway.refund(key)["outcome"] == "approved", what="the gateway has paid")
+    wait_until(lambda: scene.gateway.outcome("refund", key) == "approved", what="the gateway has paid")
     os.kill(scene.web(), signal.SIGKILL)
 
     assert asked.result(10) is None
@@ -214,7 +229,7 @@ def test_killed_in_the_middle_of_a_refund(scene):
 def test_killed_in_the_middle_of_a_batch(scene):
     scene.gateway.profile(latency_ms=100)
     items = [
-        {"amount": amount, "currency": "EUR", "customer": "c", "idempotency_key": f"k-{place}"}
+        {"amount": amount, "currency": "EUR", "payment_method": CARD, "idempotency_key": f"k-{place}"}
         for place, amount in enumerate([1250] * 40 + [1901, 1911, 1922, 1924])
     ]
     payments = Transaction.objects.filter(merchant=scene.client.merchant)

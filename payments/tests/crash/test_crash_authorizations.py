@@ -8,15 +8,16 @@ import pytest
 from fintech.testing.processes import wait_until
 from payments.models import Capture, Void
 from payments.tests.authorizations.conftest import Holder
+from payments.tests.crash.conftest import at_both
 from payments.tests.crash.test_crash import platform, scene  # noqa: F401 - its fixtures
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, at_both]
 
 
 def test_killed_in_the_middle_of_an_authorization(scene):  # noqa: F811
     asked = scene.ask(scene.client.pay, 1923, capture=False)  # approved at once, answered late
-    path = f"/v1/authorizations/{scene.payment.gateway_key}"
-    wait_until(lambda: scene.gateway.request("GET", path).status == 200, what="the gateway has approved")
+    key = str(scene.payment.gateway_key)
+    wait_until(lambda: scene.gateway.outcome("authorization", key) == "approved", what="the gateway has approved")
     os.kill(scene.web(), signal.SIGKILL)
 
     assert asked.result(10) is None

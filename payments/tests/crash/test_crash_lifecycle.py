@@ -8,14 +8,14 @@ import pytest
 from django.db import connection
 
 from fintech.testing.processes import wait_until
-from loadtests.tests.simulator import Simulator
+from loadtests.tests.simulator import FakeStripe, Simulator
 from payments.models import Authentication, Capture, Dispute, LedgerLeg, Merchant, Void
 from payments.tests.authentication.conftest import BACK, CHALLENGED, HOST, answer_challenge
+from payments.tests.crash.conftest import SECRET, at_both_in_full
 from payments.tests.crash.test_crash import Scene, lock, platform, scene  # noqa: F401 - its fixtures
-from payments.tests.disputes.conftest import Bank
-from payments.tests.gateway_events.conftest import Sender, sender  # noqa: F401 - a fixture
+from payments.tests.services.acquirers import AtSimulator, AtStripe
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, at_both_in_full]
 
 
 @pytest.fixture
@@ -91,12 +91,16 @@ def test_killed_when_a_review_is_decided_and_the_gateways_answer_is_on_its_way(s
     assert shop.client.post(path, {"decision": decision}, key="k-2").status == 200
 
 
-def test_the_worker_dies_while_it_applies_a_dispute(shop, gateway: Simulator, sender: Sender):  # noqa: F811
-    bank = Bank(gateway, sender)
+def test_the_worker_dies_while_it_applies_a_dispute(shop, gateway: Simulator, settings):
+    settings.STRIPE_WEBHOOK_SECRET = SECRET
+    acquirer = AtStripe(gateway) if isinstance(gateway, FakeStripe) else AtSimulator(gateway)
+    sender = acquirer.sender()
     payment = shop.client.pay(5000).body["id"]
+    acquirer.news()
     with lock("SELECT 1 FROM payments_transaction WHERE id = %s FOR UPDATE", payment):
-        for event in bank.opened(payment):
-            sender.send("dispute.changed", event)
+        _, events = acquirer.dispute(payment)
+        for event in (*events, *acquirer.news()):
+            sender.send(*event)
         wait_for_a_lock()
         shop.platform.worker.kill()
         shop.platform.start()

@@ -354,7 +354,7 @@ def test_whatever_happens_the_books_are_right(gateway):
 def test_whatever_happens_at_stripe_the_books_are_right(tmp_path, monkeypatch):
     monkeypatch.setattr("payments.services.charges.routes", Routes({}, AtStripe.name))
     with running(FakeStripe(tmp_path / "stripe.sqlite3")) as fake:
-        run(AtStripe(fake), examples=400 if IN_FULL else 6)
+        run(AtStripe(fake), examples=400 if IN_FULL else 4)
 
 
 def run(acquirer: AtSimulator, *, examples: int) -> None:

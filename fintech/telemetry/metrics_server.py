@@ -23,6 +23,28 @@ from fintech.telemetry import metric_slots
 CLIENT_SECONDS = 10  # as long as Prometheus's own scrape_timeout by default
 
 
+class SharedCall:
+    """Share one call among all callers that came before it began.
+
+    On a busy machine, scrapes come faster than each could be rendered for itself. Their threads would only delay each
+    other, until every scraper has left before its answer.
+    """
+
+    def __init__(self, call: Callable[[], bytes]) -> None:
+        self._call, self._lock = call, threading.Lock()
+        self._begun = 0  # calls
+        self._result: bytes | None = None
+
+    def __call__(self) -> bytes:
+        begun = self._begun
+        with self._lock:
+            if self._begun == begun or self._result is None:
+                self._begun += 1
+                self._result = None  # also if the call fails
+                self._result = self._call()
+            return self._result
+
+
 class Handler(BaseHTTPRequestHandler):
     """One request per connection, answered within `CLIENT_SECONDS` or cut off."""
 
@@ -88,7 +110,8 @@ class MetricsServer(socketserver.ThreadingTCPServer):
     def __init__(
         self, address: tuple[str, int], render: Callable[[], bytes], *, client_seconds: float = CLIENT_SECONDS
     ) -> None:
-        self.render, self.client_seconds = render, client_seconds
+        self.render: Callable[[], bytes] = SharedCall(render)
+        self.client_seconds = client_seconds
         host, port = address
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         self.address_family = found[0][0]  # read by the base class

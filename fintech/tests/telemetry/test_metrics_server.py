@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fintech.telemetry.metrics_server import MetricsServer
+from fintech.telemetry.metrics_server import MetricsServer, SharedCall
 from fintech.testing.processes import BASE_DIR, Program, answers, free_port, request, running, wait_until
 
 pytestmark = pytest.mark.processes
@@ -168,3 +168,55 @@ def test_an_unusable_directory_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
 
     assert "Not a directory" in start(METRICS_BIND="127.0.0.1:0", RUNTIME_DIR=str(tmp_path / "file"))
+
+
+def test_scrapes_that_come_together_share_a_rendering():
+    """Each in its own thread would delay the others, until every scraper has left before its answer."""
+    came, rendered, gate = [], [], threading.Event()
+
+    def render() -> bytes:
+        rendered.append(True)
+        assert gate.wait(10)
+        return b"x 1\n"
+
+    with serving("127.0.0.1", render) as server:
+        shared = server.render
+
+        def counted() -> bytes:
+            came.append(True)
+            return shared()
+
+        server.render = counted
+        clients = [socket.create_connection(server.server_address) for _ in range(20)]
+        for client in clients:
+            client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        wait_until(lambda: len(came) == 20, what="all scrapes have come")
+        gate.set()
+        replies = [read_all(client) for client in clients]
+        for client in clients:
+            client.close()
+
+    assert all(reply.endswith(b"x 1\n") for reply in replies)
+    assert len(rendered) <= 3
+
+
+def test_a_scrape_never_gets_what_was_rendered_before_it_came():
+    values = iter([b"1", b"2"])
+    shared = SharedCall(lambda: next(values))
+
+    assert [shared(), shared()] == [b"1", b"2"]
+
+
+def test_a_failed_rendering_is_nobodys_answer():
+    values = iter([b"", b"2"])
+
+    def render() -> bytes:
+        if value := next(values):
+            return value
+        raise OSError("no files")
+
+    shared = SharedCall(render)
+    with pytest.raises(OSError, match="no files"):
+        shared()
+
+    assert shared() == b"2"

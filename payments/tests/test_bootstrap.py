@@ -4,7 +4,9 @@ import stat
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from fintech.secret_files import read_secret, write_secret
 from payments.api_keys import authenticate, cache, revoke_api_key
@@ -50,6 +52,25 @@ def test_a_second_run_changes_nothing(bootstrap, tmp_path):
 
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
     assert ApiKey.objects.count() == keys
+
+
+class WatchfulHasher(PBKDF2PasswordHasher):
+    iterations = 1
+    open_transactions: list[int] = []
+
+    def encode(self, password, salt, iterations=None):
+        self.open_transactions.append(len(connection.savepoint_ids))
+        return super().encode(password, salt, iterations)
+
+
+def test_no_transaction_is_open_while_a_password_is_hashed(bootstrap, settings):
+    """A busy machine hashes for longer than idle_in_transaction_session_timeout."""
+    settings.PASSWORD_HASHERS = [f"{__name__}.WatchfulHasher"]
+
+    bootstrap()
+    bootstrap()
+
+    assert WatchfulHasher.open_transactions == [0, 0]
 
 
 def test_a_password_of_the_administrators_own_is_kept_and_the_old_file_goes(bootstrap, tmp_path):

@@ -18,7 +18,7 @@ import psycopg
 
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.secret_files import webhook_secret
-from fintech.testing.databases import migrated_server, session_folder
+from fintech.testing.databases import server_with_accounts, session_folder
 from fintech.testing.processes import BASE_DIR, Platform, Reply
 from loadtests.guard import guarded
 from loadtests.tests.simulator import Simulator, running_gateway
@@ -58,7 +58,7 @@ class OwnPlatform:
 
 @contextmanager
 def own_platform(
-    directory: Path, *, postgres: Mapping[str, str], workers: int = 3, env: Mapping[str, str] | None = None
+    directory: Path, *, postgres: Mapping[str, str], workers: int = 2, env: Mapping[str, str] | None = None
 ) -> Iterator[OwnPlatform]:
     """`postgres` are the server's settings; without any, it is as durable as in production."""
     # Not below the test's directory: the server's account could not pass through it.
@@ -66,13 +66,11 @@ def own_platform(
         tempfile.TemporaryDirectory(prefix="own-", dir=session_folder()) as place,
         running_gateway(directory) as gateway,
     ):
-        server = migrated_server(Path(place), postgres)
+        server = server_with_accounts(Path(place), postgres, directory)
         try:
             server.start()
             own = {**server.urls("fintech"), "AUDIT_DIR": str(directory / "audit"), **(env or {})}
             platform = Platform(directory, gateway=gateway, workers=workers, env=own)
-            code, printed = manage(platform.env, "bootstrap", f"--out={directory}")
-            assert code == 0, printed
             with platform:
                 yield OwnPlatform(server, gateway, platform, (directory / "api_key").read_text().strip())
         finally:

@@ -3,6 +3,7 @@ stopped.
 
 own_database()                 another database of the session's server
 migrated_server(folder, {})    a copy of a server's data, with the settings of production
+server_with_accounts(folder, {}, secrets)    the same, after `manage.py bootstrap`
 """
 
 import fcntl
@@ -11,7 +12,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psycopg
@@ -58,30 +59,55 @@ def migrated_server(folder: Path, settings: Mapping[str, str]) -> EmbeddedPostgr
     """Create a server in `folder`, not started, with its database `fintech`. Its account must be able to enter the
     folder.
     """
-    subprocess.run(["cp", "-a", migrated_data(), folder / "postgres"], check=True)
-    return EmbeddedPostgres(folder / "postgres", settings=settings)
+    return _copy(migrated_data(), folder, settings)
+
+
+def server_with_accounts(folder: Path, settings: Mapping[str, str], secrets: Path) -> EmbeddedPostgres:
+    """Create a server like `migrated_server`, with the accounts of `manage.py bootstrap --out secrets`."""
+    data = _made_once("accounts", _make_accounts)
+    for path in (data / "secrets").iterdir():
+        shutil.copy(path, secrets)
+    return _copy(data / "postgres", folder, settings)
 
 
 def migrated_data() -> Path:
-    """Return the data of a stopped, migrated server. Each session makes it once, as do processes with the same
-    MIGRATED_DIR.
-    """
-    folder = Path(os.environ.get("MIGRATED_DIR") or session_folder() / "migrated")
+    """Return the data of a stopped, migrated server."""
+    return _made_once("migrated", _make_migrated) / "postgres"
+
+
+def _copy(data: Path, folder: Path, settings: Mapping[str, str]) -> EmbeddedPostgres:
+    subprocess.run(["cp", "-a", data, folder / "postgres"], check=True)
+    return EmbeddedPostgres(folder / "postgres", settings=settings)
+
+
+def _made_once(name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that each session makes once, as do processes with the same MIGRATED_DIR."""
+    folder = Path(os.environ.get("MIGRATED_DIR") or session_folder() / "made") / name
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
-            _make_migrated(EmbeddedPostgres(folder / "postgres", settings=FAST))
+            make(folder)
             (folder / "complete").touch()
-    return folder / "postgres"
+    return folder
 
 
-def _make_migrated(server: EmbeddedPostgres) -> None:
+def _make_migrated(folder: Path) -> None:
+    _change(EmbeddedPostgres(folder / "postgres", settings=FAST), "migrate", "--verbosity=0")
+
+
+def _make_accounts(folder: Path) -> None:
+    _change(migrated_server(folder, FAST), "bootstrap", f"--out={folder / 'secrets'}", "--verbosity=0")
+
+
+def _change(server: EmbeddedPostgres, *command: str) -> None:
+    """Run a management command, and stop the server."""
     try:
         server.start()
         server.ensure_database("fintech")
-        command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
-        subprocess.run(command, cwd=BASE_DIR, env={**os.environ, **server.urls("fintech")}, check=True)
+        manage = [sys.executable, "manage.py", *command]
+        environment = {**os.environ, **server.urls("fintech")}
+        subprocess.run(manage, cwd=BASE_DIR, env=environment, check=True, stdout=subprocess.DEVNULL)
         server.stop()
     except BaseException:
         server.stop("immediate")

@@ -32,6 +32,8 @@ BASE_DIR = Path(__file__).resolve().parents[2]
 IN_FULL = os.environ.get("PROVE") == "1"
 # A test that hangs on a busy machine ends, too.
 MOST_SLOWNESS = 10
+PAUSES_PER_LOOK = 5
+LONGEST_PAUSE_SECONDS = 0.5
 
 T = TypeVar("T")
 # The range is below that of outgoing connections: one of them could take a port before its server does. Processes that
@@ -81,12 +83,15 @@ def wait_until(
     """Return the result of `condition` once it is true; otherwise raise TooLate with `what` is missing.
 
     A callable `what` describes the final state. `timeout` is for a machine without other work, unless it is `strict`.
+    The pauses are at least `interval`, and longer after looks that take long: these would keep a core busy.
     """
-    began = time.monotonic()
+    began = looked = time.monotonic()
     while not (answer := condition()):
-        if time.monotonic() - began > timeout if strict else is_over(began, timeout):
+        now = time.monotonic()
+        if now - began > timeout if strict else is_over(began, timeout):
             raise TooLate(f"after {timeout:g} s still not: {what() if callable(what) else what}")
-        time.sleep(interval)
+        time.sleep(max(interval, min(LONGEST_PAUSE_SECONDS, PAUSES_PER_LOOK * (now - looked))))
+        looked = time.monotonic()
     return answer
 
 
@@ -277,7 +282,7 @@ class Platform:
         directory: Path,
         *,
         gateway: Gateway | None = None,
-        workers: int = 3,
+        workers: int = 2,
         worker: bool = True,
         env: Mapping[str, str] | None = None,
     ) -> None:

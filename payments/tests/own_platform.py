@@ -3,22 +3,25 @@
 For tests that restart the database, and for those that need to know every payment in it.
 """
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from alerts_audit.tests.seal.trails import on_database
 from fintech.run.postgres import EmbeddedPostgres
-from fintech.testing.databases import migrated_server
+from fintech.testing.databases import server_with_accounts
 from fintech.testing.processes import Platform, wait_until
 from fintech.testing.replication import start_standby, url_of_both
 from loadtests import own_platform as base
 from loadtests.own_platform import manage
 from loadtests.tests.simulator import running_gateway
+from payments.gateway.client import HttpGateway
 from payments.kpis.exporters import Counters, scrape
 from payments.kpis.totals import Totals
+from payments.ledger.consistency import check_ledger
+from payments.ledger.reconciliation import reconcile
 
 __all__ = ["OwnPlatform", "manage", "own_platform", "replicated_platform"]
 
@@ -61,15 +64,16 @@ class OwnPlatform(base.OwnPlatform):
         wait_until(nothing_left, timeout=within, what="nothing is unresolved")
 
     def check_books(self) -> None:
-        """Run an operator's commands over everything, and expect no finding."""
-        for command in ("audit_ledger", "reconcile"):
-            code, printed = self.manage(command, "--json")
-            assert (code, json.loads(printed)["findings"]) == (0, [])
+        """Check everything as an operator's commands do, and expect no finding."""
+        with on_database(self.platform.env, Path(self.platform.env["AUDIT_DIR"])):
+            findings = [finding for _, found in check_ledger() for finding in found]
+            findings += reconcile(HttpGateway(self.gateway.url, self.gateway.token)).findings
+        assert not findings, findings
 
 
 @contextmanager
 def own_platform(
-    directory: Path, *, postgres: Mapping[str, str], workers: int = 3, env: Mapping[str, str] | None = None
+    directory: Path, *, postgres: Mapping[str, str], workers: int = 2, env: Mapping[str, str] | None = None
 ) -> Iterator[OwnPlatform]:
     """`postgres` are the server's settings; without any, it is as durable as in production."""
     with base.own_platform(directory, postgres=postgres, workers=workers, env=env) as own:
@@ -87,7 +91,7 @@ def replicated_platform(
     """
     # Not below the test's directory: the server's account could not pass through it.
     with tempfile.TemporaryDirectory(prefix="fintech-own-") as place, running_gateway(directory) as gateway:
-        primary = migrated_server(Path(place), {"fsync": "off"})
+        primary = server_with_accounts(Path(place), {"fsync": "off"}, directory)
         servers = [primary]
         try:
             primary.start()
@@ -99,8 +103,6 @@ def replicated_platform(
                 addresses["DATABASE_REPLICA_URL"] = addresses["DATABASE_URL"]
             own_env = {**addresses, "AUDIT_DIR": str(directory / "audit"), **(env or {})}
             platform = Platform(directory, gateway=gateway, workers=2, env=own_env)
-            code, printed = manage(platform.env, "bootstrap", f"--out={directory}")
-            assert code == 0, printed
             with platform:
                 yield OwnPlatform(primary, gateway, platform, (directory / "api_key").read_text().strip()), standby
         finally:

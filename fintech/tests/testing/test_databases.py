@@ -9,9 +9,9 @@ def test_each_session_has_migrated_data_of_its_own(monkeypatch, tmp_path):
     found = []
     for name in ("first", "second"):
         session = tmp_path / name
-        (session / "migrated").mkdir(parents=True)
-        (session / "migrated" / "complete").touch()
+        (session / "made" / "migrated").mkdir(parents=True)
+        (session / "made" / "migrated" / "complete").touch()
         monkeypatch.setenv("RUNTIME_DIR", str(session / "runtime"))
         found.append(migrated_data())
 
-    assert found == [tmp_path / name / "migrated" / "postgres" for name in ("first", "second")]
+    assert found == [tmp_path / name / "made" / "migrated" / "postgres" for name in ("first", "second")]

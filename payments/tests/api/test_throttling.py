@@ -1,4 +1,4 @@
-"""The limit holds for a key, whichever of three workers answers, and refused requests cost nothing."""
+"""The limit holds for a key, whichever of two workers answers, and refused requests cost nothing."""
 
 import time
 from collections.abc import Iterator

@@ -34,7 +34,7 @@ PAYMENTS = [
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPlatform]:
     directory = tmp_path_factory.mktemp("own")
-    with own_platform(directory, postgres=FAST, env={**SHORT, "BATCH_DEADLINE_SECONDS": "1"}) as running:
+    with own_platform(directory, postgres=FAST, workers=3, env={**SHORT, "BATCH_DEADLINE_SECONDS": "1"}) as running:
         running.query("UPDATE payments_merchant SET fraud_threshold = 0.4 RETURNING id")
         yield running
 

@@ -40,7 +40,7 @@ pytestmark = [
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[OwnPlatform]:
-    with own_platform(tmp_path, postgres={}) as running_platform:
+    with own_platform(tmp_path, postgres={}, workers=3) as running_platform:
         yield running_platform
 
 

@@ -345,7 +345,7 @@ def _epoch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_whatever_happens_the_books_are_right(gateway):
     # It writes a line for each change of its profile, and would wait for a reader once the pipe is full.
     Thread(target=gateway.process.stdout.read, daemon=True).start()
-    run(AtSimulator(gateway), examples=400 if IN_FULL else 25)
+    run(AtSimulator(gateway), examples=400 if IN_FULL else 12)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ def tamper(drill: Drill) -> None:
 
 
 def refuse_deliveries(drill: Drill) -> None:
-    """Let the web store no delivery, and let Alertmanager send one now: the next heartbeat may be minutes away."""
+    """Let the web store no delivery, and let Alertmanager send one now: the next heartbeat may be minutes later."""
     drill.execute("REVOKE INSERT ON alerts_audit_delivery FROM app")
     alert = {"labels": {"alertname": RECORD, "severity": "none"}}
     assert request(drill.monitoring.alertmanager, "POST", "/api/v2/alerts", [alert]).status == 200

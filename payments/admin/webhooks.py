@@ -41,7 +41,8 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
         try:
-            endpoints.check_input(data.get("url", ""), data.get("event_types", []))
+            stored_url = self.instance.url or None
+            endpoints.check_input(data.get("url", ""), data.get("event_types", []), stored_url=stored_url)
             if self.instance._state.adding and "merchant" in data:
                 endpoints.check_room(data["merchant"].pk)
         except PaymentError as error:

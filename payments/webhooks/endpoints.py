@@ -25,10 +25,14 @@ MAX_ENDPOINTS = 16  # of one merchant
 OVERLAP = timedelta(hours=24)  # how long the former secret stays valid
 
 
-def check_input(url: str, event_types: Sequence[str]) -> None:
-    """Raise InvalidRequest for a URL or an event type that cannot be used."""
+def check_input(url: str, event_types: Sequence[str], *, stored_url: str | None = None) -> None:
+    """Raise InvalidRequest for a URL or an event type that cannot be used.
+
+    A stored URL is not checked again: with one that an earlier release accepted, the endpoint can still be disabled.
+    """
     try:
-        check_url(url)
+        if url != stored_url:
+            check_url(url)
     except ValueError as error:
         raise InvalidRequest("invalid_url", f"The URL is wrong: {error}.", param="url") from None
     unknown = sorted(set(event_types) - set(ALL_TYPES))
@@ -71,7 +75,8 @@ def create_endpoint(
 def change_endpoint(endpoint: WebhookEndpoint, **changes: Any) -> WebhookEndpoint:
     """Change `url`, `event_types`, `description` or `is_enabled`. Enabling clears the former failures."""
     endpoint = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
-    check_input(changes.get("url", endpoint.url), changes.get("event_types", endpoint.event_types))
+    event_types = changes.get("event_types", endpoint.event_types)
+    check_input(changes.get("url", endpoint.url), event_types, stored_url=endpoint.url)
     is_enabled = changes.pop("is_enabled", endpoint.is_enabled)
     for name, value in changes.items():
         setattr(endpoint, name, value)

@@ -82,6 +82,14 @@ def test_a_public_url_is_accepted(settings, url):
     check_url(url)
 
 
+def test_an_endpoint_whose_url_is_refused_by_now_can_be_disabled(endpoint, settings):
+    settings.WEBHOOKS_TO_LOOPBACK = False
+
+    changed = change_endpoint(endpoint, url=endpoint.url, is_enabled=False)
+
+    assert (changed.url, changed.is_enabled) == (endpoint.url, False)
+
+
 def test_a_change_to_a_url_that_leads_inside_is_refused(endpoint):
     with pytest.raises(InvalidRequest):
         change_endpoint(endpoint, url="https://10.0.0.1/")

@@ -107,7 +107,10 @@ class Transaction(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["merchant", "-id"], name="transaction_merchant_newest"), by_gateway_key()]
+        indexes = [
+            models.Index(fields=["merchant", "-id"], name="transaction_merchant_newest"),
+            by_gateway_key("transaction_by_gateway_key", "uuid_bloom_ops(n_distinct_per_range=400)", pages=32),
+        ]
         permissions = [
             ("refund_transaction", "Can refund a transaction"),
             ("capture_transaction", "Can capture an authorized transaction"),

@@ -7,9 +7,10 @@ leader lock runs the jobs that must run once, and exports the metrics that are r
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from django.apps import apps
@@ -20,6 +21,8 @@ from fintech.database.connections import open_connection
 from fintech.errors import DATABASE_ERRORS, Unavailable
 
 logger = logging.getLogger("fintech.jobs")
+
+Item = TypeVar("Item")
 
 LEADER_LOCK = 0x7061796D656E7473  # "payments", for pg_try_advisory_lock
 CHECK_SECONDS = 1.0
@@ -137,3 +140,23 @@ class Worker:
             self.leader.keep()
             self.stop.wait(CHECK_SECONDS)
         self.leader.resign()
+
+
+def share_out(threads: ThreadPoolExecutor, work: Callable[[Item], Any], items: Sequence[Item]) -> int:
+    """Do `work`, which may take seconds, for each item in a thread. Returns their number.
+
+    Waits for all, also if one fails: the next turn must not find an item that still waits for a thread.
+    """
+
+    def turn(item: Item) -> None:
+        try:
+            work(item)
+        finally:
+            connection.close()  # it belongs to this thread, and no request closes it
+
+    connection.close()
+    turns = [threads.submit(turn, item) for item in items]
+    wait(turns)
+    for done in turns:
+        done.result()
+    return len(items)

@@ -1,7 +1,9 @@
 """The one place that turns outcomes and errors into HTTP: 201, 202, 200, 409 and problem documents."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from fintech.http.problems import Problem
 from payments import errors
@@ -42,6 +44,12 @@ STATUS_CODES: dict[type[errors.PaymentError], int] = {
 }
 
 
+SERIALIZERS: dict[type, Callable[[Any], Any]] = {
+    Refund: serialize_refund,
+    Capture: serialize_capture,
+    Void: serialize_void,
+    Review: serialize_review,
+}
 Body = Payment | CaptureOutput | VoidOutput | RefundOutput | ReviewOutput
 
 
@@ -76,14 +84,7 @@ def status_code_of(outcome: Result) -> int:
 
 
 def serialize(outcome: Result) -> Body:
-    operation = outcome.operation
-    if isinstance(operation, Refund):
-        return serialize_refund(operation)
-    if isinstance(operation, Capture):
-        return serialize_capture(operation)
-    if isinstance(operation, Review):
-        return serialize_review(operation)
-    return serialize_void(operation) if isinstance(operation, Void) else serialize_payment(operation)
+    return SERIALIZERS.get(type(outcome.operation), serialize_payment)(outcome.operation)
 
 
 def location_of(operation: PaymentData | Capture | Void | Refund | Review) -> str:

@@ -11,7 +11,7 @@ idempotency   replay_*           the stored result for a key that was used befor
 resolution    resolve_due        cancel unknown operations by their key, and settle the gateway's answer
 authorization_expiry  void_expired   void authorizations whose time is over
 
-operations has the steps that captures, voids and refunds share, results the type that they return.
+operations has the steps that captures, voids, refunds and reviews share, results the type that they return.
 
 They return a `Result` or raise a `PaymentError`, and know no HTTP.
 

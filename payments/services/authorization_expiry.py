@@ -7,9 +7,10 @@ from django.db.transaction import atomic
 from uuid_utils.compat import uuid7
 
 from payments.errors import PaymentError
-from payments.models import Authorization, Transaction, Void
+from payments.models import Authorization, Transaction
 from payments.services.operations import lock_payment, require_authorized
-from payments.services.voids import release, reserve
+from payments.services.results import CarryOut
+from payments.services.voids import close
 
 # The authorizations that one turn of the worker voids.
 BATCH_SIZE = 100
@@ -27,17 +28,17 @@ def void_expired() -> int:
     voided = 0
     for transaction_id, merchant_id in list(rows):
         try:
-            void, lease_token = _reserve(merchant_id, transaction_id)
+            carry_out = _begin(merchant_id, transaction_id)
         except PaymentError:  # captured, voided or in progress meanwhile
             continue
-        release(void, lease_token, EXPIRY_ACTOR)
+        carry_out()
         voided += 1
     return voided
 
 
 @atomic
-def _reserve(merchant_id: int, transaction_id: UUID) -> tuple[Void, UUID]:
+def _begin(merchant_id: int, transaction_id: UUID) -> CarryOut:
     payment = lock_payment(merchant_id, transaction_id)
     if payment.status != Transaction.Status.IN_REVIEW:
         require_authorized(payment, "voided")
-    return reserve(payment, uuid7(), None, EXPIRED, EXPIRY_ACTOR)
+    return close(payment, uuid7(), None, EXPIRED, EXPIRY_ACTOR)

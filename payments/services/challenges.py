@@ -5,17 +5,17 @@ challenge's time, the worker cancels instead of asking: a cancel is final, also 
 """
 
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
 
+from fintech.jobs import share_out
 from fintech.telemetry import tracing
 from payments.failures import REFUSED_FOR
-from payments.gateway.base import Answer, AuthenticationResult, Gateway
+from payments.gateway.base import Answer, AuthenticationResult
 from payments.gateway.registry import gateways
 from payments.models import Transaction
 from payments.services.charges import note_contradiction, outcome_row
@@ -71,40 +71,33 @@ def poll_due(threads: ThreadPoolExecutor) -> int:
         first = settings.CHALLENGE_POLL_SECONDS
         cursor.execute(TAKE_DUE, {"size": BATCH_SIZE, "first": first, "most": MAX_PAUSE_SECONDS})
         challenges = [Challenged(*row) for row in cursor.fetchall()]
-    connection.close()  # the gateway may take seconds
-    turns = [threads.submit(_poll_in_thread, challenge) for challenge in challenges]
-    wait(turns)
-    for turn in turns:
-        turn.result()
-    return len(challenges)
+    return share_out(threads, _poll_traced, challenges)
 
 
-def _poll_in_thread(challenge: Challenged) -> None:
-    try:
-        with tracing.task("challenge", {"attempt": challenge.attempts}):
-            poll_one(challenge)
-    finally:
-        connection.close()  # it belongs to this thread, and no request closes it
+def _poll_traced(challenge: Challenged) -> None:
+    with tracing.task("challenge", {"attempt": challenge.attempts}):
+        poll_one(challenge)
 
 
 def poll_one(challenge: Challenged) -> str:
     """Ask once, and settle a decision. Returns the gateway's outcome."""
-    gateway = gateways.get(challenge.gateway)
-    ask = _CANCEL if challenge.is_over else _FIND
-    answer = ask[challenge.lifecycle.operation](gateway, challenge)
+    answer = _ask(challenge)
     if challenge.is_over and answer.outcome == "cancelled":
         answer.outcome, answer.code = "declined", EXPIRED
     if answer.outcome in ("approved", "declined", "cancelled"):
         settle_challenge(challenge.lifecycle, challenge.transaction_id, answer, actor="worker")
-    logger.info(
-        "challenge",
-        extra={
-            "transaction": str(challenge.transaction_id),
-            "outcome": answer.outcome,
-            "attempt": challenge.attempts,
-        },
-    )
+    extra = {"transaction": str(challenge.transaction_id), "outcome": answer.outcome, "attempt": challenge.attempts}
+    logger.info("challenge", extra=extra)
     return answer.outcome
+
+
+def _ask(challenge: Challenged) -> Answer:
+    gateway = gateways.get(challenge.gateway)
+    if challenge.manual_capture:
+        ask = gateway.cancel_authorization if challenge.is_over else gateway.find_authorization
+    else:
+        ask = gateway.cancel_charge if challenge.is_over else gateway.find_charge
+    return ask(challenge.gateway_key, reference=challenge.reference)
 
 
 def settle_challenge(lifecycle: Lifecycle, transaction_id: UUID, answer: Answer, *, actor: str) -> bool:
@@ -124,16 +117,3 @@ def _result_of(answer: Answer) -> AuthenticationResult:
     if answer.outcome == "approved":
         return AuthenticationResult("authenticated", "merchant")
     return AuthenticationResult("abandoned" if answer.code == EXPIRED else "failed", "merchant")
-
-
-Ask = Callable[[Gateway, Challenged], Answer]
-_FIND: dict[str, Ask] = {
-    CHARGE.operation: lambda gateway, one: gateway.find_charge(one.gateway_key, reference=one.reference),
-    AUTHORIZATION.operation: lambda gateway, one: gateway.find_authorization(one.gateway_key, reference=one.reference),
-}
-_CANCEL: dict[str, Ask] = {
-    CHARGE.operation: lambda gateway, one: gateway.cancel_charge(one.gateway_key, reference=one.reference),
-    AUTHORIZATION.operation: lambda gateway, one: gateway.cancel_authorization(
-        one.gateway_key, reference=one.reference
-    ),
-}

@@ -1,4 +1,4 @@
-"""The steps that captures, voids and refunds share: lock the payment, start an operation, settle it.
+"""The steps that captures, voids, refunds and reviews share: lock the payment, take the key, start, settle.
 
 Each locks the payment's row first, and captures and voids its authorization's row second, so the database puts them in
 order.
@@ -6,6 +6,7 @@ order.
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -14,14 +15,18 @@ from django.conf import settings
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 from django.db.transaction import atomic
+from uuid_utils.compat import uuid7
 
 from fintech.errors import DATABASE_ERRORS
 from fintech.telemetry import tracing
+from payments import metrics
 from payments.errors import Conflict, InvalidRequest, NotFound
 from payments.gateway.base import Answer
 from payments.ledger.postings import legs_of
-from payments.models import Authorization, Capture, Event, LedgerLeg, Refund, Transaction, Unresolved, Void
+from payments.models import Authorization, Capture, Event, LedgerLeg, Refund, Review, Transaction, Unresolved, Void
 from payments.services.charges import journal_of, settled_row
+from payments.services.idempotency import KeyTaken, replay_operation, take_key
+from payments.services.results import CarryOut, Result
 from payments.storage.group_commit import writer
 
 logger = logging.getLogger("payments")
@@ -33,12 +38,49 @@ CaptureOrVoid = TypeVar("CaptureOrVoid", Capture, Void)
 IS_EXPIRED = ExpressionWrapper(Q(capture_before__lte=Now()), output_field=BooleanField())
 
 
+@dataclass(frozen=True)
+class Request:
+    """A request for an operation on a payment."""
+
+    merchant_id: int
+    transaction_id: UUID
+    key: str
+    body: Any
+    actor: str
+
+
+# Stores the first step of an operation with this id on a locked payment.
+Begin = Callable[[Transaction, UUID, Request], CarryOut]
+
+
 def lock_payment(merchant_id: int, transaction_id: UUID) -> Transaction:
     """Raises NotFound if the merchant has no such payment."""
     payment = Transaction.objects.select_for_update().for_merchant(merchant_id).filter(id=transaction_id).first()
     if payment is None:
         raise NotFound
     return payment
+
+
+def create_or_replay(model: type[Capture | Void | Refund | Review], begin: Begin, request: Request) -> Result:
+    """Begin an operation and carry it out, or replay it if its key was used before.
+
+    Raises NotFound if the merchant has no such payment, and what `begin` raises.
+    """
+    try:
+        with tracing.step("reserve", tracing.DATABASE, kind="client"):
+            carry_out = take_key_and_begin(model, begin, request)
+    except KeyTaken:
+        return replay_operation(model, request.merchant_id, request.key, request.transaction_id, request.body)
+    metrics.RESULT["new"].inc()
+    return carry_out()
+
+
+@atomic
+def take_key_and_begin(model: type[Capture | Void | Refund | Review], begin: Begin, request: Request) -> CarryOut:
+    """Lock the payment, take the key and store the first step, or do nothing. Raises KeyTaken."""
+    payment, operation_id = lock_payment(request.merchant_id, request.transaction_id), uuid7()
+    take_key(request.merchant_id, request.key, operation_id, model.__name__.lower())
+    return begin(payment, operation_id, request)
 
 
 def require_authorized(payment: Transaction, purpose: str) -> None:

@@ -6,9 +6,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models.functions import Now
 from django.db.transaction import atomic, on_commit
-from uuid_utils.compat import uuid7
 
-from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics
 from payments.errors import Conflict
@@ -19,9 +17,8 @@ from payments.models import Event, Refund, Transaction, Unresolved
 from payments.schemas import RefundInput
 from payments.services.charges import journal_of
 from payments.services.disputes import refuse_if_disputed
-from payments.services.idempotency import KeyTaken, replay_operation, take_key
-from payments.services.operations import amount_or_rest, lock_payment, post, record, settle_or_leave, start
-from payments.services.results import Result
+from payments.services.operations import Request, amount_or_rest, create_or_replay, post, record, settle_or_leave, start
+from payments.services.results import CarryOut, Result
 from payments.states import REFUND
 
 
@@ -30,12 +27,38 @@ def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: Ref
 
     Raises NotFound, Conflict if the payment did not succeed or is disputed, InvalidRequest if less remains.
     """
-    try:
-        with tracing.step("reserve", tracing.DATABASE, kind="client"):
-            refund, lease_token = _reserve(merchant_id, transaction_id, key, body, actor)
-    except KeyTaken:
-        return replay_operation(Refund, merchant_id, key, transaction_id, body)
-    metrics.RESULT["new"].inc()
+    request = Request(merchant_id, transaction_id, key, body, actor)
+    return create_or_replay(Refund, begin_refund, request)
+
+
+def begin_refund(payment: Transaction, refund_id: UUID, request: Request) -> CarryOut:
+    """Reserve the amount."""
+    if (
+        payment.status not in (Transaction.Status.SUCCEEDED, Transaction.Status.AUTHORIZED)
+        or not payment.amount_captured
+    ):
+        detail = f"A transaction that is {payment.status} cannot be refunded."
+        raise Conflict("not_refundable", detail)
+    refuse_if_disputed(payment)
+    left = payment.amount_captured - payment.amount_reserved
+    amount = amount_or_rest(request.body.amount, left, currency=payment.currency, purpose="refund")
+    payment.amount_reserved += amount
+    payment.save(update_fields=["amount_reserved"])
+    refund = Refund(
+        id=refund_id,
+        transaction=payment,
+        idempotency_key=request.key,
+        amount=amount,
+        amount_requested=request.body.amount,
+        gateway_key=refund_key(payment.gateway_key, request.key),
+        reason=request.body.reason,
+        status=Refund.Status.PROCESSING,
+        request_id=request_id.get(),
+    )
+    return partial(_carry_out, refund, start(refund, request.actor), request.actor)
+
+
+def _carry_out(refund: Refund, lease_token: UUID, actor: str) -> Result:
     connection.close()  # the gateway may take seconds
     payment = refund.transaction
     answer = gateways.get(payment.gateway).refund(
@@ -47,37 +70,6 @@ def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: Ref
     )
     refund = settle_or_leave(refund, partial(settle_refund, refund.id, lease_token, answer, actor=actor))
     return Result(refund, gateway_seconds=answer.seconds)
-
-
-@atomic
-def _reserve(merchant_id: int, transaction_id: UUID, key: str, body: RefundInput, actor: str) -> tuple[Refund, UUID]:
-    """Take the key and reserve the amount, or do neither."""
-    payment = lock_payment(merchant_id, transaction_id)
-    refund_id = uuid7()
-    take_key(merchant_id, key, refund_id, "refund")
-    if (
-        payment.status not in (Transaction.Status.SUCCEEDED, Transaction.Status.AUTHORIZED)
-        or not payment.amount_captured
-    ):
-        detail = f"A transaction that is {payment.status} cannot be refunded."
-        raise Conflict("not_refundable", detail)
-    refuse_if_disputed(payment)
-    left = payment.amount_captured - payment.amount_reserved
-    amount = amount_or_rest(body.amount, left, currency=payment.currency, purpose="refund")
-    payment.amount_reserved += amount
-    payment.save(update_fields=["amount_reserved"])
-    refund = Refund(
-        id=refund_id,
-        transaction=payment,
-        idempotency_key=key,
-        amount=amount,
-        amount_requested=body.amount,
-        gateway_key=refund_key(payment.gateway_key, key),
-        reason=body.reason,
-        status=Refund.Status.PROCESSING,
-        request_id=request_id.get(),
-    )
-    return refund, start(refund, actor)
 
 
 @atomic

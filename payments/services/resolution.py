@@ -6,7 +6,7 @@ so its answer is final: `cancelled` (nothing was charged, and nothing will be) o
 
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 
+from fintech.jobs import share_out
 from fintech.telemetry import tracing
 from payments.failures import REFUSED_FOR
 from payments.gateway.base import Answer, Gateway
@@ -95,21 +96,12 @@ def acquire_lease(resource_id: UUID, *, actor: str) -> Lease | None:
 
 def resolve_due(threads: ThreadPoolExecutor) -> int:
     """Acquire the leases that are due and resolve their operations. Returns how many there were."""
-    leases = acquire_leases()
-    connection.close()  # the gateway may take seconds
-    turns = [threads.submit(_resolve_in_thread, lease) for lease in leases]
-    wait(turns)  # also if one fails: the next turn must not find a lease that still waits for a thread
-    for turn in turns:
-        turn.result()
-    return len(leases)
+    return share_out(threads, _resolve_traced, acquire_leases())
 
 
-def _resolve_in_thread(lease: Lease) -> None:
-    try:
-        with tracing.task("resolve", {"attempt": lease.attempts}):
-            resolve_one(lease)
-    finally:
-        connection.close()  # it belongs to this thread, and no request closes it
+def _resolve_traced(lease: Lease) -> None:
+    with tracing.task("resolve", {"attempt": lease.attempts}):
+        resolve_one(lease)
 
 
 def resolve_one(lease: Lease) -> str:

@@ -1,58 +1,16 @@
 """The result of a request to charge, capture, void, refund or review."""
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Protocol
-from uuid import UUID
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, Union
 
-from payments.models import Authentication, Capture, Refund, Review, Void
+from payments.models import Capture, Refund, Review, Transaction, Void
 
+if TYPE_CHECKING:
+    from payments.services.charges import Pending
 
-class PaymentData(Protocol):
-    """A payment as the services return it: a stored row, or the same facts before they were read back."""
-
-    @property
-    def id(self) -> UUID: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def is_final(self) -> bool: ...
-    @property
-    def amount(self) -> int: ...
-    @property
-    def amount_authorized(self) -> int: ...
-    @property
-    def amount_captured(self) -> int: ...
-    @property
-    def amount_refunded(self) -> int: ...
-    @property
-    def currency(self) -> str: ...
-    @property
-    def fraud_score(self) -> float | None: ...
-    @property
-    def fraud_reasons(self) -> list[str]: ...
-    @property
-    def failure_code(self) -> str | None: ...
-    @property
-    def gateway_reference(self) -> str | None: ...
-    @property
-    def customer(self) -> str | None: ...
-    @property
-    def reference(self) -> str | None: ...
-    @property
-    def return_url(self) -> str | None: ...
-    @property
-    def customer_authentication(self) -> Authentication | None: ...
-    @property
-    def description(self) -> str | None: ...
-    @property
-    def metadata(self) -> Any: ...
-    @property
-    def created_at(self) -> datetime: ...
-    @property
-    def settled_at(self) -> datetime | None: ...
-    @property
-    def capture_before(self) -> datetime | None: ...
+# A payment as the services return it: its row, or the same facts before they were read back.
+PaymentData: TypeAlias = Union["Pending", Transaction]
 
 
 @dataclass(slots=True)
@@ -62,3 +20,7 @@ class Result:
     operation: PaymentData | Capture | Void | Refund | Review
     is_replay: bool = False
     gateway_seconds: float = 0.0
+
+
+# The rest of an operation whose first step is stored.
+CarryOut = partial[Result]

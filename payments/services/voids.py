@@ -4,28 +4,24 @@ from functools import partial
 from uuid import UUID
 
 from django.db import connection
-from django.db.transaction import atomic
-from uuid_utils.compat import uuid7
 
-from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
-from payments import metrics
 from payments.errors import Conflict
 from payments.gateway.base import Answer
 from payments.gateway.keys import void_key
 from payments.gateway.registry import gateways
 from payments.models import Transaction, Void
 from payments.schemas import VoidInput
-from payments.services.idempotency import KeyTaken, replay_operation, take_key
 from payments.services.operations import (
+    Request,
+    create_or_replay,
     lock_authorization,
-    lock_payment,
     require_authorized,
     settle,
     settle_or_leave,
     start,
 )
-from payments.services.results import Result
+from payments.services.results import CarryOut, Result
 
 
 def create_void(*, merchant_id: int, transaction_id: UUID, key: str, body: VoidInput, actor: str = "api") -> Result:
@@ -33,13 +29,13 @@ def create_void(*, merchant_id: int, transaction_id: UUID, key: str, body: VoidI
 
     Raises NotFound, or Conflict unless the payment is authorized and no capture is in progress.
     """
-    try:
-        with tracing.step("reserve", tracing.DATABASE, kind="client"):
-            void, lease_token = _reserve(merchant_id, transaction_id, key, body.reason, actor)
-    except KeyTaken:
-        return replay_operation(Void, merchant_id, key, transaction_id, body)
-    metrics.RESULT["new"].inc()
-    return release(void, lease_token, actor)
+    request = Request(merchant_id, transaction_id, key, body, actor)
+    return create_or_replay(Void, begin_void, request)
+
+
+def begin_void(payment: Transaction, void_id: UUID, request: Request) -> CarryOut:
+    require_authorized(payment, "voided")
+    return close(payment, void_id, request.key, request.body.reason, request.actor)
 
 
 def release(void: Void, lease_token: UUID, actor: str) -> Result:
@@ -57,18 +53,8 @@ def settle_void(void_id: UUID, lease_token: UUID, answer: Answer, *, actor: str)
     settle(Void.objects.get(id=void_id), lease_token, answer, actor=actor)
 
 
-@atomic
-def _reserve(merchant_id: int, transaction_id: UUID, key: str, reason: str | None, actor: str) -> tuple[Void, UUID]:
-    """Take the key and close the authorization for other operations, or do neither."""
-    payment = lock_payment(merchant_id, transaction_id)
-    void_id = uuid7()
-    take_key(merchant_id, key, void_id, "void")
-    require_authorized(payment, "voided")
-    return reserve(payment, void_id, key, reason, actor)
-
-
-def reserve(payment: Transaction, void_id: UUID, key: str | None, reason: str | None, actor: str) -> tuple[Void, UUID]:
-    """Start a void of a locked payment whose key is taken. Returns it with its lease's token."""
+def close(payment: Transaction, void_id: UUID, key: str | None, reason: str | None, actor: str) -> CarryOut:
+    """Close the authorization of a locked payment, whose key is taken, for other operations. Returns the rest."""
     held = lock_authorization(payment, may_be_expired=True)
     if held.amount_reserved:
         raise Conflict("capture_in_progress", "A capture of this transaction is in progress: void it afterwards.")
@@ -84,4 +70,4 @@ def reserve(payment: Transaction, void_id: UUID, key: str | None, reason: str | 
         status=Void.Status.PROCESSING,
         request_id=request_id.get(),
     )
-    return void, start(void, actor)
+    return partial(release, void, start(void, actor), actor)

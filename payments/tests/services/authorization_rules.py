@@ -22,10 +22,11 @@ from payments.gateway.base import Answer
 from payments.gateway.registry import gateways
 from payments.models import Capture, Void
 from payments.schemas import CaptureInput, VoidInput
-from payments.services import captures as capture_service
-from payments.services import voids as void_service
 from payments.services.authorization_expiry import void_expired
+from payments.services.captures import begin_capture, create_capture, settle_capture
+from payments.services.operations import Request, take_key_and_begin
 from payments.services.results import Result
+from payments.services.voids import begin_void, create_void, settle_void
 from payments.tests.shop import CARD, Shop
 
 # What the last three digits ask the simulator for: see docs/gateway.md.
@@ -140,25 +141,26 @@ class AuthorizationRules:
     @rule(target=stranded_steps, payment=held, amount=PARTS, final=st.booleans(), sent=st.booleans())
     def die_while_capturing(self, payment: UUID, amount: int | None, final: bool, sent: bool) -> StrandedStep | None:
         body = CaptureInput(amount, final)
-        return self._die(capture_service._reserve, payment, secrets.token_hex(12), body, sent=sent)
+        return self._die(Capture, begin_capture, payment, body, sent=sent)
 
     @rule(target=stranded_steps, payment=held, sent=st.booleans())
     def die_while_voiding(self, payment: UUID, sent: bool) -> StrandedStep | None:
-        return self._die(void_service._reserve, payment, secrets.token_hex(12), None, sent=sent)
+        return self._die(Void, begin_void, payment, VoidInput(), sent=sent)
 
     @rule(late=consumes(stranded_steps))
     def wake_up_late_while_capturing_or_voiding(self, late: StrandedStep | None) -> None:
         if late is None:
             return
         operation = late.operation
-        service = capture_service.settle_capture if isinstance(operation, Capture) else void_service.settle_void
+        service = settle_capture if isinstance(operation, Capture) else settle_void
         service(operation.id, late.lease_token, self._send(operation), actor="api")
 
     def _die(
-        self, reserve: Callable[..., tuple[Capture | Void, UUID]], payment: UUID, *request: Any, sent: bool
+        self, model: type[Capture | Void], begin: Any, payment: UUID, body: Any, *, sent: bool
     ) -> StrandedStep | None:
+        request = Request(self.shop.merchant.pk, payment, secrets.token_hex(12), body, "api")
         try:
-            operation, lease_token = reserve(self.shop.merchant.pk, payment, *request, "api")
+            operation, lease_token, _ = take_key_and_begin(model, begin, request).args
         except PaymentError as problem:
             allow_refusal(problem)
             return None
@@ -188,8 +190,8 @@ class AuthorizationRules:
     def _carry_out(self, step: Asked) -> Result:
         request = {"merchant_id": self.shop.merchant.pk, "transaction_id": step.payment, "key": step.key}
         if isinstance(step.body, CaptureInput):
-            return capture_service.create_capture(**request, body=step.body)
-        return void_service.create_void(**request, body=step.body)
+            return create_capture(**request, body=step.body)
+        return create_void(**request, body=step.body)
 
     @staticmethod
     def _in_thread(function: Callable[[Asked], Asked], step: Asked) -> Asked:

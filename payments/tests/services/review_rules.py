@@ -12,9 +12,9 @@ from hypothesis.stateful import Bundle, multiple, rule
 from payments.errors import PaymentError
 from payments.models import Review, Unresolved
 from payments.schemas import PaymentMethod, ReviewInput
-from payments.services import reviews
+from payments.services.operations import Request, take_key_and_begin
 from payments.services.results import Result
-from payments.services.reviews import decide_review
+from payments.services.reviews import begin_decision, decide_review
 from payments.tests.services.authorization_rules import (
     HELD_AMOUNTS,
     HOUR,
@@ -98,8 +98,9 @@ class ReviewRules(AuthorizationRules, ChallengeRules):
     def die_while_deciding(self, payment: UUID, decision: str, sent: bool) -> StrandedStep | None:
         """Before the gateway was asked, or after it has answered."""
         body = ReviewInput(decision=decision)
+        request = Request(self.shop.merchant.pk, payment, secrets.token_hex(12), body, "api")
         try:
-            review, carry_out = reviews._decide(self.shop.merchant.pk, payment, secrets.token_hex(12), body, "api")
+            review, carry_out = take_key_and_begin(Review, begin_decision, request).args
         except PaymentError as problem:
             allow_refusal(problem, *REFUSALS)
             return None

@@ -46,6 +46,7 @@ from payments.schemas import BatchItem, PaymentInput, RefundInput
 from payments.services import refunds as refund_service
 from payments.services.batches import create_batch
 from payments.services.charges import Pending, charge, settle_payments, stored_row
+from payments.services.operations import Request, take_key_and_begin
 from payments.services.resolution import acquire_leases, resolve_due
 from payments.services.results import Result
 from payments.storage.group_commit import writer
@@ -208,9 +209,9 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
 
     @rule(target=stranded_refunds, payment=paid, amount=st.sampled_from([1, 922]), asked=st.booleans())
     def die_while_refunding(self, payment: Paid, amount: int, asked: bool) -> StrandedRefund | None:
-        body, key = RefundInput(amount), secrets.token_hex(12)
+        request = Request(self.shop.merchant.pk, payment.id, secrets.token_hex(12), RefundInput(amount), "api")
         try:
-            refund, lease_token = refund_service._reserve(self.shop.merchant.pk, payment.id, key, body, "api")
+            refund, lease_token, _ = take_key_and_begin(Refund, refund_service.begin_refund, request).args
         except PaymentError:
             return None
         if asked:

@@ -23,41 +23,8 @@ from payments.webhooks.objects import ALL_TYPES
 # Operations whose body may be absent.
 _OPTIONAL_BODY = {"create_refund", "create_capture", "create_void", "accept_dispute"}
 _REF = "#/components/schemas/{name}"
-_INPUTS = (
-    schemas.PaymentInput,
-    schemas.BatchInput,
-    schemas.CaptureInput,
-    schemas.VoidInput,
-    schemas.ReviewInput,
-    schemas.RefundInput,
-    schemas.EvidenceInput,
-    schemas.EmptyInput,
-    schemas.EndpointInput,
-    schemas.EndpointChange,
-    schemas.RedeliveryInput,
-)
-_OUTPUTS = (
-    schemas.FraudTrial,
-    schemas.Payment,
-    schemas.ExpandedPayment,
-    schemas.PaymentPage,
-    schemas.RefundOutput,
-    schemas.RefundPage,
-    schemas.CaptureOutput,
-    schemas.CapturePage,
-    schemas.VoidOutput,
-    schemas.ReviewOutput,
-    schemas.DisputeDetail,
-    schemas.DisputePage,
-    schemas.JournalPage,
-    schemas.BatchOutput,
-    schemas.EndpointWithSecret,
-    schemas.EndpointPage,
-    schemas.EventPage,
-    schemas.DeliveryPage,
-    schemas.RedeliveryOutput,
-    schemas.ProblemDocument,
-)
+# The types that the operations below name: components of the document.
+_shapes: list[type] = [schemas.EmptyInput]
 
 PAYMENT_EXAMPLE = {
     "amount": 1250,
@@ -85,6 +52,14 @@ ANSWER_EXAMPLE = {
     "created_at": "2026-01-31T12:00:00Z",
     "settled_at": "2026-01-31T12:00:00.061Z",
     "capture_before": None,
+}
+TRIAL_EXAMPLE = {
+    "decision": "accepted",
+    "decided_by": "rules",
+    "score": 0.15,
+    "threshold": 0.8,
+    "reasons": ["country_mismatch"],
+    "weights": {"country_mismatch": 0.15},
 }
 PROBLEM_EXAMPLE = {
     "type": "urn:problem:invalid_value",
@@ -114,6 +89,7 @@ PROBLEMS = {
 
 
 def _schema(shape: type) -> dict[str, str]:
+    _shapes.append(shape)
     return {"$ref": _REF.format(name=shape.__name__)}
 
 
@@ -173,12 +149,10 @@ _LIMIT = OpenApiParameter(
     {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     description="Entries a page.",
 )
-
-
+_PAGE, _NUMBERED_PAGE = (_cursor(32), _LIMIT), (_cursor(22), _LIMIT)  # cursors of UUIDs, and of numbers
 _WAIT = _response_header("Retry-After", [202, 409, 429, 503], "Seconds.")
 _REPEATED = _response_header("Idempotency-Replayed", [200], "`true` if an equal response was stored before.")
 _HEADERS = [
-    _WAIT,
     _response_header("Idempotency-Replayed", [200, 202], "`true` if an earlier request had this key."),
     _response_header("Location", [201, 202], "The address of the transaction."),
 ]
@@ -192,176 +166,13 @@ _CREATED = _answers(
 )
 
 
-def _create(operation_id: str) -> Any:
-    return extend_schema(
-        operation_id=operation_id,
-        summary="Make a payment",
-        tags=["transactions"],
-        parameters=[_KEY, _REQUEST_ID, *_HEADERS],
-        request={"application/json": _schema(schemas.PaymentInput)},
-        examples=[OpenApiExample("card payment", PAYMENT_EXAMPLE, request_only=True)],
-        responses=_CREATED | _WRITE | _problems(409),
-    )
+def _body(shape: type) -> dict[str, Any]:
+    return {"application/json": _schema(shape)}
 
 
-CREATE, CREATE_SHORT = _create("create_transaction"), _create("create_transaction_by_short_name")
-TRY_FRAUD = extend_schema(
-    operation_id="try_fraud",
-    summary="Score a payment without making it",
-    description="Takes the body of a payment. Nothing is stored or charged, and no Idempotency-Key is needed.",
-    tags=["fraud"],
-    parameters=[_REQUEST_ID, _WAIT],
-    request={"application/json": _schema(schemas.PaymentInput)},
-    examples=[
-        OpenApiExample("card payment", PAYMENT_EXAMPLE, request_only=True),
-        OpenApiExample(
-            "foreign card",
-            {
-                "decision": "accepted",
-                "decided_by": "rules",
-                "score": 0.15,
-                "threshold": 0.8,
-                "reasons": ["country_mismatch"],
-                "weights": {"country_mismatch": 0.15},
-            },
-            response_only=True,
-            status_codes=["200"],
-        ),
-    ],
-    responses=_answers(schemas.FraudTrial, s200="The decision and its reasons.") | _WRITE,
-)
-LIST = extend_schema(
-    operation_id="list_transactions",
-    summary="List payments, newest first",
-    tags=["transactions"],
-    parameters=[
-        *(
-            OpenApiParameter(name, schema, description=text, style="deepObject" if schema["type"] == "object" else None)
-            for name, (_, schema, text) in FILTERS.items()
-        ),
-        OpenApiParameter("idempotency_key", str, description="The idempotency key of the payment."),
-        _expand(f"Lists that each payment contains, separated by commas: their newest {NESTED_LIMIT} entries."),
-        _cursor(32),
-        _LIMIT,
-        _REQUEST_ID,
-        _WAIT,
-    ],
-    responses=_answers(schemas.PaymentPage, s200="One page.") | _READ | _problems(422),
-)
-RETRIEVE = extend_schema(
-    operation_id="retrieve_transaction",
-    summary="Read a payment",
-    tags=["transactions"],
-    parameters=[
-        _ID,
-        _expand("Lists that the payment contains, separated by commas: their first pages."),
-        _REQUEST_ID,
-        _WAIT,
-    ],
-    responses=_answers(schemas.ExpandedPayment, s200="The current state of the payment.") | _READ | _problems(404, 422),
-)
-BATCH = extend_schema(
-    operation_id="create_transactions",
-    summary="Create up to 1,000 payments, each with its own key",
-    tags=["transactions"],
-    parameters=[_REQUEST_ID, _WAIT],
-    request={"application/json": _schema(schemas.BatchInput)},
-    examples=[
-        OpenApiExample(
-            "two",
-            {"items": [{**PAYMENT_EXAMPLE, "idempotency_key": key} for key in ("order-7", "order-8")]},
-            request_only=True,
-        )
-    ],
-    responses=_answers(schemas.BatchOutput, s200="One result for each item, in the same order.") | _WRITE,
-)
-REFUND = extend_schema(
-    operation_id="create_refund",
-    summary="Refund a payment, in part or in full",
-    tags=["refunds"],
-    parameters=[_ID, _KEY, _REQUEST_ID, *_HEADERS],
-    request={"application/json": _schema(schemas.RefundInput)},
-    examples=[OpenApiExample("part", {"amount": 400, "reason": "returned"}, request_only=True)],
-    responses=_answers(
-        schemas.RefundOutput,
-        s200="A replay: the stored one, as it is now.",
-        s201="The outcome is known: look at `status`.",
-        s202="The outcome is not known yet: list the refunds again after Retry-After.",
-    )
-    | _WRITE
-    | _problems(404, 409),
-)
-CAPTURE = extend_schema(
-    operation_id="create_capture",
-    summary="Capture an authorized payment, in part or in full",
-    tags=["captures and voids"],
-    parameters=[_ID, _KEY, _REQUEST_ID, *_HEADERS],
-    request={"application/json": _schema(schemas.CaptureInput)},
-    examples=[OpenApiExample("first part", {"amount": 400, "final": False}, request_only=True)],
-    responses=_answers(
-        schemas.CaptureOutput,
-        s200="A replay: the stored one, as it is now.",
-        s201="The outcome is known: look at `status`.",
-        s202="The outcome is not known yet: list the captures again after Retry-After.",
-    )
-    | _WRITE
-    | _problems(404, 409),
-)
-LIST_CAPTURES = extend_schema(
-    operation_id="list_captures",
-    summary="List the captures of a payment, newest first",
-    tags=["captures and voids"],
-    parameters=[_ID, _cursor(32), _LIMIT, _REQUEST_ID, _WAIT],
-    responses=_answers(schemas.CapturePage, s200="One page.") | _READ | _problems(404, 422),
-)
-VOID = extend_schema(
-    operation_id="create_void",
-    summary="Release what is not captured of an authorized payment",
-    tags=["captures and voids"],
-    parameters=[_ID, _KEY, _REQUEST_ID, *_HEADERS],
-    request={"application/json": _schema(schemas.VoidInput)},
-    examples=[OpenApiExample("reason", {"reason": "out of stock"}, request_only=True)],
-    responses=_answers(
-        schemas.VoidOutput,
-        s200="A replay: the stored one, as it is now.",
-        s201="The outcome is known: look at `status`.",
-        s202="The outcome is not known yet: read the transaction again after Retry-After.",
-    )
-    | _WRITE
-    | _problems(404, 409),
-)
-REVIEW = extend_schema(
-    operation_id="decide_review",
-    summary="Accept or refuse a payment in review",
-    description="Needs the scope reviews:write. An accepted payment is captured, or authorized if it was sent with "
-    "capture false. A refused one is voided.",
-    tags=["reviews"],
-    parameters=[_ID, _KEY, _REQUEST_ID, *_HEADERS],
-    request={"application/json": _schema(schemas.ReviewInput)},
-    examples=[OpenApiExample("accept", {"decision": "accept", "reason": "called the customer"}, request_only=True)],
-    responses=_answers(
-        schemas.ReviewOutput,
-        s200="A replay: the stored one, as it is now.",
-        s201="The outcome is known: look at `status`.",
-        s202="The outcome is not known yet: read the transaction again after Retry-After.",
-    )
-    | _WRITE
-    | _problems(404, 409),
-)
-LIST_JOURNAL = extend_schema(
-    operation_id="list_transaction_events",
-    summary="Read the journal of a payment, oldest first",
-    tags=["transactions"],
-    parameters=[_ID, _cursor(22), _LIMIT, _REQUEST_ID, _WAIT],
-    responses=_answers(schemas.JournalPage, s200="One page.") | _READ | _problems(404, 422),
-)
-LIST_REFUNDS = extend_schema(
-    operation_id="list_refunds",
-    summary="List the refunds of a payment, newest first",
-    tags=["refunds"],
-    parameters=[_ID, _cursor(32), _LIMIT, _REQUEST_ID, _WAIT],
-    responses=_answers(schemas.RefundPage, s200="One page.") | _READ | _problems(404, 422),
-)
+def _example(name: str, value: Any) -> OpenApiExample:
+    """Return an example of a request."""
+    return OpenApiExample(name, value, request_only=True)
 
 
 def _operation(
@@ -377,20 +188,149 @@ def _operation(
     )
 
 
+_transactions = partial(_operation, "transactions")
 _webhooks = partial(_operation, "webhooks")
 _disputes = partial(_operation, "disputes")
 
 
-def _body(shape: type) -> dict[str, Any]:
-    return {"application/json": _schema(shape)}
+def _one(shape: type, description: str) -> Any:
+    return _answers(shape, s200=description) | _READ | _problems(404, 422)
 
 
+def _page_of(shape: type) -> Any:
+    return _answers(shape, s200="One page.") | _READ
+
+
+def _follow(
+    tag: str, operation_id: str, summary: str, shapes: tuple[type, type], read_again: str, **options: Any
+) -> Any:
+    """Describe an operation that follows a payment: `shapes` are those of its body and of its answer."""
+    request, answer = shapes
+    answers = _answers(
+        answer,
+        s200="A replay: the stored one, as it is now.",
+        s201="The outcome is known: look at `status`.",
+        s202=f"The outcome is not known yet: {read_again} again after Retry-After.",
+    )
+    responses = answers | _WRITE | _problems(404, 409)
+    return _operation(tag, operation_id, summary, responses, _ID, _KEY, *_HEADERS, request=_body(request), **options)
+
+
+def _create(operation_id: str) -> Any:
+    return _transactions(
+        operation_id,
+        "Make a payment",
+        _CREATED | _WRITE | _problems(409),
+        _KEY,
+        *_HEADERS,
+        request=_body(schemas.PaymentInput),
+        examples=[_example("card payment", PAYMENT_EXAMPLE)],
+    )
+
+
+CREATE, CREATE_SHORT = _create("create_transaction"), _create("create_transaction_by_short_name")
+TRY_FRAUD = _operation(
+    "fraud",
+    "try_fraud",
+    "Score a payment without making it",
+    _answers(schemas.FraudTrial, s200="The decision and its reasons.") | _WRITE,
+    description="Takes the body of a payment. Nothing is stored or charged, and no Idempotency-Key is needed.",
+    request=_body(schemas.PaymentInput),
+    examples=[
+        _example("card payment", PAYMENT_EXAMPLE),
+        OpenApiExample("foreign card", TRIAL_EXAMPLE, response_only=True, status_codes=["200"]),
+    ],
+)
+LIST = _transactions(
+    "list_transactions",
+    "List payments, newest first",
+    _page_of(schemas.PaymentPage) | _problems(422),
+    *(
+        OpenApiParameter(name, schema, description=text, style="deepObject" if schema["type"] == "object" else None)
+        for name, (_, schema, text) in FILTERS.items()
+    ),
+    OpenApiParameter("idempotency_key", str, description="The idempotency key of the payment."),
+    _expand(f"Lists that each payment contains, separated by commas: their newest {NESTED_LIMIT} entries."),
+    *_PAGE,
+)
+RETRIEVE = _transactions(
+    "retrieve_transaction",
+    "Read a payment",
+    _one(schemas.ExpandedPayment, "The current state of the payment."),
+    _ID,
+    _expand("Lists that the payment contains, separated by commas: their first pages."),
+)
+BATCH = _transactions(
+    "create_transactions",
+    "Create up to 1,000 payments, each with its own key",
+    _answers(schemas.BatchOutput, s200="One result for each item, in the same order.") | _WRITE,
+    request=_body(schemas.BatchInput),
+    examples=[
+        _example("two", {"items": [{**PAYMENT_EXAMPLE, "idempotency_key": key} for key in ("order-7", "order-8")]})
+    ],
+)
+REFUND = _follow(
+    "refunds",
+    "create_refund",
+    "Refund a payment, in part or in full",
+    (schemas.RefundInput, schemas.RefundOutput),
+    "list the refunds",
+    examples=[_example("part", {"amount": 400, "reason": "returned"})],
+)
+CAPTURE = _follow(
+    "captures and voids",
+    "create_capture",
+    "Capture an authorized payment, in part or in full",
+    (schemas.CaptureInput, schemas.CaptureOutput),
+    "list the captures",
+    examples=[_example("first part", {"amount": 400, "final": False})],
+)
+VOID = _follow(
+    "captures and voids",
+    "create_void",
+    "Release what is not captured of an authorized payment",
+    (schemas.VoidInput, schemas.VoidOutput),
+    "read the transaction",
+    examples=[_example("reason", {"reason": "out of stock"})],
+)
+REVIEW = _follow(
+    "reviews",
+    "decide_review",
+    "Accept or refuse a payment in review",
+    (schemas.ReviewInput, schemas.ReviewOutput),
+    "read the transaction",
+    description="Needs the scope reviews:write. An accepted payment is captured, or authorized if it was sent with "
+    "capture false. A refused one is voided.",
+    examples=[_example("accept", {"decision": "accept", "reason": "called the customer"})],
+)
+LIST_JOURNAL = _transactions(
+    "list_transaction_events",
+    "Read the journal of a payment, oldest first",
+    _page_of(schemas.JournalPage) | _problems(404, 422),
+    _ID,
+    *_NUMBERED_PAGE,
+)
+LIST_REFUNDS = _operation(
+    "refunds",
+    "list_refunds",
+    "List the refunds of a payment, newest first",
+    _page_of(schemas.RefundPage) | _problems(404, 422),
+    _ID,
+    *_PAGE,
+)
+LIST_CAPTURES = _operation(
+    "captures and voids",
+    "list_captures",
+    "List the captures of a payment, newest first",
+    _page_of(schemas.CapturePage) | _problems(404, 422),
+    _ID,
+    *_PAGE,
+)
 LIST_ENDPOINTS = _webhooks(
     "list_webhook_endpoints",
     "List webhook endpoints, newest first",
-    _answers(schemas.EndpointPage, s200="One page.") | _READ | _problems(422),
-    _cursor(32),
-    _LIMIT,
+    _page_of(schemas.EndpointPage) | _problems(422),
+    *_PAGE,
 )
 CREATE_ENDPOINT = _webhooks(
     "create_webhook_endpoint",
@@ -399,18 +339,12 @@ CREATE_ENDPOINT = _webhooks(
     | _WRITE
     | _problems(409),
     request=_body(schemas.EndpointInput),
-    examples=[
-        OpenApiExample(
-            "payments",
-            {"url": "https://shop.example/webhooks", "event_types": ["payment.succeeded"]},
-            request_only=True,
-        )
-    ],
+    examples=[_example("payments", {"url": "https://shop.example/webhooks", "event_types": ["payment.succeeded"]})],
 )
 RETRIEVE_ENDPOINT = _webhooks(
     "retrieve_webhook_endpoint",
     "Read a webhook endpoint",
-    _answers(schemas.EndpointOutput, s200="The endpoint.") | _READ | _problems(404, 422),
+    _one(schemas.EndpointOutput, "The endpoint."),
     _ID,
 )
 CHANGE_ENDPOINT = _webhooks(
@@ -419,7 +353,7 @@ CHANGE_ENDPOINT = _webhooks(
     _answers(schemas.EndpointOutput, s200="The changed endpoint.") | _WRITE | _problems(404, 409),
     _ID,
     request=_body(schemas.EndpointChange),
-    examples=[OpenApiExample("disable", {"enabled": False}, request_only=True)],
+    examples=[_example("disable", {"enabled": False})],
 )
 ROTATE_SECRET = _webhooks(
     "rotate_webhook_secret",
@@ -442,50 +376,43 @@ REDELIVER = _webhooks(
     _ID,
     request=_body(schemas.RedeliveryInput),
     examples=[
-        OpenApiExample("one", {"event": "019aab3c-5b7e-7c3e-9d0e-2f4b6a8c0e12"}, request_only=True),
-        OpenApiExample(
-            "an hour", {"from": "2026-01-31T12:00:00Z", "before": "2026-01-31T13:00:00Z"}, request_only=True
-        ),
+        _example("one", {"event": "019aab3c-5b7e-7c3e-9d0e-2f4b6a8c0e12"}),
+        _example("an hour", {"from": "2026-01-31T12:00:00Z", "before": "2026-01-31T13:00:00Z"}),
     ],
 )
 LIST_DELIVERIES = _webhooks(
     "list_webhook_deliveries",
     "List the deliveries of a webhook endpoint, newest first",
-    _answers(schemas.DeliveryPage, s200="One page, with all attempts.") | _READ | _problems(404, 422),
+    _one(schemas.DeliveryPage, "One page, with all attempts."),
     _ID,
     OpenApiParameter("status", {"type": "string", "enum": ["pending", "delivered", "failed"]}),
-    _cursor(22),
-    _LIMIT,
+    *_NUMBERED_PAGE,
 )
 LIST_EVENTS = _webhooks(
     "list_events",
     "List events, newest first",
-    _answers(schemas.EventPage, s200="One page.") | _READ | _problems(422),
+    _page_of(schemas.EventPage) | _problems(422),
     OpenApiParameter("type", {"type": "string", "enum": ALL_TYPES}),
-    _cursor(32),
-    _LIMIT,
+    *_PAGE,
 )
 RETRIEVE_EVENT = _webhooks(
     "retrieve_event",
     "Read an event",
-    _answers(schemas.EventOutput, s200="The event, as its webhook's body.") | _READ | _problems(404, 422),
+    _one(schemas.EventOutput, "The event, as its webhook's body."),
     _ID,
 )
-
-
 LIST_DISPUTES = _disputes(
     "list_disputes",
     "List disputes, newest first",
-    _answers(schemas.DisputePage, s200="One page.") | _READ | _problems(422),
+    _page_of(schemas.DisputePage) | _problems(422),
     OpenApiParameter("status", {"type": "string", "enum": list(get_args(schemas.DisputeStatus))}),
     OpenApiParameter("transaction", OpenApiTypes.UUID),
-    _cursor(32),
-    _LIMIT,
+    *_PAGE,
 )
 RETRIEVE_DISPUTE = _disputes(
     "retrieve_dispute",
     "Read a dispute with its responses",
-    _answers(schemas.DisputeDetail, s200="The current state of the dispute.") | _READ | _problems(404, 422),
+    _one(schemas.DisputeDetail, "The current state of the dispute."),
     _ID,
 )
 SUBMIT_EVIDENCE = _disputes(
@@ -496,13 +423,12 @@ SUBMIT_EVIDENCE = _disputes(
     _REPEATED,
     request=_body(schemas.EvidenceInput),
     examples=[
-        OpenApiExample(
+        _example(
             "delivery",
             {
                 "text": "The parcel was signed for by the customer.",
                 "files": [{"name": "receipt.pdf", "sha256": "0" * 64, "size": 48213}],
             },
-            request_only=True,
         )
     ],
 )
@@ -513,7 +439,7 @@ ACCEPT_DISPUTE = _disputes(
     _ID,
     _REPEATED,
     request=_body(schemas.EmptyInput),
-    examples=[OpenApiExample("accept", {}, request_only=True)],
+    examples=[_example("accept", {})],
 )
 
 
@@ -527,7 +453,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):
 
 def add_shapes(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """Add the types as components and mark required bodies, as a hook of drf-spectacular."""
-    _, components = msgspec.json.schema_components([*_INPUTS, *_OUTPUTS], ref_template=_REF)
+    _, components = msgspec.json.schema_components(dict.fromkeys(_shapes), ref_template=_REF)
     result.setdefault("components", {}).setdefault("schemas", {}).update(components)
     operations = [operation for methods in result["paths"].values() for operation in methods.values()]
     for operation in operations:

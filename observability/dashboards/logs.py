@@ -47,14 +47,14 @@ ALERTS = row(
             "Lines `alert_received` per minute: one per stored delivery and per state change of an episode.",
             query(f"sum(rate({ALERT_LOG} [$__interval])) * 60", "alert_received"),
             unit=PER_MINUTE,
-        ),
+        )
     ],
     [
         log_lines(
             "Log lines of the alert trail",
             "One per stored delivery and per state change of an episode, newest first.",
             ALERT_LOG,
-        ),
+        )
     ],
 )
 
@@ -66,7 +66,7 @@ TROUBLE = row(
             "Warnings and errors",
             "Lines of all containers of this project from level warning on, newest first.",
             '{container=~"fintech.*", level=~"warning|error|critical"}',
-        ),
+        )
     ],
 )
 
@@ -78,7 +78,7 @@ REQUESTS = row(
             "Refused or failed requests",
             "Responses with 4xx and 5xx, newest first.",
             f'{WEB} | json status="status_code" | status =~ "4..|5.."',
-        ),
+        )
     ],
     [log_lines("All log lines of the web", "Newest first.", WEB)],
 )

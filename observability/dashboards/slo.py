@@ -119,8 +119,7 @@ ALERTS = row(
                 'count by (alertname, slo, alertstate) (ALERTS{alertname=~"ErrorBudgetBurn.*"})',
                 "{{alertstate}} {{alertname}} {{slo}}",
             ),
-            unit="short",
             empty="None",
-        ),
+        )
     ],
 )

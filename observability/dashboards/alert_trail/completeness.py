@@ -7,7 +7,6 @@ COMPLETENESS = row(
             "Open gaps by reason",
             "Alerts that fired and were not sent or did not arrive, by reason.",
             query("sum by (reason) (audit_gaps_open)", "{{reason}}"),
-            unit="short",
             stacked=True,
         ),
         graph(
@@ -20,12 +19,8 @@ COMPLETENESS = row(
         listing(
             "Worker jobs",
             "Time since each job last succeeded, and its number of failures.",
-            query(
-                "time() - max by (instance, exported_job) (worker_job_last_success_timestamp_seconds)",
-                "ago",
-            ),
+            query("time() - max by (instance, exported_job) (worker_job_last_success_timestamp_seconds)", "ago"),
             query("sum by (instance, exported_job) (worker_job_errors_total)", "failures"),
-            unit="short",
             decimals=0,
             units={"ago": "s"},
         ),

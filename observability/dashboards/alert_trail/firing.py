@@ -7,7 +7,6 @@ FIRING = row(
             "Alerts firing and pending",
             "The state in Prometheus now. A pending alert is about to fire. Runbooks: observability/runbooks/.",
             query('sum by (alertname, severity, instance, alertstate) (ALERTS{alertname!="Watchdog"})', "alerts"),
-            unit="short",
             decimals=0,
             empty="None",
         ),
@@ -15,7 +14,6 @@ FIRING = row(
             "Alerts by severity",
             "Firing alerts over time, including the heartbeat, whose severity is none.",
             query('count by (severity) (ALERTS{alertstate="firing"})', "{{severity}}"),
-            unit="short",
             stacked=True,
         ),
     ],
@@ -24,7 +22,6 @@ FIRING = row(
             "Open episodes by severity",
             "Firing alerts according to the trail.",
             query("sum by (severity) (alert_episodes_open)", "{{severity}}"),
-            unit="short",
             stacked=True,
         ),
         graph(

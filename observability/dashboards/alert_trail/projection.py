@@ -14,14 +14,12 @@ PROJECTION = row(
             "Waiting inputs",
             "Stored deliveries and observations that are not projected yet.",
             query("max(alert_projection_pending)", "waiting"),
-            unit="short",
             thresholds=above(100, 1000),
         ),
         graph(
             "Quarantined deliveries",
             "Stored deliveries that are not valid Alertmanager notifications; the admin shows them.",
             query("max(alert_quarantined_deliveries)", "quarantined"),
-            unit="short",
             thresholds=above(1),
         ),
         graph(

@@ -7,13 +7,11 @@ SEAL = row(
             "Size of the log",
             "Leaves of the Merkle tree: deliveries, inputs, reviews, gaps and views. The log is append-only.",
             query("max(audit_tree_size)", "leaves"),
-            unit="short",
         ),
         graph(
             "Not sealed yet",
             "Rows that no signed checkpoint covers yet.",
             query("max(audit_unsealed_leaves)", "leaves"),
-            unit="short",
             thresholds=above(10_000, 100_000),
         ),
         graph(

@@ -8,15 +8,13 @@ AT_A_GLANCE = row(
             "Scraped processes",
             "Processes of the application that answer Prometheus.",
             query(f'sum(up{{job=~"web|worker", {HERE}}})', "up"),
-            unit="short",
             thresholds=below(2, 1),
         ),
         stat(
             "Capacity in use by payments",
             "Share of the web's capacity that payments use. Above 80 % an alert fires, because requests may queue.",
             query(
-                f'sum(transactions_in_progress{{job="web", {HERE}}}) / sum(web_capacity{{job="web", {HERE}}})',
-                "in use",
+                f'sum(transactions_in_progress{{job="web", {HERE}}}) / sum(web_capacity{{job="web", {HERE}}})', "in use"
             ),
             unit="percentunit",
             thresholds=above(0.5, 0.8),
@@ -25,7 +23,6 @@ AT_A_GLANCE = row(
             "Threads busy",
             "Requests in progress, averaged over the past minute: rate times duration.",
             query(rate(f"{LATENCY}_sum", HERE, window="1m"), "busy"),
-            unit="short",
             thresholds=above(48, 90),
             decimals=1,
         ),

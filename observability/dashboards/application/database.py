@@ -37,7 +37,6 @@ DATABASE = row(
             "Database up",
             "1: PostgreSQL answers its exporter. 0: it does not.",
             query("min(pg_up)", "up"),
-            unit="short",
             thresholds=below(1, 0.5),
         ),
         graph(

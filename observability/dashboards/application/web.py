@@ -8,7 +8,6 @@ WEB = row(
             "Probes of web and gateway",
             "Health checks from outside. 1: the service answers. 0: it does not.",
             query('min by (service) (probe_success{tier="service"})', "{{service}}"),
-            unit="short",
             thresholds=below(1, 0.5),
         ),
         graph(
@@ -22,7 +21,6 @@ WEB = row(
             "Busy threads by view",
             "Rate times duration: the number of threads that each view uses.",
             query(rate(f"{LATENCY}_sum", HERE, by="view, method"), "{{method}} {{view}}"),
-            unit="short",
             stacked=True,
         ),
         graph(
@@ -30,7 +28,6 @@ WEB = row(
             "Payments in progress over all web processes, and their capacity.",
             query(f"sum(transactions_in_progress{{{HERE}}})", "in progress"),
             query(f"sum(web_capacity{{{HERE}}})", "capacity"),
-            unit="short",
         ),
     ],
 )

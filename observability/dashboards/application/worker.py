@@ -17,7 +17,6 @@ WORKER = row(
             "CPU",
             "CPU cores used by each worker.",
             query(f'rate(process_cpu_seconds_total{{job="worker", {HERE}}}[$__rate_interval])', "{{instance}}"),
-            unit="short",
             axis=0.1,
         ),
         graph(
@@ -31,7 +30,6 @@ WORKER = row(
             "Uptime and open files of each process.",
             query(f'time() - process_start_time_seconds{{job="worker", {HERE}}}', "up"),
             query(f'process_open_fds{{job="worker", {HERE}}}', "open files"),
-            unit="short",
             decimals=0,
             units={"up": "s"},
         ),

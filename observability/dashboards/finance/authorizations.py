@@ -7,7 +7,6 @@ AUTHORIZATIONS = row(
             "Authorized, not captured",
             "Amounts that banks hold for us in major units, which are neither captured nor released.",
             query('sum by (currency) (authorized_not_captured_amount{currency=~"$currency"})', "{{currency}}"),
-            unit="short",
             money=True,
         ),
         graph(
@@ -42,7 +41,6 @@ AUTHORIZATIONS = row(
             "Customers being asked",
             "Payments whose customer has been asked to authenticate, and still has time.",
             query("sum(open_challenges)", "payments"),
-            unit="short",
         ),
     ],
 )

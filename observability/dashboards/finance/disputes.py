@@ -7,7 +7,6 @@ DISPUTES = row(
             "Disputes that need a response",
             "Disputes that wait for the merchant's evidence.",
             query("max(disputes_awaiting_response)", "waiting"),
-            unit="short",
         ),
         stat(
             "Time until the earliest response is due",
@@ -20,7 +19,6 @@ DISPUTES = row(
             "Disputes in the selected time range",
             "Disputes by the state that they came into. Opened ones hold the amount back, won ones return it.",
             query("sum by (state) (increase(disputes_total[$__range]))", "{{state}}"),
-            unit="short",
         ),
     ],
 )

@@ -15,17 +15,11 @@ DOCUMENTED = row(
         ),
         stat("Average latency", "Per scraped process.", query(AVERAGE_LATENCY, "{{job}}"), unit="s"),
         stat("95th percentile of latency", "Over all processes.", query(P95_LATENCY, "p95"), unit="s"),
-        stat(
-            "Revenue per minute (one currency)",
-            "Correct only with a single currency.",
-            query(REVENUE, "revenue"),
-            unit="short",
-        ),
+        stat("Revenue per minute (one currency)", "Correct only with a single currency.", query(REVENUE, "revenue")),
         stat(
             "Revenue by currency",
             "Use this query with several currencies.",
             query("sum by (currency) (rate(transaction_amount_sum[5m])) * 60", "{{currency}}"),
-            unit="short",
             money=True,
         ),
     ],

@@ -23,7 +23,6 @@ GATEWAY_AND_FRAUD = row(
             "Fraud scores",
             "From 0 (harmless) to 1. Each merchant sets the threshold from which payments are blocked.",
             query(rate("fraud_score_bucket", by="le"), "{{le}}"),
-            unit="short",
         ),
     ],
 )

@@ -8,7 +8,6 @@ MONEY = row(
             "Amounts of succeeded payments in major units of each currency, on a logarithmic axis. Refunds are not"
             " subtracted.",
             query('kpi:revenue:per_minute5m{currency=~"$currency"}', "{{currency}}"),
-            unit="short",
             money=True,
         ),
         graph(
@@ -18,7 +17,6 @@ MONEY = row(
                 'kpi:revenue:per_minute5m{currency=~"$currency"} / 60 / (kpi:sales:rate5m{currency=~"$currency"} > 0)',
                 "{{currency}}",
             ),
-            unit="short",
             money=True,
         ),
     ],
@@ -27,8 +25,7 @@ MONEY = row(
             "Revenue since the beginning",
             "Calculated from the committed rows of the ledger, not from counters.",
             query('sum by (currency) (ledger_amount_total{currency=~"$currency"})', "{{currency}}"),
-            unit="short",
             money=True,
-        ),
+        )
     ],
 )

@@ -31,7 +31,6 @@ PAYMENTS = row(
             "Payments in progress",
             "Payments that are being processed at this moment, over all web processes.",
             query("kpi:transactions_in_progress:sum", "in progress"),
-            unit="short",
         ),
     ],
 )

@@ -7,7 +7,6 @@ REVIEWS = row(
             "Payments in review",
             "Payments that look like fraud and wait for an operator to accept or refuse them.",
             query("max(reviews_waiting)", "waiting"),
-            unit="short",
         ),
         stat(
             "Age of the oldest payment in review",
@@ -26,7 +25,6 @@ REVIEWS = row(
             "Amount in review",
             "Amounts of these payments, in major units.",
             query('max by (currency) (reviews_waiting_amount{currency=~"$currency"})', "{{currency}}"),
-            unit="short",
             money=True,
         ),
     ],

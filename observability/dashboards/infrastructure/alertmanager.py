@@ -7,7 +7,6 @@ ALERTMANAGER = row(
             "Alerts by state",
             "Active alerts are notified. Suppressed alerts are silenced or inhibited.",
             query("sum by (state) (alertmanager_alerts)", "{{state}}"),
-            unit="short",
             stacked=True,
         ),
         graph(
@@ -36,7 +35,6 @@ ALERTMANAGER = row(
             "Prometheus and Alertmanager accepted their last configuration.",
             query("min(prometheus_config_last_reload_successful)", "Prometheus"),
             query("min(alertmanager_config_last_reload_successful)", "Alertmanager"),
-            unit="short",
             thresholds=below(1, 0.5),
             mappings=words(_1=("yes", "green"), _0=("no", "red")),
         ),

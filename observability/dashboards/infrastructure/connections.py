@@ -7,10 +7,7 @@ CONNECTIONS = row(
         graph(
             "Connections in use",
             "Share of max_connections. At the limit PostgreSQL refuses new connections.",
-            query(
-                "sum(pg_stat_database_numbackends) / max(pg_settings_max_connections)",
-                "in use",
-            ),
+            query("sum(pg_stat_database_numbackends) / max(pg_settings_max_connections)", "in use"),
             unit="percentunit",
             thresholds=above(0.7, 0.9),
         ),
@@ -18,7 +15,6 @@ CONNECTIONS = row(
             "Sessions by state",
             "A session that is idle in transaction holds locks and does nothing.",
             query(f"sum by (state) (pg_stat_activity_count{{{OUR_DATABASES}}})", "{{state}}"),
-            unit="short",
             stacked=True,
         ),
         graph(
@@ -40,7 +36,6 @@ CONNECTIONS = row(
             "Deadlocks per minute, and the age of the oldest open transaction in seconds.",
             query(f"sum(rate(pg_stat_database_deadlocks{{{OUR_DATABASES}}}[5m])) * 60", "deadlocks per minute"),
             query(f"max(pg_stat_activity_max_tx_duration{{{OUR_DATABASES}}})", "oldest transaction, s"),
-            unit="short",
         ),
     ],
 )

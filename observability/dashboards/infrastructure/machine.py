@@ -27,15 +27,13 @@ MACHINE = row(
                 f' / count by (instance) (node_cpu_seconds_total{{{HOST}, mode="idle"}})',
                 "{{instance}}",
             ),
-            unit="short",
             thresholds=above(1.5, 3),
         ),
         graph(
             "Memory in use",
             "Share of the memory that is not available to new processes.",
             query(
-                f"1 - node_memory_MemAvailable_bytes{{{HOST}}} / node_memory_MemTotal_bytes{{{HOST}}}",
-                "{{instance}}",
+                f"1 - node_memory_MemAvailable_bytes{{{HOST}}} / node_memory_MemTotal_bytes{{{HOST}}}", "{{instance}}"
             ),
             unit="percentunit",
             thresholds=above(0.85, 0.95),

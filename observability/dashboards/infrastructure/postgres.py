@@ -8,7 +8,6 @@ POSTGRES = row(
             "Database",
             "Up: the exporter reaches PostgreSQL.",
             query("min(pg_up)", "up"),
-            unit="short",
             thresholds=below(1, 0.5),
             mappings=words(_1=("up", "green"), _0=("down", "red")),
         ),

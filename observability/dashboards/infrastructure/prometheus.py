@@ -8,7 +8,6 @@ PROMETHEUS = row(
             "Series in memory, and samples per second.",
             query("sum(prometheus_tsdb_head_series)", "series"),
             query(rate("prometheus_tsdb_head_samples_appended_total"), "samples /s"),
-            unit="short",
         ),
         graph(
             "Rule evaluation",

@@ -8,7 +8,6 @@ TARGETS = row(
             "1: the target answers Prometheus. 0: it does not.",
             query("sum by (job, instance) (up)", "up"),
             query("max by (job, instance) (scrape_duration_seconds)", "duration of a scrape"),
-            unit="short",
             units={"duration of a scrape": "s"},
             show_job=True,
         ),
@@ -16,7 +15,6 @@ TARGETS = row(
             "Targets down",
             "Number of targets per job that do not answer.",
             query("count by (job) (up == 0)", "{{job}}"),
-            unit="short",
             thresholds=above(1),
             empty="None",
         ),
@@ -26,7 +24,6 @@ TARGETS = row(
             "Probes from outside",
             "1: the health check succeeds. 0: it fails.",
             query("min by (service, instance) (probe_success)", "{{service}} {{instance}}"),
-            unit="short",
             thresholds=below(1, 0.5),
         ),
         graph(

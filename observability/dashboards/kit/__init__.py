@@ -6,8 +6,8 @@
         ]),
     ])
 
-Every panel has a title, a description and a unit, because its function requires them. Positions and ids are assigned
-here, so that panels never overlap.
+Every panel has a title and a description, because its function requires them. Without a unit, it shows plain numbers.
+Positions and ids are assigned here, so that panels never overlap.
 """
 
 from grafana_foundation_sdk.models.dashboard import Threshold

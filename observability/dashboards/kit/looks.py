@@ -17,6 +17,7 @@ from grafana_foundation_sdk.models.dashboard import (
 
 from observability.dashboards.kit.queries import Query
 
+NUMBER = "short"  # Grafana's unit of plain numbers
 # Grafana inserts a space before a suffix.
 PER_SECOND, PER_MINUTE = "suffix:/s", "suffix:/min"
 
@@ -36,7 +37,7 @@ COLORS = {
     "level": {"critical": "dark-red", "error": RED, "warning": ORANGE, "info": "blue"},
 }
 # Unit -> the minimum upper end of the axis. Without it Grafana draws zeros on an axis up to 100, or 10000 %.
-AXIS = {"percentunit": 0.01, "s": 0.01, "suffix:x": 1, "bytes": 2**20, PER_SECOND: 0.1, PER_MINUTE: 1, "short": 1}
+AXIS = {"percentunit": 0.01, "s": 0.01, "suffix:x": 1, "bytes": 2**20, PER_SECOND: 0.1, PER_MINUTE: 1, NUMBER: 1}
 # ISO 4217 code -> Grafana's unit. Grafana has no unit for the other currencies.
 MONEY = {"EUR": "currencyEUR", "USD": "currencyUSD", "GBP": "currencyGBP", "JPY": "currencyJPY", "KWD": "suffix:KWD"}
 
@@ -66,9 +67,7 @@ NEUTRAL = [Threshold(None, "blue")]
 
 def words(**texts: tuple[str, str]) -> list[ValueMap]:
     """Map numbers to texts with colors: `words(_0=("agree", "green"))`."""
-    return [
-        ValueMap({name.lstrip("_"): ValueMappingResult(text, color) for name, (text, color) in texts.items()}),
-    ]
+    return [ValueMap({name.lstrip("_"): ValueMappingResult(text, color) for name, (text, color) in texts.items()})]
 
 
 def dress(

@@ -28,7 +28,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from observability.dashboards.kit.looks import AXIS, color_lines, dress, in_currencies
+from observability.dashboards.kit.looks import AXIS, NUMBER, color_lines, dress, in_currencies
 from observability.dashboards.kit.queries import LOKI, PROMETHEUS, Query, targets
 
 
@@ -44,7 +44,7 @@ def stat(
     title: str,
     description: str,
     *queries: Query,
-    unit: str,
+    unit: str = NUMBER,
     thresholds: Sequence[Threshold] | None = None,
     decimals: int | None = None,
     mappings: list[ValueMap] | None = None,
@@ -69,7 +69,7 @@ def graph(
     title: str,
     description: str,
     *queries: Query,
-    unit: str,
+    unit: str = NUMBER,
     thresholds: Sequence[Threshold] | None = None,
     decimals: int | None = None,
     minimum: float | None = 0,
@@ -112,7 +112,7 @@ def legend(placement: LegendPlacement) -> common.VizLegendOptions:
     return made.placement(placement).calcs(["mean", "lastNotNull", "max"])
 
 
-def heat(title: str, description: str, buckets: Query, *, unit: str) -> Panel:
+def heat(title: str, description: str, buckets: Query, *, unit: str = NUMBER) -> Panel:
     """Return a heat map of a histogram over time. `buckets`: the rate of the histogram by `le`."""
     builder = heatmap.Panel().title(title).description(description).unit(unit).datasource(PROMETHEUS)
     [target] = targets([buckets])
@@ -125,7 +125,7 @@ def listing(
     title: str,
     description: str,
     *queries: Query,
-    unit: str,
+    unit: str = NUMBER,
     thresholds: Sequence[Threshold] | None = None,
     decimals: int | None = None,
     show_job: bool = False,
@@ -160,7 +160,7 @@ def log_lines(title: str, description: str, expression: str) -> Panel:
     return Panel(builder.sort_order(LogsSortOrder.DESCENDING), height=10)
 
 
-def log_graph(title: str, description: str, *queries: Query, unit: str, stacked: bool = True) -> Panel:
+def log_graph(title: str, description: str, *queries: Query, unit: str = NUMBER, stacked: bool = True) -> Panel:
     """Return a graph of numbers that Loki computes from log lines."""
     panel = graph(title, description, unit=unit, stacked=stacked)
     made = [

@@ -34,7 +34,6 @@ BY_ENDPOINT = row(
             "Responses in the selected time range",
             "Number of responses by endpoint and status.",
             query(f"sum by (method, view, status) (increase({RESPONSES}{{{WEB}}}[$__range])) > 0", "responses"),
-            unit="short",
             decimals=0,
         ),
         heat(

@@ -25,7 +25,6 @@ IDEMPOTENCY = row(
                 query(percentile(quantile, "fraud_score", WEB), name)
                 for quantile, name in ((0.5, "median"), (0.95, "95 %"))
             ),
-            unit="short",
         ),
         graph(
             "Unscored payments",

@@ -10,11 +10,7 @@ TRACES = row(
             "Duration of spans",
             "95th percentile of the sampled spans. A dot links to its trace. Sampled are 5 % of the payments, and"
             " all that failed or were slow.",
-            query(
-                percentile(0.95, "traces_spanmetrics_latency", by="span_name"),
-                "{{span_name}}",
-                exemplars=True,
-            ),
+            query(percentile(0.95, "traces_spanmetrics_latency", by="span_name"), "{{span_name}}", exemplars=True),
             unit="s",
             empty=NO_TEMPO,
         ),
@@ -22,8 +18,7 @@ TRACES = row(
             "Calls between services",
             "Sampled calls per second between services.",
             query(
-                rate("traces_service_graph_request_total", by="client, server", window="5m"),
-                "{{client}} to {{server}}",
+                rate("traces_service_graph_request_total", by="client, server", window="5m"), "{{client}} to {{server}}"
             ),
             unit=PER_SECOND,
             empty=NO_TEMPO,

@@ -14,7 +14,6 @@ UNRESOLVED = row(
             "Open payments and refunds",
             "Payments and refunds that are not final, including those in progress.",
             query("kpi:unresolved_transactions:max", "waiting"),
-            unit="short",
             thresholds=above(20, 100),
         ),
         graph(

@@ -21,7 +21,6 @@ WEBHOOKS = row(
             "Waiting webhooks",
             "Deliveries that wait, also for endpoints that pause.",
             query("max(webhook_pending_deliveries)", "waiting"),
-            unit="short",
         ),
         graph(
             "Age of the oldest waiting webhook",

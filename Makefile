@@ -64,7 +64,7 @@ bench-velocity: environment-dev ## Measure the cost of velocity rules for a paym
 bench-growth: environment-dev ## Measure a database of millions of payments beside an empty one; ROWS=1000000 ARCHIVE=0.5
 	$(VENV)/python -m loadtests.bench.growth --rows $(or $(ROWS),20000000) $(if $(ARCHIVE),--archive $(ARCHIVE))
 
-bench-audit: environment-dev ## Measure sealing during inserts, and the verification of a million leaves
+bench-audit: environment-dev ## Measure sealing, and the verification of a million leaves
 	$(VENV)/python -m loadtests.bench.sealing
 
 lint: environment-dev ## Check style, format, words, imports and types

@@ -21,8 +21,8 @@ from typing import Any
 import psycopg
 
 from fintech.run.postgres import EmbeddedPostgres
+from loadtests.bench.filled_database import administrator, connect, database, drop_indexes, measure, page, say
 from loadtests.bench.pgbench import ROW, SETTLED, run_pgbench
-from loadtests.bench.trail import Times, database, measure, say
 
 MERCHANTS = 200
 CHUNK = 250_000
@@ -114,11 +114,6 @@ WEBHOOK_TABLES = ["payments_webhookevent", "payments_webhookdelivery", "payments
 ARCHIVE_TABLES = ["payments_archivedpart", "payments_archivedtotal"]
 
 
-def connect(server: EmbeddedPostgres, name: str = "fintech") -> psycopg.Connection[Any]:
-    """Connect as superuser, who can leave out triggers."""
-    return psycopg.connect(server.url("postgres", name), autocommit=True)
-
-
 def restart(server: EmbeddedPostgres, settings: dict[str, str]) -> None:
     from django.db import connections
 
@@ -138,7 +133,7 @@ def fill(server: EmbeddedPostgres, rows: int, minutes: float) -> int:
     with connect(server) as connection:
         connection.execute("SET session_replication_role = replica; SET synchronous_commit = off; SET work_mem = '1GB'")
         connection.execute("SET maintenance_work_mem = '1GB'")
-        definitions = drop_indexes(connection)
+        definitions = drop_indexes(connection, TABLES) + drop_keys(connection)
         while done < rows and time.monotonic() - start < 60 * minutes:
             last = min(done + CHUNK, rows)
             connection.execute(FILL, {"merchants": MERCHANTS, "rows": rows, "first": done + 1, "last": last})
@@ -152,22 +147,17 @@ def fill(server: EmbeddedPostgres, rows: int, minutes: float) -> int:
     return done
 
 
-def drop_indexes(connection: psycopg.Connection[Any]) -> list[str]:
-    """Drop what is built faster at the end; return the statements that create it."""
-    indexes = connection.execute(
-        "SELECT format('DROP INDEX %%I', indexname), indexdef FROM pg_indexes WHERE tablename = ANY(%s)"
-        " AND indexname NOT IN (SELECT conname FROM pg_constraint)",
-        [TABLES],
-    ).fetchall()
+def drop_keys(connection: psycopg.Connection[Any]) -> list[str]:
+    """Drop the primary keys of `REBUILT`. Return the statements that create them."""
     keys = connection.execute(
         "SELECT format('ALTER TABLE %%I DROP CONSTRAINT %%I', relname, conname),"
         " format('ALTER TABLE %%I ADD CONSTRAINT %%I %%s', relname, conname, pg_get_constraintdef(pg_constraint.oid))"
         " FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid WHERE relname = ANY(%s) AND contype = 'p'",
         [list(REBUILT)],
     ).fetchall()
-    for drop, _ in [*indexes, *keys]:
+    for drop, _ in keys:
         connection.execute(drop)
-    return [create for _, create in [*indexes, *keys]]
+    return [create for _, create in keys]
 
 
 # --- Insert rate -------------------------------------------------------------------------------------------------
@@ -205,7 +195,6 @@ def insert_rates(script: Path, *, rows: int, clients: int, seconds: int, urls: l
 
 def pages(server: EmbeddedPostgres, merchant: int, token: str) -> dict[str, Callable[[], Any]]:
     """Return the requests by their names."""
-    from django.contrib.auth.models import User
     from django.test import Client
 
     with connect(server) as connection:
@@ -216,18 +205,7 @@ def pages(server: EmbeddedPostgres, merchant: int, token: str) -> dict[str, Call
         ).fetchone()
     assert middle is not None
     found_id, key, at, reference = middle
-    user, _ = User.objects.get_or_create(username="bench", defaults={"is_superuser": True, "is_staff": True})
-    person, program = Client(), Client(headers={"authorization": f"Bearer {token}"})
-    person.force_login(user)
-
-    def ask(client: Any, address: str) -> Callable[[], Any]:
-        def asked() -> Any:
-            reply = client.get(address)
-            assert reply.status_code == 200, (address, reply.status_code, reply.content[:300])
-            return reply
-
-        return asked
-
+    person, program = administrator(), Client(headers={"authorization": f"Bearer {token}"})
     start = f"{at:%Y-%m-%dT%H:%M:%SZ}"
     api = {
         "API: newest 50": "",
@@ -237,9 +215,9 @@ def pages(server: EmbeddedPostgres, merchant: int, token: str) -> dict[str, Call
         "API: by reference, examines 10,000 payments": f"reference={reference}",
     }
     admin = {"admin: newest": "", "admin: search by id": f"q={found_id}", "admin: search by key": f"q={key}"}
-    found = {name: ask(program, f"/v1/transactions?{query}") for name, query in api.items()}
-    found["API: one payment"] = ask(program, f"/v1/transactions/{found_id}")
-    return found | {name: ask(person, f"/admin/payments/transaction/?{query}") for name, query in admin.items()}
+    found = {name: page(program, f"/v1/transactions?{query}") for name, query in api.items()}
+    found["API: one payment"] = page(program, f"/v1/transactions/{found_id}")
+    return found | {name: page(person, f"/admin/payments/transaction/?{query}") for name, query in admin.items()}
 
 
 # --- The report --------------------------------------------------------------------------------------------------
@@ -326,8 +304,7 @@ def run(server: EmbeddedPostgres, directory: Path, options: argparse.Namespace) 
         report_sizes(connection, rows, TABLES)
     print("\n| page | median ms | slowest ms | busy ms |\n|---|---|---|---|")
     for name, asked in pages(server, merchant, token).items():
-        times: Times = measure(asked, options.rounds, server)
-        print(times.row(name), flush=True)
+        print(measure(asked, options.rounds, server).row(name), flush=True)
     report_rates(server, directory, merchant, options.seconds, rows)
     if options.archive:
         report_archive(server, directory, options.archive)

@@ -7,28 +7,18 @@ bound. "Busy" is the CPU time of Python and PostgreSQL together: on a shared mac
 """
 
 import argparse
-import os
 import resource
-import secrets
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from fintech.run import interruption
 from fintech.run.postgres import EmbeddedPostgres
+from loadtests.bench.filled_database import administrator, connect, database, drop_indexes, measure, page, say
 
 IDENTITIES = 200_000
 FIRING = 2_000
-# A temporary database, so nothing waits for the disk.
-SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "8GB", "shared_buffers": "1GB"}
 LIST_BOUND, SEARCH_BOUND = 150, 100  # milliseconds
 
 IDENTITY = """
@@ -91,70 +81,28 @@ TABLES = ["identity", "episode", "review", "leaf", "transition"]
 CHUNK = 1_000_000
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def database(directory: Path) -> Iterator[EmbeddedPostgres]:
-    """Start PostgreSQL in `directory`, migrated, for this process's settings."""
-    interruption.install()
-    server = EmbeddedPostgres(directory / "postgres", settings=SETTINGS)
-    server.start()
-    try:
-        server.ensure_database("fintech")
-        tokens = ("DJANGO_SECRET_KEY", "GATEWAY_TOKEN", "METRICS_TOKEN", "ALERT_TOKEN")
-        os.environ.update({name: secrets.token_urlsafe(40) for name in tokens})
-        os.environ.update(server.urls("fintech"), HTTPS="False", LOG_LEVEL="ERROR", ALLOWED_HOSTS="testserver")
-        os.environ.update(AUDIT_DIR=str(directory / "audit"), RUNTIME_DIR=str(directory / "runtime"))
-        os.environ["DJANGO_SETTINGS_MODULE"] = "fintech.settings"
-        import django
-        from django.core.management import call_command
-
-        django.setup()
-        call_command("migrate", verbosity=0)
-        yield server
-    finally:
-        server.stop("fast")
-
-
-def fill(directory: Path, episodes: int) -> None:
-    from django.db import connections
-
+def fill(server: EmbeddedPostgres, directory: Path, episodes: int) -> None:
     values = {"episodes": episodes, "identities": IDENTITIES, "firing": FIRING}
     start = time.monotonic()
-    with connections["owner"].cursor() as cursor:
-        cursor.execute("SET statement_timeout = 0; SET maintenance_work_mem = '1GB'; SET synchronous_commit = off")
-        indexes = drop_indexes(cursor, "alerts_audit_episode")
-        cursor.execute(IDENTITY.replace("%(identities)s", str(IDENTITIES)))
+    with connect(server) as connection:
+        connection.execute("SET maintenance_work_mem = '1GB'; SET synchronous_commit = off")
+        indexes = drop_indexes(connection, ["alerts_audit_episode"])
+        connection.execute(IDENTITY.replace("%(identities)s", str(IDENTITIES)))
         for first in range(1, episodes + 1, CHUNK):
-            cursor.execute(EPISODE, {**values, "first": first, "last": min(first + CHUNK - 1, episodes)})
+            connection.execute(EPISODE, {**values, "first": first, "last": min(first + CHUNK - 1, episodes)})
             say(f"{min(first + CHUNK - 1, episodes):,} episodes, {time.monotonic() - start:.0f} s")
         for index in indexes:
-            cursor.execute(index)
+            connection.execute(index)
         say(f"indexes, {time.monotonic() - start:.0f} s")
-        indexes = drop_indexes(cursor, "alerts_audit_review", keep="review_acknowledged_once")
+        indexes = drop_indexes(connection, ["alerts_audit_review"], keep="review_acknowledged_once")
         for statement in (REVIEW, NEWEST, LEAF, CHECKPOINT, TRANSITION):
-            cursor.execute(statement, values)
+            connection.execute(statement, values)
         for index in indexes:
-            cursor.execute(index)
+            connection.execute(index)
         for table in TABLES:
-            cursor.execute(f"VACUUM ANALYZE alerts_audit_{table}")
+            connection.execute(f"VACUUM ANALYZE alerts_audit_{table}")
     say(f"filled in {time.monotonic() - start:.0f} s")
     (directory / "filled").touch()
-
-
-def drop_indexes(cursor: Any, table: str, keep: str = "") -> list[str]:
-    """Drop the indexes and return the statements that create them, which is much faster afterwards."""
-    cursor.execute(
-        "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s AND indexname <> %s AND indexname NOT IN"
-        " (SELECT conname FROM pg_constraint)",
-        [table, keep],
-    )
-    found = cursor.fetchall()
-    for name, _ in found:
-        cursor.execute(f'DROP INDEX "{name}"')
-    return [definition for _, definition in found]
 
 
 def pages(episodes: int) -> list[tuple[str, str, int]]:
@@ -194,63 +142,13 @@ def pages(episodes: int) -> list[tuple[str, str, int]]:
     ]
 
 
-@dataclass(frozen=True)
-class Times:
-    """Times in milliseconds."""
-
-    median: float
-    slowest: float
-    busy: float
-
-    def row(self, name: str, bound: int | None = None) -> str:
-        over = f", over {bound}" if bound is not None and self.median > bound else ""
-        return f"| {name} | {self.median:.0f}{over} | {self.slowest:.0f} | {self.busy:.0f} |"
-
-
-def measure(ask: Callable[[], Any], rounds: int, server: EmbeddedPostgres) -> Times:
-    """Measure after a first request has warmed the caches."""
-    ask()
-    times, busy = [], processor_seconds(server)
-    for _ in range(rounds):
-        start = time.perf_counter()
-        ask()
-        times.append(1000 * (time.perf_counter() - start))
-    busy = 1000 * (processor_seconds(server) - busy) / rounds
-    return Times(statistics.median(times), max(times), busy)
-
-
-def processor_seconds(server: EmbeddedPostgres) -> float:
-    """Return the CPU seconds of this process and of PostgreSQL, including ended processes."""
-    postmaster = psutil.Process(server.pid())
-    times = postmaster.cpu_times()
-    spent = time.process_time() + times.children_user + times.children_system
-    for process in postmaster.children():
-        with suppress(psutil.NoSuchProcess):
-            spent += sum(process.cpu_times()[:2])
-    return spent
-
-
 def run(server: EmbeddedPostgres, episodes: int, rounds: int) -> bool:
     """Run everything. Return True if every page was within its bound."""
-    from django.contrib.auth.models import User
-    from django.test import Client
-
-    user, _ = User.objects.get_or_create(username="bench", defaults={"is_superuser": True, "is_staff": True})
-    client = Client()
-    client.force_login(user)
-
-    def get(address: str) -> Callable[[], Any]:
-        def ask() -> Any:
-            reply = client.get(address)
-            assert reply.status_code == 200, (address, reply.status_code)
-            return reply
-
-        return ask
-
+    client = administrator()
     is_within = True
     print("| page | median ms | slowest ms | busy ms |\n|---|---|---|---|")
     for name, query, bound in pages(episodes):
-        times = measure(get(f"/admin/alerts_audit/episode/?{query}"), rounds, server)
+        times = measure(page(client, f"/admin/alerts_audit/episode/?{query}"), rounds, server)
         is_within &= times.median <= bound
         print(times.row(name, bound), flush=True)
     others = {
@@ -262,7 +160,7 @@ def run(server: EmbeddedPostgres, episodes: int, rounds: int) -> bool:
         "API, label": "/v1/alerts/episodes?label=instance=host-77:9100",
     }
     for name, address in others.items():
-        print(measure(get(address), rounds, server).row(name), flush=True)
+        print(measure(page(client, address), rounds, server).row(name), flush=True)
     export(client)
     return is_within
 
@@ -288,7 +186,7 @@ def main() -> int:
         directory.mkdir(parents=True, exist_ok=True)
         with database(directory) as server:
             if not (directory / "filled").exists():
-                fill(directory, options.episodes)
+                fill(server, directory, options.episodes)
             return 0 if run(server, options.episodes, options.rounds) else 1
 
 

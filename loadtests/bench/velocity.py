@@ -17,7 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from loadtests.bench.cpu_time import tree_seconds
-from loadtests.bench.trail import database
+from loadtests.bench.filled_database import database
 
 ROUNDS = 7
 PAYMENTS = 1_000  # of one round

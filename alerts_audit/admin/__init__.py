@@ -11,5 +11,3 @@ sources        senders and their tokens
 """
 
 from alerts_audit.admin import access_tokens, deliveries, episodes, gaps, page_views, reviews, seal, sources
-
-__all__ = ["access_tokens", "deliveries", "episodes", "gaps", "page_views", "reviews", "seal", "sources"]

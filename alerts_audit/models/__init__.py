@@ -20,30 +20,3 @@ from alerts_audit.models.projection import Envelope, Episode, Identity, Transiti
 from alerts_audit.models.reviews import Review, View
 from alerts_audit.models.seal import Archive, Checkpoint, Leaf, Verification
 from alerts_audit.models.sources import Source, SourceToken
-
-__all__ = [
-    "READABLE_IN_LISTS",
-    "AccessToken",
-    "Archive",
-    "Checkpoint",
-    "Delivery",
-    "DeliveryQuerySet",
-    "Envelope",
-    "Episode",
-    "Gap",
-    "Identity",
-    "Input",
-    "Leaf",
-    "Notice",
-    "Observation",
-    "OctetLength",
-    "OpenGap",
-    "Pending",
-    "Poll",
-    "Review",
-    "Source",
-    "SourceToken",
-    "Transition",
-    "Verification",
-    "View",
-]

@@ -18,5 +18,3 @@ rebuild.py          compare, repair, and carry state into an archive
 
 from alerts_audit.projection.projector import project_pending, tick
 from alerts_audit.projection.rebuild import carried_state, diff_rebuild, rebuild
-
-__all__ = ["carried_state", "diff_rebuild", "project_pending", "rebuild", "tick"]

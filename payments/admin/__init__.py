@@ -20,17 +20,3 @@ from payments.admin import (
     transactions,
     webhooks,
 )
-
-__all__ = [
-    "api_keys",
-    "archives",
-    "disputes",
-    "fraud",
-    "gateway_events",
-    "ledger",
-    "merchants",
-    "refunds",
-    "routes",
-    "transactions",
-    "webhooks",
-]

@@ -10,5 +10,3 @@ job          the schedule of the worker
 
 from alerts_audit.seal.verify.report import Finding, Report
 from alerts_audit.seal.verify.run import verify
-
-__all__ = ["Finding", "Report", "verify"]

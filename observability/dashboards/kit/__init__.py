@@ -17,33 +17,3 @@ from observability.dashboards.kit.looks import MONEY, PER_MINUTE, PER_SECOND, ab
 from observability.dashboards.kit.panels import Panel, graph, heat, listing, log_graph, log_lines, stat
 from observability.dashboards.kit.queries import mean, percentile, query, rate, ratio
 from observability.dashboards.kit.variables import CURRENCY, instance
-
-__all__ = [
-    "CURRENCY",
-    "MONEY",
-    "PER_MINUTE",
-    "PER_SECOND",
-    "WIDTH",
-    "Panel",
-    "Section",
-    "Threshold",
-    "above",
-    "apart_from_zero",
-    "below",
-    "dashboard",
-    "graph",
-    "heat",
-    "instance",
-    "listing",
-    "log_graph",
-    "log_lines",
-    "mean",
-    "percentile",
-    "query",
-    "rate",
-    "ratio",
-    "row",
-    "stat",
-    "to_json",
-    "words",
-]

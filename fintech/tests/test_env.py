@@ -8,9 +8,17 @@ from fintech import env
 from fintech.env import SettingError
 
 
+def given(read: Any, *arguments: Any, environ: dict[str, str], **options: Any) -> Any:
+    """Read a setting from an environment with these values."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in environ.items():
+            environment.setenv(name, value)
+        return read(*arguments, **options)
+
+
 def refusal(read: Any, *arguments: Any, environ: dict[str, str], **options: Any) -> str:
     with pytest.raises(SettingError) as error:
-        read(*arguments, environ=environ, **options)
+        given(read, *arguments, environ=environ, **options)
     message = str(error.value)
     assert "\n" not in message
     assert message.endswith(".")
@@ -18,25 +26,25 @@ def refusal(read: Any, *arguments: Any, environ: dict[str, str], **options: Any)
 
 
 def test_a_value_is_read_from_its_name(tmp_path):
-    assert env.text("TOKEN", environ={"TOKEN": "abc"}) == "abc"
+    assert given(env.text, "TOKEN", environ={"TOKEN": "abc"}) == "abc"
 
 
 @pytest.mark.parametrize("content", ["abc", "abc\n", "abc\r\n", "abc\n\n"])
 def test_a_value_is_read_from_a_file_without_its_line_break(tmp_path, content):
     (tmp_path / "token").write_bytes(content.encode())
 
-    assert env.text("TOKEN", environ={"TOKEN_FILE": str(tmp_path / "token")}) == "abc"
+    assert given(env.text, "TOKEN", environ={"TOKEN_FILE": str(tmp_path / "token")}) == "abc"
 
 
 def test_spaces_in_a_file_belong_to_the_value(tmp_path):
     (tmp_path / "token").write_text(" a b \n")
 
-    assert env.text("TOKEN", environ={"TOKEN_FILE": str(tmp_path / "token")}) == " a b "
+    assert given(env.text, "TOKEN", environ={"TOKEN_FILE": str(tmp_path / "token")}) == " a b "
 
 
 @pytest.mark.parametrize("environ", [{}, {"TOKEN": ""}, {"TOKEN_FILE": ""}])
 def test_a_value_that_is_missing_has_its_default_or_is_asked_for(environ):
-    assert env.text("TOKEN", "abc", environ=environ) == "abc"
+    assert given(env.text, "TOKEN", "abc", environ=environ) == "abc"
     assert refusal(env.text, "TOKEN", environ=environ).startswith("TOKEN is not set: set TOKEN, or TOKEN_FILE ")
 
 
@@ -63,18 +71,18 @@ def test_an_empty_file_is_no_value(tmp_path):
 
 @pytest.mark.parametrize(("value", "expected"), [("True", True), ("False", False)])
 def test_a_switch_is_true_or_false(value, expected):
-    assert env.boolean("HTTPS", not expected, environ={"HTTPS": value}) is expected
-    assert env.boolean("HTTPS", expected, environ={}) is expected
+    assert given(env.boolean, "SWITCH", not expected, environ={"SWITCH": value}) is expected
+    assert given(env.boolean, "SWITCH", expected, environ={}) is expected
 
 
 @pytest.mark.parametrize("value", ["true", "1", "yes", "on", " True", "0"])
 def test_any_other_word_is_no_switch(value):
-    assert refusal(env.boolean, "HTTPS", False, environ={"HTTPS": value}).endswith("use True or False.")
+    assert refusal(env.boolean, "SWITCH", False, environ={"SWITCH": value}).endswith("use True or False.")
 
 
 @pytest.mark.parametrize(("value", "expected"), [("5", 5.0), ("0.5", 0.5), ("1e1", 10.0), ("0.1", 0.1), ("60", 60.0)])
 def test_a_number_within_its_bounds_is_taken(value, expected):
-    assert env.number("SECONDS", 1, least=0.1, most=60, environ={"SECONDS": value}) == expected
+    assert given(env.number, "SECONDS", 1, least=0.1, most=60, environ={"SECONDS": value}) == expected
 
 
 @pytest.mark.parametrize("value", ["five", "5s", "0x5", "5,5", " "])
@@ -100,7 +108,7 @@ def test_a_whole_number_has_bounds_too(value):
 
 
 def test_a_choice_is_one_of_its_words():
-    assert env.choice("LEVEL", "INFO", ["INFO", "DEBUG"], environ={"LEVEL": "DEBUG"}) == "DEBUG"
+    assert given(env.choice, "LEVEL", "INFO", ["INFO", "DEBUG"], environ={"LEVEL": "DEBUG"}) == "DEBUG"
     message = refusal(env.choice, "LEVEL", "INFO", ["INFO", "DEBUG"], environ={"LEVEL": "info"})
     assert message == "LEVEL='info' is wrong: use one of INFO, DEBUG."
 
@@ -110,7 +118,7 @@ def test_a_choice_is_one_of_its_words():
     [("127.0.0.1:5000", ("127.0.0.1", 5000)), ("localhost:0", ("localhost", 0)), ("[::1]:65535", ("[::1]", 65535))],
 )
 def test_an_address_is_a_host_and_a_port(value, expected):
-    assert env.address("BIND", "127.0.0.1:1", environ={"BIND": value}) == expected
+    assert given(env.address, "BIND", "127.0.0.1:1", environ={"BIND": value}) == expected
 
 
 @pytest.mark.parametrize(
@@ -127,7 +135,7 @@ def test_an_ipv6_address_needs_brackets_and_a_port(value):
 
 @pytest.mark.parametrize("value", ["http://gateway:5001", "https://gateway.example/v2", "http://[::1]:80/"])
 def test_a_url_leads_to_another_service(value):
-    assert env.url("GATEWAY_URL", "http://a", environ={"GATEWAY_URL": value}) == value
+    assert given(env.url, "GATEWAY_URL", "http://a", environ={"GATEWAY_URL": value}) == value
 
 
 @pytest.mark.parametrize(
@@ -144,12 +152,12 @@ def test_a_list_with_a_malformed_url_is_refused(value):
 
 
 def test_a_list_of_urls_is_separated_by_commas():
-    assert env.urls("OTHERS", environ={"OTHERS": "http://a:1/m, https://b"}) == ["http://a:1/m", "https://b"]
-    assert env.urls("OTHERS", environ={}) == []
+    assert given(env.urls, "OTHERS", environ={"OTHERS": "http://a:1/m, https://b"}) == ["http://a:1/m", "https://b"]
+    assert given(env.urls, "OTHERS", environ={}) == []
 
 
 @pytest.mark.parametrize(
     ("value", "expected"), [("a,b", ["a", "b"]), (" a , ,b,", ["a", "b"]), ("a b", ["a b"]), (",", [])]
 )
 def test_words_are_separated_by_commas(value, expected):
-    assert env.words("HOSTS", "x", environ={"HOSTS": value}) == expected
+    assert given(env.words, "HOSTS", "x", environ={"HOSTS": value}) == expected

@@ -84,22 +84,13 @@ class Closing:
     observation_id: int | None = None
 
 
-def open_gap(
-    *,
-    reason: str,
-    subject: str,
-    since: datetime,
-    source: str | None = None,
-    labels: Mapping[str, str] | None = None,
-    details: Mapping[str, Any] | None = None,
-    delivery_id: int | None = None,
-    observation_id: int | None = None,
-) -> Gap | None:
+def open_gap(*, reason: str, **opening: Any) -> Gap | None:
     """Open a gap and return it; None if one is open for this reason and subject. Any process can call it at
     any time.
+
+    `opening` are the fields of an `Opening`.
     """
-    opening = Opening(subject, since, source, labels, details or {}, delivery_id, observation_id)
-    return next(iter(open_gaps(reason, [opening])), None)
+    return next(iter(open_gaps(reason, [Opening(**opening)])), None)
 
 
 def open_cut_off(*, delivery_id: int, source: str, since: datetime, size: int, kept: int) -> Gap | None:
@@ -114,18 +105,9 @@ def open_cut_off(*, delivery_id: int, source: str, since: datetime, size: int, k
     )
 
 
-def close_gap(
-    *,
-    reason: str,
-    subject: str,
-    until: datetime,
-    details: Mapping[str, Any] | None = None,
-    delivery_id: int | None = None,
-    observation_id: int | None = None,
-) -> Gap | None:
-    """Close a gap and return the closing row; None if none is open."""
-    closing = Closing(subject, until, details or {}, delivery_id, observation_id)
-    return next(iter(close_gaps(reason, [closing])), None)
+def close_gap(*, reason: str, **closing: Any) -> Gap | None:
+    """Close a gap and return the closing row; None if none is open. `closing` are the fields of a `Closing`."""
+    return next(iter(close_gaps(reason, [Closing(**closing)])), None)
 
 
 def open_gaps(reason: str, openings: Sequence[Opening]) -> list[Gap]:

@@ -76,11 +76,7 @@ def write_prometheus(out: Path, *, interval_seconds: float, speed: float) -> Non
     text = (HERE / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
     interval = f"{round(interval_seconds * 1000)}ms"
     timeout = f"{round(interval_seconds * 800)}ms"
-    for name, value in (
-        ("scrape_interval", interval),
-        ("scrape_timeout", timeout),
-        ("evaluation_interval", interval),
-    ):
+    for name, value in (("scrape_interval", interval), ("scrape_timeout", timeout), ("evaluation_interval", interval)):
         text = replace_value(text, name, value)
     text = replace_value(text, "rule_files", f"[{quote(glob_in(out, 'rules/*.yml'))}]")
     text = re.sub(r"(?<=files: \[)targets/[^\]]+", lambda found: quote(glob_in(out, found[0])), text)

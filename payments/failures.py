@@ -53,10 +53,7 @@ FAILURES: dict[str, tuple[str, Advice]] = {
         "The gateway refused the capture: it exceeds what is left of the authorization.",
         "do_not_retry",
     ),
-    "authorization_expired": (
-        "The gateway refused the capture: the authorization has expired.",
-        "do_not_retry",
-    ),
+    "authorization_expired": ("The gateway refused the capture: the authorization has expired.", "do_not_retry"),
     "payment_method_missing": (
         "The gateway needs payment_method.token; nothing was charged.",
         "retry_with_other_method",

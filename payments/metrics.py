@@ -18,11 +18,7 @@ LATENCY = Histogram(
     "From receipt to response of a new single payment, including the gateway's time.",
     buckets=_SECONDS,
 )
-OWN = Histogram(
-    "transaction_own_seconds",
-    "The same without the gateway's time.",
-    buckets=(0.001, 0.0025, *_SECONDS),
-)
+OWN = Histogram("transaction_own_seconds", "The same without the gateway's time.", buckets=(0.001, 0.0025, *_SECONDS))
 IN_PROGRESS = Gauge("transactions_in_progress", "Payments in progress.", multiprocess_mode="livesum")
 GATEWAY_REQUESTS = Counter("gateway_requests_total", "Calls to the gateway by outcome.", ["outcome"])
 GATEWAY_SECONDS = Histogram("gateway_request_seconds", "Duration of calls to the gateway.", buckets=_SECONDS)
@@ -30,9 +26,7 @@ GATEWAY_SECONDS = Histogram("gateway_request_seconds", "Duration of calls to the
 GATEWAY_CALLS = Counter("gateway_calls_total", "Calls to each gateway by outcome.", ["gateway", "outcome"])
 GATEWAY_CALL_SECONDS = Summary("gateway_call_seconds", "Duration of calls to each gateway.", ["gateway"])
 FRAUD_SCORE = Histogram(
-    "fraud_score",
-    "Fraud scores of new payments.",
-    buckets=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+    "fraud_score", "Fraud scores of new payments.", buckets=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 )
 FRAUD_UNSCORED = Counter("fraud_unscored_total", "Payments that could not be scored.")
 IDEMPOTENCY = Counter(

@@ -8,9 +8,7 @@ import orjson
 from django.db import connection
 
 from alerts_audit import gaps
-from alerts_audit.completeness.observe import (
-    Watched,
-)
+from alerts_audit.completeness.observe import Watched
 from alerts_audit.completeness.sightings import Sighting
 from alerts_audit.identity import identify
 from alerts_audit.models import Gap

@@ -47,9 +47,7 @@ class Delivery(models.Model):
         verbose_name_plural = "deliveries"
         ordering = ["-id"]
         default_permissions = ("view",)
-        indexes = [
-            models.Index(fields=["-id"], condition=models.Q(kept_sha256__isnull=False), name="delivery_partial"),
-        ]
+        indexes = [models.Index(fields=["-id"], condition=models.Q(kept_sha256__isnull=False), name="delivery_partial")]
         constraints = [
             models.CheckConstraint(condition=Exact(OctetLength("sha256"), 32), name="delivery_sha256_length"),
             models.CheckConstraint(

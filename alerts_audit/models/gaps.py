@@ -43,7 +43,7 @@ class Gap(models.Model):
         default_permissions = ("view",)
         indexes = [models.Index(fields=["reason", "subject"], name="gap_subject")]
         constraints = [
-            models.CheckConstraint(condition=Q(closes=None) | Q(until__isnull=False), name="gap_closed_until"),
+            models.CheckConstraint(condition=Q(closes=None) | Q(until__isnull=False), name="gap_closed_until")
         ]
 
     def __str__(self) -> str:

@@ -34,9 +34,7 @@ class Envelope(models.Model):
     class Meta:
         ordering = ["-delivery_id"]
         default_permissions = ("view",)
-        indexes = [
-            models.Index(fields=["-delivery"], condition=Q(error__isnull=False), name="envelope_quarantined"),
-        ]
+        indexes = [models.Index(fields=["-delivery"], condition=Q(error__isnull=False), name="envelope_quarantined")]
 
     def __str__(self) -> str:
         return f"envelope of delivery {self.pk}"

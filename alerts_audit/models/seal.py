@@ -58,9 +58,7 @@ class Checkpoint(models.Model):
         ordering = ["-id"]
         default_permissions = ("view",)
         indexes = [models.Index(fields=["size"], name="checkpoint_size")]
-        constraints = [
-            models.CheckConstraint(condition=Exact(OctetLength("root"), 32), name="checkpoint_root_length"),
-        ]
+        constraints = [models.CheckConstraint(condition=Exact(OctetLength("root"), 32), name="checkpoint_root_length")]
 
     def __str__(self) -> str:
         return f"checkpoint {self.pk} of {self.size} leaves"

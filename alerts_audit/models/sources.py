@@ -15,10 +15,7 @@ class Source(models.Model):
     """A source. Name and cluster are fixed by a trigger: deliveries store the name, and replays use the cluster."""
 
     name = models.CharField(
-        max_length=64,
-        unique=True,
-        validators=[is_plain_name],
-        help_text="Name and cluster cannot be changed later.",
+        max_length=64, unique=True, validators=[is_plain_name], help_text="Name and cluster cannot be changed later."
     )
     cluster = models.CharField(
         max_length=64,

@@ -144,11 +144,7 @@ def carried_state(last_input: int) -> dict[str, Any]:
         remaining = hash_remaining_rows(made, [episode["id"] for episode in episodes])
     return {
         "last_input": last_input,
-        "numbers": {
-            "identity": numbers.identity,
-            "episode": numbers.episode,
-            "transition": numbers.transition,
-        },
+        "numbers": {"identity": numbers.identity, "episode": numbers.episode, "transition": numbers.transition},
         "identities": identities,
         "episodes": episodes,
         "left": remaining,

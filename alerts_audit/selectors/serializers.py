@@ -37,13 +37,7 @@ def serialize_episode(summary: EpisodeSummary) -> types.Episode:
 
 
 def serialize_review(review: Review) -> types.Review:
-    return {
-        "id": review.pk,
-        "kind": review.kind,
-        "text": review.text,
-        "author": review.author,
-        "at": review.at,
-    }
+    return {"id": review.pk, "kind": review.kind, "text": review.text, "author": review.author, "at": review.at}
 
 
 def serialize_transition(transition: Transition) -> types.Transition:

@@ -28,13 +28,7 @@ class Problem(Exception):
     """An error for the client: `code` is stable, `detail` is for people, `param` names the field."""
 
     def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str,
-        *,
-        param: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        self, status: int, code: str, detail: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(detail)
         self.status, self.code, self.detail, self.param = status, code, detail, param
@@ -60,15 +54,8 @@ class Problem(Exception):
         )
 
 
-def problem(
-    status: int,
-    code: str,
-    detail: str,
-    *,
-    param: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> HttpResponse:
-    return Problem(status, code, detail, param=param, headers=headers).response()
+def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    return Problem(status, code, detail, headers=headers).response()
 
 
 def database_unavailable() -> Problem:

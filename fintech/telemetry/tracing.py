@@ -224,9 +224,7 @@ class Exporter:
         self._scope = InstrumentationScope("fintech.telemetry.tracing")
         sender = OTLPSpanExporter(endpoint=f"{options.endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_SECONDS)
         self._processor: SpanProcessor = BatchSpanProcessor(
-            sender,
-            max_queue_size=MAX_QUEUE_SIZE,
-            max_export_batch_size=MAX_EXPORT_SIZE,
+            sender, max_queue_size=MAX_QUEUE_SIZE, max_export_batch_size=MAX_EXPORT_SIZE
         )
 
     def send(self, trace: Trace, root: Step) -> None:

@@ -167,10 +167,4 @@ async def create(body: PaymentInput, response: Response, idempotency_key: str = 
     IN_PROGRESS.dec()
     LATENCY.observe(time.perf_counter() - start)
     OWN.observe(time.perf_counter() - start - (received - sent))
-    return {
-        **content,
-        "id": payment_id,
-        "status": "succeeded",
-        "created_at": stored,
-        "settled_at": settled,
-    }
+    return {**content, "id": payment_id, "status": "succeeded", "created_at": stored, "settled_at": settled}

@@ -63,9 +63,7 @@ def kind(sample: Sample) -> str:
 
 
 def split(
-    samples: Sequence[Sample],
-    label: Callable[[Sample], str],
-    per_second: Callable[[Iterable[float]], list[float]],
+    samples: Sequence[Sample], label: Callable[[Sample], str], per_second: Callable[[Iterable[float]], list[float]]
 ) -> dict[str, list[float]]:
     """Return a series for each label, the most frequent first, by due time: each request has one."""
     groups = Counter(name for sample in samples if (name := label(sample)))

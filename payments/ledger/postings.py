@@ -24,33 +24,20 @@ class Leg:
         return " ".join(parts).removeprefix("+ ") or "0"
 
 
-_SALE = (
-    Leg("gateway_clearing", amount=1),
-    Leg("merchant_payable", amount=-1, fee=1),
-    Leg("fees", fee=-1),
-)
+_SALE = (Leg("gateway_clearing", amount=1), Leg("merchant_payable", amount=-1, fee=1), Leg("fees", fee=-1))
 # The kind of the event -> its legs, whose factors sum to zero. An authorization posts nothing, its captures do.
 POSTINGS = {
     CHARGE.success: _SALE,
     CAPTURE.success: _SALE,
-    REFUND.success: (
-        Leg("refunds", amount=1),
-        Leg("gateway_clearing", amount=-1),
-    ),
+    REFUND.success: (Leg("refunds", amount=1), Leg("gateway_clearing", amount=-1)),
     # The gateway takes the amount and its fee back until the dispute is decided. The fee stays with the merchant.
     DISPUTE.event_kind("opened"): (
         Leg("disputes_held", amount=1),
         Leg("merchant_payable", fee=1),
         Leg("gateway_clearing", amount=-1, fee=-1),
     ),
-    DISPUTE.event_kind("won"): (
-        Leg("gateway_clearing", amount=1),
-        Leg("disputes_held", amount=-1),
-    ),
-    DISPUTE.event_kind("lost"): (
-        Leg("disputes_lost", amount=1),
-        Leg("disputes_held", amount=-1),
-    ),
+    DISPUTE.event_kind("won"): (Leg("gateway_clearing", amount=1), Leg("disputes_held", amount=-1)),
+    DISPUTE.event_kind("lost"): (Leg("disputes_lost", amount=1), Leg("disputes_held", amount=-1)),
 }
 ACCOUNTS = ("gateway_clearing", "merchant_payable", "fees", "refunds", "disputes_held", "disputes_lost")
 

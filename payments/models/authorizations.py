@@ -26,7 +26,7 @@ class Authorization(models.Model):
             models.CheckConstraint(
                 condition=Q(amount_left__gt=0, amount_reserved__gte=0, amount_reserved__lte=F("amount_left")),
                 name="authorization_reserved_within_left",
-            ),
+            )
         ]
 
     def __str__(self) -> str:

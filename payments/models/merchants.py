@@ -16,13 +16,10 @@ class Merchant(models.Model):
         default=True, help_text="An inactive merchant's keys are refused within five seconds."
     )
     fraud_threshold = models.FloatField(
-        default=0.8,
-        help_text="Payments with this score or more are blocked. 0 blocks all, 1 almost none.",
+        default=0.8, help_text="Payments with this score or more are blocked. 0 blocks all, 1 almost none."
     )
     review_threshold = models.FloatField(
-        null=True,
-        blank=True,
-        help_text="Payments with this score or more are held for a review. Empty: none.",
+        null=True, blank=True, help_text="Payments with this score or more are held for a review. Empty: none."
     )
     fraud_weights = models.JSONField(
         default=dict,
@@ -57,8 +54,7 @@ class Merchant(models.Model):
         ordering = ["name"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(fraud_threshold__gte=0, fraud_threshold__lte=1),
-                name="merchant_threshold_is_a_share",
+                condition=Q(fraud_threshold__gte=0, fraud_threshold__lte=1), name="merchant_threshold_is_a_share"
             ),
             models.CheckConstraint(
                 condition=Q(review_threshold=None) | Q(review_threshold__gte=0, review_threshold__lte=1),

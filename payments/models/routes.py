@@ -22,10 +22,7 @@ class GatewayRoute(models.Model):
     currency = models.CharField(max_length=3, null=True, blank=True, help_text="Such as EUR. Empty: all others.")
     gateway = models.CharField(max_length=64, help_text="It is asked first.")
     fallback = models.CharField(
-        max_length=64,
-        null=True,
-        blank=True,
-        help_text="It is asked if the first one is known to have charged nothing.",
+        max_length=64, null=True, blank=True, help_text="It is asked if the first one is known to have charged nothing."
     )
     note = models.CharField(max_length=255, blank=True, default="", help_text="The reason for this rule.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -150,11 +150,7 @@ class Transaction(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(capture_before=None) & (Q(manual_capture=False) | ~Q(status__in=APPROVED))
-                | Q(
-                    manual_capture=True,
-                    capture_before__isnull=False,
-                    status__in=APPROVED,
-                ),
+                | Q(manual_capture=True, capture_before__isnull=False, status__in=APPROVED),
                 name="transaction_expires_if_authorized",
             ),
             models.CheckConstraint(condition=Q(fee__gte=0, fee__lte=F("amount")), name="transaction_fee_within_amount"),

@@ -26,11 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--since", type=moment, help="only what was sealed since this time (ISO 8601, UTC)")
         parser.add_argument("--checkpoints", type=Path, help="a copy of the checkpoint file that you kept")
         parser.add_argument(
-            "--archive",
-            type=Path,
-            action="append",
-            default=[],
-            help="an archive's file, to verify it too; repeatable",
+            "--archive", type=Path, action="append", default=[], help="an archive's file, to verify it too; repeatable"
         )
         parser.add_argument("--key", type=Path, help="the public keys that you trust (AUDIT_DIR/public_keys)")
 

@@ -20,7 +20,7 @@ from alerts_audit.reviews.statistics import DEFAULT_DAYS, MAX_DAYS, statistics
 from alerts_audit.reviews.viewing import record_view
 from alerts_audit.seal.signer_lookup import get_signers, trust_root
 from alerts_audit.selectors.episode_detail import show_detail
-from alerts_audit.selectors.episode_pages import PARAMETERS, read_criteria, read_number, requested_page, write_number
+from alerts_audit.selectors.episode_pages import PARAMETERS, read_criteria, requested_page
 from alerts_audit.selectors.episodes import summarize_episodes
 from alerts_audit.selectors.serializers import serialize_checkpoint, serialize_episode, serialize_gap, serialize_review
 from fintech.database import replica
@@ -52,9 +52,7 @@ class ExportView(TrailView):
         require(request.user, "view_episode", "export_trail")
         query = request._request.GET
         pagination.refuse_unknown(query, {*PARAMETERS, "format"}, repeatable=["label"])
-        name = query.get("format", "csv")
-        if name not in FORMATS:
-            raise pagination.invalid("format", f"use one of {', '.join(FORMATS)}")
+        name = pagination.read_choice("format", query.get("format", "csv"), FORMATS)
         criteria = read_criteria(query)
         self.record(request, "export", request.META.get("QUERY_STRING", ""))
         write, content_type = FORMATS[name]
@@ -98,13 +96,13 @@ class GapsView(TrailView):
         require(request.user, "view_gap")
         query = request._request.GET
         pagination.refuse_unknown(query, {"reason", "state", "cursor", "limit"})
-        rows = Gap.objects.filter(closes=None).select_related("closed_by").order_by("-id")
+        rows = Gap.objects.filter(closes=None).select_related("closed_by")
         if "reason" in query:
-            rows = rows.filter(reason=one_of("reason", query.get("reason"), Gap.Reason.values))
+            rows = rows.filter(reason=pagination.read_choice("reason", query.get("reason"), Gap.Reason.values))
         if "state" in query:
-            is_open = one_of("state", query.get("state"), ["open", "closed"]) == "open"
+            is_open = pagination.read_choice("state", query.get("state"), ["open", "closed"]) == "open"
             rows = rows.filter(still_open__isnull=not is_open)
-        found, following = page_by_id(request._request, rows)
+        found, following = pagination.page_of(request._request, rows, "gaps")
         self.record(request, "gaps", request.META.get("QUERY_STRING", ""))
         data = [serialize_gap(gap, getattr(gap, "closed_by", None)) for gap in found]
         return json_answer({"data": data, "next": following})
@@ -130,7 +128,7 @@ class CheckpointsView(TrailView):
     def get(self, request: Request) -> HttpResponse:
         require(request.user, "view_checkpoint")
         pagination.refuse_unknown(request._request.GET, {"cursor", "limit"})
-        found, following = page_by_id(request._request, Checkpoint.objects.order_by("-id"))
+        found, following = pagination.page_of(request._request, Checkpoint.objects.all(), "checkpoints")
         newest = Checkpoint.objects.first()
         signers = get_signers([*([newest] if newest else []), *found])
         self.record(request, "checkpoints", request.META.get("QUERY_STRING", ""))
@@ -184,21 +182,3 @@ def read_review(request: HttpRequest) -> tuple[str, str]:
     if not isinstance(text, str):
         raise Problem(422, "invalid_value", "Expected a text.", param="text")
     return kind, text
-
-
-def one_of(name: str, value: str | None, words: Any) -> str:
-    if value not in words:
-        raise pagination.invalid(name, f"use one of {', '.join(words)}")
-    return str(value)
-
-
-def page_by_id(request: HttpRequest, rows: Any) -> tuple[list[Any], str | None]:
-    """Return one page of `rows`, newest first, and the address of the next."""
-    query, list_name = request.GET, rows.model._meta.model_name
-    if "cursor" in query:
-        rows = rows.filter(id__lt=read_number(list_name, str(query["cursor"])))
-    limit = pagination.read_limit(query.get("limit"))
-    found = list(rows[: limit + 1])
-    if len(found) <= limit:
-        return found, None
-    return found[:limit], pagination.next_address(request, write_number(list_name, found[limit - 1].pk))

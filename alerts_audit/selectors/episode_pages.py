@@ -181,8 +181,8 @@ def requested_page(request: HttpRequest) -> tuple[list[Episode], str | None]:
 def read_criteria(query: QueryDict) -> Criteria:
     """Read the filters from the parameters. Raise Problem 422."""
     state = query.get("state")
-    if state is not None and state not in Episode.State.values:
-        raise invalid("state", f"use one of {', '.join(Episode.State.values)}")
+    if state is not None:
+        state = pagination.read_choice("state", state, Episode.State.values)
     return Criteria(
         state=state,
         severity=_text(query, "severity"),

@@ -37,6 +37,12 @@ def refuse_unknown(query: QueryDict, known: Collection[str], *, repeatable: Coll
             raise invalid(name, "send it once")
 
 
+def read_choice(name: str, value: str | None, choices: Collection[str]) -> str:
+    if value is None or value not in choices:
+        raise invalid(name, f"use one of {', '.join(choices)}")
+    return value
+
+
 def read_limit(value: str | None) -> int:
     if value is None:
         return DEFAULT_LIMIT

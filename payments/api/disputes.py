@@ -48,9 +48,7 @@ class DisputesView(PaymentsView):
         pagination.refuse_unknown(query, {"status", "transaction", "cursor", "limit"})
         rows = Dispute.objects.filter(merchant_id=principal.merchant_id).select_related("transaction")
         if "status" in query:
-            if query["status"] not in Dispute.Status.values:
-                raise pagination.invalid("status", f"use one of {', '.join(Dispute.Status.values)}")
-            rows = rows.filter(status=query["status"])
+            rows = rows.filter(status=pagination.read_choice("status", query["status"], Dispute.Status.values))
         if "transaction" in query:
             rows = rows.filter(transaction_id=_read_transaction(query["transaction"]))
         return json_answer(DISPUTES.page_of(*pagination.page_of(request._request, rows, DISPUTES.list_name)))

@@ -37,12 +37,6 @@ _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 _Filter = Callable[..., TransactionQuerySet]
 
 
-def _read_status(value: str) -> str:
-    if value not in Transaction.Status.values:
-        raise invalid("status", f"use one of {', '.join(Transaction.Status.values)}")
-    return value
-
-
 def _read_statuses(value: str) -> list[str]:
     """Return the statuses in the order of a payment's life: one that changes between two queries is not missed."""
     wanted = value.split(",")
@@ -156,7 +150,8 @@ def transaction_page(request: HttpRequest, merchant_id: int) -> tuple[list[Trans
             rows = narrow(rows, name, query[name])
     bounds: dict[str, Any] = {"before": before, "lowest": lowest, "is_archived": is_archived}
     if "status" in query:
-        rows = rows.with_status(_read_status(str(query["status"])), **bounds)
+        status = pagination.read_choice("status", str(query["status"]), Transaction.Status.values)
+        rows = rows.with_status(status, **bounds)
     lists = [rows]
     if "status_in" in query:
         lists = [rows.with_status(status, **bounds) for status in _read_statuses(str(query["status_in"]))]

@@ -132,9 +132,7 @@ class DeliveriesView(PaymentsView):
         pagination.refuse_unknown(query, {"status", "cursor", "limit"})
         rows = endpoint.deliveries.select_related("event").prefetch_related("attempts")
         if "status" in query:
-            if query["status"] not in WebhookDelivery.Status.values:
-                raise pagination.invalid("status", f"use one of {', '.join(WebhookDelivery.Status.values)}")
-            rows = rows.filter(status=query["status"])
+            rows = rows.filter(status=pagination.read_choice("status", query["status"], WebhookDelivery.Status.values))
         page, following = pagination.page_of(request._request, rows, "webhook deliveries")
         return json_answer(DeliveryPage([serialize_delivery(row) for row in page], following))
 
@@ -148,9 +146,7 @@ class EventsView(PaymentsView):
         pagination.refuse_unknown(query, {"type", "cursor", "limit"})
         rows = WebhookEvent.objects.filter(merchant_id=principal.merchant_id).select_related("journal__transaction")
         if "type" in query:
-            if query["type"] not in ALL_TYPES:
-                raise pagination.invalid("type", f"use one of {', '.join(ALL_TYPES)}")
-            rows = rows.filter(type=query["type"])
+            rows = rows.filter(type=pagination.read_choice("type", query["type"], ALL_TYPES))
         page, following = pagination.page_of(request._request, rows, "events")
         return json_answer(EventPage(serialize_events(page), following))
 

@@ -11,7 +11,7 @@ from django.db import DataError, InterfaceError, OperationalError, ProgrammingEr
 from django.http import Http404
 from rest_framework import exceptions
 
-from fintech.http.problems import Problem, exception_handler, problem
+from fintech.http.problems import Problem, exception_handler
 from fintech.telemetry.logging import request_id
 
 
@@ -59,7 +59,9 @@ def test_each_error_has_its_status_and_code(error, status, code):
 def test_a_problem_names_its_parameter_and_the_request():
     token = request_id.set("r-1")
     try:
-        body = json.loads(problem(422, "invalid_value", "Wrong.", param="amount", headers={"A": "b"}).content)
+        body = json.loads(
+            Problem(422, "invalid_value", "Wrong.", param="amount", headers={"A": "b"}).response().content
+        )
     finally:
         request_id.reset(token)
 

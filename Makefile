@@ -43,7 +43,7 @@ coverage: environment-dev ## Run all tests and show which lines and branches the
 prove: environment-dev ## Prove every promise, and print one page: kills, hosts, silence, all drills, slow tests (an hour; RESUME=1)
 	@exec $(VENV)/python -m loadtests.prove $(if $(RESUME),--resume)
 
-drill: environment-dev ## Make faults on a platform of their own, and follow their alerts (FAULT=gateway-errors, list or all; OUT=docs)
+drill: environment-dev ## Inject faults into a platform of its own, and follow their alerts (FAULT=gateway-errors, list or all; OUT=docs)
 	@exec $(VENV)/python -m loadtests.drill $(or $(FAULT),list) $(if $(OUT),--out $(OUT))
 
 quiet: environment-dev ## Count the alerts in ordinary hours, on a platform of its own (HOURS=1, SPEED=20, OUT=docs)

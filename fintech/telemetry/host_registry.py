@@ -1,6 +1,6 @@
 """Register this host with the epoch of its metrics files in the database, and find the exporters of all hosts.
 
-An announcement is a lease. Two hosts with one epoch (a cloned disk, a shared volume) would end each other's database
+A registration is a lease. Two hosts with one epoch (a cloned disk, a shared volume) would end each other's database
 sessions and count the same rows twice, so the second one is refused while the first one is connected. `HOST_ID`
 distinguishes hosts. After a restart under another id the epoch is free as soon as the old sessions have ended.
 """
@@ -21,7 +21,7 @@ from fintech.telemetry.metric_slots import Slot
 # A host that has been silent for this long is not connected, even if the server still shows its sessions.
 LEASE_SECONDS = 15
 
-ANNOUNCE = f"""
+REGISTER = f"""
 INSERT INTO fintech_metricsepoch AS known (epoch, role, holder, url, seen_at)
 VALUES (%(epoch)s, %(role)s, %(holder)s, %(url)s, now())
 ON CONFLICT (epoch) DO UPDATE
@@ -55,7 +55,7 @@ class Exporter:
     url: str
 
 
-def announce(execute: Callable[[str, dict[str, Any]], Any], slot: Slot) -> None:
+def register(execute: Callable[[str, dict[str, Any]], Any], slot: Slot) -> None:
     """Take or extend the lease of this host's epoch, through `execute` of a cursor. Raise EpochHeldElsewhere.
 
     The answer also has the database's time, so comparing the clocks needs no statement of its own.
@@ -64,7 +64,7 @@ def announce(execute: Callable[[str, dict[str, Any]], Any], slot: Slot) -> None:
     urls = {"web": settings.WEB_METRICS_URL, "worker": settings.WORKER_METRICS_URL}
     values = {"epoch": slot.epoch, "role": role, "holder": settings.HOST_ID, "url": urls.get(role, "")}
     sent = time.time()
-    answer = execute(ANNOUNCE, values).fetchone()
+    answer = execute(REGISTER, values).fetchone()
     if answer is None:
         _refused.add(slot.epoch)
         raise EpochHeldElsewhere(
@@ -104,7 +104,7 @@ def exporters(role: str | None = None) -> list[Exporter]:
 
 
 def vanished() -> list[Exporter]:
-    """Return the epochs without a connected process that were announced last more than RETIRE_SECONDS ago."""
+    """Return the epochs without a connected process that were registered last more than RETIRE_SECONDS ago."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT epoch, url FROM fintech_metricsepoch"
@@ -117,7 +117,7 @@ def vanished() -> list[Exporter]:
 
 
 def retire(epoch: UUID) -> None:
-    """Note that the host has gone, unless it has announced itself meanwhile."""
+    """Note that the host has gone, unless it has registered itself meanwhile."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE fintech_metricsepoch SET retired_at = now()"

@@ -11,8 +11,8 @@ from payments.kpis.exporters import read_exporters
 
 logger = logging.getLogger("payments.kpis")
 
-# Epochs of a time before announcements, or of a release that does not make them.
-ADOPT_UNANNOUNCED = """
+# Epochs of a time before registrations, or of a release that does not make them.
+ADOPT_UNREGISTERED = """
 INSERT INTO fintech_metricsepoch (epoch, role, holder, url, seen_at)
 SELECT epoch, '', '', '', max(started_at) FROM payments_writer
 WHERE NOT EXISTS (SELECT FROM fintech_metricsepoch AS known WHERE known.epoch = payments_writer.epoch)
@@ -32,7 +32,7 @@ class Retirement:
 
     def advance(self) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(ADOPT_UNANNOUNCED)
+            cursor.execute(ADOPT_UNREGISTERED)
         found = {exporter.epoch: self._failures_of(exporter) for exporter in vanished()}
         self._failures = {epoch: failures for epoch, failures in found.items() if failures is not None}
 

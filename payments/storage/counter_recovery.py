@@ -1,7 +1,7 @@
 """Keep the counters of a process right: after a crash or a lost connection they are set from the rows.
 
 A web process does so before the first request, and then in a thread, whether or not another payment comes. It also
-announces the host's metrics again, so that the leading worker compares them.
+registers the host's metrics again, so that the leading worker compares them.
 """
 
 import logging
@@ -26,11 +26,11 @@ def start() -> None:
 
 
 def recover() -> None:
-    """Set the counters if that is necessary, and announce them. Raise the database's errors."""
+    """Set the counters if that is necessary, and register them. Raise the database's errors."""
     writer.restore_counters()
     try:
         with connection.cursor() as cursor:
-            host_registry.announce(lambda *statement: cursor.execute(*statement) or cursor, slot())
+            host_registry.register(lambda *statement: cursor.execute(*statement) or cursor, slot())
     finally:
         connection.close()
 

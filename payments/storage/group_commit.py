@@ -298,7 +298,7 @@ class PaymentWriter:
             slot = slots.slot()
             connection = open_connection(f"writer {slot.epoch} {slot.name}")
             try:
-                host_registry.announce(connection.execute, slot)
+                host_registry.register(connection.execute, slot)
                 self._end_earlier_sessions(connection)
                 self._writer_id = self._writer_id or self._register(connection, slot)
                 self._counters.load(self._totals(connection, slot))

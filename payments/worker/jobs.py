@@ -85,13 +85,13 @@ class LedgerJobs:
 
     @staticmethod
     def _read_counters() -> Counters:
-        """Read the counters of every host that announced itself. Raise ScrapeError if none of them answers.
+        """Read the counters of every host that registered itself. Raise ScrapeError if none of them answers.
 
         One that does not answer is missing in the comparison, and counted by `kpi_unseen_epochs` while it is connected.
         """
         own = slot().epoch
-        announced = [exporter.url for exporter in exporters() if exporter.epoch != own]
-        counters, failed = read_exporters([*announced, *settings.OTHER_METRICS_URLS])
+        registered = [exporter.url for exporter in exporters() if exporter.epoch != own]
+        counters, failed = read_exporters([*registered, *settings.OTHER_METRICS_URLS])
         if failed and not counters.by_epoch:
             raise ScrapeError("; ".join(failed))
         counters.add(generate_latest(REGISTRY).decode())

@@ -33,7 +33,7 @@ each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 COMPOSE = read(BASE_DIR / "docker-compose.yml")["services"]
 # Compose's service of each container of ours.
 CONTAINERS = {"app": "app", "worker": "worker", "migrate": "migrate", "gateway": "gateway"}
-# A pod announces the address of its own metrics; in Compose each service has one.
+# A pod registers the address of its own metrics; in Compose each service has one.
 ADDRESS_OF_A_POD = {"POD_IP", "WEB_METRICS_URL", "WORKER_METRICS_URL"}
 # What differs in Kubernetes: TLS ends at the cluster's proxy, names are public, and the acquirer is real.
 DIFFERENT = {
@@ -153,7 +153,7 @@ def test_the_component_of_valkey_changes_one_setting_of_the_web():
 
 
 @each_overlay
-def test_each_pod_announces_the_address_of_its_own_metrics(overlay):
+def test_each_pod_registers_the_address_of_its_own_metrics(overlay):
     addresses = {
         "WEB_METRICS_URL": (environment(overlay, "app"), containers(pod(overlay, "app"))[1]),
         "WORKER_METRICS_URL": (environment(overlay, "worker"), container(overlay, "worker")),

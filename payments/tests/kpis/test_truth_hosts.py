@@ -69,7 +69,7 @@ def is_zero(own: OwnPlatform) -> bool:
     return bool(drifts) and not any(drifts)
 
 
-def test_a_second_host_is_compared_when_it_announces_itself(own, tmp_path):
+def test_a_second_host_is_compared_when_it_registers_itself(own, tmp_path):
     """`kpi_drift` was 0 while one of two hosts was never compared."""
     with host(own, tmp_path / "second") as second:
         wait_until(lambda: unseen(own) == 0, timeout=60, what="both hosts are compared")

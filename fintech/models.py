@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 
 class MetricsEpoch(models.Model):
-    """The life of a host's metrics files, announced by that host (`fintech/telemetry/host_registry.py`)."""
+    """The life of a host's metrics files, registered by that host (`fintech/telemetry/host_registry.py`)."""
 
     epoch = models.UUIDField(primary_key=True)
     role = models.TextField()

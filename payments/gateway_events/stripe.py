@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from django.db.models.functions import Now
 from msgspec import Meta
 
 from payments.gateway.base import Answer
@@ -21,6 +20,7 @@ from payments.gateway.stripe.requests import captures_of
 from payments.gateway_events.decisions import Decision, apply_decision, ask_now
 from payments.gateway_events.search import find_by_key
 from payments.models import Authorization, Transaction
+from payments.services.authorization_expiry import void_one
 
 OPERATIONS = {"charge": "charge", "authorize": "authorization"}
 FINAL = ("approved", "declined", "cancelled")
@@ -79,9 +79,10 @@ def apply_intent(change: Change) -> bool:
 
 
 def _expire(key: UUID) -> bool:
-    """End the time of an authorization. Returns False if nothing is held here, or if a void is under way."""
+    """Void an authorization. Returns False if nothing is held here, or if an operation on it is under way."""
     held = Authorization.objects.filter(transaction__in=find_by_key(Transaction, key), transaction__gateway=STRIPE)
-    return bool(held.filter(closing_id=None, capture_before__gt=Now()).update(capture_before=Now()))
+    found = held.values_list("transaction__merchant_id", "transaction_id").first()
+    return found is not None and void_one(*found)
 
 
 def apply_refund(change: Change) -> bool:

@@ -27,13 +27,18 @@ def void_expired() -> int:
     rows = due.order_by("capture_before").values_list("transaction_id", "transaction__merchant_id")[:BATCH_SIZE]
     voided = 0
     for transaction_id, merchant_id in list(rows):
-        try:
-            carry_out = _begin(merchant_id, transaction_id)
-        except PaymentError:  # captured, voided or in progress meanwhile
-            continue
-        carry_out()
-        voided += 1
+        voided += void_one(merchant_id, transaction_id)
     return voided
+
+
+def void_one(merchant_id: int, transaction_id: UUID) -> bool:
+    """Void what is left. Returns False if it is captured, voided or in progress meanwhile."""
+    try:
+        carry_out = _begin(merchant_id, transaction_id)
+    except PaymentError:
+        return False
+    carry_out()
+    return True
 
 
 @atomic

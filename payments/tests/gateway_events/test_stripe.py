@@ -36,7 +36,6 @@ from payments.models import (
     WebhookEvent,
 )
 from payments.schemas import InquiryOutput
-from payments.services.authorization_expiry import void_expired
 from payments.services.disputes import accept_dispute, deliver_responses, submit_evidence
 from payments.tests.authentication.conftest import BACK, HOST, answer_challenge, poll, state
 from payments.tests.shop import CARD, Shop
@@ -184,11 +183,22 @@ def test_an_authorization_that_stripe_has_released_by_itself_is_voided_once(stri
 
     assert processed(body) == "applied"
 
-    for _ in range(2):
-        void_expired()
     held.refresh_from_db()
     assert (held.status, list(held.voids.values_list("status", flat=True))) == ("voided", ["succeeded"])
     assert processed(event("payment_intent.canceled", intent_of(fake, held))) == "ignored"
+
+
+def test_an_authorization_that_stripe_has_released_stays_right_while_stripe_does_not_answer(stripe_shop, fake):
+    payment = stripe_shop.pay(2000, capture=False, payment_method=CARD).body
+    held = Transaction.objects.get(id=payment.id)
+    fake.request("POST", f"/v1/payment_intents/{held.gateway_reference}/cancel", b"", key=str(uuid4()))
+    body = event("payment_intent.canceled", intent_of(fake, held))
+    fake.profile(unavailable_ratio=1)
+
+    processed(body)
+
+    fake.profile(unavailable_ratio=0)
+    assert [found for _, found in check_ledger([stripe_shop.merchant.pk]) if found] == []
 
 
 # --- 3-D Secure --------------------------------------------------------------------------------------------------

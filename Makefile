@@ -40,7 +40,7 @@ coverage: environment-dev ## Run all tests and show which lines and branches the
 	$(VENV)/coverage combine --quiet
 	$(VENV)/coverage report
 
-prove: environment-dev ## Prove every promise, and print one page: kills, hosts, silence, all drills, slow tests (an hour; RESUME=1)
+prove: environment-dev ## Prove every promise, and print one page: kills, hosts, silence, all drills, slow tests (over an hour; RESUME=1)
 	@exec $(VENV)/python -m loadtests.prove $(if $(RESUME),--resume)
 
 drill: environment-dev ## Inject faults into a platform of its own, and follow their alerts (FAULT=gateway-errors, list or all; OUT=docs)

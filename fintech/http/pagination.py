@@ -58,7 +58,13 @@ def read_time(name: str, value: str) -> datetime:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise invalid(name, "use a time with its offset, such as 2026-01-31T12:00:00Z")
-    # PostgreSQL accepts offsets below 16 hours, Python and RFC 3339 up to 24.
+    return in_range(moment)
+
+
+def in_range(moment: datetime) -> datetime:
+    """Return the nearest time that the database reads: it accepts offsets below 16 hours, Python and RFC 3339 up to
+    24.
+    """
     return min(max(moment, EARLIEST), LATEST).astimezone(UTC)
 
 

@@ -118,7 +118,8 @@ class RedeliverView(PaymentsView):
         else:
             assert body.from_ is not None  # by RedeliveryInput.check
             assert body.before is not None
-            queued = redelivery.redeliver_range(endpoint, body.from_, body.before)
+            begin, end = pagination.in_range(body.from_), pagination.in_range(body.before)
+            queued = redelivery.redeliver_range(endpoint, begin, end)
         return json_answer(RedeliveryOutput(queued), 202)
 
 

@@ -268,6 +268,15 @@ def test_a_redelivery_names_an_event_or_a_time(api, body):
     assert (status, problem["code"]) == (422, "invalid_value")
 
 
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59.999999-23:59", "0001-01-01T00:00:00+23:59"])
+def test_a_time_beyond_those_of_the_database_is_the_nearest_one(api, time):
+    endpoint = api.create()
+
+    redelivered = api("post", f"{ENDPOINTS}/{endpoint['id']}/redeliver", {"from": time, "before": time})
+
+    assert redelivered == (202, {"queued": 0})
+
+
 def test_events_are_redelivered_by_id_and_by_time(api, announce):
     make_payment(api.merchant)
     announce()

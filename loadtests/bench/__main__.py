@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from loadtests.bench.against import compare_checkouts
+from loadtests.bench.baseline import compare
 from loadtests.bench.client import Result, payment_requests, run_load
 from loadtests.bench.cpu_time import Meter, measured
 from loadtests.bench.pages import report_pages
@@ -146,6 +147,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4, help="length of each contender's turn (4)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each has its turn (5)")
     parser.add_argument("--only", action="append", help="just the contenders whose names hold this text; repeatable")
+    parser.add_argument("--baseline", type=Path, help="a file with the previous run; say what moved, and keep this run")
     parser.add_argument("--against", type=Path, help="compare with ours from this checkout, which has its own .venv")
     options = parser.parse_args()
     if options.against:
@@ -165,6 +167,8 @@ def main() -> int:
                 rounds[name].append(run())
                 print(f"round {number + 1}/{options.rounds}  {name:38}{rounds[name][-1].rate:8.0f}/s", flush=True)
         good = report(rounds)
+        for moved in compare(options.baseline, rounds) if options.baseline else ():
+            print(f"moved: {moved}")
         good &= report_scrape()
         if not options.only:
             good &= report_pages(world)

@@ -1,4 +1,4 @@
-"""A benchmark that is ended leaves nothing running, and its contenders can be chosen by their names."""
+"""A benchmark that is ended leaves nothing running; contenders are chosen by name, and compared with the last run."""
 
 import json
 import os
@@ -12,6 +12,8 @@ import pytest
 
 from fintech.testing.processes import BASE_DIR, wait_until
 from loadtests.bench.against import SERVE
+from loadtests.bench.baseline import compare
+from loadtests.bench.client import Result
 from loadtests.bench.servers import is_chosen
 
 NAMES = ("ours, 16", "ours, 64", "ours, quiet, 16", "(c) FastAPI, 16")
@@ -28,6 +30,27 @@ NAMES = ("ours, 16", "ours, 64", "ours, quiet, 16", "(c) FastAPI, 16")
 )
 def test_contenders_are_chosen_by_texts_that_may_contain_commas(only, chosen):
     assert tuple(name for name in NAMES if is_chosen(name, only)) == chosen
+
+
+def rounds(*rates: int) -> dict[str, list[Result]]:
+    return {"ours, 16": [Result(seconds=1, payments=rate, web_ms=0.3, postgres_ms=0.1) for rate in rates]}
+
+
+@pytest.mark.parametrize(
+    ("rates", "moved"),
+    [
+        ((1000, 1040, 980), []),
+        ((1050, 1010, 1030), []),
+        ((1500, 1540, 1480), ["ours, 16: payments/s 1000.00 -> 1500.00"]),
+        ((600, 640, 580), ["ours, 16: payments/s 1000.00 -> 600.00"]),
+    ],
+)
+def test_a_figure_moved_if_it_differs_from_the_last_run_by_more_than_the_noise(tmp_path, rates, moved):
+    file = tmp_path / "baseline.json"
+
+    assert compare(file, rounds(1000, 1020, 960)) == []
+    assert compare(file, rounds(*rates)) == moved
+    assert compare(file, rounds(*rates)) == []
 
 
 @pytest.mark.processes

@@ -39,7 +39,7 @@ REVIEW_INPUT = {
 }
 
 PROBLEMS = {
-    400: "The request is malformed: the body is not JSON, or incomplete.",
+    400: "The request is malformed: the body is not JSON, or incomplete, or the cursor was altered.",
     401: "No valid access token, and no session cookie of the admin.",
     403: "The person lacks the permission; or a request with the cookie lacks the CSRF token.",
     404: "The episode does not exist.",
@@ -100,7 +100,7 @@ LIST = _operation(
     "list_episodes",
     "List alerts, newest first",
     _answer(types.EpisodePage, "One page. It can hold fewer than `limit`, or none, and still have a next one."),
-    422,
+    *(400, 422),
     parameters=[*_FILTERS, *_PAGE],
 )
 EXPORT = _operation(
@@ -143,7 +143,7 @@ LIST_GAPS = _operation(
     "list_gaps",
     "List missing alerts, newest first",
     _answer(types.GapPage, "One page."),
-    422,
+    *(400, 422),
     parameters=[
         _choice("reason", Gap.Reason.values, "The reason."),
         _choice("state", ["open", "closed"], "`open` or `closed`."),
@@ -167,7 +167,7 @@ LIST_CHECKPOINTS = _operation(
     "list_checkpoints",
     "List the signed checkpoints of the log, newest first",
     _answer(types.CheckpointPage, "One page, and the newest checkpoint as it is published."),
-    422,
+    *(400, 422),
     parameters=_PAGE,
 )
 

@@ -240,11 +240,8 @@ def build_query(criteria: Criteria) -> str:
 
 
 def write_number(list_name: str, number: int) -> str:
-    return pagination.write_cursor(list_name, str(number).encode())
+    return pagination.write_cursor(list_name, number.to_bytes(8, "big"))
 
 
 def read_number(list_name: str, cursor: str) -> int:
-    text = pagination.read_cursor(list_name, cursor)
-    if not text.isdigit() or len(text) > 18:
-        raise pagination.no_cursor()
-    return int(text)
+    return int.from_bytes(pagination.read_cursor(list_name, cursor), "big")

@@ -19,6 +19,7 @@ Row = TypeVar("Row", bound=Model)
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 CODE_BYTES = 8
+KEY_BYTES = (8, 16)  # a number, a UUID
 # Out-of-range timestamps are clamped to the nearest bound.
 EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -75,20 +76,19 @@ def write_cursor(list_name: str, last: bytes) -> str:
 
 
 def read_cursor(list_name: str, value: str) -> bytes:
-    """Return the key. Raise Problem 422 unless this list wrote the cursor."""
+    """Return the key. Raise Problem 422 for what is no cursor, and 400 for an altered one, or one of another list."""
+    advice = "use the value in `next` of the previous page"
     try:
         content = base64.b64decode(value.encode("ascii") + b"=" * (-len(value) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
-        raise no_cursor() from None
+        raise invalid("cursor", advice) from None
     last = content[:-CODE_BYTES]
+    if len(last) not in KEY_BYTES:
+        raise invalid("cursor", advice)
     # Compared as text: several texts decode to the same bytes.
     if not constant_time_compare(value, write_cursor(list_name, last)):
-        raise no_cursor()
+        raise Problem(400, "invalid_cursor", f"cursor was altered, or is of another list: {advice}.", param="cursor")
     return last
-
-
-def no_cursor() -> Problem:
-    return invalid("cursor", "use the value in `next` of the previous page")
 
 
 def next_address(request: HttpRequest, cursor: str) -> str:
@@ -125,5 +125,5 @@ def split(page: list[Row], list_name: str, limit: int) -> tuple[list[Row], str |
 
 
 def _key_of(last: bytes) -> UUID | int:
-    """Return the primary key in a cursor: a UUID has 16 bytes, a number 8."""
+    """Return the primary key in a cursor."""
     return UUID(bytes=last) if len(last) == 16 else int.from_bytes(last, "big")

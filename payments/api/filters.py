@@ -192,7 +192,7 @@ def _upper_bound(query: QueryDict) -> UUID | None:
     """Return the id below which the page begins."""
     bounds = []
     if "cursor" in query:
-        bounds.append(_read_cursor(str(query["cursor"])))
+        bounds.append(UUID(bytes=pagination.read_cursor(LIST_NAME, str(query["cursor"]))))
     if "created_before" in query:
         bounds.append(first_id_at(read_time("created_before", str(query["created_before"])) + SLACK))
     return min(bounds, default=None)
@@ -200,10 +200,3 @@ def _upper_bound(query: QueryDict) -> UUID | None:
 
 def write_cursor(last: UUID) -> str:
     return pagination.write_cursor(LIST_NAME, last.bytes)
-
-
-def _read_cursor(value: str) -> UUID:
-    try:
-        return UUID(bytes=pagination.read_cursor(LIST_NAME, value))
-    except ValueError:
-        raise pagination.no_cursor() from None

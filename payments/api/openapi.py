@@ -72,7 +72,8 @@ PROBLEM_EXAMPLE = {
 }
 
 PROBLEMS = {
-    400: "The request is malformed: the body is not JSON, the Idempotency-Key is missing or invalid, or similar.",
+    400: "The request is malformed: the body is not JSON, the Idempotency-Key is missing or invalid, "
+    "the cursor was altered, or similar.",
     401: "No valid API key.",
     403: "The API key lacks the scope, or its merchant is not active.",
     404: "The merchant has no such transaction.",

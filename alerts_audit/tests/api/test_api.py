@@ -142,7 +142,9 @@ def test_an_altered_cursor_is_refused(api):
     others = [
         cursor[:place] + ("B" if letter == "A" else "A") + cursor[place + 1 :] for place, letter in enumerate(cursor)
     ]
-    for other in (*others, cursor[:-1], cursor + "A", "OTk5"):
+    for other in others:
+        assert problem(api.get("episodes", alertname=alert, cursor=other)) == (400, "invalid_cursor", "cursor")
+    for other in (cursor[:-1], cursor + "A", "OTk5"):
         assert problem(api.get("episodes", alertname=alert, cursor=other)) == (422, "invalid_parameter", "cursor")
 
 
@@ -153,7 +155,7 @@ def test_a_cursor_of_another_list_is_refused(api):
 
     assert api.get("gaps", reason="outage", cursor=cursor).status_code == 200
     for path in ("episodes", "checkpoints"):
-        assert problem(api.get(path, cursor=cursor)) == (422, "invalid_parameter", "cursor")
+        assert problem(api.get(path, cursor=cursor)) == (400, "invalid_cursor", "cursor")
 
 
 def test_an_episode_is_shown_with_its_labels_and_reviews(api):

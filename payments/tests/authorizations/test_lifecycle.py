@@ -243,7 +243,7 @@ def test_a_cursor_is_refused_by_another_payments_list(client, holder):
     cursor = client.get(f"/v1/transactions/{one}/captures?limit=1").body["next"].rpartition("cursor=")[2]
 
     for place in (f"{other}/captures", f"{one}/refunds", f"{one}/events"):
-        assert client.get(f"/v1/transactions/{place}?cursor={cursor}").body["param"] == "cursor"
+        assert client.get(f"/v1/transactions/{place}?cursor={cursor}").body["code"] == "invalid_cursor"
 
 
 @pytest.mark.parametrize("place", ["?expand=refunds,captures", "/captures", "/refunds", "/events"])

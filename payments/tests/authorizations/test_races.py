@@ -9,7 +9,7 @@ from django.db import connections
 from django.db.models.functions import Now
 
 from fintech.testing.processes import wait_until
-from payments.models import Authorization, Event, Transaction
+from payments.models import Authorization, Event, Transaction, Void
 from payments.services.authorization_expiry import void_expired
 from payments.tests.consistency import check_books, counters_equal_rows, settled
 from payments.tests.services.test_races import at_once
@@ -115,6 +115,25 @@ def test_the_expiry_wins_against_a_capture(client, holder, gateway):
     wait_until(all_voided, what="all are voided")
     settled(client.merchant)
     assert all(holder.amounts(payment) == ("voided", 1000, 0, 0) for payment in payments)
+
+
+def test_voids_that_the_gateway_declines_follow_with_growing_pauses(client, holder, gateway):
+    """One followed the other each second, for ever, and a hundred such payments kept all others waiting."""
+    payment = holder.authorize(1000)
+    gateway.profile(decline_ratio=1)
+    expire(payment)
+    voids = Void.objects.filter(transaction_id=payment)
+    wait_until(lambda: voids.filter(status="failed").exists(), what="the gateway declines the void")
+
+    Authorization.objects.filter(transaction_id=payment).update(capture_before=Now() - timedelta(hours=1))
+    wait_until(lambda: not Authorization.objects.filter(pk=payment, closing_id__isnull=False), what="no void is open")
+    failed = voids.count()
+    void_expired()
+    assert voids.count() == failed
+
+    expire(payment)
+    gateway.profile(decline_ratio=0)
+    wait_until(lambda: holder.read(payment)["status"] == "voided", what="a later void succeeds")
 
 
 @pytest.mark.parametrize("operation", ["capture", "void"])

@@ -34,15 +34,21 @@ MOMENT = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 @contextmanager
 def on_database(urls: Mapping[str, str], audit_dir: Path) -> Iterator[None]:
-    """In this thread Django's connections lead there, as the two roles, and AUDIT_DIR is that folder."""
+    """In this thread Django's connections lead there, as the two roles; in the process, AUDIT_DIR is that folder."""
+    with override_settings(AUDIT_DIR=audit_dir), connected(urls):
+        yield
+
+
+@contextmanager
+def connected(urls: Mapping[str, str]) -> Iterator[None]:
+    """In this thread Django's connections lead there, as the two roles."""
     before = {alias: connections[alias] for alias in ("default", "owner")}
     for alias, wrapper in before.items():
         name = "DATABASE_URL" if alias == "default" else "DATABASE_OWNER_URL"
         options = {**wrapper.settings_dict, **database(name, urls[name])}
         connections[alias] = import_string(f"{options['ENGINE']}.base.DatabaseWrapper")(options, alias)
     try:
-        with override_settings(AUDIT_DIR=audit_dir):
-            yield
+        yield
     finally:
         for alias, wrapper in before.items():
             connections[alias].close()

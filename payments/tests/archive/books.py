@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ import psycopg
 from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
-from alerts_audit.tests.seal.trails import on_database
+from alerts_audit.tests.seal.trails import connected, on_database
 from fintech.testing.databases import copy_database, own_database, session_server
 from payments.archive.archive import Result, archive
 from payments.kpis.rollup import Rollup
@@ -148,6 +148,10 @@ class Books:
         """In this thread, all of Django's queries go to this database."""
         with on_database(session_server().urls(self.name), self.folder):
             yield
+
+    def connected(self) -> AbstractContextManager[None]:
+        """For a second thread: settings belong to the process, and threads would not restore them in order."""
+        return connected(session_server().urls(self.name))
 
     def come_to_rest(self) -> None:
         """Let the worker's jobs do their work: announce, count, and deliver."""

@@ -251,7 +251,7 @@ def test_webhooks_that_a_new_endpoint_wants_while_they_are_archived_are_archived
     answers: list[Any] = []
 
     def redeliver() -> None:
-        with books.used():
+        with books.connected():
             try:
                 if wanted == "an event":
                     answers.append(redelivery.redeliver_event(endpoint, event.pk))

@@ -44,6 +44,9 @@ REFUSALS = {
 MALFORMED = (400, "malformed_request", "The request is not well-formed HTTP/1.1.")
 
 SWEEP_SECONDS = 1.0
+TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 0x201)  # Python names it on Linux only; this is macOS's
+# Of an answer that its client does not read, the system buffers so much. Without a limit it is a megabyte or more.
+UNSENT_BYTES = 128 * 1024
 ACCEPT_PAUSE = 0.001  # in which another process may accept
 LINGER_SECONDS = 2.0
 OTHER_FILES = 256  # database, gateway, logs and bodies
@@ -153,6 +156,8 @@ class Worker(ASGIWorker):
         self._share = Share(metric_slots.slot().number, os.getpid(), others=2 * self.cfg.workers)
         for listener in self.sockets:
             listener.sock.setblocking(False)
+            if listener.sock.family != socket.AF_UNIX:  # connections inherit it
+                listener.sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         watchdog = Watchdog(self.loop, [listener.sock for listener in self.sockets], self._adopt)
         watchdog.start()
         while self.alive and self.ppid == os.getppid():

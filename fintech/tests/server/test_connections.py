@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import resource
 import signal
 import socket
@@ -101,9 +102,16 @@ def test_a_client_that_drips_its_headers_is_closed_at_the_deadline(platform, con
     assert not is_over(start, HEAD_SECONDS + 5)
 
 
+def tcp_memory() -> int:
+    """Return the bytes in all of the system's TCP buffers."""
+    found = re.search(r"^TCP: .* mem (\d+)$", Path("/proc/net/sockstat").read_text(), re.MULTILINE)
+    return int(found[1]) * resource.getpagesize()
+
+
 @pytest.mark.slow
 def test_clients_that_never_read_their_answers_hinder_no_other_and_are_closed(platform, connections):
-    stalled = []
+    """Each one held 3.8 MiB of the system's memory."""
+    stalled, memory = [], tcp_memory()
     for _ in range(MANY):
         connection = connections.enter_context(socket.socket())
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -115,6 +123,7 @@ def test_clients_that_never_read_their_answers_hinder_no_other_and_are_closed(pl
         stalled.append(connection)
 
     wait_until(lambda: serves_others(platform), timeout=60, what="others are served")
+    assert tcp_memory() - memory < MANY * 2**20
     descriptors = len(os.listdir(f"/proc/{platform.worker_pids()[0]}/fd"))
     wait_until(
         lambda: len(os.listdir(f"/proc/{platform.worker_pids()[0]}/fd")) < descriptors / 4,

@@ -1,4 +1,4 @@
-"""What the state machine needs, with either gateway."""
+"""Fixtures of the state machine, for either gateway."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -92,9 +92,12 @@ class CounterState:
         self._sales: dict[str, tuple[int, int]] = {}  # currency -> number and sum of succeeded payments
 
     def load(self, totals: Sequence[tuple[str, str, int, int]]) -> None:
-        """Replace the values by the totals of the rows: (kind, currency, count, amount)."""
+        """Replace the values by the totals of the rows: (kind, currency, count, amount).
+
+        A currency whose rows a failover lost is 0 again.
+        """
         self._counts.clear()
-        self._sales.clear()
+        self._sales = dict.fromkeys(self._sales, (0, 0))
         for kind, currency, count, amount in totals:
             self._counts[kind] += count
             if kind in SALES:
@@ -300,7 +303,7 @@ class PaymentWriter:
             try:
                 host_registry.register(connection.execute, slot)
                 self._end_earlier_sessions(connection)
-                self._writer_id = self._writer_id or self._register(connection, slot)
+                self._writer_id = self._registered(connection, slot) or self._register(connection, slot)
                 self._counters.load(self._totals(connection, slot))
                 # Prepared plans are kept from the time when tables are small, and must fit when they have grown. Joins
                 # of a group's rows are planned for one row: as a nested loop, 1,000 rows take five times as long.
@@ -323,6 +326,14 @@ class PaymentWriter:
         ).fetchall()
         if not all(gone for _, gone in left):
             raise psycopg.OperationalError("an earlier session of this metrics slot does not end")
+
+    def _registered(self, connection: psycopg.Connection[Any], slot: slots.Slot) -> int | None:
+        """Return the id of this process's `Writer`, unless it has none, or a failover lost the row."""
+        found = connection.execute(
+            "SELECT id FROM payments_writer WHERE id = %s AND epoch = %s AND slot = %s",
+            [self._writer_id, slot.epoch, slot.name],
+        ).fetchone()
+        return int(found[0]) if found else None
 
     @staticmethod
     def _register(connection: psycopg.Connection[Any], slot: slots.Slot) -> int:

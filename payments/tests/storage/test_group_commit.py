@@ -25,7 +25,7 @@ from fintech.testing.tasks import event_loop
 from payments import metrics
 from payments.currencies import to_major
 from payments.models import Event, LedgerLeg, Merchant, Transaction, Unresolved, Writer
-from payments.storage.group_commit import MAX_GROUP, MAX_TURNS, PaymentWriter, _encode
+from payments.storage.group_commit import MAX_GROUP, MAX_TURNS, CounterState, PaymentWriter, _encode
 from payments.storage.payment_sql import CREATE_PAYMENTS, STATEMENTS
 
 pytestmark = pytest.mark.usefixtures("leave_nothing_open")
@@ -519,6 +519,35 @@ def test_a_session_that_the_server_ended_costs_no_payment(writer, merchant):
 
     assert len(writer.store([new_row(merchant)])) == 1
     assert counters() == rows()
+
+
+@pytest.mark.parametrize("lost", ["the row", "the row, and its id is another process's"])
+def test_a_process_whose_own_row_a_failover_lost_gets_a_new_one(writer, merchant, lost):
+    """Its payments named a row that no longer existed, so no comparison found them until the process ended."""
+    other = Writer.objects.create(slot="web-9", epoch=uuid4())
+    writer._writer_id = other.pk if lost != "the row" else other.pk + 1_000_000
+    writer.disconnect()
+    row = new_row(merchant)
+
+    writer.store([row])
+    writer.settle([settled(row)])
+
+    signed = Event.objects.get(transaction_id=row["id"], kind="succeeded").writer
+    assert (signed.slot, signed.epoch) == (slots.slot().name, slots.slot().epoch)
+    assert counters() == rows()
+
+
+def test_a_currency_whose_rows_a_failover_lost_has_no_revenue(writer):
+    """Its counter kept the revenue of the lost payments."""
+    state, summary = CounterState(), metrics.AMOUNT.labels("KWD")
+    state.load([("succeeded", "KWD", 1, 3000)])
+    assert (summary._count.get(), summary._sum.get()) == (1, 3)
+
+    state.load([])
+
+    assert (summary._count.get(), summary._sum.get()) == (0, 0)
+    writer.disconnect()
+    writer.restore_counters()
 
 
 def test_a_sum_never_falls_by_a_hair(writer, merchant):

@@ -171,11 +171,11 @@ def requested_page(request: HttpRequest) -> tuple[list[Episode], str | None]:
     """Return one page, and the address of the next. Raise Problem 422."""
     query = request.GET
     pagination.refuse_unknown(query, {*PARAMETERS, "cursor", "limit"}, repeatable=["label"])
-    before = read_number(LIST_NAME, str(query["cursor"])) if "cursor" in query else None
+    before = pagination.read_cursor(LIST_NAME, str(query["cursor"])) if "cursor" in query else None
     page = page_of_episodes(read_criteria(query), before=before, limit=pagination.read_limit(query.get("limit")))
     if page.following is None:
         return page.rows, None
-    return page.rows, pagination.next_address(request, write_number(LIST_NAME, page.following))
+    return page.rows, pagination.next_address(request, pagination.write_cursor(LIST_NAME, page.following))
 
 
 def read_criteria(query: QueryDict) -> Criteria:
@@ -237,11 +237,3 @@ def build_query(criteria: Criteria) -> str:
             text = value.isoformat() if isinstance(value, datetime) else str(value)
             pairs[name] = [text.lower() if isinstance(value, bool) else text]
     return urlencode(pairs, doseq=True)
-
-
-def write_number(list_name: str, number: int) -> str:
-    return pagination.write_cursor(list_name, number.to_bytes(8, "big"))
-
-
-def read_number(list_name: str, cursor: str) -> int:
-    return int.from_bytes(pagination.read_cursor(list_name, cursor), "big")

@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -69,13 +69,14 @@ def in_range(moment: datetime) -> datetime:
     return min(max(moment, EARLIEST), LATEST).astimezone(UTC)
 
 
-def write_cursor(list_name: str, last: bytes) -> str:
+def write_cursor(list_name: str, key: UUID | int) -> str:
     """Encode the key that a page ends with, and a code that shows if the cursor was altered or is of another list."""
+    last = key.bytes if isinstance(key, UUID) else key.to_bytes(8, "big")
     code = salted_hmac(f"cursor of {list_name}", last, algorithm="sha256").digest()
     return base64.urlsafe_b64encode(last + code[:CODE_BYTES]).decode().rstrip("=")
 
 
-def read_cursor(list_name: str, value: str) -> bytes:
+def read_cursor(list_name: str, value: str) -> Any:
     """Return the key. Raise Problem 422 for what is no cursor, and 400 for an altered one, or one of another list."""
     advice = "use the value in `next` of the previous page"
     try:
@@ -85,10 +86,11 @@ def read_cursor(list_name: str, value: str) -> bytes:
     last = content[:-CODE_BYTES]
     if len(last) not in KEY_BYTES:
         raise invalid("cursor", advice)
+    key = UUID(bytes=last) if len(last) == 16 else int.from_bytes(last, "big")
     # Compared as text: several texts decode to the same bytes.
-    if not constant_time_compare(value, write_cursor(list_name, last)):
+    if not constant_time_compare(value, write_cursor(list_name, key)):
         raise Problem(400, "invalid_cursor", f"cursor was altered, or is of another list: {advice}.", param="cursor")
-    return last
+    return key
 
 
 def next_address(request: HttpRequest, cursor: str) -> str:
@@ -103,7 +105,7 @@ def page_of(
     """Return one page in the order of the primary key, and the address of the next."""
     after = request.GET.get("cursor")
     if after is not None:
-        last = _key_of(read_cursor(list_name, after))
+        last = read_cursor(list_name, after)
         rows = rows.filter(pk__gt=last) if oldest_first else rows.filter(pk__lt=last)
     page, cursor = first_page(rows, list_name, read_limit(request.GET.get("limit")), oldest_first=oldest_first)
     return page, next_address(request, cursor) if cursor else None
@@ -120,10 +122,4 @@ def split(page: list[Row], list_name: str, limit: int) -> tuple[list[Row], str |
     """Return the first `limit` of the rows, of which there is one more if others follow, and the cursor of those."""
     if len(page) <= limit:
         return page, None
-    last = page[limit - 1].pk
-    return page[:limit], write_cursor(list_name, last.bytes if isinstance(last, UUID) else last.to_bytes(8, "big"))
-
-
-def _key_of(last: bytes) -> UUID | int:
-    """Return the primary key in a cursor."""
-    return UUID(bytes=last) if len(last) == 16 else int.from_bytes(last, "big")
+    return page[:limit], write_cursor(list_name, page[limit - 1].pk)

@@ -192,11 +192,11 @@ def _upper_bound(query: QueryDict) -> UUID | None:
     """Return the id below which the page begins."""
     bounds = []
     if "cursor" in query:
-        bounds.append(UUID(bytes=pagination.read_cursor(LIST_NAME, str(query["cursor"]))))
+        bounds.append(pagination.read_cursor(LIST_NAME, str(query["cursor"])))
     if "created_before" in query:
         bounds.append(first_id_at(read_time("created_before", str(query["created_before"])) + SLACK))
     return min(bounds, default=None)
 
 
 def write_cursor(last: UUID) -> str:
-    return pagination.write_cursor(LIST_NAME, last.bytes)
+    return pagination.write_cursor(LIST_NAME, last)

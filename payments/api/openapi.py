@@ -198,8 +198,8 @@ def _one(shape: type, description: str) -> Any:
     return _answers(shape, s200=description) | _READ | _problems(404, 422)
 
 
-def _page_of(shape: type) -> Any:
-    return _answers(shape, s200="One page.") | _READ
+def _page_of(shape: type, *problems: int) -> Any:
+    return _answers(shape, s200="One page.") | _READ | _problems(*problems, 422)
 
 
 def _follow(
@@ -245,7 +245,7 @@ TRY_FRAUD = _operation(
 LIST = _transactions(
     "list_transactions",
     "List payments, newest first",
-    _page_of(schemas.PaymentPage) | _problems(422),
+    _page_of(schemas.PaymentPage),
     *(
         OpenApiParameter(name, schema, description=text, style="deepObject" if schema["type"] == "object" else None)
         for name, (_, schema, text) in FILTERS.items()
@@ -307,7 +307,7 @@ REVIEW = _follow(
 LIST_JOURNAL = _transactions(
     "list_transaction_events",
     "Read the journal of a payment, oldest first",
-    _page_of(schemas.JournalPage) | _problems(404, 422),
+    _page_of(schemas.JournalPage, 404),
     _ID,
     *_NUMBERED_PAGE,
 )
@@ -315,7 +315,7 @@ LIST_REFUNDS = _operation(
     "refunds",
     "list_refunds",
     "List the refunds of a payment, newest first",
-    _page_of(schemas.RefundPage) | _problems(404, 422),
+    _page_of(schemas.RefundPage, 404),
     _ID,
     *_PAGE,
 )
@@ -323,14 +323,14 @@ LIST_CAPTURES = _operation(
     "captures and voids",
     "list_captures",
     "List the captures of a payment, newest first",
-    _page_of(schemas.CapturePage) | _problems(404, 422),
+    _page_of(schemas.CapturePage, 404),
     _ID,
     *_PAGE,
 )
 LIST_ENDPOINTS = _webhooks(
     "list_webhook_endpoints",
     "List webhook endpoints, newest first",
-    _page_of(schemas.EndpointPage) | _problems(422),
+    _page_of(schemas.EndpointPage),
     *_PAGE,
 )
 CREATE_ENDPOINT = _webhooks(
@@ -392,7 +392,7 @@ LIST_DELIVERIES = _webhooks(
 LIST_EVENTS = _webhooks(
     "list_events",
     "List events, newest first",
-    _page_of(schemas.EventPage) | _problems(422),
+    _page_of(schemas.EventPage),
     OpenApiParameter("type", {"type": "string", "enum": ALL_TYPES}),
     *_PAGE,
 )
@@ -405,7 +405,7 @@ RETRIEVE_EVENT = _webhooks(
 LIST_DISPUTES = _disputes(
     "list_disputes",
     "List disputes, newest first",
-    _page_of(schemas.DisputePage) | _problems(422),
+    _page_of(schemas.DisputePage),
     OpenApiParameter("status", {"type": "string", "enum": list(get_args(schemas.DisputeStatus))}),
     OpenApiParameter("transaction", OpenApiTypes.UUID),
     *_PAGE,

@@ -23,7 +23,7 @@ from payments.gateway_events.disputes import ACTOR, DisputeChange, find_payment,
 from payments.gateway_events.errors import NotYet, Refused
 from payments.models import Dispute, Event, Transaction
 from payments.services.disputes import Claim, lock_dispute, open_dispute, take_step
-from payments.states import DISPUTE_RESPONSES, DisputeStatus
+from payments.states import DISPUTE_RESPONSES, INQUIRIES, INQUIRY_PREFIX, DisputeStatus
 
 logger = logging.getLogger("payments.gateway_events")
 
@@ -36,11 +36,7 @@ STATES = {
     "won": DisputeStatus.WON,
     "lost": DisputeStatus.LOST,
 }
-INQUIRY_STATES = {
-    "warning_needs_response": "inquiry_needs_response",
-    "warning_under_review": "inquiry_under_review",
-    "warning_closed": "inquiry_closed",
-}
+INQUIRY_STATES = {f"warning_{state}": f"{INQUIRY_PREFIX}{state}" for state in INQUIRIES}
 
 
 class DisputeName(msgspec.Struct):
@@ -76,8 +72,7 @@ def apply_dispute(event: DisputeEvent) -> bool:
         known = Dispute.objects.filter(gateway_key=theirs.key).first()
         transaction_id = known.transaction_id if known else find_payment(theirs.charge, charged_at)
         payment, ours = lock_dispute(theirs.key, transaction_id)
-        if payment.gateway != STRIPE:
-            raise Refused(f"the payment is at the gateway {payment.gateway}")
+        _refuse_other_gateway(payment)
         if ours is None:
             ours = _open(payment, change)
         elif (ours.amount, ours.fee) != (change.amount, change.fee):
@@ -89,8 +84,7 @@ def apply_dispute(event: DisputeEvent) -> bool:
 def _note_inquiry(theirs: StripeDispute, transaction_id: UUID) -> bool:
     """Write an inquiry's state into the journal, which informs the merchant. Returns False if it is the last entry."""
     payment = Transaction.objects.select_for_update().get(id=transaction_id)
-    if payment.gateway != STRIPE:
-        raise Refused(f"the payment is at the gateway {payment.gateway}")
+    _refuse_other_gateway(payment)
     kind, currency, due_by = INQUIRY_STATES[theirs.status], theirs.currency.upper(), theirs.evidence_details.due_by
     inquiry = {
         "id": theirs.id,
@@ -106,6 +100,11 @@ def _note_inquiry(theirs: StripeDispute, transaction_id: UUID) -> bool:
     extra = {"transaction": str(payment.id), "kind": kind, "evidence_due_at": inquiry["evidence_due_at"]}
     logger.warning("inquiry", extra=extra)
     return True
+
+
+def _refuse_other_gateway(payment: Transaction) -> None:
+    if payment.gateway != STRIPE:
+        raise Refused(f"the payment is at the gateway {payment.gateway}")
 
 
 def _read(name: str) -> StripeDispute:

@@ -20,8 +20,8 @@ HOOKS = {
     "PYTHONPATH": str(HERE),
     "RETURN_URL": "https://shop.example/back",
     "CURSOR": write_cursor(uuid.uuid4()),
-    "EVENT_CURSOR": pagination.write_cursor("events", uuid.uuid4().bytes),
-    "DELIVERY_CURSOR": pagination.write_cursor("webhook deliveries", (1).to_bytes(8, "big")),
+    "EVENT_CURSOR": pagination.write_cursor("events", uuid.uuid4()),
+    "DELIVERY_CURSOR": pagination.write_cursor("webhook deliveries", 1),
 }
 WEBHOOKS = "^/v1/(events|webhook-endpoints)"
 # The trail's paths take a token of another kind: alerts_audit/tests/api/test_schema.py.

@@ -11,9 +11,9 @@ from django.urls import reverse
 
 from alerts_audit.admin.display import shorten, show_duration
 from alerts_audit.permissions import may
-from alerts_audit.reviews.statistics import statistics
 from alerts_audit.reviews.viewing import record_view
 from alerts_audit.selectors import types
+from alerts_audit.selectors.statistics import statistics
 
 PERIODS = {"7": "7 days", "30": "30 days"}
 

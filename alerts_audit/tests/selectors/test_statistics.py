@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 
 from alerts_audit.models import Review
-from alerts_audit.reviews.statistics import statistics
+from alerts_audit.selectors.statistics import statistics
 from alerts_audit.tests.factories import make_episode, make_identity
 
 pytestmark = pytest.mark.django_db

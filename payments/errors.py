@@ -6,7 +6,7 @@
     |  `- KeyReused          the idempotency key belongs to another request
     |- AuthenticationFailed  no API key, or one that is not valid
     |- PermissionDenied      the API key lacks a scope, or its merchant is not active
-    |- NotFound              the merchant has no such transaction, endpoint or event
+    |- NotFound              the merchant has no such transaction, dispute, endpoint or event
     |- Conflict              the transaction's status does not allow it
     |- InFlight              the first request with this key is still in progress
     `- Unavailable           the database does not answer
@@ -45,8 +45,8 @@ class PermissionDenied(PaymentError):
 
 
 class NotFound(PaymentError):
-    def __init__(self, detail: str = "The transaction does not exist.") -> None:
-        super().__init__("not_found", detail)
+    def __init__(self, what: str = "transaction") -> None:
+        super().__init__("not_found", f"The {what} does not exist.")
 
 
 class Conflict(PaymentError):

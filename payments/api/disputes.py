@@ -13,9 +13,8 @@ from fintech.http.identifiers import parse_uuid
 from fintech.http.views import json_answer, read_body
 from payments.api import openapi
 from payments.api.expansion import DISPUTES
-from payments.api.views import PaymentsView, read_id, read_optional_body
+from payments.api.views import PaymentsView, find_one, read_id, read_optional_body
 from payments.api_keys import Principal
-from payments.errors import NotFound
 from payments.models import ApiKey, Dispute
 from payments.schemas import EmptyInput, EvidenceInput, parse, parse_json
 from payments.serializers import serialize_dispute_detail
@@ -23,20 +22,10 @@ from payments.services.disputes import accept_dispute, submit_evidence
 
 
 def detail_of(principal: Principal, identifier: str, *, is_replay: bool = False) -> HttpResponse:
-    """Answer with a dispute of the merchant. Another merchant's is a 404."""
-    rows = Dispute.objects.filter(merchant_id=principal.merchant_id, pk=_read_dispute_id(identifier))
-    found = rows.select_related("transaction").prefetch_related("responses").first()
-    if found is None:
-        raise NotFound("The dispute does not exist.")
+    rows = Dispute.objects.filter(merchant_id=principal.merchant_id).select_related("transaction")
+    found = find_one(rows.prefetch_related("responses"), identifier, "dispute")
     headers = {"Idempotency-Replayed": "true"} if is_replay else {}
     return json_answer(serialize_dispute_detail(found), 200, headers)
-
-
-def _read_dispute_id(identifier: str) -> UUID:
-    try:
-        return read_id(identifier)
-    except NotFound:
-        raise NotFound("The dispute does not exist.") from None
 
 
 class DisputesView(PaymentsView):
@@ -73,7 +62,7 @@ class EvidenceView(PaymentsView):
     @openapi.SUBMIT_EVIDENCE
     def post(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.REFUND)
-        identifier = _read_dispute_id(id)
+        identifier = read_id(id, "dispute")
         body = parse(parse_json(read_body(request._request)), EvidenceInput)
         files: list[dict[str, Any]] = [msgspec.structs.asdict(file) for file in body.files]
         done = submit_evidence(merchant_id=principal.merchant_id, dispute_id=identifier, text=body.text, files=files)
@@ -84,7 +73,7 @@ class AcceptView(PaymentsView):
     @openapi.ACCEPT_DISPUTE
     def post(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.REFUND)
-        identifier = _read_dispute_id(id)
+        identifier = read_id(id, "dispute")
         parse(read_optional_body(request._request), EmptyInput)
         done = accept_dispute(merchant_id=principal.merchant_id, dispute_id=identifier)
         return detail_of(principal, id, is_replay=done.is_replay)

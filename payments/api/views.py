@@ -3,9 +3,10 @@
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import Throttled
@@ -61,6 +62,8 @@ from payments.velocity import try_payment
 
 _KEY = re.compile(str(KEY_SCHEMA["pattern"]))
 _throttle = make_throttle()
+
+Row = TypeVar("Row", bound=Model)
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -122,20 +125,24 @@ def check_key(key: str, param: str) -> None:
         raise MalformedRequest("invalid_idempotency_key", detail, param=param)
 
 
-def read_id(value: str) -> UUID:
+def read_id(value: str, what: str = "transaction") -> UUID:
     """Raises NotFound unless the value has the form of our ids."""
     found = parse_uuid(value)
     if found is None:
-        raise NotFound
+        raise NotFound(what)
+    return found
+
+
+def find_one(rows: QuerySet[Row], identifier: str, what: str) -> Row:
+    """Return one of the merchant's rows. Raises NotFound, also for the id of another merchant's."""
+    found = rows.filter(pk=read_id(identifier, what)).first()
+    if found is None:
+        raise NotFound(what)
     return found
 
 
 def find_transaction(principal: Principal, identifier: str) -> Transaction:
-    """Return a transaction of the merchant. Another merchant's is a 404."""
-    found = Transaction.objects.for_merchant(principal.merchant_id).filter(id=read_id(identifier)).first()
-    if found is None:
-        raise NotFound
-    return found
+    return find_one(Transaction.objects.for_merchant(principal.merchant_id), identifier, "transaction")
 
 
 def answer(request: HttpRequest, outcome: Result) -> HttpResponse:

@@ -8,9 +8,8 @@ from fintech.database.replica import from_replica
 from fintech.http import pagination
 from fintech.http.views import json_answer, read_body
 from payments.api import openapi
-from payments.api.views import PaymentsView, read_id, read_optional_body
+from payments.api.views import PaymentsView, find_one, read_optional_body
 from payments.api_keys import Principal
-from payments.errors import NotFound
 from payments.models import ApiKey, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from payments.schemas import (
     DeliveryPage,
@@ -30,11 +29,7 @@ from payments.webhooks.objects import ALL_TYPES, serialize_events
 
 
 def find_endpoint(principal: Principal, identifier: str) -> WebhookEndpoint:
-    """Return an endpoint of the merchant. Another merchant's is a 404."""
-    found = WebhookEndpoint.objects.filter(merchant_id=principal.merchant_id, pk=read_id(identifier)).first()
-    if found is None:
-        raise NotFound("The endpoint does not exist.")
-    return found
+    return find_one(WebhookEndpoint.objects.filter(merchant_id=principal.merchant_id), identifier, "endpoint")
 
 
 def refuse_fields(request: Request) -> None:
@@ -158,7 +153,4 @@ class EventView(PaymentsView):
         principal = self.principal(request, ApiKey.Scope.READ)
         pagination.refuse_unknown(request._request.GET, ())
         rows = WebhookEvent.objects.filter(merchant_id=principal.merchant_id).select_related("journal__transaction")
-        event = rows.filter(pk=read_id(id)).first()
-        if event is None:
-            raise NotFound("The event does not exist.")
-        return json_answer(serialize_events([event])[0])
+        return json_answer(serialize_events([find_one(rows, id, "event")])[0])

@@ -121,7 +121,7 @@ def accept_dispute(*, merchant_id: int, dispute_id: UUID, actor: str = "api") ->
 def _respond(merchant_id: int, dispute_id: UUID, response: DisputeResponse) -> Responded:
     found = Dispute.objects.filter(id=dispute_id, merchant_id=merchant_id).first()
     if found is None:
-        raise NotFound("The dispute does not exist.")
+        raise NotFound("dispute")
     payment, dispute = lock_dispute(found.gateway_key, found.transaction_id)
     assert dispute is not None
     if _is_repeated(dispute, response):

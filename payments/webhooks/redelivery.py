@@ -37,7 +37,7 @@ def redeliver_event(endpoint: WebhookEndpoint, event_id: UUID) -> int:
     """Queue one event again. Raises NotFound if the merchant has no such event."""
     queued = _redeliver(endpoint, WebhookEvent.objects.filter(merchant_id=endpoint.merchant_id, pk=event_id))
     if not queued:
-        raise NotFound("The event does not exist.")
+        raise NotFound("event")
     return queued
 
 

@@ -100,7 +100,7 @@ def test_another_merchants_endpoint_does_not_exist(api, make_other, method, acti
 
     for identifier in (others["id"], UNKNOWN, "x"):
         status, problem = api(method, f"{ENDPOINTS}/{identifier}{action}", {} if method != "get" else None)
-        assert (status, problem["code"]) == (404, "not_found")
+        assert (status, problem["detail"]) == (404, "The endpoint does not exist.")
 
 
 @pytest.mark.parametrize(("method", "action"), CALLS)
@@ -301,7 +301,9 @@ def test_another_merchants_event_is_neither_shown_nor_redelivered(api, announce,
     announce()
     (event, *_) = stranger("get", "/v1/events")[1]["data"]
 
-    assert api("get", f"/v1/events/{event['id']}")[0] == 404
+    for identifier in (event["id"], UNKNOWN, "x"):
+        status, problem = api("get", f"/v1/events/{identifier}")
+        assert (status, problem["detail"]) == (404, "The event does not exist.")
     assert api("get", "/v1/events") == (200, {"data": [], "next": None})
     endpoint = api.create()
     assert api("post", f"{ENDPOINTS}/{endpoint['id']}/redeliver", {"event": event["id"]})[0] == 404

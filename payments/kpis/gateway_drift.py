@@ -8,7 +8,7 @@ from django.db import connection
 from payments.gateway.base import Gateway
 from payments.kpis.drift import nearest_to_zero
 from payments.ledger.in_flight import IN_FLIGHT
-from payments.ledger.other_gateways import Amounts, OtherGateways
+from payments.ledger.running_sums import OtherGateways, Sums
 from payments.states import CAPTURE, CHARGE, DISPUTE, LIFECYCLES, REFUND
 
 # Kind of event -> its sign in what the gateway owes us, and the name of the gateway's total.
@@ -19,12 +19,13 @@ MOVED = {
     DISPUTE.event_kind("opened"): (-1, "disputed"),
     DISPUTE.event_kind("won"): (1, "dispute_returned"),
 }
+NOTHING: Sums = Counter()
 
 
-def measure_gateway_drift(gateway: Gateway, others: OtherGateways | None = None) -> dict[str, int]:
+def measure_gateway_drift(gateway: Gateway, others: OtherGateways | None = None) -> dict[str, int] | None:
     """Return, by currency in minor units, the gateway's total minus the ledger's. Raise GatewayError.
 
-    `others` has the sums of other gateways, if there are any.
+    `others` has the sums of other gateways, if there are any. Returns None until they are summed.
 
     Kinds have separate bounds: a refund between two readings must not hide or imitate a charge. Payments in progress,
     and those that wait for their customer, may be on either side, so they widen the bounds like the two readings of the
@@ -32,15 +33,16 @@ def measure_gateway_drift(gateway: Gateway, others: OtherGateways | None = None)
     """
     # In this order no payment can be missed between two readings: it is posted, or in progress, or counted twice.
     # Other gateways' money is read after `before` and before `after`: what moves there meanwhile widens the bounds.
-    before = _booked()
-    before.subtract(others.measure() if others else {})
+    before, elsewhere_before = _booked(), others.measure() if others else NOTHING
     totals = gateway.totals()
     if totals is None:
         return {}
     in_flight = _in_flight()
-    elsewhere = others.measure() if others else {}
-    after = _booked()
-    after.subtract(elsewhere)
+    elsewhere_after, after = others.measure() if others else NOTHING, _booked()
+    if elsewhere_before is None or elsewhere_after is None:
+        return None
+    before.subtract(elsewhere_before)
+    after.subtract(elsewhere_after)
     currencies = {currency for _, currency in [*before, *after]} | totals.keys()
     drift: dict[str, int] = defaultdict(int)
     for kind, (sign, theirs) in MOVED.items():
@@ -51,7 +53,7 @@ def measure_gateway_drift(gateway: Gateway, others: OtherGateways | None = None)
     return dict(drift)
 
 
-def _booked() -> Amounts:
+def _booked() -> Sums:
     """Return the charges, captures, refunds and disputes in the ledger."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -62,7 +64,7 @@ def _booked() -> Amounts:
         return Counter({(kind, currency): amount for kind, currency, amount in cursor.fetchall()})
 
 
-def _in_flight() -> Amounts:
+def _in_flight() -> Sums:
     """Return the charges, captures and refunds that are not final here, and may be final at `GATEWAY_NAME`."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -19,8 +19,7 @@ from payments.kpis.exporters import Counters, ScrapeError, read_exporters
 from payments.kpis.retirement import Retirement
 from payments.kpis.rollup import Rollup
 from payments.kpis.totals import ledger_totals, retired_totals
-from payments.ledger.balance import Balance
-from payments.ledger.other_gateways import OtherGateways
+from payments.ledger.running_sums import Balance, OtherGateways
 from payments.services.authorization_expiry import void_expired
 from payments.services.challenges import poll_due
 from payments.services.disputes import deliver_responses
@@ -43,6 +42,11 @@ class LedgerJobs:
         self.view = LedgerView()
         self.rollup = Rollup()
         self.balance = Balance()
+        self.begin_to_lead()
+
+    def begin_to_lead(self) -> None:
+        """Forget what another leader may have changed meanwhile."""
+        self.view.clear()
         self.other_gateways = OtherGateways() if len(gateways.names) > 1 else None
 
     def read_ledger(self) -> None:
@@ -102,7 +106,7 @@ def jobs(worker: Worker) -> list[Job]:
     for histogram in (metrics.LATENCY, metrics.OWN):
         REGISTRY.unregister(histogram)  # the web exports them; here they would be empty series
     ledger = LedgerJobs()
-    worker.leader.before_leading.append(ledger.view.clear)
+    worker.leader.before_leading.append(ledger.begin_to_lead)
     REGISTRY.register(LedgerCollector(ledger.view, worker.leader))
     for counter in RETIRED_COUNTERS:
         REGISTRY.unregister(counter)

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connections
 from django.db.transaction import atomic
@@ -21,13 +22,14 @@ from payments.archive import archive as steps
 from payments.archive import drop, files
 from payments.archive.archive import ArchiveError
 from payments.errors import NotFound
+from payments.gateway.registry import FACTORIES
 from payments.kpis.gauges import dispute_counts
 from payments.kpis.totals import ledger_totals
-from payments.ledger.balance import Balance
-from payments.ledger.other_gateways import OtherGateways
+from payments.ledger.running_sums import Balance, OtherGateways
 from payments.models import (
     Archive,
     IdempotencyKey,
+    LedgerLeg,
     Transaction,
     Unresolved,
     WebhookDelivery,
@@ -37,6 +39,7 @@ from payments.tests.archive.books import DROPPED, Books, refund
 from payments.tests.factories import make_payment, sign_in
 from payments.webhooks import redelivery
 from payments.webhooks.endpoints import create_endpoint
+from payments.worker.jobs import LedgerJobs
 
 NOTHING = dict.fromkeys(DROPPED, 0)
 BALANCES = """
@@ -111,6 +114,19 @@ def test_money_of_other_gateways_is_counted_wherever_it_is(books: Books):
         books.archive()
 
         assert watched.measure() == OtherGateways().measure() == before
+
+
+def test_a_worker_that_leads_again_counts_what_another_leader_archived(books: Books, monkeypatch):
+    books.tamper("UPDATE payments_transaction SET gateway = 'other'")
+    monkeypatch.setitem(FACTORIES, "other", FACTORIES[settings.GATEWAY_NAME])
+    with books.used():
+        before, ledger = OtherGateways().measure(), LedgerJobs()
+        ledger.other_gateways._upto = LedgerLeg.objects.order_by("id")[0].pk  # its lead ended after the first leg
+
+        books.archive()
+        ledger.begin_to_lead()
+
+        assert ledger.other_gateways.measure() == before
 
 
 def test_payments_and_their_keys_stay(books: Books):

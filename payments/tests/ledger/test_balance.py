@@ -8,8 +8,8 @@ from django.db import connections
 from django.db.transaction import atomic
 
 from fintech.testing.processes import wait_until
-from payments.ledger import balance
-from payments.ledger.balance import Balance
+from payments.ledger import running_sums
+from payments.ledger.running_sums import Balance
 from payments.models import LedgerLeg
 from payments.table_follower import TableFollower
 
@@ -28,7 +28,7 @@ def owner(shop, monkeypatch) -> Iterator[None]:
     """
     shop.pay(1250)
     opened = connections["owner"]
-    monkeypatch.setattr(balance, "connection", opened)
+    monkeypatch.setattr(running_sums, "connection", opened)
     with atomic(using="owner"), opened.cursor() as cursor:
         cursor.execute("ALTER TABLE payments_ledgerleg DISABLE TRIGGER refuse_unbalanced")
         yield
@@ -76,7 +76,7 @@ def test_the_effects_of_an_error_stay_after_the_settlement(owner, monkeypatch):
 def test_a_long_ledger_is_caught_up_with_in_bounded_statements(shop, monkeypatch):
     shop.pay(1250)
     newest = LedgerLeg.objects.latest("id").pk
-    monkeypatch.setattr(balance, "BATCH_SIZE", max(1, newest // 3))
+    monkeypatch.setattr(running_sums, "BATCH_SIZE", max(1, newest // 3))
     ledger = Balance()
 
     assert ledger.measure() is None

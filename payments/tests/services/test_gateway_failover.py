@@ -22,8 +22,8 @@ from payments.gateway.routing import Routes
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.kpis.gateway_drift import measure_gateway_drift
 from payments.ledger.consistency import check_ledger
-from payments.ledger.other_gateways import OtherGateways
 from payments.ledger.reconciliation import reconcile
+from payments.ledger.running_sums import OtherGateways
 from payments.models import Event, Merchant, Transaction, Unresolved
 from payments.schemas import BatchItem, CaptureInput, PaymentInput, PaymentMethod
 from payments.services.batches import create_batch

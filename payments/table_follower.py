@@ -6,9 +6,13 @@ row id began to write before the horizon. Once every transaction up to the horiz
 up to the noted id: it is settled.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from django.db import connection
 from django.db.backends.utils import CursorWrapper
+from django.db.transaction import atomic
 
 
 @dataclass(frozen=True)
@@ -54,3 +58,35 @@ class TableFollower:
         """Return whether every transaction up to this one has ended."""
         cursor.execute("SELECT %s::xid8 < pg_snapshot_xmin(pg_current_snapshot())", [xid])
         return bool(cursor.fetchone()[0])
+
+
+class JournalReader:
+    """Reads the settled part of the journal in batches, each once.
+
+    `statement` uses the entries above the one in the row of `watermark`, at most `batch_size` of them, and moves the
+    watermark on: all or nothing.
+    """
+
+    watermark: ClassVar[str]
+    batch_size: ClassVar[int]  # well within statement_timeout
+    statement: ClassVar[str]
+    values: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self) -> None:
+        self._follower = TableFollower("payments_event")
+
+    def advance(self) -> None:
+        """Read all that is settled."""
+        with connection.cursor() as cursor:
+            self._follower.advance(cursor)
+            while self._read_batch(cursor):
+                pass
+
+    @atomic
+    def _read_batch(self, cursor: CursorWrapper) -> bool:
+        # The lock first: then the statement sees what came before it.
+        cursor.execute(f"SELECT 1 FROM {self.watermark} FOR UPDATE")  # noqa: S608 - a name of our own
+        settled, server = self._follower.settled, self._follower.server
+        marks: dict[str, Any] = {"upto": settled, "server": server, "most": self.batch_size}
+        cursor.execute(self.statement, {**self.values, **marks})
+        return cursor.rowcount > 0

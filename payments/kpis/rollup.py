@@ -1,13 +1,6 @@
 """Add the settled part of the journal to totals, so that reading them stays cheap."""
 
-from django.db import connection
-from django.db.backends.utils import CursorWrapper
-from django.db.transaction import atomic
-
-from payments.table_follower import TableFollower
-
-# The events that one statement adds, well within statement_timeout.
-BATCH_SIZE = 50_000
+from payments.table_follower import JournalReader
 
 ADVANCE = """
 WITH mark AS (
@@ -24,21 +17,7 @@ UPDATE payments_kpiwatermark SET event_id = mark.upto FROM mark WHERE payments_k
 """
 
 
-class Rollup:
+class Rollup(JournalReader):
     """Adds the settled part of the journal to `KpiRollup`: the cost of totals does not grow with the journal."""
 
-    def __init__(self) -> None:
-        self._follower = TableFollower("payments_event")
-
-    def advance(self) -> None:
-        with connection.cursor() as cursor:
-            self._follower.advance(cursor)
-            while self._add_batch(cursor):
-                pass
-
-    @atomic
-    def _add_batch(self, cursor: CursorWrapper) -> bool:
-        cursor.execute("SELECT 1 FROM payments_kpiwatermark FOR UPDATE")  # then ADVANCE sees what came before it
-        follower = self._follower
-        cursor.execute(ADVANCE, {"upto": follower.settled, "server": follower.server, "most": BATCH_SIZE})
-        return cursor.rowcount > 0
+    watermark, batch_size, statement = "payments_kpiwatermark", 50_000, ADVANCE

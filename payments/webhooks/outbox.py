@@ -4,18 +4,12 @@ One worker follows the journal. A statement announces a batch, queues it for the
 watermark: all or nothing, so each entry is announced exactly once.
 """
 
-from typing import Any
+from typing import ClassVar
 
 import orjson
-from django.db import connection
-from django.db.backends.utils import CursorWrapper
-from django.db.transaction import atomic
 
-from payments.table_follower import TableFollower
+from payments.table_follower import JournalReader
 from payments.webhooks.objects import TYPES
-
-# Entries that one statement announces, well within statement_timeout.
-BATCH_SIZE = 5_000
 
 ANNOUNCE = """
 WITH mark AS (
@@ -43,25 +37,6 @@ UPDATE payments_webhookwatermark SET event_id = mark.upto FROM mark WHERE paymen
 """
 
 
-class Outbox:
-    def __init__(self) -> None:
-        self._follower = TableFollower("payments_event")
-
-    def advance(self) -> None:
-        """Announce all that is settled."""
-        with connection.cursor() as cursor:
-            self._follower.advance(cursor)
-            while self._announce_batch(cursor):
-                pass
-
-    @atomic
-    def _announce_batch(self, cursor: CursorWrapper) -> bool:
-        cursor.execute("SELECT 1 FROM payments_webhookwatermark FOR UPDATE")  # then ANNOUNCE sees what came before it
-        parameters: dict[str, Any] = {
-            "upto": self._follower.settled,
-            "server": self._follower.server,
-            "most": BATCH_SIZE,
-            "types": orjson.dumps(TYPES).decode(),
-        }
-        cursor.execute(ANNOUNCE, parameters)
-        return cursor.rowcount > 0
+class Outbox(JournalReader):
+    watermark, batch_size, statement = "payments_webhookwatermark", 5_000, ANNOUNCE
+    values: ClassVar = {"types": orjson.dumps(TYPES).decode()}

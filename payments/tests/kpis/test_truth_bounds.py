@@ -21,7 +21,7 @@ from payments.kpis.exporters import Counters, ScrapeError
 from payments.kpis.gateway_drift import measure_gateway_drift
 from payments.kpis.rollup import Rollup
 from payments.kpis.totals import Totals
-from payments.ledger.other_gateways import Amounts
+from payments.ledger.running_sums import Sums
 from payments.models import Event, KpiWatermark, Writer
 from payments.tests.shop import Shop
 from payments.worker.jobs import LedgerJobs
@@ -49,8 +49,8 @@ class World:
     extra: int = 0  # money at the gateway that is unknown here
     readings: list[str] = field(default_factory=list)
 
-    def read(self, name: str, wanted: Callable[[Item], bool]) -> Amounts:
-        amounts: Amounts = Counter()
+    def read(self, name: str, wanted: Callable[[Item], bool]) -> Sums:
+        amounts: Sums = Counter()
         for item in self.items:
             if wanted(item):
                 amounts[item.kind, "EUR"] += 10
@@ -60,10 +60,10 @@ class World:
                 item.stage += 1
         return amounts
 
-    def booked(self) -> Amounts:
+    def booked(self) -> Sums:
         return self.read("booked", lambda item: item.stage == BOOKED)
 
-    def in_flight(self) -> Amounts:
+    def in_flight(self) -> Sums:
         return self.read("in flight", lambda item: item.stage in (ASKED, MOVED))
 
     def totals(self) -> dict[str, dict[str, int]]:
@@ -336,7 +336,7 @@ def test_an_event_that_was_taken_back_holds_up_nothing(shop, writer_id, rollup):
 
 @pytest.mark.processes
 def test_a_long_tail_is_added_in_bounded_batches(shop, writer_id, rollup, monkeypatch):
-    monkeypatch.setattr("payments.kpis.rollup.BATCH_SIZE", 3)
+    monkeypatch.setattr(Rollup, "batch_size", 3)
     event = an_event(shop, writer_id)
     with open_connection("many") as many:
         for _ in range(20):
@@ -371,7 +371,7 @@ def test_settlements_of_a_lost_server_are_not_added_at_the_next(shop, writer_id,
     rollup._follower.settled, rollup._follower.server = Event.objects.latest("id").pk, "the server that was lost"
 
     with connection.cursor() as cursor:
-        assert not rollup._add_batch(cursor)
+        assert not rollup._read_batch(cursor)
 
     assert (counted(writer_id), tail() > 0) == (1, True)
 

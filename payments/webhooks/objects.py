@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.db.models import Sum
 from msgspec import UNSET
 
 from payments.models import Capture, Dispute, Event, Refund, Void, WebhookEvent, load_authentications
@@ -30,6 +31,7 @@ from payments.states import (
     INQUIRIES,
     INQUIRY_PREFIX,
     LIFECYCLES,
+    REFUND,
     ChargeStatus,
     Lifecycle,
 )
@@ -97,8 +99,7 @@ def _serialize(event: WebhookEvent, objects: dict[UUID, Output]) -> EventOutput:
                 data = _as_of(current, status, LIFECYCLES[operation])
             return EventOutput(event.id, event.type, event.at, data)
     payment = serialize_payment(entry.transaction)
-    # Refunds begin after a payment's last status, so none of its own events knows one.
-    payment = msgspec.structs.replace(payment, amount_refunded=0)
+    payment = msgspec.structs.replace(payment, amount_refunded=_refunded_before(entry))
     if status in HOLDING:  # captures come later
         held = msgspec.structs.replace(payment, status=status, amount_captured=0, failure=None, settled_at=None)
         return EventOutput(event.id, event.type, event.at, held)
@@ -109,6 +110,15 @@ def _serialize(event: WebhookEvent, objects: dict[UUID, Output]) -> EventOutput:
         payment = msgspec.structs.replace(payment, authentication=UNSET, next_action=challenge)
     lifecycle = AUTHORIZATION if status in AUTHORIZATION.final else CHARGE
     return EventOutput(event.id, event.type, event.at, _as_of(payment, status, lifecycle))
+
+
+def _refunded_before(entry: Event) -> int:
+    """Return the refunds before a payment's own entry: only captured parts are refunded before its last status."""
+    payment = entry.transaction
+    if not (payment.manual_capture and payment.amount_refunded and entry.kind in AUTHORIZATION.final):
+        return 0
+    refunds = Event.objects.filter(kind=REFUND.success, transaction=payment, pk__lt=entry.pk).values("refund_id")
+    return int(Refund.objects.filter(pk__in=refunds).aggregate(total=Sum("amount", default=0))["total"])
 
 
 def _dispute_as_of(current: DisputeOutput, status: str, entry: Event) -> DisputeOutput:

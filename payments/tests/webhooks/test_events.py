@@ -1,5 +1,6 @@
 """Events follow from the journal: each entry once, in its order, with the object of that moment."""
 
+import json
 import threading
 
 import psycopg
@@ -63,6 +64,21 @@ def test_an_event_has_the_object_of_its_moment(merchant, announce):
     assert (succeeded.data.status, succeeded.data.gateway_reference) == ("succeeded", "gw_1")
     assert succeeded.data.settled_at is not None
     assert succeeded.data.amount_refunded == 0  # the refund came later
+
+
+def test_refunds_of_the_captured_part_are_in_the_last_event_of_an_authorization(merchant, announce):
+    held = {"manual_capture": True, "manually_captured": 800, "capture_before": Now(), "amount": 1000}
+    payment = make_payment(merchant, status="authorized", amount_reserved=800, amount_refunded=800, **held)
+    refund(payment)
+    Transaction.objects.filter(pk=payment.pk).update(status="succeeded", settled_at=Now(), manually_captured=1000)
+    Event.objects.create(transaction=payment, kind="succeeded", actor="api")
+    refund(payment)  # later
+
+    announce()
+
+    sent = [json.loads(encode(event)) for event in serialize_events(announced(merchant))]
+    amounts = {event["type"]: event["data"]["amount_refunded"] for event in sent if "refund" not in event["type"]}
+    assert amounts == {"payment.processing": 0, "payment.authorized": 0, "payment.succeeded": 400}
 
 
 def test_a_challenge_is_announced_with_its_address(merchant, announce):

@@ -208,8 +208,9 @@ def _note_failure(endpoint: WebhookEndpoint, delivery: WebhookDelivery, result: 
     if endpoint.failures >= PAUSED_AFTER_FAILURES:
         first = _tried(endpoint).order_by("id").first()
         endpoint.retry_at = (first or delivery).due_at
-    if result.retry_after is not None:
-        endpoint.retry_at = now + timedelta(seconds=result.retry_after)
+    if result.retry_after is not None:  # it can lengthen a pause
+        wanted = now + timedelta(seconds=result.retry_after)
+        endpoint.retry_at = max(wanted, endpoint.retry_at or wanted)
     endpoint.save()
     if result.outcome == WebhookAttempt.Outcome.GONE:
         disable(endpoint, WebhookEndpoint.DisabledBecause.GONE)

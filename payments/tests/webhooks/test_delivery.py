@@ -4,6 +4,7 @@ import time
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from itertools import count
+from uuid import UUID
 
 import pytest
 from django.db.models import Max
@@ -25,6 +26,7 @@ from payments.webhooks.delivery import (
     store_result,
 )
 from payments.webhooks.endpoints import change_endpoint, create_endpoint, rotate_secret
+from payments.webhooks.redelivery import redeliver_event, send_test_event
 from payments.webhooks.transport import MAX_ANSWER_BYTES, Result, Transport
 
 
@@ -36,6 +38,10 @@ def now_due(endpoint: WebhookEndpoint) -> None:
 
 def outcomes(endpoint: WebhookEndpoint) -> list[str]:
     return list(WebhookAttempt.objects.filter(delivery__endpoint=endpoint).values_list("outcome", flat=True))
+
+
+def last_event(endpoint: WebhookEndpoint) -> UUID:
+    return endpoint.deliveries.order_by("id").last().event_id
 
 
 def numbers(receiver) -> list[int]:
@@ -263,6 +269,38 @@ def test_retry_after_is_obeyed_by_the_whole_endpoint(receiver, endpoint, queue, 
     wait = (endpoint.retry_at - timezone.now()).total_seconds()
     assert 100 < wait <= 120
     assert endpoint.deliveries.order_by("id")[0].due_at >= endpoint.retry_at - timedelta(seconds=1)
+
+
+def test_a_short_retry_after_does_not_end_the_pause_of_an_endpoint_that_is_down(receiver, endpoint, queue, deliver):
+    """Each of the waiting events was sent to it once, and later ones arrived first after its return."""
+    receiver.answer = answering(503, Retry_After="0")
+    queue(endpoint, number=20)
+
+    deliver()
+
+    assert numbers(receiver) == list(range(PAUSED_AFTER_FAILURES))
+    endpoint.refresh_from_db()
+    assert endpoint.retry_at == endpoint.deliveries.order_by("id")[0].due_at
+
+
+@pytest.mark.parametrize("ask", [send_test_event, lambda endpoint: redeliver_event(endpoint, last_event(endpoint))])
+def test_a_merchant_who_asks_for_an_event_does_not_wait_for_the_end_of_the_pause(
+    receiver, endpoint, queue, deliver, ask
+):
+    receiver.answer = answering(503)
+    queue(endpoint, number=5)
+    deliver()
+    receiver.received.clear()
+    receiver.answer = answering(200)
+
+    ask(endpoint)
+    deliver()
+
+    assert (
+        len(receiver.received) == endpoint.deliveries.filter(status="delivered").count() == endpoint.deliveries.count()
+    )
+    endpoint.refresh_from_db()
+    assert endpoint.retry_at is None
 
 
 def test_in_a_rotation_both_secrets_verify_what_arrives(merchant, receiver, queue, deliver):

@@ -31,6 +31,7 @@ from payments.api_keys import Principal, authenticate
 from payments.errors import InvalidRequest, MalformedRequest, NotFound, PaymentError
 from payments.fraud import score_payment
 from payments.models import ApiKey, Archive, Event, Transaction, load_authentications
+from payments.return_urls import check_return_host
 from payments.schemas import (
     KEY_SCHEMA,
     MAX_BATCH,
@@ -190,6 +191,8 @@ class FraudTrialView(PaymentsView):
     def post(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WRITE)
         body = read(read_body(request._request), PaymentInput)
+        if body.return_url is not None:
+            check_return_host(body.return_url, principal.return_hosts)
         verdict = score_payment(body, principal.fraud)
         if principal.fraud.velocity:
             verdict = query(try_payment, body, verdict, principal.fraud)

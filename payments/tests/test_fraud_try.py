@@ -37,6 +37,8 @@ def attempt(merchant: Merchant, body: Any = None, **options: Any) -> Any:
         {**BODY, "customer": "4111111111111111"},
         {**BODY, "customer": "a\0"},
         {**BODY, "payment_method": {"type": "card", "country": "FRA"}},
+        {**BODY, "return_url": "http://shop.example/"},
+        {**BODY, "return_url": "https://not-listed.example/"},
     ],
 )
 def test_a_body_is_refused_as_it_is_for_a_payment(merchant, body):

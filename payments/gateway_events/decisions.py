@@ -20,7 +20,7 @@ from payments.gateway_events.errors import NotYet, Refused
 from payments.gateway_events.search import find_by_key
 from payments.models import Authentication, Capture, Refund, Transaction, Unresolved, Void
 from payments.services.challenges import settle_challenge
-from payments.services.resolution import STEPS, acquire_lease
+from payments.services.resolution import acquire_lease
 from payments.states import AUTHORIZATION, CAPTURE, CHARGE, LIFECYCLES, REFUND, UNMOVED, VOID, Lifecycle
 
 Text = Annotated[str, Meta(max_length=255)]
@@ -92,7 +92,7 @@ def apply_decision(operation: str, decision: Decision, *, gateway: str) -> bool:
     lease = acquire_lease(resource_id, actor="gateway")
     if lease is None:
         raise NotYet(f"the {operation} is in progress")
-    STEPS[lease.operation].settle(lease, decision.answer())
+    lease.settle(decision.answer())
     return True
 
 

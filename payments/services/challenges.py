@@ -14,12 +14,9 @@ from django.db import connection
 
 from fintech.jobs import share_out
 from fintech.telemetry import tracing
-from payments.failures import REFUSED_FOR
 from payments.gateway.base import Answer, AuthenticationResult
 from payments.gateway.registry import gateways
-from payments.models import Transaction
-from payments.services.charges import note_contradiction, outcome_row
-from payments.services.refused_retries import note_declines
+from payments.services.charges import settle_decision
 from payments.states import AUTHORIZATION, CHARGE, Lifecycle
 
 logger = logging.getLogger("payments.challenges")
@@ -103,13 +100,7 @@ def _ask(challenge: Challenged) -> Answer:
 def settle_challenge(lifecycle: Lifecycle, transaction_id: UUID, answer: Answer, *, actor: str) -> bool:
     """Store the gateway's decision. Returns False if it was stored before."""
     answer.authentication = answer.authentication or _result_of(answer)
-    write, row = outcome_row(lifecycle, transaction_id, None, answer, actor=actor)
-    settled = bool(write([row]))
-    if not settled:
-        note_contradiction(Transaction.objects.get(id=transaction_id), answer)
-    if settled and answer.failure_code in REFUSED_FOR:
-        note_declines([transaction_id])
-    return settled
+    return settle_decision(lifecycle, transaction_id, None, answer, actor=actor)
 
 
 def _result_of(answer: Answer) -> AuthenticationResult:

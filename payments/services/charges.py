@@ -1,7 +1,7 @@
 """One payment: score, store (T1), charge, settle (T2), in this order."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,13 +33,12 @@ from payments.services.refused_retries import find_forbidden, note_declines
 from payments.services.results import PaymentData, Result
 from payments.states import AUTHORIZATION, CHARGE, UNMOVED, ChargeStatus, Lifecycle
 from payments.storage.group_commit import Exceeded, writer
+from payments.storage.payment_sql import Part
 from payments.velocity import apply_exceeded, decided_columns, is_held, velocity_columns
 
 logger = logging.getLogger("payments")
 
 NOT_STORED = datetime.min
-# A statement of the writer: rows to the times at which they were stored.
-Write = Callable[[Sequence[dict[str, Any]]], dict[UUID, datetime]]
 
 
 @dataclass(slots=True)
@@ -205,7 +204,7 @@ def store(pendings: list[Pending], lease_seconds: float) -> list[Pending]:
         if pendings and pendings[0].velocity is not None:
             times, exceeded = writer.store_watched(rows)
         else:
-            times = writer.store(rows)
+            times = writer.write(Part.CREATED, rows)
     stored = [pending for pending in pendings if pending.id in times]
     metrics.RESULT["new"].inc(len(stored))
     for pending in stored:
@@ -247,11 +246,11 @@ def _ask(pending: Pending) -> Answer:
 
 def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[PaymentData]:
     """Store the gateway's answers (T2). After a charge no error is raised: at worst the payment is unknown."""
-    known: dict[Write, list[dict[str, Any]]] = {}
+    known: dict[Part, list[dict[str, Any]]] = {}
     for pending, answer in answered:
         if answer.is_known:
-            write, row = outcome_row(pending.lifecycle, pending.id, pending.lease_token, answer, actor="api")
-            known.setdefault(write, []).append(row)
+            part, row = outcome_row(pending.lifecycle, pending.id, pending.lease_token, answer, actor="api")
+            known.setdefault(part, []).append(row)
     unknown = [
         unknown_row(pending.id, pending.lease_token, answer) for pending, answer in answered if not answer.is_known
     ]
@@ -260,10 +259,10 @@ def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[PaymentD
     settled: dict[UUID, datetime] = {}
     try:
         with tracing.step("T2", tracing.DATABASE, kind="client"):
-            for write, rows in known.items():
-                settled |= write(rows)
+            for part, rows in known.items():
+                settled |= writer.write(part, rows)
             if unknown:
-                writer.mark_unknown(unknown)
+                writer.write(Part.UNKNOWN, unknown)
     except Exception as error:
         trace = None if isinstance(error, psycopg.Error) else error
         extra = {"payments": len(answered), "error": type(error).__name__}
@@ -291,6 +290,19 @@ def _find(ids: Sequence[UUID]) -> dict[UUID, Transaction]:
         return query(Transaction.objects.in_bulk, ids) if ids else {}
     except DATABASE_ERRORS:
         return {}
+
+
+def settle_decision(
+    lifecycle: Lifecycle, transaction_id: UUID, lease_token: UUID | None, answer: Answer, *, actor: str
+) -> bool:
+    """Store the gateway's decision about an open payment. Returns False if it was stored before."""
+    part, row = outcome_row(lifecycle, transaction_id, lease_token, answer, actor=actor)
+    settled = bool(writer.write(part, [row]))
+    if not settled:
+        note_contradiction(Transaction.objects.get(id=transaction_id), answer)
+    elif answer.failure_code in REFUSED_FOR:
+        note_declines([transaction_id])
+    return settled
 
 
 def note_contradiction(stored: Transaction, answer: Answer) -> None:
@@ -349,19 +361,19 @@ def stored_row(pending: Pending, lease_seconds: float) -> dict[str, Any]:
 
 def outcome_row(
     lifecycle: Lifecycle, transaction_id: UUID, lease_token: UUID | None, answer: Answer, *, actor: str
-) -> tuple[Write, dict[str, Any]]:
-    """Return the statement that stores a known answer to a payment, and its row. A challenge has no lease."""
+) -> tuple[Part, dict[str, Any]]:
+    """Return the row that stores a known answer to a payment, and its part. A challenge has no lease."""
     row = settled_row(lifecycle, transaction_id, lease_token, answer, actor=actor)
     if lifecycle is AUTHORIZATION:
         row["hold_seconds"] = settings.AUTHORIZATION_HOLD_SECONDS
     if answer.challenge is not None:
         row["url"], row["expires_at"] = answer.challenge.url, answer.challenge.expires_at
         row["poll_seconds"] = settings.CHALLENGE_POLL_SECONDS
-        return writer.challenge, row
+        return Part.CHALLENGED, row
     if answer.authentication is not None:
         row |= vars(answer.authentication)
-        return writer.settle_authenticated, row
-    return (writer.settle if lifecycle is CHARGE else writer.settle_authorizations), row
+        return Part.AUTHENTICATED, row
+    return (Part.SETTLED if lifecycle is CHARGE else Part.AUTHORIZED), row
 
 
 def settled_row(

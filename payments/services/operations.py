@@ -28,6 +28,7 @@ from payments.services.charges import journal_of, settled_row
 from payments.services.idempotency import KeyTaken, replay_operation, take_key
 from payments.services.results import CarryOut, Result
 from payments.storage.group_commit import writer
+from payments.storage.payment_sql import Part
 
 logger = logging.getLogger("payments")
 
@@ -145,8 +146,8 @@ def settle(operation: CaptureOrVoid, lease_token: UUID, answer: Answer, *, actor
     if operation.LIFECYCLE.outcomes[answer.outcome] == operation.Status.UNKNOWN:
         _mark_unknown(operation, lease_token, answer, actor)
     else:
-        write = writer.settle_captures if isinstance(operation, Capture) else writer.settle_voids
-        write([settled_row(operation.LIFECYCLE, operation.id, lease_token, answer, actor=actor)])
+        part = Part.CAPTURED if isinstance(operation, Capture) else Part.VOIDED
+        writer.write(part, [settled_row(operation.LIFECYCLE, operation.id, lease_token, answer, actor=actor)])
     operation.refresh_from_db(fields=["status", "failure_code", "gateway_reference", "settled_at"])
     return operation
 

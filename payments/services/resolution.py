@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -17,16 +18,14 @@ from django.db.models.functions import Now
 
 from fintech.jobs import share_out
 from fintech.telemetry import tracing
-from payments.failures import REFUSED_FOR
 from payments.gateway.base import Answer, Gateway
 from payments.gateway.registry import gateways
-from payments.models import Event, Transaction, Unresolved
+from payments.models import Event, Unresolved
 from payments.services.captures import settle_capture
-from payments.services.charges import note_contradiction, outcome_row
+from payments.services.charges import settle_decision
 from payments.services.refunds import settle_refund
-from payments.services.refused_retries import note_declines
 from payments.services.voids import settle_void
-from payments.states import AUTHORIZATION, CAPTURE, CHARGE, REFUND, VOID, Lifecycle
+from payments.states import AUTHORIZATION, CAPTURE, CHARGE, REFUND, VOID
 
 logger = logging.getLogger("payments.resolver")
 
@@ -79,6 +78,10 @@ class Lease:
     currency: str
     actor: str = "resolver"
 
+    def settle(self, answer: Answer) -> None:
+        """Store the gateway's decision about the operation."""
+        STEPS[self.operation].settle(self.resource_id, self.token, answer, actor=self.actor)
+
 
 def acquire_leases() -> list[Lease]:
     with connection.cursor() as cursor:
@@ -106,10 +109,9 @@ def _resolve_traced(lease: Lease) -> None:
 
 def resolve_one(lease: Lease) -> str:
     """Ask the gateway once and return the outcome. Without an answer, the next attempt comes after a growing pause."""
-    steps = STEPS[lease.operation]
-    answer = steps.cancel(gateways.get(lease.gateway), lease)
+    answer = STEPS[lease.operation].cancel(gateways.get(lease.gateway), lease)
     if answer.outcome in ("approved", "declined", "cancelled"):
-        steps.settle(lease, answer)
+        lease.settle(answer)
     else:
         pause = min(MAX_PAUSE_SECONDS, 0.5 * 2 ** min(lease.attempts, 10))
         Unresolved.objects.release([(lease.resource_id, lease.token)], seconds=pause)
@@ -126,22 +128,6 @@ def resolve_one(lease: Lease) -> str:
     return answer.outcome
 
 
-def _settle_payment(lifecycle: Lifecycle, lease: Lease, answer: Answer) -> None:
-    write, row = outcome_row(lifecycle, lease.resource_id, lease.token, answer, actor=lease.actor)
-    if not write([row]):
-        note_contradiction(Transaction.objects.get(id=lease.transaction_id), answer)
-    if answer.failure_code in REFUSED_FOR:
-        note_declines([lease.resource_id])
-
-
-def _settle_capture(lease: Lease, answer: Answer) -> None:
-    settle_capture(lease.resource_id, lease.token, answer, actor=lease.actor)
-
-
-def _settle_void(lease: Lease, answer: Answer) -> None:
-    settle_void(lease.resource_id, lease.token, answer, actor=lease.actor)
-
-
 def _cancel_refund(gateway: Gateway, lease: Lease) -> Answer:
     assert lease.amount is not None
     return gateway.cancel_refund(
@@ -153,32 +139,28 @@ def _cancel_refund(gateway: Gateway, lease: Lease) -> Answer:
     )
 
 
-def _settle_refund(lease: Lease, answer: Answer) -> None:
-    settle_refund(lease.resource_id, lease.token, answer, actor=lease.actor)
-
-
 @dataclass(frozen=True)
 class Steps:
     """The two steps that differ between operations."""
 
     cancel: Callable[[Gateway, Lease], Answer]
-    settle: Callable[[Lease, Answer], None]
+    settle: Callable[..., Any]
 
 
 STEPS = {
     CHARGE.operation: Steps(
-        lambda gateway, lease: gateway.cancel_charge(lease.gateway_key), partial(_settle_payment, CHARGE)
+        lambda gateway, lease: gateway.cancel_charge(lease.gateway_key), partial(settle_decision, CHARGE)
     ),
     AUTHORIZATION.operation: Steps(
-        lambda gateway, lease: gateway.cancel_authorization(lease.gateway_key), partial(_settle_payment, AUTHORIZATION)
+        lambda gateway, lease: gateway.cancel_authorization(lease.gateway_key), partial(settle_decision, AUTHORIZATION)
     ),
     CAPTURE.operation: Steps(
-        lambda gateway, lease: gateway.cancel_capture(lease.gateway_key, reference=lease.reference), _settle_capture
+        lambda gateway, lease: gateway.cancel_capture(lease.gateway_key, reference=lease.reference), settle_capture
     ),
     VOID.operation: Steps(
-        lambda gateway, lease: gateway.cancel_void(lease.gateway_key, reference=lease.reference), _settle_void
+        lambda gateway, lease: gateway.cancel_void(lease.gateway_key, reference=lease.reference), settle_void
     ),
-    REFUND.operation: Steps(_cancel_refund, _settle_refund),
+    REFUND.operation: Steps(_cancel_refund, settle_refund),
 }
 
 

@@ -148,38 +148,17 @@ class PaymentWriter:
         self._writer_id: int | None = None
         self._counters = CounterState()
 
-    def store(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
-        return self._submit(WriteRequest(Part.CREATED, rows))
+    def write(self, part: Part, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
+        return self._submit(WriteRequest(part, rows))
 
     def store_watched(self, rows: Sequence[dict[str, Any]]) -> tuple[dict[UUID, datetime], dict[UUID, Exceeded]]:
         """Store payments of a merchant with velocity rules. Returns also the rules that they exceeded."""
         request = WriteRequest(Part.WATCHED, rows)
         return self._submit(request), request.exceeded
 
-    def settle(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
-        return self._submit(WriteRequest(Part.SETTLED, rows))
-
-    def mark_unknown(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
-        return self._submit(WriteRequest(Part.UNKNOWN, rows))
-
-    def settle_authorizations(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
-        return self._submit(WriteRequest(Part.AUTHORIZED, rows))
-
-    def settle_captures(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
-        return self._submit(WriteRequest(Part.CAPTURED, rows))
-
-    def settle_voids(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
-        return self._submit(WriteRequest(Part.VOIDED, rows))
-
-    def challenge(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
-        return self._submit(WriteRequest(Part.CHALLENGED, rows))
-
-    def settle_authenticated(self, rows: Sequence[dict[str, Any]]) -> dict[UUID, datetime]:
-        return self._submit(WriteRequest(Part.AUTHENTICATED, rows))
-
     def restore_counters(self) -> None:
         """Connect and set the counters, so that they are right before the first payment after a crash."""
-        self._submit(WriteRequest(Part.CREATED, ()))
+        self.write(Part.CREATED, ())
 
     def _submit(self, request: WriteRequest) -> dict[UUID, datetime]:
         with self._mutex:

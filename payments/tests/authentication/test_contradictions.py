@@ -11,6 +11,7 @@ from payments.schemas import PaymentInput
 from payments.services.challenges import Challenged, poll_one
 from payments.services.charges import Pending, charge, settle_payments, stored_row
 from payments.storage.group_commit import writer
+from payments.storage.payment_sql import Part
 from payments.tests.authentication.conftest import Customer, answer_challenge, state
 from payments.tests.consistency import client_of
 
@@ -65,7 +66,7 @@ def test_a_poll_that_contradicts_the_event_before_it(
 
 def test_an_approval_after_the_resolver_cancelled_the_payment(shop, other_record, contradictions, monkeypatch):
     pending = Pending.create(shop.principal, "k-1", PaymentInput(1250, "EUR", "c_1"))
-    pending.mark_stored(writer.store([stored_row(pending, 0)])[pending.id])
+    pending.mark_stored(writer.write(Part.CREATED, [stored_row(pending, 0)])[pending.id])
     shop.resolve()
     monkeypatch.setitem(gateways.made, "simulator", client_of(other_record))
 

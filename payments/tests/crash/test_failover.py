@@ -10,6 +10,7 @@ import pytest
 from fintech.testing.processes import wait_until
 from fintech.testing.replication import promote, stop_following
 from payments.storage.group_commit import PaymentWriter
+from payments.storage.payment_sql import Part
 from payments.tests.crash.test_crash_postgres import SHORT, Shops, check, same_processes
 from payments.tests.own_platform import OwnPlatform, replicated_platform
 
@@ -98,8 +99,8 @@ def test_a_server_that_only_reads_is_unavailable_and_its_connection_is_not_used_
     connection.execute("SET default_transaction_read_only = on")
 
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-        writer.settle([])
-    writer.settle([])
+        writer.write(Part.SETTLED, [])
+    writer.write(Part.SETTLED, [])
 
     assert connection.closed
     writer.disconnect()

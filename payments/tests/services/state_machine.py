@@ -42,6 +42,7 @@ from payments.services.operations import Request, take_key_and_begin
 from payments.services.resolution import acquire_leases, resolve_due
 from payments.services.results import Result
 from payments.storage.group_commit import writer
+from payments.storage.payment_sql import Part
 from payments.tests.authentication.conftest import BACK, HOST, answer_challenge
 from payments.tests.consistency import check_books, own_counters_equal_rows
 from payments.tests.services.acquirers import AtSimulator
@@ -173,7 +174,7 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
     def die_while_paying(self, amount: int, answered: bool) -> Stranded:
         body = PaymentInput(amount, "EUR", "c_1", payment_method=CARD, return_url=BACK)
         pending = Pending.create(self.shop.principal, secrets.token_hex(12), body)
-        stored = writer.store([stored_row(pending, 60)])
+        stored = writer.write(Part.CREATED, [stored_row(pending, 60)])
         pending.mark_stored(stored[pending.id])
         return Stranded(pending, charge(pending) if answered else None)
 

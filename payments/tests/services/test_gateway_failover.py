@@ -31,6 +31,7 @@ from payments.services.captures import create_capture
 from payments.services.charges import Pending, stored_row
 from payments.services.failover import move_payment
 from payments.storage.group_commit import writer
+from payments.storage.payment_sql import Part
 from payments.tests.conftest import Client
 from payments.tests.consistency import settled
 from payments.tests.services.test_lost_rows import LOSE_PAYMENT
@@ -299,7 +300,7 @@ def stored(shop: Shop, amount: int) -> Pending:
     """Return a payment whose process has done nothing after T1."""
     body = PaymentInput(amount=amount, currency="EUR", customer="c_1", payment_method=CARD)
     pending = Pending.create(shop.principal, str(uuid4()), body)
-    writer.store([stored_row(pending, settings.LEASE_SECONDS)])
+    writer.write(Part.CREATED, [stored_row(pending, settings.LEASE_SECONDS)])
     return pending
 
 

@@ -26,7 +26,7 @@ from payments import metrics
 from payments.currencies import to_major
 from payments.models import Event, LedgerLeg, Merchant, Transaction, Unresolved, Writer
 from payments.storage.group_commit import MAX_GROUP, MAX_TURNS, CounterState, PaymentWriter, _encode
-from payments.storage.payment_sql import CREATE_PAYMENTS, STATEMENTS
+from payments.storage.payment_sql import CREATE_PAYMENTS, STATEMENTS, Part
 
 pytestmark = pytest.mark.usefixtures("leave_nothing_open")
 
@@ -145,8 +145,8 @@ def all_waiting(writer: PaymentWriter, number: int) -> Callable[[], bool]:
 def test_a_lone_request_is_not_delayed(writer, merchant):
     row = new_row(merchant)
 
-    assert list(writer.store([row])) == [row["id"]]
-    assert list(writer.settle([settled(row)])) == [row["id"]]
+    assert list(writer.write(Part.CREATED, [row])) == [row["id"]]
+    assert list(writer.write(Part.SETTLED, [settled(row)])) == [row["id"]]
     assert Transaction.objects.get(id=row["id"]).status == "succeeded"
 
 
@@ -154,9 +154,9 @@ def test_requests_that_arrive_during_a_commit_share_the_next_one(writer, merchan
     first = new_row(merchant)
     others = [new_row(merchant) for _ in range(40)]
     with key_held(first):
-        leader = pool.submit(writer.store, [first])
+        leader = pool.submit(writer.write, Part.CREATED, [first])
         wait_until(blocked, what="the leader waits for the key")
-        waiting = [pool.submit(writer.store, [row]) for row in others]
+        waiting = [pool.submit(writer.write, Part.CREATED, [row]) for row in others]
         wait_until(all_waiting(writer, 40), what="40 wait for the leader")
 
     assert list(leader.result(10)) == [first["id"]]
@@ -170,7 +170,7 @@ def store_one_a_turn(writer: PaymentWriter, batch: Sequence[Row]) -> list[UUID]:
     with ThreadPoolExecutor(1) as threads, event_loop(threads) as loop:
 
         def arrive(waiting: Sequence[Row]) -> None:
-            cooperation.spawn(lambda: stored.extend(writer.store(waiting[:1])))
+            cooperation.spawn(lambda: stored.extend(writer.write(Part.CREATED, waiting[:1])))
             if waiting[1:]:
                 loop.call_soon(arrive, waiting[1:])
 
@@ -199,14 +199,14 @@ def test_requests_that_keep_arriving_delay_the_first_one_by_a_few_turns_only(wri
 
 def test_one_group_holds_every_kind_of_work(writer, merchant, pool):
     known, lost, new, first = (new_row(merchant) for _ in range(4))
-    writer.store([known, lost])
+    writer.write(Part.CREATED, [known, lost])
     with key_held(first):
-        leader = pool.submit(writer.store, [first])
+        leader = pool.submit(writer.write, Part.CREATED, [first])
         wait_until(blocked, what="the leader waits for the key")
         futures = [
-            pool.submit(writer.store, [new]),
-            pool.submit(writer.settle, [settled(known)]),
-            pool.submit(writer.mark_unknown, [settled(lost, status="unknown")]),
+            pool.submit(writer.write, Part.CREATED, [new]),
+            pool.submit(writer.write, Part.SETTLED, [settled(known)]),
+            pool.submit(writer.write, Part.UNKNOWN, [settled(lost, status="unknown")]),
         ]
         wait_until(all_waiting(writer, 3), what="three wait for the leader")
 
@@ -219,11 +219,14 @@ def test_one_group_holds_every_kind_of_work(writer, merchant, pool):
 
 def test_new_payments_and_outcomes_of_others_share_one_commit(writer, merchant, pool):
     known, new, first = (new_row(merchant) for _ in range(3))
-    writer.store([known])
+    writer.write(Part.CREATED, [known])
     with key_held(first):
-        leader = pool.submit(writer.store, [first])
+        leader = pool.submit(writer.write, Part.CREATED, [first])
         wait_until(blocked, what="the leader waits for the key")
-        futures = [pool.submit(writer.settle, [settled(known)]), pool.submit(writer.store, [new])]
+        futures = [
+            pool.submit(writer.write, Part.SETTLED, [settled(known)]),
+            pool.submit(writer.write, Part.CREATED, [new]),
+        ]
         wait_until(all_waiting(writer, 2), what="two wait for the leader")
 
     leader.result(10)
@@ -233,12 +236,12 @@ def test_new_payments_and_outcomes_of_others_share_one_commit(writer, merchant, 
 
 def test_a_refused_outcome_does_not_affect_the_new_payment_of_its_group(writer, merchant, pool):
     known, new, first = (new_row(merchant) for _ in range(3))
-    writer.store([known])
+    writer.write(Part.CREATED, [known])
     with key_held(first):
-        leader = pool.submit(writer.store, [first])
+        leader = pool.submit(writer.write, Part.CREATED, [first])
         wait_until(blocked, what="the leader waits for the key")
-        refused = pool.submit(writer.settle, [settled(known, status="blocked")])
-        stored = pool.submit(writer.store, [new])
+        refused = pool.submit(writer.write, Part.SETTLED, [settled(known, status="blocked")])
+        stored = pool.submit(writer.write, Part.CREATED, [new])
         wait_until(all_waiting(writer, 2), what="two wait for the leader")
 
     leader.result(10)
@@ -251,14 +254,17 @@ def test_a_refused_outcome_does_not_affect_the_new_payment_of_its_group(writer, 
 def test_a_deadlock_fails_no_request(writer, merchant, pool):
     """Another session locks a lease of the group, then waits for a key of the group: PostgreSQL ends one of the two."""
     known, new, first = (new_row(merchant) for _ in range(3))
-    writer.store([known])
+    writer.write(Part.CREATED, [known])
     take = "INSERT INTO payments_idempotencykey VALUES (%s, %s, %s, 'payment')"
     with open_connection("other") as other, other.transaction(force_rollback=True):
         other.execute("SELECT 1 FROM payments_unresolved WHERE resource_id = %s FOR UPDATE", [known["id"]])
         with key_held(first):
-            leader = pool.submit(writer.store, [first])
+            leader = pool.submit(writer.write, Part.CREATED, [first])
             wait_until(blocked, what="the leader waits for the key")
-            futures = [pool.submit(writer.settle, [settled(known)]), pool.submit(writer.store, [new])]
+            futures = [
+                pool.submit(writer.write, Part.SETTLED, [settled(known)]),
+                pool.submit(writer.write, Part.CREATED, [new]),
+            ]
             wait_until(all_waiting(writer, 2), what="two wait for the leader")
         leader.result(10)
         wait_until(blocked, what="the group waits for the lease")
@@ -287,9 +293,9 @@ def test_a_group_is_no_larger_than_the_largest_batch(writer, merchant, pool):
     first = new_row(merchant)
     batches = [[new_row(merchant) for _ in range(MAX_GROUP * 6 // 10)] for _ in range(2)]
     with key_held(first):
-        leader = pool.submit(writer.store, [first])
+        leader = pool.submit(writer.write, Part.CREATED, [first])
         wait_until(blocked, what="the leader waits for the key")
-        waiting = [pool.submit(writer.store, batch) for batch in batches]
+        waiting = [pool.submit(writer.write, Part.CREATED, batch) for batch in batches]
         wait_until(all_waiting(writer, 2), what="two batches wait")
 
     leader.result(10)
@@ -301,8 +307,8 @@ def test_a_batch_of_a_thousand_is_one_commit_each_way(writer, merchant):
     batch = [new_row(merchant, amount=number + 1, fee_basis_points=0) for number in range(1000)]
     before = counters()
 
-    assert len(writer.store(batch)) == 1000
-    assert len(writer.settle([settled(row) for row in batch])) == 1000
+    assert len(writer.write(Part.CREATED, batch)) == 1000
+    assert len(writer.write(Part.SETTLED, [settled(row) for row in batch])) == 1000
 
     assert commits([row["id"] for row in batch]) == 1
     assert counters()["succeeded"] == before["succeeded"] + 1000
@@ -312,7 +318,7 @@ def test_a_batch_of_a_thousand_is_one_commit_each_way(writer, merchant):
 def test_the_first_of_two_items_with_one_key_wins_and_the_other_leaves_nothing(writer, merchant):
     one, two = new_row(merchant, key="k"), new_row(merchant, key="k")
 
-    stored = writer.store([one, two])
+    stored = writer.write(Part.CREATED, [one, two])
 
     assert len(stored) == 1
     assert Transaction.objects.filter(merchant=merchant).count() == 1
@@ -330,10 +336,10 @@ def test_no_wake_up_is_ever_lost(writer, merchant, pool):
             batch = [new_row(merchant) for _ in range(random.choice((1, 1, 3)))]
             if random.random() < 0.1:
                 with suppress(psycopg.Error):
-                    writer.store([new_row(merchant, amount=0)])
+                    writer.write(Part.CREATED, [new_row(merchant, amount=0)])
                     pytest.fail("a payment of nothing was stored")
-            assert set(writer.store(batch)) == {row["id"] for row in batch}
-            assert set(writer.settle([settled(row) for row in batch])) == {row["id"] for row in batch}
+            assert set(writer.write(Part.CREATED, batch)) == {row["id"] for row in batch}
+            assert set(writer.write(Part.SETTLED, [settled(row) for row in batch])) == {row["id"] for row in batch}
             done += 1
         return done
 
@@ -375,9 +381,9 @@ def test_groups_that_share_keys_do_not_deadlock(merchant):
 def test_a_poisonous_row_takes_no_other_with_it(writer, merchant, pool, poison):
     first, good, bad = new_row(merchant), [new_row(merchant) for _ in range(5)], new_row(merchant, **poison)
     with key_held(first):
-        leader = pool.submit(writer.store, [first])
+        leader = pool.submit(writer.write, Part.CREATED, [first])
         wait_until(blocked, what="the leader waits for the key")
-        waiting = [pool.submit(writer.store, [row]) for row in (*good[:2], bad, *good[2:])]
+        waiting = [pool.submit(writer.write, Part.CREATED, [row]) for row in (*good[:2], bad, *good[2:])]
         wait_until(all_waiting(writer, 6), what="six wait")
 
     leader.result(10)
@@ -393,14 +399,14 @@ def outcomes(futures: Sequence[Future[dict[UUID, Any]]]) -> list[list[UUID] | Ba
 
 def test_a_payment_settled_wrongly_takes_no_other_with_it(writer, merchant, pool):
     first, good, bad = (new_row(merchant) for _ in range(3))
-    writer.store([good, bad])
+    writer.write(Part.CREATED, [good, bad])
     before = counters()
     with key_held(first):
-        leader = pool.submit(writer.store, [first])
+        leader = pool.submit(writer.write, Part.CREATED, [first])
         wait_until(blocked, what="the leader waits for the key")
         waiting = [
-            pool.submit(writer.settle, [settled(bad, status="paid")]),
-            pool.submit(writer.settle, [settled(good)]),
+            pool.submit(writer.write, Part.SETTLED, [settled(bad, status="paid")]),
+            pool.submit(writer.write, Part.SETTLED, [settled(good)]),
         ]
         wait_until(all_waiting(writer, 2), what="two wait")
 
@@ -416,17 +422,17 @@ def test_a_payment_settled_wrongly_takes_no_other_with_it(writer, merchant, pool
 def test_all_waiters_learn_of_a_lost_connection_and_later_ones_are_served(writer, merchant, pool):
     first, others = new_row(merchant), [new_row(merchant) for _ in range(8)]
     batch = [first, *others]
-    writer.store(batch)
+    writer.write(Part.CREATED, batch)
     with lease_held(first):
-        leader = pool.submit(writer.settle, [settled(row) for row in batch[:5]])
+        leader = pool.submit(writer.write, Part.SETTLED, [settled(row) for row in batch[:5]])
         wait_until(blocked, what="the leader waits for the lease")
-        waiting = [pool.submit(writer.settle, [settled(row)]) for row in batch[5:]]
+        waiting = [pool.submit(writer.write, Part.SETTLED, [settled(row)]) for row in batch[5:]]
         wait_until(all_waiting(writer, 4), what="four wait")
         query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", session())
         assert isinstance(leader.exception(10), psycopg.OperationalError)
 
     assert outcomes(waiting) == [[row["id"]] for row in batch[5:]]
-    assert len(writer.settle([settled(row) for row in batch[:5]])) == 5
+    assert len(writer.write(Part.SETTLED, [settled(row) for row in batch[:5]])) == 5
     assert counters() == rows()
 
 
@@ -442,7 +448,7 @@ def test_a_leader_that_ends_half_way_leaves_no_waiter_waiting_or_misinformed(wri
     monkeypatch.setattr(PaymentWriter, "_run", exit_once)
     leader = pool.submit(exits, writer, stored[0])
     wait_until(lambda: writer._has_leader, what="a request leads")
-    waiting = [pool.submit(writer.store, [row]) for row in stored[1:]]
+    waiting = [pool.submit(writer.write, Part.CREATED, [row]) for row in stored[1:]]
     wait_until(all_waiting(writer, 4), what="four wait")
     gate.set()
 
@@ -452,7 +458,7 @@ def test_a_leader_that_ends_half_way_leaves_no_waiter_waiting_or_misinformed(wri
 
 def exits(writer: PaymentWriter, row: Row) -> str:
     try:
-        writer.store([row])
+        writer.write(Part.CREATED, [row])
     except SystemExit:
         return "exited"
     return "returned"
@@ -463,10 +469,10 @@ def exits(writer: PaymentWriter, row: Row) -> str:
 
 def test_nothing_is_counted_before_its_commit(writer, merchant, pool):
     row = new_row(merchant)
-    writer.store([row])
+    writer.write(Part.CREATED, [row])
     before = counters()
     with lease_held(row):
-        settling = pool.submit(writer.settle, [settled(row)])
+        settling = pool.submit(writer.write, Part.SETTLED, [settled(row)])
         wait_until(blocked, what="T2 waits for the lease")
         assert counters() == before
 
@@ -477,7 +483,7 @@ def test_nothing_is_counted_before_its_commit(writer, merchant, pool):
 def test_blocked_payments_are_counted_when_they_are_stored(writer, merchant):
     before = counters()
 
-    writer.store([new_row(merchant, status="blocked"), new_row(merchant)])
+    writer.write(Part.CREATED, [new_row(merchant, status="blocked"), new_row(merchant)])
 
     assert counters()["blocked"] == before["blocked"] + 1
     assert counters() == rows()
@@ -485,19 +491,19 @@ def test_blocked_payments_are_counted_when_they_are_stored(writer, merchant):
 
 def test_an_uncounted_commit_is_counted_by_the_next_connection(writer, merchant, monkeypatch):
     first, second = new_row(merchant), new_row(merchant)
-    writer.store([first, second])
+    writer.write(Part.CREATED, [first, second])
     monkeypatch.setattr("payments.storage.group_commit.CounterState.add", lambda self, stored: 1 / 0)
-    assert list(writer.settle([settled(first)])) == [first["id"]]
+    assert list(writer.write(Part.SETTLED, [settled(first)])) == [first["id"]]
     monkeypatch.undo()
 
-    writer.settle([settled(second)])
+    writer.write(Part.SETTLED, [settled(second)])
 
     assert counters() == rows()
 
 
 def test_a_commit_whose_answer_was_lost_is_counted(writer, merchant, monkeypatch):
     row = new_row(merchant)
-    writer.store([row])
+    writer.write(Part.CREATED, [row])
     before = counters()
     fetchall = psycopg.Cursor.fetchall
 
@@ -507,7 +513,7 @@ def test_a_commit_whose_answer_was_lost_is_counted(writer, merchant, monkeypatch
 
     monkeypatch.setattr(psycopg.Cursor, "fetchall", lose)
     with pytest.raises(psycopg.OperationalError):
-        writer.settle([settled(row)])
+        writer.write(Part.SETTLED, [settled(row)])
     writer.restore_counters()
 
     assert counters()["succeeded"] == before["succeeded"] + 1
@@ -517,7 +523,7 @@ def test_a_commit_whose_answer_was_lost_is_counted(writer, merchant, monkeypatch
 def test_a_session_that_the_server_ended_costs_no_payment(writer, merchant):
     query("SELECT pg_terminate_backend(pid, 3000) FROM pg_stat_activity WHERE application_name = %s", session())
 
-    assert len(writer.store([new_row(merchant)])) == 1
+    assert len(writer.write(Part.CREATED, [new_row(merchant)])) == 1
     assert counters() == rows()
 
 
@@ -529,8 +535,8 @@ def test_a_process_whose_own_row_a_failover_lost_gets_a_new_one(writer, merchant
     writer.disconnect()
     row = new_row(merchant)
 
-    writer.store([row])
-    writer.settle([settled(row)])
+    writer.write(Part.CREATED, [row])
+    writer.write(Part.SETTLED, [settled(row)])
 
     signed = Event.objects.get(transaction_id=row["id"], kind="succeeded").writer
     assert (signed.slot, signed.epoch) == (slots.slot().name, slots.slot().epoch)
@@ -555,8 +561,8 @@ def test_a_sum_never_falls_by_a_hair(writer, merchant):
     seen = []
     for amount in (10, 20, 30, 70, 110):
         row = new_row(merchant, amount=amount, fee_basis_points=0)
-        writer.store([row])
-        writer.settle([settled(row)])
+        writer.write(Part.CREATED, [row])
+        writer.write(Part.SETTLED, [settled(row)])
         seen.append(counters()["EUR"])
         writer.disconnect()
         writer.restore_counters()
@@ -568,9 +574,9 @@ def test_a_sum_never_falls_by_a_hair(writer, merchant):
 
 def test_a_lost_lease_and_a_fresh_one_in_one_statement_settle_once(writer, merchant):
     row = new_row(merchant)
-    writer.store([row])
+    writer.write(Part.CREATED, [row])
 
-    writer.settle([settled(row, lease_token=uuid4(), status="failed"), settled(row), settled(row)])
+    writer.write(Part.SETTLED, [settled(row, lease_token=uuid4(), status="failed"), settled(row), settled(row)])
 
     assert Transaction.objects.get(id=row["id"]).status == "succeeded"
     kinds = Event.objects.filter(transaction_id=row["id"]).values_list("kind", flat=True)
@@ -582,11 +588,11 @@ def test_a_lost_lease_and_a_fresh_one_in_one_statement_settle_once(writer, merch
 @pytest.mark.parametrize("status", ["succeeded", "unknown"])
 def test_a_request_that_lost_the_lease_changes_nothing(writer, merchant, status):
     row = new_row(merchant)
-    writer.store([row])
+    writer.write(Part.CREATED, [row])
     before = counters()
     late = settled(row, lease_token=uuid4(), status=status)
 
-    assert (writer.settle if status == "succeeded" else writer.mark_unknown)([late]) == {}
+    assert writer.write(Part.SETTLED if status == "succeeded" else Part.UNKNOWN, [late]) == {}
     assert Transaction.objects.get(id=row["id"]).status == "processing"
     assert counters() == before
 
@@ -594,9 +600,9 @@ def test_a_request_that_lost_the_lease_changes_nothing(writer, merchant, status)
 def test_the_predecessors_session_is_ended_before_its_rows_are_counted(writer, merchant, pool):
     """Its statement may still run after its process died; it must not commit what its successor did not count."""
     row = new_row(merchant)
-    writer.store([row])
+    writer.write(Part.CREATED, [row])
     with lease_held(row):
-        orphan = pool.submit(writer.settle, [settled(row)])
+        orphan = pool.submit(writer.write, Part.SETTLED, [settled(row)])
         wait_until(blocked, what="the predecessor's T2 waits")
         successor = PaymentWriter()
         successor.restore_counters()
@@ -609,8 +615,8 @@ def test_the_predecessors_session_is_ended_before_its_rows_are_counted(writer, m
 
 def test_an_event_names_the_writer_whose_counters_hold_it(writer, merchant):
     row = new_row(merchant)
-    writer.store([row])
-    writer.settle([settled(row)])
+    writer.write(Part.CREATED, [row])
+    writer.write(Part.SETTLED, [settled(row)])
 
     signed = Event.objects.get(transaction_id=row["id"], kind="succeeded").writer
     assert signed is not None

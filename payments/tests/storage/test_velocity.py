@@ -376,7 +376,7 @@ def test_plain_payments_and_watched_ones_share_a_commit(writer, merchant):
     watched = [till.row(payment()) for _ in range(5)]
     plain = [{**till.row(payment()), "status": "processing"} for _ in range(5)]
     with ThreadPoolExecutor(10) as threads:
-        results = [threads.submit(writer.store, [row]) for row in plain]
+        results = [threads.submit(writer.write, Part.CREATED, [row]) for row in plain]
         found_rules = [threads.submit(writer.store_watched, [row]) for row in watched]
 
     assert all(result.result() for result in results)

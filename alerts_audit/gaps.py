@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from django.db import connection
 
 from alerts_audit.models import Gap, OpenGap
+from fintech.database.sql import fetch_all
 
 # An index entry must stay below 2,704 bytes, and a label has no limit.
 MAX_SUBJECT = 500
@@ -157,9 +157,7 @@ def _write(statement: str, reason: str, rows: Sequence[Opening] | Sequence[Closi
     keys: list[int] = []
     for start in range(0, len(rows), BATCH_SIZE):
         content = orjson.dumps([_row(row) for row in rows[start : start + BATCH_SIZE]]).decode()
-        with connection.cursor() as cursor:
-            cursor.execute(statement, {"reason": Gap.Reason(reason), "gaps": content})
-            keys += [key for (key,) in cursor.fetchall()]
+        keys += [key for (key,) in fetch_all(statement, {"reason": Gap.Reason(reason), "gaps": content})]
     return list(Gap.objects.filter(pk__in=keys).order_by("pk")) if keys else []
 
 

@@ -6,9 +6,9 @@ See `payments_fraud_actor` in the migrations.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import connection
 from django.db.transaction import atomic
 
+from fintech.database.sql import execute
 from payments.models import FraudListEntry, VelocityRule
 from payments.schemas import PaymentInput, parse
 
@@ -28,8 +28,7 @@ def recorded_by(actor: str) -> Iterator[None]:
 
 
 def _set_actor(actor: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('payments.actor', %s, true)", [actor])
+    execute("SELECT set_config('payments.actor', %s, true)", [actor])
 
 
 def check_entry(field: str, value: str) -> None:

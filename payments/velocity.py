@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-from django.db import connection
 from django.db.models.functions import Now
 
+from fintech.database.sql import execute, fetch_one
 from payments.fraud import MerchantContext, Outcome, Verdict, get_values
 from payments.models import RefusedRetry, Transaction
 from payments.schemas import PaymentInput
@@ -84,17 +84,12 @@ def try_payment(payment: PaymentInput, verdict: Verdict, merchant: MerchantConte
     attempts = _attempts_of(payment, verdict, merchant)
     if not attempts:
         return verdict
-    with connection.cursor() as cursor:
-        cursor.execute(TRY, {"velocity": orjson.dumps(attempts).decode()})
-        exceeded = cursor.fetchone()
+    exceeded = fetch_one(TRY, {"velocity": orjson.dumps(attempts).decode()})
     return verdict if exceeded is None else apply_exceeded(verdict, orjson.loads(exceeded[0]), exceeded[1])
 
 
 def forget_expired() -> None:
     """Delete what no longer decides: counters whose windows are over, and refusals of retries whose time is over."""
-    with connection.cursor() as cursor:
-        while True:
-            cursor.execute(FORGET, {"most": BATCH_SIZE})
-            if cursor.rowcount < BATCH_SIZE:
-                break
+    while execute(FORGET, {"most": BATCH_SIZE}) == BATCH_SIZE:
+        pass
     RefusedRetry.objects.filter(until__lt=Now()).delete()

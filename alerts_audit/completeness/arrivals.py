@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from django.db import connection
 
 from alerts_audit import gaps
 from alerts_audit.completeness.observe import Watched
 from alerts_audit.completeness.sightings import Sighting
 from alerts_audit.identity import identify
 from alerts_audit.models import Gap
+from fintech.database.sql import fetch_all, fetch_one
 
 logger = logging.getLogger("alerts_audit")
 
@@ -78,9 +78,7 @@ def missing(cluster: str, sightings: list[Sighting]) -> list[Sighting]:
             for number, sighting in enumerate(part)
         ]
         values: dict[str, Any] = {"skew": CLOCK_SKEW, "wanted": orjson.dumps(wanted).decode()}
-        with connection.cursor() as cursor:
-            cursor.execute(ARRIVED, values)
-            arrived = {number for (number,) in cursor.fetchall()}
+        arrived = {number for (number,) in fetch_all(ARRIVED, values)}
         found += [sighting for number, sighting in enumerate(part) if number not in arrived]
     return [sighting for sighting in found if sighting.exact or not is_contained(cluster, sighting)]
 
@@ -90,9 +88,7 @@ def is_contained(cluster: str, sighting: Sighting) -> bool:
     labels = orjson.dumps(sighting.labels).decode()
     times = {"first": sighting.first, "last": sighting.last, "skew": CLOCK_SKEW}
     values: dict[str, Any] = {"cluster": cluster, "labels": labels, **times}
-    with connection.cursor() as cursor:
-        cursor.execute(CONTAINED, values)
-        return cursor.fetchone()[0]
+    return fetch_one(CONTAINED, values)[0]
 
 
 def open_missed(watched: Watched, missed: list[Sighting], truncated: bool) -> None:
@@ -133,9 +129,8 @@ def recorded(cluster: str, sightings: list[Sighting]) -> set[int]:
             | {"first": sighting.first - CLOCK_SKEW, "last": sighting.last}
             for number, sighting in enumerate(sightings[start : start + BATCH_SIZE], start)
         ]
-        with connection.cursor() as cursor:
-            cursor.execute(RECORDED, {"reasons": [*map(str, NEVER_ARRIVED)], "wanted": orjson.dumps(wanted).decode()})
-            found.update(number for (number,) in cursor.fetchall())
+        values: dict[str, Any] = {"reasons": [*map(str, NEVER_ARRIVED)], "wanted": orjson.dumps(wanted).decode()}
+        found.update(number for (number,) in fetch_all(RECORDED, values))
     return found
 
 
@@ -149,9 +144,7 @@ def is_truncated(members: list[Watched]) -> bool:
 def close_arrived(cluster: str) -> None:
     """Close the gaps of alerts that arrived late."""
     values: dict[str, Any] = {"cluster": cluster, "reasons": [*map(str, NEVER_ARRIVED)], "skew": CLOCK_SKEW}
-    with connection.cursor() as cursor:
-        cursor.execute(ARRIVED_LATE, values)
-        late = cursor.fetchall()
+    late = fetch_all(ARRIVED_LATE, values)
     now = datetime.now(UTC)
     for reason in NEVER_ARRIVED:
         found = [subject for subject, of_reason in late if of_reason == reason]

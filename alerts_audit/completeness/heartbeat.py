@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from django.db import connection
 
 from alerts_audit import gaps, payload
 from alerts_audit.models import Delivery, Gap, Pending, Poll, Source
 from alerts_audit.models.projection import MAX_ALERTNAMES
+from fintech.database.sql import fetch_all, fetch_one
 
 KIND = Gap.Reason.HEARTBEAT
 # Deliveries read per turn, and how far back the first turn looks.
@@ -66,9 +66,7 @@ def newest_beats(sources: Iterable[Source]) -> dict[str, datetime]:
     """Return the newest beat by source, after the deliveries since the last turn."""
     names = {source.name: source.heartbeat_alert for source in sources}
     poll = Poll.objects.filter(source="", kind=KIND).first()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT coalesce(max(input_number), 0) FROM alerts_audit_envelope")
-        (newest,) = cursor.fetchone()
+    (newest,) = fetch_one("SELECT coalesce(max(input_number), 0) FROM alerts_audit_envelope")
     state: dict[str, Any] = poll.state if poll else {"upto": max(0, newest - BATCH_SIZE), "beats": {}}
     beats, upto = dict(state["beats"]), state["upto"]  # source -> alert and time: another alert is another heartbeat
     while upto < newest:
@@ -83,9 +81,7 @@ def newest_beats(sources: Iterable[Source]) -> dict[str, datetime]:
 
 def beats_between(begin: int, upto: int, names: dict[str, str]) -> list[tuple[str, datetime]]:
     """Return source and time of each delivery in this range that contains its source's heartbeat, in order."""
-    with connection.cursor() as cursor:
-        cursor.execute(NEW_BEATS, [begin, upto, sorted(set(names.values())), MAX_ALERTNAMES])
-        rows = cursor.fetchall()
+    rows = fetch_all(NEW_BEATS, [begin, upto, sorted(set(names.values())), MAX_ALERTNAMES])
     found = []
     for delivery_id, source, received_at, content in rows:
         wanted, alertnames = names.get(source), orjson.loads(content)

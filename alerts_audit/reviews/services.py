@@ -12,12 +12,12 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db import connection
 from django.db.transaction import atomic
 
 from alerts_audit.links import web_address
 from alerts_audit.models import Episode, Review
 from fintech.cards import contains_card_number, strip_timestamps
+from fintech.database.sql import fetch_all
 
 MAX_TEXT = 4000
 
@@ -70,10 +70,8 @@ def acknowledge(*, episode_key: UUID, author: User, text: str = "") -> Review:
 
 def acknowledge_many(*, episode_keys: Collection[UUID], author: User, text: str = "") -> set[UUID]:
     """Acknowledge in one statement. Return the keys that had no acknowledgement before."""
-    with connection.cursor() as cursor:
-        values: dict[str, Any] = {"author": author.get_username(), "author_id": author.pk}
-        cursor.execute(ACKNOWLEDGE, {**values, "text": readable_text(text), "keys": list(episode_keys)})
-        return {key for (key,) in cursor.fetchall()}
+    values: dict[str, Any] = {"author": author.get_username(), "author_id": author.pk, "text": readable_text(text)}
+    return {key for (key,) in fetch_all(ACKNOWLEDGE, {**values, "keys": list(episode_keys)})}
 
 
 def comment(*, episode_key: UUID, author: User, text: str) -> Review:

@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
-
 from alerts_audit.models import Archive, Checkpoint, Leaf
 from alerts_audit.seal.archive import files
 from alerts_audit.seal.canonical import KINDS
 from alerts_audit.seal.merkle import Frontier, consistency_proof, inclusion_proof, known_nodes
 from alerts_audit.seal.standalone import PROOF_FORMAT, Invalid, encode, leaf_hash, root_from_path
+from fintech.database.sql import fetch_one
 
 
 class NoProof(Exception):
@@ -23,9 +22,7 @@ def prove(kind_name: str, ref: int, *, size: int | None = None) -> dict[str, Any
     than the row, shows that the log has grown from it, which requires reading the leaves in between. Raise NoProof.
     """
     kind = KINDS[kind_name]
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {kind.select} FROM {kind.table} WHERE {kind.key} = %s", [ref])  # noqa: S608 - of our own names
-        row = cursor.fetchone()
+    row = fetch_one(f"SELECT {kind.select} FROM {kind.table} WHERE {kind.key} = %s", [ref])  # noqa: S608 - of our own names
     leaf = Leaf.objects.filter(kind=kind_name, ref=ref).first()
     if row is None or leaf is None:
         raise NoProof(_why_not(kind_name, ref, row is not None, leaf))

@@ -17,7 +17,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
@@ -25,11 +24,12 @@ from django.db import connection, transaction
 from alerts_audit.models import Checkpoint, Leaf
 from alerts_audit.seal.anchor import CheckpointFile
 from alerts_audit.seal.canonical import KINDS, Kind
-from alerts_audit.seal.horizon import scalar, settled_horizon
+from alerts_audit.seal.horizon import settled_horizon
 from alerts_audit.seal.keys import SealError, public_keys, signing_key
 from alerts_audit.seal.merkle import Frontier
 from alerts_audit.seal.signed_notes import SigningKey, checkpoint_note
 from alerts_audit.seal.standalone import Invalid, Note, PublicKey
+from fintech.database.sql import execute, fetch_all, fetch_one
 
 logger = logging.getLogger("alerts_audit.seal")
 
@@ -147,7 +147,7 @@ class Run:
         return [(kind.name, row[0], kind.hash(row)) for row in rows]
 
     def _sign(self, next_key: SigningKey | None, extensions: Sequence[str]) -> Checkpoint:
-        at: datetime = scalar("SELECT clock_timestamp()")
+        (at,) = fetch_one("SELECT clock_timestamp()")
         size, root = self.frontier.size, self.frontier.root()
         return Checkpoint.objects.create(
             size=size,
@@ -165,27 +165,24 @@ def unsealed(kind: Kind, *, above: int, limit: int) -> list[tuple[Any, ...]]:
     """Return rows without a leaf, by key. Both sides of the query begin at `above`, so old rows are never read."""
     if limit == 0:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {kind.select} FROM {kind.table} AS evidence WHERE {kind.key} > %(above)s"  # noqa: S608 - of our own names
-            f" AND NOT EXISTS (SELECT 1 FROM {Leaf._meta.db_table} AS leaf"
-            f" WHERE leaf.kind = %(kind)s AND leaf.ref = evidence.{kind.key} AND leaf.ref > %(above)s)"
-            f" ORDER BY {kind.key} LIMIT %(limit)s",
-            {"kind": kind.name, "above": above, "limit": limit},
-        )
-        return cursor.fetchall()
+    return fetch_all(
+        f"SELECT {kind.select} FROM {kind.table} AS evidence WHERE {kind.key} > %(above)s"  # noqa: S608 - of our own names
+        f" AND NOT EXISTS (SELECT 1 FROM {Leaf._meta.db_table} AS leaf"
+        f" WHERE leaf.kind = %(kind)s AND leaf.ref = evidence.{kind.key} AND leaf.ref > %(above)s)"
+        f" ORDER BY {kind.key} LIMIT %(limit)s",
+        {"kind": kind.name, "above": above, "limit": limit},
+    )
 
 
 def insert_leaves(first: int, found: Sequence[tuple[str, int, bytes]]) -> None:
     if not found:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {Leaf._meta.db_table} (number, kind, ref, hash)"  # noqa: S608 - of our own names
-            " SELECT %s + place - 1, kind, ref, hash"
-            " FROM unnest(%s::text[], %s::bigint[], %s::bytea[]) WITH ORDINALITY AS new (kind, ref, hash, place)",
-            [first, *([row[column] for row in found] for column in range(3))],
-        )
+    execute(
+        f"INSERT INTO {Leaf._meta.db_table} (number, kind, ref, hash)"  # noqa: S608 - of our own names
+        " SELECT %s + place - 1, kind, ref, hash"
+        " FROM unnest(%s::text[], %s::bigint[], %s::bytea[]) WITH ORDINALITY AS new (kind, ref, hash, place)",
+        [first, *([row[column] for row in found] for column in range(3))],
+    )
 
 
 def publish() -> None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from alerts_audit.models import Checkpoint, Episode, Gap, Poll, Verification
 from alerts_audit.seal.canonical import KINDS
+from fintech.database.sql import fetch_all, fetch_one
 from fintech.jobs import Leader
 
 SEVERITIES = ("critical", "warning", "info", "none")
@@ -36,6 +36,7 @@ SELECT severity, count(*) FROM (
     SELECT severity FROM alerts_audit_episode WHERE state = 'firing' LIMIT {MAX_COUNTED}
 ) AS bounded GROUP BY severity
 """  # noqa: S608 - of our own names
+OPEN_GAPS = "SELECT reason, count(*) FROM alerts_audit_opengap GROUP BY reason"
 NEW_TRANSITIONS = """
 SELECT max(id), to_state, count(*) FROM (
     SELECT id, to_state FROM alerts_audit_transition WHERE id > %s ORDER BY id LIMIT %s
@@ -62,17 +63,12 @@ class Trail:
 
 def read_trail() -> Trail:
     trail = Trail()
-    with connection.cursor() as cursor:
-        cursor.execute(PENDING)
-        trail.pending, trail.lag_seconds = cursor.fetchone()
-        cursor.execute(QUARANTINED)
-        (trail.quarantined,) = cursor.fetchone()
-        cursor.execute(OPEN_EPISODES)
-        for severity, count in cursor.fetchall():
-            name = severity if severity in SEVERITIES else OTHER
-            trail.open_episodes[name] = trail.open_episodes.get(name, 0) + count
-        cursor.execute("SELECT reason, count(*) FROM alerts_audit_opengap GROUP BY reason")
-        trail.open_gaps = dict(cursor.fetchall())
+    trail.pending, trail.lag_seconds = fetch_one(PENDING)
+    (trail.quarantined,) = fetch_one(QUARANTINED)
+    for severity, count in fetch_all(OPEN_EPISODES):
+        name = severity if severity in SEVERITIES else OTHER
+        trail.open_episodes[name] = trail.open_episodes.get(name, 0) + count
+    trail.open_gaps = dict(fetch_all(OPEN_GAPS))
     trail.transitions = count_transitions()
     read_seal(trail)
     return trail
@@ -93,15 +89,13 @@ def read_seal(trail: Trail) -> None:
 
 def unsealed(kind: Any, above: int) -> int:
     """Count the rows of one kind without a leaf. All rows up to `above` have theirs."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT count(*) FROM (SELECT FROM {kind.table} AS evidence WHERE {kind.key} > %s"  # noqa: S608 - of our own names
-            " AND NOT EXISTS (SELECT FROM alerts_audit_leaf AS leaf"
-            f" WHERE leaf.kind = %s AND leaf.ref = evidence.{kind.key} AND leaf.ref > %s)"
-            f" LIMIT {MAX_COUNTED}) AS bounded",
-            [above, kind.name, above],
-        )
-        return cursor.fetchone()[0]
+    return fetch_one(
+        f"SELECT count(*) FROM (SELECT FROM {kind.table} AS evidence WHERE {kind.key} > %s"  # noqa: S608 - of our own names
+        " AND NOT EXISTS (SELECT FROM alerts_audit_leaf AS leaf"
+        f" WHERE leaf.kind = %s AND leaf.ref = evidence.{kind.key} AND leaf.ref > %s)"
+        f" LIMIT {MAX_COUNTED}) AS bounded",
+        [above, kind.name, above],
+    )[0]
 
 
 def count_transitions() -> dict[str, int]:
@@ -109,9 +103,7 @@ def count_transitions() -> dict[str, int]:
     key: dict[str, Any] = {"source": "", "kind": "transitions"}
     poll = Poll.objects.filter(**key).first()
     state: dict[str, Any] = poll.state if poll else {"upto": 0, "counts": {}}
-    with connection.cursor() as cursor:
-        cursor.execute(NEW_TRANSITIONS, [state["upto"], BATCH_SIZE])
-        rows = cursor.fetchall()
+    rows = fetch_all(NEW_TRANSITIONS, [state["upto"], BATCH_SIZE])
     if rows:
         counts = state["counts"]
         for _, to_state, count in rows:

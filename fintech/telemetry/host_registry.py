@@ -13,8 +13,8 @@ from uuid import UUID
 
 import psycopg
 from django.conf import settings
-from django.db import connection
 
+from fintech.database.sql import execute, fetch_all
 from fintech.telemetry import clock
 from fintech.telemetry.metric_slots import Slot
 
@@ -87,40 +87,34 @@ def live_epochs() -> set[UUID]:
 
 def live_sessions() -> dict[UUID, frozenset[int]]:
     """Return the epochs that connected processes count in, with the sessions of these processes."""
-    with connection.cursor() as cursor:
-        cursor.execute(LIVE)
-        return {UUID(epoch): frozenset(sessions) for epoch, sessions in cursor.fetchall()}
+    return {UUID(epoch): frozenset(sessions) for epoch, sessions in fetch_all(LIVE)}
 
 
 def exporters(role: str | None = None) -> list[Exporter]:
     """Return the exporters of all epochs that are not retired, or those of one role."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT epoch, url FROM fintech_metricsepoch"
-            " WHERE retired_at IS NULL AND url <> '' AND coalesce(role = %s, true) ORDER BY epoch",
-            [role],
-        )
-        return [Exporter(*row) for row in cursor.fetchall()]
+    rows = fetch_all(
+        "SELECT epoch, url FROM fintech_metricsepoch"
+        " WHERE retired_at IS NULL AND url <> '' AND coalesce(role = %s, true) ORDER BY epoch",
+        [role],
+    )
+    return [Exporter(*row) for row in rows]
 
 
 def vanished() -> list[Exporter]:
     """Return the epochs without a connected process that were registered last more than RETIRE_SECONDS ago."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT epoch, url FROM fintech_metricsepoch"
-            " WHERE retired_at IS NULL AND seen_at < now() - make_interval(secs => %s)",
-            [settings.RETIRE_SECONDS],
-        )
-        found = [Exporter(*row) for row in cursor.fetchall()]
-    live = live_epochs() if found else set()
-    return [exporter for exporter in found if exporter.epoch not in live]
+    rows = fetch_all(
+        "SELECT epoch, url FROM fintech_metricsepoch"
+        " WHERE retired_at IS NULL AND seen_at < now() - make_interval(secs => %s)",
+        [settings.RETIRE_SECONDS],
+    )
+    live = live_epochs() if rows else set()
+    return [exporter for row in rows if (exporter := Exporter(*row)).epoch not in live]
 
 
 def retire(epoch: UUID) -> None:
     """Note that the host has gone, unless it has registered itself meanwhile."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE fintech_metricsepoch SET retired_at = now()"
-            " WHERE epoch = %s AND seen_at < now() - make_interval(secs => %s)",
-            [epoch, settings.RETIRE_SECONDS],
-        )
+    execute(
+        "UPDATE fintech_metricsepoch SET retired_at = now()"
+        " WHERE epoch = %s AND seen_at < now() - make_interval(secs => %s)",
+        [epoch, settings.RETIRE_SECONDS],
+    )

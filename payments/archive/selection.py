@@ -13,6 +13,8 @@ from uuid import UUID
 
 from django.db import connections
 
+from fintech.database.sql import fetch_all, fetch_one
+
 # The events that one statement examines, well within statement_timeout.
 WINDOW = 2_000
 
@@ -106,9 +108,7 @@ class Selection:
 
     @classmethod
     def find(cls, before: datetime) -> "Selection":
-        with connections["owner"].cursor() as cursor:
-            cursor.execute(LAST_EVENT)
-            return cls(before, cursor.fetchone()[0] or 0)
+        return cls(before, fetch_one(LAST_EVENT, using="owner")[0] or 0)
 
     def lines(self) -> Iterator[bytes]:
         """Yield the unit of each payment at rest."""
@@ -135,6 +135,6 @@ class Selection:
 
 def read_units(payments: Sequence[UUID], *, before: datetime, last_event: int) -> dict[UUID, bytes]:
     """Return the units of those of these payments that are at rest."""
-    with connections["owner"].cursor() as cursor:
-        cursor.execute(READ, {"payments": list(payments), "before": before, "last_event": last_event})
-        return {payment: line.encode() for payment, line in cursor.fetchall() if line is not None}
+    values: dict[str, Any] = {"payments": list(payments), "before": before, "last_event": last_event}
+    rows = fetch_all(READ, values, using="owner")
+    return {payment: line.encode() for payment, line in rows if line is not None}

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
-from django.db import connection
 from django.db.models import Model, Q
 from django.db.models.functions import Now
 from msgspec import Meta
 
+from fintech.database.sql import fetch_one
 from payments.gateway.base import Answer, Exchange
 from payments.gateway.client import read_authentication
 from payments.gateway_events.errors import NotYet, Refused
@@ -79,7 +79,7 @@ def apply_decision(operation: str, decision: Decision, *, gateway: str) -> bool:
 
     Raises NotYet while another process works on it, and Refused if the decision contradicts our row.
     """
-    found = _find(FIND_OPEN, [operation, decision.key])
+    found = fetch_one(FIND_OPEN, [operation, decision.key])
     if found is None:
         if operation in CHALLENGED and _apply_to_challenge(CHALLENGED[operation], decision, gateway):
             return True
@@ -102,14 +102,14 @@ def ask_now(operation: str, decision: Decision, *, gateway: str) -> bool:
     Returns False if the operation is not open at this gateway, or if a process works on it. Raises Refused for other
     money.
     """
-    found = _find(FIND_CHALLENGED, [decision.key, operation == AUTHORIZATION.operation])
+    found = fetch_one(FIND_CHALLENGED, [decision.key, operation == AUTHORIZATION.operation])
     if found is not None:
         transaction_id, ours, *money = found
         if ours != gateway:
             return False
         _compare_money(operation, decision, money)
         return bool(Authentication.objects.filter(pk=transaction_id, outcome=None).update(due_at=Now()))
-    found = _find(FIND_OPEN, [operation, decision.key])
+    found = fetch_one(FIND_OPEN, [operation, decision.key])
     if found is None:
         return False
     resource_id, ours, *money = found
@@ -120,15 +120,9 @@ def ask_now(operation: str, decision: Decision, *, gateway: str) -> bool:
     return bool(free.update(lease_until=Now()))
 
 
-def _find(statement: str, parameters: list[Any]) -> Any:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return cursor.fetchone()
-
-
 def _apply_to_challenge(lifecycle: Lifecycle, decision: Decision, gateway: str) -> bool:
     """Return False if no customer is asked, or if the decision was stored first by the worker."""
-    found = _find(FIND_CHALLENGED, [decision.key, lifecycle is AUTHORIZATION])
+    found = fetch_one(FIND_CHALLENGED, [decision.key, lifecycle is AUTHORIZATION])
     if found is None:
         return False
     transaction_id, ours, *money = found

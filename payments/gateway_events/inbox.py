@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.db.models.functions import Now
 from django.db.transaction import atomic
 
+from fintech.database.sql import fetch_one
 from fintech.errors import DATABASE_ERRORS
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
@@ -62,9 +63,7 @@ def process_due() -> int:
 
 def waiting() -> tuple[int, float]:
     """Return how many events wait, and for how many seconds the oldest has waited."""
-    with connection.cursor() as cursor:
-        cursor.execute(WAITING)
-        return cursor.fetchone()
+    return fetch_one(WAITING)
 
 
 def process(event: GatewayEvent) -> None:

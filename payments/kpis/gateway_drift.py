@@ -3,8 +3,8 @@
 from collections import Counter, defaultdict
 
 from django.conf import settings
-from django.db import connection
 
+from fintech.database.sql import fetch_all
 from payments.gateway.base import Gateway
 from payments.kpis.drift import nearest_to_zero
 from payments.ledger.in_flight import IN_FLIGHT
@@ -55,22 +55,19 @@ def measure_gateway_drift(gateway: Gateway, others: OtherGateways | None = None)
 
 def _booked() -> Sums:
     """Return the charges, captures, refunds and disputes in the ledger."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT kind, currency, abs(sum(amount))::bigint FROM payments_kpi_totals"
-            " WHERE kind = ANY(%s) GROUP BY kind, currency",
-            [list(MOVED)],
-        )
-        return Counter({(kind, currency): amount for kind, currency, amount in cursor.fetchall()})
+    rows = fetch_all(
+        "SELECT kind, currency, abs(sum(amount))::bigint FROM payments_kpi_totals"
+        " WHERE kind = ANY(%s) GROUP BY kind, currency",
+        [list(MOVED)],
+    )
+    return Counter({(kind, currency): amount for kind, currency, amount in rows})
 
 
 def _in_flight() -> Sums:
     """Return the charges, captures and refunds that are not final here, and may be final at `GATEWAY_NAME`."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT operation, currency, sum(amount)::bigint FROM ({IN_FLIGHT}) AS work"  # noqa: S608 - SQL of our own
-            " WHERE moves_money AND gateway = %s GROUP BY 1, 2",
-            [settings.GATEWAY_NAME],
-        )
-        rows = cursor.fetchall()
+    rows = fetch_all(
+        f"SELECT operation, currency, sum(amount)::bigint FROM ({IN_FLIGHT}) AS work"  # noqa: S608 - SQL of our own
+        " WHERE moves_money AND gateway = %s GROUP BY 1, 2",
+        [settings.GATEWAY_NAME],
+    )
     return Counter({(LIFECYCLES[operation].success, currency): amount for operation, currency, amount in rows})

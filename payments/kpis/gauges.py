@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db import connection
 from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 
+from fintech.database.sql import fetch_all, fetch_one
 from payments.models import Authentication, Dispute, DisputeResponse
 from payments.states import DISPUTE, DISPUTE_RESPONSES
 
@@ -43,9 +43,7 @@ class WaitingReviews:
 
 
 def waiting_reviews() -> WaitingReviews:
-    with connection.cursor() as cursor:
-        cursor.execute(WAITING_REVIEWS)
-        rows = cursor.fetchall()
+    rows = fetch_all(WAITING_REVIEWS)
     if not rows:
         return WaitingReviews()
     currencies, numbers, amounts, ages, expiries = zip(*rows, strict=True)
@@ -55,17 +53,13 @@ def waiting_reviews() -> WaitingReviews:
 
 def held_amounts() -> dict[str, int]:
     """Return what is authorized and neither captured nor released, by currency in minor units."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT currency, sum(amount_left)::bigint FROM payments_authorization GROUP BY currency")
-        return dict(cursor.fetchall())
+    return dict(fetch_all("SELECT currency, sum(amount_left)::bigint FROM payments_authorization GROUP BY currency"))
 
 
 def dispute_counts() -> dict[str, int]:
     """Return how many disputes have ever been in each state: the rows are the counter."""
     kinds = {DISPUTE.event_kind(status): status for status in DISPUTE.states}
-    with connection.cursor() as cursor:
-        cursor.execute(DISPUTE_COUNTS, {"kinds": list(kinds)})
-        return {kinds[kind]: count for kind, count in cursor.fetchall()}
+    return {kinds[kind]: count for kind, count in fetch_all(DISPUTE_COUNTS, {"kinds": list(kinds)})}
 
 
 def disputes_to_answer() -> tuple[int, datetime | None]:
@@ -93,13 +87,11 @@ def unresolved() -> tuple[int, float]:
 
     A challenge is one of them once its time is over.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8 FROM ("
-            "SELECT created_at AS since FROM payments_unresolved UNION ALL"
-            " SELECT expires_at FROM payments_authentication WHERE outcome IS NULL AND expires_at < now()) AS open"
-        )
-        return cursor.fetchone()
+    return fetch_one(
+        "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8 FROM ("
+        "SELECT created_at AS since FROM payments_unresolved UNION ALL"
+        " SELECT expires_at FROM payments_authentication WHERE outcome IS NULL AND expires_at < now()) AS open"
+    )
 
 
 def open_challenges() -> int:

@@ -4,8 +4,8 @@ import logging
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 
+from fintech.database.sql import execute
 from fintech.telemetry.host_registry import Exporter, retire, vanished
 from payments.kpis.exporters import read_exporters
 
@@ -31,8 +31,7 @@ class Retirement:
         self._failures: dict[UUID, int] = {}
 
     def advance(self) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(ADOPT_UNREGISTERED)
+        execute(ADOPT_UNREGISTERED)
         found = {exporter.epoch: self._failures_of(exporter) for exporter in vanished()}
         self._failures = {epoch: failures for epoch, failures in found.items() if failures is not None}
 

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db import connection
-
+from fintech.database.sql import fetch_all
 from payments.states import AUTHENTICATION_PREFIX, AUTHENTICATIONS, CAPTURE, CHARGE, SALES, VOID
 
 # The counters that equal the rows besides `transactions_total`: name -> prefix of the kinds of events, and statuses.
@@ -72,18 +71,14 @@ def retired_totals() -> Totals:
 
 def _totals(statement: str) -> Totals:
     totals = Totals()
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        for row in cursor.fetchall():
-            totals.add_rows(*row)
+    for row in fetch_all(statement):
+        totals.add_rows(*row)
     return totals
 
 
 def totals_by_epoch(epochs: Iterable[UUID]) -> dict[UUID, Totals]:
     """Return totals of the committed rows that are in the counters of these epochs, for each of them."""
     found = {epoch: Totals() for epoch in epochs}
-    with connection.cursor() as cursor:
-        cursor.execute(EPOCH_TOTALS, [list(found)])
-        for epoch, *row in cursor.fetchall():
-            found[epoch].add_rows(*row)
+    for epoch, *row in fetch_all(EPOCH_TOTALS, [list(found)]):
+        found[epoch].add_rows(*row)
     return found

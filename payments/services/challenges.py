@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 
+from fintech.database.sql import fetch_all
 from fintech.jobs import share_out
 from fintech.telemetry import tracing
 from payments.gateway.base import Answer, AuthenticationResult
@@ -64,11 +64,9 @@ class Challenged:
 
 def poll_due(threads: ThreadPoolExecutor) -> int:
     """Ask the gateway about the challenges that are due. Returns how many there were."""
-    with connection.cursor() as cursor:
-        first = settings.CHALLENGE_POLL_SECONDS
-        cursor.execute(TAKE_DUE, {"size": BATCH_SIZE, "first": first, "most": MAX_PAUSE_SECONDS})
-        challenges = [Challenged(*row) for row in cursor.fetchall()]
-    return share_out(threads, _poll_traced, challenges)
+    pauses = {"first": settings.CHALLENGE_POLL_SECONDS, "most": MAX_PAUSE_SECONDS}
+    rows = fetch_all(TAKE_DUE, {"size": BATCH_SIZE, **pauses})
+    return share_out(threads, _poll_traced, [Challenged(*row) for row in rows])
 
 
 def _poll_traced(challenge: Challenged) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 
+from fintech.database.sql import execute
 from fintech.errors import DATABASE_ERRORS
 from payments.gateway.base import Answer
 from payments.states import ChargeStatus
@@ -52,9 +52,7 @@ def move_payment(payment_id: UUID, lease_token: UUID, *, gateway: str, former: s
         "data": json.dumps({"from": former, "to": gateway, "code": answer.code, "gateway": exchanges}),
     }
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(MOVE, parameters)
-            is_moved = cursor.rowcount == 1
+        is_moved = execute(MOVE, parameters) == 1
     except DATABASE_ERRORS as error:
         logger.warning("failover_failed", extra={"transaction": str(payment_id), "error": type(error).__name__})
         return False

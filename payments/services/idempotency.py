@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db import connection
 
+from fintech.database.sql import execute
 from payments import metrics
 from payments.errors import InFlight, KeyReused, PaymentError
 from payments.models import Capture, IdempotencyKey, Refund, Review, Transaction, Unresolved, Void, load_authentications
@@ -39,14 +39,13 @@ class KeyTaken(Exception):
 
 def take_key(merchant_id: int, key: str, resource_id: UUID, kind: str) -> None:
     """Raises KeyTaken if an earlier request of this merchant used the key."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO payments_idempotencykey (merchant_id, key, resource_id, kind)"
-            " VALUES (%s, %s, %s, %s) ON CONFLICT (merchant_id, key) DO NOTHING",
-            [merchant_id, key, resource_id, kind],
-        )
-        if cursor.rowcount == 0:
-            raise KeyTaken
+    taken = execute(
+        "INSERT INTO payments_idempotencykey (merchant_id, key, resource_id, kind)"
+        " VALUES (%s, %s, %s, %s) ON CONFLICT (merchant_id, key) DO NOTHING",
+        [merchant_id, key, resource_id, kind],
+    )
+    if not taken:
+        raise KeyTaken
 
 
 def replay_payment(merchant_id: int, key: str, body: PaymentInput) -> Result:

@@ -12,9 +12,9 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import connection
 from django.db.models.functions import Now
 
+from fintech.database.sql import execute
 from payments.errors import Conflict
 from payments.failures import FAILURES, REFUSED_FOR
 from payments.models import IdempotencyKey, RefusedRetry
@@ -61,8 +61,7 @@ def note_declines(ids: Sequence[UUID]) -> None:
     """
     seconds = {code: time.total_seconds() for code, time in REFUSED_FOR.items()}
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(NOTE, {"ids": list(ids), "seconds": orjson.dumps(seconds).decode()})
+        execute(NOTE, {"ids": list(ids), "seconds": orjson.dumps(seconds).decode()})
     except Exception as error:
         logger.warning("decline_not_noted", extra={"payments": len(ids), "error": type(error).__name__})
 

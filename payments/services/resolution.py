@@ -13,9 +13,9 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 from django.db.models.functions import Now
 
+from fintech.database.sql import fetch_all, fetch_one
 from fintech.jobs import share_out
 from fintech.telemetry import tracing
 from payments.gateway.base import Answer, Gateway
@@ -84,17 +84,13 @@ class Lease:
 
 
 def acquire_leases() -> list[Lease]:
-    with connection.cursor() as cursor:
-        cursor.execute(ACQUIRE_LEASES, [settings.LEASE_SECONDS, BATCH_SIZE])
-        return [Lease(*row) for row in cursor.fetchall()]
+    return [Lease(*row) for row in fetch_all(ACQUIRE_LEASES, [settings.LEASE_SECONDS, BATCH_SIZE])]
 
 
 def acquire_lease(resource_id: UUID, *, actor: str) -> Lease | None:
     """Return the lease of one operation, or None if it is final or another process holds it."""
-    with connection.cursor() as cursor:
-        cursor.execute(ACQUIRE_LEASE, [settings.LEASE_SECONDS, resource_id])
-        row = cursor.fetchone()
-        return replace(Lease(*row), actor=actor) if row else None
+    row = fetch_one(ACQUIRE_LEASE, [settings.LEASE_SECONDS, resource_id])
+    return replace(Lease(*row), actor=actor) if row else None
 
 
 def resolve_due(threads: ThreadPoolExecutor) -> int:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from django.db import connection
+from fintech.database.sql import fetch_all, fetch_one
 
 # The oldest event that should be under way and is not: an entry of the journal that is not announced, or a delivery
 # that is due, at an endpoint that does not pause and that no worker serves. What waits for a slow or failing endpoint
@@ -34,10 +34,5 @@ class Backlog:
 
 
 def read_backlog() -> Backlog:
-    with connection.cursor() as cursor:
-        cursor.execute(PENDING)
-        (pending,) = cursor.fetchone()
-        cursor.execute(OLDEST)
-        (oldest,) = cursor.fetchone()
-        cursor.execute(ENDPOINTS)
-        return Backlog(pending, oldest or 0.0, dict(cursor.fetchall()))
+    (pending,), (oldest,) = fetch_one(PENDING), fetch_one(OLDEST)
+    return Backlog(pending, oldest or 0.0, dict(fetch_all(ENDPOINTS)))

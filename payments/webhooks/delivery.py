@@ -27,6 +27,7 @@ from django.db.models.functions import Now
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
+from fintech.database.sql import execute
 from fintech.errors import DATABASE_ERRORS
 from payments import metrics
 from payments.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
@@ -167,9 +168,7 @@ def _store_delivered(lease: Lease, delivery_id: int, result: Result) -> bool:
         "milliseconds": result.milliseconds,
         "answer": result.answer,
     }
-    with connection.cursor() as cursor:
-        cursor.execute(STORE_DELIVERED, parameters)
-        return cursor.rowcount > 0
+    return execute(STORE_DELIVERED, parameters) > 0
 
 
 def release(lease: Lease) -> None:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.db.transaction import atomic
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from fintech.database.sql import execute
 from fintech.secret_files import webhook_secret
 from payments.errors import Conflict, InvalidRequest
 from payments.models import WebhookDelivery, WebhookEndpoint, WebhookEvent, WebhookSecret
@@ -53,9 +54,8 @@ def create_endpoint(
 ) -> tuple[WebhookEndpoint, str]:
     """Store an endpoint. Returns it and its secret, which is not shown again."""
     check_input(url, event_types)
-    with connection.cursor() as cursor:
-        # Of one merchant at a time, so that the number is exact.
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('webhook endpoints', %s))", [merchant_id])
+    # Of one merchant at a time, so that the number is exact.
+    execute("SELECT pg_advisory_xact_lock(hashtextextended('webhook endpoints', %s))", [merchant_id])
     check_room(merchant_id)
     endpoint = WebhookEndpoint(
         id=uuid7(),

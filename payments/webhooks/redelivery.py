@@ -3,10 +3,10 @@
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import QuerySet
 from django.db.transaction import atomic
 
+from fintech.database.sql import execute
 from payments.errors import Conflict, InvalidRequest, NotFound
 from payments.models import WebhookDelivery, WebhookEndpoint, WebhookEvent
 from payments.webhooks.endpoints import store_event
@@ -52,14 +52,12 @@ def redeliver_range(endpoint: WebhookEndpoint, begin: datetime, end: datetime) -
 @atomic
 def _redeliver(endpoint: WebhookEndpoint, events: QuerySet[WebhookEvent]) -> int:
     _end_pause(endpoint)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [QUEUE_LOCK])
+    execute("SELECT pg_advisory_xact_lock_shared(%s)", [QUEUE_LOCK])
     found = list(events.order_by("id").values_list("id", flat=True)[: MAX_REDELIVERED + 1])
     if len(found) > MAX_REDELIVERED:
         detail = f"The range has more than {MAX_REDELIVERED} events: choose a shorter one."
         raise InvalidRequest("too_many_events", detail, param="before")
-    with connection.cursor() as cursor:
-        cursor.execute(REDELIVER, {"endpoint": endpoint.pk, "events": found})
+    execute(REDELIVER, {"endpoint": endpoint.pk, "events": found})
     return len(found)
 
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
-
 from alerts_audit.models import Archive, Checkpoint, Gap, Input, Leaf
 from alerts_audit.seal.archive import files
 from alerts_audit.seal.canonical import KINDS, Kind
@@ -14,6 +12,7 @@ from alerts_audit.seal.merkle import Frontier
 from alerts_audit.seal.standalone import Invalid
 from alerts_audit.seal.verify.checkpoints import checkpoint_by, in_pages
 from alerts_audit.seal.verify.leaves import body_groups, read_bodies, read_rows
+from fintech.database.sql import fetch_all, fetch_one
 from fintech.evidence import SEALED
 
 CHUNK = 2000  # leaves
@@ -69,10 +68,8 @@ class Range:
         """
         values: dict[str, Any] = {"last_input": self.last_input, "always": list(ALWAYS_KEPT), "end": self.end}
         for start, stop in chunks(0 if self.earlier else self.first, self.end):
-            with connection.cursor() as cursor:
-                cursor.execute(STAYS, {**values, "start": start, "stop": stop})
-                for number, kind, ref, digest in cursor.fetchall():
-                    yield number, kind, ref, bytes(digest)
+            for number, kind, ref, digest in fetch_all(STAYS, {**values, "start": start, "stop": stop}):
+                yield number, kind, ref, bytes(digest)
 
     def lines(self, stays: Container[int]) -> Iterator[dict[str, Any]]:
         """Yield the lines of the file: the rows, the checkpoints at their positions, and earlier rows that are archived
@@ -143,12 +140,10 @@ def find_range(before: datetime) -> Range | None:
         return None
     # The first of several checkpoints without new rows in between.
     last = Checkpoint.objects.filter(size=last.size).order_by("id")[0]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT coalesce(max(ref), %s) FROM {Leaf._meta.db_table} WHERE kind = 'input' AND number < %s",  # noqa: S608 - of our own names
-            [archived.last_input if archived else 0, last.size],
-        )
-        (last_input,) = cursor.fetchone()
+    (last_input,) = fetch_one(
+        f"SELECT coalesce(max(ref), %s) FROM {Leaf._meta.db_table} WHERE kind = 'input' AND number < %s",  # noqa: S608 - of our own names
+        [archived.last_input if archived else 0, last.size],
+    )
     return Range(base, last, last_input, [number for number, _ in archived.kept] if archived else [])
 
 

@@ -6,12 +6,11 @@ changed.
 
 from typing import Any
 
-from django.db import connection
-
 from alerts_audit.models import Checkpoint, Leaf, Verification
 from alerts_audit.seal.canonical import KINDS
 from alerts_audit.seal.verify.report import Report
 from fintech.database.append_only import REFUSE_CHANGE
+from fintech.database.sql import fetch_all, fetch_one
 
 TABLES = [*(kind.table for kind in KINDS.values()), *(one._meta.db_table for one in (Leaf, Checkpoint, Verification))]
 PENDING = [KINDS[name].table for name in ("delivery", "observation")]
@@ -46,19 +45,12 @@ def check_guards(report: Report) -> None:
         "types": types,
         "refuses": REFUSE_CHANGE.split("$$")[1],
     }
-    with connection.cursor() as cursor:
-        cursor.execute(UNGUARDED, values)
-        for table, trigger in cursor.fetchall():
-            report.find("guard", table, f"its trigger {trigger} is missing, changed or disabled")
-        cursor.execute("SHOW session_replication_role")
-        if cursor.fetchone() != ("origin",):
-            report.find("guard", "the database", "session_replication_role is set, which disables all triggers")
-        cursor.execute(IS_OWNER, [TABLES[0]])
-        if cursor.fetchone() == (True,):
-            report.remarks.append(
-                "The platform runs as the owner of its tables: only the triggers protect the evidence."
-            )
-            return
-        cursor.execute(ALLOWED, {"tables": TABLES})
-        for table, privilege in cursor.fetchall():
-            report.find("guard", table, f"the application's role may {privilege} it")
+    for table, trigger in fetch_all(UNGUARDED, values):
+        report.find("guard", table, f"its trigger {trigger} is missing, changed or disabled")
+    if fetch_one("SHOW session_replication_role") != ("origin",):
+        report.find("guard", "the database", "session_replication_role is set, which disables all triggers")
+    if fetch_one(IS_OWNER, [TABLES[0]]) == (True,):
+        report.remarks.append("The platform runs as the owner of its tables: only the triggers protect the evidence.")
+        return
+    for table, privilege in fetch_all(ALLOWED, {"tables": TABLES}):
+        report.find("guard", table, f"the application's role may {privilege} it")

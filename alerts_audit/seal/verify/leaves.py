@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
 from django.db.models import Max
 
 from alerts_audit.models import Checkpoint, Leaf
@@ -14,6 +13,7 @@ from alerts_audit.seal.canonical import KINDS, Kind
 from alerts_audit.seal.merkle import Frontier
 from alerts_audit.seal.verify.checkpoints import GRACE, Claim
 from alerts_audit.seal.verify.report import Report, plural
+from fintech.database.sql import fetch_all
 
 CHUNK = 5000  # leaves
 BODY_BYTES = 32 * 1024 * 1024  # read at once
@@ -87,13 +87,12 @@ class LeafCheck:
         start = self.first
         while start < self.end:
             self.report.progress("leaves", start - self.first, self.end - self.first)
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    f"SELECT number, kind, ref, hash FROM {Leaf._meta.db_table}"  # noqa: S608 - of our own names
-                    " WHERE number >= %s AND number < %s ORDER BY number LIMIT %s",
-                    [start, self.end, CHUNK],
-                )
-                leaves = [(number, kind, ref, bytes(digest)) for number, kind, ref, digest in cursor.fetchall()]
+            rows = fetch_all(
+                f"SELECT number, kind, ref, hash FROM {Leaf._meta.db_table}"  # noqa: S608 - of our own names
+                " WHERE number >= %s AND number < %s ORDER BY number LIMIT %s",
+                [start, self.end, CHUNK],
+            )
+            leaves = [(number, kind, ref, bytes(digest)) for number, kind, ref, digest in rows]
             self.check_rows(leaves)
             yield from leaves
             start = leaves[-1][0] + 1 if leaves else self.end
@@ -194,14 +193,13 @@ def read_rows(
 ) -> dict[int, tuple[Any, ...]]:
     """Return rows by primary key, with the body's length. `twice` is called for keys that occur more than once."""
     length = f", octet_length({kind.body})" if kind.body else ""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {kind.select}{length} FROM {kind.table} WHERE {kind.key} = ANY(%s)", [refs])  # noqa: S608 - of our own names
-        found: dict[int, tuple[Any, ...]] = {}
-        for row in cursor.fetchall():
-            if row[0] in found:
-                twice(kind, row[0])
-            found[row[0]] = row
-        return found
+    rows = fetch_all(f"SELECT {kind.select}{length} FROM {kind.table} WHERE {kind.key} = ANY(%s)", [refs])  # noqa: S608 - of our own names
+    found: dict[int, tuple[Any, ...]] = {}
+    for row in rows:
+        if row[0] in found:
+            twice(kind, row[0])
+        found[row[0]] = row
+    return found
 
 
 def body_groups(sizes: dict[int, int]) -> Iterator[list[int]]:
@@ -219,6 +217,5 @@ def body_groups(sizes: dict[int, int]) -> Iterator[list[int]]:
 
 
 def read_bodies(kind: Kind, refs: list[int]) -> list[tuple[int, bytes]]:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {kind.key}, {kind.body} FROM {kind.table} WHERE {kind.key} = ANY(%s)", [refs])  # noqa: S608 - of our own names
-        return [(ref, bytes(body)) for ref, body in cursor.fetchall()]
+    rows = fetch_all(f"SELECT {kind.key}, {kind.body} FROM {kind.table} WHERE {kind.key} = ANY(%s)", [refs])  # noqa: S608 - of our own names
+    return [(ref, bytes(body)) for ref, body in rows]

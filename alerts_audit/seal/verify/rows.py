@@ -2,11 +2,10 @@
 
 from datetime import datetime, timedelta
 
-from django.db import connection
-
 from alerts_audit.models import Checkpoint, Leaf
 from alerts_audit.seal.canonical import KINDS, Kind
 from alerts_audit.seal.verify.report import Report
+from fintech.database.sql import fetch_all, fetch_one
 
 SPAN = 100_000  # rows read per statement
 # Younger rows may wait for the sealer. A row with a time in the future has no such excuse.
@@ -35,25 +34,22 @@ def get_settled(checkpoint: Checkpoint) -> dict[str, int]:
 
 def rows_without_leaf(report: Report, kind: Kind, first: int) -> list[tuple[int, datetime]]:
     found: list[tuple[int, datetime]] = []
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT max({kind.key}) FROM {kind.table} WHERE {kind.key} >= %s", [first])  # noqa: S608 - of our own names
-        (highest,) = cursor.fetchone()
-        while highest is not None and first <= highest:
-            report.progress(f"rows without a leaf: {kind.name}", max(0, first), highest)
-            cursor.execute(
-                f"SELECT max(key) FROM (SELECT {kind.key} AS key FROM {kind.table}"  # noqa: S608 - of our own names
-                f" WHERE {kind.key} >= %s ORDER BY {kind.key} LIMIT {SPAN}) AS next",
-                [first],
-            )
-            (last,) = cursor.fetchone()
-            cursor.execute(
-                f"SELECT {kind.key}, {kind.at} FROM {kind.table} AS evidence"  # noqa: S608 - of our own names
-                f" WHERE {kind.key} >= %(first)s AND {kind.key} <= %(last)s"
-                f" AND NOT EXISTS (SELECT 1 FROM {Leaf._meta.db_table} AS leaf WHERE leaf.kind = %(kind)s"
-                f" AND leaf.ref = evidence.{kind.key} AND leaf.ref >= %(first)s AND leaf.ref <= %(last)s)"
-                f" ORDER BY {kind.key} LIMIT 1000",
-                {"first": first, "last": last, "kind": kind.name},
-            )
-            found += cursor.fetchall()
-            first = last + 1
+    (highest,) = fetch_one(f"SELECT max({kind.key}) FROM {kind.table} WHERE {kind.key} >= %s", [first])  # noqa: S608 - of our own names
+    while highest is not None and first <= highest:
+        report.progress(f"rows without a leaf: {kind.name}", max(0, first), highest)
+        (last,) = fetch_one(
+            f"SELECT max(key) FROM (SELECT {kind.key} AS key FROM {kind.table}"  # noqa: S608 - of our own names
+            f" WHERE {kind.key} >= %s ORDER BY {kind.key} LIMIT {SPAN}) AS next",
+            [first],
+        )
+        rows = fetch_all(
+            f"SELECT {kind.key}, {kind.at} FROM {kind.table} AS evidence"  # noqa: S608 - of our own names
+            f" WHERE {kind.key} >= %(first)s AND {kind.key} <= %(last)s"
+            f" AND NOT EXISTS (SELECT 1 FROM {Leaf._meta.db_table} AS leaf WHERE leaf.kind = %(kind)s"
+            f" AND leaf.ref = evidence.{kind.key} AND leaf.ref >= %(first)s AND leaf.ref <= %(last)s)"
+            f" ORDER BY {kind.key} LIMIT 1000",
+            {"first": first, "last": last, "kind": kind.name},
+        )
+        found += [(ref, at) for ref, at in rows]
+        first = last + 1
     return found

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from django.db import connection
-
 from alerts_audit.gaps import differences
 from alerts_audit.models import Checkpoint, Input, Leaf, Verification
 from alerts_audit.projection.rebuild import diff_rebuild
@@ -25,6 +23,7 @@ from alerts_audit.seal.verify.guards import check_guards
 from alerts_audit.seal.verify.leaves import LeafCheck
 from alerts_audit.seal.verify.report import Progress, Report
 from alerts_audit.seal.verify.rows import check_rows_have_leaves
+from fintech.database.sql import execute, fetch_one
 from fintech.errors import DATABASE_ERRORS
 
 logger = logging.getLogger("alerts_audit.seal")
@@ -145,12 +144,10 @@ def _check_projection(report: Report) -> None:
 
 def _state() -> tuple[datetime, Checkpoint | None, int]:
     """Return time, newest checkpoint and highest leaf of one snapshot: a checkpoint is committed with its leaves."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT now(), (SELECT max(id) FROM {Checkpoint._meta.db_table}),"  # noqa: S608 - of our own names
-            f" coalesce((SELECT max(number) FROM {Leaf._meta.db_table}), -1)"
-        )
-        now, number, highest = cursor.fetchone()
+    now, number, highest = fetch_one(
+        f"SELECT now(), (SELECT max(id) FROM {Checkpoint._meta.db_table}),"  # noqa: S608 - of our own names
+        f" coalesce((SELECT max(number) FROM {Leaf._meta.db_table}), -1)"
+    )
     return now, Checkpoint.objects.filter(pk=number).first(), highest
 
 
@@ -167,22 +164,18 @@ def _nothing_sealed(report: Report, file: CheckpointFile, highest: int) -> None:
 def audit_lock(*, shared: bool) -> Iterator[None]:
     """Prevent an archive run during a verification. The lock belongs to the session and ends with it."""
     kind = "_shared" if shared else ""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT pg_advisory_lock{kind}(%s)", [AUDIT_LOCK])
+    execute(f"SELECT pg_advisory_lock{kind}(%s)", [AUDIT_LOCK])
     try:
         yield
     finally:
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT pg_advisory_unlock{kind}(%s)", [AUDIT_LOCK])
+        execute(f"SELECT pg_advisory_unlock{kind}(%s)", [AUDIT_LOCK])
 
 
 @contextmanager
 def long_statements() -> Iterator[None]:
     """Allow statements of this session to take longer than a request."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET statement_timeout = '10min'")
+    execute("SET statement_timeout = '10min'")
     try:
         yield
     finally:
-        with connection.cursor() as cursor:
-            cursor.execute("RESET statement_timeout")
+        execute("RESET statement_timeout")

@@ -85,8 +85,7 @@ class Closing:
 
 
 def open_gap(*, reason: str, **opening: Any) -> Gap | None:
-    """Open a gap and return it; None if one is open for this reason and subject. Any process can call it at
-    any time.
+    """Open a gap and return it; None if one is open for this reason and subject. Any process may call it.
 
     `opening` are the fields of an `Opening`.
     """

@@ -83,7 +83,5 @@ def mask_card_numbers(text: str) -> str:
 
 
 def strip_timestamps(key: str) -> str:
-    """Return an idempotency key without a timestamp that it may contain. No card number of these lengths
-    begins with 1.
-    """
+    """Return an idempotency key without its timestamp. No card number of these lengths begins with 1."""
     return _CLOCK.sub("", key)

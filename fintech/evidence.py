@@ -7,9 +7,7 @@ from django.db.models import Model
 
 @dataclass(frozen=True)
 class SealedTable:
-    """An append-only table with a key of the database. `fields` are all its columns, the key first: their order and
-    names are hashed, so they never change.
-    """
+    """An append-only table. `fields` are its columns, the key first: names and order are hashed, and never change."""
 
     name: str
     table: str

@@ -25,9 +25,7 @@ AGE = re.compile(r"\b(\d+)( # seconds)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Telegram:
-    """A Telegram chat for people's alerts. Give one of `bot_token` and `bot_token_file`; the latter needs
-    Alertmanager 0.26.
-    """
+    """A Telegram chat for people's alerts, with `bot_token` or `bot_token_file` (Alertmanager 0.26 or later)."""
 
     chat_id: int
     bot_token: str = ""

@@ -641,9 +641,7 @@ _KEY: Place = (None, "idempotency_key")
 
 
 def check_texts(value: Any, place: Place | None = None, depth: int = 0) -> None:
-    """Refuse, anywhere in `value`, text that cannot be stored (NUL, a lone surrogate) or must not be (a
-    card number).
-    """
+    """Refuse text that cannot be stored (NUL, a lone surrogate) or must not be (a card number), anywhere."""
     if depth > MAX_DEPTH:
         raise InvalidRequest("invalid_value", "This is nested too deeply.", param=path_of(place))
     if isinstance(value, dict):

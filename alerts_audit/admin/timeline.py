@@ -18,8 +18,7 @@ from fintech.adminsite.display import page_of, pretty, show_time
 
 @dataclass
 class Entry:
-    """An entry of the timeline. `by` is a person or a source, `delivery` the delivery that caused it, `seal` the leaf
-    of the delivery or the review.
+    """An entry of the timeline, `by` a person or a source. `seal` is the leaf of the `delivery` or of the review.
 
     `gone`: where an archived delivery is; then only its number is known here.
     """

@@ -119,9 +119,7 @@ def open_missed(watched: Watched, missed: list[Sighting], truncated: bool) -> No
 
 
 def recorded(cluster: str, sightings: list[Sighting]) -> set[int]:
-    """Return the sightings that already have a gap, from a peer or a previous worker. A person may have closed it
-    since.
-    """
+    """Return the sightings that already have a gap, open or closed, from a peer or a previous worker."""
     found: set[int] = set()
     for start in range(0, len(sightings), BATCH_SIZE):
         wanted = [

@@ -38,18 +38,14 @@ INEXACT_AT_ONCE = 50
 
 
 class Comparison:
-    """A comparison. One turn polls every source, then judges each cluster. The leading worker keeps it; a new leader
-    catches up.
-    """
+    """Polls every source in each turn, then judges each cluster. A new leader catches up."""
 
     def __init__(self) -> None:
         self._alertmanager: dict[str, AlertmanagerSightings] = {}
         self._prometheus: dict[str, PrometheusSightings] = {}
 
     def turn(self) -> None:
-        """Run one turn. Raise PollError at the end if a source did not answer; the others have been compared
-        by then.
-        """
+        """Run one turn. Raise PollError after it if a source did not answer."""
         clusters: dict[str, list[Watched]] = defaultdict(list)
         for watched in watched_sources():
             clusters[watched.cluster].append(watched)

@@ -78,9 +78,7 @@ def watched_sources() -> list[Watched]:
 
 
 def get_addresses(source: Source) -> tuple[str, str]:
-    """Return the addresses of Alertmanager and Prometheus. Settings define those of the default source, if its row has
-    none.
-    """
+    """Return the addresses of Alertmanager and Prometheus. Settings complete those of the default source."""
     default = source.name == DEFAULT_SOURCE
     return (
         source.alertmanager_url or (settings.ALERTMANAGER_URL if default else ""),

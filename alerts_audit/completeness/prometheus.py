@@ -34,9 +34,7 @@ class Prometheus:
     alertmanager_url: str = ""
 
     def firing(self, begin: datetime, end: datetime) -> list[Firing]:
-        """Return every alert with a sample in the range, however short. A raw range omits no sample, unlike a range
-        with steps.
-        """
+        """Return every alert with a sample in the range: a raw range omits none, unlike a range with steps."""
         seconds = max(1, round((end - begin).total_seconds()))
         answer = self._query(f'ALERTS{{alertstate="firing"}}[{seconds}s]', end)
         found = [(self.normalise(series["metric"]), series["values"]) for series in answer]
@@ -68,9 +66,7 @@ class Prometheus:
 
     @cached_property
     def evaluation_seconds(self) -> float:
-        """Return the longest evaluation interval of any group with alerts. A firing alert has one sample per
-        evaluation.
-        """
+        """Return the longest interval between two samples of a firing alert: it has one for each evaluation."""
         usual = to_seconds(str(self._configuration.get("global", {}).get("evaluation_interval", "1m")))
         return max([usual, *self._intervals()])
 

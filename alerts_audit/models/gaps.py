@@ -51,8 +51,7 @@ class Gap(models.Model):
 
 
 class OpenGap(models.Model):
-    """The open gaps, so that a million closed ones cost nothing. Only `gaps.py` writes this table; `Gap` is
-    authoritative.
+    """The open gaps, so that a million closed ones cost nothing. Only `gaps.py` writes it; `Gap` decides.
 
     The constraint prevents two processes from opening the same gap twice.
     """

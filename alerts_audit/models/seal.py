@@ -65,8 +65,7 @@ class Checkpoint(models.Model):
 
 
 class Archive(models.Model):
-    """A sealed range that was exported, verified and deleted, as a signed checkpoint states
-    (alerts_audit/seal/archive/).
+    """A sealed range that was exported, verified and deleted, as a signed checkpoint says (seal/archive/).
 
     `carried` is the state from which a rebuild of the projection then begins.
     """

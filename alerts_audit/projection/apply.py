@@ -50,9 +50,7 @@ class Facts(msgspec.Struct, omit_defaults=True):
 
 
 class TickContext(msgspec.Struct):
-    """The data that a tick used. It is stored with the tick, because settings change, and polls without news leave no
-    row.
-    """
+    """The data that a tick used, stored with it: settings change, and polls without news leave no row."""
 
     stale_seconds: float
     unknown_seconds: float
@@ -99,9 +97,7 @@ def replay_tick(connection: Connection, batch: Batch, number: int, at: datetime,
 
 
 def get_facts(known: KnownIdentity, polls: Mapping[str, Poll | None]) -> Facts:
-    """Return the facts about an identity. `polls` are those of the cluster, by source: None for a source
-    never polled.
-    """
+    """Return the facts about an identity. `polls` has each source of its cluster: None if it was never polled."""
     assert known.latest is not None
     episode = known.latest.episode
     asked = [(source, poll) for source, poll in polls.items() if poll is not None]

@@ -70,9 +70,7 @@ def statement(prefix: str, table: str, columns: Sequence[str]) -> str:
 
 
 def changed(connection: Connection, schema: str) -> Iterator[str]:
-    """Yield a line for each thousand rows that differ from their archive. Archives without these hashes
-    are skipped.
-    """
+    """Yield a line for each thousand rows that differ from their archive, if that has such hashes."""
     before, carried_before = Numbers(0, 0, 0, 0), list[int]()
     for key, last_input, numbers, carried_after, left in connection.execute(ARCHIVES).fetchall():
         last = Numbers(last_input, **numbers)

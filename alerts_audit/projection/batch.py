@@ -114,9 +114,7 @@ class Batch:
         self.changed[row.id] = row
 
     def make_key(self, cause: Cause, identity: bytes) -> str:
-        """Return the key of a new episode, derived from its identity and its first input, so that a rebuild finds it
-        again.
-        """
+        """Return the key of a new episode: its identity and first input determine it, also in a rebuild."""
         place = cause.openings.get(identity, 0)  # one delivery may open two, one after the other
         cause.openings[identity] = place + 1
         digest = hashlib.sha256(b"%b %d %d" % (identity, cause.number, place)).hexdigest()

@@ -69,9 +69,7 @@ class Projector:
         return self._use(partial(self._until_nothing_is_left, decoded))
 
     def tick(self) -> int:
-        """Look for episodes without updates for too long. Return 1 if there are any, because the tick is
-        then an input.
-        """
+        """Look for episodes without updates for too long. Return 1 if there are any: the tick is an input then."""
         return self._use(lambda connection: run_exclusively(connection, project_tick))
 
     def is_anything_pending(self) -> bool:
@@ -118,9 +116,7 @@ def format_error(error: Exception) -> str:
 
 
 def run_exclusively(connection: Connection, use: Callable[[Connection], "Batch | None"]) -> int:
-    """Run `use` in a transaction of the single projector, and write its log lines after the commit. Return the number
-    of used inputs.
-    """
+    """Run `use` in a transaction of the single projector, then log. Return the number of used inputs."""
     with connection.transaction():
         row = connection.execute(TRY_LOCK, [LOCK], prepare=True).fetchone()
         if row != (True,):

@@ -131,8 +131,7 @@ def rebuild(progress: Progress | None = None) -> RepairReport:
 
 
 def carried_state(last_input: int) -> dict[str, Any]:
-    """Return the state from which a rebuild begins after that input: identities, their latest episodes, the last
-    numbers.
+    """Return the state from which a rebuild begins after that input: identities, latest episodes, last numbers.
 
     Also hashes of the rows that outlive their inputs (archived_hashes.py). Raise ProjectionMismatch if those rows were
     changed.
@@ -167,9 +166,7 @@ def hash_remaining_rows(made: Replay, carried_after: list[int]) -> archived_hash
 
 @contextmanager
 def replay(until: int | None = None, progress: Progress | None = None) -> Iterator[Replay]:
-    """Replay all inputs up to a number. Without one, replay up to the last, and block the projector until the
-    connection ends.
-    """
+    """Replay all inputs up to `until`, or up to the last one, and then block the projector until the end."""
     connection = open_connection("projection-rebuild", **SETTINGS)
     try:
         made = prepare(connection, until)

@@ -53,9 +53,7 @@ class EpisodeRow(msgspec.Struct, gc=False):
 
 
 class Opening(msgspec.Struct, gc=False):
-    """The fields of an episode from its first delivery. An episode reopened by an observation has those of the previous
-    one.
-    """
+    """The fields of an episode from its first delivery, or else from the previous episode."""
 
     input: int
     summary: str = ""

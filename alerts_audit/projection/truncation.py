@@ -14,9 +14,7 @@ OPEN = "SELECT subject FROM alerts_audit_opengap WHERE reason = %s AND subject =
 
 
 def update_truncation_gaps(connection: Connection, batch: Batch) -> None:
-    """Open the gaps before the batch is committed: after a crash the delivery is still pending, and a gap opens only
-    once.
-    """
+    """Open the gaps before the commit of the batch: after a crash the delivery is pending again."""
     readable = [(evidence, content) for evidence, content in batch.used if isinstance(content, Update)]
     subjects = [group_subject(evidence, content) for evidence, content in readable]
     rows = connection.execute(OPEN, [Gap.Reason.TRUNCATED.value, subjects], prepare=True)

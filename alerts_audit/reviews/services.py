@@ -85,9 +85,7 @@ def mark_as_noise(*, episode_key: UUID, author: User, reason: str) -> Review:
 
 
 def link_incident(*, episode_key: UUID, author: User, address: str) -> Review:
-    """Link to an incident. Raise UnknownEpisode, InvalidText: only addresses with http:// or https:// are safe to
-    follow.
-    """
+    """Link to an incident by an address with http:// or https://. Raise UnknownEpisode, InvalidText."""
     if web_address(address.strip()) is None:
         raise InvalidText("Use the incident's address, which begins with http:// or https://.")
     return _add(episode_key, Review.Kind.INCIDENT, author, required_text(address, ""))

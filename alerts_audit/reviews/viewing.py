@@ -9,9 +9,7 @@ MAX_KEY = 500
 
 
 def record_view(*, user: User, what: str, key: object = "") -> None:
-    """Record a page view. `what` is the kind of page, such as `episode` or `export`; `key` names the item or contains
-    the filter.
-    """
+    """Record a page view: `what` is the kind of page, `key` names the item or contains the filter."""
     View.objects.create(
         user=user.get_username(),
         user_id=user.pk,

@@ -44,9 +44,7 @@ class CheckpointFile:
         self.path = path or audit_dir() / "checkpoints"
 
     def last(self) -> Entry | None:
-        """Return the last complete entry, or None if there is none. Raise SealError if the file ends with other
-        content.
-        """
+        """Return the last complete entry, if there is one. Raise SealError if the file ends with other content."""
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)

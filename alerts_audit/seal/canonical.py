@@ -24,9 +24,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Kind:
-    """A table of evidence. `fields` are its columns except the body, the key first; `at` is the column of the writing
-    time.
-    """
+    """A table of evidence. `fields` are its columns except the body, the key first; `at` has the time of writing."""
 
     name: str
     table: str

@@ -69,9 +69,7 @@ def _path(index: int, checkpoint: Checkpoint) -> list[bytes]:
 
 
 def prove_from_archive(path: Path, kind_name: str, ref: int) -> dict[str, Any]:
-    """Return the proof from an archive's file, in the first of its checkpoints that covers the row. Raise NoProof,
-    Invalid.
-    """
+    """Return the proof from an archive's file, in its first checkpoint over the row. Raise NoProof, Invalid."""
     frontier = Frontier()
     leaves: list[bytes] = []
     found: tuple[int, dict[str, Any]] | None = None

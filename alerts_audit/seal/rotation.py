@@ -24,9 +24,7 @@ class Trust:
         self.active = list(roots)
 
     def check(self, note: Note) -> PublicKey:
-        """Return the signer of a checkpoint. Raise Invalid. A checkpoint that hands over is signed by both keys and
-        ends the old one.
-        """
+        """Return the signer of a checkpoint, or raise Invalid. One that hands over ends the old key."""
         signer = note.signer(self.active)
         if (following := note.next_key) is not None:
             note.signer([following])

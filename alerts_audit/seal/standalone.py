@@ -77,9 +77,7 @@ def root_from_path(index: int, size: int, leaf: bytes, path: Sequence[bytes]) ->
 
 
 def check_consistency(first: int, second: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]) -> None:
-    """Check a consistency proof (RFC 9162, section 2.1.4.2). Raise Invalid if the second tree does not begin with the
-    first.
-    """
+    """Check a consistency proof (RFC 9162, 2.1.4.2). Raise Invalid unless the second tree begins with the first."""
     if first == second and not path and old_root == new_root:
         return
     if not 0 < first < second or not path:
@@ -173,9 +171,7 @@ class Note:
         return None
 
     def signer(self, keys: Iterable[PublicKey]) -> PublicKey:
-        """Return the signer among these keys. Raise Invalid if none of them signed it, or if one signed
-        something else.
-        """
+        """Return the signer among these keys. Raise Invalid if none signed it, or one signed something else."""
         known = {(key.name, key.id): key for key in keys}
         for name, data in self.signatures:
             key = known.get((name, data[:KEY_ID_SIZE]))

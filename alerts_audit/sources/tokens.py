@@ -129,9 +129,7 @@ def issue_token(source: Source) -> tuple[SourceToken, str]:
 
 
 def valid_tokens(source: Source) -> list[str]:
-    """Return the names of the valid tokens: the setting's name, and the beginnings of the others. Reads the prefetched
-    `tokens`.
-    """
+    """Return the names of the valid tokens: the setting's, and the beginnings of others (prefetched `tokens`)."""
     own = ["ALERT_TOKEN"] if source.name == DEFAULT_SOURCE else []
     return own + [str(token) for token in source.tokens.all() if token.revoked_at is None]
 

@@ -21,9 +21,7 @@ class BodyIncomplete(Exception):
 
 @dataclass(frozen=True)
 class Body:
-    """A body. `size` (bytes) and `sha256` cover everything that was sent; `kept` is all of it, or its first LIMIT
-    bytes.
-    """
+    """A body. `size` (bytes) and `sha256` are of all that was sent; `kept` is at most its first LIMIT bytes."""
 
     kept: bytes = field(repr=False)
     size: int

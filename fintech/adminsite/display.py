@@ -27,9 +27,7 @@ def show_time(moment: datetime | None) -> SafeString | str:
 def column(
     description: str, show: Callable[[Any], Any], field: str = "", *, ordering: str | None = None
 ) -> Callable[[Any, Any], Any]:
-    """Return a column or field of an admin that shows the row, or the value of its `field`, which may be of a related
-    row.
-    """
+    """Return a column or field of an admin: it shows the row, or its `field`, which may be a related row's."""
     read = attrgetter(field) if field else None
 
     @display(description=description, ordering=ordering)

@@ -38,9 +38,7 @@ def ensure_database(connection: psycopg.Connection, name: str, owner: str) -> No
 
 
 def allow_statistics(connection: psycopg.Connection, role: str) -> None:
-    """Allow reading PostgreSQL's statistics over few connections, so that a stuck monitor cannot use those
-    of payments.
-    """
+    """Allow reading PostgreSQL's statistics over few connections: a stuck monitor must not use those of payments."""
     connection.execute(sql.SQL("GRANT pg_monitor TO {}").format(sql.Identifier(role)))
     connection.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT 5").format(sql.Identifier(role)))
 

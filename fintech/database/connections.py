@@ -53,9 +53,7 @@ def is_closed(connection: psycopg.Connection[Any]) -> bool:
 
 
 def query(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Return the result of `function`, which queries Django's database: not on the loop, where it would stop all
-    others.
-    """
+    """Return the result of `function`, which queries Django's database: in a thread, if this is the loop."""
     if not cooperation.on_loop():
         return function(*arguments)
     return cooperation.offload(_release_afterwards, function, *arguments)

@@ -63,9 +63,7 @@ def read_time(name: str, value: str) -> datetime:
 
 
 def in_range(moment: datetime) -> datetime:
-    """Return the nearest time that the database reads: it accepts offsets below 16 hours, Python and RFC 3339 up to
-    24.
-    """
+    """Return the nearest time that the database reads. Its offsets are below 16 hours, those of RFC 3339 below 24."""
     return min(max(moment, EARLIEST), LATEST).astimezone(UTC)
 
 

@@ -101,9 +101,7 @@ def as_problem(error: Exception) -> Problem | None:
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse:
-    """Handle exceptions for REST framework. An unexpected one is logged with its traceback and answered with a plain
-    500.
-    """
+    """Handle exceptions for REST framework. An unexpected one is logged, and answered with a plain 500."""
     known = as_problem(error)
     if known is None:
         logger.error("unexpected_error", exc_info=error)

@@ -117,9 +117,7 @@ def growth(first: Samples, last: Samples, name: str, **labels: str) -> float:
 
 
 def quantile(share: float, first: Samples, last: Samples, name: str) -> float:
-    """Return the quantile like Prometheus's histogram_quantile: linear within a bucket; at most the last
-    finite edge.
-    """
+    """Return the quantile as histogram_quantile does: linear within a bucket; at most the last finite edge."""
     edges = sorted({dict(labels)["le"] for labels in last.get(name, {})}, key=float)
     counts = [growth(first, last, name, le=edge) for edge in edges]
     if not counts or not counts[-1]:

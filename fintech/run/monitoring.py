@@ -33,9 +33,7 @@ def monitoring_programs(layout: Layout, environment: Mapping[str, str]) -> list[
 
 
 def find_commands(layout: Layout) -> dict[str, list[str]]:
-    """Return the commands of installed programs by name, except those whose port is taken, for example by another node
-    exporter.
-    """
+    """Return the commands of installed programs by name, without those whose port another program has."""
     configuration = layout.run / "observability"
     address = {name: f"127.0.0.1:{getattr(layout.ports, name)}" for name in PACKAGES}
     listen = {name: f"--web.listen-address={address[name]}" for name in EXPORTERS}
@@ -54,9 +52,7 @@ def find_commands(layout: Layout) -> dict[str, list[str]]:
 
 
 def exporter_command(name: str, *options: str) -> list[str] | None:
-    """Return the command. Debian prefixes the names with `prometheus-`, upstream uses an underscore. None: not
-    installed.
-    """
+    """Return the command, by Debian's name or upstream's, or None if it is not installed."""
     program = shutil.which(f"prometheus-{name}") or shutil.which(name.replace("-", "_"))
     return None if program is None else [program, *options, "--log.level=warn"]
 

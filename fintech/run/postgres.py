@@ -285,9 +285,7 @@ class EmbeddedPostgres:
                 raise PostgresError(f"{directory} belongs to another user: remove it.") from None
 
     def _open_programs(self) -> None:
-        """Let the server's account run the programs that pip installed, possibly with a restrictive umask.
-        Root only.
-        """
+        """Let the server's account run the programs, which pip may have installed with a strict umask."""
         self._let_through(PROGRAMS)
         if PROGRAMS.stat().st_mode & 0o005 == 0o005:
             return

@@ -30,9 +30,7 @@ def stamp_of(requirements: Path) -> str:
 
 
 def is_current(requirements: Path) -> bool:
-    """Return True if the environment is current. The development pins include those of the platform, so
-    they suffice.
-    """
+    """Return True if the environment is current. The pins for development include those of the platform."""
     for name in {requirements.name, "requirements-dev.txt"}:
         stamp, pins = VENV / f"installed-{name}", BASE_DIR / name
         if stamp.exists() and pins.exists() and stamp.read_text() == stamp_of(pins):

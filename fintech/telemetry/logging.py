@@ -128,9 +128,7 @@ class WithoutRequest(logging.Filter):
 
 
 def accept_request_id(header: str | None) -> str:
-    """Return the client's X-Request-ID if it is short, plain, no card number and none of our keys,
-    otherwise a new one.
-    """
+    """Return the client's X-Request-ID if it is short, plain and no card number or key, otherwise a new one."""
     if header and _REQUEST_ID.fullmatch(header) and redact(header) == header:
         return header
     return str(uuid7())

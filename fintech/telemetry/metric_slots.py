@@ -71,9 +71,7 @@ def epoch(role: str) -> uuid.UUID:
 
 
 def prepare(role: str) -> None:
-    """Prepare before the first process of a role starts: drop gauges of dead processes, and start over if a file is
-    torn.
-    """
+    """Drop gauges of dead processes before the first process of a role starts. Start over if a file is torn."""
     folder = directory(role)
     for path in folder.glob("gauge_live*.db"):
         path.unlink()
@@ -211,9 +209,7 @@ class FilesCollector(Collector):
 
 
 def _is_begun(path: Path) -> bool:
-    """Return True if the file has content. A starting worker replaces the previous gauges, whose files are empty for a
-    moment.
-    """
+    """Return True if the file has content. The new gauges of a starting worker are empty for a moment."""
     try:
         return path.stat().st_size > 0
     except FileNotFoundError:

@@ -120,9 +120,7 @@ def _interleave(sides: tuple[Side, Side], parts: dict[str, tuple[int, int]], rou
 
 
 def report(results: Rounds, memory: list[float]) -> None:
-    """Print medians, and the median of the rounds' ratios with the lowest and the highest: both sides of a round met
-    about the same machine.
-    """
+    """Print medians, and of the rounds' ratios, whose sides met about the same machine, also both extremes."""
     print(f"\n{'processor time is per payment':46}{'before':>10}{'now':>10}{'now / before':>14}   lowest, highest")
     for name, pairs in results.items():
         for measure, of in MEASURES.items():

@@ -207,9 +207,7 @@ class Bench:
         return {UNSEALED: rate}
 
     def _flood(self, *, seal_seconds: int) -> tuple[float, int]:
-        """Return deliveries a second over eight connections while a worker with all of its jobs runs, and the number of
-        sealed rows.
-        """
+        """Return deliveries a second beside a worker with all of its jobs, and the number of sealed rows."""
 
         def make() -> bytes:
             content = body(1)

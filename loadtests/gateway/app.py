@@ -41,9 +41,7 @@ def problem(status: int, outcome: str, code: str, **more: Any) -> web.Response:
 
 
 def not_charged(status: int, outcome: str, code: str, **more: Any) -> web.Response:
-    """Return an answer that promises: this order moves no money, neither now nor by a request with its key
-    in flight.
-    """
+    """Return an answer that promises: neither this order nor one with its key in flight moves money."""
     return problem(status, outcome, code, charged=False, **more)
 
 

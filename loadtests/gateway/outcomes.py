@@ -23,9 +23,7 @@ class Reply(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """The behaviour for one request. `wait` seconds pass before the decision, so a cancel may come first; the reply
-    follows the decision.
-    """
+    """The behaviour for one request. A cancel may come in the `wait` seconds before the decision."""
 
     does: Does
     code: str | None = None

@@ -17,9 +17,7 @@ class WrongProfile(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """The profile. Its ratios are shares of all charges and refunds whose amount is not magic; all others
-    are approved.
-    """
+    """The profile. Its ratios are shares of the charges and refunds without a magic amount; others are approved."""
 
     latency_ms: float = 0
     latency_jitter_ms: float = 0  # up to this much is added to latency_ms, uniformly distributed

@@ -63,9 +63,7 @@ class Reply:
 
 
 def reply_to(outcome: Result) -> Reply:
-    """201 for a new known outcome, 200 for a replayed one, 202 while it is open. An authorization is an outcome, and a
-    challenge is none.
-    """
+    """Answer 201 to a new known outcome, 200 to a replayed one, and 202 while it is open, as a challenge is."""
     is_known, is_replay = outcome.operation.status not in OPEN, outcome.is_replay
     headers = {}
     if not (is_replay and is_known):

@@ -248,9 +248,7 @@ def _shows_a_fault(answer: Answer) -> bool:
 
 
 def _content(data: bytes, limit: int) -> Any:
-    """Return the answer if it is JSON that the journal can store: bounded, and without NUL, which
-    PostgreSQL refuses.
-    """
+    """Return the answer if it is JSON that the journal can store: bounded, and without NUL."""
     if len(data) > limit or b"\\u0000" in data:
         return None
     try:

@@ -48,9 +48,7 @@ def drop(archive: Archive, progress: Progress) -> int:
 
 
 def _drop_checkpoints(last: Checkpoint) -> None:
-    """Delete the checkpoints before `last`, except those that rotate keys (the chain of trust needs them) or name an
-    archive.
-    """
+    """Delete the checkpoints before `last`, except those that rotate keys or name an archive."""
     naming = Q(note__contains=f"\n{NEXT_KEY}") | Q(note__contains=f"\n{ARCHIVE}")
     old = Checkpoint.objects.filter(pk__lt=last.pk).exclude(naming).order_by("id")
     numbers = list(old.values_list("pk", flat=True))
@@ -86,9 +84,7 @@ def _delete(cursor: CursorWrapper, table: str, key: str, refs: Sequence[int]) ->
 
 
 def change(tables: Sequence[str], work: Callable[[CursorWrapper], None]) -> None:
-    """Open a transaction of the owner in which these tables can be changed. For all other roles they stay
-    append-only.
-    """
+    """Open a transaction of the owner in which these tables can be changed, for this role alone."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with transaction.atomic(using="owner"), connections["owner"].cursor() as cursor:

@@ -41,9 +41,7 @@ ORDER BY leaf.number
 
 @dataclass
 class Range:
-    """Leaves `first` to `end - 1`, and those below `first` that an earlier archive kept and that can be
-    archived now.
-    """
+    """Leaves `first` to `end - 1`, and those that an earlier archive kept and that can be archived now."""
 
     base: Checkpoint | None  # frontier of `first` leaves
     last: Checkpoint  # frontier of `end` leaves
@@ -63,18 +61,14 @@ class Range:
         return Frontier(self.base.size, self.base.frontier) if self.base else Frontier()
 
     def stays(self) -> Iterator[tuple[int, str, int, bytes]]:
-        """Yield the leaves whose rows must stay: reviews, archives, open gaps, and inputs that the projector has not
-        used yet.
-        """
+        """Yield the leaves whose rows must stay: reviews, archives, open gaps, and inputs not used yet."""
         values: dict[str, Any] = {"last_input": self.last_input, "always": list(ALWAYS_KEPT), "end": self.end}
         for start, stop in chunks(0 if self.earlier else self.first, self.end):
             for number, kind, ref, digest in fetch_all(STAYS, {**values, "start": start, "stop": stop}):
                 yield number, kind, ref, bytes(digest)
 
     def lines(self, stays: Container[int]) -> Iterator[dict[str, Any]]:
-        """Yield the lines of the file: the rows, the checkpoints at their positions, and earlier rows that are archived
-        now.
-        """
+        """Yield the lines of the file: rows and checkpoints in order, and earlier rows that are archived now."""
         for rows in leaf_rows([number for number in self.earlier if number not in stays]):
             yield from rows
         notes = self._notes()

@@ -17,9 +17,7 @@ CHUNK = 1000
 
 
 def statement(archive: Archive) -> str:
-    """Return the checkpoint line that is signed before anything is deleted: without the key no one can hide deleted
-    rows.
-    """
+    """Return the checkpoint line that is signed before a deletion, which no one can hide without the key."""
     return f"{ARCHIVE}{archive.first_leaf} {archive.end_leaf} {bytes(archive.file_sha256).hex()}"
 
 

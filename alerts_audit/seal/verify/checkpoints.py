@@ -35,9 +35,7 @@ class Claim:
 
 @dataclass
 class CheckpointCheck:
-    """Check of checkpoints. `base`: the checkpoint where the window begins; `last`: the newest when the verification
-    began.
-    """
+    """A check of the checkpoints from `base` to `last`, the newest one when the verification began."""
 
     report: Report
     trust: Trust
@@ -130,9 +128,7 @@ class CheckpointCheck:
             yield row
 
     def _entries(self) -> Iterator[Entry]:
-        """Yield the entries of the file in order, each once. Entries sealed after the start are left for the
-        next time.
-        """
+        """Yield the entries of the file in order, each once, except those that were sealed after the start."""
         first = self.base.pk if self.base else 0
         before, torn, late = 0, b"", 0
         for number, line, entry in self.file.lines():

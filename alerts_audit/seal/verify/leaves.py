@@ -133,10 +133,8 @@ class LeafCheck:
         rows: dict[int, tuple[Any, ...]],
         signed: Sequence[tuple[int, datetime]],
     ) -> None:
-        """Note late rows. `signed`: sizes of checkpoints and their last signing time. An input has the time of its
-        delivery.
-        """
-        if kind.name == Leaf.Kind.INPUT or not signed:
+        """Note rows that are older than a checkpoint without them. `signed`: its size and last time of signing."""
+        if kind.name == Leaf.Kind.INPUT or not signed:  # an input has the time of its delivery
             return
         column = kind.columns.index(kind.at)
         for ref, (number, _) in leaves.items():
@@ -177,9 +175,7 @@ class LeafCheck:
 
 
 def signed_before(numbers: Sequence[int]) -> list[tuple[int, datetime]]:
-    """Return the sizes of the checkpoints that are older than one of these leaves, rising, and when each was last
-    signed.
-    """
+    """Return the sizes of checkpoints before one of these leaves, rising, with their last times of signing."""
     if not numbers:
         return []
     checkpoints = Checkpoint.objects.filter(size__lte=max(numbers))

@@ -24,12 +24,12 @@ class Disputes:
         self._store, self._objects = store, objects
 
     def open(self, content: dict[str, Any]) -> Object:
-        """Dispute the payment of `charge` (our key), or with `"status": "warning_needs_response"` ask about it."""
-        intents = self._store.newest("payment_intent")
-        intent = next((one for one in intents if one["metadata"].get("key") == content.get("charge")), None)
+        """Dispute the payment `charge`: its id or our key. With `"status": "warning_needs_response"`, ask about it."""
+        named, intents = content.get("charge"), self._store.newest("payment_intent")
+        intent = next((one for one in intents if named in (one["id"], one["metadata"].get("key"))), None)
         left = self._objects.left_of(intent) if intent else 0
         if intent is None or not 0 < content.get("amount", left) <= left:
-            raise BadRequest("charge must be the key of a payment that took money", param="charge")
+            raise BadRequest("charge must be the id or the key of a payment that took money", param="charge")
         seconds = content.get("evidence_seconds", DEFAULT_EVIDENCE_SECONDS)
         dispute: Object = {
             "id": f"dp_{uuid4().hex}",

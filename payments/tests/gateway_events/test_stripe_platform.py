@@ -14,7 +14,7 @@ from payments.gateway.stripe.gateway import StripeGateway
 from payments.ledger.reconciliation import reconcile
 from payments.tests.authentication.conftest import BACK, HOST, answer_challenge
 from payments.tests.conftest import Client
-from payments.tests.consistency import gateway_key, settled
+from payments.tests.consistency import settled
 from payments.tests.shop import Shop
 
 pytestmark = pytest.mark.processes
@@ -64,7 +64,8 @@ def authenticate(client: Client) -> dict[str, Any]:
 def win_dispute(client: Client, fake: FakeStripe, payment: str) -> dict[str, Any]:
     """Answer a dispute with evidence, and let the bank decide for the merchant."""
     control = {"token": fake.control_token}
-    theirs = fake.request("POST", "/control/disputes", {"charge": gateway_key(payment)}, **control).body["id"]
+    charge = client.get(f"/v1/transactions/{payment}").body["gateway_reference"]
+    theirs = fake.request("POST", "/control/disputes", {"charge": charge}, **control).body["id"]
 
     def dispute(status: str) -> dict[str, Any] | None:
         found = client.get("/v1/disputes").body["data"]

@@ -25,7 +25,7 @@ OTHER_FORMS = {"missing_field", "unknown_field"}  # chosen by what msgspec found
 
 def codes_in_code() -> set[str]:
     classes = "|".join(STATUS_CODES_BY_NAME)
-    calls = re.compile(rf'(?:(?:Problem|problem)\(\s*\d{{3}},\s*|(?:{classes}|super\(\).__init__)\(\s*)"([a-z_]+)"')
+    calls = re.compile(rf'(?:(?:Problem|problem)\(\s*\d{{3}},\s*|(?:{classes}|super\(\).__init__)\(\s*)"([a-z_]+)",')
     found = {code for path in CODE for code in calls.findall(path.read_text())}
     found |= {code for _, code, _ in (*REFUSALS.values(), MALFORMED)} | {DATABASE_UNAVAILABLE[0]}
     return (found | OTHER_FORMS) - ELSEWHERE

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -272,9 +273,16 @@ class Gateway:
         amount, currency, is_closed = left
         if is_closed:
             return "authorization_closed"
+        # A void of an expired one is approved, because nothing is held any more.
+        if order.kind == "capture" and self._has_expired(authorization):
+            return "authorization_expired"
         if order.currency != currency:
             return "currency_differs"
         return "exceeds_authorization" if order.amount > amount else None
+
+    def _has_expired(self, authorization: str) -> bool:
+        age = datetime.now(UTC) - datetime.fromisoformat(self.store.decided_at("authorization", authorization))
+        return age.total_seconds() >= self.faults.profile.authorization_seconds
 
     def _replay(self, known: Decision | Authentication, order: Order, request: web.Request) -> web.Response:
         if isinstance(known, Authentication):

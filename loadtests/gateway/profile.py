@@ -9,6 +9,7 @@ from loadtests.gateway.outcomes import APPROVE, BY_RATIO, HOLD, MAGIC, Behaviour
 
 MAX_HOLD_SECONDS = 600
 MAX_LATENCY_MS = MAX_HOLD_SECONDS * 1000
+MAX_AUTHORIZATION_SECONDS = 30 * 86_400
 
 
 class WrongProfile(ValueError):
@@ -30,6 +31,7 @@ class Profile:
     drop_ratio: float = 0
     hold_seconds: float = 10
     challenge_seconds: float = 300  # the time that a customer has for a challenge
+    authorization_seconds: float = MAX_AUTHORIZATION_SECONDS  # after this, an authorization has expired
     cancel_fails: bool = False
     late_events: bool = False  # an event for each decision whose reply was lost, late or held
     events_url: str | None = None  # where events go; None: GATEWAY_EVENTS_URL
@@ -66,6 +68,7 @@ _LIMITS = {
     "latency_jitter_ms": MAX_LATENCY_MS,
     "hold_seconds": MAX_HOLD_SECONDS,
     "challenge_seconds": MAX_HOLD_SECONDS,
+    "authorization_seconds": MAX_AUTHORIZATION_SECONDS,
 }
 
 

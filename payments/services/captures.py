@@ -1,10 +1,12 @@
 """Captures: reserve a part of the authorization, capture it at the gateway, and post it to the ledger."""
 
+from contextlib import suppress
 from functools import partial
 from uuid import UUID
 
 from django.db import connection
 
+from fintech.errors import DATABASE_ERRORS
 from fintech.telemetry.logging import request_id
 from payments.errors import Conflict
 from payments.gateway.base import Answer
@@ -12,6 +14,7 @@ from payments.gateway.keys import capture_key
 from payments.gateway.registry import gateways
 from payments.models import Capture, Transaction
 from payments.schemas import CaptureInput
+from payments.services.authorization_expiry import void_one
 from payments.services.operations import (
     Request,
     amount_or_rest,
@@ -23,6 +26,9 @@ from payments.services.operations import (
     start,
 )
 from payments.services.results import CarryOut, Result
+
+# The failure of a capture whose authorization the gateway holds no more.
+EXPIRED = "authorization_expired"
 
 
 def create_capture(
@@ -55,11 +61,20 @@ def carry_out(capture: Capture, lease_token: UUID, actor: str) -> Result:
         final=capture.final,
     )
     settle_or_leave(capture, partial(settle, capture, lease_token, answer, actor=actor))
+    _release_if_expired(capture)
     return Result(capture, gateway_seconds=answer.seconds)
 
 
 def settle_capture(capture_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> None:
-    settle(Capture.objects.get(id=capture_id), lease_token, answer, actor=actor)
+    capture = Capture.objects.select_related("transaction").get(id=capture_id)
+    _release_if_expired(settle(capture, lease_token, answer, actor=actor))
+
+
+def _release_if_expired(capture: Capture) -> None:
+    """Void an authorization that has expired at the gateway before our own time."""
+    if capture.failure_code == EXPIRED:
+        with suppress(*DATABASE_ERRORS):  # at worst, the worker voids it at our time
+            void_one(capture.transaction.merchant_id, capture.transaction_id)
 
 
 def reserve(payment: Transaction, capture_id: UUID, key: str, body: CaptureInput, actor: str) -> CarryOut:

@@ -20,6 +20,7 @@ _CODES = {
     "charge_disputed": "charge_disputed",
     "amount_too_large": "exceeds_authorization",
     "payment_intent_unexpected_state": "authorization_closed",
+    "charge_expired_for_capture": "authorization_expired",
     "payment_intent_authentication_failure": "authentication_failed",
 }
 

@@ -101,6 +101,23 @@ def test_an_expired_authorization_is_voided_by_the_worker_and_says_so(client, ho
     wait_until(lambda: counters_equal_rows(platform), what="counters equal rows")
 
 
+@pytest.mark.parametrize("faults", [{}, {"lose_reply_ratio": 1}])
+def test_an_authorization_that_has_expired_at_the_gateway_is_voided_at_once(client, holder, gateway, faults):
+    payment = holder.authorize(1000)
+    holder.capture(payment, 400, final=False)
+    gateway.profile(authorization_seconds=0, **faults)
+
+    holder.capture(payment, key="late")
+    gateway.reset_profile()
+
+    wait_until(lambda: holder.read(payment)["status"] == "succeeded", what="the rest is released")
+    late = holder.capture(payment, key="late").body
+    assert (late["status"], late["failure"]["code"]) == ("failed", "authorization_expired")
+    assert Event.objects.get(transaction_id=payment, kind="void_succeeded").actor == "expiry"
+    assert holder.amounts(payment) == ("succeeded", 1000, 400, 0)
+    check_books(gateway, client.merchant)
+
+
 def test_the_expiry_wins_against_a_capture(client, holder, gateway):
     payments = [holder.authorize(1000) for _ in range(4)]
     for payment in payments:

@@ -12,7 +12,11 @@ OTHER_MESSAGE = "The gateway refused; no money was moved."
 
 # For how long the same payment is refused after a decline, if the merchant wants that. Mastercard's advice 24 is the
 # shortest wait for funds; Visa counts tries of 30 days. Technical faults and our own blocks may end at any moment.
-REFUSED_FOR = {"insufficient_funds": timedelta(hours=1), "lost_or_stolen": timedelta(days=30)}
+REFUSED_FOR = {
+    "insufficient_funds": timedelta(hours=1),
+    "lost_or_stolen": timedelta(days=30),
+    "do_not_try_again": timedelta(days=30),
+}
 
 # By code. An unknown code of the gateway gets that sentence, and no advice.
 FAILURES: dict[str, tuple[str, Advice]] = {
@@ -20,6 +24,8 @@ FAILURES: dict[str, tuple[str, Advice]] = {
     "do_not_honor": ("The bank declined without a reason.", "retry_with_other_method"),
     "expired_card": ("The bank declined: the card has expired.", "retry_with_other_method"),
     "lost_or_stolen": ("The bank declined: the card was reported lost or stolen.", "do_not_retry"),
+    "do_not_try_again": ("The bank declined for good: never try this card again.", "do_not_retry"),
+    "issuer_unavailable": ("The bank declined because it cannot decide at present.", "retry_later"),
     "authentication_failed": ("The customer refused or failed the authentication (3-D Secure).", "retry_later"),
     "authentication_expired": ("The customer did not complete the authentication (3-D Secure) in time.", "retry_later"),
     "authentication_required": (

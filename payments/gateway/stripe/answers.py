@@ -8,21 +8,24 @@ from payments.gateway.base import Answer
 from payments.gateway.stripe.authentication import read_authentication, read_challenge
 from payments.gateway.stripe.requests import capture_name
 
-# Stripe's code -> ours, where `payments/failures.py` has a sentence for it.
-_CODES = {
-    "expired_card": "expired_card",
+# Our code, where `payments/failures.py` has a sentence for it, and Stripe's: https://docs.stripe.com/declines/codes.
+_STRIPES = {
     "insufficient_funds": "insufficient_funds",
-    "do_not_honor": "do_not_honor",
-    "generic_decline": "do_not_honor",
-    "lost_card": "lost_or_stolen",
-    "stolen_card": "lost_or_stolen",
-    "charge_already_refunded": "exceeds_charge",
+    "do_not_honor": """call_issuer card_declined do_not_honor fraudulent generic_decline merchant_blacklist
+        no_action_taken not_permitted restricted_card security_violation service_not_allowed transaction_not_allowed""",
+    "expired_card": "expired_card",
+    "lost_or_stolen": "lost_card stolen_card",
+    "do_not_try_again": """do_not_try_again invalid_account pickup_card revocation_of_all_authorizations
+        revocation_of_authorization stop_payment_order""",
+    "issuer_unavailable": "approve_with_id issuer_not_available reenter_transaction try_again_later",
+    "authentication_failed": "payment_intent_authentication_failure",
+    "exceeds_charge": "charge_already_refunded",
     "charge_disputed": "charge_disputed",
-    "amount_too_large": "exceeds_authorization",
-    "payment_intent_unexpected_state": "authorization_closed",
-    "charge_expired_for_capture": "authorization_expired",
-    "payment_intent_authentication_failure": "authentication_failed",
+    "exceeds_authorization": "amount_too_large",
+    "authorization_closed": "payment_intent_unexpected_state",
+    "authorization_expired": "charge_expired_for_capture",
 }
+_CODES = {theirs: ours for ours, codes in _STRIPES.items() for theirs in codes.split()}
 
 # The code of an operation that a lookup does not show.
 NOT_FOUND = "not_found_yet"

@@ -25,6 +25,10 @@ def card_error(**fields: Any) -> dict[str, Any]:
     return {"error": {"type": "card_error", **fields}}
 
 
+def invalid(**fields: Any) -> dict[str, Any]:
+    return {"error": {"type": "invalid_request_error", **fields}}
+
+
 @pytest.mark.parametrize(
     ("amount", "currency", "theirs"),
     [
@@ -68,11 +72,16 @@ def test_a_payment_without_a_token_is_not_sent(payment_method):
         (200, INTENT | {"status": "canceled"}, "cancelled", "cancelled"),
         (402, card_error(code="card_declined", decline_code="insufficient_funds"), "declined", "insufficient_funds"),
         (402, card_error(code="card_declined", decline_code="stolen_card"), "declined", "lost_or_stolen"),
+        (402, card_error(code="card_declined", decline_code="pickup_card"), "declined", "do_not_try_again"),
+        (402, card_error(code="card_declined", decline_code="try_again_later"), "declined", "issuer_unavailable"),
+        (402, card_error(code="card_declined", decline_code="fraudulent"), "declined", "do_not_honor"),
+        (402, card_error(code="card_declined"), "declined", "do_not_honor"),
         (402, card_error(code="expired_card"), "declined", "expired_card"),
         (402, card_error(code="authentication_required"), "declined", "authentication_required"),
         (402, card_error(), "declined", "declined"),
         (402, card_error(code="processing_error"), "error", "processing_error"),
         (400, BAD, "error", "parameter_invalid_integer"),
+        (400, invalid(code="charge_expired_for_capture"), "error", "authorization_expired"),
         (400, {"error": {"type": "idempotency_error"}}, "error", "key_reused"),
         (401, {}, "error", "gateway_refused_our_credentials"),
         (

@@ -378,7 +378,7 @@ LOGGING = {
     "filters": {"without_request": {"()": "fintech.telemetry.logging.WithoutRequest"}},
     "handlers": {
         "stdout": {
-            "class": "fintech.telemetry.logging.TurnHandler",
+            "class": "fintech.server.turn_handler.TurnHandler",
             "stream": "ext://sys.stdout",
             "formatter": "json",
             "filters": ["without_request"],

@@ -9,17 +9,9 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import psycopg
-from django.db import Error, OperationalError
-
 API_KEY, SOURCE, ACCESS = KINDS = ("fk_", "src_", "tr_")
-# Fail at once for this long after a database error, so that requests do not queue for connection timeouts.
-FAILED_SECONDS = 0.5
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _RANDOM = 8  # characters of a prefix after its kind
@@ -62,21 +54,3 @@ def read_prefix(token: str, kind: str) -> str | None:
     """Return the prefix of a token that has the form of this kind."""
     found = re.fullmatch(rf"({kind}[{_ALPHABET}]{{{_RANDOM}}})_[\w-]{{43}}", token, re.ASCII)
     return found[1] if found else None
-
-
-class FailFast:
-    """Refuse queries for a moment after one has failed."""
-
-    def __init__(self) -> None:
-        self._failed_until = float("-inf")
-
-    @contextmanager
-    def guard(self) -> Iterator[None]:
-        """Run a query, or raise django.db.OperationalError at once."""
-        if time.monotonic() < self._failed_until:
-            raise OperationalError("the database was unavailable a moment ago")
-        try:
-            yield
-        except (Error, psycopg.Error):
-            self._failed_until = time.monotonic() + FAILED_SECONDS
-            raise

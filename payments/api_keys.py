@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from fintech import tokens
 from fintech.database.connections import query
+from fintech.database.fail_fast import FailFast
 from fintech.server import cooperation
 from payments.errors import AuthenticationFailed, PermissionDenied
 from payments.fraud import MerchantContext, VelocityLimit
@@ -81,7 +82,7 @@ class ApiKeyCache:
 
     def __init__(self) -> None:
         self._entries: dict[str, tuple[float, Principal | None]] = {}
-        self._fail_fast = tokens.FailFast()
+        self._fail_fast = FailFast()
         self._lock = cooperation.Lock()
 
     def find(self, prefix: str) -> Principal | None:

@@ -19,6 +19,7 @@ from alerts_audit.models import Source, SourceToken
 from alerts_audit.models.sources import DEFAULT_SOURCE
 from alerts_audit.sources import metrics
 from fintech import tokens
+from fintech.database.fail_fast import FailFast
 
 CACHE_SECONDS = 3.0
 # A token that is not in the cache may be new, and must work immediately: after a 401 Alertmanager does not repeat
@@ -42,7 +43,7 @@ class TokenCache:
     def __init__(self) -> None:
         self._known: dict[bytes, str] = {}
         self._loaded_at = float("-inf")
-        self._fail_fast = tokens.FailFast()
+        self._fail_fast = FailFast()
         self._lock = threading.Lock()
 
     def find(self, digest: bytes) -> str | None:

@@ -10,19 +10,19 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from django.http import HttpRequest, HttpResponse
 from uuid_utils import uuid7
 
 from fintech.cards import mask_card_numbers
-from fintech.server import cooperation
 from fintech.telemetry import tracing
 from fintech.tokens import KINDS
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse  # programs without Django write such lines, too
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
@@ -63,33 +63,6 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return redact(encode(line))
-
-
-class TurnHandler(logging.StreamHandler[Any]):
-    """A handler that writes the lines of the event loop's tasks once a turn, and those of threads at once."""
-
-    def __init__(self, stream: Any = None) -> None:
-        super().__init__(stream)
-        self._lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not cooperation.on_loop():
-            super().emit(record)
-            return
-        try:
-            self._lines.append(self.format(record) + self.terminator)
-            if len(self._lines) == 1:
-                cooperation.after_turn(self.flush)
-        except Exception:
-            self.handleError(record)
-
-    def flush(self) -> None:
-        with self.lock or nullcontext():
-            if self._lines:
-                text = "".join(self._lines)
-                self._lines.clear()
-                self.stream.write(text)
-            super().flush()
 
 
 def write_json_lines(level: str = "INFO") -> None:
@@ -138,7 +111,7 @@ def accept_request_id(header: str | None) -> str:
 PROBED = frozenset(["/health", "/ready", "/metrics"])
 
 
-def caller_of(request: HttpRequest) -> str | None:
+def caller_of(request: "HttpRequest") -> str | None:
     """Return the caller's trace, if tracing is off."""
     parent = tracing.parse(request.META.get("HTTP_TRACEPARENT"))
     return parent[0] if parent else None
@@ -147,10 +120,10 @@ def caller_of(request: HttpRequest) -> str | None:
 class RequestLogMiddleware:
     """Middleware that gives each request an id and a trace, returns the id, and logs the request after its answer."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+    def __init__(self, get_response: "Callable[[HttpRequest], HttpResponse]") -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: "HttpRequest") -> "HttpResponse":
         start = time.perf_counter()
         identifier = accept_request_id(request.META.get("HTTP_X_REQUEST_ID"))
         request_id.set(identifier)

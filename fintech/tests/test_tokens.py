@@ -1,9 +1,7 @@
 import hashlib
 import re
 
-import psycopg
 import pytest
-from django.db import OperationalError
 
 from fintech import tokens
 
@@ -49,29 +47,3 @@ OTHERS = ["", "fk_", "fk_abcdefgh", "fk_abcdefgh_short", f"tr_abcdefgh_{'x' * 43
 @pytest.mark.parametrize("token", [*OTHERS, f"fk_abcdefgh_{'x' * 44}", f"fk_abcdefgh_{'é' * 43}"])
 def test_text_of_another_form_has_no_prefix(token):
     assert tokens.read_prefix(token, tokens.API_KEY) is None
-
-
-@pytest.mark.parametrize("error", [OperationalError, psycopg.OperationalError], ids=["django", "psycopg"])
-def test_after_a_database_error_no_query_is_made_for_a_moment(monkeypatch, error):
-    now = [1000.0]
-    monkeypatch.setattr(tokens.time, "monotonic", lambda: now[0])
-    fail_fast, queries = tokens.FailFast(), []
-    with pytest.raises(error), fail_fast.guard():
-        raise error
-
-    with pytest.raises(OperationalError, match="a moment ago"), fail_fast.guard():
-        queries.append(1)
-    now[0] += tokens.FAILED_SECONDS
-    with fail_fast.guard():
-        queries.append(2)
-
-    assert queries == [2]
-
-
-def test_an_error_that_is_not_the_databases_does_not_stop_queries():
-    fail_fast = tokens.FailFast()
-    with pytest.raises(ValueError, match="ours"), fail_fast.guard():
-        raise ValueError("ours")
-
-    with fail_fast.guard():
-        pass

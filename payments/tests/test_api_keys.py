@@ -12,7 +12,7 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from fintech import tokens
+from fintech.database.fail_fast import FAILED_SECONDS
 from payments import api_keys
 from payments.api.responses import problem_of
 from payments.api_keys import ApiKeyCache, Principal, authenticate, create_api_key, revoke_api_key
@@ -199,7 +199,7 @@ def test_after_a_moment_the_database_is_asked_again(secret, cache, monkeypatch):
 
     with pytest.raises(OperationalError):
         authenticate(f"Bearer {secret}")
-    now[0] += tokens.FAILED_SECONDS
+    now[0] += FAILED_SECONDS
     assert authenticate(f"Bearer {secret}")
 
 

@@ -21,7 +21,7 @@ from alerts_audit.sources.tokens import (
     issue_token,
     revoke_token,
 )
-from fintech import tokens
+from fintech.database import fail_fast
 
 STRANGER = f"src_{'0' * 8}_{'x' * 43}"
 
@@ -40,7 +40,7 @@ class Clock:
 def clock(monkeypatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(sources, "time", clock)
-    monkeypatch.setattr(tokens, "time", clock)
+    monkeypatch.setattr(fail_fast, "time", clock)
     monkeypatch.setattr(sources, "cache", sources.TokenCache())
     return clock
 

@@ -1,10 +1,9 @@
 """The formatter and what it keeps quiet about. That real processes do so is proved in payments/tests/api."""
 
-import io
 import json
 import logging
+import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -14,17 +13,8 @@ from django.core.exceptions import DisallowedHost
 from django.db import IntegrityError, connection
 from django.test import RequestFactory
 
-from fintech.server import cooperation
-from fintech.telemetry.logging import (
-    JsonFormatter,
-    TurnHandler,
-    WithoutRequest,
-    accept_request_id,
-    redact,
-    request_id,
-    trace_id,
-)
-from fintech.testing.tasks import event_loop, run_task
+from fintech.telemetry.logging import JsonFormatter, WithoutRequest, accept_request_id, redact, request_id, trace_id
+from fintech.testing.processes import BASE_DIR
 
 SECRET = "fk_abcdefgh_" + "x" * 43
 SECRETS = [SECRET, SECRET.replace("fk", "src"), SECRET.replace("fk", "tr")]
@@ -162,70 +152,10 @@ def test_any_other_request_id_is_replaced(header):
 # --- Writing ------------------------------------------------------------------------------------------------
 
 
-class Stream(io.StringIO):
-    """A stream that keeps each write."""
+@pytest.mark.processes
+def test_a_program_without_django_does_not_load_it_for_its_lines():
+    code = "import sys, fintech.telemetry.logging; print({'django.db', 'django.http', 'psycopg'} & sys.modules.keys())"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes: list[str] = []
+    ended = subprocess.run([sys.executable, "-c", code], cwd=BASE_DIR, capture_output=True, text=True, check=True)
 
-    def write(self, text: str) -> int:
-        self.writes.append(text)
-        return super().write(text)
-
-
-def emit(handler: logging.Handler, *messages: str) -> None:
-    for message in messages:
-        handler.handle(logging.LogRecord("test", logging.INFO, __file__, 1, message, (), None))
-
-
-def test_a_thread_writes_each_line_at_once():
-    stream = Stream()
-
-    emit(TurnHandler(stream), "one", "two")
-
-    assert stream.getvalue() == "one\ntwo\n"
-
-
-def test_the_tasks_of_a_turn_write_their_lines_once():
-    stream = Stream()
-    handler = TurnHandler(stream)
-
-    def task() -> None:
-        emit(handler, "one", "two")
-        cooperation.end_turn()
-        emit(handler, "three")
-
-    with ThreadPoolExecutor(1) as threads, event_loop(threads) as loop:
-        run_task(loop, task)
-
-    assert stream.writes == ["one\ntwo\n", "three\n"]
-
-
-def test_a_line_that_cannot_be_formatted_takes_no_other_with_it(capsys):
-    stream = Stream()
-    handler = TurnHandler(stream)
-
-    def task() -> None:
-        handler.handle(logging.LogRecord("test", logging.INFO, __file__, 1, "%d", ("no number",), None))
-        emit(handler, "good")
-
-    with ThreadPoolExecutor(1) as threads, event_loop(threads) as loop:
-        run_task(loop, task)
-
-    assert stream.writes == ["good\n"]
-    assert "Logging error" in capsys.readouterr().err
-
-
-def test_the_last_lines_are_written_when_the_process_ends():
-    stream = Stream()
-    handler = TurnHandler(stream)
-
-    def task() -> None:
-        emit(handler, "last")
-        handler.flush()  # logging does so at exit
-
-    with ThreadPoolExecutor(1) as threads, event_loop(threads) as loop:
-        run_task(loop, task)
-
-    assert stream.writes == ["last\n"]
+    assert ended.stdout == "set()\n"

@@ -27,7 +27,7 @@ TEXTS = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in FI
 COMMAND = r"((?:[A-Z_]+=\S* )*(?:make|docker compose|[\w./]*python3?|manage\.py|promtool|amtool|psql|curl) (?!=)"
 SPAN = re.compile(rf"(?<!`)`{COMMAND}[^`]+)`")
 LINE = re.compile(rf"^ *(?:# +)?{COMMAND}(?:[^\n]*\\\n)*[^\n]*)$", re.MULTILINE)
-QUOTED = re.compile(r"[\w ,']+: +(docker compose [^\"\n]+)(?:\"|$)", re.MULTILINE)  # as in `make secrets`
+QUOTED = re.compile(r"(?<=[\w ,']): +(docker compose [^\"\n]+)(?:\"|$)", re.MULTILINE)  # as in `make secrets`
 # A sentence names the command, and its options.
 SENTENCE = re.compile(
     r"(?:[Rr]un|such as|\(|:) ?"

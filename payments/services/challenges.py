@@ -77,7 +77,7 @@ def _poll_traced(challenge: Challenged) -> None:
 def poll_one(challenge: Challenged) -> str:
     """Ask once, and settle a decision. Returns the gateway's outcome."""
     answer = _ask(challenge)
-    if challenge.is_over and answer.outcome == "cancelled":
+    if challenge.is_over and answer.code == "cancelled":
         answer.outcome, answer.code = "declined", EXPIRED
     if answer.outcome in ("approved", "declined", "cancelled"):
         settle_challenge(challenge.lifecycle, challenge.transaction_id, answer, actor="worker")

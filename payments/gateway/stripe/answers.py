@@ -66,7 +66,9 @@ def _read_status(found: dict[str, Any]) -> Answer:
         case "canceled":
             return Answer("cancelled", "cancelled")
         case "requires_payment_method" if isinstance(found.get("last_payment_error"), dict):
-            return _refusal(found["last_payment_error"])
+            refusal = _refusal(found["last_payment_error"])
+            # A lookup that finds a failure is final, like a cancel: this PaymentIntent is never confirmed again.
+            return refusal if refusal.outcome == "declined" else Answer("cancelled", refusal.code)
     return Answer("timeout", "unclear_answer")  # `processing` too
 
 

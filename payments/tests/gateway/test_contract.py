@@ -282,6 +282,14 @@ def test_a_declined_charge_is_found_declined(acquirer):
     assert (found.outcome, found.code) == ("declined", "insufficient_funds")
 
 
+def test_a_failed_charge_ends_at_a_cancel(acquirer):
+    key = uuid4()
+    acquirer.charge(1911, key=key)
+
+    assert acquirer.gateway.cancel_charge(key).outcome == "cancelled"
+    assert acquirer.moved(key) == []
+
+
 def test_a_lookup_that_fails_leaves_the_outcome_unknown(acquirer):
     key = uuid4()
     acquirer.charge(1922, key=key)

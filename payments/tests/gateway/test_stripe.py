@@ -25,6 +25,10 @@ def card_error(**fields: Any) -> dict[str, Any]:
     return {"error": {"type": "card_error", **fields}}
 
 
+def refused_intent(**error: Any) -> dict[str, Any]:
+    return INTENT | {"status": "requires_payment_method", "last_payment_error": error}
+
+
 def invalid(**fields: Any) -> dict[str, Any]:
     return {"error": {"type": "invalid_request_error", **fields}}
 
@@ -70,6 +74,8 @@ def test_a_payment_without_a_token_is_not_sent(payment_method):
         (200, INTENT, "approved", None),
         (200, INTENT | {"status": "requires_capture"}, "approved", None),
         (200, INTENT | {"status": "canceled"}, "cancelled", "cancelled"),
+        (200, refused_intent(code="expired_card"), "declined", "expired_card"),
+        (200, refused_intent(code="processing_error"), "cancelled", "processing_error"),
         (402, card_error(code="card_declined", decline_code="insufficient_funds"), "declined", "insufficient_funds"),
         (402, card_error(code="card_declined", decline_code="stolen_card"), "declined", "lost_or_stolen"),
         (402, card_error(code="card_declined", decline_code="pickup_card"), "declined", "do_not_try_again"),

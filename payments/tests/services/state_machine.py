@@ -28,7 +28,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fintech.testing.processes import IN_FULL
+from fintech.testing.processes import IN_FULL, wait_until
 from payments.errors import PaymentError
 from payments.gateway.base import Answer
 from payments.gateway.registry import gateways
@@ -245,6 +245,11 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
     def resolve(self) -> None:
         resolve_due(self.threads)
 
+    def all_is_settled(self) -> bool:
+        self.leases_run_out()
+        self.resolve()
+        return not self.open_work().exists()
+
     @rule()
     def the_process_starts_again(self) -> None:
         writer.disconnect()
@@ -293,9 +298,7 @@ class Payments(ReviewRules, DisputeRules, RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.plain_gateway()
-        while self.open_work().exists():
-            self.leases_run_out()
-            resolve_due(self.threads)
+        wait_until(self.all_is_settled, 60, "the end of all operations")
         for payment in self.open_challenges().values_list("pk", flat=True):
             self.give_up(payment)
         sent = None

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from alerts_audit.models import Checkpoint, Episode, Gap, Poll, Verification
 from alerts_audit.seal.canonical import KINDS
 from fintech.database.sql import fetch_all, fetch_one
 from fintech.jobs import Leader
+from fintech.telemetry.families import counters, gauge, gauges
 
 SEVERITIES = ("critical", "warning", "info", "none")
 OTHER = "other"  # the label's value comes from the sender and could be anything
@@ -139,10 +140,8 @@ class TrailCollector(Collector):
         yield gauge("alert_quarantined_deliveries", "Deliveries that cannot be parsed.", trail.quarantined)
         severities = [*SEVERITIES, OTHER]
         yield gauges("alert_episodes_open", "Firing alerts.", "severity", severities, trail.open_episodes)
-        transitions = CounterMetricFamily("alert_transitions", "State changes of episodes.", labels=["state"])
-        for state in Episode.State.values:
-            transitions.add_metric([state], trail.transitions.get(state, 0))
-        yield transitions
+        states = Episode.State.values
+        yield counters("alert_transitions", "State changes of episodes.", "state", states, trail.transitions)
         yield gauges("audit_gaps_open", "Gaps in the alert trail.", "reason", Gap.Reason.values, trail.open_gaps)
         yield from self._seal(trail)
         ages = self._heartbeat_ages()
@@ -157,18 +156,6 @@ class TrailCollector(Collector):
         name = "audit_last_verification_timestamp_seconds"
         yield gauge(name, "Time of the last verification without findings; 0: never.", verified)
         yield gauge("audit_verification_findings", "Findings of the last verification.", trail.findings)
-
-
-def gauge(name: str, documentation: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, documentation, value=value)
-
-
-def gauges(name: str, documentation: str, label: str, values: list[str], numbers: dict[str, Any]) -> Metric:
-    """Return one sample for each value of the label, 0 where there is no number."""
-    family = GaugeMetricFamily(name, documentation, labels=[label])
-    for value in values:
-        family.add_metric([value], numbers.get(value, 0))
-    return family
 
 
 def timestamp(at: datetime | None) -> float:

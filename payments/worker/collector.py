@@ -3,15 +3,16 @@ hosts that have gone.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 
 from django.conf import settings
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fintech.jobs import Leader
+from fintech.telemetry.families import counters, gauge, gauges
 from payments import metrics
 from payments.currencies import to_major
 from payments.kpis.drift import Drift
@@ -124,85 +125,55 @@ class LedgerCollector(Collector):
         if view.drift is not None:
             yield from self._drift(view.drift)
         if view.gateway_drift is not None:
-            yield self._by_currency(
-                "gateway_drift", "Charged by the gateway minus the ledger, in minor units.", view.gateway_drift
-            )
+            text = "Charged by the gateway minus the ledger, in minor units."
+            yield by_currency(gauges, "gateway_drift", text, view.gateway_drift)
         if view.imbalance is not None:
-            yield self._by_currency("ledger_imbalance", "Sum of all ledger legs, in minor units.", view.imbalance)
+            yield by_currency(gauges, "ledger_imbalance", "Sum of all ledger legs, in minor units.", view.imbalance)
 
     @staticmethod
     def _ledger(ledger: LedgerTotals) -> Iterator[Metric]:
-        transactions = CounterMetricFamily("ledger_transactions", "Committed final payments.", labels=["status"])
-        for status in CHARGE.final:
-            transactions.add_metric([status], ledger.totals.count.get(status, 0))
-        yield transactions
-        amounts = CounterMetricFamily("ledger_amount", "Posted amounts, in major units.", labels=["currency"])
-        held = GaugeMetricFamily(
-            "authorized_not_captured_amount",
-            "Authorized amounts that are neither captured nor released, in major units.",
-            labels=["currency"],
-        )
-        for family, found in ((amounts, ledger.totals.amount), (held, ledger.held)):
-            for currency in sorted({*settings.KPI_CURRENCIES, *found}):
-                family.add_metric([currency], to_major(found.get(currency, 0), currency))
-            yield family
+        totals = ledger.totals
+        yield counters("ledger_transactions", "Committed final payments.", "status", CHARGE.final, totals.count)
+        yield by_currency(counters, "ledger_amount", "Posted amounts, in major units.", in_major_units(totals.amount))
+        text = "Authorized amounts that are neither captured nor released, in major units."
+        yield by_currency(gauges, "authorized_not_captured_amount", text, in_major_units(ledger.held))
         number, oldest = ledger.unresolved
-        yield GaugeMetricFamily("unresolved_transactions", "Operations that have no outcome yet.", value=number)
-        yield GaugeMetricFamily("unresolved_oldest_seconds", "Age of the oldest one.", value=oldest)
-        help_text = "Payments whose customer has been asked to authenticate, and still has time."
-        yield GaugeMetricFamily("open_challenges", help_text, value=ledger.challenges)
+        yield gauge("unresolved_transactions", "Operations that have no outcome yet.", number)
+        yield gauge("unresolved_oldest_seconds", "Age of the oldest one.", oldest)
+        text = "Payments whose customer has been asked to authenticate, and still has time."
+        yield gauge("open_challenges", text, ledger.challenges)
 
     @staticmethod
     def _gateway_events(waiting: int, oldest: float) -> Iterator[Metric]:
-        yield GaugeMetricFamily("gateway_events_waiting", "Stored events that are not applied yet.", value=waiting)
-        yield GaugeMetricFamily("gateway_event_oldest_waiting_seconds", "Age of the oldest one.", value=oldest)
-
-    @staticmethod
-    def _by_currency(name: str, documentation: str, amounts: dict[str, int]) -> Metric:
-        family = GaugeMetricFamily(name, documentation, labels=["currency"])
-        for currency in sorted({*settings.KPI_CURRENCIES, *amounts}):
-            family.add_metric([currency], amounts.get(currency, 0))
-        return family
+        yield gauge("gateway_events_waiting", "Stored events that are not applied yet.", waiting)
+        yield gauge("gateway_event_oldest_waiting_seconds", "Age of the oldest one.", oldest)
 
     @staticmethod
     def _disputes(by_state: dict[str, int], to_answer: tuple[int, datetime | None]) -> Iterator[Metric]:
-        counts = CounterMetricFamily("disputes", "Disputes that came into a state, by state.", labels=["state"])
-        for state in DISPUTE.states:
-            counts.add_metric([state], by_state.get(state, 0))
-        yield counts
+        yield counters("disputes", "Disputes that came into a state, by state.", "state", DISPUTE.states, by_state)
         number, earliest = to_answer
-        help_text = "Disputes that still can have a response, and whose response the gateway has not taken."
-        yield GaugeMetricFamily("disputes_awaiting_response", help_text, value=number)
+        text = "Disputes that still can have a response, and whose response the gateway has not taken."
+        yield gauge("disputes_awaiting_response", text, number)
         if earliest is not None:
-            help_text = "When the earliest response is due."
-            yield GaugeMetricFamily("dispute_response_due_timestamp_seconds", help_text, value=earliest.timestamp())
+            text = "When the earliest response is due."
+            yield gauge("dispute_response_due_timestamp_seconds", text, earliest.timestamp())
 
     @staticmethod
     def _reviews(reviews: WaitingReviews) -> Iterator[Metric]:
-        yield GaugeMetricFamily("reviews_waiting", "Payments in review without a decision.", value=reviews.number)
-        help_text = "Age of the oldest one."
-        yield GaugeMetricFamily("review_oldest_waiting_seconds", help_text, value=reviews.oldest_seconds)
-        help_text = "Amounts of payments in review without a decision, in major units."
-        amounts = GaugeMetricFamily("reviews_waiting_amount", help_text, labels=["currency"])
-        for currency in sorted({*settings.KPI_CURRENCIES, *reviews.amounts}):
-            amounts.add_metric([currency], to_major(reviews.amounts.get(currency, 0), currency))
-        yield amounts
+        yield gauge("reviews_waiting", "Payments in review without a decision.", reviews.number)
+        yield gauge("review_oldest_waiting_seconds", "Age of the oldest one.", reviews.oldest_seconds)
+        text = "Amounts of payments in review without a decision, in major units."
+        yield by_currency(gauges, "reviews_waiting_amount", text, in_major_units(reviews.amounts))
         if reviews.earliest_expiry is not None:
-            help_text = "When the earliest authorization of a payment in review expires."
-            value = reviews.earliest_expiry.timestamp()
-            yield GaugeMetricFamily("review_expiry_timestamp_seconds", help_text, value=value)
+            text = "When the earliest authorization of a payment in review expires."
+            yield gauge("review_expiry_timestamp_seconds", text, reviews.earliest_expiry.timestamp())
 
     @staticmethod
     def _webhooks(backlog: Backlog) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "webhook_pending_deliveries", "Webhooks that wait for their delivery.", value=backlog.pending
-        )
-        help_text = "Age of the oldest webhook that should be under way and is not."
-        yield GaugeMetricFamily("webhook_oldest_waiting_seconds", help_text, value=backlog.oldest_seconds)
-        endpoints = GaugeMetricFamily("webhook_endpoints", "Webhook endpoints by state.", labels=["state"])
-        for state in STATES:
-            endpoints.add_metric([state], backlog.endpoints.get(state, 0))
-        yield endpoints
+        yield gauge("webhook_pending_deliveries", "Webhooks that wait for their delivery.", backlog.pending)
+        text = "Age of the oldest webhook that should be under way and is not."
+        yield gauge("webhook_oldest_waiting_seconds", text, backlog.oldest_seconds)
+        yield gauges("webhook_endpoints", "Webhook endpoints by state.", "state", STATES, backlog.endpoints)
 
     @staticmethod
     def _drift(drift: Drift) -> Iterator[Metric]:
@@ -221,5 +192,14 @@ class LedgerCollector(Collector):
             for status in statuses:
                 operations.add_metric([name, status], drift.operations.get(prefix + status, 0))
         yield operations
-        help_text = "Epochs of connected processes that no scrape has, so that their counters are not compared."
-        yield GaugeMetricFamily("kpi_unseen_epochs", help_text, value=drift.unseen_epochs)
+        text = "Epochs of connected processes that no scrape has, so that their counters are not compared."
+        yield gauge("kpi_unseen_epochs", text, drift.unseen_epochs)
+
+
+def by_currency(family: Callable[..., Metric], name: str, documentation: str, amounts: Mapping[str, float]) -> Metric:
+    """Return one sample for each currency of the settings, and of the amounts."""
+    return family(name, documentation, "currency", sorted({*settings.KPI_CURRENCIES, *amounts}), amounts)
+
+
+def in_major_units(amounts: Mapping[str, int]) -> dict[str, float]:
+    return {currency: to_major(amount, currency) for currency, amount in amounts.items()}

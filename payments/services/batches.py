@@ -21,8 +21,9 @@ from payments.errors import PaymentError, Unavailable
 from payments.gateway.base import Answer
 from payments.models import Unresolved
 from payments.schemas import BatchItem
-from payments.services.charges import Pending, charge, settle_payments, store
+from payments.services.charges import charge, settle_payments, store
 from payments.services.idempotency import replay_payments
+from payments.services.pending import Pending
 from payments.services.refused_retries import find_forbidden
 from payments.services.results import Result
 

@@ -16,7 +16,7 @@ from fintech.jobs import share_out
 from fintech.telemetry import tracing
 from payments.gateway.base import Answer, AuthenticationResult
 from payments.gateway.registry import gateways
-from payments.services.charges import settle_decision
+from payments.services.outcomes import settle_decision
 from payments.states import AUTHORIZATION, CHARGE, Lifecycle
 
 logger = logging.getLogger("payments.challenges")

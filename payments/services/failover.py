@@ -14,6 +14,7 @@ from django.conf import settings
 from fintech.database.sql import execute
 from fintech.errors import DATABASE_ERRORS
 from payments.gateway.base import Answer
+from payments.services.outcomes import journal_of
 from payments.states import ChargeStatus
 
 logger = logging.getLogger("payments")
@@ -43,13 +44,12 @@ def may_fail_over(answer: Answer) -> bool:
 
 def move_payment(payment_id: UUID, lease_token: UUID, *, gateway: str, former: str, answer: Answer) -> bool:
     """Store the gateway that is asked next. Returns False if the payment is not ours any more, or cannot be stored."""
-    exchanges = [dict(vars(exchange)) for exchange in answer.exchanges]
     parameters: dict[str, Any] = {
         "id": payment_id,
         "token": lease_token,
         "gateway": gateway,
         "seconds": settings.LEASE_SECONDS,
-        "data": json.dumps({"from": former, "to": gateway, "code": answer.code, "gateway": exchanges}),
+        "data": json.dumps({"from": former, "to": gateway, "code": answer.code} | journal_of(answer)),
     }
     try:
         is_moved = execute(MOVE, parameters) == 1

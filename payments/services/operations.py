@@ -24,8 +24,8 @@ from payments.errors import Conflict, InvalidRequest, NotFound
 from payments.gateway.base import Answer
 from payments.ledger.postings import legs_of
 from payments.models import Authorization, Capture, Event, LedgerLeg, Refund, Review, Transaction, Unresolved, Void
-from payments.services.charges import journal_of, settled_row
 from payments.services.idempotency import KeyTaken, replay_operation, take_key
+from payments.services.outcomes import journal_of, settled_row
 from payments.services.results import CarryOut, Result
 from payments.storage.group_commit import writer
 from payments.storage.payment_sql import Part

@@ -15,9 +15,9 @@ from payments.gateway.keys import refund_key
 from payments.gateway.registry import gateways
 from payments.models import Event, Refund, Transaction, Unresolved
 from payments.schemas import RefundInput
-from payments.services.charges import journal_of
 from payments.services.disputes import refuse_if_disputed
 from payments.services.operations import Request, amount_or_rest, create_or_replay, post, record, settle_or_leave, start
+from payments.services.outcomes import journal_of
 from payments.services.results import CarryOut, Result
 from payments.states import REFUND
 

@@ -22,7 +22,7 @@ from payments.gateway.base import Answer, Gateway
 from payments.gateway.registry import gateways
 from payments.models import Event, Unresolved
 from payments.services.captures import settle_capture
-from payments.services.charges import settle_decision
+from payments.services.outcomes import settle_decision
 from payments.services.refunds import settle_refund
 from payments.services.voids import settle_void
 from payments.states import AUTHORIZATION, CAPTURE, CHARGE, REFUND, VOID

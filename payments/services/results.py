@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, Union
 
 from payments.models import Capture, Refund, Review, Transaction, Void
-
-if TYPE_CHECKING:
-    from payments.services.charges import Pending
+from payments.services.pending import Pending
 
 # A payment as the services return it: its row, or the same facts before they were read back.
-PaymentData: TypeAlias = Union["Pending", Transaction]
+PaymentData = Pending | Transaction
 
 
 @dataclass(slots=True)

@@ -9,7 +9,8 @@ from payments.gateway.registry import gateways
 from payments.models import Transaction
 from payments.schemas import PaymentInput
 from payments.services.challenges import Challenged, poll_one
-from payments.services.charges import Pending, charge, settle_payments, stored_row
+from payments.services.charges import charge, settle_payments
+from payments.services.pending import Pending, stored_row
 from payments.storage.group_commit import writer
 from payments.storage.payment_sql import Part
 from payments.tests.authentication.conftest import Customer, answer_challenge, state

@@ -8,7 +8,7 @@ from payments.gateway.registry import gateways
 from payments.gateway.routing import Routes, rules_of
 from payments.models import GatewayRoute, Merchant
 from payments.schemas import PaymentInput
-from payments.services.charges import Pending
+from payments.services.pending import Pending
 from payments.tests.shop import Shop
 
 CONFIGURED = ("simulator", "stripe", "third")

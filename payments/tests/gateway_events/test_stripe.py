@@ -87,7 +87,7 @@ def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeStripe]:
 @pytest.fixture
 def stripe_shop(fake: FakeStripe, monkeypatch: pytest.MonkeyPatch) -> Shop:
     monkeypatch.setitem(gateways.made, "stripe", StripeGateway(fake.url, fake.token))
-    monkeypatch.setattr("payments.services.charges.routes", Routes({(ANY, ANY): ("stripe",)}, "simulator"))
+    monkeypatch.setattr("payments.services.pending.routes", Routes({(ANY, ANY): ("stripe",)}, "simulator"))
     return Shop.open()
 
 

@@ -37,8 +37,9 @@ from payments.models import Authentication, Capture, Dispute, Refund, Transactio
 from payments.schemas import BatchItem, PaymentInput, RefundInput
 from payments.services import refunds as refund_service
 from payments.services.batches import create_batch
-from payments.services.charges import Pending, charge, settle_payments, stored_row
+from payments.services.charges import charge, settle_payments
 from payments.services.operations import Request, take_key_and_begin
+from payments.services.pending import Pending, stored_row
 from payments.services.resolution import acquire_leases, resolve_due
 from payments.services.results import Result
 from payments.storage.group_commit import writer

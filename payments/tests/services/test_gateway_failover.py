@@ -28,8 +28,8 @@ from payments.models import Event, Merchant, Transaction, Unresolved
 from payments.schemas import BatchItem, CaptureInput, PaymentInput, PaymentMethod
 from payments.services.batches import create_batch
 from payments.services.captures import create_capture
-from payments.services.charges import Pending, stored_row
 from payments.services.failover import move_payment
+from payments.services.pending import Pending, stored_row
 from payments.storage.group_commit import writer
 from payments.storage.payment_sql import Part
 from payments.tests.conftest import Client
@@ -87,7 +87,7 @@ def acquirers(processes: Acquirers, monkeypatch: pytest.MonkeyPatch) -> Acquirer
         process.profile(unavailable_ratio=0, hold_seconds=600)
     for name, client in processes.clients().items():
         monkeypatch.setitem(gateways.made, name, client)
-    monkeypatch.setattr("payments.services.charges.routes", Routes(BOTH, "simulator"))
+    monkeypatch.setattr("payments.services.pending.routes", Routes(BOTH, "simulator"))
     monkeypatch.setattr("payments.gateway.client.PAUSE_SECONDS", 0.001)
     return processes
 
@@ -216,7 +216,7 @@ def test_a_lost_payment_that_is_charged_again_at_the_second_gateway_is_named_by_
 
 @pytest.fixture
 def at_stripe(monkeypatch: pytest.MonkeyPatch, acquirers: Acquirers) -> None:
-    monkeypatch.setattr("payments.services.charges.routes", Routes({(ANY, "EUR"): ("stripe",)}, "simulator"))
+    monkeypatch.setattr("payments.services.pending.routes", Routes({(ANY, "EUR"): ("stripe",)}, "simulator"))
 
 
 def test_a_route_sends_a_currency_to_its_gateway(shop, acquirers, at_stripe):
@@ -257,7 +257,7 @@ def drifts_of(name: str, others: OtherGateways) -> tuple[int, int]:
 @pytest.mark.parametrize("amount", [400, 922], ids=["answered", "whose answer is lost"])
 def test_a_refund_goes_to_the_gateway_that_charged(shop, acquirers, at_stripe, monkeypatch, amount):
     payment = pay(shop, 2000)
-    monkeypatch.setattr("payments.services.charges.routes", Routes({}, "simulator"))
+    monkeypatch.setattr("payments.services.pending.routes", Routes({}, "simulator"))
 
     shop.refund(payment.id, amount)
     shop.resolve()
@@ -268,7 +268,7 @@ def test_a_refund_goes_to_the_gateway_that_charged(shop, acquirers, at_stripe, m
 
 def test_a_capture_goes_to_the_gateway_that_authorized(shop, acquirers, at_stripe, monkeypatch):
     payment = pay(shop, 3000, capture=False)
-    monkeypatch.setattr("payments.services.charges.routes", Routes({}, "simulator"))
+    monkeypatch.setattr("payments.services.pending.routes", Routes({}, "simulator"))
 
     outcome = create_capture(
         merchant_id=shop.merchant.pk, transaction_id=payment.id, key=str(uuid4()), body=CaptureInput(amount=1922)

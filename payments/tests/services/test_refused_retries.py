@@ -15,7 +15,8 @@ from payments.failures import FAILURES, REFUSED_FOR
 from payments.models import IdempotencyKey, RefusedRetry, Transaction
 from payments.schemas import BatchItem, PaymentInput, PaymentMethod
 from payments.services.batches import create_batch
-from payments.services.charges import Pending, charge, store
+from payments.services.charges import charge, store
+from payments.services.pending import Pending
 from payments.services.results import Result
 from payments.tests.consistency import check_books
 from payments.tests.shop import Shop

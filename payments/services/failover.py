@@ -56,6 +56,7 @@ def move_payment(payment_id: UUID, lease_token: UUID, *, gateway: str, former: s
     except DATABASE_ERRORS as error:
         logger.warning("failover_failed", extra={"transaction": str(payment_id), "error": type(error).__name__})
         return False
-    extra = {"transaction": str(payment_id), "former": former, "gateway": gateway, "code": answer.code}
-    logger.warning("gateway_failover", extra=extra)
+    if is_moved:
+        extra = {"transaction": str(payment_id), "former": former, "gateway": gateway, "code": answer.code}
+        logger.warning("gateway_failover", extra=extra)
     return is_moved

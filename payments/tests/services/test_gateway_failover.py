@@ -324,12 +324,13 @@ def test_a_payment_whose_process_died_after_the_failover_is_resolved_at_the_seco
     acquirers.check_books(shop.merchant)
 
 
-def test_a_payment_that_the_resolver_has_taken_stays_at_its_gateway(shop, acquirers):
+def test_a_payment_that_the_resolver_has_taken_stays_at_its_gateway(shop, acquirers, caplog):
     pending = stored(shop, 1250)
 
     assert not move(pending, token=uuid4())
 
     assert gateway_of(pending.id) == "simulator"
+    assert "gateway_failover" not in caplog.text
     Unresolved.objects.filter(resource_id=pending.id).update(lease_token=None)
     shop.resolve()
 

@@ -4,6 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import OuterRef, Subquery
+
 from alerts_audit.models import Archive, Checkpoint, Delivery, Envelope, Episode, Leaf, Review, Transition
 from alerts_audit.selectors import types
 from alerts_audit.selectors.episodes import EpisodeSummary, summarize_episodes
@@ -81,18 +83,12 @@ def newest(rows: Any) -> list[Any]:
 def get_row_seals(rows: dict[Leaf.Kind, Collection[int]]) -> dict[tuple[str, int], Sealed]:
     """Return the seal of each row, by kind and key."""
     found: dict[tuple[str, int], Sealed] = {(kind, ref): Sealed() for kind, refs in rows.items() for ref in refs}
-    for kind, refs in rows.items():
-        for ref, number in Leaf.objects.filter(kind=kind, ref__in=refs).values_list("ref", "number"):
-            found[kind, ref].leaf = number
-    leaves = sorted(sealed.leaf for sealed in found.values() if sealed.leaf is not None)
-    checkpoint: Checkpoint | None = None
-    covering: dict[int, Checkpoint | None] = {}
+    covering = Checkpoint.objects.filter(size__gt=OuterRef("number")).order_by("size", "id").values("pk")[:1]
+    log = Leaf.objects.annotate(checkpoint=Subquery(covering))
+    leaves = [leaf for kind, refs in rows.items() for leaf in log.filter(kind=kind, ref__in=refs)]
+    checkpoints = Checkpoint.objects.in_bulk({leaf.checkpoint for leaf in leaves})
     for leaf in leaves:
-        if checkpoint is None or checkpoint.size <= leaf:
-            checkpoint = Checkpoint.objects.filter(size__gt=leaf).order_by("size", "id").first()
-        covering[leaf] = checkpoint
-    for sealed in found.values():
-        sealed.checkpoint = covering.get(sealed.leaf) if sealed.leaf is not None else None
+        found[leaf.kind, leaf.ref] = Sealed(leaf.number, checkpoints.get(leaf.checkpoint))
     return found
 
 

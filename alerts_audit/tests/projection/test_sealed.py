@@ -6,9 +6,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
-from alerts_audit.models import Episode, Review
+from alerts_audit.models import Checkpoint, Episode, Leaf, Review
 from alerts_audit.reviews import services as reviews
 from alerts_audit.seal.sealer import seal
+from alerts_audit.selectors.episode_detail import Sealed, get_row_seals
 from alerts_audit.selectors.episodes import summarize_episodes
 from alerts_audit.tests.projection.trail import Trail
 
@@ -86,6 +87,22 @@ def test_a_page_of_episodes_takes_few_questions(trail, django_assert_max_num_que
     episodes = trail.episodes()
     with django_assert_max_num_queries(5):
         assert [summary.seal for summary in summarize_episodes(episodes)] == ["sealed"] * 4
+
+
+def test_the_seals_of_many_rows_take_few_questions(trail, django_assert_max_num_queries):
+    sealed = []
+    for minute in range(1, 5):
+        sealed.append(trail.fires(minute))
+        trail.project()
+        seal()
+    waiting = trail.fires(5)
+
+    with django_assert_max_num_queries(2):
+        seals = get_row_seals({Leaf.Kind.DELIVERY: [*sealed, waiting]})
+
+    checkpoints = Checkpoint.objects.order_by("size")[1:]
+    assert [seals[Leaf.Kind.DELIVERY, pk].checkpoint for pk in sealed] == list(checkpoints)
+    assert seals[Leaf.Kind.DELIVERY, waiting] == Sealed()
 
 
 # --- What people said -------------------------------------------------------------------------------------------

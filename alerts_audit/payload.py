@@ -70,7 +70,6 @@ _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 
 
 def read(body: bytes) -> Payload | None:
-    """Return the payload, or None if the body is not one."""
     return decode(body).payload
 
 

@@ -15,8 +15,6 @@ class AccessTokenForm(ExpiringForm):
 
 @admin.register(AccessToken)
 class AccessTokenAdmin(OneTimeSecretAdmin):
-    """An admin of tokens that belong to a person."""
-
     issue = staticmethod(issue_token)
     end = staticmethod(revoke_token)
     end_takes_effect = "Requests with it are refused from now on."

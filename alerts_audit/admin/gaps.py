@@ -1,5 +1,6 @@
 """Gaps: missing alerts and their reasons, open gaps first. Reviewers can close one with a note."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
@@ -33,6 +34,19 @@ class StateFilter(ChoiceFilter):
 
     def narrow(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(still_open__isnull=value == "closed")
+
+
+def is_open(gap: Gap) -> bool:
+    return hasattr(gap, "still_open")
+
+
+def get_closing(gap: Gap) -> Gap | None:
+    return getattr(gap, "closed_by", None)
+
+
+def column_of_closing(description: str, show: Callable[[Gap], str]) -> Callable[[Any, Gap], Any]:
+    """Return a column about the row that closed the gap."""
+    return column(description, lambda gap: show(closing) if (closing := get_closing(gap)) else "-")
 
 
 class GapChangeList(KeysetChangeList):
@@ -124,11 +138,7 @@ class GapAdmin(ProvableAdmin):
         return shorten(str(name or gap.subject), 100)
 
     began = column("Since (UTC)", show_time, "since")
-
-    @display(description="Until (UTC)")
-    def ended(self, gap: Gap) -> str:
-        closing = get_closing(gap)
-        return show_time(closing.until) if closing else "-"
+    ended = column_of_closing("Until (UTC)", lambda closing: show_time(closing.until))
 
     @display(description="Length")
     def length(self, gap: Gap) -> str | None:
@@ -136,25 +146,8 @@ class GapAdmin(ProvableAdmin):
         return show_whole(show_duration(closing.until - gap.since)) if closing and closing.until else None
 
     noticed = column("Noticed (UTC)", show_time, "at")
-
-    @display(description="Closed (UTC)")
-    def closed(self, gap: Gap) -> str:
-        closing = get_closing(gap)
-        return show_time(closing.at) if closing else "-"
-
+    closed = column_of_closing("Closed (UTC)", lambda closing: show_time(closing.at))
     labels_shown = column("Labels", lambda gap: show_labels(gap.labels) if gap.labels else None)
     delivery = column("Delivery", lambda gap: link_to(Delivery, gap.delivery_id) if gap.delivery_id else None)
     details_shown = column("Details", show_json, "details")
-
-    @display(description="How it closed")
-    def outcome(self, gap: Gap) -> str:
-        closing = get_closing(gap)
-        return show_json(closing.details) if closing else "-"
-
-
-def get_closing(gap: Gap) -> Gap | None:
-    return getattr(gap, "closed_by", None)
-
-
-def is_open(gap: Gap) -> bool:
-    return hasattr(gap, "still_open")
+    outcome = column_of_closing("How it closed", lambda closing: show_json(closing.details))

@@ -97,8 +97,6 @@ class SourceTokenForm(ModelForm):  # type: ignore[type-arg]  # it takes none at 
 
 @admin.register(SourceToken)
 class SourceTokenAdmin(OneTimeSecretAdmin):
-    """An admin of tokens that belong to a source."""
-
     issue = staticmethod(issue_token)
     end = staticmethod(revoke_token)
     created_template = CREATED_TEMPLATE

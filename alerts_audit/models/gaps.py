@@ -7,7 +7,6 @@ from django.db.models.functions import Now
 
 class GapQuerySet(models.QuerySet["Gap"]):
     def open(self) -> "GapQuerySet":
-        """Return gaps that are not closed."""
         return self.filter(still_open__isnull=False)
 
 

@@ -39,8 +39,6 @@ class Evidence:
 
 
 class EpisodeRow(msgspec.Struct, gc=False):
-    """A row of the episodes."""
-
     id: int
     key: str  # a UUID in hexadecimal
     identity_id: int
@@ -91,8 +89,6 @@ class Cause:
 
 
 class TransitionRow(msgspec.Struct, gc=False):
-    """A row of the transitions."""
-
     id: int
     cause: Cause
     row: EpisodeRow

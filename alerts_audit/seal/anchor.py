@@ -31,7 +31,6 @@ class Entry:
 
     @classmethod
     def parse(cls, line: bytes) -> "Entry | None":
-        """Parse a line. Return None if it is not an entry."""
         try:
             found = json.loads(line)
             return cls(int(found["id"]), str(found["note"]), str(found["written_at"]))

@@ -43,8 +43,16 @@ class Kind:
 
     @property
     def select(self) -> str:
-        """Return the columns for SELECT."""
         return ", ".join(f'"{name}"::text' if name in self.json else f'"{name}"' for name in self.columns)
+
+    @property
+    def unsealed(self) -> str:
+        """Return FROM for rows above `above` without a leaf. Both sides begin there, so old rows are never read."""
+        return (
+            f"FROM {self.table} AS evidence WHERE {self.key} > %(above)s AND NOT EXISTS ("
+            f"SELECT FROM {Leaf._meta.db_table} AS leaf"
+            f" WHERE leaf.kind = %(kind)s AND leaf.ref = evidence.{self.key} AND leaf.ref > %(above)s)"
+        )
 
     def document(self, values: Sequence[Any]) -> dict[str, Any]:
         row = {name: plain(value) for name, value in zip(self.columns, values, strict=True)}

@@ -162,14 +162,11 @@ class Run:
 
 
 def unsealed(kind: Kind, *, above: int, limit: int) -> list[tuple[Any, ...]]:
-    """Return rows without a leaf, by key. Both sides of the query begin at `above`, so old rows are never read."""
+    """Return rows without a leaf, by key."""
     if limit == 0:
         return []
     return fetch_all(
-        f"SELECT {kind.select} FROM {kind.table} AS evidence WHERE {kind.key} > %(above)s"  # noqa: S608 - of our own names
-        f" AND NOT EXISTS (SELECT 1 FROM {Leaf._meta.db_table} AS leaf"
-        f" WHERE leaf.kind = %(kind)s AND leaf.ref = evidence.{kind.key} AND leaf.ref > %(above)s)"
-        f" ORDER BY {kind.key} LIMIT %(limit)s",
+        f"SELECT {kind.select} {kind.unsealed} ORDER BY {kind.key} LIMIT %(limit)s",
         {"kind": kind.name, "above": above, "limit": limit},
     )
 

@@ -91,11 +91,8 @@ def read_seal(trail: Trail) -> None:
 def unsealed(kind: Any, above: int) -> int:
     """Count the rows of one kind without a leaf. All rows up to `above` have theirs."""
     return fetch_one(
-        f"SELECT count(*) FROM (SELECT FROM {kind.table} AS evidence WHERE {kind.key} > %s"  # noqa: S608 - of our own names
-        " AND NOT EXISTS (SELECT FROM alerts_audit_leaf AS leaf"
-        f" WHERE leaf.kind = %s AND leaf.ref = evidence.{kind.key} AND leaf.ref > %s)"
-        f" LIMIT {MAX_COUNTED}) AS bounded",
-        [above, kind.name, above],
+        f"SELECT count(*) FROM (SELECT {kind.unsealed} LIMIT {MAX_COUNTED}) AS bounded",  # noqa: S608 - of our own names
+        {"kind": kind.name, "above": above},
     )[0]
 
 

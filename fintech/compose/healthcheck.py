@@ -7,7 +7,6 @@ SECONDS = 3.0
 
 
 def problem(port: int, path: str) -> str | None:
-    """Return the problem, or None."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     try:
         connection.request("GET", path)

@@ -108,7 +108,6 @@ def read_telegram() -> dict[str, str]:
 
 
 def make_secrets(store: Path) -> dict[str, str]:
-    """Return all secrets by name."""
     store.chmod(0o700)
     for name in RANDOM:
         ensure_secret(store / name)

@@ -2,14 +2,12 @@
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from unfold.decorators import display
 
 from fintech.adminsite.changelists import ReadOnlyAdmin
 from fintech.adminsite.display import column, link_to, show_badge, show_code, show_time
-from payments.admin.display import OPERATION_COLOURS, show_amount
+from payments.admin.display import OPERATION_COLOURS, show_amount, show_failure
 from payments.admin.search import refunds_of
 from payments.models import Refund, Transaction
-from payments.serializers import serialize_failure
 
 
 @admin.register(Refund)
@@ -35,10 +33,5 @@ class RefundAdmin(ReadOnlyAdmin):
     settled = column("Settled (UTC)", show_time, "settled_at")
     amount_shown = column("Amount", lambda refund: show_amount(refund.amount, refund.transaction.currency))
     state = column("Status", lambda refund: show_badge(refund.status, OPERATION_COLOURS[refund.status]))
-
-    @display(description="Failure")
-    def failure(self, refund: Refund) -> str | None:
-        failure = serialize_failure(refund.failure_code)
-        return f"{failure.code}: {failure.message}" if failure else None
-
+    failure = column("Failure", show_failure, "failure_code")
     key = column("Idempotency key", show_code, "idempotency_key")

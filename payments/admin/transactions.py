@@ -17,7 +17,7 @@ from unfold.views import ChangeList
 
 from fintech.adminsite.changelists import KeysetChangeList, ReadOnlyAdmin
 from fintech.adminsite.display import column, link_to, page_of, show_badge, show_code, show_json, show_time
-from payments.admin.display import TRANSACTION_COLOURS, show_amount
+from payments.admin.display import TRANSACTION_COLOURS, show_amount, show_failure
 from payments.admin.filters import CurrencyFilter, StatusFilter, examine_payments
 from payments.admin.history import history_of
 from payments.admin.operations import OPERATIONS, Operation, OperationForm, left_to_refund
@@ -25,7 +25,6 @@ from payments.admin.search import transactions_of
 from payments.currencies import format_amount
 from payments.errors import InFlight, PaymentError
 from payments.models import ArchivedPart, Merchant, Transaction
-from payments.serializers import serialize_failure
 from payments.services.resolution import request_resolution
 from payments.states import CHARGE
 
@@ -234,10 +233,7 @@ class TransactionAdmin(ReadOnlyAdmin):
     amount_shown = column("Amount", lambda payment: show_amount(payment.amount, payment.currency))
     state = column("Status", lambda payment: show_badge(payment.status, TRANSACTION_COLOURS[payment.status]))
 
-    @display(description="Fraud score")
-    def score(self, payment: Transaction) -> str:
-        return "not scored" if payment.fraud_score is None else f"{payment.fraud_score:.2f}"
-
+    score = column("Fraud score", lambda score: "not scored" if score is None else f"{score:.2f}", "fraud_score")
     reasons = column("Fraud reasons", lambda payment: ", ".join(payment.fraud_reasons) or None)
 
     @display(description="Refunded")
@@ -250,11 +246,7 @@ class TransactionAdmin(ReadOnlyAdmin):
         return show_amount(left, payment.currency) if left else None
 
     fee_shown = column("Our fee", lambda payment: show_amount(payment.fee, payment.currency) if payment.fee else None)
-
-    @display(description="Failure")
-    def failure(self, payment: Transaction) -> str | None:
-        failure = serialize_failure(payment.failure_code)
-        return f"{failure.code}: {failure.message}" if failure else None
+    failure = column("Failure", show_failure, "failure_code")
 
     @display(description="Authentication (3-D Secure)")
     def authentication_shown(self, payment: Transaction) -> str | None:

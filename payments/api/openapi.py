@@ -172,7 +172,6 @@ def _body(shape: type) -> dict[str, Any]:
 
 
 def _example(name: str, value: Any) -> OpenApiExample:
-    """Return an example of a request."""
     return OpenApiExample(name, value, request_only=True)
 
 

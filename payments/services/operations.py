@@ -134,7 +134,6 @@ def record(operation: Operation, status: str, actor: str, data: Any) -> Event:
 
 
 def post(event: Event, payment: Transaction, *, amount: int, fee: int = 0) -> None:
-    """Post the ledger legs of an event."""
     LedgerLeg.objects.bulk_create(
         LedgerLeg(event=event, transaction=payment, account=account, currency=payment.currency, amount=value)
         for account, value in legs_of(event.kind, amount=amount, fee=fee)

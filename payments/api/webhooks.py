@@ -9,7 +9,6 @@ from fintech.http import pagination
 from fintech.http.views import json_answer, read_body
 from payments.api import openapi
 from payments.api.views import PaymentsView, find_one, read_optional_body
-from payments.api_keys import Principal
 from payments.models import ApiKey, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from payments.schemas import (
     DeliveryPage,
@@ -26,10 +25,6 @@ from payments.schemas import (
 from payments.serializers import serialize_delivery, serialize_endpoint, serialize_new_endpoint
 from payments.webhooks import endpoints, redelivery
 from payments.webhooks.objects import ALL_TYPES, serialize_events
-
-
-def find_endpoint(principal: Principal, identifier: str) -> WebhookEndpoint:
-    return find_one(WebhookEndpoint.objects.filter(merchant_id=principal.merchant_id), identifier, "endpoint")
 
 
 def refuse_fields(request: Request) -> None:
@@ -65,17 +60,22 @@ class EndpointsView(PaymentsView):
         return json_answer(serialize_new_endpoint(endpoint, secret), 201, location)
 
 
-class EndpointView(PaymentsView):
+class OneEndpointView(PaymentsView):
+    def endpoint(self, request: Request, identifier: str, scope: ApiKey.Scope) -> WebhookEndpoint:
+        rows = WebhookEndpoint.objects.filter(merchant_id=self.principal(request, scope).merchant_id)
+        return find_one(rows, identifier, "endpoint")
+
+
+class EndpointView(OneEndpointView):
     @openapi.RETRIEVE_ENDPOINT
     def get(self, request: Request, id: str) -> HttpResponse:
-        principal = self.principal(request, ApiKey.Scope.READ)
+        endpoint = self.endpoint(request, id, ApiKey.Scope.READ)
         pagination.refuse_unknown(request._request.GET, ())
-        return json_answer(serialize_endpoint(find_endpoint(principal, id)))
+        return json_answer(serialize_endpoint(endpoint))
 
     @openapi.CHANGE_ENDPOINT
     def patch(self, request: Request, id: str) -> HttpResponse:
-        principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
-        endpoint = find_endpoint(principal, id)
+        endpoint = self.endpoint(request, id, ApiKey.Scope.WEBHOOKS)
         body = parse(parse_json(read_body(request._request)), EndpointChange)
         changes = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
         if "enabled" in changes:
@@ -83,30 +83,27 @@ class EndpointView(PaymentsView):
         return json_answer(serialize_endpoint(endpoints.change_endpoint(endpoint, **changes)))
 
 
-class SecretView(PaymentsView):
+class SecretView(OneEndpointView):
     @openapi.ROTATE_SECRET
     def post(self, request: Request, id: str) -> HttpResponse:
-        principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
-        endpoint = find_endpoint(principal, id)
+        endpoint = self.endpoint(request, id, ApiKey.Scope.WEBHOOKS)
         refuse_fields(request)
         return json_answer(serialize_new_endpoint(endpoint, endpoints.rotate_secret(endpoint)), 201)
 
 
-class TestView(PaymentsView):
+class TestView(OneEndpointView):
     @openapi.SEND_TEST_EVENT
     def post(self, request: Request, id: str) -> HttpResponse:
-        principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
-        endpoint = find_endpoint(principal, id)
+        endpoint = self.endpoint(request, id, ApiKey.Scope.WEBHOOKS)
         refuse_fields(request)
         event = redelivery.send_test_event(endpoint)
         return json_answer(serialize_events([event])[0], 202)
 
 
-class RedeliverView(PaymentsView):
+class RedeliverView(OneEndpointView):
     @openapi.REDELIVER
     def post(self, request: Request, id: str) -> HttpResponse:
-        principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
-        endpoint = find_endpoint(principal, id)
+        endpoint = self.endpoint(request, id, ApiKey.Scope.WEBHOOKS)
         body = parse(parse_json(read_body(request._request)), RedeliveryInput)
         if body.event is not None:
             queued = redelivery.redeliver_event(endpoint, body.event)
@@ -118,12 +115,11 @@ class RedeliverView(PaymentsView):
         return json_answer(RedeliveryOutput(queued), 202)
 
 
-class DeliveriesView(PaymentsView):
+class DeliveriesView(OneEndpointView):
     @openapi.LIST_DELIVERIES
     @from_replica
     def get(self, request: Request, id: str) -> HttpResponse:
-        principal = self.principal(request, ApiKey.Scope.READ)
-        endpoint = find_endpoint(principal, id)
+        endpoint = self.endpoint(request, id, ApiKey.Scope.READ)
         query = request._request.GET
         pagination.refuse_unknown(query, {"status", "cursor", "limit"})
         rows = endpoint.deliveries.select_related("event").prefetch_related("attempts")

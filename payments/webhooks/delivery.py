@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
 from django.db import connection
@@ -114,13 +114,7 @@ def store_result(lease: Lease, delivery_id: int, result: Result) -> bool:
     """Store an attempt of any outcome. Return True if the turn may continue."""
     endpoint = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=lease.endpoint_id)
     delivery = WebhookDelivery.objects.select_for_update(no_key=True).get(pk=delivery_id)
-    WebhookAttempt.objects.create(
-        delivery=delivery,
-        outcome=result.outcome,
-        status_code=result.status_code,
-        milliseconds=result.milliseconds,
-        answer=result.answer,
-    )
+    WebhookAttempt.objects.create(delivery=delivery, **result.stored_fields())
     on_commit(metrics.WEBHOOK_OUTCOME[result.outcome].inc)
     if delivery.status != WebhookDelivery.Status.PENDING:
         return False  # delivered by another worker after our lease ran out, or the endpoint was disabled meanwhile
@@ -144,7 +138,7 @@ WITH held AS (
     RETURNING delivery.id
 )
 INSERT INTO payments_webhookattempt (delivery_id, outcome, status_code, milliseconds, answer)
-SELECT id, %(outcome)s, %(status)s, %(milliseconds)s, %(answer)s FROM delivered
+SELECT id, %(outcome)s, %(status_code)s, %(milliseconds)s, %(answer)s FROM delivered
 """
 
 
@@ -158,17 +152,8 @@ def store(lease: Lease, delivery_id: int, result: Result) -> bool:
 
 def _store_delivered(lease: Lease, delivery_id: int, result: Result) -> bool:
     """Return False, and store nothing, if the case is not the usual one."""
-    parameters: dict[str, Any] = {
-        "lease": LEASE,
-        "endpoint": lease.endpoint_id,
-        "token": lease.token,
-        "delivery": delivery_id,
-        "outcome": result.outcome,
-        "status": result.status_code,
-        "milliseconds": result.milliseconds,
-        "answer": result.answer,
-    }
-    return execute(STORE_DELIVERED, parameters) > 0
+    held = {"lease": LEASE, "endpoint": lease.endpoint_id, "token": lease.token, "delivery": delivery_id}
+    return execute(STORE_DELIVERED, held | result.stored_fields()) > 0
 
 
 def release(lease: Lease) -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -40,6 +41,9 @@ class Result:
     @property
     def is_delivered(self) -> bool:
         return self.outcome == Outcome.DELIVERED
+
+    def stored_fields(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("outcome", "status_code", "milliseconds", "answer")}
 
 
 class Transport:

@@ -24,17 +24,23 @@ def take_answers(part: Part, more_columns: str = "") -> str:
 )"""
 
 
-# The bank's answer to a payment that is captured later. An approved one is held until `capture_before`, for a review if
-# it needs one.
+def set_decision(answers: str) -> str:
+    """Return the assignments that store the bank's answer.
+
+    An approved payment that is captured later is held until `capture_before`, for a review if it needs one.
+    """
+    is_held = f"{answers}.status = '{ChargeStatus.AUTHORIZED}'"
+    return f"""status = CASE WHEN {is_held} AND payment.review IS NOT NULL
+            THEN '{ChargeStatus.IN_REVIEW}' ELSE {answers}.status END,
+        failure_code = {answers}.failure_code, gateway_reference = {answers}.gateway_reference,
+        settled_at = CASE WHEN NOT {is_held} THEN now() END,
+        capture_before = CASE WHEN {is_held} THEN now() + make_interval(secs => {answers}.hold_seconds) END"""
+
+
 SETTLE_AUTHORIZATIONS = f"""
 {take_answers(Part.AUTHORIZED, " hold_seconds float8,")}, settled AS (
     UPDATE payments_transaction AS payment
-    SET status = CASE WHEN ours.status = '{ChargeStatus.AUTHORIZED}' AND payment.review IS NOT NULL
-            THEN '{ChargeStatus.IN_REVIEW}' ELSE ours.status END,
-        failure_code = ours.failure_code, gateway_reference = ours.gateway_reference,
-        settled_at = CASE WHEN ours.status <> '{ChargeStatus.AUTHORIZED}' THEN now() END,
-        capture_before = CASE WHEN ours.status = '{ChargeStatus.AUTHORIZED}'
-            THEN now() + make_interval(secs => ours.hold_seconds) END
+    SET {set_decision("ours")}
     FROM ours
     WHERE payment.id = ANY (ARRAY(SELECT id FROM ours)) AND payment.id = ours.id
         AND payment.status IN {sql_list(AUTHORIZATION.open)}

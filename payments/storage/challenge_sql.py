@@ -7,7 +7,7 @@ and no lease: the first to bring the decision settles it, and the row's lock let
 
 from payments.ledger.postings import fee_sql, legs_sql
 from payments.states import AUTHENTICATION_PREFIX, CHARGE, HOLDING, ChargeStatus, sql_list
-from payments.storage.authorization_sql import take_answers
+from payments.storage.authorization_sql import set_decision, take_answers
 from payments.storage.payment_sql import Part, select_result
 
 # The gateway asks for a challenge: the lease ends, and the worker asks for the customer's answer from time to time.
@@ -46,14 +46,9 @@ SETTLE_AUTHENTICATED = f"""
     SELECT * FROM ours UNION ALL SELECT * FROM decided
 ), settled AS (
     UPDATE payments_transaction AS payment
-    SET status = CASE WHEN answered.status = '{ChargeStatus.AUTHORIZED}' AND payment.review IS NOT NULL
-            THEN '{ChargeStatus.IN_REVIEW}' ELSE answered.status END,
-        failure_code = answered.failure_code, gateway_reference = answered.gateway_reference,
+    SET {set_decision("answered")},
         fee = CASE WHEN answered.status = '{ChargeStatus.SUCCEEDED}'
-            THEN {fee_sql("payment.amount", "payment.fee_basis_points")} ELSE 0 END,
-        settled_at = CASE WHEN answered.status <> '{ChargeStatus.AUTHORIZED}' THEN now() END,
-        capture_before = CASE WHEN answered.status = '{ChargeStatus.AUTHORIZED}'
-            THEN now() + make_interval(secs => answered.hold_seconds) END
+            THEN {fee_sql("payment.amount", "payment.fee_basis_points")} ELSE 0 END
     FROM answered
     WHERE payment.id = ANY (ARRAY(SELECT id FROM answered)) AND payment.id = answered.id
         AND payment.status IN {sql_list([*CHARGE.open, ChargeStatus.REQUIRES_ACTION])}

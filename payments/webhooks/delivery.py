@@ -82,15 +82,11 @@ def acquire_endpoints(limit: int) -> list[Lease]:
     rested = Q(retry_at=None) | Q(retry_at__lte=Now())
     with atomic():
         rows = WebhookEndpoint.objects.filter(free, rested, Exists(due), is_enabled=True)
-        found = list(
-            rows.order_by(F("lease_until").asc(nulls_first=True)).select_for_update(skip_locked=True, no_key=True)[
-                :limit
-            ]
-        )
+        longest_waiting = rows.order_by(F("lease_until").asc(nulls_first=True)).values_list("pk", flat=True)
+        found = list(longest_waiting.select_for_update(skip_locked=True, no_key=True)[:limit])
         token = uuid4()
-        held = WebhookEndpoint.objects.filter(pk__in=[endpoint.pk for endpoint in found])
-        held.update(lease_token=token, lease_until=Now() + LEASE)
-    return [Lease(endpoint.pk, token) for endpoint in found]
+        WebhookEndpoint.objects.filter(pk__in=found).update(lease_token=token, lease_until=Now() + LEASE)
+    return [Lease(endpoint_id, token) for endpoint_id in found]
 
 
 def read_turn(lease: Lease) -> Turn | None:
@@ -157,8 +153,9 @@ def _store_delivered(lease: Lease, delivery_id: int, result: Result) -> bool:
 
 
 def release(lease: Lease) -> None:
+    """End a lease now: endpoints whose last turn ended earlier come first."""
     held = WebhookEndpoint.objects.filter(pk=lease.endpoint_id, lease_token=lease.token)
-    held.update(lease_token=None, lease_until=None)
+    held.update(lease_token=None, lease_until=Now())
 
 
 def surrender(lease: Lease) -> None:

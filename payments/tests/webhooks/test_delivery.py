@@ -23,6 +23,7 @@ from payments.webhooks.delivery import (
     acquire_endpoints,
     pause_after,
     read_turn,
+    release,
     store_result,
 )
 from payments.webhooks.endpoints import change_endpoint, create_endpoint, rotate_secret
@@ -342,6 +343,18 @@ def test_a_worker_that_lost_its_lease_sends_no_more(receiver, endpoint, queue, d
     assert not store_result(lease, turn.messages[0].delivery_id, Result("refused", 1, 500))
     assert read_turn(lease) is None
     assert set(endpoint.deliveries.values_list("status", flat=True)) == {"delivered"}
+
+
+def test_the_endpoint_whose_last_turn_is_longest_ago_comes_first(merchant, queue):
+    """Otherwise those that always have something due could take all turns."""
+    waiting, busy = (create_endpoint(merchant_id=merchant.pk, url=f"https://127.0.0.1/{n}")[0] for n in range(2))
+    queue(waiting, busy)
+    leases = {lease.endpoint_id: lease for lease in acquire_endpoints(10)}
+    WebhookEndpoint.objects.filter(pk=waiting.pk).update(lease_until=timezone.now())  # its worker died
+
+    release(leases[busy.pk])
+
+    assert [lease.endpoint_id for lease in acquire_endpoints(1)] == [waiting.pk]
 
 
 def test_workers_share_the_endpoints_and_send_nothing_twice(merchant, queue):

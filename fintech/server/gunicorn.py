@@ -84,7 +84,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    metric_slots.forget_gauges("web", worker.pid)
+    metric_slots.forget_gauges(worker.pid)
     spread.board.forget(worker.pid)
 
 

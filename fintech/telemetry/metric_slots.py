@@ -154,10 +154,10 @@ def _collecting(base: Any) -> Any:
     return Value
 
 
-def forget_gauges(role: str, pid: int) -> None:
-    """Remove the live gauges of a process that has ended, however it ended, unless its slot has a new owner."""
-    folder = directory(role)
-    for path in folder.glob(f"{role}-*.lock"):
+def forget_gauges(pid: int) -> None:
+    """Remove the live gauges of a web process that has ended, however it ended, unless its slot has a new owner."""
+    folder = directory("web")
+    for path in folder.glob("web-*.lock"):
         with path.open("r+b") as lock:
             if lock.read() == str(pid).encode() and _try_lock(lock.fileno()):
                 for gauges in folder.glob(f"gauge_live*_{path.stem}.db"):

@@ -10,6 +10,7 @@ from loadtests.bench.alerts import Connection, body
 from loadtests.bench.client import payment_requests, run_load
 from loadtests.bench.servers import World
 
+SERVER = "ours-null"
 CLIENTS, ROUNDS, PAUSE_SECONDS = 64, 15, 0.1
 MOST = 2.0  # times the quiet time
 
@@ -20,9 +21,9 @@ def pay(port: int, api_key: str, seconds: float) -> float:
     return run_load(port, requests, clients=CLIENTS, seconds=seconds).rate
 
 
-def report_pages(world: World, server: str = "ours-null") -> bool:
+def report_pages(world: World) -> bool:
     """Print each page's median time, quiet and under load; True if none takes more than twice its quiet time."""
-    port, pages = world.ports[server], find_pages(world, server)
+    port, pages = world.ports[SERVER], find_pages(world)
     quiet = measure(port, pages)
     with ProcessPoolExecutor(1) as processes:
         load = processes.submit(pay, port, world.api_key, seconds=2 + 2 * sum(quiet.values()) * ROUNDS * len(pages))
@@ -38,12 +39,12 @@ def report_pages(world: World, server: str = "ours-null") -> bool:
     return all(busy[name] <= MOST * quiet[name] for name in pages)
 
 
-def find_pages(world: World, server: str) -> dict[str, tuple[str, dict[str, str]]]:
+def find_pages(world: World) -> dict[str, tuple[str, dict[str, str]]]:
     """Return paths and headers by name, for an administrator and for the merchant."""
     from alerts_audit.models import Episode
     from payments.models import Transaction
 
-    Connection(world.ports[server]).post(body(1))
+    Connection(world.ports[SERVER]).post(body(1))
     episode = wait_until(Episode.objects.order_by("-pk").first, what="the alert is projected")
     transaction = Transaction.objects.first()
     assert transaction is not None

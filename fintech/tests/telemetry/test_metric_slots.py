@@ -113,7 +113,7 @@ def test_the_gauges_of_a_process_that_has_ended_are_forgotten():
     with process(5) as (running, _, _):
         running.kill()
         running.wait()
-        metric_slots.forget_gauges("web", running.pid)
+        metric_slots.forget_gauges(running.pid)
 
         assert "things_in_progress" not in samples()
         assert counted() == 5
@@ -121,7 +121,7 @@ def test_the_gauges_of_a_process_that_has_ended_are_forgotten():
 
 def test_the_gauges_of_a_live_process_are_kept():
     with process() as (running, _, _):
-        metric_slots.forget_gauges("web", running.pid)
+        metric_slots.forget_gauges(running.pid)
 
         assert samples()["things_in_progress"] == 1
 
@@ -131,7 +131,7 @@ def test_the_gauges_of_the_slots_new_owner_are_kept():
         predecessor.kill()
         predecessor.wait()
         with process():
-            metric_slots.forget_gauges("web", predecessor.pid)
+            metric_slots.forget_gauges(predecessor.pid)
 
             assert samples()["things_in_progress"] == 1
 

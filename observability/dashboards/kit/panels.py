@@ -160,9 +160,9 @@ def log_lines(title: str, description: str, expression: str) -> Panel:
     return Panel(builder.sort_order(LogsSortOrder.DESCENDING), height=10)
 
 
-def log_graph(title: str, description: str, *queries: Query, unit: str = NUMBER, stacked: bool = True) -> Panel:
+def log_graph(title: str, description: str, *queries: Query, unit: str) -> Panel:
     """Return a graph of numbers that Loki computes from log lines."""
-    panel = graph(title, description, unit=unit, stacked=stacked)
+    panel = graph(title, description, unit=unit, stacked=True)
     made = [
         loki.Dataquery().ref_id(letter).datasource(LOKI).expr(item.expression).legend_format(item.legend)
         for letter, item in zip(ascii_uppercase, queries, strict=False)

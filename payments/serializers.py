@@ -5,10 +5,11 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from payments import schemas
 from payments.failures import FAILURES, OTHER_MESSAGE
 from payments.fraud import RULES, MerchantContext, Verdict, get_weight
-from payments.models import Authentication as StoredAuthentication
 from payments.models import (
+    Authentication,
     Capture,
     Dispute,
     Event,
@@ -19,41 +20,19 @@ from payments.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from payments.schemas import (
-    AttemptOutput,
-    Authentication,
-    CaptureOutput,
-    DeliveryOutput,
-    DisputeDetail,
-    DisputeOutput,
-    DisputeResponseOutput,
-    EndpointOutput,
-    EndpointWithSecret,
-    EvidenceFile,
-    ExpandedPayment,
-    Failure,
-    Fraud,
-    FraudTrial,
-    JournalEntry,
-    NextAction,
-    Payment,
-    RefundOutput,
-    ReviewOutput,
-    VoidOutput,
-)
 from payments.services.results import PaymentData
 from payments.states import ChargeStatus
 
-PaymentShape = TypeVar("PaymentShape", bound=Payment)
+PaymentShape = TypeVar("PaymentShape", bound=schemas.Payment)
 
 
-def serialize_failure(code: str | None) -> Failure | None:
-    return Failure(code, *FAILURES.get(code, (OTHER_MESSAGE, None))) if code else None
+def serialize_failure(code: str | None) -> schemas.Failure | None:
+    return schemas.Failure(code, *FAILURES.get(code, (OTHER_MESSAGE, None))) if code else None
 
 
-def serialize_trial(verdict: Verdict, merchant: MerchantContext) -> FraudTrial:
+def serialize_trial(verdict: Verdict, merchant: MerchantContext) -> schemas.FraudTrial:
     rules = [] if verdict.score is None else [name for name in verdict.reasons if name in RULES]
-    return FraudTrial(
+    return schemas.FraudTrial(
         decision="blocked" if verdict.blocked else "review" if verdict.review else "accepted",
         decided_by=verdict.decided_by,
         score=verdict.score,
@@ -64,12 +43,12 @@ def serialize_trial(verdict: Verdict, merchant: MerchantContext) -> FraudTrial:
     )
 
 
-def serialize_payment(row: PaymentData) -> Payment:
-    return _payment(Payment, row)
+def serialize_payment(row: PaymentData) -> schemas.Payment:
+    return _payment(schemas.Payment, row)
 
 
-def serialize_expanded(row: PaymentData, lists: dict[str, Any]) -> ExpandedPayment:
-    return _payment(ExpandedPayment, row, lists)
+def serialize_expanded(row: PaymentData, lists: dict[str, Any]) -> schemas.ExpandedPayment:
+    return _payment(schemas.ExpandedPayment, row, lists)
 
 
 def _payment(shape: type[PaymentShape], row: PaymentData, lists: dict[str, Any] | None = None) -> PaymentShape:
@@ -81,7 +60,7 @@ def _payment(shape: type[PaymentShape], row: PaymentData, lists: dict[str, Any] 
         amount_captured=row.amount_captured,
         amount_refunded=row.amount_refunded,
         currency=row.currency,
-        fraud=Fraud(row.fraud_score, row.fraud_reasons),
+        fraud=schemas.Fraud(row.fraud_score, row.fraud_reasons),
         failure=serialize_failure(row.failure_code),
         # As in the events of that moment: the gateway has decided nothing yet.
         gateway_reference=None if row.status == ChargeStatus.REQUIRES_ACTION else row.gateway_reference,
@@ -97,20 +76,20 @@ def _payment(shape: type[PaymentShape], row: PaymentData, lists: dict[str, Any] 
     )
 
 
-def serialize_challenge(found: StoredAuthentication | None) -> NextAction | UnsetType:
+def serialize_challenge(found: Authentication | None) -> schemas.NextAction | UnsetType:
     """Return what the customer was asked to do, also if that has ended."""
     if found is None or found.url is None:
         return UNSET
-    return NextAction("redirect", found.url, found.expires_at)  # type: ignore[arg-type]  # both are set together
+    return schemas.NextAction("redirect", found.url, found.expires_at)  # type: ignore[arg-type]  # both are set together
 
 
-def _authentication_fields(found: StoredAuthentication | None) -> dict[str, Any]:
+def _authentication_fields(found: Authentication | None) -> dict[str, Any]:
     """Return what the customer must do, or the result of its authentication."""
     if found is None:
         return {}
     if found.outcome is None:
         return {"next_action": serialize_challenge(found)}
-    return {"authentication": Authentication(found.outcome, found.liability_shift)}  # type: ignore[arg-type]
+    return {"authentication": schemas.Authentication(found.outcome, found.liability_shift)}  # type: ignore[arg-type]
 
 
 def _common_fields(row: FollowingOperation) -> dict[str, Any]:
@@ -127,17 +106,17 @@ def _common_fields(row: FollowingOperation) -> dict[str, Any]:
     }
 
 
-def serialize_capture(row: Capture) -> CaptureOutput:
-    return CaptureOutput(**_common_fields(row), final=row.final)
+def serialize_capture(row: Capture) -> schemas.CaptureOutput:
+    return schemas.CaptureOutput(**_common_fields(row), final=row.final)
 
 
-def serialize_void(row: Void) -> VoidOutput:
-    return VoidOutput(**_common_fields(row), reason=row.reason)
+def serialize_void(row: Void) -> schemas.VoidOutput:
+    return schemas.VoidOutput(**_common_fields(row), reason=row.reason)
 
 
-def serialize_review(row: Review) -> ReviewOutput:
+def serialize_review(row: Review) -> schemas.ReviewOutput:
     operation = row.operation
-    return ReviewOutput(
+    return schemas.ReviewOutput(
         id=row.id,
         transaction=row.transaction_id,
         decision=row.decision,  # type: ignore[arg-type]
@@ -149,12 +128,12 @@ def serialize_review(row: Review) -> ReviewOutput:
     )
 
 
-def serialize_refund(row: Refund) -> RefundOutput:
-    return RefundOutput(**_common_fields(row), reason=row.reason)
+def serialize_refund(row: Refund) -> schemas.RefundOutput:
+    return schemas.RefundOutput(**_common_fields(row), reason=row.reason)
 
 
-def serialize_entry(row: Event) -> JournalEntry:
-    return JournalEntry(
+def serialize_entry(row: Event) -> schemas.JournalEntry:
+    return schemas.JournalEntry(
         id=row.pk,
         type=row.kind,
         at=row.at,
@@ -166,8 +145,8 @@ def serialize_entry(row: Event) -> JournalEntry:
     )
 
 
-def serialize_dispute(row: Dispute) -> DisputeOutput:
-    return DisputeOutput(
+def serialize_dispute(row: Dispute) -> schemas.DisputeOutput:
+    return schemas.DisputeOutput(
         id=row.id,
         transaction=row.transaction_id,
         status=row.status,  # type: ignore[arg-type]
@@ -181,12 +160,12 @@ def serialize_dispute(row: Dispute) -> DisputeOutput:
     )
 
 
-def serialize_dispute_detail(row: Dispute) -> DisputeDetail:
+def serialize_dispute_detail(row: Dispute) -> schemas.DisputeDetail:
     responses = [
-        DisputeResponseOutput(
+        schemas.DisputeResponseOutput(
             kind=response.kind,  # type: ignore[arg-type]
             text=response.text,
-            files=[EvidenceFile(**file) for file in response.files],
+            files=[schemas.EvidenceFile(**file) for file in response.files],
             submitted_at=response.created_at,
             delivered_at=response.delivered_at,
             outcome=response.outcome,  # type: ignore[arg-type]
@@ -194,11 +173,11 @@ def serialize_dispute_detail(row: Dispute) -> DisputeDetail:
         )
         for response in row.responses.all()
     ]
-    return DisputeDetail(**msgspec.structs.asdict(serialize_dispute(row)), responses=responses)
+    return schemas.DisputeDetail(**msgspec.structs.asdict(serialize_dispute(row)), responses=responses)
 
 
-def serialize_endpoint(row: WebhookEndpoint) -> EndpointOutput:
-    return EndpointOutput(
+def serialize_endpoint(row: WebhookEndpoint) -> schemas.EndpointOutput:
+    return schemas.EndpointOutput(
         id=row.id,
         url=row.url,
         event_types=row.event_types,
@@ -211,19 +190,21 @@ def serialize_endpoint(row: WebhookEndpoint) -> EndpointOutput:
     )
 
 
-def serialize_new_endpoint(row: WebhookEndpoint, secret: str) -> EndpointWithSecret:
-    return EndpointWithSecret(**msgspec.structs.asdict(serialize_endpoint(row)), secret=secret)
+def serialize_new_endpoint(row: WebhookEndpoint, secret: str) -> schemas.EndpointWithSecret:
+    return schemas.EndpointWithSecret(**msgspec.structs.asdict(serialize_endpoint(row)), secret=secret)
 
 
-def serialize_delivery(row: WebhookDelivery) -> DeliveryOutput:
-    return DeliveryOutput(
+def serialize_delivery(row: WebhookDelivery) -> schemas.DeliveryOutput:
+    return schemas.DeliveryOutput(
         event=row.event_id,
         type=row.event.type,
         status=row.status,  # type: ignore[arg-type]
         due_at=row.due_at if row.status == WebhookDelivery.Status.PENDING else None,
         delivered_at=row.delivered_at,
         attempts=[
-            AttemptOutput(attempt.at, attempt.outcome, attempt.status_code, attempt.milliseconds, attempt.answer)
+            schemas.AttemptOutput(
+                attempt.at, attempt.outcome, attempt.status_code, attempt.milliseconds, attempt.answer
+            )
             for attempt in row.attempts.all()
         ],
     )

@@ -6,17 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fintech.http.problems import Problem
-from payments import errors
+from payments import errors, schemas
 from payments.models import Capture, Refund, Review, Void
-from payments.schemas import (
-    BatchResult,
-    CaptureOutput,
-    Payment,
-    ProblemDocument,
-    RefundOutput,
-    ReviewOutput,
-    VoidOutput,
-)
 from payments.serializers import (
     serialize_capture,
     serialize_payment,
@@ -50,7 +41,7 @@ SERIALIZERS: dict[type, Callable[[Any], Any]] = {
     Void: serialize_void,
     Review: serialize_review,
 }
-Body = Payment | CaptureOutput | VoidOutput | RefundOutput | ReviewOutput
+Body = schemas.Payment | schemas.CaptureOutput | schemas.VoidOutput | schemas.RefundOutput | schemas.ReviewOutput
 
 
 @dataclass(slots=True)
@@ -106,8 +97,8 @@ def problem_of(error: errors.PaymentError) -> Problem:
     return Problem(STATUS_CODES[type(error)], error.code, error.detail, param=error.param, headers=headers)
 
 
-def batch_result(result: Result | errors.PaymentError) -> BatchResult:
+def batch_result(result: Result | errors.PaymentError) -> schemas.BatchResult:
     if isinstance(result, errors.PaymentError):
         problem = problem_of(result)
-        return BatchResult(problem.status, ProblemDocument(**problem.body()))
-    return BatchResult(status_code_of(result), serialize(result))
+        return schemas.BatchResult(problem.status, schemas.ProblemDocument(**problem.body()))
+    return schemas.BatchResult(status_code_of(result), serialize(result))

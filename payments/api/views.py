@@ -21,7 +21,7 @@ from fintech.http.headers import is_joined
 from fintech.http.identifiers import parse_uuid
 from fintech.http.pagination import DEFAULT_LIMIT
 from fintech.http.views import JsonView, has_body, json_answer, read_body
-from payments import metrics
+from payments import metrics, schemas
 from payments.api import openapi
 from payments.api.expansion import CAPTURES, NESTED_LIMIT, REFUNDS, Following, expand, read_expand
 from payments.api.filters import transaction_page
@@ -32,25 +32,6 @@ from payments.errors import InvalidRequest, MalformedRequest, NotFound, PaymentE
 from payments.fraud import score_payment
 from payments.models import ApiKey, Archive, Event, Transaction, load_authentications
 from payments.return_urls import check_return_host
-from payments.schemas import (
-    KEY_SCHEMA,
-    MAX_BATCH,
-    BatchItem,
-    BatchOutput,
-    CaptureInput,
-    Input,
-    JournalPage,
-    PaymentInput,
-    PaymentPage,
-    RefundInput,
-    ReviewInput,
-    VoidInput,
-    convert_items,
-    is_plain_data,
-    parse,
-    parse_json,
-    read,
-)
 from payments.serializers import serialize_entry, serialize_trial
 from payments.services.batches import create_batch
 from payments.services.captures import create_capture
@@ -61,7 +42,7 @@ from payments.services.reviews import decide_review
 from payments.services.voids import create_void
 from payments.velocity import try_payment
 
-_KEY = re.compile(str(KEY_SCHEMA["pattern"]))
+_KEY = re.compile(str(schemas.KEY_SCHEMA["pattern"]))
 _throttle = make_throttle()
 
 Row = TypeVar("Row", bound=Model)
@@ -161,14 +142,14 @@ class TransactionsView(PaymentsView):
         wanted = read_expand(request._request.GET.get("expand"))
         rows, following = transaction_page(request._request, principal.merchant_id)
         load_authentications(rows)
-        return json_answer(PaymentPage(expand(request._request, rows, wanted, NESTED_LIMIT), following))
+        return json_answer(schemas.PaymentPage(expand(request._request, rows, wanted, NESTED_LIMIT), following))
 
     @openapi.CREATE
     def post(self, request: Request) -> HttpResponse:
         start = time.perf_counter()
         principal = self.principal(request, ApiKey.Scope.WRITE)
         key = idempotency_key(request)
-        body = read(read_body(request._request), PaymentInput)
+        body = schemas.read(read_body(request._request), schemas.PaymentInput)
         outcome = create_payment(principal=principal, key=key, body=body)
         response = answer(request._request, outcome)
         if not outcome.is_replay:
@@ -190,7 +171,7 @@ class FraudTrialView(PaymentsView):
     @openapi.TRY_FRAUD
     def post(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WRITE)
-        body = read(read_body(request._request), PaymentInput)
+        body = schemas.read(read_body(request._request), schemas.PaymentInput)
         if body.return_url is not None:
             check_return_host(body.return_url, principal.return_hosts)
         verdict = score_payment(body, principal.fraud)
@@ -211,7 +192,7 @@ class TransactionView(PaymentsView):
 
 
 def read_optional_body(request: HttpRequest) -> Any:
-    return parse_json(read_body(request)) if has_body(request) else {}
+    return schemas.parse_json(read_body(request)) if has_body(request) else {}
 
 
 class OperationsView(PaymentsView):
@@ -226,13 +207,19 @@ class OperationsView(PaymentsView):
         return json_answer(following.page_of(*pagination.page_of(request._request, rows, following.name(payment.id))))
 
     def create(
-        self, request: Request, id: str, create: Callable[..., Result], shape: type[Input], *, needs_body: bool = False
+        self,
+        request: Request,
+        id: str,
+        create: Callable[..., Result],
+        shape: type[schemas.Input],
+        *,
+        needs_body: bool = False,
     ) -> HttpResponse:
         principal = self.principal(request, self.scope)
         identifier = read_id(id)
         key = idempotency_key(request)
         raw = request._request
-        body = read(read_body(raw), shape) if needs_body else parse(read_optional_body(raw), shape)
+        body = schemas.read(read_body(raw), shape) if needs_body else schemas.parse(read_optional_body(raw), shape)
         outcome = create(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
         return answer(request._request, outcome)
 
@@ -246,7 +233,7 @@ class RefundsView(OperationsView):
 
     @openapi.REFUND
     def post(self, request: Request, id: str) -> HttpResponse:
-        return self.create(request, id, create_refund, RefundInput)
+        return self.create(request, id, create_refund, schemas.RefundInput)
 
 
 class CapturesView(OperationsView):
@@ -256,13 +243,13 @@ class CapturesView(OperationsView):
 
     @openapi.CAPTURE
     def post(self, request: Request, id: str) -> HttpResponse:
-        return self.create(request, id, create_capture, CaptureInput)
+        return self.create(request, id, create_capture, schemas.CaptureInput)
 
 
 class VoidView(OperationsView):
     @openapi.VOID
     def post(self, request: Request, id: str) -> HttpResponse:
-        return self.create(request, id, create_void, VoidInput)
+        return self.create(request, id, create_void, schemas.VoidInput)
 
 
 class ReviewView(OperationsView):
@@ -270,7 +257,7 @@ class ReviewView(OperationsView):
 
     @openapi.REVIEW
     def post(self, request: Request, id: str) -> HttpResponse:
-        return self.create(request, id, decide_review, ReviewInput, needs_body=True)
+        return self.create(request, id, decide_review, schemas.ReviewInput, needs_body=True)
 
 
 class JournalView(PaymentsView):
@@ -282,7 +269,7 @@ class JournalView(PaymentsView):
         rows = Event.objects.filter(transaction=payment)
         page, following = pagination.page_of(request._request, rows, f"events of {payment.id}", oldest_first=True)
         archived = Archive.objects.holding(payment.id).exists()
-        return json_answer(JournalPage([serialize_entry(event) for event in page], following, archived))
+        return json_answer(schemas.JournalPage([serialize_entry(event) for event in page], following, archived))
 
 
 class BatchView(PaymentsView):
@@ -290,11 +277,13 @@ class BatchView(PaymentsView):
     def post(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WRITE)
         body = read_body(request._request)
-        items = items_of(parse_json(body))
+        items = items_of(schemas.parse_json(body))
         take_items(principal, len(items))
-        results = create_batch(principal=principal, items=[read_item(item) for item in convert_items(items, body)])
+        results = create_batch(
+            principal=principal, items=[read_item(item) for item in schemas.convert_items(items, body)]
+        )
         request._request.log_fields["items"] = len(items)  # type: ignore[attr-defined]
-        return json_answer(BatchOutput([batch_result(result) for result in results]))
+        return json_answer(schemas.BatchOutput([batch_result(result) for result in results]))
 
 
 def take_items(principal: Principal, number: int) -> None:
@@ -308,18 +297,18 @@ def take_items(principal: Principal, number: int) -> None:
 def items_of(data: Any) -> list[Any]:
     if not isinstance(data, dict) or set(data) != {"items"} or not isinstance(data["items"], list):
         raise InvalidRequest("invalid_value", 'Send {"items": [...]}.', param="items")
-    if not 1 <= len(data["items"]) <= MAX_BATCH:
-        raise InvalidRequest("invalid_value", f"Send 1 to {MAX_BATCH} items.", param="items")
+    if not 1 <= len(data["items"]) <= schemas.MAX_BATCH:
+        raise InvalidRequest("invalid_value", f"Send 1 to {schemas.MAX_BATCH} items.", param="items")
     return data["items"]
 
 
-def read_item(data: Any) -> BatchItem | PaymentError:
+def read_item(data: Any) -> schemas.BatchItem | PaymentError:
     try:
-        if isinstance(data, BatchItem):
+        if isinstance(data, schemas.BatchItem):
             item = data
             item.check()
         else:
-            item = parse(data, BatchItem, is_plain=is_plain_data(data))
+            item = schemas.parse(data, schemas.BatchItem, is_plain=schemas.is_plain_data(data))
         check_key(item.idempotency_key, "idempotency_key")
     except PaymentError as refusal:
         if refusal.param == "idempotency_key" and refusal.code != "card_number":  # as for a single payment's header

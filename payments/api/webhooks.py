@@ -7,21 +7,10 @@ from rest_framework.request import Request
 from fintech.database.replica import from_replica
 from fintech.http import pagination
 from fintech.http.views import json_answer, read_body
+from payments import schemas
 from payments.api import openapi
 from payments.api.views import PaymentsView, find_one, read_optional_body
 from payments.models import ApiKey, WebhookDelivery, WebhookEndpoint, WebhookEvent
-from payments.schemas import (
-    DeliveryPage,
-    EmptyInput,
-    EndpointChange,
-    EndpointInput,
-    EndpointPage,
-    EventPage,
-    RedeliveryInput,
-    RedeliveryOutput,
-    parse,
-    parse_json,
-)
 from payments.serializers import serialize_delivery, serialize_endpoint, serialize_new_endpoint
 from payments.webhooks import endpoints, redelivery
 from payments.webhooks.objects import ALL_TYPES, serialize_events
@@ -33,7 +22,7 @@ def refuse_fields(request: Request) -> None:
     A client may send a body that is no JSON, such as an empty form.
     """
     if request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "application/json":
-        parse(read_optional_body(request._request), EmptyInput)
+        schemas.parse(read_optional_body(request._request), schemas.EmptyInput)
 
 
 class EndpointsView(PaymentsView):
@@ -43,12 +32,12 @@ class EndpointsView(PaymentsView):
         pagination.refuse_unknown(request._request.GET, {"cursor", "limit"})
         rows = WebhookEndpoint.objects.filter(merchant_id=principal.merchant_id)
         page, following = pagination.page_of(request._request, rows, "webhook endpoints")
-        return json_answer(EndpointPage([serialize_endpoint(row) for row in page], following))
+        return json_answer(schemas.EndpointPage([serialize_endpoint(row) for row in page], following))
 
     @openapi.CREATE_ENDPOINT
     def post(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
-        body = parse(parse_json(read_body(request._request)), EndpointInput)
+        body = schemas.read(read_body(request._request), schemas.EndpointInput)
         endpoint, secret = endpoints.create_endpoint(
             merchant_id=principal.merchant_id,
             url=body.url,
@@ -76,7 +65,7 @@ class EndpointView(OneEndpointView):
     @openapi.CHANGE_ENDPOINT
     def patch(self, request: Request, id: str) -> HttpResponse:
         endpoint = self.endpoint(request, id, ApiKey.Scope.WEBHOOKS)
-        body = parse(parse_json(read_body(request._request)), EndpointChange)
+        body = schemas.read(read_body(request._request), schemas.EndpointChange)
         changes = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
         if "enabled" in changes:
             changes["is_enabled"] = changes.pop("enabled")
@@ -104,7 +93,7 @@ class RedeliverView(OneEndpointView):
     @openapi.REDELIVER
     def post(self, request: Request, id: str) -> HttpResponse:
         endpoint = self.endpoint(request, id, ApiKey.Scope.WEBHOOKS)
-        body = parse(parse_json(read_body(request._request)), RedeliveryInput)
+        body = schemas.read(read_body(request._request), schemas.RedeliveryInput)
         if body.event is not None:
             queued = redelivery.redeliver_event(endpoint, body.event)
         else:
@@ -112,7 +101,7 @@ class RedeliverView(OneEndpointView):
             assert body.before is not None
             begin, end = pagination.in_range(body.from_), pagination.in_range(body.before)
             queued = redelivery.redeliver_range(endpoint, begin, end)
-        return json_answer(RedeliveryOutput(queued), 202)
+        return json_answer(schemas.RedeliveryOutput(queued), 202)
 
 
 class DeliveriesView(OneEndpointView):
@@ -126,7 +115,7 @@ class DeliveriesView(OneEndpointView):
         if "status" in query:
             rows = rows.filter(status=pagination.read_choice("status", query["status"], WebhookDelivery.Status.values))
         page, following = pagination.page_of(request._request, rows, "webhook deliveries")
-        return json_answer(DeliveryPage([serialize_delivery(row) for row in page], following))
+        return json_answer(schemas.DeliveryPage([serialize_delivery(row) for row in page], following))
 
 
 class EventsView(PaymentsView):
@@ -140,7 +129,7 @@ class EventsView(PaymentsView):
         if "type" in query:
             rows = rows.filter(type=pagination.read_choice("type", query["type"], ALL_TYPES))
         page, following = pagination.page_of(request._request, rows, "events")
-        return json_answer(EventPage(serialize_events(page), following))
+        return json_answer(schemas.EventPage(serialize_events(page), following))
 
 
 class EventView(PaymentsView):

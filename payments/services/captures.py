@@ -14,17 +14,8 @@ from payments.gateway.keys import capture_key
 from payments.gateway.registry import gateways
 from payments.models import Capture, Transaction
 from payments.schemas import CaptureInput
+from payments.services import operations
 from payments.services.authorization_expiry import void_one
-from payments.services.operations import (
-    Request,
-    amount_or_rest,
-    create_or_replay,
-    lock_authorization,
-    require_authorized,
-    settle,
-    settle_or_leave,
-    start,
-)
 from payments.services.results import CarryOut, Result
 
 # The failure of a capture whose authorization the gateway holds no more.
@@ -39,12 +30,12 @@ def create_capture(
     Raises NotFound; Conflict if the payment is not authorized, or if an operation in progress excludes the capture;
     InvalidRequest if less is left.
     """
-    request = Request(merchant_id, transaction_id, key, body, actor)
-    return create_or_replay(Capture, begin_capture, request)
+    request = operations.Request(merchant_id, transaction_id, key, body, actor)
+    return operations.create_or_replay(Capture, begin_capture, request)
 
 
-def begin_capture(payment: Transaction, capture_id: UUID, request: Request) -> CarryOut:
-    require_authorized(payment, "captured")
+def begin_capture(payment: Transaction, capture_id: UUID, request: operations.Request) -> CarryOut:
+    operations.require_authorized(payment, "captured")
     return reserve(payment, capture_id, request.key, request.body, request.actor)
 
 
@@ -60,14 +51,14 @@ def carry_out(capture: Capture, lease_token: UUID, actor: str) -> Result:
         currency=payment.currency,
         final=capture.final,
     )
-    settle_or_leave(capture, partial(settle, capture, lease_token, answer, actor=actor))
+    operations.settle_or_leave(capture, partial(operations.settle, capture, lease_token, answer, actor=actor))
     _release_if_expired(capture)
     return Result(capture, gateway_seconds=answer.seconds)
 
 
 def settle_capture(capture_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> None:
     capture = Capture.objects.select_related("transaction").get(id=capture_id)
-    _release_if_expired(settle(capture, lease_token, answer, actor=actor))
+    _release_if_expired(operations.settle(capture, lease_token, answer, actor=actor))
 
 
 def _release_if_expired(capture: Capture) -> None:
@@ -79,7 +70,7 @@ def _release_if_expired(capture: Capture) -> None:
 
 def reserve(payment: Transaction, capture_id: UUID, key: str, body: CaptureInput, actor: str) -> CarryOut:
     """Start a capture of a locked payment whose key is taken. Returns the rest of it."""
-    held = lock_authorization(payment)
+    held = operations.lock_authorization(payment)
     if body.final and held.amount_reserved:
         raise Conflict("capture_in_progress", "Another capture is in progress: send the final one after it.")
     left = held.amount_left - held.amount_reserved
@@ -87,7 +78,7 @@ def reserve(payment: Transaction, capture_id: UUID, key: str, body: CaptureInput
         id=capture_id,
         transaction=payment,
         idempotency_key=key,
-        amount=amount_or_rest(body.amount, left, currency=held.currency, purpose="capture"),
+        amount=operations.amount_or_rest(body.amount, left, currency=held.currency, purpose="capture"),
         amount_requested=body.amount,
         final=body.final,
         gateway_key=capture_key(payment.gateway_key, key),
@@ -97,4 +88,4 @@ def reserve(payment: Transaction, capture_id: UUID, key: str, body: CaptureInput
     held.amount_reserved += capture.amount
     held.closing_id = capture_id if body.final else None
     held.save(update_fields=["amount_reserved", "closing_id"])
-    return partial(carry_out, capture, start(capture, actor), actor)
+    return partial(carry_out, capture, operations.start(capture, actor), actor)

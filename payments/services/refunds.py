@@ -15,8 +15,8 @@ from payments.gateway.keys import refund_key
 from payments.gateway.registry import gateways
 from payments.models import Event, Refund, Transaction, Unresolved
 from payments.schemas import RefundInput
+from payments.services import operations
 from payments.services.disputes import refuse_if_disputed
-from payments.services.operations import Request, amount_or_rest, create_or_replay, post, record, settle_or_leave, start
 from payments.services.outcomes import journal_of
 from payments.services.results import CarryOut, Result
 from payments.states import REFUND
@@ -27,11 +27,11 @@ def create_refund(*, merchant_id: int, transaction_id: UUID, key: str, body: Ref
 
     Raises NotFound, Conflict if the payment did not succeed or is disputed, InvalidRequest if less remains.
     """
-    request = Request(merchant_id, transaction_id, key, body, actor)
-    return create_or_replay(Refund, begin_refund, request)
+    request = operations.Request(merchant_id, transaction_id, key, body, actor)
+    return operations.create_or_replay(Refund, begin_refund, request)
 
 
-def begin_refund(payment: Transaction, refund_id: UUID, request: Request) -> CarryOut:
+def begin_refund(payment: Transaction, refund_id: UUID, request: operations.Request) -> CarryOut:
     """Reserve the amount."""
     if (
         payment.status not in (Transaction.Status.SUCCEEDED, Transaction.Status.AUTHORIZED)
@@ -41,7 +41,7 @@ def begin_refund(payment: Transaction, refund_id: UUID, request: Request) -> Car
         raise Conflict("not_refundable", detail)
     refuse_if_disputed(payment)
     left = payment.amount_captured - payment.amount_reserved
-    amount = amount_or_rest(request.body.amount, left, currency=payment.currency, purpose="refund")
+    amount = operations.amount_or_rest(request.body.amount, left, currency=payment.currency, purpose="refund")
     payment.amount_reserved += amount
     payment.save(update_fields=["amount_reserved"])
     refund = Refund(
@@ -55,7 +55,7 @@ def begin_refund(payment: Transaction, refund_id: UUID, request: Request) -> Car
         status=Refund.Status.PROCESSING,
         request_id=request_id.get(),
     )
-    return partial(_carry_out, refund, start(refund, request.actor), request.actor)
+    return partial(_carry_out, refund, operations.start(refund, request.actor), request.actor)
 
 
 def _carry_out(refund: Refund, lease_token: UUID, actor: str) -> Result:
@@ -68,7 +68,7 @@ def _carry_out(refund: Refund, lease_token: UUID, actor: str) -> Result:
         amount=refund.amount,
         currency=payment.currency,
     )
-    refund = settle_or_leave(refund, partial(settle_refund, refund.id, lease_token, answer, actor=actor))
+    refund = operations.settle_or_leave(refund, partial(settle_refund, refund.id, lease_token, answer, actor=actor))
     return Result(refund, gateway_seconds=answer.seconds)
 
 
@@ -88,7 +88,7 @@ def settle_refund(refund_id: UUID, lease_token: UUID, answer: Answer, *, actor: 
         if refund.status != status:
             refund.status = status
             refund.save(update_fields=["status"])
-            record(refund, status, actor, journal_of(answer))
+            operations.record(refund, status, actor, journal_of(answer))
         return refund
     lease.delete()
     refund.status = status
@@ -97,7 +97,7 @@ def settle_refund(refund_id: UUID, lease_token: UUID, answer: Answer, *, actor: 
     refund.settled_at = Now()
     refund.save(update_fields=["status", "failure_code", "gateway_reference", "settled_at"])
     refund.refresh_from_db(fields=["settled_at"])
-    event = record(refund, status, actor, journal_of(answer))
+    event = operations.record(refund, status, actor, journal_of(answer))
     _book(payment, refund, event)
     on_commit(metrics.REFUND_STATUS[status].inc)
     return refund
@@ -111,4 +111,4 @@ def _book(payment: Transaction, refund: Refund, event: Event) -> None:
         return
     payment.amount_refunded += refund.amount
     payment.save(update_fields=["amount_refunded"])
-    post(event, payment, amount=refund.amount)
+    operations.post(event, payment, amount=refund.amount)

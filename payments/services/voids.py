@@ -12,15 +12,7 @@ from payments.gateway.keys import void_key
 from payments.gateway.registry import gateways
 from payments.models import Transaction, Void
 from payments.schemas import VoidInput
-from payments.services.operations import (
-    Request,
-    create_or_replay,
-    lock_authorization,
-    require_authorized,
-    settle,
-    settle_or_leave,
-    start,
-)
+from payments.services import operations
 from payments.services.results import CarryOut, Result
 
 
@@ -29,12 +21,12 @@ def create_void(*, merchant_id: int, transaction_id: UUID, key: str, body: VoidI
 
     Raises NotFound, or Conflict unless the payment is authorized and no capture is in progress.
     """
-    request = Request(merchant_id, transaction_id, key, body, actor)
-    return create_or_replay(Void, begin_void, request)
+    request = operations.Request(merchant_id, transaction_id, key, body, actor)
+    return operations.create_or_replay(Void, begin_void, request)
 
 
-def begin_void(payment: Transaction, void_id: UUID, request: Request) -> CarryOut:
-    require_authorized(payment, "voided")
+def begin_void(payment: Transaction, void_id: UUID, request: operations.Request) -> CarryOut:
+    operations.require_authorized(payment, "voided")
     return close(payment, void_id, request.key, request.body.reason, request.actor)
 
 
@@ -45,17 +37,17 @@ def release(void: Void, lease_token: UUID, actor: str) -> Result:
     answer = gateways.get(payment.gateway).void(
         void.gateway_key, authorization=payment.gateway_key, reference=payment.gateway_reference
     )
-    settle_or_leave(void, partial(settle, void, lease_token, answer, actor=actor))
+    operations.settle_or_leave(void, partial(operations.settle, void, lease_token, answer, actor=actor))
     return Result(void, gateway_seconds=answer.seconds)
 
 
 def settle_void(void_id: UUID, lease_token: UUID, answer: Answer, *, actor: str) -> None:
-    settle(Void.objects.get(id=void_id), lease_token, answer, actor=actor)
+    operations.settle(Void.objects.get(id=void_id), lease_token, answer, actor=actor)
 
 
 def close(payment: Transaction, void_id: UUID, key: str | None, reason: str | None, actor: str) -> CarryOut:
     """Close the authorization of a locked payment, whose key is taken, for other operations. Returns the rest."""
-    held = lock_authorization(payment, may_be_expired=True)
+    held = operations.lock_authorization(payment, may_be_expired=True)
     if held.amount_reserved:
         raise Conflict("capture_in_progress", "A capture of this transaction is in progress: void it afterwards.")
     held.closing_id = void_id
@@ -70,4 +62,4 @@ def close(payment: Transaction, void_id: UUID, key: str | None, reason: str | No
         status=Void.Status.PROCESSING,
         request_id=request_id.get(),
     )
-    return partial(release, void, start(void, actor), actor)
+    return partial(release, void, operations.start(void, actor), actor)

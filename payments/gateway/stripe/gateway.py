@@ -7,40 +7,11 @@ from uuid import UUID, uuid4
 
 from payments.gateway.base import Answer
 from payments.gateway.client import HttpClient
+from payments.gateway.stripe import answers, requests
 from payments.gateway.stripe.amounts import to_stripe
-from payments.gateway.stripe.answers import (
-    NOT_FOUND,
-    capture_reader,
-    intent_reader,
-    object_of,
-    payment_finder,
-    read_fence,
-    read_payment,
-    read_refund,
-    read_void,
-    refund_finder,
-)
 from payments.gateway.stripe.authentication import three_d_secure_of
 from payments.gateway.stripe.disputes import dispute_finder, read_response, response_of
 from payments.gateway.stripe.records import RECORDS
-from payments.gateway.stripe.requests import (
-    DISPUTES,
-    FENCE,
-    INTENTS,
-    PAGE_SIZE,
-    REFUNDS,
-    THREE_D_SECURE,
-    VERSION,
-    WITH_CHARGE,
-    WITH_CHARGES,
-    WITH_INTENT,
-    WITH_INTENTS,
-    NotSent,
-    capture_name,
-    intent_path,
-    or_not_sent,
-    required,
-)
 
 
 class StripeGateway(HttpClient):
@@ -49,21 +20,23 @@ class StripeGateway(HttpClient):
 
     def __init__(self, url: str, api_key: str, *, name: str = "stripe") -> None:
         super().__init__(url, api_key, name=name)
-        self._headers["Stripe-Version"] = VERSION
+        self._headers["Stripe-Version"] = requests.VERSION
 
     def encode(self, body: dict[str, Any]) -> bytes:
         return urlencode(body).encode()
 
     def journal(self, content: Any) -> Any:
         """Return what happened, without the client's secret and the card."""
-        found = object_of(content)
+        found = answers.object_of(content)
         if not isinstance(content, dict) or not (found or isinstance(content.get("error"), dict)):
             return None
         names = ("id", "object", "status", "amount", "amount_received", "currency", "payment_intent")
         error = content.get("error") or found.get("last_payment_error") or {}
         kept = {name: found.get(name) for name in names if name in found}
         kept |= {name: error[name] for name in ("type", "code", "decline_code") if error.get(name)}
-        authentication = {name: value for name in THREE_D_SECURE if (value := three_d_secure_of(found).get(name))}
+        authentication = {
+            name: value for name in requests.THREE_D_SECURE if (value := three_d_secure_of(found).get(name))
+        }
         return kept | ({"three_d_secure": authentication} if authentication else {})
 
     # --- Operations --------------------------------------------------------------------------------------------
@@ -78,14 +51,14 @@ class StripeGateway(HttpClient):
     ) -> Answer:
         return self._pay("authorize", key, (amount, currency), payment_method, return_url)
 
-    @or_not_sent
+    @requests.or_not_sent
     def _pay(
         self, operation: str, key: UUID, money: tuple[int, str], payment_method: Any, return_url: str | None
     ) -> Answer:
         amount, currency = money
         token = getattr(payment_method, "token", None)
         if not token:
-            raise NotSent("payment_method_missing")
+            raise requests.NotSent("payment_method_missing")
         wanted = to_stripe(amount, currency)
         body = {
             "amount": wanted,
@@ -104,41 +77,43 @@ class StripeGateway(HttpClient):
 
         def read(status_code: int, content: Any) -> Answer:
             challenged = return_url is not None
-            return read_payment(status_code, content, amount=wanted, currency=currency, challenged=challenged)
+            return answers.read_payment(status_code, content, amount=wanted, currency=currency, challenged=challenged)
 
-        return self._call(operation, INTENTS, key, body, read)
+        return self._call(operation, requests.INTENTS, key, body, read)
 
     def find_charge(self, key: UUID, *, reference: str | None = None) -> Answer:
-        return self._call("lookup", f"{intent_path(reference)}?{WITH_CHARGE}", key, None, intent_reader(key))
+        return self._call(
+            "lookup", f"{requests.intent_path(reference)}?{requests.WITH_CHARGE}", key, None, answers.intent_reader(key)
+        )
 
     def find_authorization(self, key: UUID, *, reference: str | None = None) -> Answer:
         return self.find_charge(key, reference=reference)
 
-    @or_not_sent
+    @requests.or_not_sent
     def capture(
         self, key: UUID, *, authorization: UUID, reference: str | None = None, amount: int, currency: str, final: bool
     ) -> Answer:
-        path = f"{intent_path(required(reference, 'authorization_not_found'))}/capture"
+        path = f"{requests.intent_path(requests.required(reference, 'authorization_not_found'))}/capture"
         wanted = to_stripe(amount, currency)
-        body: dict[str, Any] = {"amount_to_capture": wanted, f"metadata[{capture_name(key)}]": wanted}
+        body: dict[str, Any] = {"amount_to_capture": wanted, f"metadata[{requests.capture_name(key)}]": wanted}
         if not final:
             body["final_capture"] = "false"
-        return self._call("capture", path, key, body, capture_reader(key))
+        return self._call("capture", path, key, body, answers.capture_reader(key))
 
-    @or_not_sent
+    @requests.or_not_sent
     def void(self, key: UUID, *, authorization: UUID, reference: str | None = None) -> Answer:
-        path = f"{intent_path(required(reference, 'authorization_not_found'))}/cancel"
-        return self._call("void", path, key, {"cancellation_reason": "requested_by_customer"}, read_void)
+        path = f"{requests.intent_path(requests.required(reference, 'authorization_not_found'))}/cancel"
+        return self._call("void", path, key, {"cancellation_reason": "requested_by_customer"}, answers.read_void)
 
-    @or_not_sent
+    @requests.or_not_sent
     def refund(self, key: UUID, *, charge: UUID, reference: str | None = None, amount: int, currency: str) -> Answer:
         body = {
-            "payment_intent": required(reference, "charge_not_found"),
+            "payment_intent": requests.required(reference, "charge_not_found"),
             "amount": to_stripe(amount, currency),
             "metadata[key]": str(key),
             "metadata[charge]": str(charge),
         }
-        return self._call("refund", REFUNDS, key, body, read_refund)
+        return self._call("refund", requests.REFUNDS, key, body, answers.read_refund)
 
     # --- Disputes ----------------------------------------------------------------------------------------------
 
@@ -155,16 +130,16 @@ class StripeGateway(HttpClient):
     ) -> Answer:
         """Find the name of the dispute, and send a response to it. Stripe executes a repeated one once, by our key."""
         ours, reference = dispute
-        path = f"{DISPUTES}?limit={PAGE_SIZE}&payment_intent={quote(reference or '')}"
+        path = f"{requests.DISPUTES}?limit={requests.PAGE_SIZE}&payment_intent={quote(reference or '')}"
         found = self._call("lookup", path, key, None, dispute_finder(ours))
         if found.outcome != "found":
             return found
-        path = f"{DISPUTES}/{quote(found.reference or '', safe='')}{action}"
+        path = f"{requests.DISPUTES}/{quote(found.reference or '', safe='')}{action}"
         return _after(found, self._call(operation, path, key, body, read_response))
 
     def find_dispute(self, name: str) -> dict[str, Any]:
         """Return a dispute as it is now, with its PaymentIntent. Raises GatewayError."""
-        return self._read(f"{DISPUTES}/{quote(name, safe='')}?{WITH_INTENT}")
+        return self._read(f"{requests.DISPUTES}/{quote(name, safe='')}?{requests.WITH_INTENT}")
 
     # --- Unknown outcomes --------------------------------------------------------------------------------------
 
@@ -176,7 +151,11 @@ class StripeGateway(HttpClient):
         if reference is not None:
             return self._end_challenge(key, reference)
         search = quote(f"metadata['key']:'{key}'")
-        answer = self._fence(key, f"{INTENTS}/search?limit=2&query={search}&{WITH_CHARGES}", payment_finder(key))
+        answer = self._fence(
+            key,
+            f"{requests.INTENTS}/search?limit=2&query={search}&{requests.WITH_CHARGES}",
+            answers.payment_finder(key),
+        )
         if answer.outcome != "requires_action" or answer.reference is None:
             return answer
         return _after(answer, self._end_challenge(key, answer.reference))
@@ -193,22 +172,22 @@ class StripeGateway(HttpClient):
         if found.outcome != "requires_action":
             return found
         body = {"cancellation_reason": "abandoned", "expand[]": "latest_charge"}
-        path = f"{intent_path(reference)}/cancel"
-        return _after(found, self._call("cancel", path, uuid4(), body, intent_reader(key)))
+        path = f"{requests.intent_path(reference)}/cancel"
+        return _after(found, self._call("cancel", path, uuid4(), body, answers.intent_reader(key)))
 
     def cancel_capture(self, key: UUID, *, reference: str | None = None) -> Answer:
-        return self._fence(key, intent_path(reference), capture_reader(key, looked_up=True))
+        return self._fence(key, requests.intent_path(reference), answers.capture_reader(key, looked_up=True))
 
     def cancel_void(self, key: UUID, *, reference: str | None = None) -> Answer:
-        return self._fence(key, intent_path(reference), read_void)
+        return self._fence(key, requests.intent_path(reference), answers.read_void)
 
     def cancel_refund(
         self, key: UUID, *, charge: UUID, reference: str | None = None, amount: int, currency: str
     ) -> Answer:
         """Fence the key, or look the refund up. Stripe repeats its answer to one that it refused, which no list has."""
-        path = f"{REFUNDS}?limit={PAGE_SIZE}&payment_intent={quote(reference or '')}"
-        found = self._fence(key, path, refund_finder(key))
-        if found.code != NOT_FOUND:
+        path = f"{requests.REFUNDS}?limit={requests.PAGE_SIZE}&payment_intent={quote(reference or '')}"
+        found = self._fence(key, path, answers.refund_finder(key))
+        if found.code != answers.NOT_FOUND:
             return found
         return _after(found, self.refund(key, charge=charge, reference=reference, amount=amount, currency=currency))
 
@@ -218,11 +197,13 @@ class StripeGateway(HttpClient):
         Stripe forgets a key after a day, and then takes the fence although the operation arrived: so the lookup has to
         confirm that it did not.
         """
-        fence = self._call("cancel", INTENTS, key, FENCE | {"metadata[fence]": str(key)}, read_fence)
+        fence = self._call(
+            "cancel", requests.INTENTS, key, requests.FENCE | {"metadata[fence]": str(key)}, answers.read_fence
+        )
         if fence.outcome not in ("key_used", "cancelled"):
             return fence
         found = _after(fence, self._call("cancel", path, key, None, read))
-        if fence.outcome == "cancelled" and found.code in (NOT_FOUND, "authorization_closed"):
+        if fence.outcome == "cancelled" and found.code in (answers.NOT_FOUND, "authorization_closed"):
             found.outcome = found.code = "cancelled"
         return found
 
@@ -231,11 +212,11 @@ class StripeGateway(HttpClient):
     def totals(self) -> None:
         """Return None: Stripe keeps no totals. `reconcile` compares item by item."""
 
-    def records(self, *, after: Any = 0, limit: int = PAGE_SIZE) -> dict[str, Any]:
+    def records(self, *, after: Any = 0, limit: int = requests.PAGE_SIZE) -> dict[str, Any]:
         """Return one page of payments, newest first; after the last one come those of refunds, then of disputes."""
         path, last = after or (next(iter(RECORDS)), "")
-        query = f"limit={min(limit, PAGE_SIZE)}" + (f"&starting_after={last}" if last else "")
-        page = self._read(f"{path}?{query}" + (f"&{WITH_INTENTS}" if path == DISPUTES else ""))
+        query = f"limit={min(limit, requests.PAGE_SIZE)}" + (f"&starting_after={last}" if last else "")
+        page = self._read(f"{path}?{query}" + (f"&{requests.WITH_INTENTS}" if path == requests.DISPUTES else ""))
         records = [record for item in page["data"] for record in RECORDS[path](item)]
         if page["has_more"]:
             return {"records": records, "next": (path, page["data"][-1]["id"])}

@@ -15,17 +15,9 @@ from typing import Any
 import orjson
 from django.conf import settings
 
+from alerts_audit.completeness import observe
 from alerts_audit.completeness.arrivals import CLOCK_SKEW, close_arrived, is_truncated, missing, open_missed
 from alerts_audit.completeness.http import PollError
-from alerts_audit.completeness.observe import (
-    OVERLAP,
-    Snapshot,
-    Watched,
-    ask_alertmanager,
-    ask_prometheus,
-    next_begin,
-    watched_sources,
-)
 from alerts_audit.completeness.sightings import AlertmanagerSightings, PrometheusSightings, Sighting
 from alerts_audit.completeness.suppressions import close_unwatched, record_suppressed
 from alerts_audit.models import Observation, Pending, Poll
@@ -46,8 +38,8 @@ class Comparison:
 
     def turn(self) -> None:
         """Run one turn. Raise PollError after it if a source did not answer."""
-        clusters: dict[str, list[Watched]] = defaultdict(list)
-        for watched in watched_sources():
+        clusters: dict[str, list[observe.Watched]] = defaultdict(list)
+        for watched in observe.watched_sources():
             clusters[watched.cluster].append(watched)
         errors: list[str] = []
         for cluster, members in clusters.items():
@@ -66,20 +58,20 @@ class Comparison:
         if errors:
             raise PollError("; ".join(errors))
 
-    def _look(self, watched: Watched) -> Snapshot | None:
+    def _look(self, watched: observe.Watched) -> observe.Snapshot | None:
         if watched.alertmanager is None:
             return None
         if watched.name not in self._alertmanager:
             self._alertmanager[watched.name] = recalled(watched)
-        snapshot = ask_alertmanager(watched, watched.alertmanager)
+        snapshot = observe.ask_alertmanager(watched, watched.alertmanager)
         self._alertmanager[watched.name].saw(snapshot.at, snapshot.alerts, snapshot.observation_id)
         return snapshot
 
-    def _look_back(self, watched: Watched) -> None:
+    def _look_back(self, watched: observe.Watched) -> None:
         if not watched.prometheus_url:
             return
         first_time = watched.name not in self._prometheus
-        for part in ask_prometheus(watched, again=grace() if first_time else timedelta()):
+        for part in observe.ask_prometheus(watched, again=grace() if first_time else timedelta()):
             self._prometheus.setdefault(watched.name, PrometheusSightings()).saw(
                 part.begin,
                 part.end,
@@ -89,7 +81,7 @@ class Comparison:
                 observation_id=part.observation_id,
             )
 
-    def _judge(self, cluster: str, members: list[Watched]) -> None:
+    def _judge(self, cluster: str, members: list[observe.Watched]) -> None:
         now = datetime.now(UTC)
         if Pending.objects.filter(kind="delivery", at__lt=now - PROJECTION_SECONDS).exists():
             return
@@ -109,7 +101,7 @@ class Comparison:
                 self._alertmanager[watched.name].forget_known(oldest)
         close_arrived(cluster)
 
-    def _is_known(self, members: list[Watched], sighting: Sighting) -> bool:
+    def _is_known(self, members: list[observe.Watched], sighting: Sighting) -> bool:
         """Return True if Prometheus only reported alerts that were seen in Alertmanager, whose own sighting counts."""
         if sighting.seen_by == Observation.Kind.ALERTMANAGER:
             return False
@@ -132,7 +124,7 @@ def grace() -> timedelta:
     return timedelta(seconds=settings.ALERT_GRACE_SECONDS)
 
 
-def recalled(watched: Watched) -> AlertmanagerSightings:
+def recalled(watched: observe.Watched) -> AlertmanagerSightings:
     """Return the sightings that a previous worker may not have judged, from the stored observations.
 
     An observation is valid until the next one.
@@ -156,6 +148,6 @@ def recalled(watched: Watched) -> AlertmanagerSightings:
     return sightings
 
 
-def prometheus_remembers_from(watched: Watched) -> datetime:
+def prometheus_remembers_from(watched: observe.Watched) -> datetime:
     """Return the time from which Prometheus may report alerts in its next answer."""
-    return next_begin(watched, grace(), now=datetime.now(UTC)) - OVERLAP - CLOCK_SKEW
+    return observe.next_begin(watched, grace(), now=datetime.now(UTC)) - observe.OVERLAP - CLOCK_SKEW

@@ -137,8 +137,9 @@ class EpisodeAdmin(AccessLoggedAdmin):
         episode = self.get_object(request, object_id)
         if episode is None or not self.has_view_permission(request, episode):
             return super().change_view(request, object_id, form_url, extra_context)
-        story = {
-            **get_story(episode),
+        story = get_story(episode)
+        episode.overview = story["summary"]  # for the fields
+        story |= {
             "may_review": self.has_review_permission(request),
             "review_link": reverse("admin:alerts_audit_episode_review", args=[episode.pk]),
         }

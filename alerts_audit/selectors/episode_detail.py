@@ -2,9 +2,11 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any
 
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, Q, Subquery
 
 from alerts_audit.models import Archive, Checkpoint, Delivery, Envelope, Episode, Leaf, Review, Transition
 from alerts_audit.selectors import types
@@ -85,7 +87,7 @@ def get_row_seals(rows: dict[Leaf.Kind, Collection[int]]) -> dict[tuple[str, int
     found: dict[tuple[str, int], Sealed] = {(kind, ref): Sealed() for kind, refs in rows.items() for ref in refs}
     covering = Checkpoint.objects.filter(size__gt=OuterRef("number")).order_by("size", "id").values("pk")[:1]
     log = Leaf.objects.annotate(checkpoint=Subquery(covering))
-    leaves = [leaf for kind, refs in rows.items() for leaf in log.filter(kind=kind, ref__in=refs)]
+    leaves = list(log.filter(reduce(or_, (Q(kind=kind, ref__in=refs) for kind, refs in rows.items()))))
     checkpoints = Checkpoint.objects.in_bulk({leaf.checkpoint for leaf in leaves})
     for leaf in leaves:
         found[leaf.kind, leaf.ref] = Sealed(leaf.number, checkpoints.get(leaf.checkpoint))

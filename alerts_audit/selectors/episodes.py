@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from django.db.models import Q
+from django.db.models import Q, Subquery
 
 from alerts_audit.models import Archive, Checkpoint, Episode, Leaf, Review, Transition
 
@@ -61,7 +61,7 @@ def get_seals(episodes: Sequence[Episode]) -> dict[int, SealState]:
 
 def sealed_rows(pairs: Collection[tuple[int, int | None]]) -> set[tuple[int, int | None]]:
     """Return the inputs that have, together with their delivery, a leaf below the newest checkpoint."""
-    size = Checkpoint.objects.values_list("size", flat=True).first() or 0
+    size = Subquery(Checkpoint.objects.values("size")[:1])
     inputs = Q(kind=Leaf.Kind.INPUT, ref__in={number for number, _ in pairs})
     deliveries = Q(kind=Leaf.Kind.DELIVERY, ref__in={delivery for _, delivery in pairs if delivery is not None})
     found = set(Leaf.objects.filter(inputs | deliveries, number__lt=size).values_list("kind", "ref"))

@@ -65,7 +65,6 @@ class TransactionChangeList(KeysetChangeList):
 @admin.register(Transaction)
 class TransactionAdmin(ReadOnlyAdmin):
     list_display = ["id", "created", "merchant", "amount_shown", "state", "score", "refunded"]
-    list_select_related = ["merchant"]
     list_defer = ["description", "payment_method", "metadata", "fraud_reasons"]
     list_filter = [StatusFilter, CurrencyFilter, ("merchant", AutocompleteSelectFilter)]
     filter_parameters = frozenset(["status", "currency", "merchant__id__exact"])
@@ -102,6 +101,9 @@ class TransactionAdmin(ReadOnlyAdmin):
             },
         ),
     ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Transaction]:
+        return Transaction.objects.select_related("merchant")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return TransactionChangeList

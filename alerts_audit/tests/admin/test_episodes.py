@@ -4,8 +4,10 @@ import secrets
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.template.loader import render_to_string
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.html import escape
 
@@ -286,6 +288,16 @@ def test_the_page_shows_the_whole_history(client, person):
     assert "instance=web-1" in page
     assert "10 min<" in page
     assert View.objects.filter(user_id=person.pk, what="episode", key=str(episode.pk)).count() == 1
+
+
+def test_the_page_reads_the_episode_and_the_end_of_the_archive_once(client):
+    episode = make_episode()
+    tell_story(episode)
+    with CaptureQueriesContext(connection) as queries:
+        client.get(page_of(episode))
+
+    text = " ".join(query["sql"] for query in queries)
+    assert text.count('FROM "alerts_audit_episode"') == text.count('FROM "alerts_audit_archive"') == 1
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_a_page_of_episodes_takes_few_questions(trail, django_assert_max_num_que
     seal()
 
     episodes = trail.episodes()
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(4):
         assert [summary.seal for summary in summarize_episodes(episodes)] == ["sealed"] * 4
 
 

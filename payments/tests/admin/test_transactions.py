@@ -332,7 +332,7 @@ def test_a_long_history_is_cut_and_the_cost_stays(root, payment, monkeypatch, dj
     for number in range(20):
         Event.objects.create(transaction=payment, kind="resolution_requested", actor=f"admin:{number}")
     root.get(page_of(payment))
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(9):
         page = root.get(page_of(payment)).text
 
     assert "The newest 5 events" in page

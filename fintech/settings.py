@@ -110,8 +110,7 @@ def database(name: str, url: str, **options: Any) -> dict[str, Any]:
     settings = {target: str(parts.pop(source, "") or "") for source, target in known.items()}
     timeouts = " ".join(f"-c {setting}={value}" for setting, value in TIMEOUTS.items())
     return {
-        "ENGINE": "django_prometheus.db.backends.postgresql",
-        "CONN_HEALTH_CHECKS": True,
+        "ENGINE": "fintech.database.postgresql",
         **settings,
         # Of several hosts in the address, the one that takes writes: after a failover that is another one.
         "OPTIONS": {

@@ -62,7 +62,8 @@ def get_detail(episode: Episode) -> Detail:
         }
     )
     missing = sorted(gone - archived.keys())
-    return Detail(summarize_episodes([episode])[0], transitions, deliveries, archived, missing, reviews, seals)
+    (summary,) = summarize_episodes([episode], transitions)
+    return Detail(summary, transitions, deliveries, archived, missing, reviews, seals)
 
 
 def get_archives(deliveries: Collection[int]) -> dict[int, Archive]:

@@ -3,7 +3,7 @@
 All episodes of a page are read together: a few queries for any number.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -25,8 +25,10 @@ class EpisodeSummary:
     seal: SealState = "waiting"
 
 
-def summarize_episodes(episodes: Sequence[Episode]) -> list[EpisodeSummary]:
-    """Return the summaries in the order of `episodes`."""
+def summarize_episodes(
+    episodes: Sequence[Episode], changes: Iterable[Transition] | None = None
+) -> list[EpisodeSummary]:
+    """Return the summaries in the order of `episodes`. `changes` are their transitions, if they are known already."""
     summaries = {episode.key: EpisodeSummary(episode) for episode in episodes}
     kinds = [Review.Kind.ACKNOWLEDGE, Review.Kind.NOISE]
     for review in Review.objects.filter(episode_key__in=summaries, kind__in=kinds).order_by("id"):
@@ -35,22 +37,24 @@ def summarize_episodes(episodes: Sequence[Episode]) -> list[EpisodeSummary]:
             summary.acknowledged = review
         elif summary.noise is None:
             summary.noise = review
-    seals = get_seals(episodes)
+    if changes is None:
+        columns = ("episode_id", "input_number", "delivery_id")
+        changes = Transition.objects.filter(episode__in=episodes).order_by("id").only(*columns)  # an episode has few
+    seals = get_seals(episodes, changes)
     for summary in summaries.values():
         summary.seal = seals[summary.episode.pk]
     return [summaries[episode.key] for episode in episodes]
 
 
-def get_seals(episodes: Sequence[Episode]) -> dict[int, SealState]:
+def get_seals(episodes: Sequence[Episode], changes: Iterable[Transition]) -> dict[int, SealState]:
     """Return the seal status of each episode: sealed if its latest transition and that transition's delivery are
     covered by a checkpoint, or were archived.
 
     Repeated notifications do not change it.
     """
     rests_on: dict[int, tuple[int, int | None]] = {episode.pk: (episode.opened_input, None) for episode in episodes}
-    changes = Transition.objects.filter(episode__in=list(rests_on)).order_by("id")  # an episode has few
-    for episode, number, delivery in changes.values_list("episode_id", "input_number", "delivery_id"):
-        rests_on[episode] = number, delivery
+    for change in changes:
+        rests_on[change.episode_id] = change.input_number, change.delivery_id
     sealed = sealed_rows(rests_on.values())
     archived = Archive.objects.values_list("last_input", flat=True).first() or 0
     return {

@@ -10,6 +10,7 @@ held across a wait must be `Lock`: a `threading.Lock` would stop the loop that i
 
 import asyncio
 import contextvars
+import sys
 import threading
 import time
 from collections import deque
@@ -22,6 +23,10 @@ from greenlet import getcurrent, greenlet
 from psycopg import waiting
 
 Result = TypeVar("Result")
+
+# How long a thread keeps the interpreter lock while others want it: Python's default, and while a page is in hand.
+SWITCH_SECONDS, PAGE_SWITCH_SECONDS = 0.005, 0.02
+PAGE_PAUSE_SECONDS = 0.005
 
 
 class Task(greenlet):
@@ -185,6 +190,32 @@ def offload(function: Callable[..., Result], *arguments: Any, threads: Executor 
     future.add_done_callback(lambda _: _Loop.loop.call_soon_threadsafe(waiter.wake))
     waiter.wait()
     return future.result()
+
+
+class Pages:
+    """The pages that threads make for tasks of the loop. The loop gives way to them, because a page that competes with
+    hundreds of payments for the interpreter and the processors takes several times as long.
+    """
+
+    def __init__(self) -> None:
+        self._in_hand = 0
+
+    def __enter__(self) -> None:
+        self._in_hand += 1
+        sys.setswitchinterval(PAGE_SWITCH_SECONDS)
+
+    def __exit__(self, *_: object) -> None:
+        self._in_hand -= 1
+        if not self._in_hand:
+            sys.setswitchinterval(SWITCH_SECONDS)
+
+    def give_way(self) -> None:
+        """Pause the caller, a task, if a page is in hand."""
+        if self._in_hand:
+            sleep(PAGE_PAUSE_SECONDS)
+
+
+pages = Pages()
 
 
 def sleep(seconds: float) -> None:

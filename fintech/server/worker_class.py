@@ -117,7 +117,8 @@ class Worker(ASGIWorker):
             with self._capacity if environ["REQUEST_METHOD"] == "POST" else nullcontext():
                 run_application(self.wsgi, environ, response, answer)
         else:
-            cooperation.offload(run_application, self.wsgi, environ, response, answer, threads=self._lanes[lane])
+            with cooperation.pages if lane is Lane.PAGES else nullcontext():
+                cooperation.offload(run_application, self.wsgi, environ, response, answer, threads=self._lanes[lane])
 
     def refusal(self, exc: Exception) -> bytes:
         request_id.set(str(uuid7()))

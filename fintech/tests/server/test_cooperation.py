@@ -1,6 +1,7 @@
 """Tasks of the event loop and the threads that work for them keep their order."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -93,6 +94,30 @@ def test_a_task_that_does_not_wait_may_do_the_work_of_all(loop):
     fan_out_from_thread(loop, work, most=10, wanted=lambda: bool(todo))
 
     assert tasks == [3]
+
+
+def test_the_loop_gives_way_while_a_page_is_in_hand(loop):
+    order: list[str] = []
+
+    def task() -> None:
+        cooperation.pages.give_way()
+        order.append("no page")
+        with cooperation.pages, cooperation.pages:
+            loop.call_soon(order.append, "the others")
+            cooperation.pages.give_way()
+            order.append("two pages")
+
+    run_task(loop, task)
+
+    assert order == ["no page", "the others", "two pages"]
+
+
+def test_threads_keep_the_interpreter_longer_until_the_last_page_is_made():
+    with cooperation.pages:
+        with cooperation.pages:
+            pass
+        assert sys.getswitchinterval() == pytest.approx(cooperation.PAGE_SWITCH_SECONDS)
+    assert sys.getswitchinterval() == pytest.approx(cooperation.SWITCH_SECONDS)
 
 
 def test_without_a_loop_a_thread_runs_the_function():

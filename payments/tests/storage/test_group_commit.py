@@ -190,6 +190,15 @@ def test_requests_that_arrive_in_following_turns_of_the_loop_share_a_commit(writ
     assert commits([row["id"] for row in batch]) == 1
 
 
+def test_while_a_page_is_in_hand_a_group_gathers_longer(writer, merchant, monkeypatch):
+    monkeypatch.setattr(cooperation, "PAGE_PAUSE_SECONDS", 0.5)
+    batch = [new_row(merchant) for _ in range(3 * MAX_TURNS)]
+    with cooperation.pages:
+        store_one_a_turn(writer, batch)
+
+    assert commits([row["id"] for row in batch]) == 1
+
+
 def test_requests_that_keep_arriving_delay_the_first_one_by_a_few_turns_only(writer, merchant):
     batch = [new_row(merchant) for _ in range(10 * MAX_TURNS)]
 

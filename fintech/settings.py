@@ -35,7 +35,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django.contrib.postgres",
     "django_prometheus",
-    "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "csp",

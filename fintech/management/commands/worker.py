@@ -15,6 +15,8 @@ from fintech.telemetry.metrics_server import MetricsServer
 
 class Command(BaseCommand):
     help = "Do the background work of all apps (fintech/jobs.py), until SIGTERM."
+    # As in the web: `migrate` has checked what would be loaded here for nothing else, such as the routes.
+    requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

@@ -1,7 +1,5 @@
 """Whatever happens at the simulator, the books are right."""
 
-from threading import Thread
-
 import pytest
 
 from fintech.testing.processes import IN_FULL
@@ -17,6 +15,4 @@ pytestmark = [
 
 
 def test_whatever_happens_the_books_are_right(gateway):
-    # It writes a line for each change of its profile, and would wait for a reader once the pipe is full.
-    Thread(target=gateway.process.stdout.read, daemon=True).start()
     run(AtSimulator(gateway), examples=400 if IN_FULL else 12)

@@ -1,4 +1,4 @@
-"""System checks of the settings that only payments understand. `manage.py check` and every other command run them."""
+"""System checks of the settings that only payments understand. `manage.py check` and `migrate` run them."""
 
 from collections.abc import Sequence
 

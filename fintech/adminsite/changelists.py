@@ -148,10 +148,10 @@ class ReadOnlyAdmin(KeptAdmin):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """Return the row. A request reads it once, so all parts of its page show the same state."""
-        rows = vars(request).setdefault("rows", {})
-        if (object_id, from_field) not in rows:
-            rows[object_id, from_field] = super().get_object(request, object_id, from_field)
-        return rows[object_id, from_field]
+        rows, key = vars(request).setdefault("rows", {}), (self.model, object_id, from_field)
+        if key not in rows:
+            rows[key] = super().get_object(request, object_id, from_field)
+        return rows[key]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method != "GET":

@@ -33,6 +33,7 @@ def send_test_event(endpoint: WebhookEndpoint) -> WebhookEvent:
     return event
 
 
+@atomic
 def redeliver_event(endpoint: WebhookEndpoint, event_id: UUID) -> int:
     """Queue one event again. Raises NotFound if the merchant has no such event."""
     queued = _redeliver(endpoint, WebhookEvent.objects.filter(merchant_id=endpoint.merchant_id, pk=event_id))
@@ -51,12 +52,12 @@ def redeliver_range(endpoint: WebhookEndpoint, begin: datetime, end: datetime) -
 
 @atomic
 def _redeliver(endpoint: WebhookEndpoint, events: QuerySet[WebhookEvent]) -> int:
-    _end_pause(endpoint)
     execute("SELECT pg_advisory_xact_lock_shared(%s)", [QUEUE_LOCK])
     found = list(events.order_by("id").values_list("id", flat=True)[: MAX_REDELIVERED + 1])
     if len(found) > MAX_REDELIVERED:
         detail = f"The range has more than {MAX_REDELIVERED} events: choose a shorter one."
         raise InvalidRequest("too_many_events", detail, param="before")
+    _end_pause(endpoint)  # not earlier: its row is locked from here on, and deliveries wait for it
     execute(REDELIVER, {"endpoint": endpoint.pk, "events": found})
     return len(found)
 

@@ -41,12 +41,12 @@ class LedgerJobs:
     def __init__(self) -> None:
         self.view = LedgerView()
         self.rollup = Rollup()
-        self.balance = Balance()
         self.begin_to_lead()
 
     def begin_to_lead(self) -> None:
         """Forget what another leader may have changed meanwhile."""
         self.view.clear()
+        self.balance = Balance()
         self.other_gateways = OtherGateways() if len(gateways.names) > 1 else None
 
     def read_ledger(self) -> None:

@@ -50,7 +50,7 @@ def read_payment(status_code: int, content: Any, *, amount: int, currency: str, 
 def read_intent(found: dict[str, Any]) -> Answer:
     """Return the outcome of a PaymentIntent, with the result of its authentication if its charge is expanded."""
     answer = _read_status(found)
-    if answer.outcome in ("approved", "declined"):
+    if answer.outcome in ("approved", "declined", "cancelled"):
         answer.authentication = read_authentication(found, approved=answer.outcome == "approved")
     return answer
 

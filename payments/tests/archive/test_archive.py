@@ -122,13 +122,18 @@ def test_a_worker_that_leads_again_counts_what_another_leader_archived(books: Bo
     with books.used():
         ledger = LedgerJobs()
         before = ledger.other_gateways.measure()
-        ledger.other_gateways._settled.clear()  # its lead ended after the first leg
-        ledger.other_gateways._upto = LedgerLeg.objects.order_by("id")[0].pk
+        first = LedgerLeg.objects.order_by("id")[0]
+        for sums in (ledger.other_gateways, ledger.balance):  # its lead ended after the first leg
+            sums.measure()
+            sums._settled.clear()
+            sums._upto = first.pk
+        ledger.balance._settled[first.currency] = first.amount
 
         books.archive()
         ledger.begin_to_lead()
 
         assert ledger.other_gateways.measure() == before
+        assert not ledger.balance.measure()
 
 
 def test_payments_and_their_keys_stay(books: Books):

@@ -11,7 +11,7 @@ import pytest
 from loadtests.tests.simulator import FakeStripe, running
 from payments.gateway.base import AuthenticationResult, Challenge
 from payments.gateway.stripe.amounts import from_stripe, to_stripe
-from payments.gateway.stripe.answers import read_fence, read_payment, read_refund
+from payments.gateway.stripe.answers import read_fence, read_intent, read_payment, read_refund
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.gateway.stripe.requests import NotSent, captures_of
 from payments.schemas import PaymentMethod
@@ -183,6 +183,14 @@ def test_the_result_of_the_authentication_is_in_the_charge(details, result):
     answer = read_payment(200, INTENT | {"latest_charge": charge}, amount=1250, currency="EUR")
 
     assert answer.authentication == (AuthenticationResult(*result) if result else None)
+
+
+def test_a_payment_that_fails_after_its_challenge_keeps_the_result_of_the_authentication():
+    charge = {"payment_method_details": {"card": {"three_d_secure": {"result": "authenticated"}}}}
+
+    answer = read_intent(refused_intent(code="processing_error") | {"latest_charge": charge})
+
+    assert (answer.outcome, answer.authentication) == ("cancelled", AuthenticationResult("frictionless", "merchant"))
 
 
 @pytest.mark.parametrize("charge", ["ch_1", None, {}, {"payment_method_details": "card"}])

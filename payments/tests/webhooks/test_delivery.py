@@ -4,7 +4,7 @@ import time
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from itertools import count
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.db.models import Max
@@ -12,6 +12,7 @@ from django.utils import timezone
 from standardwebhooks import Webhook
 
 from fintech.testing.processes import is_over
+from payments.errors import NotFound
 from payments.metrics import WEBHOOK_OUTCOME
 from payments.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from payments.tests.webhooks.receiver import answering, running_receiver
@@ -302,6 +303,19 @@ def test_a_merchant_who_asks_for_an_event_does_not_wait_for_the_end_of_the_pause
     )
     endpoint.refresh_from_db()
     assert endpoint.retry_at is None
+
+
+def test_a_redelivery_that_is_refused_does_not_end_the_pause(receiver, endpoint, queue, deliver):
+    receiver.answer = answering(503)
+    queue(endpoint, number=5)
+    deliver()
+    paused = WebhookEndpoint.objects.get(pk=endpoint.pk).retry_at
+
+    with pytest.raises(NotFound):
+        redeliver_event(endpoint, uuid4())
+
+    assert paused is not None
+    assert WebhookEndpoint.objects.get(pk=endpoint.pk).retry_at == paused
 
 
 def test_in_a_rotation_both_secrets_verify_what_arrives(merchant, receiver, queue, deliver):

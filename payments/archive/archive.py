@@ -5,7 +5,7 @@ database. After a crash, another call continues. All of it runs as the owner of 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -15,6 +15,7 @@ from django.db import connections
 from django.utils import timezone
 
 from fintech.archive_files import file_sha256
+from fintech.errors import DATABASE_ERRORS
 from payments.archive import files
 from payments.archive.drop import PART, drop
 from payments.archive.selection import Selection
@@ -66,7 +67,7 @@ def archive(
 
 @contextmanager
 def _one_run() -> Iterator[None]:
-    """Check that this role may delete and that no other run is active. The lock ends with the session."""
+    """Check that this role may delete and that no other run is active. The lock ends with the session at the latest."""
     with connections["owner"].cursor() as cursor:
         cursor.execute("SELECT has_table_privilege('payments_event', 'DELETE')")
         if not cursor.fetchone()[0]:
@@ -78,6 +79,8 @@ def _one_run() -> Iterator[None]:
         try:
             yield
         finally:
+            with suppress(*DATABASE_ERRORS):
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [ARCHIVE_LOCK])  # at once: a closed session may linger
             connections["owner"].close()
 
 

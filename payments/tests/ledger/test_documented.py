@@ -56,7 +56,7 @@ def test_the_example_is_right():
 def test_the_states_are_those_of_the_document():
     documented: dict[str, dict[str, list[str]]] = {}
     operation = ""
-    for name, state, following in rows("design.md", "| operation | state | next |"):
+    for name, state, following in rows("design.md", "| operation or dispute | state | next |"):
         operation = name or operation
         documented.setdefault(operation, {})[state.strip("`")] = re.findall(r"`(\w+)`", following)
 

@@ -67,7 +67,7 @@ def look(drill: Drill) -> dict[str, Any]:
     return {
         **books,
         "deliveries": deliveries,
-        "open_gaps": open_gaps(drill),
+        "open_gaps": len(open_gaps(drill)),
         "verified": own.manage("verify_audit")[0] == 0,
     }
 
@@ -95,6 +95,9 @@ def drift(own: OwnPlatform) -> dict[str, float]:
     return {name: value for name, value in found.items() if name.startswith(names)}
 
 
-def open_gaps(drill: Drill) -> int:
-    [[number]] = drill.own.query("SELECT count(*) FROM alerts_audit_opengap")
-    return int(number)
+def open_gaps(drill: Drill) -> list[tuple[Any, ...]]:
+    """Return reason, subject, start and details of each gap that is open."""
+    return drill.own.query(
+        "SELECT gap.reason, gap.subject, gap.since, gap.details::text"
+        " FROM alerts_audit_opengap AS listed JOIN alerts_audit_gap AS gap ON gap.id = listed.gap_id"
+    )

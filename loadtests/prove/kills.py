@@ -3,6 +3,7 @@
 import http.client
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from fintech.testing.processes import wait_until
 from loadtests.drill.lab import Conditions, Drill, running_drill
 from loadtests.own_platform import OwnPlatform
+from loadtests.prove import trail
 from loadtests.prove.lifecycles import Lifecycles
 
 KILL_SECONDS = 3.0
@@ -26,11 +28,13 @@ CONDITIONS = Conditions(watched=True, settings=(("ALERT_GRACE_SECONDS", "9"), ("
 def run(folder: Path, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
     with running_drill(folder, CONDITIONS) as drill:
         drill.wait_until_calm()
+        begin = time.time()
         with Lifecycles(drill.own, has_disputes=True):
             kills = kill_for(drill.own, seconds)
         say(f"{kills} kills under load; waiting for rest.")
         drill.traffic.stopped.set()
-        return {"kills": kills, **look(drill)}
+        fired = partial(trail.firings, drill, begin, time.time())
+        return {"kills": kills, **look_at_books(drill.own), **look_at_trail(drill, fired)}
 
 
 def kill_for(own: OwnPlatform, seconds: float) -> int:
@@ -58,17 +62,18 @@ def victims(own: OwnPlatform) -> Iterator[Callable[[], object]]:
     yield own.gateway.restart  # kills it first
 
 
-def look(drill: Drill) -> dict[str, Any]:
-    """Return the figures at rest, of the books and of the trail."""
-    own = drill.own
-    books = look_at_books(own)
-    wait_until(lambda: not open_gaps(drill), 60, lambda: f"no gap: {open_gaps(drill)}")
-    [[deliveries]] = own.query("SELECT count(*) FROM alerts_audit_delivery")
+def look_at_trail(drill: Drill, fired: Callable[[], list[trail.Period]]) -> dict[str, Any]:
+    """Return the figures of the trail, once it has each alert that fired, and no gap that can still close."""
+    wait_until(lambda: not trail.unrecorded(drill, fired()), 60, lambda: f"in: {trail.unrecorded(drill, fired())}")
+    wait_until(lambda: not trail.open_gaps(drill).others, 60, lambda: f"closed: {trail.open_gaps(drill).others}")
+    [[deliveries]] = drill.own.query("SELECT count(*) FROM alerts_audit_delivery")
     return {
-        **books,
         "deliveries": deliveries,
-        "open_gaps": len(open_gaps(drill)),
-        "verified": own.manage("verify_audit")[0] == 0,
+        "firings": len(fired()),
+        "unrecorded": [str(period) for period in trail.unrecorded(drill, fired())],
+        "never_arrived": trail.open_gaps(drill).never_arrived,
+        "open_gaps": trail.open_gaps(drill).others,
+        "verified": drill.own.manage("verify_audit")[0] == 0,
     }
 
 
@@ -93,11 +98,3 @@ def drift(own: OwnPlatform) -> dict[str, float]:
         return {}
     names = ("kpi_drift", "operation_drift", "gateway_drift", "ledger_imbalance")
     return {name: value for name, value in found.items() if name.startswith(names)}
-
-
-def open_gaps(drill: Drill) -> list[tuple[Any, ...]]:
-    """Return reason, subject, start and details of each gap that is open."""
-    return drill.own.query(
-        "SELECT gap.reason, gap.subject, gap.since, gap.details::text"
-        " FROM alerts_audit_opengap AS listed JOIN alerts_audit_gap AS gap ON gap.id = listed.gap_id"
-    )

@@ -66,9 +66,14 @@ def check_hosts(folder: Path) -> tuple[bool, str]:
 
 def check_trail(folder: Path) -> tuple[bool, str]:
     found = read(folder / KILLS)
-    held = found["verified"] and not found["open_gaps"] and found["deliveries"] > 0
-    state = "verified" if found["verified"] else "NOT verified"
-    return held, f"{found['deliveries']:,} deliveries, {found['open_gaps']} open gaps, {state}"
+    problems = [*found["unrecorded"], *found["open_gaps"], *["NOT verified"] * (not found["verified"])]
+    held = not problems and found["deliveries"] > 0 and found["firings"] > 0
+    problem = f", but {', '.join(problems)}" if problems else ", verified"
+    figure = (
+        f"{found['deliveries']:,} deliveries, {found['firings']} alerts that fired,"
+        f" {len(found['never_arrived'])} gaps of alerts that ended before they could arrive{problem}"
+    )
+    return held, figure
 
 
 def check_drills(folder: Path) -> tuple[bool, str]:

@@ -16,7 +16,10 @@ AFTER_KILLS = {
     "drift": {'kpi_drift{kpi="transactions"}': 0.0},
     "findings": [],
     "deliveries": 30,
-    "open_gaps": 0,
+    "firings": 20,
+    "unrecorded": [],
+    "never_arrived": ["outage: ServiceDown"],
+    "open_gaps": [],
     "verified": True,
 }
 LEDGER, FLEET, DRILLS, SILENCE, TRAIL, SLOW = (promise for promise, *_ in PROMISES)
@@ -72,7 +75,9 @@ def test_with_good_evidence_every_promise_holds(tmp_path):
         ({"drift": {'kpi_drift{status="failed"}': 1.0}}, LEDGER),
         ({"findings": ["audit_ledger"]}, LEDGER),
         ({"payments": 0}, LEDGER),
-        ({"open_gaps": 1}, TRAIL),
+        ({"open_gaps": ["inhibited: ServiceDown"]}, TRAIL),
+        ({"unrecorded": ["ServiceDown"]}, TRAIL),
+        ({"firings": 0}, TRAIL),
         ({"verified": False}, TRAIL),
         ({"deliveries": 0}, TRAIL),
     ],

@@ -1,8 +1,10 @@
 """gunicorn's configuration: several processes, each with one event loop for payments and threads for the rest."""
 
 import gc
+import os
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,28 @@ logconfig_dict = {
         "gunicorn.access": {"level": "CRITICAL"},
     },
 }
+# Loaded once, before the first fork. Not the project's code, which HUP loads again; not Django's models, which need it;
+# not django_prometheus, whose metrics belong to the slot of a process.
+LIBRARIES = (
+    "aiohttp",
+    "cryptography.hazmat.primitives.asymmetric.ed25519",
+    "cryptography.hazmat.primitives.serialization",
+    "csp.middleware",
+    "django.contrib.admin",
+    "django.contrib.messages.middleware",
+    "django.core.handlers.wsgi",
+    "django.db.backends.postgresql.base",
+    "django.db.migrations.executor",
+    "drf_spectacular.generators",
+    "drf_spectacular.views",
+    "iso4217",
+    "msgspec",
+    "orjson",
+    "psycopg_pool",
+    "rest_framework.views",
+    "unfold.sites",
+    "whitenoise.middleware",
+)
 
 
 def on_starting(server: Any) -> None:
@@ -61,6 +85,16 @@ def on_starting(server: Any) -> None:
         draining.forget()
     except OSError as error:
         sys.exit(f"error: RUNTIME_DIR cannot be used: {error}.")
+
+
+def when_ready(server: Any) -> None:
+    """Load the libraries before the first fork: then each process starts in little more than half of the time."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fintech.settings")
+    gc.disable()
+    for library in LIBRARIES:
+        import_module(library)
+    gc.freeze()  # the processes share this memory until it is written to
+    gc.enable()
 
 
 def post_fork(server: Any, worker: Any) -> None:

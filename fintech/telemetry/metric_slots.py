@@ -26,7 +26,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from fintech import env
-from fintech.server import cooperation
 
 MAX_SLOTS = 1024
 
@@ -128,6 +127,8 @@ def _collecting(base: Any) -> Any:
 
     A payment increments a dozen of them, and writing each at once took a tenth of its time. Threads write at once.
     """
+    from fintech.server import cooperation  # the metrics exporter needs neither a loop nor a database's driver
+
     changed: list[Any] = []
 
     class Value(base):

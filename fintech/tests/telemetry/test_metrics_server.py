@@ -54,6 +54,13 @@ def exporter(tmp_path_factory, port) -> Iterator[Program]:
         yield program
 
 
+def test_it_loads_neither_a_driver_of_the_database_nor_an_event_loop():
+    code = "import sys, fintech.telemetry.metrics_server; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=BASE_DIR, capture_output=True, text=True, check=True)
+
+    assert {"psycopg", "greenlet", "asyncio", "django.db"}.isdisjoint(run.stdout.split())
+
+
 @pytest.mark.usefixtures("exporter")
 def test_it_answers_before_the_first_web_process(port):
     reply = request(port, "GET", "/metrics")

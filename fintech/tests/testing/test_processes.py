@@ -4,10 +4,13 @@ import os
 import sys
 import time
 from contextlib import nullcontext
+from threading import Thread
 
 import psutil
 import pytest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from fintech.telemetry.metrics_server import MetricsServer
 from fintech.testing.processes import (
     MOST_SLOWNESS,
     Load,
@@ -15,6 +18,7 @@ from fintech.testing.processes import (
     answers,
     free_port,
     running,
+    scrape,
     slowness,
     wait_until,
 )
@@ -72,3 +76,18 @@ def is_zombie(pid: int) -> bool:
 
 def test_nothing_answers_on_a_free_port():
     assert not answers(free_port(), "/")
+
+
+def test_a_scrape_has_each_sample_with_its_labels_in_order():
+    registry = CollectorRegistry()
+    Gauge("answers", "Answers.", ["path", "code"], registry=registry).labels("/a b#", "200").set(2)
+    Gauge("idle_seconds", "Idle.", registry=registry).set(float("inf"))
+
+    with MetricsServer(("127.0.0.1", 0), lambda: generate_latest(registry)) as server:
+        thread = Thread(target=server.serve_forever, args=[0.05])
+        thread.start()
+        found = scrape(server.server_address[1])
+        server.shutdown()
+        thread.join()
+
+    assert found == {'answers{code="200",path="/a b#"}': 2.0, "idle_seconds": float("inf")}

@@ -1,12 +1,14 @@
 """The live line: differences between scrapes, and what the person sees of them."""
 
 import io
+from threading import Thread
 
 import pytest
 
 from fintech.run import kpis
 from fintech.run.console import CLEAR_LINE, Console
 from fintech.run.kpis import Kpis, Samples
+from fintech.telemetry.metrics_server import MetricsServer
 
 BEFORE: Samples = {
     "transactions_total": {(("status", "succeeded"),): 100, (("status", "failed"),): 5},
@@ -54,6 +56,25 @@ def line_after(scrapes, *coming: tuple[Samples, Samples]) -> str:
     while scrapes:
         live.refresh()
     return live.line()
+
+
+def test_only_the_metrics_of_the_line_are_read():
+    needed = BEFORE | WORKER | {"webhook_attempts_total": {(("outcome", "delivered"),): 3}}
+    other: Samples = {"metrics_epoch_info": {(("epoch", "1"),): 1}, "django_http_responses_total": {(): 1}}
+    page = "".join(
+        name + "{" + ",".join(f'{label}="{value}"' for label, value in labels) + f"}} {number}\n"
+        for name, samples in (needed | other).items()
+        for labels, number in samples.items()
+    )
+
+    with MetricsServer(("127.0.0.1", 0), page.encode) as server:
+        thread = Thread(target=server.serve_forever, args=[0.05])
+        thread.start()
+        found = kpis.read_metrics(f"http://127.0.0.1:{server.server_address[1]}/metrics")
+        server.shutdown()
+        thread.join()
+
+    assert found == needed | {"metrics_epoch_info": other["metrics_epoch_info"]}
 
 
 def test_the_line_shows_rates_between_two_scrapes(scrapes):

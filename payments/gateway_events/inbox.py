@@ -9,11 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from django.db import IntegrityError
 from django.db.models.functions import Now
-from django.db.transaction import atomic
 
-from fintech.database.sql import fetch_one
+from fintech.database.sql import execute, fetch_one
 from fintech.errors import DATABASE_ERRORS
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
@@ -25,6 +23,10 @@ logger = logging.getLogger("payments.gateway_events")
 
 BATCH_SIZE = 100
 MAX_PAUSE_SECONDS = 60.0
+STORE = """
+INSERT INTO payments_gatewayevent (gateway, identifier, sent_at, body, request_id, detail)
+VALUES (%s, %s, %s, %s, %s, '') ON CONFLICT (gateway, identifier) DO NOTHING
+"""
 WAITING = """
 SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)::float8
 FROM payments_gatewayevent WHERE processed_at IS NULL
@@ -38,18 +40,12 @@ class Envelope(msgspec.Struct):
 
 def store_event(*, gateway: str, identifier: str, sent_at: datetime, body: bytes) -> bool:
     """Store an event without reading it. Returns False if this gateway's event of this id is stored already."""
-    event = GatewayEvent(
-        gateway=gateway, identifier=identifier, sent_at=sent_at, body=body, request_id=request_id.get()
-    )
-    try:
-        with atomic():
-            event.save(force_insert=True)
-    except IntegrityError:
-        stored = GatewayEvent.objects.get(gateway=gateway, identifier=identifier)
-        if bytes(stored.body) != body:
-            logger.warning("gateway_event_differs", extra={"gateway_event": stored.pk})
-        return False
-    return True
+    if execute(STORE, [gateway, identifier, sent_at, body, request_id.get()]):
+        return True
+    stored = GatewayEvent.objects.get(gateway=gateway, identifier=identifier)
+    if bytes(stored.body) != body:
+        logger.warning("gateway_event_differs", extra={"gateway_event": stored.pk})
+    return False
 
 
 def process_due() -> int:

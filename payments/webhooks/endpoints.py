@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.db.transaction import atomic
 from django.utils import timezone
+from psycopg.errors import UniqueViolation
 from uuid_utils.compat import uuid7
 
 from fintech.database.sql import execute
@@ -144,5 +145,7 @@ def _save(endpoint: WebhookEndpoint, **options: Any) -> None:
     try:
         with atomic():
             endpoint.save(**options)
-    except IntegrityError:
+    except IntegrityError as error:
+        if not isinstance(error.__cause__, UniqueViolation):
+            raise
         raise Conflict("endpoint_exists", "Another endpoint of the merchant has this URL.") from None

@@ -7,9 +7,10 @@ import pytest
 from django.db import IntegrityError, connection
 from django.db.transaction import atomic
 from django.test import Client
+from django.utils import timezone
 
 from fintech.secret_files import webhook_secret
-from payments.gateway_events.inbox import process_due
+from payments.gateway_events.inbox import process_due, store_event
 from payments.models import GatewayEvent
 
 PATH = "/gateway/events"
@@ -102,6 +103,20 @@ def test_an_event_that_comes_twice_is_stored_once(sender):
 
     assert (first.json()["duplicate"], second.json()["duplicate"]) == (False, True)
     assert len(sender.stored()) == 1
+
+
+def test_the_first_event_counts_if_another_has_its_id_and_a_different_body(sender, caplog):
+    sender.send(identifier="evt_changed", body=b'{"first": 1}')
+    second = sender.send(identifier="evt_changed", body=b'{"second": 2}')
+
+    assert second.json()["duplicate"]
+    assert [bytes(event.body) for event in sender.stored()] == [b'{"first": 1}']
+    assert "gateway_event_differs" in caplog.messages
+
+
+def test_an_event_that_the_database_refuses_for_another_reason_is_no_repetition():
+    with pytest.raises(IntegrityError):
+        store_event(gateway=None, identifier="evt_without_gateway", sent_at=timezone.now(), body=b"{}")
 
 
 def test_one_of_many_equal_events_is_stored(sender):

@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import IntegrityError
 from django.test import Client
 
 from payments.api_keys import create_api_key
 from payments.models import ApiKey, Merchant, WebhookEndpoint
 from payments.tests.factories import make_payment
-from payments.webhooks.endpoints import MAX_ENDPOINTS, OVERLAP, rotate_secret, valid_secrets
+from payments.webhooks.endpoints import MAX_ENDPOINTS, OVERLAP, change_endpoint, rotate_secret, valid_secrets
 
 ENDPOINTS = "/v1/webhook-endpoints"
 URL = "https://shop.example/hook"
@@ -73,6 +74,13 @@ def test_the_same_url_twice_is_a_conflict(api):
     status, problem = api("post", ENDPOINTS, {"url": URL})
 
     assert (status, problem["code"]) == (409, "endpoint_exists")
+
+
+def test_an_endpoint_that_the_database_refuses_for_another_reason_is_no_conflict_of_urls(api):
+    endpoint = WebhookEndpoint.objects.get(pk=api.create(url=URL)["id"])
+
+    with pytest.raises(IntegrityError, match="webhook_endpoint_disabled_for_a_reason"):
+        change_endpoint(endpoint, disabled_because="gone")
 
 
 def test_a_merchant_has_a_bounded_number_of_endpoints(api):

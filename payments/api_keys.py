@@ -77,35 +77,52 @@ def revoke_api_key(key: ApiKey) -> None:
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
 
 
+Entries = dict[str, tuple[float, Principal | None]]  # prefix -> until when it is valid, and the key if it exists
+
+
 class ApiKeyCache:
-    """The keys that this process has read. Safe for threads: entries are replaced as a whole."""
+    """The keys that this process has read. Safe for threads: entries are replaced as a whole.
+
+    Anyone can send prefixes that do not exist. They wait for each other, and fill and empty a cache of their own.
+    """
 
     def __init__(self) -> None:
-        self._entries: dict[str, tuple[float, Principal | None]] = {}
+        self._known: Entries = {}
+        self._unknown: Entries = {}
         self._fail_fast = FailFast()
-        self._lock = cooperation.Lock()
+        self._renewal, self._search = cooperation.Lock(), cooperation.Lock()
 
     def find(self, prefix: str) -> Principal | None:
-        entry = self._entries.get(prefix)
-        if entry is not None and time.monotonic() < entry[0]:
+        if entry := self._valid_entry(prefix):
             return entry[1]
-        with self._lock:  # one query for all threads that wait for the same key
-            entry = self._entries.get(prefix)
-            if entry is not None and time.monotonic() < entry[0]:
+        with self._renewal if prefix in self._known else self._search:  # one query for all that wait for the same key
+            if entry := self._valid_entry(prefix):
                 return entry[1]
             # The result of a slow query was true when it began.
             start = time.monotonic()
             with self._fail_fast.guard():
                 principal = query(_load, prefix)
-            if len(self._entries) >= MAX_CACHED_KEYS:
-                self._entries.clear()
-            keep = UNKNOWN_SECONDS if principal is None else CACHE_SECONDS
-            self._entries[prefix] = (start + keep, principal)
+            if principal is None:
+                self._known.pop(prefix, None)
+                self._keep(self._unknown, prefix, (start + UNKNOWN_SECONDS, None))
+            else:
+                self._keep(self._known, prefix, (start + CACHE_SECONDS, principal))
         return principal
+
+    def _valid_entry(self, prefix: str) -> tuple[float, Principal | None] | None:
+        entry = self._known.get(prefix) or self._unknown.get(prefix)
+        return entry if entry is not None and time.monotonic() < entry[0] else None
+
+    @staticmethod
+    def _keep(entries: Entries, prefix: str, entry: tuple[float, Principal | None]) -> None:
+        if len(entries) >= MAX_CACHED_KEYS:
+            entries.clear()
+        entries[prefix] = entry
 
     def forget(self) -> None:
         """Read every key again when it is next used."""
-        self._entries.clear()
+        self._known.clear()
+        self._unknown.clear()
 
 
 def _entries(name: FraudListEntry.List) -> ArraySubquery:

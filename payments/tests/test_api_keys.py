@@ -149,7 +149,46 @@ def test_many_unknown_prefixes_do_not_fill_the_memory(cache, monkeypatch):
     for number in range(100):
         cache.find(f"fk_{number:08}")
 
-    assert len(cache._entries) <= 10
+    assert len(cache._unknown) <= 10
+
+
+def test_unknown_prefixes_do_not_displace_a_key_that_exists(secret, cache, monkeypatch):
+    monkeypatch.setattr(api_keys, "MAX_CACHED_KEYS", 10)
+    authenticate(f"Bearer {secret}")
+    with monkeypatch.context() as patch:
+        patch.setattr(api_keys, "_load", lambda prefix: None)
+        for number in range(100):
+            cache.find(f"fk_{number:08}")
+
+    with CaptureQueriesContext(connection) as queries:
+        authenticate(f"Bearer {secret}")
+
+    assert len(queries) == 0
+
+
+def test_a_key_that_is_read_again_does_not_wait_for_unknown_prefixes(secret, cache, monkeypatch):
+    """Anyone can send a thousand of them, and each costs a query."""
+    authenticate(f"Bearer {secret}")
+    load, searching, go = api_keys._load, threading.Event(), threading.Event()
+
+    def load_or_wait(prefix: str) -> Principal | None:
+        if secret.startswith(prefix):
+            return load(prefix)
+        searching.set()
+        assert go.wait(10)
+        return None
+
+    monkeypatch.setattr(api_keys, "_load", load_or_wait)
+    later = time.monotonic() + api_keys.CACHE_SECONDS
+    monkeypatch.setattr(api_keys.time, "monotonic", lambda: later)
+    with ThreadPoolExecutor(1) as threads:
+        unknown = threads.submit(cache.find, "fk_00000000")
+        assert searching.wait(10)
+        try:
+            assert authenticate(f"Bearer {secret}")
+            assert not unknown.done()
+        finally:
+            go.set()
 
 
 def test_all_requests_that_wait_for_one_key_share_one_query(secret, cache, monkeypatch):

@@ -35,6 +35,7 @@ from payments.states import AUTHENTICATIONS, FAILED_AUTHENTICATIONS
 
 MAX_ATTEMPTS = 3
 MAX_ANSWER_BYTES = 16 * 1024
+MAX_PAGE_BYTES = 16 * 1024 * 1024  # a page of the gateway's record
 PAUSE_SECONDS = 0.1  # before the second attempt, twice that before the third
 
 
@@ -60,7 +61,8 @@ class HttpClient:
         self.name = name
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
-        self._in_threads, self._on_loop = ThreadTransport(), LoopTransport()
+        self._in_threads = ThreadTransport(self.max_answer_bytes)
+        self._on_loop = LoopTransport(self.max_answer_bytes)
         self._breaker = CircuitBreaker()
         self._calls = metrics.GatewayCalls(name)
 
@@ -142,13 +144,19 @@ class HttpClient:
     def _read(self, path: str) -> dict[str, Any]:
         try:
             limits = urllib3.Timeout(connect=1, read=10)
-            response = self._in_threads.pool.request("GET", self._url + path, headers=self._headers, timeout=limits)
+            response = self._in_threads.pool.request(
+                "GET", self._url + path, headers=self._headers, timeout=limits, preload_content=False
+            )
+            content = response.read(MAX_PAGE_BYTES + 1)
         except HTTPError as error:
             raise GatewayError(f"the gateway does not answer: {type(error).__name__}") from error
+        if len(content) > MAX_PAGE_BYTES:
+            response.close()
+            raise GatewayError(f"the gateway's answer is larger than {MAX_PAGE_BYTES} bytes")
         if response.status != 200:
             raise GatewayError(f"the gateway answered {response.status}")
         try:
-            return orjson.loads(response.data)
+            return orjson.loads(content)
         except orjson.JSONDecodeError as error:
             raise GatewayError("the gateway's answer is not JSON") from error
 

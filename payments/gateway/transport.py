@@ -1,7 +1,8 @@
 """Transports of requests to the gateway: urllib3 in threads, aiohttp on the web's event loop.
 
 Both pool connections, verify certificates, follow no redirect, keep no cookie and try nothing again. Both raise
-`NotReached` only if the gateway cannot have read the request.
+`NotReached` only if the gateway cannot have read the request. Of an answer that is larger than `max_bytes`, both
+return one byte more, and leave the rest unread: an endless one costs no memory.
 """
 
 from collections.abc import Mapping
@@ -43,24 +44,29 @@ class Transport(Protocol):
 class ThreadTransport:
     """Blocks the calling thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self.pool = urllib3.PoolManager(num_pools=1, maxsize=256, retries=False)
 
     def send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> Received:
         limits = urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout), read=timeout)
         try:
-            response = self.pool.request(method, url, body=body, headers=headers, timeout=limits)
+            response = self.pool.request(method, url, body=body, headers=headers, timeout=limits, preload_content=False)
+            content = response.read(self._max_bytes + 1)
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise NotReached(type(error).__name__) from error
         except HTTPError as error:  # also TLS: it can fail when the order has already been read
             raise NoAnswer(type(error).__name__) from error
-        return Received(response.status, response.data, response.headers.get("traceresponse"))
+        if len(content) > self._max_bytes:
+            response.close()  # the rest is not read, so the connection cannot be used again
+        return Received(response.status, content, response.headers.get("traceresponse"))
 
 
 class LoopTransport:
     """Lets the calling task wait, and all others go on."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._session: aiohttp.ClientSession | None = None
 
     def send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> Received:
@@ -75,7 +81,12 @@ class LoopTransport:
             async with self._open_session().request(
                 method, url, data=body, headers=headers, timeout=limits, allow_redirects=False
             ) as response:
-                return Received(response.status, await response.read(), response.headers.get("traceresponse"))
+                content = b""
+                while part := await response.content.read(self._max_bytes + 1 - len(content)):
+                    content += part
+                if len(content) > self._max_bytes:
+                    response.close()  # as above
+                return Received(response.status, content, response.headers.get("traceresponse"))
         except aiohttp.ClientSSLError as error:
             raise NoAnswer(type(error).__name__) from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:

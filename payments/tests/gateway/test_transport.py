@@ -14,13 +14,15 @@ from fintech.testing.processes import free_port
 from payments.gateway.transport import LoopTransport, NoAnswer, NotReached, Received, ThreadTransport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\ntraceresponse: 00-x\r\n\r\n{}"
+MAX_BYTES = 1000
 Post = Callable[[str], Received]
+Answer = bytes | Callable[[], Iterator[bytes]] | None
 
 
 @pytest.fixture(params=["thread", "loop"])
 def post(request: pytest.FixtureRequest) -> Iterator[Post]:
     if request.param == "thread":
-        transport = ThreadTransport()
+        transport = ThreadTransport(MAX_BYTES)
         yield lambda url: transport.send("POST", url, b"{}", {"X-A": "b"}, 0.5)
         return
     with ThreadPoolExecutor(1) as threads:
@@ -28,7 +30,7 @@ def post(request: pytest.FixtureRequest) -> Iterator[Post]:
         loop.call_soon(cooperation.start, loop, threads)
         runner = threading.Thread(target=loop.run_forever, daemon=True)
         runner.start()
-        on_loop = LoopTransport()
+        on_loop = LoopTransport(MAX_BYTES)
 
         def call(url: str) -> Received:
             result: Future[Received] = Future()
@@ -50,11 +52,11 @@ def post(request: pytest.FixtureRequest) -> Iterator[Post]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[bytes | None], int]]:
-    """A server that sends these bytes once for each request and then hangs up, or for None does nothing."""
+def serve() -> Iterator[Callable[[Answer], int]]:
+    """A server that sends an answer to each request and then hangs up, or for None does nothing."""
     listeners = []
 
-    def start(answer: bytes | None) -> int:
+    def start(answer: Answer) -> int:
         listener = socket.create_server(("127.0.0.1", 0))
         listeners.append(listener)
 
@@ -68,6 +70,10 @@ def serve() -> Iterator[Callable[[bytes | None], int]]:
                 read_request(connection)
                 if answer is None:
                     held.append(connection)
+                elif not isinstance(answer, bytes):
+                    with connection, suppress(OSError):
+                        for part in answer():
+                            connection.sendall(part)
                 else:
                     if hasattr(socket, "TCP_CORK"):  # the end arrives with the answer, before the next request
                         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
@@ -129,3 +135,24 @@ def test_a_redirect_is_not_followed(post, serve):
     port = serve(b"HTTP/1.1 307 x\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n")
 
     assert post(f"http://127.0.0.1:{port}/").status == 307
+
+
+def answer_of(size: int) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (size, size * b"x")
+
+
+def test_an_answer_of_exactly_the_limit_is_whole(post, serve):
+    assert post(f"http://127.0.0.1:{serve(answer_of(MAX_BYTES))}/").content == MAX_BYTES * b"x"
+
+
+def test_an_endless_answer_is_read_up_to_the_limit(post, serve):
+    """It was read as a whole before its size was checked."""
+    port = serve(endless)
+    for _ in range(3):
+        assert len(post(f"http://127.0.0.1:{port}/").content) == MAX_BYTES + 1
+
+
+def endless() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    while True:
+        yield b"400\r\n" + 1024 * b"x" + b"\r\n"

@@ -133,7 +133,7 @@ def report(rounds: dict[str, list[Result]]) -> bool:
     return good
 
 
-def report_scrape() -> bool:
+def report_scrape(_: World) -> bool:
     """Return True if a scrape after 500 workers takes at most one and a half times as long as a fresh one."""
     command = [sys.executable, "-m", "loadtests.bench.scrape"]
     fresh, later = map(float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
@@ -142,11 +142,16 @@ def report_scrape() -> bool:
     return later <= 1.5 * fresh
 
 
+# What follows the contenders: it prints figures of its own, and returns True if they hold.
+REPORTS: dict[str, Callable[[World], bool]] = {"scrape": report_scrape, "pages": report_pages}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=4, help="length of each contender's turn (4)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each has its turn (5)")
-    parser.add_argument("--only", action="append", help="just the contenders whose names hold this text; repeatable")
+    only_help = f"just the contenders whose names hold this text, or {' or '.join(REPORTS)}; repeatable"
+    parser.add_argument("--only", action="append", help=only_help)
     parser.add_argument("--baseline", type=Path, help="a file with the previous run; say what moved, and keep this run")
     parser.add_argument("--against", type=Path, help="compare with ours from this checkout, which has its own .venv")
     options = parser.parse_args()
@@ -159,6 +164,9 @@ def main() -> int:
         runners = {
             name: run for name, run in contenders(world, options.seconds).items() if is_chosen(name, options.only)
         }
+        reports = [run for name, run in REPORTS.items() if is_chosen(name, options.only)]
+        if not runners and not reports:
+            parser.error(f"--only {' --only '.join(options.only)} chooses nothing")
         rounds: dict[str, list[Result]] = {name: [] for name in runners}
         for run in runners.values():
             run()  # warm up
@@ -166,12 +174,11 @@ def main() -> int:
             for name, run in runners.items():
                 rounds[name].append(run())
                 print(f"round {number + 1}/{options.rounds}  {name:38}{rounds[name][-1].rate:8.0f}/s", flush=True)
-        good = report(rounds)
+        good = not rounds or report(rounds)
         for moved in compare(options.baseline, rounds) if options.baseline else ():
             print(f"moved: {moved}")
-        good &= report_scrape()
-        if not options.only:
-            good &= report_pages(world)
+        for run_report in reports:
+            good &= run_report(world)
         return 0 if good else 1
 
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from fintech.testing.processes import BASE_DIR, wait_until
+from loadtests.bench.__main__ import REPORTS
 from loadtests.bench.against import SERVE
 from loadtests.bench.baseline import compare
 from loadtests.bench.client import Result
@@ -30,6 +31,11 @@ NAMES = ("ours, 16", "ours, 64", "ours, quiet, 16", "(c) FastAPI, 16")
 )
 def test_contenders_are_chosen_by_texts_that_may_contain_commas(only, chosen):
     assert tuple(name for name in NAMES if is_chosen(name, only)) == chosen
+
+
+@pytest.mark.parametrize(("only", "chosen"), [(None, ["scrape", "pages"]), (["pages"], ["pages"]), (["ours, 16"], [])])
+def test_the_reports_after_the_contenders_are_chosen_by_their_names_too(only, chosen):
+    assert [name for name in REPORTS if is_chosen(name, only)] == chosen
 
 
 def rounds(*rates: int) -> dict[str, list[Result]]:

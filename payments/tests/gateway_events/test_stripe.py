@@ -469,7 +469,7 @@ def test_an_event_waits_while_stripe_does_not_answer(stripe_shop, bank, fake):
     assert (stored.detail, steps(payment.id)) == ("the gateway answered 500", ["opened", "needs_response"])
 
 
-def test_a_dispute_that_both_sides_ended_differently_is_refused(stripe_shop, bank):
+def test_a_dispute_that_both_sides_ended_differently_is_refused(stripe_shop, bank, fake):
     ours, theirs = disputed(stripe_shop, bank)
     bank.decide(theirs["id"], "under_review")
     accept_dispute(merchant_id=stripe_shop.merchant.pk, dispute_id=ours.pk)
@@ -477,6 +477,7 @@ def test_a_dispute_that_both_sides_ended_differently_is_refused(stripe_shop, ban
     assert informed(bank.decide(theirs["id"], "won"), "closed") == "refused"
 
     assert steps(ours.transaction_id)[-1] == "lost"
+    assert [finding.check for finding in reconciled(fake, stripe_shop)] == ["missing_in_ledger"]
     DisputeResponse.objects.filter(dispute=ours).update(delivered_at=Now(), outcome="refused")
 
 

@@ -9,6 +9,7 @@ example alerts between two polls, or while Alertmanager was down.
 
 import logging
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,12 +22,14 @@ from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.sightings import AlertmanagerSightings, PrometheusSightings, Sighting
 from alerts_audit.completeness.suppressions import close_unwatched, record_suppressed
 from alerts_audit.models import Observation, Pending, Poll
+from fintech.jobs import share_out
 
 logger = logging.getLogger("alerts_audit")
 
 # A delivery that is not projected yet may contain the missing alert.
 PROJECTION_SECONDS = timedelta(seconds=5)
 INEXACT_AT_ONCE = 50
+CLUSTERS_AT_ONCE = 8
 
 
 class Comparison:
@@ -37,26 +40,34 @@ class Comparison:
         self._prometheus: dict[str, PrometheusSightings] = {}
 
     def turn(self) -> None:
-        """Run one turn. Raise PollError after it if a source did not answer."""
+        """Run one turn. Raise PollError after it if a source did not answer.
+
+        Each cluster has a thread: a source that does not answer delays only its own cluster.
+        """
         clusters: dict[str, list[observe.Watched]] = defaultdict(list)
         for watched in observe.watched_sources():
             clusters[watched.cluster].append(watched)
         errors: list[str] = []
-        for cluster, members in clusters.items():
-            snapshots = []
-            for watched in members:
-                for ask in (self._look, self._look_back):
-                    try:
-                        if snapshot := ask(watched):
-                            snapshots.append((watched, snapshot))
-                    except PollError as error:
-                        errors.append(f"{watched.name}: {error}")
-            if snapshots:
-                record_suppressed(cluster, snapshots)
-            self._judge(cluster, members)
+        with ThreadPoolExecutor(CLUSTERS_AT_ONCE, thread_name_prefix="compare") as threads:
+            share_out(threads, lambda cluster: errors.extend(self._compare(cluster, clusters[cluster])), list(clusters))
         close_unwatched(clusters)
         if errors:
-            raise PollError("; ".join(errors))
+            raise PollError("; ".join(sorted(errors)))
+
+    def _compare(self, cluster: str, members: list[observe.Watched]) -> list[str]:
+        """Poll the members of a cluster, and judge it. Return the errors of those that did not answer."""
+        snapshots, errors = [], []
+        for watched in members:
+            for ask in (self._look, self._look_back):
+                try:
+                    if snapshot := ask(watched):
+                        snapshots.append((watched, snapshot))
+                except PollError as error:
+                    errors.append(f"{watched.name}: {error}")
+        if snapshots:
+            record_suppressed(cluster, snapshots)
+        self._judge(cluster, members)
+        return errors
 
     def _look(self, watched: observe.Watched) -> observe.Snapshot | None:
         if watched.alertmanager is None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
+from django.db import connection
 from django.db.transaction import atomic
 from prometheus_client import Counter
 
@@ -124,12 +125,16 @@ def ask_prometheus(watched: Watched, *, again: timedelta = timedelta()) -> Itera
 
 
 class counted:
-    """Count a PollError by source and kind, and raise it again."""
+    """A request to a source: without a connection to the database, because the source may take seconds.
+
+    Count a PollError by source and kind, and raise it again.
+    """
 
     def __init__(self, watched: Watched, kind: str) -> None:
         self._labels = watched.name, kind
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> None:
+        connection.close()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, PollError):

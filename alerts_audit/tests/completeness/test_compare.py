@@ -3,7 +3,9 @@
 import json
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from alerts_audit.projection import project_pending
 from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.webhook.services import record_delivery
+from fintech.testing.processes import wait_until
 
 
 class Cluster:
@@ -88,6 +91,30 @@ def test_each_alert_that_fired_and_did_not_arrive_is_a_gap(cluster):
     assert gap.subject.startswith(f"{cluster.name} " + '{"alertname":"B"')
     assert gap.details["seen_by"] == "alertmanager"
     assert b'"alertname":"B"' in bytes(Observation.objects.get(pk=gap.observation_id).body)
+
+
+def test_a_source_that_does_not_answer_does_not_delay_the_others(cluster):
+    """Its requests may take 20 seconds, and the sources behind it waited for them."""
+    asked, go = Event(), Event()
+
+    def hang(path: str) -> tuple[int, Any]:
+        asked.set()
+        assert go.wait(30)
+        return 200, []
+
+    with fake_server(hang) as hanging, ThreadPoolExecutor(1) as threads:
+        name = f"a-{cluster.name}"  # it is polled first
+        source = Source.objects.create(name=name, cluster=name, alertmanager_url=hanging.url)
+        cluster.hold("A")
+        turn = threads.submit(cluster.turn)
+        try:
+            assert asked.wait(10)
+            wait_until(lambda: cluster.names() == ["A"], what="the gap of the other cluster")
+            assert not turn.done()
+        finally:
+            go.set()
+            turn.result(30)
+            Source.objects.filter(pk=source.pk).update(is_active=False)
 
 
 def test_nothing_is_judged_within_the_grace(cluster, monkeypatch):

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from prometheus_client.parser import text_string_to_metric_families
 
 from alerts_audit.completeness.http import PollError, fetch, fetch_json
+from fintech.telemetry.scrapes import read_samples
 
 FAILED = "alertmanager_notifications_failed_total"
 
@@ -62,11 +62,9 @@ def _alert(item: dict[str, Any]) -> dict[str, Any]:
 def failed_notifications(text: str) -> dict[str, int]:
     """Return the counts of a scrape by integration and, if it has one, reason."""
     found: dict[str, int] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name == FAILED:
-                name = failure_name(sample.labels)
-                found[name] = found.get(name, 0) + int(sample.value)
+    for sample in read_samples(text, (FAILED,)):
+        name = failure_name(sample.labels)
+        found[name] = found.get(name, 0) + int(sample.value)
     return found
 
 

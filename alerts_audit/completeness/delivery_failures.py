@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db.transaction import atomic
-from prometheus_client.parser import text_string_to_metric_families
 
 from alerts_audit import gaps
 from alerts_audit.completeness.http import PollError, fetch
@@ -17,6 +16,7 @@ from alerts_audit.completeness.observe import Watched, counted, keep, watched_so
 from alerts_audit.completeness.prometheus import Prometheus
 from alerts_audit.models import Delivery, Gap, Observation, Poll, Source
 from fintech.telemetry.host_registry import exporters, live_epochs
+from fintech.telemetry.scrapes import read_samples
 
 DOOR = "POST /alert"
 # A source delivers again if it sent one of this many newest deliveries.
@@ -118,9 +118,8 @@ def total(counts: Mapping[str, int]) -> dict[str, int]:
 def refused_at_the_door(text: str) -> int:
     return sum(
         int(sample.value)
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == "alert_deliveries_total" and sample.labels.get("outcome") == "unauthorized"
+        for sample in read_samples(text, ("alert_deliveries_total",))
+        if sample.labels.get("outcome") == "unauthorized"
     )
 
 

@@ -6,7 +6,7 @@ import urllib.request
 from collections import deque
 from dataclasses import dataclass, field
 
-from prometheus_client.parser import text_string_to_metric_families
+from fintech.telemetry.scrapes import read_samples
 
 WINDOW_SECONDS = 15  # rates and latencies
 REVENUE_SECONDS = 60
@@ -29,20 +29,15 @@ Samples = dict[str, dict[Labels, float]]
 
 
 def read_metrics(url: str) -> Samples:
-    """Return sample name -> labels -> value, for the names of the line. Empty without an answer.
-
-    The parser takes most of the time, each second, and a program exports a thousand other samples.
-    """
+    """Return sample name -> labels -> value, for the names of the line. Empty without an answer."""
     try:
         with OPENER.open(url, timeout=2) as response:
             text = response.read().decode()
     except (OSError, http.client.HTTPException):
         return {}
     found: Samples = {}
-    lines = [line for line in text.split("\n") if line.startswith(READ)]
-    for family in text_string_to_metric_families("\n".join(lines)):
-        for sample in family.samples:
-            found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    for sample in read_samples(text, READ):
+        found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
     return found
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 import urllib3
-from prometheus_client.parser import text_string_to_metric_families
 
 from fintech.errors import Unavailable
+from fintech.telemetry.scrapes import read_samples
 from payments.currencies import to_minor
 from payments.kpis.totals import OPERATION_COUNTERS, Totals
 
@@ -41,7 +41,7 @@ class Counters:
 
     def add(self, text: str) -> None:
         """Add a scrape, unless its epoch is there: a list of addresses may contain the reader's own."""
-        samples = _read(text)
+        samples = read_samples(text, READ)
         epochs = {UUID(sample.labels["epoch"]) for sample in samples if sample.name == EPOCH}
         if len(epochs) == 1 and not epochs & self.by_epoch.keys():
             self.by_epoch[epochs.pop()] = self._sum(samples)
@@ -60,16 +60,6 @@ class Counters:
                 currency = sample.labels["currency"]
                 totals.amount[currency] += to_minor(sample.value, currency)
         return totals
-
-
-def _read(text: str) -> list[Any]:
-    """Return the samples that are read here. A host exports a thousand others, whose parsing took most of the time.
-
-    Raise ValueError if the text is no metrics at all.
-    """
-    lines = [line for line in text.split("\n") if line.startswith(READ)]
-    families = text_string_to_metric_families("\n".join(lines) if lines else text)
-    return [sample for family in families for sample in family.samples]
 
 
 def read_exporters(urls: Iterable[str]) -> tuple[Counters, list[str]]:

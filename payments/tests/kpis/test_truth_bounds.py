@@ -231,18 +231,6 @@ def test_a_scrape_of_the_same_epoch_is_counted_once():
     assert counters.totals.count["failed"] == 3
 
 
-def test_the_other_metrics_of_a_scrape_are_not_parsed():
-    counters = Counters()
-    counters.add(f'other{{broken\ntransactions_total{{status="failed"}} 3.0\nmetrics_epoch_info{{epoch="{EPOCH}"}} 1\n')
-
-    assert counters.totals.count["failed"] == 3
-
-
-def test_a_page_that_is_no_metrics_is_refused():
-    with pytest.raises(ValueError, match="html"):
-        Counters().add("<html>\n")
-
-
 def test_a_connected_writer_that_no_scrape_has_is_unseen():
     seen, unseen = uuid4(), uuid4()
     known = [seen, *live_epochs()]  # the writers of earlier tests may still be connected

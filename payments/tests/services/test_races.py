@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Barrier
+from threading import Event as Signal
 from typing import Any
 
 import pytest
 
+from fintech.database.connections import open_connection
 from fintech.testing.processes import Reply, answers, free_port, running, wait_until
 from payments.models import Event, IdempotencyKey, LedgerLeg, Refund, Transaction, Unresolved
 from payments.tests.consistency import check_books, counters_equal_rows, gateway_key, settled
@@ -36,9 +38,18 @@ def patiently(call: Call) -> Reply:
 
     def final() -> Reply | None:
         reply = call()
-        return None if reply.status in (202, 409) else reply
+        return None if reply.status in (202, 409, 503) else reply
 
     return wait_until(final, timeout=15, what="a final answer")
+
+
+def as_advised(call: Call) -> Reply:
+    """The answer, after the repetition with the same key that a 503 asks for.
+
+    On a slow machine, some of many refunds of one payment wait for a connection for more than three seconds.
+    """
+    reply = call()
+    return patiently(call) if reply.status == 503 else reply
 
 
 @pytest.fixture(autouse=True)
@@ -190,12 +201,41 @@ def test_racing_refunds_never_exceed_the_payment(client, gateway, latency):
     paid = client.pay(1050).body["id"]
     gateway.profile(latency_ms=latency)
 
-    replies = at_once([lambda: client.refund(paid, 100)] * 30)
+    refunds = [partial(client.refund, paid, 100, key=f"k-{number}") for number in range(30)]
+    replies = at_once([partial(as_advised, refund) for refund in refunds])
 
-    assert Counter(reply.status for reply in replies) == {201: 10, 422: 20}
+    assert Counter(reply.status == 422 for reply in replies) == {False: 10, True: 20}
+    assert {reply.status for reply in replies} <= {200, 201, 422}
     assert {reply.body["code"] for reply in replies if reply.status == 422} == {"amount_exceeds_remaining"}
     assert client.get(f"/v1/transactions/{paid}").body["amount_refunded"] == 1000
     assert sum(record["amount"] for record in gateway.records() if record["charge"] == gateway_key(paid)) == 1000
+    check_books(gateway, client.merchant)
+
+
+def test_refunds_whose_turn_comes_too_late_store_nothing_and_can_be_repeated(client, gateway):
+    """Each waits with a connection, and those behind them for one: for three seconds, then the answer is 503."""
+    paid = client.pay(1050).body["id"]
+    refunds = [partial(client.refund, paid, 100, key=f"k-{number}") for number in range(30)]
+    refused = Signal()
+
+    def refund(call: Call) -> Reply:
+        reply = call()
+        if reply.status == 503:
+            refused.set()
+        return reply
+
+    with open_connection("holds the payment") as holding, ThreadPoolExecutor(1) as threads:
+        with holding.transaction():
+            holding.execute("SELECT FROM payments_transaction WHERE id = %s FOR UPDATE", [paid])
+            waiting = threads.submit(at_once, [partial(refund, call) for call in refunds])
+            assert refused.wait(30)
+        first = waiting.result(30)
+    late = [reply for reply in first if reply.status == 503]
+    assert {reply.status for reply in first} <= {201, 202, 422, 503}
+    assert all((reply.body["code"], reply.headers["Retry-After"]) == ("database_unavailable", "1") for reply in late)
+
+    replies = [patiently(call) for call in refunds]
+    assert Counter(reply.status == 422 for reply in replies) == {False: 10, True: 20}
     check_books(gateway, client.merchant)
 
 

@@ -15,7 +15,8 @@ IdempotencyKey              one row per merchant and key, for all operations
 Unresolved                  operations that are not final, each with the lease of the process that works on it
 Event                       append-only journal: one row for every change of state
 LedgerLeg                   append-only double-entry ledger: the legs of one event sum to zero per currency
-Writer, KpiRollup           the process that committed each event, so that its counters can be set from the rows
+Writer, KpiRollup           the process that committed each event, so that its counters can be set from the rows;
+                            KpiRetired has the totals of hosts that have gone
 GatewayEvent                an event from the gateway, as it came, and what became of it
 WebhookEndpoint             a merchant's address for events, with its WebhookSecrets
 WebhookEvent                append-only: one announcement for each event of the journal, made by the worker
@@ -35,7 +36,7 @@ from payments.models.fraud import FraudChange, FraudListEntry
 from payments.models.gateway_events import GatewayEvent
 from payments.models.idempotency import IdempotencyKey
 from payments.models.journal import Event, Writer
-from payments.models.kpis import KpiRollup, KpiWatermark
+from payments.models.kpis import KpiRetired, KpiRollup, KpiWatermark
 from payments.models.ledger import LedgerLeg
 from payments.models.merchants import ApiKey, Merchant
 from payments.models.operations import FollowingOperation

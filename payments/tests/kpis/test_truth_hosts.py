@@ -14,6 +14,10 @@ from payments.tests.own_platform import OwnPlatform, own_platform
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
 
+ROLLUP_ROWS = """
+SELECT count(*) FROM payments_kpirollup JOIN payments_writer ON payments_writer.id = writer_id WHERE epoch = %s
+"""
+
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPlatform]:
@@ -30,9 +34,9 @@ def host(own: OwnPlatform, directory: Path, name: str = "second") -> Platform:
     return Platform(directory, gateway=own.gateway, workers=1, worker=False, env={**shared, "HOST_ID": name})
 
 
-def pay_at(own: OwnPlatform, where: Platform, times: int = 1) -> None:
+def pay_at(own: OwnPlatform, where: Platform, times: int = 1, currency: str = "EUR") -> None:
     for _ in range(times):
-        body = {"amount": 1250, "currency": "EUR", "customer": "c_1"}
+        body = {"amount": 1250, "currency": currency, "customer": "c_1"}
         reply = where.request("POST", "/v1/transactions", body, api_key=own.api_key, key=secrets.token_hex(12))
         assert reply.status == 201, reply
 
@@ -97,6 +101,37 @@ def test_a_host_that_vanished_is_settled_from_its_rows_and_counted_once_when_it_
         pay_at(own, second)
         wait_until(lambda: sums_equal_rows(own, second), timeout=90, what="the host that returned is counted once")
         wait_until(lambda: is_zero(own), timeout=60, what="no drift")
+
+
+def test_the_rollup_does_not_grow_with_hosts_that_have_gone(own, tmp_path):
+    second = host(own, tmp_path / "gone")
+    for _ in range(3):  # runs of its processes
+        with second:
+            pay_at(own, second, 2)
+            pay_at(own, second, currency="SEK")
+            second.kill()
+    (epoch,) = own.query("SELECT epoch FROM payments_writer ORDER BY id DESC LIMIT 1")[0]
+
+    def is_set_apart() -> bool:
+        return own.query(ROLLUP_ROWS, epoch) == [(0,)] and sums_equal_rows(own)
+
+    wait_until(is_set_apart, timeout=120, what="the host has no rows in the rollup")
+    retired = retired_series(own)
+    with second:  # with its old files
+        wait_until(lambda: sums_equal_rows(own, second), timeout=90, what="the host that returned is counted once")
+        assert own.query(ROLLUP_ROWS, epoch) != [(0,)]
+        pay_at(own, second)
+        wait_until(lambda: sums_equal_rows(own, second), timeout=90, what="the next payment is counted")
+        wait_until(lambda: is_zero(own), timeout=60, what="no drift")
+        second.kill()
+    wait_until(is_set_apart, timeout=120, what="the host has gone again")
+    assert sum(retired_series(own).values()) > sum(retired.values())
+    own.check_books()
+
+
+def retired_series(own: OwnPlatform) -> dict[str, float]:
+    found = own.platform.scrape(own.platform.worker_port)
+    return {name: value for name, value in found.items() if 'retired="' in name}
 
 
 def test_a_host_with_a_copy_of_the_metrics_files_is_refused(own, tmp_path):

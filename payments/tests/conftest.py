@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -50,17 +49,19 @@ class Client:
         return self.platform.request("GET", path.removeprefix(self.platform.url), api_key=self.api_key)
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+def run_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
     with running_gateway(tmp_path_factory.mktemp("gateway")) as simulator:
         yield simulator
 
 
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory, gateway: Simulator) -> Iterator[Platform]:
-    directory: Path = tmp_path_factory.mktemp("platform")
-    with Platform(directory, gateway=gateway) as running:
+def run_platform(tmp_path_factory: pytest.TempPathFactory, gateway: Simulator) -> Iterator[Platform]:
+    with Platform(tmp_path_factory.mktemp("platform"), gateway=gateway) as running:
         yield running
+
+
+# A folder whose tests have merchants of their own shares these: `api/conftest.py`, `authorizations/conftest.py`.
+gateway = pytest.fixture(scope="module")(run_gateway)
+platform = pytest.fixture(scope="module")(run_platform)
 
 
 @pytest.fixture

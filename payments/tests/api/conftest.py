@@ -9,24 +9,15 @@ from functools import partial
 import pytest
 
 from fintech.testing.processes import Platform, Reply, wait_until
-from loadtests.tests.simulator import Simulator, running_gateway
+from loadtests.tests.simulator import Simulator
 from payments.api_keys import create_api_key
 from payments.models import Dispute, Merchant
-from payments.tests.conftest import ALL_SCOPES, Client
+from payments.tests.conftest import ALL_SCOPES, Client, run_gateway, run_platform
 from payments.tests.consistency import gateway_key
 
-
-@pytest.fixture(scope="package")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    with running_gateway(tmp_path_factory.mktemp("gateway")) as simulator:
-        yield simulator
-
-
-# Not for the whole session: its worker would settle what other tests leave to theirs.
-@pytest.fixture(scope="package")
-def platform(tmp_path_factory: pytest.TempPathFactory, gateway: Simulator) -> Iterator[Platform]:
-    with Platform(tmp_path_factory.mktemp("platform"), gateway=gateway) as running:
-        yield running
+# Not for the whole session: the platform's worker would settle what other tests leave to theirs.
+gateway = pytest.fixture(scope="package")(run_gateway)
+platform = pytest.fixture(scope="package")(run_platform)
 
 
 @pytest.fixture(autouse=True)

@@ -1,14 +1,12 @@
 """A merchant that authorizes, captures and voids over HTTP."""
 
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from fintech.testing.processes import Platform, Reply
-from loadtests.tests.simulator import Simulator, running_gateway
-from payments.tests.conftest import Client
+from fintech.testing.processes import Reply
+from payments.tests.conftest import Client, run_gateway, run_platform
 
 PATH = "/v1/transactions"
 
@@ -46,17 +44,8 @@ class Holder:
         return [event["type"] for event in self.client.get(f"{PATH}/{payment}/events").body["data"]]
 
 
-@pytest.fixture(scope="package")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    with running_gateway(tmp_path_factory.mktemp("gateway")) as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="package")
-def platform(tmp_path_factory: pytest.TempPathFactory, gateway: Simulator) -> Iterator[Platform]:
-    """One platform for all files of this folder: each of their tests has merchants of its own."""
-    with Platform(tmp_path_factory.mktemp("platform"), gateway=gateway) as running:
-        yield running
+gateway = pytest.fixture(scope="package")(run_gateway)
+platform = pytest.fixture(scope="package")(run_platform)
 
 
 @pytest.fixture

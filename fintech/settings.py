@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.apps import apps
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from django.utils.functional import lazy
+from django.utils.text import capfirst
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
@@ -391,11 +394,15 @@ LOGGING = {
 }
 
 
-def _page(title: str, icon: str, model: str) -> dict[str, Any]:
-    """Return a link of the admin's menu, for users who may see the page."""
+def _name_of(model: str) -> str:
+    return capfirst(apps.get_model(model)._meta.verbose_name_plural)
+
+
+def _page(icon: str, model: str) -> dict[str, Any]:
+    """Return a link of the admin's menu, for users who may see the page. Its title is that of the page."""
     app, _, name = model.partition(".")
     return {
-        "title": title,
+        "title": lazy(_name_of, str)(model),  # models are loaded after the settings
         "icon": icon,
         "link": reverse_lazy(f"admin:{app}_{name}_changelist"),
         "permission": lambda request: request.user.has_perm(f"{app}.view_{name}"),
@@ -415,52 +422,52 @@ UNFOLD = {
             {
                 "title": "Money",
                 "items": [
-                    _page("Transactions", "receipt_long", "payments.transaction"),
-                    _page("Refunds", "undo", "payments.refund"),
-                    _page("Disputes", "gavel", "payments.dispute"),
-                    _page("Gateway events", "move_to_inbox", "payments.gatewayevent"),
-                    _page("Ledger", "menu_book", "payments.ledgerleg"),
-                    _page("Payments archives", "inventory_2", "payments.archive"),
+                    _page("receipt_long", "payments.transaction"),
+                    _page("undo", "payments.refund"),
+                    _page("gavel", "payments.dispute"),
+                    _page("move_to_inbox", "payments.gatewayevent"),
+                    _page("menu_book", "payments.ledgerleg"),
+                    _page("inventory_2", "payments.archive"),
                 ],
             },
             {
                 "title": "Clients",
                 "items": [
-                    _page("Merchants", "storefront", "payments.merchant"),
-                    _page("API keys", "key", "payments.apikey"),
-                    _page("Fraud lists", "rule", "payments.fraudlistentry"),
-                    _page("Velocity rules", "speed", "payments.velocityrule"),
-                    _page("Fraud changes", "history", "payments.fraudchange"),
-                    _page("Gateway routes", "alt_route", "payments.gatewayroute"),
-                    _page("Route changes", "history", "payments.gatewayroutechange"),
-                    _page("Webhook endpoints", "webhook", "payments.webhookendpoint"),
-                    _page("Webhook deliveries", "outbox", "payments.webhookdelivery"),
+                    _page("storefront", "payments.merchant"),
+                    _page("key", "payments.apikey"),
+                    _page("rule", "payments.fraudlistentry"),
+                    _page("speed", "payments.velocityrule"),
+                    _page("history", "payments.fraudchange"),
+                    _page("alt_route", "payments.gatewayroute"),
+                    _page("history", "payments.gatewayroutechange"),
+                    _page("webhook", "payments.webhookendpoint"),
+                    _page("outbox", "payments.webhookdelivery"),
                 ],
             },
             {
                 "title": "Monitoring",
                 "items": [
-                    _page("Alerts", "notifications", "alerts_audit.episode"),
-                    _page("Gaps", "report", "alerts_audit.gap"),
-                    _page("Deliveries", "inbox", "alerts_audit.delivery"),
-                    _page("Reviews", "rate_review", "alerts_audit.review"),
-                    _page("Sources", "sensors", "alerts_audit.source"),
-                    _page("Source tokens", "vpn_key", "alerts_audit.sourcetoken"),
+                    _page("notifications", "alerts_audit.episode"),
+                    _page("report", "alerts_audit.gap"),
+                    _page("inbox", "alerts_audit.delivery"),
+                    _page("rate_review", "alerts_audit.review"),
+                    _page("sensors", "alerts_audit.source"),
+                    _page("vpn_key", "alerts_audit.sourcetoken"),
                 ],
             },
             {
                 "title": "Evidence",
                 "items": [
-                    _page("Checkpoints", "verified", "alerts_audit.checkpoint"),
-                    _page("Verifications", "fact_check", "alerts_audit.verification"),
-                    _page("Archives", "inventory_2", "alerts_audit.archive"),
-                    _page("Views", "visibility", "alerts_audit.view"),
-                    _page("Access tokens", "vpn_key", "alerts_audit.accesstoken"),
+                    _page("verified", "alerts_audit.checkpoint"),
+                    _page("fact_check", "alerts_audit.verification"),
+                    _page("inventory_2", "alerts_audit.archive"),
+                    _page("visibility", "alerts_audit.view"),
+                    _page("vpn_key", "alerts_audit.accesstoken"),
                 ],
             },
             {
                 "title": "People",
-                "items": [_page("Users", "person", "auth.user"), _page("Groups", "group", "auth.group")],
+                "items": [_page("person", "auth.user"), _page("group", "auth.group")],
             },
         ],
     },

@@ -21,7 +21,12 @@ from fintech.adminsite.display import page_of, show_badge, show_time
 
 
 class AccessLoggedAdmin(ReadOnlyAdmin):
-    """An admin whose lists are recorded as `what`, and whose rows under the model's name."""
+    """An admin that records who saw its list, and who saw which row."""
+
+    @property
+    def recorded_names(self) -> tuple[str, str]:
+        """Return the names of a row's page and of the list in these records."""
+        return str(self.opts.verbose_name), str(self.opts.verbose_name_plural)
 
     def record(self, request: HttpRequest, what: str, key: object = "") -> None:
         record_view(user=request.user, what=what, key=key)  # type: ignore[arg-type] # the admin admits only users
@@ -29,7 +34,7 @@ class AccessLoggedAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response = super().changelist_view(request, extra_context)
         if request.method == "GET" and response.status_code == 200:
-            self.record(request, str(self.opts.verbose_name_plural), request.META.get("QUERY_STRING", ""))
+            self.record(request, self.recorded_names[1], request.META.get("QUERY_STRING", ""))
         return response
 
     def change_view(
@@ -37,7 +42,7 @@ class AccessLoggedAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         response = super().change_view(request, object_id, form_url, extra_context)
         if request.method == "GET" and response.status_code == 200:
-            self.record(request, str(self.opts.verbose_name), object_id)
+            self.record(request, self.recorded_names[0], object_id)
         return response
 
 

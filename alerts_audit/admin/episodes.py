@@ -61,6 +61,7 @@ class EpisodeChangeList(KeysetChangeList):
 
 @admin.register(Episode)
 class EpisodeAdmin(AccessLoggedAdmin):
+    recorded_names = ("episode", "episodes")  # as the API records them; on pages an episode is an alert
     list_display = [
         "state_shown",
         "severity_shown",

@@ -99,6 +99,7 @@ class Episode(models.Model):
     memory = models.JSONField(default=dict)
 
     class Meta:
+        verbose_name = "alert"  # for people: the trail has one row for each alert from firing to its end
         ordering = ["-id"]
         default_permissions = ("view",)
         indexes = [

@@ -119,6 +119,12 @@ def test_the_list_says_what_matters(client, person):
     assert "waiting" in page  # for its seal
 
 
+def test_the_menu_and_the_pages_use_one_word(client):
+    for page in (client.get(LIST).text, client.get(page_of(make_episode())).text):
+        assert page.count("Alerts") >= 2  # the menu and the breadcrumb
+        assert "Episodes" not in page
+
+
 def test_each_filter_narrows_down(client, person):
     alert = name()
     plain = make_episode(make_identity(alert))

@@ -6,6 +6,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.decorators import action, display
@@ -153,8 +154,8 @@ class EpisodeAdmin(AccessLoggedAdmin):
         """Show the runbook that comes with the project."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        episode = Episode.objects.filter(pk=pk).first()
-        file = runbook_file(episode) if episode else None
+        episode = get_object_or_404(Episode, pk=pk)
+        file = runbook_file(episode)
         if file is None:
             raise Http404
         context = {
@@ -183,9 +184,7 @@ class EpisodeAdmin(AccessLoggedAdmin):
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        episode = Episode.objects.filter(pk=pk).first()
-        if episode is None:
-            raise Http404
+        episode = get_object_or_404(Episode, pk=pk)
         kind, text = request.POST.get("kind", ""), request.POST.get("text", "")
         try:
             review(episode_key=episode.key, kind=kind, author=request.user, text=text)  # type: ignore[arg-type]

@@ -6,7 +6,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path
 from unfold.decorators import display
 
@@ -114,8 +115,7 @@ class GapAdmin(ProvableAdmin):
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not self.get_queryset(request).filter(pk=pk).exists():
-            raise Http404
+        get_object_or_404(self.get_queryset(request), pk=pk)
         try:
             note = required_text(request.POST.get("note", ""), "Enter your findings.")
             close_by_hand(gap_id=pk, by=request.user.get_username(), note=note)

@@ -2,7 +2,8 @@
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from unfold.decorators import display
@@ -29,9 +30,7 @@ class CheckpointAdmin(AccessLoggedAdmin):
         """Download the signed note, as it was published."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        checkpoint = Checkpoint.objects.filter(pk=pk).first()
-        if checkpoint is None:
-            raise Http404
+        checkpoint = get_object_or_404(Checkpoint, pk=pk)
         self.record(request, "checkpoint note", checkpoint.size)
         disposition = f'attachment; filename="checkpoint-{checkpoint.size}.txt"'
         headers = {"Content-Disposition": disposition}

@@ -5,7 +5,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
@@ -74,9 +75,7 @@ class ApiKeyAdmin(OneTimeSecretAdmin):
         """Ask for confirmation; a POST revokes."""
         if not self.has_revoke_permission(request):
             raise PermissionDenied
-        key = ApiKey.objects.select_related("merchant").filter(pk=pk).first()
-        if key is None:
-            raise Http404
+        key = get_object_or_404(ApiKey.objects.select_related("merchant"), pk=pk)
         if request.method == "POST":
             self.revoke_one(request, key)
             return HttpResponseRedirect(page_of(ApiKey, key.pk))

@@ -10,6 +10,7 @@ from django.contrib import messages
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
+from payments.admin.recorded import actor_of
 from payments.currencies import format_amount
 from payments.errors import PaymentError
 from payments.models import Authorization, Capture, Refund, Review, Transaction, Void
@@ -144,7 +145,7 @@ class Operation:
             transaction_id=payment.pk,
             key=f"admin-{form.cleaned_data['key']}",
             body=form.cleaned_data["body"],
-            actor=f"admin:{request.user.get_username()}",
+            actor=actor_of(request),
         )
 
     def describe(self, outcome: Result) -> tuple[str, int]:

@@ -7,7 +7,8 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet, Subquery
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -21,6 +22,7 @@ from payments.admin.display import TRANSACTION_COLOURS, show_amount, show_failur
 from payments.admin.filters import CurrencyFilter, StatusFilter, examine_payments
 from payments.admin.history import history_of
 from payments.admin.operations import OPERATIONS, Operation, OperationForm, left_to_refund
+from payments.admin.recorded import actor_of
 from payments.admin.search import transactions_of
 from payments.currencies import format_amount
 from payments.errors import InFlight, PaymentError
@@ -163,7 +165,7 @@ class TransactionAdmin(ReadOnlyAdmin):
     def operation_view(self, request: HttpRequest, pk: UUID, operation: Operation) -> HttpResponse:
         if not self._may(request, operation.permission):
             raise PermissionDenied
-        payment = self._find(pk)
+        payment = get_object_or_404(self.get_queryset(request), pk=pk)
         left = operation.left(payment)
         if request.method == "POST":
             form = operation.form(payment, left, request.POST)
@@ -210,22 +212,16 @@ class TransactionAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        self._resolve(request, [self._find(pk).pk])
+        self._resolve(request, [get_object_or_404(Transaction, pk=pk).pk])
         return HttpResponseRedirect(page_of(Transaction, pk))
 
     def _resolve(self, request: HttpRequest, ids: Iterable[UUID]) -> None:
-        asked = request_resolution(ids, actor=f"admin:{request.user.get_username()}")
+        asked = request_resolution(ids, actor=actor_of(request))
         if asked:
             self.message_user(request, f"The resolver will handle {asked} at its next run.", messages.SUCCESS)
         else:
             detail = "Nothing to resolve: the transaction is final, or a process is working on it."
             self.message_user(request, detail, messages.WARNING)
-
-    def _find(self, pk: UUID) -> Transaction:
-        payment = Transaction.objects.select_related("merchant").filter(pk=pk).first()
-        if payment is None:
-            raise Http404
-        return payment
 
     # --- Columns and fields --------------------------------------------------------------------------------
 

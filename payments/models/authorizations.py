@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models import F, Q
 
-from payments.models.operations import FollowingOperation
+from payments.models.operations import FollowingOperation, constraints_of
 from payments.states import CAPTURE, VOID, CaptureStatus, VoidStatus
 
 
@@ -48,12 +48,7 @@ class Capture(FollowingOperation):
 
     class Meta(FollowingOperation.Meta):
         constraints = [
-            models.CheckConstraint(condition=Q(amount__gt=0), name="capture_amount_positive"),
-            models.CheckConstraint(
-                condition=Q(status__in=CAPTURE.open, settled_at=None)
-                | Q(status__in=CAPTURE.final, settled_at__isnull=False),
-                name="capture_settled_exactly_if_final",
-            ),
+            *constraints_of(CAPTURE),
             models.UniqueConstraint(
                 fields=["transaction"], condition=Q(final=True) & ~Q(status="failed"), name="capture_final_once"
             ),
@@ -73,10 +68,6 @@ class Void(FollowingOperation):
 
     class Meta(FollowingOperation.Meta):
         constraints = [
-            models.CheckConstraint(condition=Q(amount__gt=0), name="void_amount_positive"),
-            models.CheckConstraint(
-                condition=Q(status__in=VOID.open, settled_at=None) | Q(status__in=VOID.final, settled_at__isnull=False),
-                name="void_settled_exactly_if_final",
-            ),
+            *constraints_of(VOID),
             models.UniqueConstraint(fields=["transaction"], condition=~Q(status="failed"), name="void_once"),
         ]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from payments.states import CaptureStatus, Lifecycle, RefundStatus, VoidStatus
@@ -23,6 +24,17 @@ def by_gateway_key(
     PostgreSQL does not compress (up to about 500 bytes).
     """
     return BrinIndex(fields=["gateway_key"], opclasses=[opclass], pages_per_range=pages, autosummarize=True, name=name)
+
+
+def constraints_of(lifecycle: Lifecycle) -> list[models.BaseConstraint]:
+    """Return the constraints that all operations of a payment have."""
+    name = lifecycle.operation
+    is_open = Q(status__in=lifecycle.open, settled_at=None)
+    is_final = Q(status__in=lifecycle.final, settled_at__isnull=False)
+    return [
+        models.CheckConstraint(condition=Q(amount__gt=0), name=f"{name}_amount_positive"),
+        models.CheckConstraint(condition=is_open | is_final, name=f"{name}_settled_exactly_if_final"),
+    ]
 
 
 class FollowingOperation(models.Model):

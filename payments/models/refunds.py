@@ -1,9 +1,8 @@
 """Refunds."""
 
 from django.db import models
-from django.db.models import Q
 
-from payments.models.operations import FollowingOperation
+from payments.models.operations import FollowingOperation, constraints_of
 from payments.models.transactions import Transaction
 from payments.states import REFUND, RefundStatus
 
@@ -22,11 +21,4 @@ class Refund(FollowingOperation):
     reason = models.TextField(null=True)
 
     class Meta(FollowingOperation.Meta):
-        constraints = [
-            models.CheckConstraint(condition=Q(amount__gt=0), name="refund_amount_positive"),
-            models.CheckConstraint(
-                condition=Q(status__in=REFUND.open, settled_at=None)
-                | Q(status__in=REFUND.final, settled_at__isnull=False),
-                name="refund_settled_exactly_if_final",
-            ),
-        ]
+        constraints = constraints_of(REFUND)

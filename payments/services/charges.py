@@ -105,28 +105,7 @@ def _ask(pending: Pending) -> Answer:
 
 def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[PaymentData]:
     """Store the gateway's answers (T2). After a charge no error is raised: at worst the payment is unknown."""
-    known: dict[Part, list[dict[str, Any]]] = {}
-    for pending, answer in answered:
-        if answer.is_known:
-            part, row = outcome_row(pending.lifecycle, pending.id, pending.lease_token, answer, actor="api")
-            known.setdefault(part, []).append(row)
-    unknown = [
-        unknown_row(pending.id, pending.lease_token, answer) for pending, answer in answered if not answer.is_known
-    ]
-    if unknown or any(row["status"] == "failed" for rows in known.values() for row in rows):
-        tracing.keep()
-    settled: dict[UUID, datetime] = {}
-    try:
-        with tracing.step("T2", tracing.DATABASE, kind="client"):
-            for part, rows in known.items():
-                settled |= writer.write(part, rows)
-            if unknown:
-                writer.write(Part.UNKNOWN, unknown)
-    except Exception as error:
-        trace = None if isinstance(error, psycopg.Error) else error
-        extra = {"payments": len(answered), "error": type(error).__name__}
-        logger.warning("settle_failed", exc_info=trace, extra=extra)
-        tracing.keep()
+    settled = _store_answers(answered)
     forbidden = [
         pending.id
         for pending, answer in answered
@@ -141,6 +120,33 @@ def settle_payments(answered: Sequence[tuple[Pending, Answer]]) -> list[PaymentD
     return [
         stored.get(pending.id) or _settled(pending, answer, settled.get(pending.id)) for pending, answer in answered
     ]
+
+
+def _store_answers(answered: Sequence[tuple[Pending, Answer]]) -> dict[UUID, datetime]:
+    """Return the payments whose outcome is stored now, with its time. An error is logged, and leaves the rest out."""
+    known: dict[Part, list[dict[str, Any]]] = {}
+    unknown: list[dict[str, Any]] = []
+    for pending, answer in answered:
+        if answer.is_known:
+            part, row = outcome_row(pending.lifecycle, pending.id, pending.lease_token, answer, actor="api")
+            known.setdefault(part, []).append(row)
+        else:
+            unknown.append(unknown_row(pending.id, pending.lease_token, answer))
+    if unknown or any(row["status"] == "failed" for rows in known.values() for row in rows):
+        tracing.keep()
+    settled: dict[UUID, datetime] = {}
+    try:
+        with tracing.step("T2", tracing.DATABASE, kind="client"):
+            for part, rows in known.items():
+                settled |= writer.write(part, rows)
+            if unknown:
+                writer.write(Part.UNKNOWN, unknown)
+    except Exception as error:
+        trace = None if isinstance(error, psycopg.Error) else error
+        extra = {"payments": len(answered), "error": type(error).__name__}
+        logger.warning("settle_failed", exc_info=trace, extra=extra)
+        tracing.keep()
+    return settled
 
 
 def _find(ids: Sequence[UUID]) -> dict[UUID, Transaction]:

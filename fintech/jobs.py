@@ -142,6 +142,11 @@ class Worker:
         self.leader.resign()
 
 
+def growing_pause(attempts: int, *, most: float, first: float = 0.5) -> float:
+    """Return the seconds until the next attempt: they double, from `first` up to `most`."""
+    return min(most, first * 2 ** min(attempts, 20))  # 2 ** 1024 does not fit into a float
+
+
 def share_out(threads: ThreadPoolExecutor, work: Callable[[Item], Any], items: Sequence[Item]) -> int:
     """Do `work`, which may take seconds, for each item in a thread. Returns their number.
 

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from fintech.database.sql import execute, fetch_one
 from fintech.errors import DATABASE_ERRORS
+from fintech.jobs import growing_pause
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
 from payments import metrics
@@ -101,7 +102,7 @@ def _apply(event: GatewayEvent) -> tuple[str, str]:
 
 
 def _wait(event: GatewayEvent, reason: str) -> None:
-    pause = min(MAX_PAUSE_SECONDS, 0.5 * 2 ** min(event.attempts, 10))
+    pause = growing_pause(event.attempts, most=MAX_PAUSE_SECONDS)
     waiting = GatewayEvent.objects.filter(pk=event.pk, processed_at=None)
     waiting.update(
         type=event.type, detail=reason[:300], attempts=event.attempts + 1, due_at=Now() + timedelta(seconds=pause)

@@ -18,6 +18,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from fintech.errors import DATABASE_ERRORS
+from fintech.jobs import growing_pause
 from payments.errors import Conflict, NotFound
 from payments.gateway.registry import gateways
 from payments.ledger.postings import POSTINGS
@@ -180,7 +181,7 @@ def _deliver(response: DisputeResponse) -> None:
 
 
 def _wait(response: DisputeResponse) -> None:
-    pause = min(MAX_PAUSE_SECONDS, 2.0 ** min(response.attempts, 10))
+    pause = growing_pause(response.attempts, most=MAX_PAUSE_SECONDS, first=1.0)
     waiting = DisputeResponse.objects.filter(pk=response.pk, delivered_at=None)
     waiting.update(attempts=response.attempts + 1, due_at=Now() + timedelta(seconds=pause))
 

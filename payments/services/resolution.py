@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from fintech.database.sql import fetch_all, fetch_one
-from fintech.jobs import share_out
+from fintech.jobs import growing_pause, share_out
 from fintech.telemetry import tracing
 from payments.gateway.base import Answer, Gateway
 from payments.gateway.registry import gateways
@@ -109,7 +109,7 @@ def resolve_one(lease: Lease) -> str:
     if answer.outcome in ("approved", "declined", "cancelled"):
         lease.settle(answer)
     else:
-        pause = min(MAX_PAUSE_SECONDS, 0.5 * 2 ** min(lease.attempts, 10))
+        pause = growing_pause(lease.attempts, most=MAX_PAUSE_SECONDS)
         Unresolved.objects.release([(lease.resource_id, lease.token)], seconds=pause)
     logger.info(
         "resolution",

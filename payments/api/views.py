@@ -24,9 +24,9 @@ from fintech.http.views import JsonView, has_body, json_answer, read_body
 from payments import metrics, schemas
 from payments.api import openapi
 from payments.api.expansion import CAPTURES, NESTED_LIMIT, REFUNDS, Following, expand, read_expand
-from payments.api.filters import transaction_page
 from payments.api.responses import batch_result, problem_of, reply_to
 from payments.api.throttling import make_throttle
+from payments.api.transaction_pages import transaction_page
 from payments.api_keys import Principal, authenticate
 from payments.errors import InvalidRequest, MalformedRequest, NotFound, PaymentError
 from payments.fraud import score_payment

@@ -12,7 +12,7 @@ from django.db.transaction import atomic, set_rollback
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
-from payments.api.filters import transaction_page, write_cursor
+from payments.api.transaction_pages import transaction_page, write_cursor
 from payments.models import Event
 from payments.tests.factories import make_payment
 
@@ -167,7 +167,7 @@ def test_the_events_of_a_payment_are_found_by_a_skip_scan(filled):
 def test_a_page_of_a_filter_without_an_index_examines_a_bounded_number(filled, filters, share, monkeypatch):
     """300 of these payments, as 10,000 are of a few hundred thousand."""
     top = 1 if share is None else share
-    monkeypatch.setattr("payments.api.filters._lowest_examined", lambda *_: id_at(top - 0.01))
+    monkeypatch.setattr("payments.api.transaction_pages._lowest_examined", lambda *_: id_at(top - 0.01))
     query = {} if share is None else {"cursor": write_cursor(id_at(share))}
 
     plan = plan_of(BIG, **filters, **query)
@@ -190,7 +190,7 @@ def test_the_end_of_such_a_page_is_found_in_an_index(filled):
 @pytest.mark.parametrize("extra", [{}, {"status": "succeeded"}, {"status_in": "succeeded,declined"}])
 def test_all_pages_of_such_a_filter_find_every_payment(merchant, monkeypatch, extra):
     """A page may hold none of them and still lead to the next."""
-    monkeypatch.setattr("payments.api.filters.MAX_EXAMINED", 3)
+    monkeypatch.setattr("payments.api.transaction_pages.MAX_EXAMINED", 3)
     made = [make_payment(merchant, reference="rare" if n in (0, 1, 8) else "usual").pk for n in range(12)]
     factory = RequestFactory(headers={"Host": "localhost"})
     found, sizes = [], []
@@ -207,7 +207,7 @@ def test_all_pages_of_such_a_filter_find_every_payment(merchant, monkeypatch, ex
 
 def test_a_time_ends_such_a_list(merchant, monkeypatch):
     """Without it the list would go on through years of payments."""
-    monkeypatch.setattr("payments.api.filters.MAX_EXAMINED", 3)
+    monkeypatch.setattr("payments.api.transaction_pages.MAX_EXAMINED", 3)
     for _ in range(6):
         make_payment(merchant)
     query = {"reference": "none", "created_from": "2100-01-01T00:00:00Z"}

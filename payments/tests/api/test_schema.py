@@ -7,7 +7,7 @@ import pytest
 
 from fintech.http import pagination
 from fintech.testing.document import check_document
-from payments.api.filters import write_cursor
+from payments.api.transaction_pages import write_cursor
 from payments.models import Merchant
 
 pytestmark = pytest.mark.processes

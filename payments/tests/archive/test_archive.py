@@ -17,7 +17,7 @@ from django.test import RequestFactory
 
 from fintech import archive_files
 from fintech.testing.processes import wait_until
-from payments.api.filters import transaction_page
+from payments.api.transaction_pages import transaction_page
 from payments.archive import archive as steps
 from payments.archive import drop, files
 from payments.archive.archive import ArchiveError

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from django.db.transaction import atomic
 
 from fintech.database.sql import execute
+from payments.bodies import parse
 from payments.models import FraudListEntry, VelocityRule
-from payments.schemas import PaymentInput, parse
+from payments.schemas import PaymentInput
 
 # All entries of a merchant are read with each of its API keys, every three seconds in each process.
 MAX_ENTRIES = 1000

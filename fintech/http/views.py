@@ -1,6 +1,6 @@
 """The base of our REST views: REST framework without the parts that cost every request time and that none uses.
 
-`payments.schemas` reads bodies and msgspec encodes answers, so there are no parsers, renderers or content negotiation.
+`payments.bodies` reads bodies and msgspec encodes answers, so there are no parsers, renderers or content negotiation.
 Authentication, throttling, errors and the schema are REST framework's.
 """
 

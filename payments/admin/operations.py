@@ -11,10 +11,11 @@ from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from payments.admin.recorded import actor_of
+from payments.bodies import parse
 from payments.currencies import format_amount
 from payments.errors import PaymentError
 from payments.models import Authorization, Capture, Refund, Review, Transaction, Void
-from payments.schemas import MAX_AMOUNT, CaptureInput, Input, RefundInput, ReviewInput, VoidInput, parse
+from payments.schemas import MAX_AMOUNT, CaptureInput, Input, RefundInput, ReviewInput, VoidInput
 from payments.serializers import serialize_failure
 from payments.services.captures import create_capture
 from payments.services.refunds import create_refund

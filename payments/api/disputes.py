@@ -11,7 +11,7 @@ from fintech.database.replica import from_replica
 from fintech.http import pagination
 from fintech.http.identifiers import parse_uuid
 from fintech.http.views import json_answer, read_body
-from payments import schemas
+from payments import bodies, schemas
 from payments.api import openapi
 from payments.api.expansion import DISPUTES
 from payments.api.views import PaymentsView, find_one, read_id, read_optional_body
@@ -63,7 +63,7 @@ class EvidenceView(PaymentsView):
     def post(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.REFUND)
         identifier = read_id(id, "dispute")
-        body = schemas.read(read_body(request._request), schemas.EvidenceInput)
+        body = bodies.read(read_body(request._request), schemas.EvidenceInput)
         files: list[dict[str, Any]] = [msgspec.structs.asdict(file) for file in body.files]
         done = submit_evidence(merchant_id=principal.merchant_id, dispute_id=identifier, text=body.text, files=files)
         return detail_of(principal, id, is_replay=done.is_replay)
@@ -74,6 +74,6 @@ class AcceptView(PaymentsView):
     def post(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.REFUND)
         identifier = read_id(id, "dispute")
-        schemas.parse(read_optional_body(request._request), schemas.EmptyInput)
+        bodies.parse(read_optional_body(request._request), schemas.EmptyInput)
         done = accept_dispute(merchant_id=principal.merchant_id, dispute_id=identifier)
         return detail_of(principal, id, is_replay=done.is_replay)

@@ -8,10 +8,11 @@ from typing import Any
 from django.http import QueryDict
 
 from fintech.http.pagination import invalid, read_time
+from payments.bodies import check_text
 from payments.currencies import EXPONENTS
 from payments.ids import first_id_at
 from payments.models import Transaction, TransactionQuerySet
-from payments.schemas import MAX_AMOUNT, check_text
+from payments.schemas import MAX_AMOUNT
 from payments.states import AUTHORIZATION
 
 # An id is created shortly before its row, by another clock: the index limits the rows to this range, `created_at`

@@ -1,4 +1,4 @@
-"""The REST API: thin views. Authentication and throttling are REST framework's hooks, bodies are `payments.schemas`."""
+"""The REST API: thin views. REST framework authenticates and throttles, `payments.bodies` reads bodies."""
 
 import re
 import time
@@ -21,7 +21,7 @@ from fintech.http.headers import is_joined
 from fintech.http.identifiers import parse_uuid
 from fintech.http.pagination import DEFAULT_LIMIT
 from fintech.http.views import JsonView, has_body, json_answer, read_body
-from payments import metrics, schemas
+from payments import bodies, metrics, schemas
 from payments.api import openapi
 from payments.api.expansion import CAPTURES, NESTED_LIMIT, REFUNDS, Following, expand, read_expand
 from payments.api.responses import batch_result, problem_of, reply_to
@@ -149,7 +149,7 @@ class TransactionsView(PaymentsView):
         start = time.perf_counter()
         principal = self.principal(request, ApiKey.Scope.WRITE)
         key = idempotency_key(request)
-        body = schemas.read(read_body(request._request), schemas.PaymentInput)
+        body = bodies.read(read_body(request._request), schemas.PaymentInput)
         outcome = create_payment(principal=principal, key=key, body=body)
         response = answer(request._request, outcome)
         if not outcome.is_replay:
@@ -171,7 +171,7 @@ class FraudTrialView(PaymentsView):
     @openapi.TRY_FRAUD
     def post(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WRITE)
-        body = schemas.read(read_body(request._request), schemas.PaymentInput)
+        body = bodies.read(read_body(request._request), schemas.PaymentInput)
         if body.return_url is not None:
             check_return_host(body.return_url, principal.return_hosts)
         verdict = score_payment(body, principal.fraud)
@@ -192,7 +192,7 @@ class TransactionView(PaymentsView):
 
 
 def read_optional_body(request: HttpRequest) -> Any:
-    return schemas.parse_json(read_body(request)) if has_body(request) else {}
+    return bodies.parse_json(read_body(request)) if has_body(request) else {}
 
 
 class OperationsView(PaymentsView):
@@ -219,7 +219,7 @@ class OperationsView(PaymentsView):
         identifier = read_id(id)
         key = idempotency_key(request)
         raw = request._request
-        body = schemas.read(read_body(raw), shape) if needs_body else schemas.parse(read_optional_body(raw), shape)
+        body = bodies.read(read_body(raw), shape) if needs_body else bodies.parse(read_optional_body(raw), shape)
         outcome = create(merchant_id=principal.merchant_id, transaction_id=identifier, key=key, body=body)
         return answer(request._request, outcome)
 
@@ -277,10 +277,10 @@ class BatchView(PaymentsView):
     def post(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WRITE)
         body = read_body(request._request)
-        items = items_of(schemas.parse_json(body))
+        items = items_of(bodies.parse_json(body))
         take_items(principal, len(items))
         results = create_batch(
-            principal=principal, items=[read_item(item) for item in schemas.convert_items(items, body)]
+            principal=principal, items=[read_item(item) for item in bodies.convert_items(items, body)]
         )
         request._request.log_fields["items"] = len(items)  # type: ignore[attr-defined]
         return json_answer(schemas.BatchOutput([batch_result(result) for result in results]))
@@ -308,7 +308,7 @@ def read_item(data: Any) -> schemas.BatchItem | PaymentError:
             item = data
             item.check()
         else:
-            item = schemas.parse(data, schemas.BatchItem, is_plain=schemas.is_plain_data(data))
+            item = bodies.parse(data, schemas.BatchItem, is_plain=bodies.is_plain_data(data))
         check_key(item.idempotency_key, "idempotency_key")
     except PaymentError as refusal:
         if refusal.param == "idempotency_key" and refusal.code != "card_number":  # as for a single payment's header

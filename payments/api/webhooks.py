@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from fintech.database.replica import from_replica
 from fintech.http import pagination
 from fintech.http.views import json_answer, read_body
-from payments import schemas
+from payments import bodies, schemas
 from payments.api import openapi
 from payments.api.views import PaymentsView, find_one, read_optional_body
 from payments.models import ApiKey, WebhookDelivery, WebhookEndpoint, WebhookEvent
@@ -22,7 +22,7 @@ def refuse_fields(request: Request) -> None:
     A client may send a body that is no JSON, such as an empty form.
     """
     if request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "application/json":
-        schemas.parse(read_optional_body(request._request), schemas.EmptyInput)
+        bodies.parse(read_optional_body(request._request), schemas.EmptyInput)
 
 
 class EndpointsView(PaymentsView):
@@ -37,7 +37,7 @@ class EndpointsView(PaymentsView):
     @openapi.CREATE_ENDPOINT
     def post(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
-        body = schemas.read(read_body(request._request), schemas.EndpointInput)
+        body = bodies.read(read_body(request._request), schemas.EndpointInput)
         endpoint, secret = endpoints.create_endpoint(
             merchant_id=principal.merchant_id,
             url=body.url,
@@ -65,7 +65,7 @@ class EndpointView(OneEndpointView):
     @openapi.CHANGE_ENDPOINT
     def patch(self, request: Request, id: str) -> HttpResponse:
         endpoint = self.endpoint(request, id, ApiKey.Scope.WEBHOOKS)
-        body = schemas.read(read_body(request._request), schemas.EndpointChange)
+        body = bodies.read(read_body(request._request), schemas.EndpointChange)
         changes = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
         if "enabled" in changes:
             changes["is_enabled"] = changes.pop("enabled")
@@ -93,7 +93,7 @@ class RedeliverView(OneEndpointView):
     @openapi.REDELIVER
     def post(self, request: Request, id: str) -> HttpResponse:
         endpoint = self.endpoint(request, id, ApiKey.Scope.WEBHOOKS)
-        body = schemas.read(read_body(request._request), schemas.RedeliveryInput)
+        body = bodies.read(read_body(request._request), schemas.RedeliveryInput)
         if body.event is not None:
             queued = redelivery.redeliver_event(endpoint, body.event)
         else:

@@ -7,10 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from payments.api.views import read_item
-from payments.errors import PaymentError
-from payments.schemas import (
-    BatchItem,
-    PaymentInput,
+from payments.bodies import (
     _parse_thoroughly,
     convert_items,
     is_plain,
@@ -19,6 +16,8 @@ from payments.schemas import (
     parse_json,
     read,
 )
+from payments.errors import PaymentError
+from payments.schemas import BatchItem, PaymentInput
 
 GOOD: dict[str, Any] = {"amount": 1250, "currency": "EUR"}
 

@@ -6,12 +6,13 @@ import pytest
 from django.db import IntegrityError, connection
 from django.db.models.functions import Now
 
+from payments.bodies import read
 from payments.errors import InvalidRequest
 from payments.gateway.client import HttpGateway
 from payments.kpis.gateway_drift import measure_gateway_drift
 from payments.ledger.reconciliation import reconcile
 from payments.models import Authentication, Event, LedgerLeg, Transaction
-from payments.schemas import PaymentInput, read
+from payments.schemas import PaymentInput
 from payments.tests.authentication.conftest import (
     BACK,
     CHALLENGED,

@@ -40,7 +40,7 @@ _TEXT = {"pattern": "^[^\\u0000]*$"}
 Short = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=_TEXT)]
 Long = Annotated[str, Meta(max_length=1000, extra_json_schema=_TEXT)]
 Url = Annotated[str, Meta(min_length=1, max_length=2048, extra_json_schema=_TEXT)]
-# `payments.api.views` checks it for header and batch: msgspec's pattern check accepts a trailing line break.
+# `payments.api.base` checks it for header and batch: msgspec's pattern check accepts a trailing line break.
 KEY_SCHEMA = {"minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$"}
 Key = Annotated[str, Meta(description="1 to 255 visible characters.", extra_json_schema=KEY_SCHEMA)]
 Metadata = Annotated[

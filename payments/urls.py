@@ -1,12 +1,12 @@
 from django.urls import path
 
-from payments.api import disputes, views, webhooks
+from payments.api import batches, disputes, views, webhooks
 from payments.api.openapi import SchemaView
 from payments.gateway_events.views import GatewayEventsView, StripeEventsView
 
 urlpatterns = [
     path("v1/transactions", views.TransactionsView.as_view(), name="transactions"),
-    path("v1/transactions/batch", views.BatchView.as_view(), name="batch"),
+    path("v1/transactions/batch", batches.BatchView.as_view(), name="batch"),
     path("v1/transactions/<str:id>", views.TransactionView.as_view(), name="transaction"),
     path("v1/transactions/<str:id>/refunds", views.RefundsView.as_view(), name="refunds"),
     path("v1/fraud/try", views.FraudTrialView.as_view(), name="fraud-try"),

@@ -10,11 +10,11 @@ from rest_framework.request import Request
 from fintech.database.replica import from_replica
 from fintech.http import pagination
 from fintech.http.identifiers import parse_uuid
-from fintech.http.views import json_answer, read_body
-from payments import bodies, schemas
+from fintech.http.views import json_answer
+from payments import schemas
 from payments.api import openapi
+from payments.api.base import PaymentsView, find_one, read_id, read_input, read_optional_input
 from payments.api.expansion import DISPUTES
-from payments.api.views import PaymentsView, find_one, read_id, read_optional_body
 from payments.api_keys import Principal
 from payments.models import ApiKey, Dispute
 from payments.serializers import serialize_dispute_detail
@@ -63,7 +63,7 @@ class EvidenceView(PaymentsView):
     def post(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.REFUND)
         identifier = read_id(id, "dispute")
-        body = bodies.read(read_body(request._request), schemas.EvidenceInput)
+        body = read_input(request, schemas.EvidenceInput)
         files: list[dict[str, Any]] = [msgspec.structs.asdict(file) for file in body.files]
         done = submit_evidence(merchant_id=principal.merchant_id, dispute_id=identifier, text=body.text, files=files)
         return detail_of(principal, id, is_replay=done.is_replay)
@@ -74,6 +74,6 @@ class AcceptView(PaymentsView):
     def post(self, request: Request, id: str) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.REFUND)
         identifier = read_id(id, "dispute")
-        bodies.parse(read_optional_body(request._request), schemas.EmptyInput)
+        read_optional_input(request, schemas.EmptyInput)
         done = accept_dispute(merchant_id=principal.merchant_id, dispute_id=identifier)
         return detail_of(principal, id, is_replay=done.is_replay)

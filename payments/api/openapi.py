@@ -444,7 +444,7 @@ ACCEPT_DISPUTE = _disputes(
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):
-    target_class = "payments.api.views.ApiKeyAuthentication"
+    target_class = "payments.api.base.ApiKeyAuthentication"
     name = "apiKey"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:

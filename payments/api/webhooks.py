@@ -6,10 +6,10 @@ from rest_framework.request import Request
 
 from fintech.database.replica import from_replica
 from fintech.http import pagination
-from fintech.http.views import json_answer, read_body
-from payments import bodies, schemas
+from fintech.http.views import json_answer
+from payments import schemas
 from payments.api import openapi
-from payments.api.views import PaymentsView, find_one, read_optional_body
+from payments.api.base import PaymentsView, find_one, read_input, read_optional_input
 from payments.models import ApiKey, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from payments.serializers import serialize_delivery, serialize_endpoint, serialize_new_endpoint
 from payments.webhooks import endpoints, redelivery
@@ -22,7 +22,7 @@ def refuse_fields(request: Request) -> None:
     A client may send a body that is no JSON, such as an empty form.
     """
     if request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "application/json":
-        bodies.parse(read_optional_body(request._request), schemas.EmptyInput)
+        read_optional_input(request, schemas.EmptyInput)
 
 
 class EndpointsView(PaymentsView):
@@ -37,7 +37,7 @@ class EndpointsView(PaymentsView):
     @openapi.CREATE_ENDPOINT
     def post(self, request: Request) -> HttpResponse:
         principal = self.principal(request, ApiKey.Scope.WEBHOOKS)
-        body = bodies.read(read_body(request._request), schemas.EndpointInput)
+        body = read_input(request, schemas.EndpointInput)
         endpoint, secret = endpoints.create_endpoint(
             merchant_id=principal.merchant_id,
             url=body.url,
@@ -65,7 +65,7 @@ class EndpointView(OneEndpointView):
     @openapi.CHANGE_ENDPOINT
     def patch(self, request: Request, id: str) -> HttpResponse:
         endpoint = self.endpoint(request, id, ApiKey.Scope.WEBHOOKS)
-        body = bodies.read(read_body(request._request), schemas.EndpointChange)
+        body = read_input(request, schemas.EndpointChange)
         changes = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
         if "enabled" in changes:
             changes["is_enabled"] = changes.pop("enabled")
@@ -93,7 +93,7 @@ class RedeliverView(OneEndpointView):
     @openapi.REDELIVER
     def post(self, request: Request, id: str) -> HttpResponse:
         endpoint = self.endpoint(request, id, ApiKey.Scope.WEBHOOKS)
-        body = bodies.read(read_body(request._request), schemas.RedeliveryInput)
+        body = read_input(request, schemas.RedeliveryInput)
         if body.event is not None:
             queued = redelivery.redeliver_event(endpoint, body.event)
         else:

@@ -68,7 +68,7 @@ def test_it_can_only_be_posted(merchant):
 
 
 def test_it_is_limited_like_other_requests(merchant, monkeypatch):
-    monkeypatch.setattr("payments.api.views._throttle.take", lambda key_id: 2.5)
+    monkeypatch.setattr("payments.api.base.throttle.take", lambda key_id: 2.5)
 
     answer = attempt(merchant)
 

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from fintech.testing.processes import BASE_DIR, wait_until
+from payments.api.batches import read_item
 from payments.api.responses import problem_of
-from payments.api.views import read_item
 from payments.errors import PaymentError
 from payments.models import Event, LedgerLeg, Transaction
 from payments.tests.consistency import gateway_key

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from payments.api.views import read_item
+from payments.api.batches import read_item
 from payments.bodies import (
     _parse_thoroughly,
     convert_items,

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from fintech.wsgi import application
 from payments.gateway.base import Answer, Exchange
-from payments.gateway.client import HttpGateway
+from payments.gateway.http_gateway import HttpGateway
 from payments.gateway.registry import gateways
 
 

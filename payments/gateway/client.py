@@ -1,4 +1,4 @@
-"""The HTTP client of the gateway (the acquirer): pooled, bounded in time, and exact about what is not known.
+"""The HTTP client of gateways (acquirers): pooled, bounded in time, and exact about what is not known.
 
 Every call ends in one of these outcomes, and each attempt is counted by its own:
 
@@ -14,7 +14,6 @@ another attempt would only delay the caller.
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -28,16 +27,15 @@ from urllib3.exceptions import HTTPError
 from fintech.server import cooperation
 from fintech.telemetry import tracing
 from payments import metrics
-from payments.gateway.base import Answer, AuthenticationResult, Challenge, Exchange, GatewayError
+from payments.gateway.answers import read_answer
+from payments.gateway.base import Answer, Exchange, GatewayError
 from payments.gateway.circuit_breaker import CircuitBreaker
 from payments.gateway.transport import LoopTransport, NoAnswer, NotReached, ThreadTransport
-from payments.states import AUTHENTICATIONS, FAILED_AUTHENTICATIONS
 
 MAX_ATTEMPTS = 3
 MAX_ANSWER_BYTES = 16 * 1024
 MAX_PAGE_BYTES = 16 * 1024 * 1024  # a page of the gateway's record
 PAUSE_SECONDS = 0.1  # before the second attempt, twice that before the third
-
 
 Reader = Callable[[int, Any], Answer]
 
@@ -161,89 +159,6 @@ class HttpClient:
             raise GatewayError("the gateway's answer is not JSON") from error
 
 
-class HttpGateway(HttpClient):
-    """A gateway that speaks the simulator's HTTP interface (docs/gateway.md)."""
-
-    def __init__(self, url: str, token: str, *, name: str = settings.GATEWAY_NAME) -> None:
-        super().__init__(url, token, name=name)
-
-    def charge(
-        self, key: UUID, *, amount: int, currency: str, payment_method: Any, return_url: str | None = None
-    ) -> Answer:
-        body = {"amount": amount, "currency": currency, "payment_method": payment_method}
-        return self._order("charge", "/v1/charges", key, body, return_url)
-
-    def authorize(
-        self, key: UUID, *, amount: int, currency: str, payment_method: Any, return_url: str | None = None
-    ) -> Answer:
-        body = {"amount": amount, "currency": currency, "payment_method": payment_method}
-        return self._order("authorize", "/v1/authorizations", key, body, return_url)
-
-    def _order(self, operation: str, path: str, key: UUID, body: dict[str, Any], return_url: str | None) -> Answer:
-        """Order a payment, and say whether the customer may be challenged."""
-        if return_url is None:
-            body["challenge"] = "not_allowed"
-            answer = self._call(operation, path, key, body)
-            answer.authentication = None  # a client that cannot be challenged did not ask for it
-            return answer
-        body["challenge"], body["return_url"] = "allowed", return_url
-        return self._call(operation, path, key, body, read_challenged)
-
-    def find_charge(self, key: UUID, *, reference: str | None = None) -> Answer:
-        return self._call("lookup", f"/v1/charges/{key}", key, None, read_challenged)
-
-    def find_authorization(self, key: UUID, *, reference: str | None = None) -> Answer:
-        return self._call("lookup", f"/v1/authorizations/{key}", key, None, read_challenged)
-
-    def capture(
-        self, key: UUID, *, authorization: UUID, reference: str | None = None, amount: int, currency: str, final: bool
-    ) -> Answer:
-        body = {"charge": str(authorization), "amount": amount, "currency": currency, "final": final}
-        return self._call("capture", "/v1/captures", key, body)
-
-    def void(self, key: UUID, *, authorization: UUID, reference: str | None = None) -> Answer:
-        return self._call("void", "/v1/voids", key, {"charge": str(authorization)})
-
-    def refund(self, key: UUID, *, charge: UUID, reference: str | None = None, amount: int, currency: str) -> Answer:
-        body = {"charge": str(charge), "amount": amount, "currency": currency}
-        return self._call("refund", "/v1/refunds", key, body)
-
-    def submit_evidence(
-        self, key: UUID, *, dispute: UUID, reference: str | None = None, text: str, files: list[Any]
-    ) -> Answer:
-        """Send a response to a dispute. `declined` means that the dispute takes none now."""
-        return self._call("evidence", f"/v1/disputes/{dispute}/evidence", key, {"text": text, "files": files})
-
-    def accept_dispute(self, key: UUID, *, dispute: UUID, reference: str | None = None) -> Answer:
-        return self._call("accept", f"/v1/disputes/{dispute}/accept", key, {})
-
-    def cancel_charge(self, key: UUID, *, reference: str | None = None) -> Answer:
-        """Cancel a charge that may still be in flight. Return `cancelled`, or the earlier outcome."""
-        return self._call("cancel", f"/v1/charges/{key}/cancel", key, {})
-
-    def cancel_refund(
-        self, key: UUID, *, charge: UUID, reference: str | None = None, amount: int, currency: str
-    ) -> Answer:
-        return self._call("cancel", f"/v1/refunds/{key}/cancel", key, {})
-
-    def cancel_authorization(self, key: UUID, *, reference: str | None = None) -> Answer:
-        return self._call("cancel", f"/v1/authorizations/{key}/cancel", key, {})
-
-    def cancel_capture(self, key: UUID, *, reference: str | None = None) -> Answer:
-        return self._call("cancel", f"/v1/captures/{key}/cancel", key, {})
-
-    def cancel_void(self, key: UUID, *, reference: str | None = None) -> Answer:
-        return self._call("cancel", f"/v1/voids/{key}/cancel", key, {})
-
-    def totals(self) -> dict[str, dict[str, int]]:
-        """Return `charged`, `captured` and `refunded` by currency, in minor units."""
-        return self._read("/v1/totals")["currencies"]
-
-    def records(self, *, after: Any = 0, limit: int = 1000) -> dict[str, Any]:
-        """Return one page of all money that the gateway moved: `records`, and `next` to continue."""
-        return self._read(f"/v1/records?after={after}&limit={limit}")
-
-
 def _shows_a_fault(answer: Answer) -> bool:
     """Return True if the gateway does not work.
 
@@ -263,51 +178,3 @@ def _content(data: bytes, limit: int) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         return None
-
-
-def read_challenged(status_code: int, content: Any) -> Answer:
-    """Return the outcome in an answer that may also be a challenge."""
-    if status_code == 200 and isinstance(content, dict) and content.get("outcome") == "requires_action":
-        with suppress(msgspec.ValidationError):
-            return Answer("requires_action", challenge=msgspec.convert(content.get("challenge"), Challenge))
-    return read_answer(status_code, content)
-
-
-def read_authentication(content: dict[str, Any], outcome: str) -> AuthenticationResult | None:
-    """Return the result of the authentication in a decision, if there is one that is known and fits the outcome."""
-    found = content.get("authentication")
-    if not isinstance(found, dict) or found.get("outcome") not in AUTHENTICATIONS:
-        return None
-    is_failed = found["outcome"] in FAILED_AUTHENTICATIONS
-    if is_failed and outcome == "approved":
-        return None
-    is_issuer = found.get("liability_shift") == "issuer" and not is_failed
-    return AuthenticationResult(found["outcome"], "issuer" if is_issuer else "merchant")
-
-
-def read_answer(status_code: int, content: Any) -> Answer:
-    """Return the outcome in the gateway's answer. An answer that does not clearly say "not charged" is unknown."""
-    if not isinstance(content, dict):
-        return Answer("timeout", "unreadable_answer")
-    answer = _read_outcome(status_code, content)
-    if "authentication" in content and answer.outcome in ("approved", "declined"):
-        answer.authentication = read_authentication(content, answer.outcome)
-    return answer
-
-
-def _read_outcome(status_code: int, content: dict[str, Any]) -> Answer:
-    outcome, code, reference = content.get("outcome"), content.get("code"), content.get("reference")
-    match status_code, outcome:
-        case 200, "approved" | "already_charged" if isinstance(reference, str):
-            return Answer("approved", None, reference)
-        case 200, "declined" | "already_declined":
-            return Answer("declined", code if isinstance(code, str) else "declined")
-        case (200, "cancelled") | (409, "cancelled"):
-            return Answer("cancelled", "cancelled")
-        case ((422 | 500 | 502), "error") if content.get("charged") is False:
-            return Answer("error", code if isinstance(code, str) else "gateway_error")
-        case 503, "unavailable" if content.get("charged") is False:
-            return Answer("unavailable", code if isinstance(code, str) else "gateway_unavailable")
-        case ((401 | 403), _):
-            return Answer("error", "gateway_refused_our_credentials")
-    return Answer("timeout", "unclear_answer")

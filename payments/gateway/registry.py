@@ -12,7 +12,7 @@ from django.conf import settings
 
 from payments import metrics
 from payments.gateway.base import Gateway, GatewayError
-from payments.gateway.client import HttpGateway
+from payments.gateway.http_gateway import HttpGateway
 from payments.gateway.stripe.gateway import StripeGateway
 
 STRIPE = "stripe"

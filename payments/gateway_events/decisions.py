@@ -14,8 +14,8 @@ from django.db.models.functions import Now
 from msgspec import Meta
 
 from fintech.database.sql import fetch_one
+from payments.gateway.answers import read_authentication
 from payments.gateway.base import Answer, Exchange
-from payments.gateway.client import read_authentication
 from payments.gateway_events.errors import NotYet, Refused
 from payments.gateway_events.search import find_by_key
 from payments.models import Authentication, Capture, Refund, Transaction, Unresolved, Void

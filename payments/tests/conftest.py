@@ -12,7 +12,7 @@ from django.db import connections
 from fintech.testing.processes import Platform
 from loadtests.tests.simulator import Simulator, running_gateway
 from payments.api_keys import create_api_key
-from payments.gateway.client import HttpGateway
+from payments.gateway.http_gateway import HttpGateway
 from payments.gateway.registry import gateways
 from payments.models import ApiKey, Merchant
 from payments.tests.shop import Shop

@@ -12,7 +12,7 @@ from fintech.telemetry import metric_slots as slots
 from fintech.testing.processes import Platform, wait_until
 from loadtests.tests.simulator import FakeStripe, Simulator
 from payments.gateway.base import Gateway
-from payments.gateway.client import HttpGateway
+from payments.gateway.http_gateway import HttpGateway
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.kpis.drift import Drift, measure_drift
 from payments.kpis.exporters import Counters, scrape

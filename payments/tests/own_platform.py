@@ -17,7 +17,7 @@ from fintech.testing.replication import start_standby, url_of_both
 from loadtests import own_platform as base
 from loadtests.own_platform import manage
 from loadtests.tests.simulator import running_gateway
-from payments.gateway.client import HttpGateway
+from payments.gateway.http_gateway import HttpGateway
 from payments.kpis.exporters import Counters, scrape
 from payments.kpis.totals import Totals
 from payments.ledger.consistency import check_ledger

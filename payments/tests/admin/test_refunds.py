@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from loadtests.tests.simulator import Simulator
-from payments.gateway.client import HttpGateway
+from payments.gateway.http_gateway import HttpGateway
 from payments.gateway.registry import gateways
 from payments.models import Event, Merchant, Refund, Transaction, Unresolved
 from payments.services import resolution

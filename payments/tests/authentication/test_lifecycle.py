@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from payments.bodies import read
 from payments.errors import InvalidRequest
-from payments.gateway.client import HttpGateway
+from payments.gateway.http_gateway import HttpGateway
 from payments.kpis.gateway_drift import measure_gateway_drift
 from payments.ledger.reconciliation import reconcile
 from payments.models import Authentication, Event, LedgerLeg, Transaction

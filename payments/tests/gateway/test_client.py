@@ -17,9 +17,10 @@ from urllib3.exceptions import ProtocolError, SSLError
 from fintech.testing.processes import free_port, is_over
 from payments import metrics
 from payments.gateway import client as module
+from payments.gateway.answers import read_answer
 from payments.gateway.base import Answer, GatewayError
 from payments.gateway.circuit_breaker import MAX_FAILURES
-from payments.gateway.client import HttpGateway, read_answer
+from payments.gateway.http_gateway import HttpGateway
 from payments.schemas import PaymentMethod
 
 APPROVED = (200, {"outcome": "approved", "reference": "gw_1"})

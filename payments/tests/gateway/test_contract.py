@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from loadtests.tests.simulator import FakeStripe, Simulator, running
 from payments.gateway.base import Answer, AuthenticationResult, Gateway
-from payments.gateway.client import HttpGateway
+from payments.gateway.http_gateway import HttpGateway
 from payments.gateway.keys import dispute_key
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.schemas import PaymentMethod

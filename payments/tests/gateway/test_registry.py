@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 
 from fintech.testing.processes import free_port
 from payments.gateway.base import GatewayError
-from payments.gateway.client import HttpGateway
+from payments.gateway.http_gateway import HttpGateway
 from payments.gateway.registry import Gateways
 
 

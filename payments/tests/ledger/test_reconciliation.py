@@ -17,7 +17,7 @@ from urllib3 import HTTPResponse
 from uuid_utils.compat import uuid7
 
 from loadtests.tests.simulator import Simulator, running_gateway
-from payments.gateway.client import HttpGateway
+from payments.gateway.http_gateway import HttpGateway
 from payments.gateway.registry import gateways
 from payments.ledger import reconciliation
 from payments.ledger.consistency import check_ledger

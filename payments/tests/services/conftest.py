@@ -9,7 +9,7 @@ from django.test import override_settings
 
 from fintech.telemetry import metric_slots as slots
 from payments import metrics
-from payments.gateway.client import HttpGateway
+from payments.gateway.http_gateway import HttpGateway
 from payments.gateway.registry import gateways
 from payments.storage.group_commit import writer
 from payments.tests.services.acquirers import AtSimulator, AtStripe

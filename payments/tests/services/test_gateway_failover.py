@@ -16,7 +16,7 @@ from fintech.testing.processes import Platform, wait_until
 from loadtests.tests.simulator import FakeStripe, Simulator, running, running_gateway
 from payments.gateway.base import Answer, Exchange
 from payments.gateway.circuit_breaker import MAX_FAILURES
-from payments.gateway.client import HttpGateway
+from payments.gateway.http_gateway import HttpGateway
 from payments.gateway.registry import gateways
 from payments.gateway.routing import Routes
 from payments.gateway.stripe.gateway import StripeGateway

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from loadtests.tests.simulator import Simulator, running_gateway
-from payments.gateway.client import HttpGateway
+from payments.gateway.http_gateway import HttpGateway
 from payments.gateway.keys import charge_key, refund_key
 from payments.gateway.registry import gateways
 from payments.ledger.reconciliation import reconcile

@@ -1,7 +1,7 @@
 """The KPIs. Every label value starts at 0, so that rate() sees the first event.
 
 The metrics of money (`transactions_total`, `transaction_amount`, `unknown_outcomes_total`) are incremented in one
-place, after the commit, by `payments/storage/group_commit.py`.
+place, after the commit, by `payments/storage/counters.py`.
 """
 
 from django.conf import settings

@@ -25,7 +25,8 @@ from fintech.testing.tasks import event_loop
 from payments import metrics
 from payments.currencies import to_major
 from payments.models import Event, LedgerLeg, Merchant, Transaction, Unresolved, Writer
-from payments.storage.group_commit import MAX_GROUP, MAX_TURNS, CounterState, PaymentWriter, _encode
+from payments.storage.counters import CounterState
+from payments.storage.group_commit import MAX_GROUP, MAX_TURNS, PaymentWriter, _encode
 from payments.storage.payment_sql import CREATE_PAYMENTS, STATEMENTS, Part
 
 pytestmark = pytest.mark.usefixtures("leave_nothing_open")
@@ -501,7 +502,7 @@ def test_blocked_payments_are_counted_when_they_are_stored(writer, merchant):
 def test_an_uncounted_commit_is_counted_by_the_next_connection(writer, merchant, monkeypatch):
     first, second = new_row(merchant), new_row(merchant)
     writer.write(Part.CREATED, [first, second])
-    monkeypatch.setattr("payments.storage.group_commit.CounterState.add", lambda self, stored: 1 / 0)
+    monkeypatch.setattr("payments.storage.counters.CounterState.add", lambda self, stored: 1 / 0)
     assert list(writer.write(Part.SETTLED, [settled(first)])) == [first["id"]]
     monkeypatch.undo()
 

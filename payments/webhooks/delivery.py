@@ -1,214 +1,34 @@
 """Deliver what is queued: at least once, in order for each endpoint, and no endpoint waits for another.
 
-A worker leases the endpoints that have something due, so several workers share them. One task sends to each endpoint,
-one event after the other. The result is stored before the next event is sent. A worker that dies between sending and
-storing lets the lease run out, and the event is sent again, with the same `webhook-id`.
-
-An event that fails is tried again after growing pauses, and later ones overtake it. After several failures in a row the
-endpoint itself pauses until the first of them is due, so that an endpoint that is down gets few requests, and after its
-return all events in order.
+A worker leases the endpoints that have something due, so several workers share them (`turns.py`). One task sends to
+each endpoint, one event after the other. The result is stored before the next event is sent. A worker that dies between
+sending and storing lets the lease run out, and the event is sent again, with the same `webhook-id`.
 """
 
 import asyncio
 import logging
-import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
-from uuid import UUID, uuid4
 
 from django.db import connection
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
-from django.db.transaction import atomic, on_commit
-from django.utils import timezone
 
-from fintech.database.sql import execute
 from fintech.errors import DATABASE_ERRORS
 from payments import metrics
-from payments.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from payments.webhooks.endpoints import disable, valid_secrets
-from payments.webhooks.objects import encode, serialize_events
 from payments.webhooks.signing import sign
-from payments.webhooks.transport import TIMEOUT_SECONDS, Result, Transport
+from payments.webhooks.transport import Transport
+from payments.webhooks.turns import Lease, Turn, acquire_endpoints, read_turn, release, store, surrender
 
 logger = logging.getLogger("payments.webhooks")
 
-MINUTE, HOUR = 60, 3600
-PAUSES = (5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR)
-JITTER = 0.1  # a share of the pause, in both directions
-PAUSED_AFTER_FAILURES = 3
-DISABLED_AFTER = timedelta(days=5)
-# Longer than one try, with its storing.
-LEASE = timedelta(seconds=2 * TIMEOUT_SECONDS)
-# The endpoints that one worker serves at the same time, and the events of one turn.
-MAX_ENDPOINTS = 500
-TURN_SIZE = 50
+MAX_ENDPOINTS = 500  # that one worker serves at the same time
 DATABASE_THREADS = 4
 NAME_THREADS = 64
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Lease:
-    endpoint_id: UUID
-    token: UUID
-
-
-@dataclass(frozen=True)
-class Message:
-    delivery_id: int
-    event_id: UUID
-    body: bytes
-
-
-@dataclass(frozen=True)
-class Turn:
-    url: str
-    secrets: list[str]
-    messages: list[Message]
-
-
-def acquire_endpoints(limit: int) -> list[Lease]:
-    """Lease endpoints with due events that no worker holds."""
-    due = WebhookDelivery.objects.filter(endpoint=OuterRef("pk"), status="pending", due_at__lte=Now())
-    free = Q(lease_until=None) | Q(lease_until__lte=Now())
-    rested = Q(retry_at=None) | Q(retry_at__lte=Now())
-    with atomic():
-        rows = WebhookEndpoint.objects.filter(free, rested, Exists(due), is_enabled=True)
-        longest_waiting = rows.order_by(F("lease_until").asc(nulls_first=True)).values_list("pk", flat=True)
-        found = list(longest_waiting.select_for_update(skip_locked=True, no_key=True)[:limit])
-        token = uuid4()
-        WebhookEndpoint.objects.filter(pk__in=found).update(lease_token=token, lease_until=Now() + LEASE)
-    return [Lease(endpoint_id, token) for endpoint_id in found]
-
-
-def read_turn(lease: Lease) -> Turn | None:
-    """Return what is due for the endpoint, oldest first; None if the lease is lost or nothing is due."""
-    endpoint = WebhookEndpoint.objects.filter(pk=lease.endpoint_id, lease_token=lease.token, is_enabled=True).first()
-    if endpoint is None:
-        return None
-    due = endpoint.deliveries.filter(status=WebhookDelivery.Status.PENDING, due_at__lte=Now()).order_by("id")
-    deliveries = list(due.select_related("event__journal__transaction")[:TURN_SIZE])
-    if not deliveries:
-        return None
-    events = serialize_events([delivery.event for delivery in deliveries])
-    messages = [
-        Message(delivery.pk, event.id, encode(event)) for delivery, event in zip(deliveries, events, strict=True)
-    ]
-    return Turn(endpoint.url, valid_secrets(endpoint), messages)
-
-
-@atomic
-def store_result(lease: Lease, delivery_id: int, result: Result) -> bool:
-    """Store an attempt of any outcome. Return True if the turn may continue."""
-    endpoint = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=lease.endpoint_id)
-    delivery = WebhookDelivery.objects.select_for_update(no_key=True).get(pk=delivery_id)
-    WebhookAttempt.objects.create(delivery=delivery, **result.stored_fields())
-    on_commit(metrics.WEBHOOK_OUTCOME[result.outcome].inc)
-    if delivery.status != WebhookDelivery.Status.PENDING:
-        return False  # delivered by another worker after our lease ran out, or the endpoint was disabled meanwhile
-    holds_lease = endpoint.lease_token == lease.token
-    if holds_lease:
-        endpoint.lease_until = timezone.now() + LEASE
-    goes_on = _note_success(endpoint, delivery) if result.is_delivered else _note_failure(endpoint, delivery, result)
-    return goes_on and holds_lease
-
-
-# The usual case in one statement: an event has arrived at an endpoint that did not fail before.
-STORE_DELIVERED = """
-WITH held AS (
-    UPDATE payments_webhookendpoint SET lease_until = now() + %(lease)s
-    WHERE id = %(endpoint)s AND lease_token = %(token)s AND is_enabled AND failures = 0
-    RETURNING id
-), delivered AS (
-    UPDATE payments_webhookdelivery AS delivery
-    SET status = 'delivered', tries = tries + 1, delivered_at = clock_timestamp()
-    FROM held WHERE delivery.id = %(delivery)s AND delivery.status = 'pending'
-    RETURNING delivery.id
-)
-INSERT INTO payments_webhookattempt (delivery_id, outcome, status_code, milliseconds, answer)
-SELECT id, %(outcome)s, %(status_code)s, %(milliseconds)s, %(answer)s FROM delivered
-"""
-
-
-def store(lease: Lease, delivery_id: int, result: Result) -> bool:
-    """Store an attempt. Return True if the turn may continue."""
-    if result.is_delivered and _store_delivered(lease, delivery_id, result):
-        metrics.WEBHOOK_OUTCOME[result.outcome].inc()
-        return True
-    return store_result(lease, delivery_id, result)
-
-
-def _store_delivered(lease: Lease, delivery_id: int, result: Result) -> bool:
-    """Return False, and store nothing, if the case is not the usual one."""
-    held = {"lease": LEASE, "endpoint": lease.endpoint_id, "token": lease.token, "delivery": delivery_id}
-    return execute(STORE_DELIVERED, held | result.stored_fields()) > 0
-
-
-def release(lease: Lease) -> None:
-    """End a lease now: endpoints whose last turn ended earlier come first."""
-    held = WebhookEndpoint.objects.filter(pk=lease.endpoint_id, lease_token=lease.token)
-    held.update(lease_token=None, lease_until=Now())
-
-
-def surrender(lease: Lease) -> None:
-    """Give up a lease after an error of our own. The endpoint waits until the lease would have ended."""
-    with suppress(*DATABASE_ERRORS):
-        WebhookEndpoint.objects.filter(pk=lease.endpoint_id, lease_token=lease.token).update(lease_token=None)
-
-
-def _note_success(endpoint: WebhookEndpoint, delivery: WebhookDelivery) -> bool:
-    was_paused = endpoint.failures >= PAUSED_AFTER_FAILURES
-    delivery.tries += 1
-    delivery.status, delivery.delivered_at = WebhookDelivery.Status.DELIVERED, timezone.now()
-    delivery.save()
-    endpoint.failures, endpoint.failing_since, endpoint.retry_at = 0, None, None
-    endpoint.save()
-    if was_paused:  # it is back: what failed meanwhile comes before what waited
-        _tried(endpoint).update(due_at=Now())
-    return not was_paused
-
-
-def _note_failure(endpoint: WebhookEndpoint, delivery: WebhookDelivery, result: Result) -> bool:
-    now = timezone.now()
-    delivery.tries += 1
-    delivery.due_at = now + timedelta(seconds=max(pause_after(delivery.tries), result.retry_after or 0))
-    if delivery.tries > len(PAUSES):
-        delivery.status = WebhookDelivery.Status.FAILED
-    delivery.save()
-    endpoint.failures += 1
-    endpoint.failing_since = endpoint.failing_since or now
-    endpoint.retry_at = None
-    if endpoint.failures >= PAUSED_AFTER_FAILURES:
-        first = _tried(endpoint).order_by("id").first()
-        endpoint.retry_at = (first or delivery).due_at
-    if result.retry_after is not None:  # it can lengthen a pause
-        wanted = now + timedelta(seconds=result.retry_after)
-        endpoint.retry_at = max(wanted, endpoint.retry_at or wanted)
-    endpoint.save()
-    if result.outcome == WebhookAttempt.Outcome.GONE:
-        disable(endpoint, WebhookEndpoint.DisabledBecause.GONE)
-    elif now - endpoint.failing_since > DISABLED_AFTER:
-        disable(endpoint, WebhookEndpoint.DisabledBecause.FAILING)
-    return endpoint.is_enabled and endpoint.retry_at is None
-
-
-def _tried(endpoint: WebhookEndpoint) -> QuerySet[WebhookDelivery]:
-    """Return what failed and is to be tried again."""
-    return endpoint.deliveries.filter(status=WebhookDelivery.Status.PENDING, tries__gt=0)
-
-
-def pause_after(tries: int) -> float:
-    """Return the seconds until the next try, with jitter."""
-    pause = PAUSES[min(tries, len(PAUSES)) - 1]
-    return pause * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
 
 class Deliverer:

@@ -16,20 +16,20 @@ from payments.errors import NotFound
 from payments.metrics import WEBHOOK_OUTCOME
 from payments.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from payments.tests.webhooks.receiver import answering, running_receiver
-from payments.webhooks.delivery import (
+from payments.webhooks.delivery import Deliverer
+from payments.webhooks.endpoints import change_endpoint, create_endpoint, rotate_secret
+from payments.webhooks.redelivery import redeliver_event, send_test_event
+from payments.webhooks.transport import MAX_ANSWER_BYTES, Result, Transport
+from payments.webhooks.turns import (
     JITTER,
     PAUSED_AFTER_FAILURES,
     PAUSES,
-    Deliverer,
     acquire_endpoints,
     pause_after,
     read_turn,
     release,
     store_result,
 )
-from payments.webhooks.endpoints import change_endpoint, create_endpoint, rotate_secret
-from payments.webhooks.redelivery import redeliver_event, send_test_event
-from payments.webhooks.transport import MAX_ANSWER_BYTES, Result, Transport
 
 
 def now_due(endpoint: WebhookEndpoint) -> None:

@@ -55,7 +55,7 @@ class TableFollower:
 
     @staticmethod
     def _has_ended(cursor: CursorWrapper, xid: str) -> bool:
-        """Return whether every transaction up to this one has ended."""
+        """Return True if every transaction up to this one has ended."""
         cursor.execute("SELECT %s::xid8 < pg_snapshot_xmin(pg_current_snapshot())", [xid])
         return bool(cursor.fetchone()[0])
 

@@ -54,7 +54,7 @@ def apply_exceeded(verdict: Verdict, reasons: Iterable[str], outcome: Outcome | 
 
 
 def is_held(payment: PaymentInput, verdict: Verdict) -> bool:
-    """Return whether the gateway only authorizes the payment: for the merchant, or for a review."""
+    """Return True if the gateway only authorizes the payment: for the merchant, or for a review."""
     return not payment.capture or verdict.review
 
 

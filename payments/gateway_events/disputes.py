@@ -14,15 +14,13 @@ from payments.gateway_events.errors import NotYet, Refused
 from payments.gateway_events.search import find_by_key
 from payments.ids import first_id_at
 from payments.models import Dispute, DisputeResponse, Transaction, Unresolved
+from payments.schemas import MAX_AMOUNT, Amount, Moment
 from payments.services.disputes import Claim, lock_dispute, open_dispute, take_step
 from payments.states import DISPUTE, DISPUTE_RESPONSES, ChargeStatus, DisputeStatus
 
 ACTOR = "gateway"
 # Between our request for a charge and the gateway's decision: with held calls and both clocks.
 BEFORE, AFTER = timedelta(minutes=20), timedelta(minutes=1)
-
-Money = Annotated[int, Meta(ge=0, le=999_999_999_999)]
-Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class DisputeChange(msgspec.Struct):
@@ -33,9 +31,9 @@ class DisputeChange(msgspec.Struct):
     charge: UUID
     charged_at: Moment
     state: DisputeStatus
-    amount: Annotated[int, Meta(gt=0, le=999_999_999_999)]
+    amount: Amount
     currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")]
-    fee: Money
+    fee: Annotated[int, Meta(ge=0, le=MAX_AMOUNT)]
     reason: Annotated[str, Meta(min_length=1, max_length=100)]
     evidence_due_at: Moment | None = None
 
@@ -60,7 +58,9 @@ def apply_dispute_change(change: DisputeChange) -> bool:
             change.dispute, known.transaction_id if known else find_payment(change.charge, change.charged_at)
         )
         if dispute is None:
-            _open(payment, change)
+            if change.sequence > 1:
+                raise NotYet("the event that opens the dispute is missing")
+            open_as_described(payment, change)
             return True
         if change.sequence > dispute.sequence + 1:
             raise NotYet(f"event {dispute.sequence + 1} of the dispute is missing")
@@ -76,14 +76,6 @@ def apply_dispute_change(change: DisputeChange) -> bool:
                 _follow(payment, dispute, change)
             return is_new
     raise Refused(contradiction)  # after the commit
-
-
-def _open(payment: Transaction, change: DisputeChange) -> None:
-    if change.sequence > 1:
-        raise NotYet("the event that opens the dispute is missing")
-    refuse_other_money(payment, change)
-    claim = Claim(change.dispute, change.amount, change.fee, change.reason, change.sequence)
-    open_dispute(payment, claim, actor=ACTOR)
 
 
 def _is_overtaken(dispute: Dispute, change: DisputeChange) -> bool:
@@ -135,7 +127,14 @@ def find_payment(charge: UUID, charged_at: datetime) -> UUID:
     return found
 
 
-def refuse_other_money(payment: Transaction, change: DisputeChange) -> None:
+def open_as_described(payment: Transaction, change: DisputeChange) -> Dispute:
+    """Store a new dispute of a locked payment. Raises NotYet or Refused if its money is not all captured here."""
+    _refuse_other_money(payment, change)
+    claim = Claim(change.dispute, change.amount, change.fee, change.reason, change.sequence)
+    return open_dispute(payment, claim, actor=ACTOR)
+
+
+def _refuse_other_money(payment: Transaction, change: DisputeChange) -> None:
     if payment.status in (*Transaction.OPEN, ChargeStatus.REQUIRES_ACTION):
         raise NotYet("the disputed payment is in progress")
     if change.currency != payment.currency or change.amount > payment.amount_captured:

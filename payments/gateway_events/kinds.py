@@ -1,10 +1,9 @@
 """The types of the gateway's events: one table.
 
 To add a type, write a struct for its data and a function that applies it, and add both to `KINDS`, or to
-`STRIPE_KINDS` if Stripe sends it. The function returns
-True if it changed something, and False if that was done before: an event may come twice, and its worker may be killed
-after the change. It raises `NotYet` for an event that must wait for another, and `Refused` for one that contradicts our
-rows.
+`STRIPE_KINDS` if Stripe sends it. The function returns True if it changed something, and False if that was done before:
+an event may come twice, and its worker may be killed after the change. It raises `NotYet` for an event that must wait
+for another, and `Refused` for one that contradicts our rows.
 """
 
 from collections.abc import Callable

@@ -16,19 +16,18 @@ from payments.gateway.base import Answer
 from payments.gateway.registry import STRIPE
 from payments.gateway.stripe.amounts import from_stripe
 from payments.gateway.stripe.answers import key_of, read_intent, read_refund
+from payments.gateway.stripe.disputes import Currency
 from payments.gateway.stripe.requests import captures_of
 from payments.gateway_events.decisions import Decision, apply_decision, ask_now
 from payments.gateway_events.search import find_by_key
 from payments.models import Authorization, Transaction
+from payments.schemas import MAX_AMOUNT
 from payments.services.authorization_expiry import void_one
 
 OPERATIONS = {"charge": "charge", "authorize": "authorization"}
 FINAL = ("approved", "declined", "cancelled")
 
 _apply = partial(apply_decision, gateway=STRIPE)
-
-Amount = Annotated[int, Meta(ge=0, le=999_999_999_999)]
-Currency = Annotated[str, Meta(pattern="^[a-z]{3}$")]
 
 
 class Envelope(msgspec.Struct):
@@ -40,7 +39,7 @@ class Item(msgspec.Struct):
 
     id: str
     object: str
-    amount: Amount
+    amount: Annotated[int, Meta(ge=0, le=MAX_AMOUNT)]
     currency: Currency
     status: str
     metadata: dict[str, str] = {}

@@ -19,10 +19,10 @@ from payments.gateway.registry import STRIPE, gateways
 from payments.gateway.stripe.amounts import from_stripe
 from payments.gateway.stripe.disputes import StripeDispute
 from payments.gateway.stripe.gateway import StripeGateway
-from payments.gateway_events.disputes import ACTOR, DisputeChange, find_payment, refuse_other_money
+from payments.gateway_events.disputes import ACTOR, DisputeChange, find_payment, open_as_described
 from payments.gateway_events.errors import NotYet, Refused
 from payments.models import Dispute, Event, Transaction
-from payments.services.disputes import Claim, lock_dispute, open_dispute, take_step
+from payments.services.disputes import lock_dispute, take_step
 from payments.states import DISPUTE_RESPONSES, INQUIRIES, INQUIRY_PREFIX, DisputeStatus
 
 logger = logging.getLogger("payments.gateway_events")
@@ -74,7 +74,7 @@ def apply_dispute(event: DisputeEvent) -> bool:
         payment, ours = lock_dispute(theirs.key, transaction_id)
         _refuse_other_gateway(payment)
         if ours is None:
-            ours = _open(payment, change)
+            ours = open_as_described(payment, change)
         elif (ours.amount, ours.fee) != (change.amount, change.fee):
             raise Refused(f"the dispute is of {ours.amount} with a fee of {ours.fee}")
         return _follow(payment, ours, change, state) or known is None
@@ -133,12 +133,6 @@ def _state_of(theirs: StripeDispute) -> DisputeStatus:
 def _due_date_of(theirs: StripeDispute) -> datetime:
     """Return the time for a response; one that the bank does not allow was due when the dispute began."""
     return datetime.fromtimestamp(theirs.evidence_details.due_by or theirs.created, UTC)
-
-
-def _open(payment: Transaction, change: DisputeChange) -> Dispute:
-    refuse_other_money(payment, change)
-    claim = Claim(change.dispute, change.amount, change.fee, change.reason, change.sequence)
-    return open_dispute(payment, claim, actor=ACTOR)
 
 
 def _follow(payment: Transaction, ours: Dispute, change: DisputeChange, state: DisputeStatus) -> bool:

@@ -16,6 +16,7 @@ from payments.gateway.base import Answer
 from payments.gateway.keys import dispute_key
 from payments.gateway.stripe.amounts import from_stripe
 from payments.gateway.stripe.answers import key_of, listed, object_of, read_error
+from payments.schemas import MAX_AMOUNT
 
 Seconds = Annotated[int, Meta(ge=0, le=253_402_300_799)]  # a time that datetime knows
 Currency = Annotated[str, Meta(pattern="^[a-z]{3}$")]
@@ -52,7 +53,7 @@ class StripeDispute(msgspec.Struct):
     """A dispute whose `payment_intent` is expanded."""
 
     id: Annotated[str, Meta(min_length=1, max_length=255)]
-    amount: Annotated[int, Meta(gt=0, le=999_999_999_999)]
+    amount: Annotated[int, Meta(gt=0, le=MAX_AMOUNT)]
     currency: Currency
     status: str
     reason: Annotated[str, Meta(min_length=1, max_length=100)]

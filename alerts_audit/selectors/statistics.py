@@ -103,18 +103,24 @@ def statistics(*, days: int) -> types.Statistics:
             {"severity": name, "alerts": part.alerts, "mttr_seconds": part.mttr_seconds}
             for name, part in _most_first(by_severity)
         ],
-        "top": [
-            {
-                "alertname": name,
-                "alerts": part.alerts,
-                "firing_seconds": part.seconds,
-                "mttr_seconds": part.mttr_seconds,
-                "acknowledged": acknowledged.get(name, (0, 0.0))[0],
-                "noise_share": noise.get(name, 0) / part.alerts,
-            }
-            for name, part in _most_first(by_alert)[:TOP]
-        ],
+        "top": _top(by_alert, acknowledged, noise),
     }
+
+
+def _top(
+    by_alert: dict[str, Sum], acknowledged: dict[str, tuple[int, float]], noise: dict[str, int]
+) -> list[types.OfAlert]:
+    return [
+        {
+            "alertname": name,
+            "alerts": part.alerts,
+            "firing_seconds": part.seconds,
+            "mttr_seconds": part.mttr_seconds,
+            "acknowledged": acknowledged.get(name, (0, 0.0))[0],
+            "noise_share": noise.get(name, 0) / part.alerts,
+        }
+        for name, part in _most_first(by_alert)[:TOP]
+    ]
 
 
 def _most_first(parts: dict[str, Sum]) -> list[tuple[str, Sum]]:

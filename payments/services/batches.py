@@ -98,16 +98,8 @@ def create_batch(*, principal: Principal, items: Sequence[BatchItem | PaymentErr
     the gateway answers; otherwise the resolver cancels it.
     """
     deadline = time.monotonic() + settings.BATCH_DEADLINE_SECONDS
-    items = list(items)
-    if principal.refuse_forbidden_retries:
-        items = list(_refuse_forbidden(principal, items))
-    pendings: dict[int, Pending] = {}
-    for place, item in enumerate(items):
-        if isinstance(item, BatchItem):
-            try:
-                pendings[place] = Pending.create(principal, item.idempotency_key, item)
-            except PaymentError as refusal:
-                items[place] = refusal
+    items = _refuse_forbidden(principal, items) if principal.refuse_forbidden_retries else list(items)
+    pendings = _create_pendings(principal, items)
     metrics.IN_PROGRESS.inc(len(pendings))
     try:
         lease = settings.BATCH_DEADLINE_SECONDS + settings.LEASE_SECONDS
@@ -133,6 +125,18 @@ def _refuse_forbidden(
     valid = [(item.idempotency_key, item) for item in items if isinstance(item, BatchItem)]
     refusals = iter(query(find_forbidden, principal.merchant_id, valid))
     return [next(refusals) or item if isinstance(item, BatchItem) else item for item in items]
+
+
+def _create_pendings(principal: Principal, items: list[BatchItem | PaymentError]) -> dict[int, Pending]:
+    """Return the payments by their place. A refusal takes the place of its item."""
+    pendings = {}
+    for place, item in enumerate(items):
+        if isinstance(item, BatchItem):
+            try:
+                pendings[place] = Pending.create(principal, item.idempotency_key, item)
+            except PaymentError as refusal:
+                items[place] = refusal
+    return pendings
 
 
 def _charge_and_settle(stored: list[Pending], deadline: float) -> dict[UUID, Result]:

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 from alerts_audit.admin.display import shorten
 from alerts_audit.models import Episode
-from alerts_audit.selectors.episode_pages import Criteria
+from alerts_audit.selectors.criteria import Criteria
 from alerts_audit.selectors.facets import get_words
 from fintech.adminsite.filters import ChoiceFilter
 

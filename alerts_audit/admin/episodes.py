@@ -35,7 +35,8 @@ from alerts_audit.admin.timeline import get_story
 from alerts_audit.models import Episode
 from alerts_audit.permissions import may
 from alerts_audit.reviews.services import ReviewError, acknowledge_many, review
-from alerts_audit.selectors.episode_pages import build_query, page_of_episodes
+from alerts_audit.selectors.criteria import build_query
+from alerts_audit.selectors.episode_pages import page_of_episodes
 from alerts_audit.selectors.episodes import EpisodeSummary, duration, summarize_episodes
 from fintech.adminsite.changelists import KeysetChangeList
 from fintech.adminsite.display import column, page_of, show_badge, show_code, show_time, show_whole

@@ -10,7 +10,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from alerts_audit.models import Episode, Gap, Review
 from alerts_audit.reviews.services import MAX_TEXT
 from alerts_audit.selectors import types
-from alerts_audit.selectors.episode_pages import MAX_LABELS, PARAMETERS
+from alerts_audit.selectors.criteria import MAX_LABELS, PARAMETERS
 from alerts_audit.selectors.exports import FORMATS
 from alerts_audit.selectors.statistics import DEFAULT_DAYS, MAX_DAYS
 from fintech.http.pagination import DEFAULT_LIMIT, MAX_LIMIT

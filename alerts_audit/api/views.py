@@ -17,8 +17,9 @@ from alerts_audit.permissions import PersonAuthentication, require
 from alerts_audit.reviews.services import ReviewError, UnknownEpisode, review
 from alerts_audit.reviews.viewing import record_view
 from alerts_audit.seal.signer_lookup import get_signers, trust_root
+from alerts_audit.selectors.criteria import PARAMETERS, read_criteria
 from alerts_audit.selectors.episode_detail import show_detail
-from alerts_audit.selectors.episode_pages import PARAMETERS, read_criteria, requested_page
+from alerts_audit.selectors.episode_pages import requested_page
 from alerts_audit.selectors.episodes import summarize_episodes
 from alerts_audit.selectors.exports import FORMATS
 from alerts_audit.selectors.serializers import serialize_checkpoint, serialize_episode, serialize_gap, serialize_review

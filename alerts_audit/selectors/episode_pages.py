@@ -6,45 +6,29 @@ and still have a next page.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import reduce
 from operator import and_
-from typing import Any
-from urllib.parse import urlencode
-from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest
 
 from alerts_audit.models import Episode, Identity, Review
+from alerts_audit.selectors.criteria import PARAMETERS, Criteria, read_criteria
 from fintech.database.replica import connection
 from fintech.http import pagination
-from fintech.http.pagination import invalid, read_time
 
 LIST_NAME = "episode"
 WINDOW = 5_000
 # More identities than this are not selective: their episodes are found faster among the newest.
 MAX_IDENTITIES = 1000
-MAX_LABELS = 10
 # The maximum number of episodes that a page reads for selected identities.
 MAX_JOINED_IDENTITIES = 2000
 # Episodes are numbered in the order of inputs; `opened_at` may deviate from that order by this much.
 SLACK = timedelta(minutes=10)
 # Most episodes are over, so the state `resolved` leads only if no other filter can.
 COMMON_STATE = Episode.State.RESOLVED
-
-PARAMETERS = {
-    "state": "A state of the episode.",
-    "severity": "The label `severity`.",
-    "alertname": "The label `alertname`.",
-    "label": "`key=value`, an exact match; can be sent up to ten times, and all must match.",
-    "cluster": "The cluster of the Alertmanager that reported it.",
-    "opened_from": "First reported at this time or later, such as 2026-01-31T12:00:00Z.",
-    "opened_before": "First reported before this time.",
-    "acknowledged": "`true` or `false`.",
-    "noise": "`true` or `false`: marked as noise.",
-}
 
 OF_IDENTITIES = """
 SELECT found.id FROM unnest(%(identities)s::bigint[]) AS identity(id) CROSS JOIN LATERAL (
@@ -56,26 +40,21 @@ BEYOND_ALL = 2**63 - 1
 
 
 @dataclass(frozen=True)
-class Criteria:
-    """The filters of a list. All that are set must match."""
-
-    key: UUID | None = None
-    state: str | None = None
-    severity: str | None = None
-    alertname: str | None = None
-    labels: dict[str, str] = field(default_factory=dict)
-    cluster: str | None = None
-    opened_from: datetime | None = None
-    opened_before: datetime | None = None
-    acknowledged: bool | None = None
-    noise: bool | None = None
-
-
-@dataclass(frozen=True)
 class Page:
     rows: list[Episode]
     following: int | None  # the next page has the episodes below this number; None: the last page
     looked_at: int | None = None  # the number of read rows, if that ended the page
+
+
+def requested_page(request: HttpRequest) -> tuple[list[Episode], str | None]:
+    """Return one page, and the address of the next. Raise Problem 422."""
+    query = request.GET
+    pagination.refuse_unknown(query, {*PARAMETERS, "cursor", "limit"}, repeatable=["label"])
+    before = pagination.read_cursor(LIST_NAME, str(query["cursor"])) if "cursor" in query else None
+    page = page_of_episodes(read_criteria(query), before=before, limit=pagination.read_limit(query.get("limit")))
+    if page.following is None:
+        return page.rows, None
+    return page.rows, pagination.next_address(request, pagination.write_cursor(LIST_NAME, page.following))
 
 
 def page_of_episodes(criteria: Criteria, *, before: int | None, limit: int) -> Page:
@@ -162,78 +141,3 @@ def _of_identities(criteria: Criteria, identities: list[int], least: int, before
         ids = [number for (number,) in cursor.fetchall()]
     end = ids[-1] if others and len(ids) == most else None
     return _page(Episode.objects.filter(others, id__in=ids).order_by("-id"), limit, end, most)
-
-
-# --- What a request asks for ---------------------------------------------------------------------------------
-
-
-def requested_page(request: HttpRequest) -> tuple[list[Episode], str | None]:
-    """Return one page, and the address of the next. Raise Problem 422."""
-    query = request.GET
-    pagination.refuse_unknown(query, {*PARAMETERS, "cursor", "limit"}, repeatable=["label"])
-    before = pagination.read_cursor(LIST_NAME, str(query["cursor"])) if "cursor" in query else None
-    page = page_of_episodes(read_criteria(query), before=before, limit=pagination.read_limit(query.get("limit")))
-    if page.following is None:
-        return page.rows, None
-    return page.rows, pagination.next_address(request, pagination.write_cursor(LIST_NAME, page.following))
-
-
-def read_criteria(query: QueryDict) -> Criteria:
-    """Read the filters from the parameters. Raise Problem 422."""
-    state = query.get("state")
-    if state is not None:
-        state = pagination.read_choice("state", state, Episode.State.values)
-    return Criteria(
-        state=state,
-        severity=_text(query, "severity"),
-        alertname=_text(query, "alertname"),
-        labels=_labels(query.getlist("label")),
-        cluster=_text(query, "cluster"),
-        opened_from=_time(query, "opened_from"),
-        opened_before=_time(query, "opened_before"),
-        acknowledged=_boolean(query, "acknowledged"),
-        noise=_boolean(query, "noise"),
-    )
-
-
-def _time(query: QueryDict, name: str) -> datetime | None:
-    value = query.get(name)
-    return None if value is None else read_time(name, value)
-
-
-def _text(query: QueryDict, name: str) -> str | None:
-    value = query.get(name)
-    if value is not None and "\0" in value:
-        raise invalid(name, "text cannot contain the character NUL")
-    return value
-
-
-def _boolean(query: QueryDict, name: str) -> bool | None:
-    value = query.get(name)
-    if value not in (None, "true", "false"):
-        raise invalid(name, "use true or false")
-    return None if value is None else value == "true"
-
-
-def _labels(pairs: list[str]) -> dict[str, str]:
-    if len(pairs) > MAX_LABELS:
-        raise invalid("label", f"send at most {MAX_LABELS}")
-    labels: dict[str, str] = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not name or not sign or "\0" in pair:
-            raise invalid("label", "use key=value")
-        if labels.setdefault(name, value) != value:
-            raise invalid("label", f"{name} cannot have two values")
-    return labels
-
-
-def build_query(criteria: Criteria) -> str:
-    """Return the parameters for the same filters."""
-    values: dict[str, Any] = {name: getattr(criteria, name) for name in PARAMETERS if name != "label"}
-    pairs = {"label": [f"{name}={value}" for name, value in criteria.labels.items()]}
-    for name, value in values.items():
-        if value is not None:
-            text = value.isoformat() if isinstance(value, datetime) else str(value)
-            pairs[name] = [text.lower() if isinstance(value, bool) else text]
-    return urlencode(pairs, doseq=True)

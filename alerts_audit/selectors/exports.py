@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 
 from alerts_audit.selectors import types
-from alerts_audit.selectors.episode_pages import Criteria, page_of_episodes
+from alerts_audit.selectors.criteria import Criteria
+from alerts_audit.selectors.episode_pages import page_of_episodes
 from alerts_audit.selectors.episodes import summarize_episodes
 from alerts_audit.selectors.serializers import serialize_episode
 from fintech.database.replica import read

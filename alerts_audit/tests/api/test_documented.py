@@ -6,7 +6,7 @@ from pathlib import Path
 from alerts_audit import urls
 from alerts_audit.admin.dashboard import FINDINGS_STAY, VERIFIED_WITHIN
 from alerts_audit.groups import GROUPS
-from alerts_audit.selectors.episode_pages import PARAMETERS
+from alerts_audit.selectors.criteria import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENT = (ROOT / "docs" / "alert-review.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from alerts_audit import urls
 from alerts_audit.models import Gap
 from alerts_audit.reviews.services import acknowledge, comment, mark_as_noise
-from alerts_audit.selectors.episode_pages import PARAMETERS
+from alerts_audit.selectors.criteria import PARAMETERS
 from alerts_audit.tests.factories import (
     NOON,
     Api,

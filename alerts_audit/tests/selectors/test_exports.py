@@ -11,7 +11,7 @@ import pytest
 from alerts_audit.models import View
 from alerts_audit.reviews.services import acknowledge, mark_as_noise
 from alerts_audit.selectors import exports
-from alerts_audit.selectors.episode_pages import Criteria
+from alerts_audit.selectors.criteria import Criteria
 from alerts_audit.selectors.exports import COLUMNS, csv_lines, get_episodes, harmless
 from alerts_audit.tests.factories import Api, make_episode, make_identity, make_user
 

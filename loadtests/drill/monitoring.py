@@ -87,26 +87,8 @@ class Monitoring:
 
         `change` edits the folder of the configuration before the programs read it. Return the jobs of the exporters.
         """
-        database = own.server.url("postgres", "fintech")
-        environment = {"DATA_SOURCE_NAME": database, "SSL_CERT_FILE": str(self.directory / "authority.pem")}
-        ports = {job: free_port() for job, command in exporters.items() if shutil.which(command[0])}
-        for job, port in ports.items():
-            command = [*exporters[job], f"--web.listen-address={address(port)}"]
-            self._start(stack, job, command, environment, partial(answers, port, "/metrics"))
-        (self.directory / "alert_token").write_text(os.environ["ALERT_TOKEN"])
-        render(
-            self.configuration,
-            web_target=address(own.platform.metrics_port),
-            worker_target=address(own.platform.worker_port),
-            alertmanager_target=address(self.alertmanager),
-            webhook_url=f"{own.platform.url}/alert",
-            token_file=self.directory / "alert_token",
-            other_targets={job: address(port) for job, port in {"prometheus": self.prometheus, **ports}.items()},
-            probes={"web": f"{own.platform.url}/ready", "gateway": f"{own.gateway.url}/health"},
-            interval_seconds=self.scrape_seconds,
-            telegram=telegram,
-            speed=self.speed,
-        )
+        ports = self._start_exporters(stack, own, exporters)
+        self._render(own, ports, telegram)
         if change is not None:
             change(self.configuration)
         for job, kept, port, make in (
@@ -116,6 +98,35 @@ class Monitoring:
             command = make(self.configuration, self.directory / job, address(port)) or []
             self._start(kept, job, command, {}, partial(answers, port, "/-/ready"))
         return frozenset(ports)
+
+    def _start_exporters(
+        self, stack: ExitStack, own: OwnPlatform, exporters: Mapping[str, Sequence[str]]
+    ) -> dict[str, int]:
+        """Start the installed ones. Return their ports, by job."""
+        database = own.server.url("postgres", "fintech")
+        environment = {"DATA_SOURCE_NAME": database, "SSL_CERT_FILE": str(self.directory / "authority.pem")}
+        ports = {job: free_port() for job, command in exporters.items() if shutil.which(command[0])}
+        for job, port in ports.items():
+            command = [*exporters[job], f"--web.listen-address={address(port)}"]
+            self._start(stack, job, command, environment, partial(answers, port, "/metrics"))
+        return ports
+
+    def _render(self, own: OwnPlatform, ports: Mapping[str, int], telegram: Telegram | None) -> None:
+        token_file = self.directory / "alert_token"
+        token_file.write_text(os.environ["ALERT_TOKEN"])
+        render(
+            self.configuration,
+            web_target=address(own.platform.metrics_port),
+            worker_target=address(own.platform.worker_port),
+            alertmanager_target=address(self.alertmanager),
+            webhook_url=f"{own.platform.url}/alert",
+            token_file=token_file,
+            other_targets={job: address(port) for job, port in {"prometheus": self.prometheus, **ports}.items()},
+            probes={"web": f"{own.platform.url}/ready", "gateway": f"{own.gateway.url}/health"},
+            interval_seconds=self.scrape_seconds,
+            telegram=telegram,
+            speed=self.speed,
+        )
 
     def back_fill(self, history: str) -> None:
         """Give Prometheus the samples of an OpenMetrics text, before it starts."""

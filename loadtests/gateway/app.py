@@ -3,13 +3,10 @@
 import asyncio
 import hmac
 import sqlite3
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 import orjson
 from aiohttp import web
@@ -18,12 +15,13 @@ from fintech.http.headers import find_repeated
 from fintech.telemetry import tracing
 from loadtests.gateway import authentication
 from loadtests.gateway.authentication import Authentication
+from loadtests.gateway.decisions import Decisions
 from loadtests.gateway.disputes import Disputes, describe_dispute
-from loadtests.gateway.events import EventSender, event_body
+from loadtests.gateway.events import EventSender
 from loadtests.gateway.orders import BadOrder, Order, check_key, read_object, read_order
 from loadtests.gateway.outcomes import APPROVE, HOLD, Behaviour, Does, Reply
 from loadtests.gateway.profile import Faults, Profile, WrongProfile
-from loadtests.gateway.store import Decision, Store, new_reference
+from loadtests.gateway.store import Decision, Store
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_PAGE_SIZE = 1000
@@ -48,13 +46,6 @@ def not_charged(status: int, outcome: str, code: str, **more: Any) -> web.Respon
 
 def key_reused() -> web.Response:
     return not_charged(422, "error", "key_reused", message="This key was used with another order.")
-
-
-def describe(decision: Decision) -> dict[str, Any]:
-    """Return the answer of a charge, its replay and its lookup, without columns that do not apply."""
-    body = {name: value for name, value in zip(Decision._fields, decision, strict=True) if value is not None}
-    del body["kind"]
-    return body
 
 
 def drop_connection(request: web.Request) -> web.Response:
@@ -104,6 +95,7 @@ class Gateway:
         self._control_bearer = f"Bearer {control_token}".encode()
         self._log = log
         self._use_events_url()
+        self._decisions = Decisions(store, lambda: self.faults.profile)
         self._undecided: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
 
     def application(self) -> web.Application:
@@ -157,11 +149,11 @@ class Gateway:
 
     async def place(self, kind: str, request: web.Request) -> web.Response:
         order = read_order(kind, request.headers.get("Idempotency-Key"), await request.read())
-        known = self._find(kind, order.key)
+        known = self._decisions.find(kind, order.key)
         if known:
             return self._replay(known, order, request)
         if kind == "void":
-            order = self._complete_void(order)
+            order = self._decisions.complete_void(order)
         behaviour = self.faults.behaviour(order.amount)
         if behaviour.once and not self.store.first_attempt(kind, order.key):
             behaviour = APPROVE
@@ -177,20 +169,18 @@ class Gateway:
         with self._may_still_charge(order):
             if seconds:
                 await asyncio.sleep(seconds)
-                if known := self._find(order.kind, order.key):
+                if known := self._decisions.find(order.kind, order.key):
                     return self._replay(known, order, request)
-            challenge = self._authenticate(order) if behaviour.does is Does.APPROVE else None
+            challenge = self._decisions.authenticate(order) if behaviour.does is Does.APPROVE else None
             if challenge is None:
-                if order.kind == "void":
-                    order = self._complete_void(order)
-                decision, first = self.store.decide(self._decision(order, behaviour))
+                decision, first = self._decisions.decide(order, behaviour)
         if challenge is not None:
             return await self._send(self._ask_customer(challenge, request), behaviour, request)
         if not first:
             return self._replay(decision, order, request)
         if self.faults.profile.late_events and (behaviour.reply is not Reply.SENT or behaviour.wait == HOLD):
-            self._announce(decision)
-        return await self._send(answer(200, self._describe(decision)), behaviour, request)
+            self._decisions.announce(decision)
+        return await self._send(answer(200, self._decisions.describe(decision)), behaviour, request)
 
     async def _send(self, response: web.Response, behaviour: Behaviour, request: web.Request) -> web.Response:
         """Return the response in time, late, or never."""
@@ -200,18 +190,11 @@ class Gateway:
             await asyncio.sleep(self.faults.profile.hold_seconds)
         return response
 
-    def _announce(self, decision: Decision) -> None:
-        """Send the decision as an event, for a caller that did not get its answer in time."""
-        names = ("key", "outcome", "amount", "currency", "reference", "code")
-        described = self._describe(decision)
-        data = {name: described[name] for name in (*names, "authentication") if name in described}
-        self.store.add_event(event_body(f"{decision.kind}.decided", data))
-
     async def _refuse(self, request: web.Request, order: Order, behaviour: Behaviour) -> web.Response:
         """Refuse an order. "Not charged" is a promise, so wait for attempts with the same key that may still charge."""
         while others := self._undecided.get((order.kind, order.key)):
             await asyncio.wait(others)
-        known = self._find(order.kind, order.key)
+        known = self._decisions.find(order.kind, order.key)
         if known:
             return self._replay(known, order, request)
         assert behaviour.code is not None
@@ -230,137 +213,37 @@ class Gateway:
             if not self._undecided[name]:
                 del self._undecided[name]
 
-    def _complete_void(self, order: Order) -> Order:
-        """Return the void of what is left, or of nothing, which is then refused."""
-        left = self.store.left_to_capture(order.charge or "")
-        amount, currency, _ = left or (1, "XXX", True)
-        return order._replace(amount=max(amount, 1), currency=currency)
-
-    def _decision(self, order: Order, behaviour: Behaviour) -> Decision:
-        code = behaviour.code or self._refusal(order)
-        return Decision(
-            kind=order.kind,
-            key=order.key,
-            outcome="declined" if code else "approved",
-            code=code,
-            charge=order.charge,
-            amount=order.amount,
-            currency=order.currency,
-            reference=None if code else new_reference(),
-            final=None if order.final is None else int(order.final),
-        )
-
-    def _refusal(self, order: Order) -> str | None:
-        """Return the reason why an operation that follows another is refused, if any."""
-        if order.charge is None:
-            return authentication.REQUIRED if authentication.is_refused(order) else None
-        if order.kind in ("capture", "void"):
-            return self._refusal_by_authorization(order, order.charge)
-        left = self.store.left_to_refund(order.charge)
-        if left is None:
-            return "charge_not_found"
-        if self.store.is_disputed(order.charge):
-            return "charge_disputed"
-        amount, currency = left
-        if order.currency != currency:
-            return "currency_differs"
-        return "exceeds_charge" if order.amount > amount else None
-
-    def _refusal_by_authorization(self, order: Order, authorization: str) -> str | None:
-        left = self.store.left_to_capture(authorization)
-        if left is None:
-            return "authorization_not_found"
-        amount, currency, is_closed = left
-        if is_closed:
-            return "authorization_closed"
-        # A void of an expired one is approved, because nothing is held any more.
-        if order.kind == "capture" and self._has_expired(authorization):
-            return "authorization_expired"
-        if order.currency != currency:
-            return "currency_differs"
-        return "exceeds_authorization" if order.amount > amount else None
-
-    def _has_expired(self, authorization: str) -> bool:
-        age = datetime.now(UTC) - datetime.fromisoformat(self.store.decided_at("authorization", authorization))
-        return age.total_seconds() >= self.faults.profile.authorization_seconds
-
     def _replay(self, known: Decision | Authentication, order: Order, request: web.Request) -> web.Response:
         if isinstance(known, Authentication):
             if (known.amount, known.currency) != (order.amount, order.currency):
                 return key_reused()
             return self._ask_customer(known, request, replayed=True)
         if known.outcome == "cancelled":
-            return answer(409, self._describe(known))
+            return answer(409, self._decisions.describe(known))
         final = None if order.final is None else int(order.final)
         same = (known.charge, known.final) == (order.charge, final)
         if order.kind != "void":  # its amount is what was left
             same = same and (known.amount, known.currency) == (order.amount, order.currency)
         if not same:
             return key_reused()
-        return answer(200, self._describe(known), replayed=True)
+        return answer(200, self._decisions.describe(known), replayed=True)
 
     # Strong customer authentication
-
-    def _authenticate(self, order: Order) -> Authentication | None:
-        """Store the authentication that the amount asks for. Return it if it is a challenge."""
-        outcome = authentication.OUTCOMES.get(order.amount % 1000)
-        if outcome is None or order.return_url is None:
-            return None
-        expires_at = time.time() + self.faults.profile.challenge_seconds
-        of_order = order.kind, order.key, outcome, order.amount, order.currency, order.return_url
-        kept = self.store.authenticate(Authentication(*of_order, uuid4().hex, expires_at))
-        return kept if kept.is_challenge else None
 
     def _ask_customer(self, challenge: Authentication, request: web.Request, *, replayed: bool = False) -> web.Response:
         body = authentication.describe_challenge(challenge, str(request.url.origin()))
         return answer(200, body, replayed=replayed)
 
-    def _describe(self, decision: Decision) -> dict[str, Any]:
-        """Return the decision with its authentication, if there was one."""
-        body = describe(decision)
-        found = self.store.find_authentication(decision.kind, decision.key)
-        if found and decision.outcome != "cancelled":
-            body["authentication"] = found.describe(outcome=decision.outcome, code=decision.code)
-        return body
-
-    def _find(self, kind: str, key: str) -> Decision | Authentication | None:
-        """Return the decision for a key, or the challenge that it waits for. A challenge ends with its time."""
-        decision = self.store.find(kind, key)
-        challenge = None if decision else self.store.find_authentication(kind, key)
-        if challenge is None or not challenge.is_challenge:
-            return decision
-        return self._end_challenge(challenge, authentication.EXPIRED) if challenge.is_over else challenge
-
-    def _is_open(self, challenge: Authentication) -> bool:
-        return isinstance(self._find(challenge.kind, challenge.key), Authentication)
-
-    def _end_challenge(self, challenge: Authentication, code: str | None) -> Decision:
-        """Decide the order: approved, or declined with a code. The first decision stays, and is announced once."""
-        decision, first = self.store.decide(
-            Decision(
-                kind=challenge.kind,
-                key=challenge.key,
-                outcome="declined" if code else "approved",
-                code=code,
-                amount=challenge.amount,
-                currency=challenge.currency,
-                reference=None if code else new_reference(),
-            )
-        )
-        if first:
-            self._announce(decision)
-        return decision
-
     async def show_challenge(self, request: web.Request) -> web.Response:
         challenge = self.store.find_challenge(request.match_info["id"])
-        return authentication.show(challenge, is_open=challenge is not None and self._is_open(challenge))
+        return authentication.show(challenge, is_open=challenge is not None and self._decisions.is_open(challenge))
 
     async def answer_challenge(self, request: web.Request) -> web.Response:
         given = (await request.post()).get("answer")
         challenge = self.store.find_challenge(request.match_info["id"])
-        if challenge is None or not self._is_open(challenge):
+        if challenge is None or not self._decisions.is_open(challenge):
             return authentication.show(challenge, is_open=False)
-        return authentication.take_answer(challenge, given, partial(self._end_challenge, challenge))
+        return authentication.take_answer(challenge, given, partial(self._decisions.end_challenge, challenge))
 
     # By key
 
@@ -368,20 +251,20 @@ class Gateway:
         if self.faults.profile.cancel_fails:
             return problem(503, "unavailable", "lookup_unavailable")
         key = check_key(request.match_info["key"])
-        known = self._find(kind, key)
+        known = self._decisions.find(kind, key)
         if isinstance(known, Authentication):
             return self._ask_customer(known, request)
-        return answer(200, self._describe(known)) if known else answer(404, {"outcome": "not_found"})
+        return answer(200, self._decisions.describe(known)) if known else answer(404, {"outcome": "not_found"})
 
     async def cancel(self, kind: str, request: web.Request) -> web.Response:
         """Leave a tombstone, also for an unknown key: a charge in flight will not be made."""
         if self.faults.profile.cancel_fails:
             return problem(503, "unavailable", "cancel_unavailable")
         key = check_key(request.match_info["key"])
-        self._find(kind, key)  # ends a challenge whose time is over
+        self._decisions.find(kind, key)  # ends a challenge whose time is over
         decision, _ = self.store.decide(Decision(kind, key, "cancelled"))
         outcome = {"approved": "already_charged", "declined": "already_declined", "cancelled": "cancelled"}
-        return answer(200, self._describe(decision) | {"outcome": outcome[decision.outcome]})
+        return answer(200, self._decisions.describe(decision) | {"outcome": outcome[decision.outcome]})
 
     # The record of what moved
 

@@ -134,19 +134,13 @@ class EpisodeAdmin(AccessLoggedAdmin):
             context |= {"export_csv": f"{exports}?format=csv&{query}", "export_json": f"{exports}?format=json&{query}"}
         return super().changelist_view(request, context)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        episode = self.get_object(request, object_id)
-        if episode is None or not self.has_view_permission(request, episode):
-            return super().change_view(request, object_id, form_url, extra_context)
-        story = get_story(episode)
-        episode.overview = story["summary"]  # for the fields
-        story |= {
+    def row_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        story = get_story(row)
+        row.overview = story["summary"]  # for the fields
+        return story | {
             "may_review": self.has_review_permission(request),
-            "review_link": reverse("admin:alerts_audit_episode_review", args=[episode.pk]),
+            "review_link": reverse("admin:alerts_audit_episode_review", args=[row.pk]),
         }
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **story})
 
     def statistics_view(self, request: HttpRequest) -> HttpResponse:
         return statistics_page(request, self.admin_site.each_context(request))

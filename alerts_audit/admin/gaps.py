@@ -104,11 +104,8 @@ class GapAdmin(ProvableAdmin):
         view = self.admin_site.admin_view(self.close_view)
         return [path("<int:pk>/close/", view, name="alerts_audit_gap_close"), *super().get_urls()]
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        context = {**(extra_context or {}), "may_close": self.has_close_permission(request)}
-        return super().change_view(request, object_id, form_url, context)
+    def row_context(self, request: HttpRequest, row: Gap) -> dict[str, Any]:
+        return {"may_close": self.has_close_permission(request)}
 
     def close_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         if not self.has_close_permission(request):

@@ -115,6 +115,16 @@ class KeptAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
+    def row_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Return what the template of a row's page needs beside the row, such as the `tools` of fintech/row.html."""
+        return {}
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **options: Any
+    ) -> HttpResponse:
+        context |= {} if obj is None else self.row_context(request, obj)
+        return super().render_change_form(request, context, *args, obj=obj, **options)
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method == "POST":
             self._refuse_forged_action(request)

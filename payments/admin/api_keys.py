@@ -40,8 +40,7 @@ class ApiKeyAdmin(OneTimeSecretAdmin):
     search_fields = ["name", "prefix", "merchant__name"]
     search_help_text = "Name, beginning of the key, or merchant"
     autocomplete_fields = ["merchant"]
-    change_form_template = "payments/api_key.html"
-    add_form_template = "admin/change_form.html"
+    change_form_template = "fintech/row.html"
     add_fieldsets = [(None, {"fields": ["merchant", "name", "scopes", "expires_at"]})]
     fields = [("merchant", "name"), ("start", "state"), "scopes_in_words", ("created", "expires"), "revoked"]
 
@@ -62,14 +61,11 @@ class ApiKeyAdmin(OneTimeSecretAdmin):
 
     # --- Revoking ------------------------------------------------------------------------------------------
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        key = self.get_object(request, object_id)
-        context = dict(extra_context or {})
-        if key is not None and key.revoked_at is None and self.has_revoke_permission(request):
-            context |= {"may_revoke": True, "revoke_link": reverse("admin:payments_apikey_revoke", args=[key.pk])}
-        return super().change_view(request, object_id, form_url, context)
+    def row_context(self, request: HttpRequest, row: ApiKey) -> dict[str, Any]:
+        if row.revoked_at is not None or not self.has_revoke_permission(request):
+            return {}
+        link = reverse("admin:payments_apikey_revoke", args=[row.pk])
+        return {"tools": [{"title": "Revoke…", "icon": "block", "link": link}]}
 
     def revoke_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Ask for confirmation; a POST revokes."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -19,6 +19,15 @@ from payments.fraud_settings import recorded_by
 from payments.models import Merchant
 from payments.return_urls import MAX_HOSTS, is_host
 from payments.schemas import MAX_AMOUNT
+
+# The lists of a merchant's rows, as links on its page: model, title and icon.
+LISTS = (
+    ("transaction", "Transactions", "receipt_long"),
+    ("fraudlistentry", "Fraud list entries", "rule"),
+    ("velocityrule", "Velocity rules", "speed"),
+    ("fraudchange", "Fraud changes", "history"),
+    ("gatewayroute", "Gateway routes", "alt_route"),
+)
 
 
 class MerchantForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
@@ -92,7 +101,7 @@ class MerchantAdmin(KeptAdmin):
     list_display = ["name", "country", "active", "fraud_threshold", "fee", "created"]
     list_per_page = 50
     search_fields = ["name"]
-    change_form_template = "payments/merchant.html"
+    change_form_template = "fintech/row.html"
     readonly_fields = ["created"]
     fieldsets = [
         (None, {"fields": ["name", "country", "is_active", "created"]}),
@@ -123,22 +132,17 @@ class MerchantAdmin(KeptAdmin):
     fee = column("Fee", lambda merchant: f"{merchant.fee_basis_points / 100:.2f} %", ordering="fee_basis_points")
     created = column("Created (UTC)", show_time, "created_at")
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        of_merchant = f"?merchant__id__exact={object_id}"
-        links = {
-            "transactions_link": reverse("admin:payments_transaction_changelist") + of_merchant,
-            "new_key_link": reverse("admin:payments_apikey_add") + f"?merchant={object_id}",
-            "fraud_lists_link": reverse("admin:payments_fraudlistentry_changelist") + of_merchant,
-            "velocity_rules_link": reverse("admin:payments_velocityrule_changelist") + of_merchant,
-            "fraud_changes_link": reverse("admin:payments_fraudchange_changelist") + of_merchant,
-            "routes_link": reverse("admin:payments_gatewayroute_changelist") + of_merchant,
-            "may_see_routes": request.user.has_perm("payments.view_gatewayroute"),
-            "may_see_fraud_lists": request.user.has_perm("payments.view_fraudlistentry"),
-            "may_see_velocity_rules": request.user.has_perm("payments.view_velocityrule"),
-            "may_see_fraud_changes": request.user.has_perm("payments.view_fraudchange"),
-            "may_see_transactions": request.user.has_perm("payments.view_transaction"),
-            "may_add_keys": request.user.has_perm("payments.add_apikey"),
-        }
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **links})
+    def row_context(self, request: HttpRequest, row: Merchant) -> dict[str, Any]:
+        tools = [
+            {
+                "title": title,
+                "icon": icon,
+                "link": reverse(f"admin:payments_{name}_changelist") + f"?merchant__id__exact={row.pk}",
+            }
+            for name, title, icon in LISTS
+            if request.user.has_perm(f"payments.view_{name}")
+        ]
+        if request.user.has_perm("payments.add_apikey"):
+            link = reverse("admin:payments_apikey_add") + f"?merchant={row.pk}"
+            tools.append({"title": "New API key", "icon": "key", "link": link})
+        return {"tools": tools}

@@ -133,23 +133,17 @@ class TransactionAdmin(ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        payment = self.get_object(request, object_id)
-        if payment is None or not self.has_view_permission(request, payment):
-            return super().change_view(request, object_id, form_url, extra_context)
-        history = history_of(payment)
-        links = {
+    def row_context(self, request: HttpRequest, row: Transaction) -> dict[str, Any]:
+        history = history_of(row)
+        return history | {
             "operations": [
-                {"title": f"{it.name.capitalize()}…", "icon": it.icon, "link": _page_of(it, payment.pk)}
+                {"title": f"{it.name.capitalize()}…", "icon": it.icon, "link": _page_of(it, row.pk)}
                 for it in OPERATIONS
-                if self._may(request, it.permission) and it.left(payment) > 0
+                if self._may(request, it.permission) and it.left(row) > 0
             ],
             "may_resolve": self.has_resolve_permission(request) and bool(history["in_flight"]),
-            "resolve_link": reverse("admin:payments_transaction_resolve", args=[payment.pk]),
+            "resolve_link": reverse("admin:payments_transaction_resolve", args=[row.pk]),
         }
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **history, **links})
 
     # --- Refund, capture, void -----------------------------------------------------------------------------
 

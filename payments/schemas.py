@@ -143,9 +143,7 @@ class Failure(Struct):
     advice: Annotated[Advice | None, Meta(description="What to do next; null for a code that is not known.")]
 
 
-RefundStatus = Literal["processing", "succeeded", "failed", "unknown"]
-CaptureStatus = Literal["processing", "succeeded", "failed", "unknown"]
-VoidStatus = CaptureStatus
+OperationStatus = Literal["processing", "succeeded", "failed", "unknown"]  # of a capture, void, refund or review
 DisputeStatus = Literal["opened", "needs_response", "under_review", "pre_arbitration", "final_review", "won", "lost"]
 PaymentStatus = Literal[
     "processing",
@@ -213,7 +211,7 @@ class Payment(Struct):
 class CaptureOutput(Struct):
     id: UUID
     transaction: UUID
-    status: CaptureStatus
+    status: OperationStatus
     amount: int
     final: bool
     currency: str
@@ -226,7 +224,7 @@ class CaptureOutput(Struct):
 class VoidOutput(Struct):
     id: UUID
     transaction: UUID
-    status: VoidStatus
+    status: OperationStatus
     amount: Annotated[int, Meta(description="What is released.")]
     currency: str
     reason: str | None
@@ -242,7 +240,7 @@ class ReviewOutput(Struct):
     id: UUID
     transaction: UUID
     decision: Literal["accept", "refuse"]
-    status: CaptureStatus
+    status: OperationStatus
     reason: str | None
     failure: Annotated[Failure | None, Meta(description="Why the capture or void failed: the payment stays in review.")]
     created_at: Moment
@@ -252,7 +250,7 @@ class ReviewOutput(Struct):
 class RefundOutput(Struct):
     id: UUID
     transaction: UUID
-    status: RefundStatus
+    status: OperationStatus
     amount: int
     currency: str
     reason: str | None

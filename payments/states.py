@@ -205,24 +205,6 @@ AUTHENTICATION_PREFIX = "authentication_"
 LIFECYCLES = {lifecycle.operation: lifecycle for lifecycle in (CHARGE, AUTHORIZATION, CAPTURE, VOID, REFUND, DISPUTE)}
 
 
-def diagram() -> str:
-    """Return the states and steps as a Mermaid state diagram, for docs/design.md."""
-    lines = ["stateDiagram-v2"]
-    for lifecycle in LIFECYCLES.values():
-        name = lifecycle.operation
-        lines.append(f"    state {name} {{")
-        lines += [f"        [*] --> {name}_{status}" for status in lifecycle.initial]
-        lines += [
-            f"        {name}_{status} --> {name}_{following}"
-            for status, steps in lifecycle.steps.items()
-            for following in steps
-        ]
-        lines += [f"        {name}_{status} --> [*]" for status in lifecycle.final]
-        lines += [f"        {name}_{status}: {status}" for status in lifecycle.states]
-        lines.append("    }")
-    return "\n".join(lines)
-
-
 def sql_list(values: Sequence[str]) -> str:
     """Return words of this module as the right side of SQL's IN."""
     return "(" + ", ".join(f"'{value}'" for value in values) + ")"

@@ -68,7 +68,8 @@ def check_created(payment: Payment, answer: Answer, *, first: bool) -> None:
         require(answer.headers.get("Retry-After", "").isdigit(), "202 without Retry-After")
 
 
-def check_replay(payment: Payment, answer: Answer) -> None:
+def check_replay(payment: Payment, answer: Answer, *, first: bool = False) -> None:
+    """Check the answer to a request that was sent before, so that `first` makes no difference."""
     check_status(answer, (200, 202))
     check_created(payment, answer, first=False)
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -40,7 +41,8 @@ PAYMENTS = "/v1/transactions"
 BATCH = 20
 PAGE = 50
 
-Check = Callable[[Answer, bool], None]
+# Raises WrongAnswer. For a POST it takes `first`, too: no earlier attempt can have had an effect.
+Check = Callable[..., None]
 
 
 @events.init_command_line_parser.add_listener
@@ -85,57 +87,33 @@ class Merchant(FastHttpUser):
     @task(68)
     def pay(self) -> None:
         payment = self.new_payment()
-
-        def check(answer: Answer, first: bool) -> None:
-            answer_checks.check_created(payment, answer, first=first)
-
-        if self.post(PAYMENTS, payment.body, check, key=payment.key):
+        if self.post(PAYMENTS, payment.body, partial(answer_checks.check_created, payment), key=payment.key):
             self.payments.append(payment)
 
     @task(8)
     def pay_again_with_the_same_key(self) -> None:
-        if not self.payments:
-            self.pay()
-            return
-        payment = self.random.choice(self.payments)
-
-        def check(answer: Answer, first: bool) -> None:
-            answer_checks.check_replay(payment, answer)
-
-        self.post(PAYMENTS, payment.body, check, key=payment.key, name=f"{PAYMENTS} (replay)")
+        if payment := self.earlier_payment():
+            check = partial(answer_checks.check_replay, payment)
+            self.post(PAYMENTS, payment.body, check, key=payment.key, name=f"{PAYMENTS} (replay)")
 
     @task(12)
     def look(self) -> None:
-        if not self.payments:
-            self.pay()
-            return
-        payment = self.random.choice(self.payments)
-        settled = time.monotonic() - payment.asked_at > SETTLED_WITHIN
-        self.get(
-            f"{PAYMENTS}/{payment.id}",
-            lambda answer, first: answer_checks.check_found(payment, answer, settled=settled),
-            name=f"{PAYMENTS}/{{id}}",
-        )
+        if payment := self.earlier_payment():
+            settled = time.monotonic() - payment.asked_at > SETTLED_WITHIN
+            check = partial(answer_checks.check_found, payment, settled=settled)
+            self.get(f"{PAYMENTS}/{payment.id}", check, name=f"{PAYMENTS}/{{id}}")
 
     @task(3)
     def find_by_key(self) -> None:
-        if not self.payments:
-            self.pay()
-            return
-        payment = self.random.choice(self.payments)
-        self.get(
-            f"{PAYMENTS}?idempotency_key={payment.key}",
-            lambda answer, first: answer_checks.check_only_one(payment, answer),
-            name=f"{PAYMENTS}?idempotency_key=",
-        )
+        if payment := self.earlier_payment():
+            path, check = f"{PAYMENTS}?idempotency_key=", partial(answer_checks.check_only_one, payment)
+            self.get(path + payment.key, check, name=path)
 
     @task(3)
     def look_through_the_list(self) -> None:
-        if not self.payments:
-            self.pay()
-            return
-        path = f"{PAYMENTS}?limit={PAGE}"
-        self.get(path, lambda answer, first: answer_checks.check_list(answer, PAGE), name=path)
+        if self.earlier_payment():
+            path = f"{PAYMENTS}?limit={PAGE}"
+            self.get(path, partial(answer_checks.check_list, limit=PAGE), name=path)
 
     @task(5)
     def refund_a_part(self) -> None:
@@ -146,23 +124,22 @@ class Merchant(FastHttpUser):
         payment = self.random.choice(refundable)
         amount = ordinary(self.random.randint(1, payment.left))
         payment.refunded += amount
-
-        def check(answer: Answer, first: bool) -> None:
-            answer_checks.check_refund(payment, amount, answer, first=first)
-
-        path = f"{PAYMENTS}/{payment.id}/refunds"
+        path, check = f"{PAYMENTS}/{payment.id}/refunds", partial(answer_checks.check_refund, payment, amount)
         self.post(path, {"amount": amount}, check, key=str(uuid4()), name=f"{PAYMENTS}/{{id}}/refunds")
 
     @task(1)
     def pay_in_a_batch(self) -> None:
         payments = [self.new_payment() for _ in range(BATCH)]
         items = [payment.body | {"idempotency_key": payment.key} for payment in payments]
-
-        def check(answer: Answer, first: bool) -> None:
-            answer_checks.check_batch(payments, answer, first=first)
-
-        if self.post(f"{PAYMENTS}/batch", {"items": items}, check):
+        if self.post(f"{PAYMENTS}/batch", {"items": items}, partial(answer_checks.check_batch, payments)):
             self.payments.extend(payments)
+
+    def earlier_payment(self) -> Payment | None:
+        """Return one of our payments. Without any, make one and return None."""
+        if self.payments:
+            return self.random.choice(self.payments)
+        self.pay()
+        return None
 
     def new_payment(self) -> Payment:
         payment = new_payment(self.random)
@@ -181,7 +158,7 @@ class Merchant(FastHttpUser):
                 if in_flight:
                     response.success()
                 elif answer.status not in TRY_AGAIN:
-                    return self.judge(response, answer, check, first=attempt == 0)
+                    return self.judge(response, partial(check, answer, first=attempt == 0))
             time.sleep(seconds_to_wait(answer, attempt))  # Locust delays only this user
         return False
 
@@ -189,12 +166,12 @@ class Merchant(FastHttpUser):
         with self.client.get(path, headers=self.headers, name=name, catch_response=True) as response:
             answer = read(response)
             if answer.status not in TRY_AGAIN:
-                self.judge(response, answer, check, first=True)
+                self.judge(response, partial(check, answer))
 
     @staticmethod
-    def judge(response: Any, answer: Answer, check: Check, *, first: bool) -> bool:
+    def judge(response: Any, check: Callable[[], None]) -> bool:
         try:
-            check(answer, first)
+            check()
         except (WrongAnswer, KeyError, TypeError, ValueError) as error:  # the latter: the shape itself is wrong
             response.failure(f"{type(error).__name__}: {error}")
             return False

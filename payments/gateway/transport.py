@@ -7,7 +7,6 @@ return one byte more, and leave the rest unread: an endless one costs no memory.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import aiohttp
 import urllib3
@@ -33,12 +32,6 @@ class Received:
     status: int
     content: bytes
     traceresponse: str | None
-
-
-class Transport(Protocol):
-    def send(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout: float
-    ) -> Received: ...
 
 
 class ThreadTransport:

@@ -26,8 +26,6 @@ from fintech.jobs import share_out
 
 logger = logging.getLogger("alerts_audit")
 
-# A delivery that is not projected yet may contain the missing alert.
-PROJECTION_SECONDS = timedelta(seconds=5)
 INEXACT_AT_ONCE = 50
 CLUSTERS_AT_ONCE = 8
 
@@ -94,7 +92,7 @@ class Comparison:
 
     def _judge(self, cluster: str, members: list[observe.Watched]) -> None:
         now = datetime.now(UTC)
-        if Pending.objects.filter(kind="delivery", at__lt=now - PROJECTION_SECONDS).exists():
+        if Pending.objects.late_deliveries(now).exists():
             return
         for watched in members:
             for sightings in (self._alertmanager.get(watched.name), self._prometheus.get(watched.name)):

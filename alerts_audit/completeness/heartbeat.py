@@ -21,8 +21,6 @@ from fintech.database.sql import fetch_all, fetch_one
 KIND = Gap.Reason.HEARTBEAT
 # Deliveries read per turn, and how far back the first turn looks.
 BATCH_SIZE = 5_000
-# A delivery that is not projected yet may be a beat.
-PROJECTION = timedelta(seconds=5)
 
 # By the numbers of the projection, which are dense, so a late commit is not skipped.
 NEW_BEATS = """
@@ -56,7 +54,7 @@ class Heartbeats:
         with self._ages_lock:
             self._beats = beats
         now = datetime.now(UTC)
-        lagging = Pending.objects.filter(kind="delivery", at__lt=now - PROJECTION).exists()
+        lagging = Pending.objects.late_deliveries(now).exists()
         for source in sources:
             judge(source, beats.get(source.name), now, lagging=lagging)
         retire(sources)

@@ -1,10 +1,14 @@
 """The inputs of the projection, in the order in which they were used."""
 
+from datetime import datetime, timedelta
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from alerts_audit.models.deliveries import Delivery
+
+PROJECTED_WITHIN = timedelta(seconds=5)
 
 
 class Observation(models.Model):
@@ -30,6 +34,12 @@ class Observation(models.Model):
         return f"observation {self.pk}"
 
 
+class PendingQuerySet(models.QuerySet["Pending"]):
+    def late_deliveries(self, now: datetime) -> "PendingQuerySet":
+        """Return the deliveries that should be projected by now: an alert that seems to be missing may be in them."""
+        return self.filter(kind="delivery", at__lt=now - PROJECTED_WITHIN)
+
+
 class Pending(models.Model):
     """A delivery or an observation without a number. Triggers insert it in the transaction that stores it.
 
@@ -39,6 +49,8 @@ class Pending(models.Model):
     kind = models.CharField(max_length=11)
     ref = models.BigIntegerField()
     at = models.DateTimeField()
+
+    objects = PendingQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "pending"

@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from alerts_audit.completeness import arrivals, compare
+from alerts_audit.completeness import arrivals
 from alerts_audit.completeness.compare import Comparison
 from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.observe import watched_sources
@@ -193,7 +193,7 @@ def test_a_restarted_worker_judges_what_the_one_before_had_seen(cluster, monkeyp
 
 
 def test_no_alert_is_judged_while_the_projection_lags(cluster, monkeypatch):
-    monkeypatch.setattr(compare, "PROJECTION_SECONDS", timedelta(seconds=-60))
+    monkeypatch.setattr("alerts_audit.models.inputs.PROJECTED_WITHIN", timedelta(seconds=-60))
     record_delivery(source=cluster.name, body=alertmanager_body("A"))
     cluster.hold("A", "B")
     cluster.turn()

@@ -31,9 +31,11 @@ print(slot.name, slot.epoch, flush=True)
 sys.stdin.read()
 """
 
-# One process that makes 500 others, one after the other: each takes a slot, counts, and is killed.
+# One process that makes 500 others, one after the other: each takes a slot, counts, and is killed. It loads what
+# they need, as gunicorn's first process does.
 RECYCLE = f"""
 import os, signal, sys
+from fintech.server import cooperation
 from fintech.telemetry import metric_slots
 import prometheus_client
 for number in range(int(sys.argv[2])):

@@ -23,6 +23,12 @@ IN_PROGRESS = Gauge("transactions_in_progress", "Payments in progress.", multipr
 GATEWAY_REQUESTS = Counter("gateway_requests_total", "Calls to the gateway by outcome.", ["outcome"])
 GATEWAY_SECONDS = Histogram("gateway_request_seconds", "Duration of calls to the gateway.", buckets=_SECONDS)
 # The same for each gateway, with its cancels. The two above keep their labels.
+CIRCUIT_OPEN = Gauge(
+    "gateway_circuit_open",
+    "Processes whose circuit breaker for this gateway is open.",
+    ["gateway"],
+    multiprocess_mode="livesum",
+)
 GATEWAY_CALLS = Counter("gateway_calls_total", "Calls to each gateway by outcome.", ["gateway", "outcome"])
 GATEWAY_CALL_SECONDS = Summary("gateway_call_seconds", "Duration of calls to each gateway.", ["gateway"])
 FRAUD_SCORE = Histogram(
@@ -86,10 +92,14 @@ class GatewayCalls:
         self._gateway = gateway
         self._outcomes = {outcome: GATEWAY_CALLS.labels(gateway, outcome) for outcome in (*OUTCOME, "cancelled")}
         self._seconds = GATEWAY_CALL_SECONDS.labels(gateway)
+        self._circuit_open = CIRCUIT_OPEN.labels(gateway)
 
     def refused(self) -> None:
         """Count a call that the circuit breaker did not let through."""
         self._add("unavailable")
+
+    def note_circuit(self, is_open: bool) -> None:
+        self._circuit_open.set(is_open)
 
     def ended(self, outcome: str, seconds: float) -> None:
         GATEWAY_SECONDS.observe(seconds)

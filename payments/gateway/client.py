@@ -61,8 +61,8 @@ class HttpClient:
         self._headers = {"Authorization": f"Bearer {token}"}
         self._in_threads = ThreadTransport(self.max_answer_bytes)
         self._on_loop = LoopTransport(self.max_answer_bytes)
-        self._breaker = CircuitBreaker()
         self._calls = metrics.GatewayCalls(name)
+        self._breaker = CircuitBreaker(on_change=self._calls.note_circuit)
 
     def encode(self, body: dict[str, Any]) -> bytes:
         return msgspec.json.encode(body)  # it holds the request's own structures

@@ -31,6 +31,13 @@ GATEWAY = row(
             unit="s",
             thresholds=above(1, 3),
         ),
+        graph(
+            "Open circuit breakers",
+            "Processes that probe a gateway only every five seconds, because ten calls in a row found it unavailable.",
+            query("sum by (gateway) (gateway_circuit_open)", "{{gateway}}"),
+            unit="short",
+            thresholds=above(1),
+        ),
     ],
     [
         graph(

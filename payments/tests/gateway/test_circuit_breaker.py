@@ -94,3 +94,16 @@ def test_a_trial_whose_result_never_comes_does_not_keep_it_open(open_breaker, cl
     clock.now += 5
 
     assert open_breaker.allows()
+
+
+def test_it_says_when_it_opens_and_closes(clock):
+    said: list[bool] = []
+    breaker = CircuitBreaker(failures=3, pause_seconds=5, clock=clock, on_change=said.append)
+
+    for _ in range(5):
+        breaker.failed()
+    breaker.succeeded()
+    breaker.failed()
+    breaker.succeeded()
+
+    assert said == [True, False]

@@ -55,3 +55,15 @@ def test_calls_are_counted_by_gateway_beside_the_sum_of_all():
         assert answer.outcome == "unavailable"
         assert (counted(name), counted_in_all()) == (before[0] + attempts, before[1] + attempts)
     assert REGISTRY.get_sample_value("gateway_call_seconds_count", {"gateway": "second"}) == attempts
+
+
+def test_the_state_of_a_circuit_breaker_is_a_metric():
+    def is_open() -> float | None:
+        return REGISTRY.get_sample_value("gateway_circuit_open", {"gateway": "breaking"})
+
+    gateway = HttpGateway(f"http://127.0.0.1:{free_port()}", "t", name="breaking")
+    assert is_open() == 0
+    while gateway.cancel_charge(uuid4()).code != "circuit_open":
+        assert is_open() == 0
+
+    assert is_open() == 1

@@ -30,7 +30,7 @@ def owner(shop, monkeypatch) -> Iterator[None]:
     opened = connections["owner"]
     monkeypatch.setattr(running_sums, "connection", opened)
     with atomic(using="owner"), opened.cursor() as cursor:
-        cursor.execute("ALTER TABLE payments_ledgerleg DISABLE TRIGGER refuse_unbalanced")
+        cursor.execute("ALTER TABLE payments_ledgerleg DISABLE TRIGGER refuse_wrong_legs")
         yield
         opened.set_rollback(True)
 

@@ -89,7 +89,7 @@ def test_the_terms_of_a_payment_never_change(shop, role, change, amount):
 def test_a_fee_that_does_not_follow_from_the_rate_is_refused(shop):
     unknown = Transaction.objects.filter(id=pay(shop, 1922))
 
-    with pytest.raises(IntegrityError, match="fee_follows_from_rate"):
+    with pytest.raises(IntegrityError, match="transaction_is_consistent"):
         unknown.update(status="succeeded", settled_at=Now(), fee=1)
 
 

@@ -65,7 +65,7 @@ WRONG = {
 }
 
 
-CONSTRAINT = "transaction_fee_follows_from_rate"
+CONSTRAINT = "transaction_is_consistent"
 
 
 @pytest.mark.parametrize("check", WRONG)

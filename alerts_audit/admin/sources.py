@@ -12,7 +12,7 @@ from unfold.decorators import display
 
 from alerts_audit.completeness.observe import get_addresses
 from alerts_audit.models import Source, SourceToken
-from alerts_audit.sources.tokens import PLACES, issue_token, revoke_token, valid_tokens
+from alerts_audit.sources.tokens import PLACES, TooManyTokens, issue_token, revoke_token, valid_tokens
 from fintech.adminsite.changelists import KeptAdmin
 from fintech.adminsite.display import column, page_of, show_badge, show_code
 from fintech.adminsite.one_time_secrets import OneTimeSecretAdmin, show_once
@@ -99,6 +99,7 @@ class SourceTokenForm(ModelForm):  # type: ignore[type-arg]  # it takes none at 
 class SourceTokenAdmin(OneTimeSecretAdmin):
     issue = staticmethod(issue_token)
     end = staticmethod(revoke_token)
+    conflicts = (*OneTimeSecretAdmin.conflicts, TooManyTokens)
     created_template = CREATED_TEMPLATE
     form = SourceTokenForm
     list_display = ["start", "source", "state", "created", "revoked"]

@@ -5,16 +5,19 @@ millionth row costs as much as the first. Nothing is counted, and lists can only
 columns.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
+from django.db import IntegrityError
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
@@ -23,6 +26,8 @@ from unfold.views import ChangeList
 
 from fintech.adminsite.rows import draw_rows
 from fintech.database import replica
+
+logger = logging.getLogger("fintech.adminsite")
 
 BEFORE = "before"
 
@@ -106,8 +111,60 @@ class KeysetChangeList(ChangeList):
         return keys[self.WINDOW - 1 : self.WINDOW].first()
 
 
-class KeptAdmin(ModelAdmin):
-    """An admin without deletion, which refuses forbidden actions instead of ignoring them."""
+class GuardedAdmin(ModelAdmin):
+    """An admin that refuses what its pages do not offer. Django ignores some of it, and fails on the rest."""
+
+    list_disable_select_all = True  # an action is for the rows of a page, which its user has seen
+    # Parameters of the filters; Django would allow any lookup of any field, such as an invalid regular expression.
+    filter_parameters: frozenset[str] = frozenset()
+    # Errors of a save after its form was checked: another request was faster.
+    conflicts: tuple[type[Exception], ...] = (IntegrityError,)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        return lookup in self.filter_parameters
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        # The choices of a form's field are searched with any text, and PostgreSQL refuses NUL.
+        return super().get_search_results(request, queryset, search_term.replace("\0", " "))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if request.method == "POST":
+            self._refuse_forged_action(request)
+        return super().changelist_view(request, extra_context)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except self.conflicts as error:
+            logger.warning("admin_conflict", extra={"reason": str(error).partition("\n")[0]})
+            detail = "Nothing was saved, because another change came first: look at it before you save again."
+            self.message_user(request, detail, messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+    def _refuse_forged_action(self, request: HttpRequest) -> None:
+        """Refuse actions that are not offered and malformed keys. Django ignores the former and fails on the latter."""
+        allowed = self.get_actions(request)
+        if not allowed or any(name and name not in allowed for name in request.POST.getlist("action")):
+            raise PermissionDenied
+        if request.POST.get("select_across", "0") != "0":
+            raise BadRequest("An action needs rows of this list.")
+        try:
+            for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
+                self.opts.pk.to_python(key)
+        except ValidationError:
+            raise BadRequest("This key is invalid.") from None
+
+
+class KeptAdmin(GuardedAdmin):
+    """An admin without deletion."""
 
     show_facets = ShowFacets.NEVER  # each would be a count
     list_filter_submit = True
@@ -125,24 +182,6 @@ class KeptAdmin(ModelAdmin):
         context |= {} if obj is None else self.row_context(request, obj)
         return super().render_change_form(request, context, *args, obj=obj, **options)
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        if request.method == "POST":
-            self._refuse_forged_action(request)
-        return super().changelist_view(request, extra_context)
-
-    def _refuse_forged_action(self, request: HttpRequest) -> None:
-        """Refuse actions that are not offered and malformed keys. Django ignores the former and fails on the latter."""
-        allowed = self.get_actions(request)
-        if not allowed or any(name and name not in allowed for name in request.POST.getlist("action")):
-            raise PermissionDenied
-        if request.POST.get("select_across", "0") != "0":
-            raise BadRequest("An action needs rows of this list.")
-        try:
-            for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
-                self.opts.pk.to_python(key)
-        except ValidationError:
-            raise BadRequest("This key is invalid.") from None
-
 
 class ReadOnlyAdmin(KeptAdmin):
     """A read-only admin of a large table."""
@@ -151,8 +190,6 @@ class ReadOnlyAdmin(KeptAdmin):
     show_full_result_count = False
     sortable_by: Sequence[str] = ()
     list_per_page = 50
-    # Parameters of the filters; Django would allow a filter by any field.
-    filter_parameters: frozenset[str] = frozenset()
     unindexed_filters: frozenset[str] = frozenset()
     list_defer: Sequence[str] = ()
 
@@ -185,9 +222,6 @@ class ReadOnlyAdmin(KeptAdmin):
     def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         """Return the rows with the name `term`, through an index. Without this method there is no search box."""
         return queryset.none()
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        return lookup in self.filter_parameters
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

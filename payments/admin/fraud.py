@@ -53,6 +53,7 @@ class FraudListEntryAdmin(RecordedAdmin):
     list_display = ["value", "field", "list_name", "merchant", "note", "created"]
     list_select_related = ["merchant"]
     list_filter = [ListFilter, ("merchant", AutocompleteSelectFilter)]
+    filter_parameters = frozenset(["list", "merchant__id__exact"])
     list_per_page = 50
     search_fields = ["value__exact", "merchant__name"]
     search_help_text = "The whole value, or the merchant"
@@ -97,6 +98,7 @@ class VelocityRuleAdmin(RecordedAdmin):
     list_display = ["id", "merchant", "field", "measure", "currency", "window", "maximum", "result", "is_enabled"]
     list_select_related = ["merchant"]
     list_filter = [("merchant", AutocompleteSelectFilter)]
+    filter_parameters = frozenset(["merchant__id__exact"])
     list_per_page = 50
     autocomplete_fields = ["merchant"]
     fields = [*COUNTED, "maximum", "outcome", "is_enabled", "note"]

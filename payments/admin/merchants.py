@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.core.validators import MaxValueValidator, MinValueValidator
+from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest
 from django.urls import reverse
 from unfold.decorators import display
@@ -30,6 +31,19 @@ LISTS = (
 )
 
 
+class WeightsField(forms.JSONField):
+    """Shows a refused text as it was typed. Django parses it again, and fails on more than wrong syntax."""
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return super().to_python(value)
+        except (ValueError, RecursionError):  # a number with thousands of digits; deep nesting
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        return None if data is None else InvalidJSONInput(data)
+
+
 class MerchantForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
     class Meta:
         model = Merchant
@@ -49,6 +63,7 @@ class MerchantForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none 
             "unscored_limit_minor": "Limit for unscored payments",
             "fee_basis_points": "Fee in basis points",
         }
+        field_classes: ClassVar = {"fraud_weights": WeightsField}
         help_texts: ClassVar = {
             "unscored_limit_minor": "In minor units. A payment that cannot be scored is blocked from this amount on.",
         }

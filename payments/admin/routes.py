@@ -46,6 +46,7 @@ class GatewayRouteAdmin(RecordedAdmin):
     list_display = ["id", "of_merchant", "of_currency", "first", "second", "note", "created"]
     list_select_related = ["merchant"]
     list_filter = [("merchant", AutocompleteSelectFilter)]
+    filter_parameters = frozenset(["merchant__id__exact"])
     list_per_page = 50
     autocomplete_fields = ["merchant"]
     fields = ["merchant", "currency", "gateway", "fallback", "note"]

@@ -43,7 +43,9 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none 
         try:
             stored_url = self.instance.url or None
             endpoints.check_input(data.get("url", ""), data.get("event_types", []), stored_url=stored_url)
-            if self.instance._state.adding and "merchant" in data:
+            if not self.instance._state.adding:
+                endpoints.check_unused(self.instance, data.get("url", ""))
+            elif "merchant" in data:
                 endpoints.check_room(data["merchant"].pk)
         except PaymentError as error:
             self.add_error("url" if error.param == "url" else None, error.detail)
@@ -53,6 +55,7 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none 
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(KeptAdmin):
     form = EndpointForm
+    conflicts = (*KeptAdmin.conflicts, PaymentError)
     list_display = ["url", "merchant", "state", "types", "failing", "created"]
     list_select_related = ["merchant"]
     list_per_page = 50

@@ -49,6 +49,17 @@ def check_room(merchant_id: int) -> None:
         raise Conflict("too_many_endpoints", f"A merchant has at most {MAX_ENDPOINTS} endpoints: change one of them.")
 
 
+def check_unused(endpoint: WebhookEndpoint, url: str) -> None:
+    """Raise Conflict if another endpoint of the merchant has this URL."""
+    others = WebhookEndpoint.objects.filter(merchant_id=endpoint.merchant_id, url=url).exclude(pk=endpoint.pk)
+    if others.exists():
+        raise _taken()
+
+
+def _taken() -> Conflict:
+    return Conflict("endpoint_exists", "Another endpoint of the merchant has this URL.")
+
+
 @atomic
 def create_endpoint(
     *, merchant_id: int, url: str, event_types: Sequence[str] = (), description: str = "", is_enabled: bool = True
@@ -148,4 +159,4 @@ def _save(endpoint: WebhookEndpoint, **options: Any) -> None:
     except IntegrityError as error:
         if not isinstance(error.__cause__, UniqueViolation):
             raise
-        raise Conflict("endpoint_exists", "Another endpoint of the merchant has this URL.") from None
+        raise _taken() from None

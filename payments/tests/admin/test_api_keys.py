@@ -179,6 +179,13 @@ def test_several_keys_are_revoked_from_the_list(root, merchant):
     assert not ApiKey.objects.filter(merchant=merchant, revoked_at=None).exists()
 
 
+def test_only_keys_that_are_shown_can_be_selected(root, merchant):
+    for number in range(51):
+        create_api_key(merchant=merchant, name=f"shop {number}", scopes=[])
+
+    assert "across all pages" not in root.get(f"{KEYS}?q={merchant.name}").text
+
+
 # --- Merchants ---------------------------------------------------------------------------------------------
 
 
@@ -204,6 +211,9 @@ def merchant_form(**fields: object) -> dict[str, object]:
         ({"fraud_weights": '{"country_mismatch": true}'}, "must be a number from 0 to 1"),
         ({"fraud_weights": "[0.4]"}, "must be an object"),
         ({"fraud_weights": "{country: 1"}, "Enter a valid JSON"),
+        ({"fraud_weights": "[" * 100_000}, "Enter a valid JSON"),
+        ({"fraud_weights": '{"high_amount": ' + "1" * 5000 + "}"}, "Enter a valid JSON"),
+        ({"fraud_weights": '{"\\ud800": 1}'}, "there is no fraud rule"),
         ({"fraud_threshold": "1.01"}, "less than or equal to 1"),
         ({"fraud_threshold": "nan"}, "Enter a number"),
         ({"fraud_threshold": ""}, "This field is required"),

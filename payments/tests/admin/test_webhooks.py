@@ -59,6 +59,26 @@ def test_the_same_url_twice_is_refused(merchant, endpoint):
     assert WebhookEndpoint.objects.filter(merchant=merchant).count() == 1
 
 
+def test_the_url_of_another_endpoint_is_refused(merchant, endpoint):
+    other, _ = create_endpoint(merchant_id=merchant.pk, url=f"{URL}/2")
+    address = reverse("admin:payments_webhookendpoint_change", args=[other.pk])
+
+    page = sign_in(*PERMISSIONS).post(address, form(merchant))
+
+    assert "Another endpoint of the merchant has this URL." in page.text
+    assert WebhookEndpoint.objects.get(pk=other.pk).url == other.url
+
+
+def test_an_endpoint_that_another_request_adds_first_is_a_message(merchant, monkeypatch):
+    monkeypatch.setattr(WebhookEndpoint, "validate_constraints", lambda *_, **__: None)
+    create_endpoint(merchant_id=merchant.pk, url=URL)
+
+    page = sign_in(*PERMISSIONS).post(ADD, form(merchant), follow=True)
+
+    assert "another change came first" in page.text
+    assert WebhookEndpoint.objects.filter(merchant=merchant).count() == 1
+
+
 def test_disabling_is_announced_and_enabling_clears_the_failures(merchant, endpoint):
     client = sign_in(*PERMISSIONS)
     address = reverse("admin:payments_webhookendpoint_change", args=[endpoint.pk])

@@ -4,6 +4,7 @@
 import gc
 import os
 import sys
+from typing import NoReturn
 
 
 def main() -> None:
@@ -12,10 +13,31 @@ def main() -> None:
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
+    from fintech.errors import DATABASE_ERRORS
+
+    if any("\udc80" <= letter <= "\udcff" for word in sys.argv for letter in word):  # how Python keeps other bytes
+        refuse("An argument is not UTF-8.")
     try:
-        execute_from_command_line(sys.argv)
+        try:
+            execute_from_command_line(sys.argv)
+        finally:
+            sys.stdout.flush()
     except ImproperlyConfigured as error:
         sys.exit(f"error: {error}")
+    except DATABASE_ERRORS as error:
+        refuse(f"The database refuses or does not answer: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails again at its end
+        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
+            sys.exit(141)
+        refuse(str(error))
+
+
+def refuse(reason: str) -> NoReturn:
+    sys.stderr.write(f"error: {reason.strip()}\n")
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -166,6 +166,16 @@ def test_closing_a_gap_needs_a_name_and_a_reason(subject, by, note):
     assert Gap.objects.open().filter(pk=gap.pk).exists()
 
 
+@pytest.mark.parametrize(("note", "says"), [("4242 4242 4242 4242", "card number"), ("x" * 4001, "at most 4000")])
+def test_a_note_that_the_admin_refuses_is_refused_by_the_command(subject, note, says):
+    gap = opened(subject)
+    assert gap
+    with pytest.raises(CommandError, match=says):
+        call_command("close_gap", str(gap.pk), "--by", "ann", "--note", note)
+
+    assert Gap.objects.open().filter(pk=gap.pk).exists()
+
+
 def test_a_gap_that_is_closed_cannot_be_closed_by_hand(subject):
     gap = opened(subject)
     closed(subject)

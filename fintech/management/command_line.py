@@ -1,5 +1,7 @@
-"""Times as arguments of commands, and the progress of long ones."""
+"""Arguments of commands, and the progress of long ones."""
 
+import getpass
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -8,6 +10,22 @@ from datetime import UTC, datetime
 def moment(text: str) -> datetime:
     found = datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def row_id(text: str) -> int:
+    """Return the id of a row, as the database can store it."""
+    value = int(text)
+    if not 0 < value < 2**63:
+        raise ValueError(text)
+    return value
+
+
+def system_user() -> str:
+    """Return the name of the user who runs the command, or the number of one without a name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 class Ticker:

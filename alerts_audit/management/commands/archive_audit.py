@@ -1,6 +1,5 @@
 """`manage.py archive_audit --before DATE`: retention."""
 
-import getpass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from alerts_audit.seal.archive.archive import ArchiveError, archive
 from alerts_audit.seal.keys import SealError
 from alerts_audit.seal.standalone import Invalid
 from fintech.errors import DATABASE_ERRORS
-from fintech.management.command_line import Ticker, moment
+from fintech.management.command_line import Ticker, moment, system_user
 
 
 class Command(BaseCommand):
@@ -23,9 +22,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--before", type=moment, required=True, help="rows sealed before this time (ISO 8601, UTC)")
         parser.add_argument("--out", type=Path, help="the folder of archives (default: AUDIT_DIR/archives)")
-        parser.add_argument(
-            "--by", default=getpass.getuser(), help="the person who archives (default: the system's user)"
-        )
+        parser.add_argument("--by", default=system_user(), help="the person who archives (default: the system's user)")
         parser.add_argument("--dry-run", action="store_true", help="verify the range and report what would be archived")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -5,6 +5,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from alerts_audit.gaps import NotOpen, close_by_hand
+from alerts_audit.reviews.services import ReviewError, required_text
+
+ADVICE = "Name the person who closes it, and the reason."
 
 
 class Command(BaseCommand):
@@ -17,7 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, gap: int, by: str, note: str, **options: Any) -> None:
         try:
-            row = close_by_hand(gap_id=gap, by=by, note=note)
-        except (NotOpen, ValueError) as error:
+            row = close_by_hand(gap_id=gap, by=required_text(by, ADVICE), note=required_text(note, ADVICE))
+        except (NotOpen, ReviewError) as error:
             raise CommandError(str(error)) from None
         self.stdout.write(f"Gap {gap} ({row.reason}) is closed.")

@@ -1,6 +1,5 @@
 """`manage.py archive_payments --before DATE --to FOLDER`: retention of payments."""
 
-import getpass
 import json
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fintech.archive_files import file_sha256
 from fintech.errors import DATABASE_ERRORS
-from fintech.management.command_line import Ticker, moment
+from fintech.management.command_line import Ticker, moment, system_user
 from payments.archive import files
 from payments.archive.archive import ArchiveError, Result, archive
 from payments.models import Archive
@@ -31,9 +30,7 @@ class Command(BaseCommand):
         task.add_argument("--find", metavar="ID", help="print which file has a payment")
         parser.add_argument("--to", type=Path, metavar="FOLDER", help="the folder of archives, with --before")
         parser.add_argument("--file", type=Path, help="with --find: also print the payment from this file")
-        parser.add_argument(
-            "--by", default=getpass.getuser(), help="the person who archives (default: the system's user)"
-        )
+        parser.add_argument("--by", default=system_user(), help="the person who archives (default: the system's user)")
         parser.add_argument("--dry-run", action="store_true", help="report what would be archived")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fintech.errors import DATABASE_ERRORS
+from fintech.management.command_line import row_id
 from fintech.texts import count_of
 from payments.ledger.consistency import Finding, check_ledger
 
@@ -16,7 +17,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
-        parser.add_argument("--merchant", type=int, action="append", help="only this merchant's id; may be repeated")
+        parser.add_argument("--merchant", type=row_id, action="append", help="only this merchant's id; may be repeated")
 
     def handle(self, *args: Any, merchant: list[int] | None, **options: Any) -> None:
         findings: list[Finding] = []

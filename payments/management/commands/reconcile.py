@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_datetime
 
 from fintech.errors import DATABASE_ERRORS
+from fintech.management.command_line import row_id
 from fintech.texts import count_of
 from payments.gateway.base import GatewayError
 from payments.gateway.registry import gateways
@@ -32,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.add_argument("--since", type=moment, help="skip older operations, such as 2026-01-31T00:00:00Z")
         parser.add_argument("--gateway", choices=gateways.names, help="only this gateway; all by default")
-        parser.add_argument("--merchant", type=int, action="append", help="only this merchant's id; may be repeated")
+        parser.add_argument("--merchant", type=row_id, action="append", help="only this merchant's id; may be repeated")
 
     def handle(
         self, *args: Any, since: datetime | None, gateway: str | None, merchant: list[int] | None, **options: Any

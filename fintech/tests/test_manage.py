@@ -1,0 +1,77 @@
+"""manage.py: what no command handles ends with one sentence."""
+
+import getpass
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
+
+import manage
+from fintech.management.command_line import system_user
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def end(monkeypatch: pytest.MonkeyPatch, *words: str, error: BaseException | None = None) -> object:
+    """Return the exit code of a command that fails with `error`."""
+
+    def run(_: list[str]) -> None:
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(sys, "argv", ["manage.py", *words])
+    monkeypatch.setattr(manage.gc, "disable", lambda: None)
+    monkeypatch.setattr("django.core.management.execute_from_command_line", run)
+    with pytest.raises(SystemExit) as ended:
+        manage.main()
+    return ended.value.code
+
+
+@pytest.mark.parametrize("kind", [OperationalError, psycopg.OperationalError], ids=["django", "psycopg"])
+def test_a_database_that_does_not_answer_is_one_sentence(monkeypatch, capsys, kind):
+    assert end(monkeypatch, "alert_source", "list", error=kind("no route to host\n")) == 2
+    assert capsys.readouterr().err == "error: The database refuses or does not answer: no route to host\n"
+
+
+def test_an_argument_that_is_not_utf_8_is_one_sentence(monkeypatch, capsys):
+    assert end(monkeypatch, "alert_token", os.fsdecode(b"\xff")) == 2
+    assert capsys.readouterr().err == "error: An argument is not UTF-8.\n"
+
+
+def test_an_interrupted_command_ends_without_a_traceback(monkeypatch, capsys):
+    assert end(monkeypatch, "audit_ledger", error=KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.processes
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "manage.py", "help"], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("error", [KeyError("uid not found: 12345"), OSError("No username set in the environment")])
+def test_a_user_without_a_name_is_named_by_number(monkeypatch, error):
+    def fail() -> str:
+        raise error
+
+    monkeypatch.setattr(getpass, "getuser", fail)
+
+    assert system_user() == f"user {os.getuid()}"
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "9223372036854775808", "one"])
+@pytest.mark.parametrize("command", ["audit_ledger", "reconcile"])
+def test_a_merchant_that_cannot_exist_is_refused(command, number):
+    with pytest.raises(CommandError, match="--merchant: invalid row_id value"):
+        call_command(command, f"--merchant={number}")

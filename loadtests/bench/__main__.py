@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from loadtests.argument_types import count, positive
 from loadtests.bench.against import compare_checkouts
 from loadtests.bench.baseline import compare
 from loadtests.bench.client import Result, payment_requests, run_load
@@ -148,8 +149,8 @@ REPORTS: dict[str, Callable[[World], bool]] = {"scrape": report_scrape, "pages":
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4, help="length of each contender's turn (4)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each has its turn (5)")
+    parser.add_argument("--seconds", type=positive, default=4, help="length of each contender's turn (4)")
+    parser.add_argument("--rounds", type=count, default=5, help="how often each has its turn (5)")
     only_help = f"just the contenders whose names hold this text, or {' or '.join(REPORTS)}; repeatable"
     parser.add_argument("--only", action="append", help=only_help)
     parser.add_argument("--baseline", type=Path, help="a file with the previous run; say what moved, and keep this run")

@@ -25,6 +25,7 @@ from typing import Any
 import psycopg
 
 from fintech.testing.processes import Program, answers, free_port, wait_until
+from loadtests.argument_types import count, positive
 from loadtests.bench.client import content_length, run_load
 from loadtests.bench.servers import PYTHON, WORKERS, World, is_chosen, make_world
 
@@ -293,8 +294,8 @@ def report(found: dict[str, list[float]]) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench.alerts", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each has its turn (5)")
-    parser.add_argument("--seconds", type=float, default=6, help="length of a turn with or without sealing (6)")
+    parser.add_argument("--rounds", type=count, default=5, help="how often each has its turn (5)")
+    parser.add_argument("--seconds", type=positive, default=6, help="length of a turn with or without sealing (6)")
     parser.add_argument("--only", action="append", help="just the turns whose names hold this text; repeatable")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fintech-bench-") as directory, ExitStack() as stack:

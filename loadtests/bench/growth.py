@@ -21,6 +21,7 @@ from typing import Any
 import psycopg
 
 from fintech.run.postgres import EmbeddedPostgres
+from loadtests.argument_types import count, positive, share
 from loadtests.bench.filled_database import administrator, connect, database, drop_indexes, measure, page, say
 from loadtests.bench.pgbench import ROW, SETTLED, run_pgbench
 
@@ -313,11 +314,11 @@ def run(server: EmbeddedPostgres, directory: Path, options: argparse.Namespace) 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=20_000_000)
-    parser.add_argument("--minutes", type=float, default=600, help="stop the filling after this time")
-    parser.add_argument("--seconds", type=int, default=8, help="duration of each measurement of inserts")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--archive", type=float, help="then archive this share of the year, such as 0.5")
+    parser.add_argument("--rows", type=count, default=20_000_000)
+    parser.add_argument("--minutes", type=positive, default=600, help="stop the filling after this time")
+    parser.add_argument("--seconds", type=count, default=8, help="duration of each measurement of inserts")
+    parser.add_argument("--rounds", type=count, default=15)
+    parser.add_argument("--archive", type=share, help="then archive this share of the year, such as 0.5")
     parser.add_argument("--pause", type=Path, help="measure only when this file exists, such as on a quiet machine")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fintech-growth-", dir=os.environ.get("TMPDIR")) as place:

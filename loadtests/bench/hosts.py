@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from loadtests.argument_types import count, positive
 from loadtests.bench.client import Result, payment_requests, run_load
 from loadtests.bench.cpu_time import Meter, tree_seconds
 from loadtests.bench.servers import World, make_world, start_ours
@@ -51,9 +52,9 @@ def run_round(world: World, hosts: list[str], *, clients: int, seconds: float) -
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench.hosts", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3, help="length of each turn (3)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each fleet has its turn (3)")
-    parser.add_argument("--clients", type=int, default=48, help="clients of all hosts together (48)")
+    parser.add_argument("--seconds", type=positive, default=3, help="length of each turn (3)")
+    parser.add_argument("--rounds", type=count, default=3, help="how often each fleet has its turn (3)")
+    parser.add_argument("--clients", type=count, default=48, help="clients of all hosts together (48)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fintech-bench-") as directory, ExitStack() as stack:
         world = stack.enter_context(make_world(Path(directory)))

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from fintech.run.postgres import EmbeddedPostgres
+from loadtests.argument_types import count
 from loadtests.bench.filled_database import connect, database
 
 FILL = """
@@ -61,7 +62,7 @@ def measure_verification(server: EmbeddedPostgres, leaves: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench.sealing", description=__doc__)
-    parser.add_argument("--leaves", type=int, default=1_000_000, help="how many are verified (1,000,000)")
+    parser.add_argument("--leaves", type=count, default=1_000_000, help="how many are verified (1,000,000)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fintech-bench-") as name:
         Path(name).chmod(0o755)

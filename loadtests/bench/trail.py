@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fintech.run.postgres import EmbeddedPostgres
+from loadtests.argument_types import count
 from loadtests.bench.filled_database import administrator, connect, database, drop_indexes, measure, page, say
 
 IDENTITIES = 200_000
@@ -177,8 +178,8 @@ def export(client: Any) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--episodes", type=int, default=10_000_000)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--episodes", type=count, default=10_000_000)
+    parser.add_argument("--rounds", type=count, default=15)
     parser.add_argument("--keep", type=Path, help="keep the database in this folder, and use it again")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fintech-trail-") as place:

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
+from loadtests.argument_types import count
 from loadtests.bench.cpu_time import tree_seconds
 from loadtests.bench.filled_database import database
 
@@ -34,7 +35,7 @@ class Times:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--groups", type=int, nargs="+", default=[1, 10, 100], help="payments in one statement")
+    parser.add_argument("--groups", type=count, nargs="+", default=[1, 10, 100], help="payments in one statement")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, database(Path(name)) as server:
         pid = server.pid()

@@ -22,6 +22,8 @@ from loadtests.drill.platforms import Group, groups, own_platforms
 from loadtests.drill.running_platform import in_real_time, running_platform
 from loadtests.drill.steps import DrillFailed, run
 from loadtests.own_platform import own_folder
+from loadtests.run import LoadTestError
+from loadtests.run.preflight import check_output
 
 
 def slug(fault: Fault) -> str:
@@ -163,7 +165,8 @@ def main() -> int:
         return 0
     try:
         faults = chosen(options.faults, options.out, against_running=options.against_running)
-    except ValueError as error:
+        check_output(options.out)
+    except (ValueError, LoadTestError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     if not is_installed():

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from fintech.run import interruption
+from loadtests.argument_types import positive
 from loadtests.drill.monitoring import is_installed
 from loadtests.own_platform import own_folder
 from loadtests.prove import hosts, kills, promises
+from loadtests.run import LoadTestError
+from loadtests.run.preflight import check_output
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,9 +34,9 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--out", type=Path, default=Path("prove_output"), help="the folder of the evidence (prove_output)")
-    add("--kill-seconds", type=float, default=120.0, help="how long processes are killed (120)")
-    add("--host-seconds", type=float, default=600.0, help="how long hosts are killed, added and removed (600)")
-    add("--quiet-hours", type=float, default=4.0, help="hours without a fault, as the rules count them (4)")
+    add("--kill-seconds", type=positive, default=120.0, help="how long processes are killed (120)")
+    add("--host-seconds", type=positive, default=600.0, help="how long hosts are killed, added and removed (600)")
+    add("--quiet-hours", type=positive, default=4.0, help="hours without a fault, as the rules count them (4)")
     add("--only", choices=PARTS, nargs="+", default=list(PARTS), help="run only these parts; the page has all promises")
     add("--resume", action="store_true", help="keep the evidence that is there: run the parts and drills without it")
     add("--page", action="store_true", help="only judge the evidence that is there")
@@ -47,7 +50,6 @@ def say(text: str) -> None:
 def gather(options: argparse.Namespace) -> None:
     """Write the evidence of each part, and say what it shows. A part that fails leaves none, which the page shows."""
     out = options.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
     chosen = [name for name in PARTS if name in options.only]
     for together in ROUNDS:
         names = [name for name in together if name in chosen]
@@ -142,6 +144,11 @@ def main() -> int:
     if not options.page:
         if not is_installed():
             sys.stderr.write("error: This needs Prometheus and Alertmanager, see README.md.\n")
+            return 2
+        try:
+            check_output(options.out)
+        except LoadTestError as error:
+            sys.stderr.write(f"error: {error}\n")
             return 2
         interruption.install()
         began = time.monotonic()

@@ -12,6 +12,8 @@ from loadtests.drill.monitoring import is_installed
 from loadtests.own_platform import own_folder
 from loadtests.quiet import document, session
 from loadtests.quiet.hours import MIXTURES
+from loadtests.run import LoadTestError
+from loadtests.run.preflight import check_output
 
 MAX_SPEED = 40  # above it, a minute of the rules would not contain three scrapes
 
@@ -51,6 +53,12 @@ def main() -> int:
     options = arguments()
     if not is_installed():
         sys.stderr.write("error: This needs Prometheus and Alertmanager, see README.md.\n")
+        return 2
+    try:
+        if options.out:
+            check_output(options.out)
+    except LoadTestError as error:
+        sys.stderr.write(f"error: {error}\n")
         return 2
     interruption.install()
     try:

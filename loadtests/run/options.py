@@ -1,12 +1,12 @@
 """The options of the load test. A wrong one ends the program with one sentence and exit code 2."""
 
 import argparse
-import math
 import os
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from loadtests.argument_types import count, not_negative, positive, share
 from loadtests.run.plan import SHAPES
 
 EPILOG = """Exit code 0: the thresholds held. 1: one broke. 2: the test could not begin. 130: Ctrl-C ended it; its files
@@ -16,31 +16,6 @@ are complete. docs/load-testing.md explains the files and the options."""
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message[0].upper()}{message[1:]} (--help lists the options).\n")
-
-
-def positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def not_negative(text: str) -> float:
-    return 0.0 if text == "0" else positive(text)
-
-
-def count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
-
-
-def share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
-    return value
 
 
 def base_url(text: str) -> str:

@@ -58,8 +58,8 @@ bench-alerts: environment-dev ## Measure the alert trail, from the webhook to th
 bench-trail: environment-dev ## Measure the trail's pages at ten million episodes (takes minutes and 10 GB)
 	$(VENV)/python -m loadtests.bench.trail
 
-bench-velocity: environment-dev ## Measure the cost of velocity rules for a payment
-	$(VENV)/python -m loadtests.bench.velocity
+bench-velocity: environment-dev ## Measure the cost of velocity rules for a payment; RATE=1000: over HTTP
+	$(VENV)/python -m loadtests.bench.velocity $(if $(RATE),--rate $(RATE))
 
 bench-growth: environment-dev ## Measure a database of millions of payments beside an empty one; ROWS=1000000 ARCHIVE=0.5
 	$(VENV)/python -m loadtests.bench.growth --rows $(or $(ROWS),20000000) $(if $(ARCHIVE),--archive $(ARCHIVE))

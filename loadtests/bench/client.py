@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import time
 import uuid
 from collections.abc import Callable
@@ -41,16 +42,26 @@ class Result:
 
 
 class Connection(asyncio.Protocol):
-    """A keep-alive connection that sends the next request when the previous answer is complete."""
+    """A keep-alive connection that sends the next request when the previous answer is complete, and after a pause."""
 
-    def __init__(self, make_request: Callable[[], bytes], payments: int, result: Result, until: float) -> None:
+    def __init__(
+        self, make_request: Callable[[], bytes], payments: int, result: Result, until: float, pause: Callable[[], float]
+    ) -> None:
         self._make, self._payments, self._result, self._until = make_request, payments, result, until
+        self._pause, self._waits = pause, False
         self.closed = asyncio.get_running_loop().create_future()
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's, which is no subclass
-        self._send()
+        self._send_next()
+
+    def _send_next(self) -> None:
+        seconds = self._pause()
+        if seconds > 0:
+            asyncio.get_running_loop().call_later(seconds, self._send)
+        else:
+            self._send()
 
     def _send(self) -> None:
         self._waits, self._sent = True, time.perf_counter()
@@ -71,7 +82,7 @@ class Connection(asyncio.Protocol):
         else:
             self._result.errors += 1
         if now < self._until and b"\r\nconnection: close" not in head.lower():
-            self._send()
+            self._send_next()
         else:
             self._transport.close()
 
@@ -88,27 +99,52 @@ def content_length(head: bytes) -> int:
     return int(head[start:] if end < 0 else head[start:end])
 
 
-def payment_requests(path: str, headers: dict[str, str], *, batch: int = 0) -> Callable[[], bytes]:
-    """Create new requests: each payment has its own key, in the header, or in the items of a batch."""
+def payment_requests(
+    path: str, headers: dict[str, str], *, batch: int = 0, make_body: Callable[[], str] | None = None
+) -> Callable[[], bytes]:
+    """Create new requests: each payment has its own key, in the header, or in the items of a batch.
+
+    `make_body` creates the body of each single payment; by default, all have the same one.
+    """
     fixed = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     fixed += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    body = json.dumps(BODY)
+    same = json.dumps(BODY)
 
     def one() -> bytes:
+        body = make_body() if make_body else same
         return f"{fixed}Idempotency-Key: {uuid.uuid4()}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 
     def many() -> bytes:
-        items = ",".join(f'{{"idempotency_key":"{uuid.uuid4()}",{body[1:]}' for _ in range(batch))
+        items = ",".join(f'{{"idempotency_key":"{uuid.uuid4()}",{same[1:]}' for _ in range(batch))
         content = f'{{"items":[{items}]}}'
         return f"{fixed}Content-Length: {len(content)}\r\n\r\n{content}".encode()
 
     return many if batch else one
 
 
+def held_rate(rate: float) -> Callable[[], float]:
+    """Return the pauses before the next requests of all clients, so that they send `rate` a second, at random times."""
+    due = time.perf_counter()
+
+    def pause() -> float:
+        nonlocal due
+        due += random.expovariate(rate)
+        return due - time.perf_counter()
+
+    return pause
+
+
 def run_load(
-    port: int, make_request: Callable[[], bytes], *, clients: int, seconds: float, payments: int = 1
+    port: int,
+    make_request: Callable[[], bytes],
+    *,
+    clients: int,
+    seconds: float,
+    payments: int = 1,
+    pause: Callable[[], float] = lambda: 0.0,
 ) -> Result:
-    """Run `clients` without pauses for `seconds`; each connects again when the server closes the connection.
+    """Run `clients` for `seconds`, by default without pauses; each connects again when the server closes the
+    connection.
 
     `payments`: the number of payments per request.
     """
@@ -119,7 +155,7 @@ def run_load(
         loop = asyncio.get_running_loop()
         while time.perf_counter() < until:
             _, protocol = await loop.create_connection(
-                lambda: Connection(make_request, payments, result, until), "127.0.0.1", port
+                lambda: Connection(make_request, payments, result, until, pause), "127.0.0.1", port
             )
             await protocol.closed
 

@@ -1,27 +1,35 @@
-"""Measure the cost of velocity rules: `make bench-velocity`.
+"""Measure the cost of velocity rules: `make bench-velocity`, or `make bench-velocity RATE=1000`.
 
 One process stores groups of payments by the two forms of T1 in turn, on one database: without rules, and with three
 rules (customer, payment token, card country) that no payment exceeds. Customers and tokens are drawn from many, and all
 payments share one country, whose counter every group updates. The difference of the times, and of the CPU times of
 PostgreSQL and Python together, is the cost of the rules for one payment.
+
+With `--rate`, clients send so many payments a second over HTTP, of two merchants in turn: one without rules, and one
+with the three. Then the cost is the difference of the CPU times of the web and PostgreSQL.
 """
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 from uuid import uuid4
 
 from loadtests.argument_types import count
-from loadtests.bench.cpu_time import tree_seconds
+from loadtests.bench.client import BODY, held_rate, payment_requests, run_load
+from loadtests.bench.cpu_time import Meter, measured, tree_seconds
 from loadtests.bench.filled_database import database
+from loadtests.bench.servers import World, make_world, start_ours
 
 ROUNDS = 7
 PAYMENTS = 1_000  # of one round
+CLIENTS, SECONDS = 64, 4  # of one round with --rate
 HOUR = 3600
 
 
@@ -36,7 +44,12 @@ class Times:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", type=count, nargs="+", default=[1, 10, 100], help="payments in one statement")
+    parser.add_argument("--rate", type=count, help="payments a second over HTTP, instead of groups")
     options = parser.parse_args()
+    if options.rate:
+        with tempfile.TemporaryDirectory(prefix="fintech-bench-") as name, make_world(Path(name)) as world:
+            compare_over_http(world, options.rate)
+        return
     with tempfile.TemporaryDirectory() as name, database(Path(name)) as server:
         pid = server.pid()
         assert pid is not None
@@ -65,7 +78,34 @@ def compare(group: int, pid: int) -> None:
                 count = group * len(groups)
                 times.waited.append(1000 * (time.perf_counter() - began) / count)
                 times.busy.append(1000 * (busy(pid) - spent) / count)
-    report(group, plain, watched)
+    report(f"groups of {group:4}", plain, watched)
+
+
+def compare_over_http(world: World, rate: float) -> None:
+    from payments.api_keys import create_api_key
+    from payments.models import ApiKey, Merchant
+
+    merchant = Merchant.objects.create(name="with rules", country="DE")
+    make_rules(merchant.pk)
+    _, watched_key = create_api_key(merchant=merchant, name="bench", scopes=list(ApiKey.Scope.values))
+    plain, watched, random = Times(), Times(), Random(1)
+
+    def body() -> str:
+        method = {"type": "card", "token": f"tok_{random.randrange(10_000)}", "country": "DE"}
+        return json.dumps({**BODY, "customer": f"c_{random.randrange(10_000)}", "payment_method": method})
+
+    with start_ours(world, "ours", BENCH_GATEWAY="null"):
+        meter = Meter(world.pids["ours"], world.database_pid)
+        for number in range(ROUNDS + 1):
+            for times, key in ((plain, world.api_key), (watched, watched_key))[:: 1 if number % 2 else -1]:
+                make = payment_requests("/v1/transactions", {"Authorization": f"Bearer {key}"}, make_body=body)
+                port, pause = world.ports["ours"], held_rate(rate)
+                result = measured(meter, partial(run_load, port, make, clients=CLIENTS, seconds=SECONDS, pause=pause))()
+                print(f"{result.rate:.0f} payments/s, {result.errors} errors", flush=True)
+                if number:  # the first round fills the caches
+                    times.waited.append(result.percentile(0.5))
+                    times.busy.append(result.web_ms + result.postgres_ms)
+    report(f"{rate:.0f} payments/s", plain, watched)
 
 
 def busy(pid: int) -> float:
@@ -131,12 +171,12 @@ def make_row(merchant: int, rules: tuple[Any, ...], random: Random) -> dict[str,
     return row | {"status": "processing"}
 
 
-def report(group: int, plain: Times, watched: Times) -> None:
+def report(load: str, plain: Times, watched: Times) -> None:
     for name in ("waited", "busy"):
         before, after = getattr(plain, name), getattr(watched, name)
         costs = sorted(b - a for a, b in zip(before, after, strict=True))
         print(
-            f"groups of {group:4}: {name:6} {statistics.median(before):.3f} ms without rules,"
+            f"{load}: {name:6} {statistics.median(before):.3f} ms without rules,"
             f" {statistics.median(after):.3f} with three; cost {statistics.median(costs):.3f}"
             f" ({costs[0]:.3f} to {costs[-1]:.3f})",
             flush=True,

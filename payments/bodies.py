@@ -5,7 +5,6 @@ Nearly all bodies take a fast way. Where it finds a fault, or cannot exclude one
 
 import json
 import re
-from collections import Counter
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -13,12 +12,13 @@ import msgspec
 import orjson
 
 from fintech.cards import SHORTEST_TIME, contains_card_number, may_contain_card_number, strip_timestamps
+from fintech.json_objects import RepeatedName, unique_names
+from fintech.texts import printable, shorten_name
 from payments.errors import InvalidRequest, MalformedRequest, PaymentError
 from payments.schemas import MAX_AMOUNT, BatchItem, Input
 
 # Deeper than any type of `schemas.py`: a batch item's metadata.
 MAX_DEPTH = 8
-MAX_NAME_LENGTH = 64
 
 Shape = TypeVar("Shape", bound=Input)
 
@@ -55,24 +55,15 @@ def has_digits(body: bytes, number: int) -> bool:
 
 def _parse_thoroughly(body: bytes) -> Any:
     try:
-        return json.loads(body.decode(), object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+        return json.loads(body.decode(), object_pairs_hook=unique_names, parse_constant=_refuse_constant)
     except UnicodeDecodeError:
         raise MalformedRequest("invalid_json", "The body is not UTF-8.") from None
     except RecursionError:
         raise MalformedRequest("invalid_json", "The body is nested too deeply.") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RepeatedName) as error:
         raise _not_json(printable(str(error))) from None
     except ValueError:  # Python limits the digits of an integer, whose parsing takes quadratic time
         raise InvalidRequest("invalid_value", "A number has too many digits.", param="body") from None
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        counts = Counter(name for name, _ in pairs)
-        twice = next(name for name, _ in pairs if counts[name] > 1)
-        raise _not_json(f"the name {shorten(twice)!r} occurs twice in one object")
-    return result
 
 
 def _refuse_constant(name: str) -> None:
@@ -133,7 +124,7 @@ _NAMED = re.compile(r"(?:required|unknown) field `([^`]*)`")
 def _invalid(message: str) -> PaymentError:
     path, named = _PATH.search(message), _NAMED.search(message)
     inner = path[1] if path else ""
-    param = ".".join(part for part in (inner, shorten(named[1]) if named else "") if part) or "body"
+    param = ".".join(part for part in (inner, shorten_name(named[1]) if named else "") if part) or "body"
     code, detail = "invalid_value", _PATH.sub("", message)
     if named:
         code = "unknown_field" if "unknown" in message else "missing_field"
@@ -192,15 +183,5 @@ def path_of(place: Place | None) -> str:
     path = ""
     while place is not None:
         place, part = place
-        path = (f"[{part}]" if isinstance(part, int) else f".{shorten(part)}") + path
+        path = (f"[{part}]" if isinstance(part, int) else f".{shorten_name(part)}") + path
     return path.removeprefix(".") or "body"
-
-
-def printable(text: str) -> str:
-    """Return `text` as valid UTF-8: a lone surrogate, which JSON can contain, becomes a question mark."""
-    return text.encode(errors="replace").decode()
-
-
-def shorten(name: str) -> str:
-    """Shorten a client's name, so that it can be repeated in an answer."""
-    return printable(name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "...")

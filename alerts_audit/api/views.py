@@ -29,6 +29,7 @@ from fintech.http import pagination
 from fintech.http.identifiers import parse_uuid
 from fintech.http.problems import Problem
 from fintech.http.views import JsonView, json_answer, read_body
+from fintech.json_objects import RepeatedName, refuse_repeated_names
 
 
 class TrailView(JsonView):
@@ -165,10 +166,14 @@ def find_episode(key: str) -> Episode:
 
 def read_review(request: HttpRequest) -> tuple[str, str]:
     """Read kind and text. Raise Problem 400 or 422; the services decide which texts are valid."""
+    content = read_body(request)
     try:
-        body = orjson.loads(read_body(request))
-    except orjson.JSONDecodeError as error:
+        body = orjson.loads(content)
+        refuse_repeated_names(content)
+    except (orjson.JSONDecodeError, RepeatedName) as error:
         raise Problem(400, "invalid_json", f"The body is not JSON: {error}.") from None
+    except RecursionError:  # Python's reader goes less deep
+        raise Problem(400, "invalid_json", "The body is nested too deeply.") from None
     if not isinstance(body, dict):
         raise Problem(422, "invalid_value", 'Send {"kind": "...", "text": "..."}.', param="body")
     for name in body:

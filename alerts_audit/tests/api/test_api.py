@@ -303,6 +303,8 @@ def test_a_second_acknowledgement_names_the_first_person(api):
         (b'{"kind": "comment", "text": "\\ud800"}', 400, "invalid_json"),
         (b"\xff", 400, "invalid_json"),
         (b"[" * 100_000, 400, "invalid_json"),
+        (b'{"kind": "noise", "kind": "comment", "text": "x"}', 400, "invalid_json"),
+        (b'{"kind": "comment", "text": "x", "te\\u0078t": "y"}', 400, "invalid_json"),
         (b"[]", 422, "invalid_value"),
         (b"{}", 422, "missing_field"),
         (b'{"kind": "delete"}', 422, "invalid_value"),
@@ -320,6 +322,14 @@ def test_a_wrong_review_is_refused_and_nothing_is_kept(api, body, status, code):
 
     assert problem(api.post(f"episodes/{episode.key}/reviews", body))[:2] == (status, code)
     assert not Review.objects.filter(episode_key=episode.key).exists()
+
+
+def test_a_review_nested_more_deeply_than_python_reads_is_refused(api):
+    body = b'{"kind": "comment", "text": ' + b"[" * 1000 + b"]" * 1000 + b"}"
+
+    reply = api.post(f"episodes/{make_episode().key}/reviews", body)
+
+    assert problem(reply)[:2] in [(400, "invalid_json"), (422, "invalid_value")]  # as deep as this Python reads
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete"])

@@ -5,6 +5,7 @@ It runs before anything is installed, so it uses only the standard library.
 
 import contextlib
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -58,7 +59,8 @@ def make_importable() -> None:
     """Let the environment's Python find the project, also where PYTHONSAFEPATH keeps the current folder out."""
     version = "{}.{}".format(*sys.version_info[:2])
     packages = VENV / "lib" / f"python{version}" / "site-packages"
-    (packages / "fintech.pth").write_text(f"{BASE_DIR}\n", encoding="utf-8")
+    # Relative, because Python reads this file in the locale's encoding, which may lack letters of BASE_DIR.
+    (packages / "fintech.pth").write_text(f"{os.path.relpath(BASE_DIR, packages)}\n", encoding="ascii")
 
 
 def run(command: list[str], advice: str) -> None:
@@ -86,7 +88,10 @@ def main() -> None:
     environment.drop_unknown(also=environment.PIP)
     requirements = BASE_DIR / sys.argv[1]
     if not is_current(requirements):
-        make(requirements)
+        try:
+            make(requirements)
+        except KeyboardInterrupt:
+            sys.exit("\nerror: The installation was interrupted: the next run installs again.")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from fintech.run import venv
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch) -> Path:
     """A project with an environment that is current; what would be run is kept in `ran`."""
+    tmp_path = tmp_path / "für Kunden"
+    tmp_path.mkdir()
     monkeypatch.setattr(venv, "BASE_DIR", tmp_path)
     monkeypatch.setattr(venv, "VENV", tmp_path / ".venv")
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
@@ -66,7 +68,8 @@ def test_the_project_is_importable_where_the_current_folder_is_not_searched(proj
     venv.make(project / "requirements.txt")
 
     [found] = (project / ".venv").rglob("*.pth")
-    assert found.read_text() == f"{project}\n"
+    assert (found.parent / found.read_text().strip()).resolve() == project.resolve()
+    assert found.read_text().isascii(), "Python reads it in the locale's encoding"
 
 
 def test_an_environment_whose_python_is_gone_is_not_current(project):
@@ -81,6 +84,20 @@ def test_an_installation_that_fails_is_a_sentence_and_leaves_no_stamp(project):
 
     with pytest.raises(SystemExit, match="failed: pip says why above"):
         venv.run(command, "pip says why above")
+
+
+def test_ctrl_c_during_the_installation_is_a_sentence(project, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (project / "requirements.txt").write_text("other pins")
+    (project / "requirements-dev.txt").write_text("other pins")
+    monkeypatch.setattr(venv, "run", interrupt)
+    monkeypatch.setattr(sys, "argv", ["venv", "requirements.txt"])
+    monkeypatch.setattr(venv.environment, "drop_unknown", lambda **_: [])
+
+    with pytest.raises(SystemExit, match="was interrupted: the next run installs again"):
+        venv.main()
 
 
 def test_a_python_that_is_too_old_is_a_sentence(monkeypatch):

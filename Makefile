@@ -44,10 +44,10 @@ prove: environment-dev ## Prove every promise, and print one page: kills, hosts,
 	@exec $(VENV)/python -m loadtests.prove $(if $(RESUME),--resume)
 
 drill: environment-dev ## Inject faults into a platform of its own, and follow their alerts (FAULT=gateway-errors, list or all; OUT=docs)
-	@exec $(VENV)/python -m loadtests.drill $(or $(FAULT),list) $(if $(OUT),--out $(OUT))
+	@exec $(VENV)/python -m loadtests.drill $(or $(FAULT),list) $(if $(OUT),--out "$(OUT)")
 
 quiet: environment-dev ## Count the alerts in ordinary hours, on a platform of its own (HOURS=1, SPEED=20, OUT=docs)
-	@exec $(VENV)/python -m loadtests.quiet --hours $(or $(HOURS),1) --speed $(or $(SPEED),20) $(if $(OUT),--out $(OUT))
+	@exec $(VENV)/python -m loadtests.quiet --hours $(or $(HOURS),1) --speed $(or $(SPEED),20) $(if $(OUT),--out "$(OUT)")
 
 bench: environment-dev ## Measure payments per second in comparison with other stacks (BENCH="--against ../old", BENCH=--help)
 	$(VENV)/python -m loadtests.bench $(BENCH)
@@ -88,13 +88,13 @@ audit: environment ## Check the ledger of `make run` for consistency
 	@$(VENV)/python -m fintech.run.manage audit_ledger
 
 archive: environment ## Move the details of payments of `make run` that ended before a date into a file; BEFORE=2026-01-31 TO=FOLDER
-	@$(VENV)/python -m fintech.run.manage archive_payments --before $(BEFORE) --to $(TO)
+	@$(VENV)/python -m fintech.run.manage archive_payments $(if $(BEFORE),--before "$(BEFORE)") $(if $(TO),--to "$(TO)")
 
 verify: environment ## Verify the alert trail of `make run` against its seal
 	@$(VENV)/python -m fintech.run.manage verify_audit
 
 backup: environment ## Back up `make run` to var/backups/ or FILE: database, seal of the alert trail, secrets
-	@$(VENV)/python -m fintech.run.backup make $(FILE)
+	@$(VENV)/python -m fintech.run.backup make $(if $(FILE),"$(FILE)")
 
 restore: environment ## Replace the database of `make run` by that of a backup (FILE=var/backups/...)
 	@test -n "$(FILE)" || { echo "error: name the backup: make restore FILE=var/backups/..." >&2; exit 1; }

@@ -150,7 +150,8 @@ def unpack(source: Path, folder: Path) -> str:
             archive.extractall(folder, filter="data")
         return str(json.loads((folder / ABOUT).read_text())["made_at"])
     except (OSError, tarfile.TarError, ValueError, KeyError) as error:
-        raise RunError(f"{source} is not a backup: {error}.") from None
+        reason = "it is no tar file" if "\n" in str(error) else error  # tarfile tries each compression: a line for each
+        raise RunError(f"{source} is not a backup: {reason}.") from None
 
 
 def load(postgres: EmbeddedPostgres, dump: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -116,6 +117,17 @@ def test_a_server_of_its_own_is_backed_up_by_its_own_means(layout, file):
     assert "pgBackRest or Barman" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("target", "variable"), [("backup", "FILE"), ("restore", "FILE"), ("archive", "TO"), ("drill", "OUT")]
+)
+def test_make_passes_a_path_with_a_space_as_one_word(target, variable):
+    words = ["make", "--dry-run", target, f"{variable}=/srv/my files/x"]
+
+    recipe = subprocess.run(words, cwd=BASE_DIR, capture_output=True, text=True, check=True).stdout
+
+    assert shlex.split(recipe.splitlines()[-1])[-1] == "/srv/my files/x"
+
+
 def test_a_running_platform_is_backed_up(layout, run, file):
     start(run)
     assert pay(layout, "1", "2", "3") == {201}
@@ -172,6 +184,7 @@ def test_a_file_that_is_no_backup_changes_nothing(layout, run, tmp_path, content
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert result.stderr.startswith(f"error: {path} ")
+    assert len(result.stderr.splitlines()) == 1
     assert not (layout.var.parent / "etc").exists()
 
 

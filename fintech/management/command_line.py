@@ -4,11 +4,14 @@ import getpass
 import os
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import MINYEAR, UTC, datetime
 
 
 def moment(text: str) -> datetime:
+    """Return a time with its zone. In the year 1 there may be no earlier time, nor the same one in UTC."""
     found = datetime.fromisoformat(text)
+    if found.year == MINYEAR:
+        raise ValueError(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

@@ -75,3 +75,11 @@ def test_a_user_without_a_name_is_named_by_number(monkeypatch, error):
 def test_a_merchant_that_cannot_exist_is_refused(command, number):
     with pytest.raises(CommandError, match="--merchant: invalid row_id value"):
         call_command(command, f"--merchant={number}")
+
+
+@pytest.mark.parametrize("time", ["0001-01-01", "0001-01-01T00:00:00+14:00", "yesterday", ""])
+@pytest.mark.parametrize("words", [["archive_audit", "--before"], ["verify_audit", "--since"]])
+def test_a_time_that_no_row_can_have_is_refused(words, time):
+    command, option = words
+    with pytest.raises(CommandError, match=f"{option}: invalid moment value"):
+        call_command(command, f"{option}={time}")

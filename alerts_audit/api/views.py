@@ -60,7 +60,9 @@ class ExportView(TrailView):
         write, content_type = FORMATS[name]
         disposition = f'attachment; filename="episodes.{"csv" if name == "csv" else "jsonl"}"'
         headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
-        return StreamingHttpResponse(write(criteria), content_type=content_type, headers=headers)
+        # The server would read the whole export for HEAD, too, and drop it.
+        content = () if request.method == "HEAD" else write(criteria)
+        return StreamingHttpResponse(content, content_type=content_type, headers=headers)
 
 
 class EpisodeView(TrailView):

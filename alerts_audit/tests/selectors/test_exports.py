@@ -159,6 +159,16 @@ def test_a_copy_is_recorded_before_it_begins(auditor):
     assert (seen.what, seen.key) == ("export", f"alertname={alert}")
 
 
+def test_head_reads_no_episode(auditor, monkeypatch):
+    def refuse(criteria: Criteria) -> None:
+        raise AssertionError("a whole export would be read, and dropped")
+
+    monkeypatch.setitem(exports.FORMATS, "csv", (refuse, "text/csv"))
+    reply = auditor.client.head("/v1/alerts/episodes/export")
+
+    assert (reply.status_code, reply["Content-Type"]) == (200, "text/csv")
+
+
 @pytest.mark.parametrize("query", [{"format": "xml"}, {"limit": "5"}, {"state": "open"}, {"cursor": "x"}])
 def test_a_copy_that_makes_no_sense_is_refused_and_not_recorded(auditor, query):
     assert auditor.get("episodes/export", **query).status_code == 422

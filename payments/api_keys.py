@@ -83,7 +83,8 @@ Entries = dict[str, tuple[float, Principal | None]]  # prefix -> until when it i
 class ApiKeyCache:
     """The keys that this process has read. Safe for threads: entries are replaced as a whole.
 
-    Anyone can send prefixes that do not exist. They wait for each other, and fill and empty a cache of their own.
+    Anyone can send prefixes that do not exist. They wait for each other, and fill and empty a cache of their own. A key
+    that the process reads for the first time waits with them.
     """
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ from fintech.jobs import share_out
 logger = logging.getLogger("alerts_audit")
 
 INEXACT_AT_ONCE = 50
-CLUSTERS_AT_ONCE = 8
+CLUSTERS_AT_ONCE = 4  # each may hold an answer of tens of megabytes
 
 
 class Comparison:
@@ -40,15 +40,19 @@ class Comparison:
     def turn(self) -> None:
         """Run one turn. Raise PollError after it if a source did not answer.
 
-        Each cluster has a thread: a source that does not answer delays only its own cluster.
+        Each cluster has a thread. So a turn takes as long as its slowest cluster, not as long as all of them together.
         """
         clusters: dict[str, list[observe.Watched]] = defaultdict(list)
         for watched in observe.watched_sources():
             clusters[watched.cluster].append(watched)
         errors: list[str] = []
-        with ThreadPoolExecutor(CLUSTERS_AT_ONCE, thread_name_prefix="compare") as threads:
-            share_out(threads, lambda cluster: errors.extend(self._compare(cluster, clusters[cluster])), list(clusters))
-        close_unwatched(clusters)
+        try:
+            with ThreadPoolExecutor(CLUSTERS_AT_ONCE, thread_name_prefix="compare") as threads:
+                share_out(
+                    threads, lambda cluster: errors.extend(self._compare(cluster, clusters[cluster])), list(clusters)
+                )
+        finally:
+            close_unwatched(clusters)
         if errors:
             raise PollError("; ".join(sorted(errors)))
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db import connection
+
 from alerts_audit import gaps
 from alerts_audit.completeness.alertmanager import Alertmanager
 from alerts_audit.completeness.observe import Snapshot, Watched
@@ -54,6 +56,8 @@ def open_held_back(alertmanager: Alertmanager, reason: str, openings: dict[str, 
     listed = Gap.objects.open().filter(reason=reason, subject__in=list(openings)).values_list("subject", flat=True)
     new = [openings[subject] for subject in openings.keys() - set(listed)]
     keys = {silence["id"] for opening in new for silence in opening.details.get("silenced_by", [])}
+    if keys:
+        connection.close()  # not held while Alertmanager is asked
     silences = {key: alertmanager.silence(key) for key in sorted(keys)}
     for opening in new:
         for silence in opening.details.get("silenced_by", []):

@@ -20,6 +20,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
+from psycopg.errors import ForeignKeyViolation, UniqueViolation
 from unfold.admin import ModelAdmin
 from unfold.templatetags.unfold_list import result_headers
 from unfold.views import ChangeList
@@ -30,6 +31,8 @@ from fintech.database import replica
 logger = logging.getLogger("fintech.adminsite")
 
 BEFORE = "before"
+# The database's errors if another request added the same row first, or deleted a row that this one refers to.
+OVERTAKEN = (UniqueViolation, ForeignKeyViolation)
 
 
 def start_of_page(request: HttpRequest, model: type[Model]) -> Any:
@@ -144,6 +147,8 @@ class GuardedAdmin(ModelAdmin):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except self.conflicts as error:
+            if isinstance(error, IntegrityError) and not isinstance(error.__cause__, OVERTAKEN):
+                raise  # the form allows what the database never allows: a fault of ours
             logger.warning("admin_conflict", extra={"reason": str(error).partition("\n")[0]})
             detail = "Nothing was saved, because another change came first: look at it before you save again."
             self.message_user(request, detail, messages.ERROR)

@@ -44,7 +44,9 @@ class Migration(migrations.Migration):
     INSERT INTO payments_writer (slot, epoch, started_at) SELECT 'gone', '{GONE}', now()
     WHERE NOT EXISTS (SELECT FROM payments_writer WHERE epoch = '{GONE}');
 
-    CREATE FUNCTION payments_take_totals_back() RETURNS trigger LANGUAGE plpgsql AS $$
+    -- As the owner: the application gets its rights on the new table only after all migrations.
+    CREATE FUNCTION payments_take_totals_back() RETURNS trigger LANGUAGE plpgsql
+        SECURITY DEFINER SET search_path = public, pg_temp AS $$
     BEGIN
         -- In the order in which the rollup locks them.
         PERFORM 1 FROM payments_kpirollup WHERE writer_id = {GONE_WRITER} ORDER BY kind, currency FOR UPDATE;

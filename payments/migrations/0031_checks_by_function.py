@@ -6,6 +6,8 @@ replaces. It also refuses a payment that is `in_review` without a review, whose 
 
 Two triggers read the new legs, and one of them looked for the event of each leg. Now one trigger reads them, and looks
 for each event once.
+
+The reverse reads all payments to add the old constraints again, and payments wait for it.
 """
 
 from django.contrib.postgres.operations import AddConstraintNotValid
@@ -47,6 +49,8 @@ CONSISTENT = migrations.RunSQL(
             OR settled_at IS NOT NULL AND status IN ('succeeded', 'declined', 'blocked', 'failed', 'voided')
         );
     END $$;
+    -- The role that writes a row executes its checks, also where the owner's defaults give no rights on new functions.
+    GRANT EXECUTE ON FUNCTION payments_is_consistent TO PUBLIC;
     """,
     reverse_sql="DROP FUNCTION payments_is_consistent",
 )

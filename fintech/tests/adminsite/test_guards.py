@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import IntegrityError
 from django.db.models.signals import pre_save
 from django.test import Client
 
@@ -97,3 +98,18 @@ def test_a_save_that_another_one_overtakes_is_a_message(client, merchant: Mercha
 
     assert "another change came first" in page.text
     assert not FraudListEntry.objects.filter(merchant=merchant).exists()
+
+
+def test_a_row_that_the_database_never_allows_is_no_conflict(client, merchant: Merchant, monkeypatch):
+    monkeypatch.setattr(FraudListEntry, "validate_constraints", lambda *_, **__: None)
+
+    def spoil(instance: FraudListEntry, **_: Any) -> None:
+        instance.list = "other"
+
+    pre_save.connect(spoil, sender=FraudListEntry)
+    try:
+        form = {"merchant": merchant.pk, "list": "block", "field": "customer", "value": "c_1", "note": ""}
+        with pytest.raises(IntegrityError, match="check constraint"):
+            client.post("/admin/payments/fraudlistentry/add/", form)
+    finally:
+        pre_save.disconnect(spoil, sender=FraudListEntry)

@@ -7,7 +7,7 @@ simulator behind the back of the service.
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from io import StringIO
+from io import BytesIO, StringIO
 from uuid import UUID, uuid4
 
 import pytest
@@ -326,7 +326,10 @@ def test_an_unavailable_gateway_is_no_finding(fresh):
 
 def test_an_answer_that_is_not_json_is_no_finding(fresh, monkeypatch):
     shop, _ = fresh
-    monkeypatch.setattr("urllib3.PoolManager.request", lambda *_, **__: HTTPResponse(b"<html>", status=200))
+    monkeypatch.setattr(
+        "urllib3.PoolManager.request",
+        lambda *_, **__: HTTPResponse(BytesIO(b"<html>"), status=200, preload_content=False),
+    )
 
     with pytest.raises(CommandError, match="cannot be read: the gateway's answer is not JSON") as refusal:
         run("reconcile", shop)

@@ -136,6 +136,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._client = transport.get_extra_info("peername")
         self._worker.connections.add(self)
+        if self._client is None:  # the client has reset the connection: an answer would reach nobody
+            self._closing = True
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._closing:

@@ -6,6 +6,7 @@ import re
 import resource
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -161,6 +162,21 @@ def test_a_request_that_arrives_byte_by_byte_is_read(platform, connections):
         connection.sendall(bytes([byte]))
 
     assert answers(connection, 1) == [b'{"status": "ok"}']
+
+
+def test_a_client_that_resets_before_its_connection_is_accepted_is_no_error(platform):
+    (process,) = platform.worker_pids()
+    os.kill(process, signal.SIGSTOP)
+    try:
+        connection = socket.create_connection(("127.0.0.1", platform.port), timeout=20)
+        connection.sendall(GET % b"/ready")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+    assert serves_others(platform)
+    assert "unexpected_error" not in platform.web.output()
 
 
 def test_an_answer_that_is_read_byte_by_byte_hinders_no_other(platform, connections):

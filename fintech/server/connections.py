@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._client = transport.get_extra_info("peername")
         self._worker.connections.add(self)
-        if self._client is None:  # the client has reset the connection: an answer would reach nobody
+        if self._client is None:  # the client has reset the connection, so it cannot be answered
             self._closing = True
             self._transport.abort()
 

@@ -22,7 +22,7 @@ from fintech.database.connections import query
 from fintech.database.fail_fast import FailFast
 from fintech.server import cooperation
 from payments.errors import AuthenticationFailed, PermissionDenied
-from payments.fraud import MerchantContext, VelocityLimit
+from payments.fraud.rules import MerchantContext, VelocityLimit
 from payments.gateway.registry import gateways
 from payments.gateway.routing import Rules, rules_of
 from payments.models import ApiKey, FraudListEntry, GatewayRoute, Merchant, VelocityRule

@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from payments import schemas
 from payments.failures import FAILURES, OTHER_MESSAGE
-from payments.fraud import RULES, MerchantContext, Verdict, get_weight
+from payments.fraud.rules import RULES, MerchantContext, Verdict, get_weight
 from payments.models import (
     Authentication,
     Capture,

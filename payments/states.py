@@ -9,8 +9,12 @@ cardholder's bank. Each has its own lifecycle. The database refuses every other 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from django.db.models import TextChoices
+
+# What a velocity rule does with a payment that exceeds it: hold it for a review, or block it.
+ExceededOutcome = Literal["review", "block"]
 
 
 class ChargeStatus(TextChoices):

@@ -1,4 +1,4 @@
-"""Add a leaf for every row of evidence, then sign and publish the tree's new root.
+"""Add a leaf for every row of evidence, then sign and publish the tree's new root: a turn each AUDIT_SEAL_SECONDS.
 
 No row is skipped. PostgreSQL assigns ids before rows are committed, so a row can become visible after one with a higher
 id. A checkpoint therefore stores, for each table, the id up to which no further row can appear (`settled`): the highest

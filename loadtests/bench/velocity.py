@@ -114,7 +114,7 @@ def busy(pid: int) -> float:
 
 
 def make_rules(merchant: int) -> tuple[Any, ...]:
-    from payments.fraud import VelocityLimit
+    from payments.fraud.rules import VelocityLimit
     from payments.models import VelocityRule
 
     rules = [("customer", None, 10**9), ("token", "EUR", 10**15), ("country", None, 10**9)]
@@ -142,9 +142,9 @@ def make_rules(merchant: int) -> tuple[Any, ...]:
 def make_row(merchant: int, rules: tuple[Any, ...], random: Random) -> dict[str, Any]:
     from uuid_utils.compat import uuid7
 
-    from payments.fraud import MerchantContext, Verdict
+    from payments.fraud.rules import MerchantContext, Verdict
+    from payments.fraud.velocity import velocity_columns
     from payments.schemas import PaymentInput, PaymentMethod
-    from payments.velocity import velocity_columns
 
     method = PaymentMethod("card", token=f"tok_{random.randrange(10_000)}", country="DE")
     body = PaymentInput(1250, "EUR", customer=f"c_{random.randrange(10_000)}", payment_method=method)

@@ -14,7 +14,7 @@ from fintech.adminsite.display import column, link_to, show_badge, show_time
 from fintech.adminsite.filters import ChoiceFilter
 from payments.admin.recorded import ChangeAdmin, RecordedAdmin, clean_currency
 from payments.errors import InvalidRequest
-from payments.fraud_settings import MAX_ENTRIES, MAX_RULES, check_entry, has_all_rules, is_full
+from payments.fraud.settings import MAX_ENTRIES, MAX_RULES, check_entry, has_all_rules, is_full
 from payments.models import FraudChange, FraudListEntry, Merchant, VelocityRule
 
 LIST_COLOURS = {"block": "danger", "allow": "success"}

@@ -15,8 +15,8 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from fintech.adminsite.changelists import KeptAdmin
 from fintech.adminsite.display import column, show_time
 from payments.admin.recorded import actor_of
-from payments.fraud import check_weights
-from payments.fraud_settings import recorded_by
+from payments.fraud.rules import check_weights
+from payments.fraud.settings import recorded_by
 from payments.models import Merchant
 from payments.return_urls import MAX_HOSTS, is_host
 from payments.schemas import MAX_AMOUNT

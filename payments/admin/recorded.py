@@ -10,7 +10,7 @@ from unfold.admin import ModelAdmin
 from fintech.adminsite.changelists import KeptAdmin, ReadOnlyAdmin
 from fintech.adminsite.display import column, show_json, show_time
 from payments.currencies import EXPONENTS
-from payments.fraud_settings import recorded_by
+from payments.fraud.settings import recorded_by
 
 
 def actor_of(request: HttpRequest) -> str:

@@ -24,7 +24,8 @@ from payments.api.base import (
 )
 from payments.api.expansion import CAPTURES, NESTED_LIMIT, REFUNDS, Following, expand, read_expand
 from payments.api.transaction_pages import transaction_page
-from payments.fraud import score_payment
+from payments.fraud.rules import score_payment
+from payments.fraud.velocity import try_payment
 from payments.models import ApiKey, Archive, Event, load_authentications
 from payments.return_urls import check_return_host
 from payments.serializers import serialize_entry, serialize_trial
@@ -34,7 +35,6 @@ from payments.services.refunds import create_refund
 from payments.services.results import Result
 from payments.services.reviews import decide_review
 from payments.services.voids import create_void
-from payments.velocity import try_payment
 
 
 class TransactionsView(PaymentsView):

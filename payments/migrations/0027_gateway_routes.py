@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 from fintech.database.append_only import append_only
 
-# `payments.fraud_settings.recorded_by` names the actor for its transaction. A change of another origin has the role.
+# `payments.fraud.settings.recorded_by` names the actor for its transaction. A change of another origin has the role.
 RECORD = migrations.RunSQL(
     sql="""
     CREATE FUNCTION payments_record_gateway_route() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -24,7 +24,7 @@ class Merchant(models.Model):
     fraud_weights = models.JSONField(
         default=dict,
         blank=True,
-        help_text='Weights that replace those of payments/fraud.py, such as {"country_mismatch": 0.4}.',
+        help_text='Weights that replace the defaults in docs/api.md, such as {"country_mismatch": 0.4}.',
     )
     unscored_limit_minor = models.BigIntegerField(
         default=50_00,

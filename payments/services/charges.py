@@ -15,7 +15,7 @@ from fintech.telemetry import tracing
 from payments import metrics
 from payments.api_keys import Principal
 from payments.failures import REFUSED_FOR
-from payments.fraud import count_verdict
+from payments.fraud.rules import count_verdict
 from payments.gateway.base import Answer
 from payments.gateway.registry import gateways
 from payments.models import Transaction

@@ -11,7 +11,8 @@ from uuid_utils.compat import uuid4, uuid7
 
 from fintech.telemetry.logging import request_id
 from payments.api_keys import Principal
-from payments.fraud import Verdict, score_payment
+from payments.fraud.rules import Verdict, score_payment
+from payments.fraud.velocity import apply_exceeded, decided_columns, is_held, velocity_columns
 from payments.gateway.base import Answer
 from payments.gateway.keys import charge_key
 from payments.gateway.routing import routes
@@ -20,7 +21,6 @@ from payments.return_urls import check_return_host
 from payments.schemas import PaymentInput
 from payments.states import AUTHORIZATION, CHARGE, ChargeStatus, Lifecycle
 from payments.storage.group_commit import Exceeded
-from payments.velocity import apply_exceeded, decided_columns, is_held, velocity_columns
 
 NOT_STORED = datetime.min
 

@@ -26,8 +26,8 @@ from fintech.errors import DATABASE_ERRORS
 from fintech.server import cooperation
 from fintech.telemetry import host_registry
 from fintech.telemetry import metric_slots as slots
-from payments.fraud import Outcome
 from payments.schemas import MAX_BATCH
+from payments.states import ExceededOutcome
 from payments.storage import authorization_sql, challenge_sql, payment_sql
 from payments.storage.counters import CounterState
 from payments.storage.payment_sql import Part
@@ -57,7 +57,7 @@ class Exceeded:
     """The velocity rules that a payment exceeded, and the outcome of the most severe one."""
 
     reasons: list[str]
-    outcome: Outcome | None
+    outcome: ExceededOutcome | None
 
 
 @dataclass

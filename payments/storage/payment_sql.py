@@ -96,7 +96,7 @@ def _store(part: Part, rows: str, event_data: str) -> str:
 _REASONS = f"CASE WHEN status = '{ChargeStatus.BLOCKED}' THEN jsonb_build_object('reasons', fraud_reasons) END"
 _CREATE = f"{_take_keys(Part.CREATED)}, {_store(Part.CREATED, 'created', _REASONS)}"
 
-# The same with counters. `decided` has the columns for each outcome of the rules (`payments/velocity.py`).
+# The same with counters. `decided` has the columns for each outcome of the rules (`payments/fraud/velocity.py`).
 _JUDGED = """judged AS MATERIALIZED (
     SELECT watched.id, merchant_id, key, amount, currency, fraud_score, customer, reference, description,
         payment_method, metadata, request_id, return_url, fee_basis_points, gateway, gateway_key, lease_token,

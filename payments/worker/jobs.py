@@ -12,6 +12,7 @@ from fintech.jobs import Job, Worker
 from fintech.telemetry.host_registry import exporters
 from fintech.telemetry.metric_slots import EpochCollector, slot
 from payments import metrics
+from payments.fraud.velocity import forget_expired
 from payments.gateway.registry import gateways
 from payments.gateway_events.inbox import process_due, waiting
 from payments.kpis import drift, gateway_drift, gauges
@@ -26,7 +27,6 @@ from payments.services.disputes import deliver_responses
 from payments.services.resolution import resolve_due
 from payments.storage import counter_recovery
 from payments.storage.group_commit import writer
-from payments.velocity import forget_expired
 from payments.webhooks.backlog import read_backlog
 from payments.webhooks.delivery import Deliverer
 from payments.webhooks.outbox import Outbox

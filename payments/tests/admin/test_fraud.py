@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from payments.api_keys import ApiKeyCache, create_api_key
-from payments.fraud_settings import MAX_ENTRIES, recorded_by
+from payments.fraud.settings import MAX_ENTRIES, recorded_by
 from payments.models import FraudChange, FraudListEntry, Merchant
 from payments.tests.factories import sign_in
 

@@ -10,7 +10,7 @@ from django.db.transaction import atomic
 from django.test import Client
 from django.urls import reverse
 
-from payments.fraud_settings import MAX_RULES
+from payments.fraud.settings import MAX_RULES
 from payments.models import FraudChange, Merchant, VelocityRule
 from payments.tests.factories import sign_in
 

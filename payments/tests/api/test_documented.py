@@ -7,7 +7,7 @@ from fintech.errors import DATABASE_UNAVAILABLE
 from fintech.server.worker_class import MALFORMED, REFUSALS
 from payments import errors
 from payments.api.responses import STATUS_CODES
-from payments.fraud import RULES
+from payments.fraud.rules import RULES
 from payments.schemas import PaymentInput
 
 STATUS_CODES_BY_NAME = {error.__name__: status for error, status in STATUS_CODES.items()}

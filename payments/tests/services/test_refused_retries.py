@@ -12,6 +12,7 @@ from loadtests.tests.simulator import Simulator
 from payments.api.responses import STATUS_CODES
 from payments.errors import Conflict, PaymentError
 from payments.failures import FAILURES, REFUSED_FOR
+from payments.fraud.velocity import forget_expired
 from payments.models import IdempotencyKey, RefusedRetry, Transaction
 from payments.schemas import BatchItem, PaymentInput, PaymentMethod
 from payments.services.batches import create_batch
@@ -20,7 +21,6 @@ from payments.services.pending import Pending
 from payments.services.results import Result
 from payments.tests.consistency import check_books
 from payments.tests.shop import Shop
-from payments.velocity import forget_expired
 
 pytestmark = pytest.mark.processes
 FUNDS, STOLEN, NO_REASON, ERROR = 1901, 1904, 1902, 1911  # what the simulator answers to these amounts

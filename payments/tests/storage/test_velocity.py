@@ -17,7 +17,8 @@ from uuid_utils.compat import uuid7
 
 from fintech.database.connections import open_connection
 from fintech.telemetry import metric_slots
-from payments.fraud import MerchantContext, VelocityLimit, Verdict
+from payments.fraud.rules import MerchantContext, VelocityLimit, Verdict
+from payments.fraud.velocity import apply_exceeded, decided_columns, forget_expired, try_payment, velocity_columns
 from payments.models import (
     Event,
     IdempotencyKey,
@@ -32,7 +33,6 @@ from payments.schemas import PaymentInput, PaymentMethod
 from payments.storage.group_commit import STATEMENTS, Exceeded, PaymentWriter, _encode
 from payments.storage.payment_sql import Part
 from payments.storage.velocity_sql import KEPT, SLOTS
-from payments.velocity import apply_exceeded, decided_columns, forget_expired, try_payment, velocity_columns
 
 pytestmark = pytest.mark.usefixtures("leave_nothing_open")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from payments import metrics
-from payments.fraud import RULES, MerchantContext, Verdict, check_weights, count_verdict, score_payment
+from payments.fraud.rules import RULES, MerchantContext, Verdict, check_weights, count_verdict, score_payment
 from payments.schemas import PaymentInput, PaymentMethod
 from payments.tests.shop import Shop
 

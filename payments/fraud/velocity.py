@@ -12,10 +12,10 @@ import orjson
 from django.db.models.functions import Now
 
 from fintech.database.sql import execute, fetch_one
-from payments.fraud import MerchantContext, Outcome, Verdict, get_values
+from payments.fraud.rules import MerchantContext, Verdict, get_values
 from payments.models import RefusedRetry, Transaction
 from payments.schemas import PaymentInput
-from payments.states import ChargeStatus
+from payments.states import ChargeStatus, ExceededOutcome
 from payments.storage.velocity_sql import FORGET, TRY
 
 # The counters that one statement deletes, well within statement_timeout.
@@ -43,7 +43,7 @@ def _attempts_of(payment: PaymentInput, verdict: Verdict, merchant: MerchantCont
     ]
 
 
-def apply_exceeded(verdict: Verdict, reasons: Iterable[str], outcome: Outcome | None) -> Verdict:
+def apply_exceeded(verdict: Verdict, reasons: Iterable[str], outcome: ExceededOutcome | None) -> Verdict:
     """Return the verdict after the rules that the payment exceeds. A review changes nothing of a blocked payment."""
     verdict = replace(verdict, reasons=[*verdict.reasons, *reasons])
     if outcome == "block" and not verdict.blocked:
@@ -72,7 +72,7 @@ def decided_columns(payment: PaymentInput, verdict: Verdict) -> dict[str, Any]:
 
 def velocity_columns(payment: PaymentInput, verdict: Verdict, merchant: MerchantContext) -> dict[str, Any]:
     """Return what T1 needs to apply the merchant's rules: the attempts, and the columns for each outcome of them."""
-    outcomes: dict[str, Outcome | None] = {"none": None, "review": "review", "block": "block"}
+    outcomes: dict[str, ExceededOutcome | None] = {"none": None, "review": "review", "block": "block"}
     decided = {
         name: decided_columns(payment, apply_exceeded(verdict, (), outcome)) for name, outcome in outcomes.items()
     }

@@ -3,7 +3,7 @@
 A pure function of the payment and the merchant. A payment that reaches the merchant's threshold is blocked before the
 gateway is called; one that reaches the review threshold is held for an operator. The merchant's block list blocks
 whatever the score is. Where it does not, the allow list accepts whatever the score is. Velocity rules need the counters
-of the database, and are applied afterwards (`payments/velocity.py`).
+of the database, and are applied afterwards (`payments/fraud/velocity.py`).
 
 If a payment cannot be scored because the merchant's own weights are invalid, it is accepted below the merchant's
 `unscored_limit_minor` and blocked from that amount on, with the reason in both cases. A small loss is better than a
@@ -18,6 +18,7 @@ from typing import Any, Literal
 from payments import metrics
 from payments.currencies import to_major
 from payments.schemas import PaymentInput
+from payments.states import ExceededOutcome
 
 logger = logging.getLogger("payments.fraud")
 
@@ -30,9 +31,6 @@ HIGH_RISK_COUNTRIES = frozenset(["IR", "KP", "MM"])
 TEST_TOKENS = {"tok_fraud": 1.0, "tok_risky": 0.6}
 
 
-Outcome = Literal["review", "block"]
-
-
 @dataclass(frozen=True)
 class VelocityLimit:
     """A velocity rule: at most `maximum` payments with one value in a window, or minor units of a currency."""
@@ -41,7 +39,7 @@ class VelocityLimit:
     field: Literal["customer", "token", "country"]
     window_seconds: int
     maximum: int
-    outcome: Outcome
+    outcome: ExceededOutcome
     currency: str | None = None  # of a sum; a number of payments has none
 
     @property

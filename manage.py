@@ -8,6 +8,7 @@ from typing import NoReturn
 
 
 def main() -> None:
+    open_closed_streams()
     gc.disable()  # while Django is loaded: see fintech/apps.py
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fintech.settings")
     from django.core.exceptions import ImproperlyConfigured
@@ -26,6 +27,8 @@ def main() -> None:
         sys.exit(f"error: {error}")
     except DATABASE_ERRORS as error:
         refuse(f"The database refuses or does not answer: {error}")
+    except EOFError:
+        refuse("The command asks a question, and there is no terminal to answer it.")
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
@@ -33,6 +36,13 @@ def main() -> None:
         if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
             sys.exit(141)
         refuse(str(error))
+
+
+def open_closed_streams() -> None:
+    """Open what the caller closed (`>&-`), for which Python has no stream: the next file would get its number."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115 - until the end
 
 
 def refuse(reason: str) -> NoReturn:

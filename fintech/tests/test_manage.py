@@ -60,6 +60,21 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.processes
+@pytest.mark.parametrize("stream", ["<&-", ">&-", "2>&-"])
+def test_a_closed_stream_is_no_fault(stream):
+    shell = ["sh", "-c", f'exec "$0" manage.py help {stream}', sys.executable]
+    done = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("audit_ledger" in done.stdout) == (stream != ">&-")
+
+
+def test_a_question_without_a_terminal_is_one_sentence(monkeypatch, capsys):
+    assert end(monkeypatch, "changepassword", error=EOFError()) == 2
+    assert capsys.readouterr().err == ("error: The command asks a question, and there is no terminal to answer it.\n")
+
+
 @pytest.mark.parametrize("error", [KeyError("uid not found: 12345"), OSError("No username set in the environment")])
 def test_a_user_without_a_name_is_named_by_number(monkeypatch, error):
     def fail() -> str:

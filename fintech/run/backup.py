@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -147,11 +148,22 @@ def unpack(source: Path, folder: Path) -> str:
             members = archive.getmembers()
             if not all(member.isfile() and MEMBER.fullmatch(member.name) for member in members):
                 raise RunError(f"{source} is not a backup: it contains other files.")
-            archive.extractall(folder, filter="data")
+            for member in members:
+                extract(archive, member, folder)
         return str(json.loads((folder / ABOUT).read_text())["made_at"])
     except (OSError, tarfile.TarError, ValueError, KeyError) as error:
         reason = "it is no tar file" if "\n" in str(error) else error  # tarfile tries each compression: a line for each
         raise RunError(f"{source} is not a backup: {reason}.") from None
+
+
+def extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write one file. Python 3.11.2, that of Debian 12, lacks extractall's `filter`, without which newer ones warn."""
+    path = folder / member.name
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    content = archive.extractfile(member)
+    assert content is not None  # a file, as unpack checked
+    with content, path.open("wb") as file:
+        shutil.copyfileobj(content, file)
 
 
 def load(postgres: EmbeddedPostgres, dump: Path) -> None:

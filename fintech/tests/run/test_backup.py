@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from fintech.run import checks
-from fintech.run.backup import replace
+from fintech.run.backup import replace, unpack
 from fintech.run.layout import DATABASE, Layout, Ports, make_environment
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.testing.processes import BASE_DIR, Program, request, scrape, wait_until
@@ -115,6 +115,23 @@ def test_a_server_of_its_own_is_backed_up_by_its_own_means(layout, file):
 
     assert result.returncode == 1
     assert "pgBackRest or Barman" in result.stderr
+
+
+def test_a_backup_is_unpacked_by_the_oldest_python(tmp_path, monkeypatch):
+    def extractall(self, path=".", members=None, *, numeric_owner=False) -> None:
+        """Take what that of Python 3.11.2 takes."""
+
+    content = {"backup.json": b'{"made_at": "today"}', "audit/checkpoints": b"1\n", "secrets/api_key": b"key\n"}
+    with tarfile.open(tmp_path / "backup.tar", "w") as archive:
+        for name, body in content.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(body)
+            archive.addfile(member, io.BytesIO(body))
+    monkeypatch.setattr(tarfile.TarFile, "extractall", extractall)
+    (tmp_path / "folder").mkdir()
+
+    assert unpack(tmp_path / "backup.tar", tmp_path / "folder") == "today"
+    assert {name: (tmp_path / "folder" / name).read_bytes() for name in content} == content
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def read_authentication(content: dict[str, Any], outcome: str) -> Authentication
 
 
 def read_answer(status_code: int, content: Any) -> Answer:
-    """Return the outcome in the gateway's answer. An answer that does not clearly say "not charged" is unknown."""
+    """Return the outcome in the gateway's answer, with its authentication if there was one."""
     if not isinstance(content, dict):
         return Answer("timeout", "unreadable_answer")
     answer = _read_outcome(status_code, content)

@@ -1,6 +1,6 @@
 """Deliver what is queued: at least once, in order for each endpoint, and no endpoint waits for another.
 
-A worker leases the endpoints that have something due, so several workers share them (`turns.py`). One task sends to
+A worker leases the endpoints that have something due, so several workers share them (`leases.py`). One task sends to
 each endpoint, one event after the other. The result is stored before the next event is sent. A worker that dies between
 sending and storing lets the lease run out, and the event is sent again, with the same `webhook-id`.
 """
@@ -17,9 +17,9 @@ from django.db import connection
 
 from fintech.errors import DATABASE_ERRORS
 from payments import metrics
+from payments.webhooks.leases import Lease, Turn, acquire_endpoints, read_turn, release, store, surrender
 from payments.webhooks.signing import sign
 from payments.webhooks.transport import Transport
-from payments.webhooks.turns import Lease, Turn, acquire_endpoints, read_turn, release, store, surrender
 
 logger = logging.getLogger("payments.webhooks")
 

@@ -18,18 +18,10 @@ from payments.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, We
 from payments.tests.webhooks.receiver import answering, running_receiver
 from payments.webhooks.delivery import Deliverer
 from payments.webhooks.endpoints import change_endpoint, create_endpoint, rotate_secret
+from payments.webhooks.leases import acquire_endpoints, read_turn, release, store_result
 from payments.webhooks.redelivery import redeliver_event, send_test_event
+from payments.webhooks.retries import JITTER, PAUSED_AFTER_FAILURES, PAUSES, pause_after
 from payments.webhooks.transport import MAX_ANSWER_BYTES, Result, Transport
-from payments.webhooks.turns import (
-    JITTER,
-    PAUSED_AFTER_FAILURES,
-    PAUSES,
-    acquire_endpoints,
-    pause_after,
-    read_turn,
-    release,
-    store_result,
-)
 
 
 def now_due(endpoint: WebhookEndpoint) -> None:

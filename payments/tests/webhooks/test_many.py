@@ -8,7 +8,7 @@ from fintech.testing.processes import IN_FULL, free_port
 from payments.models import WebhookAttempt, WebhookDelivery
 from payments.tests.webhooks.receiver import running_receiver
 from payments.webhooks.endpoints import create_endpoint
-from payments.webhooks.turns import PAUSED_AFTER_FAILURES
+from payments.webhooks.retries import PAUSED_AFTER_FAILURES
 
 ENDPOINTS, DEAD = 50, 5
 EVENTS = 2_000 if IN_FULL else 8  # for each endpoint

@@ -9,10 +9,10 @@ from standardwebhooks import Webhook
 from fintech.testing.processes import wait_until
 from payments.models import WebhookAttempt, WebhookEndpoint
 from payments.tests.webhooks.receiver import Receiver, answering, running_receiver
-from payments.webhooks import turns
+from payments.webhooks import retries
 from payments.webhooks.delivery import Deliverer
-from payments.webhooks.endpoints import create_endpoint
-from payments.webhooks.turns import DISABLED_AFTER, JITTER, PAUSED_AFTER_FAILURES, PAUSES
+from payments.webhooks.endpoints import create_endpoint, valid_secrets
+from payments.webhooks.retries import DISABLED_AFTER, JITTER, PAUSED_AFTER_FAILURES, PAUSES
 
 HOUR_SECONDS = 3600
 FACTOR = 720  # an hour is 5 s
@@ -28,8 +28,8 @@ def factor() -> float:
 @pytest.fixture(autouse=True)
 def _compressed(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
     """Let each pause of a failing endpoint, and the time until it is disabled, pass faster by a factor."""
-    monkeypatch.setattr(turns, "PAUSES", tuple(pause / factor for pause in PAUSES))
-    monkeypatch.setattr(turns, "DISABLED_AFTER", DISABLED_AFTER / factor)
+    monkeypatch.setattr(retries, "PAUSES", tuple(pause / factor for pause in PAUSES))
+    monkeypatch.setattr(retries, "DISABLED_AFTER", DISABLED_AFTER / factor)
 
 
 def take_turns(deliverer: Deliverer, receiver: Receiver, number: int) -> None:
@@ -68,7 +68,7 @@ def test_after_an_hour_without_a_receiver_every_event_arrives_once_and_in_order(
     assert [request.headers["webhook-id"] for request in healthy.received] == expected
     # The pauses within the hour: 5 s, 5 minutes and 30 minutes after the first three failures, and the first try again.
     assert PAUSED_AFTER_FAILURES < in_vain <= PAUSED_AFTER_FAILURES + 3
-    verifier = Webhook(turns.valid_secrets(endpoint)[0])
+    verifier = Webhook(valid_secrets(endpoint)[0])
     for request in receiver.received:
         verifier.verify(request.body, request.headers)
     _assert_paused_as_promised(endpoint)

@@ -1,17 +1,11 @@
-"""The turns of webhook endpoints, as the database has them: leases, the events that are due, and their results.
+"""Leases of webhook endpoints, as the database has them: the events that are due, and the results of their attempts."""
 
-An event that fails is tried again after growing pauses, and later ones overtake it. After several failures in a row the
-endpoint itself pauses until the first of them is due, so that an endpoint that is down gets few requests, and after its
-return all events in order.
-"""
-
-import random
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
@@ -20,15 +14,11 @@ from fintech.database.sql import execute
 from fintech.errors import DATABASE_ERRORS
 from payments import metrics
 from payments.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from payments.webhooks.endpoints import disable, valid_secrets
+from payments.webhooks.endpoints import valid_secrets
 from payments.webhooks.objects import encode, serialize_events
+from payments.webhooks.retries import note_failure, note_success
 from payments.webhooks.transport import TIMEOUT_SECONDS, Result
 
-MINUTE, HOUR = 60, 3600
-PAUSES = (5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR)
-JITTER = 0.1  # a share of the pause, in both directions
-PAUSED_AFTER_FAILURES = 3
-DISABLED_AFTER = timedelta(days=5)
 # Longer than one try, with its storing.
 LEASE = timedelta(seconds=2 * TIMEOUT_SECONDS)
 TURN_SIZE = 50  # events
@@ -96,7 +86,7 @@ def store_result(lease: Lease, delivery_id: int, result: Result) -> bool:
     holds_lease = endpoint.lease_token == lease.token
     if holds_lease:
         endpoint.lease_until = timezone.now() + LEASE
-    goes_on = _note_success(endpoint, delivery) if result.is_delivered else _note_failure(endpoint, delivery, result)
+    goes_on = note_success(endpoint, delivery) if result.is_delivered else note_failure(endpoint, delivery, result)
     return goes_on and holds_lease
 
 
@@ -141,50 +131,3 @@ def surrender(lease: Lease) -> None:
     """Give up a lease after an error of our own. The endpoint waits until the lease would have ended."""
     with suppress(*DATABASE_ERRORS):
         WebhookEndpoint.objects.filter(pk=lease.endpoint_id, lease_token=lease.token).update(lease_token=None)
-
-
-def _note_success(endpoint: WebhookEndpoint, delivery: WebhookDelivery) -> bool:
-    was_paused = endpoint.failures >= PAUSED_AFTER_FAILURES
-    delivery.tries += 1
-    delivery.status, delivery.delivered_at = WebhookDelivery.Status.DELIVERED, timezone.now()
-    delivery.save()
-    endpoint.failures, endpoint.failing_since, endpoint.retry_at = 0, None, None
-    endpoint.save()
-    if was_paused:  # it is back: what failed meanwhile comes before what waited
-        _tried(endpoint).update(due_at=Now())
-    return not was_paused
-
-
-def _note_failure(endpoint: WebhookEndpoint, delivery: WebhookDelivery, result: Result) -> bool:
-    now = timezone.now()
-    delivery.tries += 1
-    delivery.due_at = now + timedelta(seconds=max(pause_after(delivery.tries), result.retry_after or 0))
-    if delivery.tries > len(PAUSES):
-        delivery.status = WebhookDelivery.Status.FAILED
-    delivery.save()
-    endpoint.failures += 1
-    endpoint.failing_since = endpoint.failing_since or now
-    endpoint.retry_at = None
-    if endpoint.failures >= PAUSED_AFTER_FAILURES:
-        first = _tried(endpoint).order_by("id").first()
-        endpoint.retry_at = (first or delivery).due_at
-    if result.retry_after is not None:  # it can lengthen a pause
-        wanted = now + timedelta(seconds=result.retry_after)
-        endpoint.retry_at = max(wanted, endpoint.retry_at or wanted)
-    endpoint.save()
-    if result.outcome == WebhookAttempt.Outcome.GONE:
-        disable(endpoint, WebhookEndpoint.DisabledBecause.GONE)
-    elif now - endpoint.failing_since > DISABLED_AFTER:
-        disable(endpoint, WebhookEndpoint.DisabledBecause.FAILING)
-    return endpoint.is_enabled and endpoint.retry_at is None
-
-
-def _tried(endpoint: WebhookEndpoint) -> QuerySet[WebhookDelivery]:
-    """Return what failed and is to be tried again."""
-    return endpoint.deliveries.filter(status=WebhookDelivery.Status.PENDING, tries__gt=0)
-
-
-def pause_after(tries: int) -> float:
-    """Return the seconds until the next try, with jitter."""
-    pause = PAUSES[min(tries, len(PAUSES)) - 1]
-    return pause * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret

@@ -63,7 +63,7 @@ def service_programs(layout: Layout) -> list[Program]:
             # Above gunicorn's graceful_timeout for any deadline, so that running requests are answered.
             stop_seconds=90,
         ),
-        Program("merchant", [python, "-m", "loadtests.merchant", *merchant]),
+        Program("merchant", [python, "-m", "loadtests.webhook_receiver", *merchant]),
     ]
 
 

@@ -14,8 +14,8 @@ from locust.runners import STATE_MISSING, MasterRunner, Runner
 from loadtests.run import LoadTestError
 from loadtests.run.merchants import attach
 from loadtests.run.pacer import HALT_SECONDS
-from loadtests.run.plan import Plan
 from loadtests.run.samples import Sample
+from loadtests.run.shapes import Plan
 from loadtests.run.thresholds import Process
 
 POLL_SECONDS = 0.1

@@ -13,7 +13,7 @@ from locust.runners import Runner, WorkerRunner
 
 from loadtests import locustfile
 from loadtests.run.pacer import Pacer
-from loadtests.run.plan import Plan
+from loadtests.run.shapes import Plan
 
 
 class PacedMerchant(locustfile.Merchant):

@@ -7,7 +7,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from loadtests.argument_types import count, not_negative, positive, share
-from loadtests.run.plan import SHAPES
+from loadtests.run.shapes import SHAPES
 
 EPILOG = """Exit code 0: the thresholds held. 1: one broke. 2: the test could not begin. 130: Ctrl-C ended it; its files
 are complete. docs/load-testing.md explains the files and the options."""

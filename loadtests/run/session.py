@@ -8,8 +8,8 @@ from typing import Any
 from loadtests.run.conductor import Conductor, Result
 from loadtests.run.limit import Step, find_limit, rate_that_held, with_defaults
 from loadtests.run.output import write_results
-from loadtests.run.plan import Plan
 from loadtests.run.processes import make_environment, make_runner
+from loadtests.run.shapes import Plan
 from loadtests.run.summary import summarize
 from loadtests.run.terminal import Terminal
 from loadtests.run.thresholds import LATE_MS, Thresholds, warnings

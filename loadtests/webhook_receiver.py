@@ -1,4 +1,4 @@
-"""`python -m loadtests.merchant`: a merchant's server, which registers itself and verifies every webhook.
+"""`python -m loadtests.webhook_receiver`: a merchant's server, which registers itself and verifies every webhook.
 
 It is a part of `make run`. The secret of its endpoint is in a file, so that a restart keeps the endpoint.
 """

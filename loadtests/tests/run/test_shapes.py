@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from loadtests.run.plan import SHAPES, Plan
+from loadtests.run.shapes import SHAPES, Plan
 
 
 def test_a_steady_plan_has_one_request_in_each_interval():

@@ -18,7 +18,8 @@ from fintech.env import SettingError
 from fintech.run import RunError, checks, environment, interruption, monitoring, programs
 from fintech.run.console import Console
 from fintech.run.kpis import OPENER, Kpis
-from fintech.run.layout import BASE_DIR, DATABASE, Layout, make_environment, read_ports
+from fintech.run.layout import BASE_DIR, DATABASE, Layout, make_environment
+from fintech.run.ports import read_ports
 from fintech.run.postgres import EmbeddedPostgres, PostgresError
 from fintech.run.supervisor import Supervisor, last_line
 from fintech.secret_files import read_secret

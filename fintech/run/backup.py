@@ -28,7 +28,8 @@ from psycopg import sql
 
 from fintech.env import SettingError
 from fintech.run import RunError, checks, environment
-from fintech.run.layout import BASE_DIR, DATABASE, Layout, read_ports
+from fintech.run.layout import BASE_DIR, DATABASE, Layout
+from fintech.run.ports import read_ports
 from fintech.run.postgres import PROGRAMS, EmbeddedPostgres, PostgresError
 from fintech.secret_files import copy_secret
 

@@ -14,7 +14,8 @@ import psycopg
 
 from fintech import env
 from fintech.run import RunError
-from fintech.run.layout import ADVISED_BASE_PORT, MARK, Layout, Ports
+from fintech.run.layout import MARK, Layout
+from fintech.run.ports import ADVISED_BASE_PORT, Ports
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.run.supervisor import Supervisor
 

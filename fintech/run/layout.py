@@ -1,4 +1,4 @@
-"""The layout of a run: files, ports, secrets, and the environment of all processes."""
+"""The layout of a run: files, secrets, and the environment of all processes."""
 
 import hashlib
 import os
@@ -9,17 +9,13 @@ from pathlib import Path
 
 from fintech.run import RunError
 from fintech.run.environment import is_accepted
+from fintech.run.ports import Ports
 from fintech.run.postgres import MAX_SOCKET_PATH
 from fintech.secret_files import ensure_secret, random_secret, webhook_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
 DATABASE = "fintech"  # the database's name
-ADVISED_BASE_PORT = 8200
-# Browsers refuse these ports (https://fetch.spec.whatwg.org/#port-blocking); the ones below 1024 need root anyway.
-BLOCKED_PORTS = frozenset(
-    {1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080}
-)
 
 # The environment variable that marks a process as ours; its value is the folder of the run.
 MARK = "FINTECH_RUN_DIR"
@@ -34,25 +30,6 @@ SECRETS = {
 }
 # The same for the fake of Stripe, once SECOND_GATEWAY was used.
 FAKE_SECRETS = {"STRIPE_API_KEY": "stripe_api_key", "STRIPE_WEBHOOK_SECRET": "stripe_webhook_secret"}
-
-
-@dataclass(frozen=True)
-class Ports:
-    web: int = 5000
-    gateway: int = 5001
-    metrics: int = 9464
-    worker: int = 9465
-    prometheus: int = 9090
-    alertmanager: int = 9093
-    node_exporter: int = 9100
-    blackbox_exporter: int = 9115
-    merchant: int = 5002
-    stripe: int = 5003
-
-    @classmethod
-    def from_base(cls, base: int) -> "Ports":
-        """Return ten consecutive ports, for a machine on which the usual ones are taken."""
-        return cls(*range(base, base + 10))
 
 
 @dataclass(frozen=True)
@@ -169,17 +146,3 @@ def fake_of_stripe(layout: Layout, environ: Mapping[str, str]) -> dict[str, str]
         ensure_secret(layout.secrets / file, webhook_secret if name == "STRIPE_WEBHOOK_SECRET" else random_secret)
         settings[f"{name}_FILE"] = str(layout.secrets / file)
     return settings
-
-
-def read_ports(text: str) -> Ports:
-    if not text:
-        return Ports()
-    if not text.isdecimal() or not 1024 <= int(text) <= 65_526:
-        raise RunError(f"BASE_PORT={text} is wrong: use a number from 1024 to 65526, such as {ADVISED_BASE_PORT}.")
-    base = int(text)
-    if blocked := BLOCKED_PORTS.intersection(range(base, base + 10)):
-        raise RunError(
-            f"BASE_PORT={text} includes port {min(blocked)}, which browsers refuse to open:"
-            f" use another one, such as {ADVISED_BASE_PORT}."
-        )
-    return Ports.from_base(base)

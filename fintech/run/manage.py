@@ -4,7 +4,8 @@ import os
 import sys
 
 from fintech.run import RunError, environment
-from fintech.run.layout import BASE_DIR, DATABASE, Layout, make_environment, read_ports
+from fintech.run.layout import BASE_DIR, DATABASE, Layout, make_environment
+from fintech.run.ports import read_ports
 from fintech.run.postgres import EmbeddedPostgres
 
 

@@ -14,7 +14,7 @@ from django.core.management import get_commands, load_command_class
 from django.db import connection
 from django.urls import resolve
 
-from fintech.run.layout import Ports
+from fintech.run.ports import Ports
 from fintech.tests.advice import ROOT, TEXTS, Command, commands
 from fintech.tests.compose.test_compose import SERVICES, mounts
 from loadtests.gateway.app import Gateway

@@ -13,7 +13,8 @@ from pathlib import Path
 from urllib.request import Request
 
 from fintech.run.kpis import OPENER
-from fintech.run.layout import DATABASE, Layout, make_environment, read_ports
+from fintech.run.layout import DATABASE, Layout, make_environment
+from fintech.run.ports import read_ports
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.secret_files import read_secret
 from fintech.testing.processes import Platform, answers, request

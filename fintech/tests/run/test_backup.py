@@ -17,7 +17,8 @@ import pytest
 
 from fintech.run import checks
 from fintech.run.backup import replace, unpack
-from fintech.run.layout import DATABASE, Layout, Ports, make_environment
+from fintech.run.layout import DATABASE, Layout, make_environment
+from fintech.run.ports import Ports
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.testing.processes import BASE_DIR, Program, request, scrape, wait_until
 from fintech.tests.run.test_run import free_base_port, make_run

@@ -15,17 +15,9 @@ from fintech.env import SettingError
 from fintech.run import RunError, checks
 from fintech.run.__main__ import Run
 from fintech.run.console import Console
-from fintech.run.layout import (
-    ADVISED_BASE_PORT,
-    BASE_DIR,
-    MARK,
-    MAX_SOCKET_PATH,
-    Layout,
-    Ports,
-    make_environment,
-    read_ports,
-)
+from fintech.run.layout import BASE_DIR, MARK, MAX_SOCKET_PATH, Layout, make_environment
 from fintech.run.monitoring import PACKAGES, missing, monitoring_programs
+from fintech.run.ports import ADVISED_BASE_PORT, Ports, read_ports
 from fintech.secret_files import ensure_secret, read_secret, write_secret
 
 DATABASE = {"DATABASE_URL": "postgresql://app@/ours"}

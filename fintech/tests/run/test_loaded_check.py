@@ -5,7 +5,8 @@ from functools import partial
 import pytest
 
 from fintech.run import RunError, monitoring
-from fintech.run.layout import Layout, Ports
+from fintech.run.layout import Layout
+from fintech.run.ports import Ports
 from fintech.testing.processes import answers, free_port, running, wait_until
 from observability.render import prometheus_command, render
 

@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from fintech.run import checks
-from fintech.run.layout import Layout, Ports
+from fintech.run.layout import Layout
+from fintech.run.ports import Ports
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.run.supervisor import call
 from fintech.testing.processes import Program, Reply, answers, request, scrape, wait_until

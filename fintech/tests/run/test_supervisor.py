@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from fintech.run import RunError, checks
-from fintech.run.layout import MARK, Layout, Ports
+from fintech.run.layout import MARK, Layout
+from fintech.run.ports import Ports
 from fintech.run.programs import Program
 from fintech.run.supervisor import Supervisor, call
 from fintech.testing.processes import wait_until

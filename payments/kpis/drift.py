@@ -17,7 +17,7 @@ from django.db.models import Count
 
 from fintech.telemetry.host_registry import live_epochs, live_sessions
 from payments.currencies import EXPONENTS, to_major
-from payments.kpis.exporters import Counters, ScrapeError
+from payments.kpis.scrape import Counters, ScrapeError
 from payments.kpis.totals import OPERATION_KINDS, Totals, totals_by_epoch
 from payments.models import Writer
 from payments.states import CHARGE

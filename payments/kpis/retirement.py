@@ -7,7 +7,7 @@ from django.conf import settings
 
 from fintech.database.sql import execute
 from fintech.telemetry.host_registry import Exporter, retire, vanished
-from payments.kpis.exporters import read_exporters
+from payments.kpis.scrape import read_exporters
 
 logger = logging.getLogger("payments.kpis")
 

@@ -15,7 +15,7 @@ from payments.gateway.base import Gateway
 from payments.gateway.http_gateway import HttpGateway
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.kpis.drift import Drift, measure_drift
-from payments.kpis.exporters import Counters, scrape
+from payments.kpis.scrape import Counters, scrape
 from payments.kpis.totals import totals_by_epoch
 from payments.ledger.consistency import check_ledger
 from payments.ledger.reconciliation import reconcile

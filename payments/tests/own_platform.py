@@ -18,7 +18,7 @@ from loadtests import own_platform as base
 from loadtests.own_platform import manage
 from loadtests.tests.simulator import running_gateway
 from payments.gateway.http_gateway import HttpGateway
-from payments.kpis.exporters import Counters, scrape
+from payments.kpis.scrape import Counters, scrape
 from payments.kpis.totals import Totals
 from payments.ledger.consistency import check_ledger
 from payments.ledger.reconciliation import reconcile

@@ -16,8 +16,8 @@ from fintech.telemetry.families import counters, gauge, gauges
 from payments import metrics
 from payments.currencies import to_major
 from payments.kpis.drift import Drift
-from payments.kpis.exporters import RETIRED
 from payments.kpis.gauges import WaitingReviews
+from payments.kpis.scrape import RETIRED
 from payments.kpis.totals import OPERATION_COUNTERS, Totals
 from payments.states import CHARGE, DISPUTE
 from payments.webhooks.backlog import STATES, Backlog

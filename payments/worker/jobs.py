@@ -16,9 +16,9 @@ from payments.fraud.velocity import forget_expired
 from payments.gateway.registry import gateways
 from payments.gateway_events.inbox import process_due, waiting
 from payments.kpis import drift, gateway_drift, gauges
-from payments.kpis.exporters import Counters, ScrapeError, read_exporters
 from payments.kpis.retirement import Retirement
 from payments.kpis.rollup import Rollup
+from payments.kpis.scrape import Counters, ScrapeError, read_exporters
 from payments.kpis.totals import ledger_totals, retired_totals
 from payments.ledger.running_sums import Balance, OtherGateways
 from payments.services.authorization_expiry import void_expired

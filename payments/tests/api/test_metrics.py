@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fintech.testing.processes import Platform, Reply, is_over, request, wait_until
 from payments.api_keys import create_api_key
-from payments.kpis.exporters import RETIRED
+from payments.kpis.scrape import RETIRED
 from payments.models import Merchant
 from payments.tests.conftest import ALL_SCOPES, Client
 

@@ -1,4 +1,4 @@
-"""Read the counters of the exporters, by epoch."""
+"""Scrape the counters of the exporters of all hosts, and add them up by epoch."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor

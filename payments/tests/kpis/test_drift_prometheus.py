@@ -21,7 +21,7 @@ from loadtests.tests.test_locust import load, result
 from observability.dashboards.documented import PROMQL
 from observability.render import prometheus_command, render
 from payments.currencies import to_major
-from payments.tests.kpis.test_truth import check_at_rest, files, kill_and_await, warm
+from payments.tests.kpis.test_drift import check_at_rest, files, kill_and_await, warm
 from payments.tests.own_platform import OwnPlatform, own_platform
 
 MINUTES = float(os.environ.get("PROVE_MINUTES", "10"))

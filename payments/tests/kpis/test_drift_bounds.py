@@ -17,9 +17,9 @@ from fintech.telemetry.host_registry import live_epochs
 from fintech.testing.processes import wait_until
 from payments.currencies import to_major
 from payments.kpis.drift import Drift, measure_drift, unseen_epochs
-from payments.kpis.exporters import Counters, ScrapeError
 from payments.kpis.gateway_drift import measure_gateway_drift
 from payments.kpis.rollup import Rollup
+from payments.kpis.scrape import Counters, ScrapeError
 from payments.kpis.totals import Totals
 from payments.ledger.running_sums import Sums
 from payments.models import Event, KpiWatermark, Writer

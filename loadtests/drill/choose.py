@@ -25,7 +25,7 @@ MAX_SECONDS = 60
 # The alerts about each part, by the files of their rules.
 PARTS = {
     "payments": ("payments.yml", "slo.yml"),
-    "alerts_audit": ("truth.yml",),
+    "alerts_audit": ("integrity.yml",),
     "fintech": ("platform.yml",),
     "loadtests/gateway": ("payments.yml",),
     "observability": ("platform.yml",),

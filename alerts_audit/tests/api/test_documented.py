@@ -49,7 +49,7 @@ def test_every_group_is_documented():
 
 
 def test_the_first_page_worries_for_as_long_as_the_alerts_do():
-    rules = (ROOT / "observability" / "prometheus" / "rules" / "truth.yml").read_text(encoding="utf-8")
+    rules = (ROOT / "observability" / "prometheus" / "rules" / "integrity.yml").read_text(encoding="utf-8")
 
     assert f"max_over_time(audit_verification_findings[{FINDINGS_STAY.total_seconds() / 3600:.0f}h]) > 0" in rules
     assert f"audit_last_verification_timestamp_seconds > {VERIFIED_WITHIN.total_seconds():.0f}" in rules

@@ -26,7 +26,7 @@ INHIBITION = """inhibit_rules:
 
 def in_rules(old: str, new: str) -> Callable[[Path], object]:
     """Break the rule, by another text for a part of it."""
-    return lambda folder: replace_in(folder / "rules" / "truth.yml", RULE, RULE.replace(old, new))
+    return lambda folder: replace_in(folder / "rules" / "integrity.yml", RULE, RULE.replace(old, new))
 
 
 def in_alertmanager(old: str, new: str) -> Callable[[Path], object]:

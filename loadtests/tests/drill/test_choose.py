@@ -36,8 +36,8 @@ def alerts(faults: list[Fault]) -> set[str | None]:
 
 
 def test_a_changed_rule_touches_its_alert_and_no_other():
-    before = change_rules("truth.yml", r"(alert: WebhookUnauthorized[\s\S]*?for: )\w+", r"\g<1>77m")
-    assert alerts(touched(["observability/prometheus/rules/truth.yml"], before, NOW)) == {"WebhookUnauthorized"}
+    before = change_rules("integrity.yml", r"(alert: WebhookUnauthorized[\s\S]*?for: )\w+", r"\g<1>77m")
+    assert alerts(touched(["observability/prometheus/rules/integrity.yml"], before, NOW)) == {"WebhookUnauthorized"}
 
 
 def test_a_changed_recorded_series_touches_the_alerts_that_read_it():
@@ -46,7 +46,7 @@ def test_a_changed_recorded_series_touches_the_alerts_that_read_it():
 
 
 def test_a_new_alert_is_touched():
-    before = change_rules("truth.yml", "alert: WebhookUnauthorized", "alert: AnotherName")
+    before = change_rules("integrity.yml", "alert: WebhookUnauthorized", "alert: AnotherName")
     assert alerts(touched([], before, NOW)) == {"WebhookUnauthorized"}
 
 

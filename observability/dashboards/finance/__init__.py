@@ -7,10 +7,10 @@ from observability.dashboards.finance.authorizations import AUTHORIZATIONS
 from observability.dashboards.finance.disputes import DISPUTES
 from observability.dashboards.finance.documented import DOCUMENTED
 from observability.dashboards.finance.gateway_and_fraud import GATEWAY_AND_FRAUD
+from observability.dashboards.finance.integrity import INTEGRITY
 from observability.dashboards.finance.money import MONEY
 from observability.dashboards.finance.payments import PAYMENTS
 from observability.dashboards.finance.reviews import REVIEWS
-from observability.dashboards.finance.truth import TRUTH
 from observability.dashboards.finance.waiting import WAITING
 from observability.dashboards.kit import CURRENCY, dashboard
 
@@ -30,7 +30,7 @@ def finance() -> Dashboard:
             REVIEWS,
             WAITING,
             GATEWAY_AND_FRAUD,
-            TRUTH,
+            INTEGRITY,
             DOCUMENTED,
         ],
     )

@@ -1,6 +1,6 @@
 from observability.dashboards.kit import apart_from_zero, graph, query, row
 
-TRUTH = row(
+INTEGRITY = row(
     "Correctness of these figures",
     [
         graph(

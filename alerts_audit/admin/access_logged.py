@@ -7,7 +7,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
@@ -18,6 +18,7 @@ from alerts_audit.seal.proofs import NoProof, prove
 from alerts_audit.selectors.episode_detail import get_row_seals
 from fintech.adminsite.changelists import ReadOnlyAdmin
 from fintech.adminsite.display import page_of, show_badge, show_time
+from fintech.http.views import attachment
 
 
 class AccessLoggedAdmin(ReadOnlyAdmin):
@@ -49,9 +50,7 @@ class AccessLoggedAdmin(ReadOnlyAdmin):
 class ProvableAdmin(AccessLoggedAdmin):
     """An admin of rows that are leaves of the log, under the model's name."""
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.download_proof)
-        return [path("<int:pk>/proof", view, name=f"alerts_audit_{self.opts.model_name}_proof"), *super().get_urls()]
+    row_views = {"proof": "download_proof"}
 
     @display(description="Seal")
     def seal(self, row: Model) -> str:
@@ -81,5 +80,4 @@ class ProvableAdmin(AccessLoggedAdmin):
             self.message_user(request, str(reason), messages.WARNING)
             return HttpResponseRedirect(page_of(self.model, pk))
         self.record(request, f"{kind} proof", pk)
-        headers = {"Content-Disposition": f'attachment; filename="{kind}-{pk}.proof.json"'}
-        return HttpResponse(proof, content_type="application/json", headers=headers)
+        return attachment(proof, f"{kind}-{pk}.proof.json", "application/json")

@@ -10,8 +10,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
@@ -23,6 +22,7 @@ from alerts_audit.selectors.episode_detail import get_archives
 from fintech.adminsite.changelists import start_of_page
 from fintech.adminsite.display import column, show_badge, show_time
 from fintech.adminsite.filters import ChoiceFilter
+from fintech.http.views import attachment
 
 # Longer bodies are offered as a download only.
 MAX_SHOWN = 256 * 1024
@@ -41,10 +41,7 @@ class ReadFilter(ChoiceFilter):
 
     title = "how it was read"
     parameter_name = "read"
-    offered = [
-        ("quarantined", "quarantined: cannot be parsed"),
-        ("partial", "partial: too large to store completely"),
-    ]
+    offered = [("quarantined", "quarantined: cannot be parsed"), ("partial", "partial: too large to store completely")]
 
     def narrow(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         if value == "partial":
@@ -71,6 +68,7 @@ class DeliveryAdmin(ProvableAdmin):
     list_filter = [ReadFilter, SourceFilter]
     filter_parameters = frozenset(["read", "source"])
     unindexed_filters = frozenset(["source"])
+    row_views = {**ProvableAdmin.row_views, "body": "download_body"}
     fields = [
         "received",
         "source",
@@ -90,10 +88,6 @@ class DeliveryAdmin(ProvableAdmin):
         """Omit the bodies in lists; a single delivery loads its body when it is needed."""
         return Delivery.objects.for_list()
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.download_body)
-        return [path("<int:pk>/body", view, name="alerts_audit_delivery_body"), *super().get_urls()]
-
     def download_body(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Download the received body, byte for byte."""
         if not self.has_view_permission(request):
@@ -105,11 +99,7 @@ class DeliveryAdmin(ProvableAdmin):
             return page
         self.record(request, "delivery body", pk)
         name = f"delivery-{pk}" if delivery.complete else f"delivery-{pk}-first-part"
-        return HttpResponse(
-            delivery.body,
-            content_type="application/octet-stream",
-            headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        )
+        return attachment(delivery.body, name, "application/octet-stream")
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
         """Show the page of an archived delivery, where Django would redirect."""
@@ -122,15 +112,11 @@ class DeliveryAdmin(ProvableAdmin):
         archive = get_archives([pk]).get(pk)
         if archive is None:
             raise Http404
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"Delivery {pk}",
-            "opts": self.opts,
-            "delivery": pk,
-            "file_name": archive.file_name,
-            "facts": list(get_facts(Envelope.objects.get(pk=pk), archive)),
-        }
-        return TemplateResponse(request, "alerts_audit/delivery_archived.html", context, status=status)
+        facts = list(get_facts(Envelope.objects.get(pk=pk), archive))
+        context = {"title": f"Delivery {pk}", "delivery": pk, "file_name": archive.file_name, "facts": facts}
+        page = self.extra_page(request, "alerts_audit/delivery_archived.html", **context)
+        page.status_code = status
+        return page
 
     received = column("Received (UTC)", show_time, "received_at")
 

@@ -7,7 +7,6 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.decorators import action, display
 
@@ -83,24 +82,18 @@ class EpisodeAdmin(AccessLoggedAdmin):
     actions = ["acknowledge_chosen"]
     change_list_template = "alerts_audit/episodes.html"
     change_form_template = "alerts_audit/episode.html"
-    fieldsets = [
-        (
-            None,
-            {
-                "fields": [
-                    ("state_shown", "severity_shown"),
-                    ("alert", "cluster"),
-                    ("started", "ended"),
-                    ("duration_shown", "deliveries"),
-                    ("heard", "last_heard"),
-                    ("acknowledged_by", "seal"),
-                    "summary",
-                    "labels",
-                    "key_shown",
-                ]
-            },
-        ),
+    fields = [
+        ("state_shown", "severity_shown"),
+        ("alert", "cluster"),
+        ("started", "ended"),
+        ("duration_shown", "deliveries"),
+        ("heard", "last_heard"),
+        ("acknowledged_by", "seal"),
+        "summary",
+        "labels",
+        "key_shown",
     ]
+    row_views = {"review/": "review_view", "runbook/": "runbook_view"}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Episode]:
         return Episode.objects.select_related("identity")
@@ -117,14 +110,8 @@ class EpisodeAdmin(AccessLoggedAdmin):
         return may(request.user, "view_episode", "review_episode")
 
     def get_urls(self) -> list[URLPattern]:
-        views = (self.review_view, self.runbook_view, self.statistics_view)
-        review_view, runbook_view, statistics_view = (self.admin_site.admin_view(view) for view in views)
-        return [
-            path("statistics/", statistics_view, name="alerts_audit_statistics"),
-            path("<int:pk>/review/", review_view, name="alerts_audit_episode_review"),
-            path("<int:pk>/runbook/", runbook_view, name="alerts_audit_episode_runbook"),
-            *super().get_urls(),
-        ]
+        view = self.admin_site.admin_view(self.statistics_view)
+        return [path("statistics/", view, name="alerts_audit_statistics"), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = {**(extra_context or {}), "statistics_link": reverse("admin:alerts_audit_statistics")}
@@ -153,14 +140,8 @@ class EpisodeAdmin(AccessLoggedAdmin):
         file = runbook_file(episode)
         if file is None:
             raise Http404
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Runbook",
-            "original": episode,
-            "page_link": page_of(Episode, pk),
-            "runbook": file.read_text(encoding="utf-8"),
-        }
-        return TemplateResponse(request, "alerts_audit/runbook.html", context)
+        context = {"original": episode, "page_link": page_of(Episode, pk), "runbook": file.read_text(encoding="utf-8")}
+        return self.extra_page(request, "alerts_audit/runbook.html", title="Runbook", **context)
 
     # --- Reviewing -----------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.urls import URLPattern, path
 from unfold.decorators import display
 
 from alerts_audit.admin.access_logged import ProvableAdmin
@@ -69,25 +68,19 @@ class GapAdmin(ProvableAdmin):
     list_filter = [StateFilter, ReasonFilter]
     filter_parameters = frozenset(["state", "reason"])
     unindexed_filters = frozenset(["state"])
+    row_views = {**ProvableAdmin.row_views, "close/": "close_view"}
     change_form_template = "alerts_audit/gap.html"
-    fieldsets = [
-        (
-            None,
-            {
-                "fields": [
-                    ("state_shown", "reason_shown"),
-                    ("began", "ended"),
-                    ("length", "source"),
-                    ("noticed", "closed"),
-                    "about",
-                    "labels_shown",
-                    "delivery",
-                    "details_shown",
-                    "outcome",
-                    "seal",
-                ]
-            },
-        )
+    fields = [
+        ("state_shown", "reason_shown"),
+        ("began", "ended"),
+        ("length", "source"),
+        ("noticed", "closed"),
+        "about",
+        "labels_shown",
+        "delivery",
+        "details_shown",
+        "outcome",
+        "seal",
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Gap]:
@@ -99,10 +92,6 @@ class GapAdmin(ProvableAdmin):
 
     def has_close_permission(self, request: HttpRequest) -> bool:
         return may(request.user, "view_gap", "review_episode")
-
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.close_view)
-        return [path("<int:pk>/close/", view, name="alerts_audit_gap_close"), *super().get_urls()]
 
     def row_context(self, request: HttpRequest, row: Gap) -> dict[str, Any]:
         return {"may_close": self.has_close_permission(request)}

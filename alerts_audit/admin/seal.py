@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
@@ -12,6 +12,7 @@ from alerts_audit.admin.access_logged import AccessLoggedAdmin
 from alerts_audit.models import Archive, Checkpoint, Verification
 from alerts_audit.seal.signer_lookup import get_signers
 from fintech.adminsite.display import column, show_badge, show_code, show_json, show_time, show_values, show_whole
+from fintech.http.views import attachment
 from fintech.texts import count_of
 
 
@@ -21,10 +22,7 @@ class CheckpointAdmin(AccessLoggedAdmin):
     list_display_links = ["leaves"]
     fields = [("leaves", "sealed_at"), "root_shown", "note_shown", "download", "key_id", "signer"]
     list_defer = ["frontier", "note"]
-
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.download_note)
-        return [path("<int:pk>/note", view, name="alerts_audit_checkpoint_note"), *super().get_urls()]
+    row_views = {"note": "download_note"}
 
     def download_note(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Download the signed note, as it was published."""
@@ -32,9 +30,7 @@ class CheckpointAdmin(AccessLoggedAdmin):
             raise PermissionDenied
         checkpoint = get_object_or_404(Checkpoint, pk=pk)
         self.record(request, "checkpoint note", checkpoint.size)
-        disposition = f'attachment; filename="checkpoint-{checkpoint.size}.txt"'
-        headers = {"Content-Disposition": disposition}
-        return HttpResponse(checkpoint.note, content_type="text/plain; charset=utf-8", headers=headers)
+        return attachment(checkpoint.note, f"checkpoint-{checkpoint.size}.txt", "text/plain; charset=utf-8")
 
     leaves = column("Leaves", lambda checkpoint: show_whole(f"{checkpoint.size:,}"))
     sealed_at = column("Sealed (UTC)", show_time, "at")

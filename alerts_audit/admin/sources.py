@@ -15,7 +15,7 @@ from alerts_audit.models import Source, SourceToken
 from alerts_audit.sources.tokens import PLACES, TooManyTokens, issue_token, revoke_token, valid_tokens
 from fintech.adminsite.changelists import KeptAdmin
 from fintech.adminsite.display import column, page_of, show_badge, show_code
-from fintech.adminsite.one_time_secrets import OneTimeSecretAdmin, show_once
+from fintech.adminsite.one_time_secrets import OneTimeSecretAdmin
 
 CREATED_TEMPLATE = "alerts_audit/source_token_created.html"
 
@@ -50,18 +50,12 @@ class SourceAdmin(KeptAdmin):
         *first, heartbeat = self.fields
         return [*first, ("alertmanager", "prometheus"), heartbeat, "tokens"]
 
-    @sensitive_variables("secret")
+    @sensitive_variables("secret", "context")
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        """Show the first token at once."""
         token, secret = issue_token(obj)
-        return show_once(
-            self,
-            request,
-            CREATED_TEMPLATE,
-            title=title_of(token),
-            original=obj,
-            secret=secret,
-            back_to=page_of(Source, obj.pk),
-        )
+        context = {"title": title_of(token), "original": obj, "secret": secret, "page_link": page_of(Source, obj.pk)}
+        return self.extra_page(request, CREATED_TEMPLATE, **context)
 
     @display(description="State")
     def state(self, source: Source) -> str:

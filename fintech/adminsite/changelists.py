@@ -6,7 +6,7 @@ columns.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from django.db import IntegrityError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from psycopg.errors import ForeignKeyViolation, UniqueViolation
 from unfold.admin import ModelAdmin
@@ -173,9 +174,23 @@ class KeptAdmin(GuardedAdmin):
 
     show_facets = ShowFacets.NEVER  # each would be a count
     list_filter_submit = True
+    # Views of one row beside Django's: the end of their address, and their method. With {"revoke/": "revoke_view"}, API
+    # keys have a view of the name `payments_apikey_revoke`.
+    row_views: Mapping[str, str] = {}
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+    def get_urls(self) -> list[URLPattern]:
+        views = {end: self.admin_site.admin_view(getattr(self, method)) for end, method in self.row_views.items()}
+        name = f"{self.opts.app_label}_{self.opts.model_name}"
+        own = [path(f"<int:pk>/{end}", view, name=f"{name}_{end.strip('/')}") for end, view in views.items()]
+        return [*own, *super().get_urls()]
+
+    def extra_page(self, request: HttpRequest, template: str, **context: Any) -> TemplateResponse:
+        """Show a page that Django's admin does not have."""
+        shared = {**self.admin_site.each_context(request), "opts": self.opts}
+        return TemplateResponse(request, template, {**shared, **context})
 
     def row_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Return what the template of a row's page needs beside the row, such as the `tools` of fintech/row.html."""

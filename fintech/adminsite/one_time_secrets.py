@@ -8,28 +8,12 @@ from django.contrib import messages
 from django.contrib.auth import get_permission_codename
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from unfold.decorators import action, display
 
 from fintech.adminsite.changelists import KeptAdmin
 from fintech.adminsite.display import column, page_of, show_badge, show_code, show_time
-
-
-def show_once(
-    model_admin: Any, request: HttpRequest, template: str, *, title: str, original: Model, secret: str, back_to: str
-) -> HttpResponse:
-    """Show a secret once. A redirect would need to store it in between, for example in a session."""
-    context = {
-        **model_admin.admin_site.each_context(request),
-        "title": title,
-        "opts": model_admin.opts,
-        "original": original,
-        "secret": secret,
-        "page_link": back_to,
-    }
-    return TemplateResponse(request, template, context)
 
 
 class ExpiringForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
@@ -112,13 +96,8 @@ class OneTimeSecretAdmin(KeptAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Do nothing: the row is saved already."""
 
+    @sensitive_variables("context")
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        return show_once(
-            self,
-            request,
-            self.created_template,
-            title=self.title_of(obj),
-            original=self.subject_of(obj),
-            secret=obj.secret,
-            back_to=page_of(type(obj), obj.pk),
-        )
+        """Show the secret at once. A redirect would need to store it in between, for example in a session."""
+        context = {"title": self.title_of(obj), "original": self.subject_of(obj), "secret": obj.secret}
+        return self.extra_page(request, self.created_template, **context, page_link=page_of(type(obj), obj.pk))

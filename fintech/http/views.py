@@ -26,6 +26,12 @@ def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None 
     return HttpResponse(_encoder.encode(content), status=status, content_type="application/json", headers=headers)
 
 
+def attachment(content: Any, name: str, content_type: str) -> HttpResponse:
+    """Return a file to download."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(content, content_type=content_type, headers=headers)
+
+
 class JsonView(APIView):
     renderer_classes = [JSONRenderer]  # for the schema; `json_answer` creates the responses
 

@@ -7,8 +7,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from fintech.adminsite.display import column, page_of
@@ -41,12 +40,9 @@ class ApiKeyAdmin(OneTimeSecretAdmin):
     search_help_text = "Name, beginning of the key, or merchant"
     autocomplete_fields = ["merchant"]
     change_form_template = "fintech/row.html"
+    row_views = {"revoke/": "revoke_view"}
     add_fieldsets = [(None, {"fields": ["merchant", "name", "scopes", "expires_at"]})]
     fields = [("merchant", "name"), ("start", "state"), "scopes_in_words", ("created", "expires"), "revoked"]
-
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.revoke_view)
-        return [path("<int:pk>/revoke/", view, name="payments_apikey_revoke"), *super().get_urls()]
 
     # --- Creating ------------------------------------------------------------------------------------------
 
@@ -75,13 +71,8 @@ class ApiKeyAdmin(OneTimeSecretAdmin):
         if request.method == "POST":
             self.revoke_one(request, key)
             return HttpResponseRedirect(page_of(ApiKey, key.pk))
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Revoke API key",
-            "opts": self.opts,
-            "original": key,
-        }
-        return TemplateResponse(request, "payments/revoke.html", {**context, "page_link": page_of(ApiKey, key.pk)})
+        context = {"title": "Revoke API key", "original": key, "page_link": page_of(ApiKey, key.pk)}
+        return self.extra_page(request, "payments/revoke.html", **context)
 
     # --- Columns -------------------------------------------------------------------------------------------
 

@@ -51,13 +51,10 @@ class ListFilter(ChoiceFilter):
 class FraudListEntryAdmin(RecordedAdmin):
     form = EntryForm
     list_display = ["value", "field", "list_name", "merchant", "note", "created"]
-    list_select_related = ["merchant"]
-    list_filter = [ListFilter, ("merchant", AutocompleteSelectFilter)]
-    filter_parameters = frozenset(["list", "merchant__id__exact"])
-    list_per_page = 50
+    list_filter = [ListFilter, *RecordedAdmin.list_filter]
+    filter_parameters = frozenset(["list", *RecordedAdmin.filter_parameters])
     search_fields = ["value__exact", "merchant__name"]
     search_help_text = "The whole value, or the merchant"
-    autocomplete_fields = ["merchant"]
     fields = ["merchant", "list", "field", "value", "note"]
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
@@ -96,11 +93,6 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at r
 class VelocityRuleAdmin(RecordedAdmin):
     form = RuleForm
     list_display = ["id", "merchant", "field", "measure", "currency", "window", "maximum", "result", "is_enabled"]
-    list_select_related = ["merchant"]
-    list_filter = [("merchant", AutocompleteSelectFilter)]
-    filter_parameters = frozenset(["merchant__id__exact"])
-    list_per_page = 50
-    autocomplete_fields = ["merchant"]
     fields = [*COUNTED, "maximum", "outcome", "is_enabled", "note"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:

@@ -29,6 +29,13 @@ LISTS = (
     ("fraudchange", "Fraud changes", "history"),
     ("gatewayroute", "Gateway routes", "alt_route"),
 )
+FRAUD_FIELDS = [
+    "fraud_threshold",
+    "review_threshold",
+    "fraud_weights",
+    "unscored_limit_minor",
+    "refuse_forbidden_retries",
+]
 
 
 class WeightsField(forms.JSONField):
@@ -47,18 +54,7 @@ class WeightsField(forms.JSONField):
 class MerchantForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
     class Meta:
         model = Merchant
-        fields = [
-            "name",
-            "country",
-            "is_active",
-            "fraud_threshold",
-            "review_threshold",
-            "fraud_weights",
-            "unscored_limit_minor",
-            "refuse_forbidden_retries",
-            "fee_basis_points",
-            "return_hosts",
-        ]
+        fields = ["name", "country", "is_active", *FRAUD_FIELDS, "fee_basis_points", "return_hosts"]
         labels: ClassVar = {
             "unscored_limit_minor": "Limit for unscored payments",
             "fee_basis_points": "Fee in basis points",
@@ -120,18 +116,7 @@ class MerchantAdmin(KeptAdmin):
     readonly_fields = ["created"]
     fieldsets = [
         (None, {"fields": ["name", "country", "is_active", "created"]}),
-        (
-            "Fraud",
-            {
-                "fields": [
-                    "fraud_threshold",
-                    "review_threshold",
-                    "fraud_weights",
-                    "unscored_limit_minor",
-                    "refuse_forbidden_retries",
-                ]
-            },
-        ),
+        ("Fraud", {"fields": FRAUD_FIELDS}),
         ("Fees", {"fields": ["fee_basis_points"]}),
         ("3-D Secure", {"fields": ["return_hosts"]}),
     ]

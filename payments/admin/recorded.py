@@ -1,11 +1,13 @@
 """Rows whose changes the database records, and the read-only record of their changes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
 from fintech.adminsite.changelists import KeptAdmin, ReadOnlyAdmin
 from fintech.adminsite.display import column, show_json, show_time
@@ -26,7 +28,13 @@ def clean_currency(text: str | None) -> str | None:
 
 
 class RecordedAdmin(KeptAdmin):
-    """Rows that can be deleted, each change of which the database records with its user."""
+    """Rows of merchants that can be deleted, each change of which the database records with its user."""
+
+    list_select_related = ["merchant"]
+    list_filter: Sequence[Any] = [("merchant", AutocompleteSelectFilter)]
+    filter_parameters = frozenset(["merchant__id__exact"])
+    list_per_page = 50
+    autocomplete_fields = ["merchant"]
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return ModelAdmin.has_delete_permission(self, request, obj)

@@ -2,7 +2,6 @@
 
 from django import forms
 from django.contrib import admin
-from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget
 
@@ -44,11 +43,6 @@ def _show(gateway: str) -> str:
 class GatewayRouteAdmin(RecordedAdmin):
     form = RouteForm
     list_display = ["id", "of_merchant", "of_currency", "first", "second", "note", "created"]
-    list_select_related = ["merchant"]
-    list_filter = [("merchant", AutocompleteSelectFilter)]
-    filter_parameters = frozenset(["merchant__id__exact"])
-    list_per_page = 50
-    autocomplete_fields = ["merchant"]
     fields = ["merchant", "currency", "gateway", "fallback", "note"]
 
     @display(description="Merchant")

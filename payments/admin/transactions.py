@@ -9,7 +9,6 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
@@ -171,16 +170,14 @@ class TransactionAdmin(ReadOnlyAdmin):
         else:
             form = operation.form(payment, left)
         context = {
-            **self.admin_site.each_context(request),
             "title": operation.name.capitalize(),
-            "opts": self.opts,
             "original": payment,
             "operation": operation,
             "amount": format_amount(payment.amount, payment.currency),
             "form": form,
             "page_link": page_of(Transaction, pk),
         }
-        return TemplateResponse(request, "payments/operation.html", context)
+        return self.extra_page(request, "payments/operation.html", **context)
 
     def _carry_out(self, request: HttpRequest, payment: Transaction, operation: Operation, form: OperationForm) -> bool:
         """Return True if the form was processed; the outcome is a message."""

@@ -15,14 +15,12 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 from fintech.adminsite.changelists import KeptAdmin, ReadOnlyAdmin
 from fintech.adminsite.display import column, link_to, page_of, show_badge, show_code, show_time
 from fintech.adminsite.filters import ChoiceFilter
-from fintech.adminsite.one_time_secrets import show_once
 from payments.errors import PaymentError
 from payments.models import WebhookDelivery, WebhookEndpoint
 from payments.webhooks import endpoints, redelivery
 from payments.webhooks.objects import ALL_TYPES
 
 DELIVERY_COLOURS = {"pending": "info", "delivered": "success", "failed": "danger"}
-CREATED_TEMPLATE = "payments/webhook_secret.html"
 
 
 class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none at run time
@@ -118,15 +116,8 @@ class WebhookEndpointAdmin(KeptAdmin):
             self.message_user(request, f"A test event for {endpoint} is queued.", messages.SUCCESS)
 
     def _show_secret(self, request: HttpRequest, endpoint: WebhookEndpoint, secret: str) -> HttpResponse:
-        return show_once(
-            self,
-            request,
-            CREATED_TEMPLATE,
-            title=f"Secret for {endpoint.url}",
-            original=endpoint,
-            secret=secret,
-            back_to=page_of(WebhookEndpoint, endpoint.pk),
-        )
+        context = {"original": endpoint, "secret": secret, "page_link": page_of(WebhookEndpoint, endpoint.pk)}
+        return self.extra_page(request, "payments/webhook_secret.html", title=f"Secret for {endpoint.url}", **context)
 
     # --- Columns -------------------------------------------------------------------------------------------
 

@@ -39,7 +39,9 @@ class Prometheus:
         answer = self._query(f'ALERTS{{alertstate="firing"}}[{seconds}s]', end)
         found = [(self.normalise(series["metric"]), series["values"]) for series in answer]
         return [
-            Firing(labels, [moment(value[0]) for value in values]) for labels, values in found if labels is not None
+            Firing(labels, [datetime.fromtimestamp(float(timestamp), UTC) for timestamp, _ in values])
+            for labels, values in found
+            if labels is not None
         ]
 
     def failed(self) -> dict[str, int]:
@@ -143,7 +145,3 @@ UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y"
 def to_seconds(duration: str) -> float:
     """Return the seconds of a Prometheus duration such as 1m30s."""
     return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)(ms|[smhdwy])", duration))
-
-
-def moment(timestamp: float) -> datetime:
-    return datetime.fromtimestamp(float(timestamp), UTC)

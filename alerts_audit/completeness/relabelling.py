@@ -45,6 +45,12 @@ class Step:
     def value(self, labels: Labels) -> str:
         return self.separator.join(labels.get(name, "") for name in self.source_labels)
 
+    def matches(self, labels: Labels) -> re.Match[str] | None:
+        return self.regex.fullmatch(self.value(labels))
+
+    def equals(self, labels: Labels) -> bool:
+        return labels.get(self.target_label, "") == self.value(labels)
+
 
 def relabel(labels: Labels, steps: list[Step]) -> Labels | None:
     """Return the labels that are sent; None if the alert is not sent. Each action of `steps` is one of ACTIONS."""
@@ -72,27 +78,11 @@ def _expand(template: str, match: re.Match[str]) -> str:
 
 
 def _replace(step: Step, labels: Labels) -> Labels:
-    match = step.regex.fullmatch(step.value(labels))
+    match = step.matches(labels)
     if match is None:
         return labels
     target = _expand(step.target_label, match)
     return labels | {target: _expand(step.replacement, match)} if _NAME.fullmatch(target) else labels
-
-
-def _keep(step: Step, labels: Labels) -> Labels | None:
-    return labels if step.regex.fullmatch(step.value(labels)) else None
-
-
-def _drop(step: Step, labels: Labels) -> Labels | None:
-    return None if step.regex.fullmatch(step.value(labels)) else labels
-
-
-def _keep_equal(step: Step, labels: Labels) -> Labels | None:
-    return labels if labels.get(step.target_label, "") == step.value(labels) else None
-
-
-def _drop_equal(step: Step, labels: Labels) -> Labels | None:
-    return None if labels.get(step.target_label, "") == step.value(labels) else labels
 
 
 def _hash_mod(step: Step, labels: Labels) -> Labels:
@@ -107,10 +97,10 @@ def _label_map(step: Step, labels: Labels) -> Labels:
 
 ACTIONS: dict[str, Callable[[Step, Labels], Labels | None]] = {
     "replace": _replace,
-    "keep": _keep,
-    "drop": _drop,
-    "keepequal": _keep_equal,
-    "dropequal": _drop_equal,
+    "keep": lambda step, labels: labels if step.matches(labels) else None,
+    "drop": lambda step, labels: None if step.matches(labels) else labels,
+    "keepequal": lambda step, labels: labels if step.equals(labels) else None,
+    "dropequal": lambda step, labels: None if step.equals(labels) else labels,
     "hashmod": _hash_mod,
     "lowercase": lambda step, labels: labels | {step.target_label: step.value(labels).lower()},
     "uppercase": lambda step, labels: labels | {step.target_label: step.value(labels).upper()},

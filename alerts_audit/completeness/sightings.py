@@ -145,12 +145,9 @@ def get_key(labels: Mapping[str, str]) -> bytes:
 
 
 def parsed(moment: str) -> datetime | None:
-    """Parse a time as Go writes it (up to nanoseconds). Return None if it is malformed."""
-    head, _, tail = moment.partition(".")
-    zone = tail.lstrip("0123456789")
-    text = f"{head}.{tail[: len(tail) - len(zone)][:6]}{zone}" if tail else moment
+    """Parse a time as Go writes it, up to nanoseconds, which are cut off. Return None if it is malformed."""
     try:
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(moment)
     except ValueError:
         return None
     return found if found.tzinfo else None

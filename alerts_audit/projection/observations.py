@@ -4,7 +4,6 @@ An answer is stored only if it differs from the previous one, so the newest stor
 answer (`Poll.until`).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -56,11 +55,6 @@ def read_observation(evidence: Evidence) -> dict[bytes, PollResult]:
     return {identify(evidence.cluster, alert.labels): alert.to_poll_result(evidence) for alert in alerts}
 
 
-def observed_identities(cluster: str, body: bytes) -> Iterator[bytes]:
-    for alert in _observation.decode(body).alerts:
-        yield identify(cluster, alert.labels)
-
-
 @dataclass(frozen=True)
 class Poll:
     """The newest answer of one source: since when it is unchanged, until when it is valid, and its alerts."""
@@ -81,4 +75,4 @@ def read_polls(connection: Connection) -> dict[str, dict[str, Poll | None]]:
 
 @lru_cache(maxsize=16)
 def identities(cluster: str, body: bytes) -> frozenset[bytes]:
-    return frozenset(observed_identities(cluster, body))
+    return frozenset(identify(cluster, alert.labels) for alert in _observation.decode(body).alerts)

@@ -159,44 +159,19 @@ def identity_row(key: int, cluster: str, alert: DecodedAlert) -> tuple[Any, ...]
 
 def episode_row(row: EpisodeRow, opening: Opening) -> tuple[Any, ...]:
     episode = row.episode
-    return (
-        row.id,
-        row.key,
-        row.identity_id,
-        episode.state,
-        row.alertname,
-        row.severity,
-        opening.summary,
-        encode(opening.annotations),
-        opening.generator_url,
-        episode.starts_at,
-        episode.ends_at,
-        episode.opened_at,
-        episode.closed_at,
-        episode.last_seen_at,
-        opening.input,
-        row.last_input,
-        row.deliveries,
-        _memory_encoder.encode(episode.memory).decode(),
-    )
+    names = (row.id, row.key, row.identity_id, episode.state, row.alertname, row.severity)
+    texts = (opening.summary, encode(opening.annotations), opening.generator_url)
+    times = (episode.starts_at, episode.ends_at, episode.opened_at, episode.closed_at, episode.last_seen_at)
+    memory = _memory_encoder.encode(episode.memory).decode()
+    return (*names, *texts, *times, opening.input, row.last_input, row.deliveries, memory)
 
 
 def transition_row(transition: TransitionRow) -> tuple[Any, ...]:
-    evidence = transition.cause.evidence
+    cause, evidence = transition.cause, transition.cause.evidence
     delivery_id = evidence.ref if evidence is not None and evidence.kind == "delivery" else None
     source = evidence.source if evidence is not None else None
-    number, at = transition.cause.number, transition.cause.at
-    return (
-        transition.id,
-        transition.row.id,
-        number,
-        transition.from_state,
-        transition.to_state,
-        at,
-        source,
-        delivery_id,
-        transition.note,
-    )
+    states = (transition.from_state, transition.to_state)
+    return (transition.id, transition.row.id, cause.number, *states, cause.at, source, delivery_id, transition.note)
 
 
 def change_row(row: EpisodeRow) -> dict[str, Any]:

@@ -69,7 +69,8 @@ class CheckpointFile:
     def _write(self, lines: bytes) -> None:
         began = not self.path.exists()
         with self.path.open("a+b", buffering=0) as file:
-            if file.seek(0, os.SEEK_END) and not self._ends_whole(file.fileno()):
+            size = file.seek(0, os.SEEK_END)
+            if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
                 lines = b"\n" + lines  # a crash tore the last line: keep it, and begin a new one
             left = memoryview(lines)
             while left:
@@ -77,10 +78,6 @@ class CheckpointFile:
             os.fsync(file.fileno())
         if began:
             sync_folder(self.path.parent)
-
-    @staticmethod
-    def _ends_whole(descriptor: int) -> bool:
-        return os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1) == b"\n"
 
     def lines(self) -> Iterator[tuple[int, bytes, Entry | None]]:
         """Yield each line with its number and its entry, or None as entry. Yield nothing without a file."""

@@ -3,6 +3,8 @@
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from heapq import merge
+from operator import itemgetter
 from typing import Any
 
 from alerts_audit.models import Archive, Checkpoint, Gap, Input, Leaf
@@ -71,22 +73,18 @@ class Range:
         """Yield the lines of the file: rows and checkpoints in order, and earlier rows that are archived now."""
         for rows in leaf_rows([number for number in self.earlier if number not in stays]):
             yield from rows
-        notes = self._notes()
-        note = next(notes, None)
+        # A checkpoint comes before the row with the number of its size, which is the first one that it does not cover.
+        yield from (line for _, line in merge(self._notes(), self._rows(), key=itemgetter(0)))
+
+    def _notes(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for row in in_pages(Checkpoint.objects.filter(pk__gt=self.base.pk if self.base else 0, pk__lte=self.last.pk)):
+            yield row.size, {"checkpoint": row.pk, "note": row.note}
+
+    def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for start, stop in chunks(self.first, self.end):
             for rows in leaf_rows(list(range(start, stop))):
                 for line in rows:
-                    while note is not None and note[1] <= line["number"]:
-                        yield {"checkpoint": note[0], "note": note[2]}
-                        note = next(notes, None)
-                    yield line
-        while note is not None:
-            yield {"checkpoint": note[0], "note": note[2]}
-            note = next(notes, None)
-
-    def _notes(self) -> Iterator[tuple[int, int, str]]:
-        for row in in_pages(Checkpoint.objects.filter(pk__gt=self.base.pk if self.base else 0, pk__lte=self.last.pk)):
-            yield row.pk, row.size, row.note
+                    yield line["number"], line
 
 
 def chunks(first: int, end: int) -> Iterator[tuple[int, int]]:

@@ -60,10 +60,7 @@ def verify(
             _check_projection(report)
         report.seconds = time.monotonic() - began
         Verification.objects.create(
-            seconds=report.seconds,
-            tree_size=report.tree_size,
-            covered=report.covered(),
-            findings=report.documents(),
+            seconds=report.seconds, tree_size=report.tree_size, covered=report.covered(), findings=report.documents()
         )
     return report
 

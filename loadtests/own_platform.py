@@ -77,11 +77,6 @@ def own_platform(
             server.stop("immediate")
 
 
-def own_place() -> tempfile.TemporaryDirectory[str]:
-    """Create a folder for a server, not below the test's directory: the server's account could not pass through it."""
-    return tempfile.TemporaryDirectory(prefix="own-", dir=session_folder())
-
-
 def manage(env: Mapping[str, str], *arguments: str) -> tuple[int, str]:
     command: Sequence[str] = [sys.executable, "manage.py", *arguments]
     done = subprocess.run(

@@ -6,16 +6,16 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
 
 from fintech.run import interruption
 from fintech.run.postgres import EmbeddedPostgres
+from loadtests.bench.cpu_time import tree_seconds
 
 # A temporary database, so nothing waits for the disk.
 WITHOUT_DISK = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "8GB", "shared_buffers": "1GB"}
@@ -114,10 +114,6 @@ def measure(ask: Callable[[], Any], rounds: int, server: EmbeddedPostgres) -> Ti
 
 def processor_seconds(server: EmbeddedPostgres) -> float:
     """Return the CPU seconds of this process and of PostgreSQL, including ended processes."""
-    postmaster = psutil.Process(server.pid())
-    times = postmaster.cpu_times()
-    spent = time.process_time() + times.children_user + times.children_system
-    for process in postmaster.children():
-        with suppress(psutil.NoSuchProcess):
-            spent += sum(process.cpu_times()[:2])
-    return spent
+    pid = server.pid()
+    assert pid is not None
+    return tree_seconds(pid) + time.process_time()

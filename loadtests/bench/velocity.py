@@ -21,10 +21,11 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
+from fintech.run.postgres import EmbeddedPostgres
 from loadtests.argument_types import count
 from loadtests.bench.client import BODY, held_rate, payment_requests, run_load
-from loadtests.bench.cpu_time import Meter, measured, tree_seconds
-from loadtests.bench.filled_database import database
+from loadtests.bench.cpu_time import Meter, measured
+from loadtests.bench.filled_database import database, processor_seconds
 from loadtests.bench.servers import World, make_world, start_ours
 
 ROUNDS = 7
@@ -51,13 +52,11 @@ def main() -> None:
             compare_over_http(world, options.rate)
         return
     with tempfile.TemporaryDirectory() as name, database(Path(name)) as server:
-        pid = server.pid()
-        assert pid is not None
         for group in options.groups:
-            compare(group, pid)
+            compare(group, server)
 
 
-def compare(group: int, pid: int) -> None:
+def compare(group: int, server: EmbeddedPostgres) -> None:
     from payments.models import Merchant
     from payments.storage.group_commit import writer
     from payments.storage.payment_sql import Part
@@ -71,13 +70,13 @@ def compare(group: int, pid: int) -> None:
                 [make_row(merchant, rules, random) for _ in range(group)] for _ in range(max(1, PAYMENTS // group))
             ]
             part = Part.WATCHED if rules else Part.CREATED
-            began, spent = time.perf_counter(), busy(pid)
+            began, spent = time.perf_counter(), processor_seconds(server)
             for rows in groups:
                 writer.write(part, rows)
             if number:  # the first round fills the caches
                 count = group * len(groups)
                 times.waited.append(1000 * (time.perf_counter() - began) / count)
-                times.busy.append(1000 * (busy(pid) - spent) / count)
+                times.busy.append(1000 * (processor_seconds(server) - spent) / count)
     report(f"groups of {group:4}", plain, watched)
 
 
@@ -108,35 +107,22 @@ def compare_over_http(world: World, rate: float) -> None:
     report(f"{rate:.0f} payments/s", plain, watched)
 
 
-def busy(pid: int) -> float:
-    """Return the CPU seconds that PostgreSQL and this process have used."""
-    return tree_seconds(pid) + time.process_time()
-
-
 def make_rules(merchant: int) -> tuple[Any, ...]:
     from payments.fraud.rules import VelocityLimit
     from payments.models import VelocityRule
 
-    rules = [("customer", None, 10**9), ("token", "EUR", 10**15), ("country", None, 10**9)]
-    return tuple(
-        VelocityLimit(
-            rule=VelocityRule.objects.create(
-                merchant_id=merchant,
-                field=name,
-                measure="sum" if currency else "count",
-                currency=currency,
-                window_seconds=HOUR,
-                maximum=maximum,
-                outcome="review",
-            ).pk,
-            field=name,  # type: ignore[arg-type]
-            window_seconds=HOUR,
-            maximum=maximum,
-            outcome="review",
-            currency=currency,
-        )
-        for name, currency, maximum in rules
-    )
+    limits: list[dict[str, Any]] = [
+        {"field": "customer", "maximum": 10**9, "currency": None},
+        {"field": "token", "maximum": 10**15, "currency": "EUR"},
+        {"field": "country", "maximum": 10**9, "currency": None},
+    ]
+    made = []
+    for limit in limits:
+        limit |= {"window_seconds": HOUR, "outcome": "review"}
+        measure = "sum" if limit["currency"] else "count"
+        rule = VelocityRule.objects.create(merchant_id=merchant, measure=measure, **limit)
+        made.append(VelocityLimit(rule.pk, **limit))
+    return tuple(made)
 
 
 def make_row(merchant: int, rules: tuple[Any, ...], random: Random) -> dict[str, Any]:

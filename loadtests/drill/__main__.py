@@ -14,16 +14,14 @@ from threading import Lock
 
 from fintech.run import interruption
 from fintech.testing.processes import BASE_DIR, TooLate
+from loadtests.command import run_command
 from loadtests.drill import NotPossible, page, scorecard
 from loadtests.drill.faults.catalogue import FAULTS, Fault
 from loadtests.drill.lab import Drill
-from loadtests.drill.monitoring import is_installed
 from loadtests.drill.platforms import Group, groups, own_platforms
 from loadtests.drill.running_platform import in_real_time, running_platform
 from loadtests.drill.steps import DrillFailed, run
 from loadtests.own_platform import own_folder
-from loadtests.run import LoadTestError
-from loadtests.run.preflight import check_output
 
 
 def slug(fault: Fault) -> str:
@@ -165,19 +163,11 @@ def main() -> int:
         return 0
     try:
         faults = chosen(options.faults, options.out, against_running=options.against_running)
-        check_output(options.out)
-    except (ValueError, LoadTestError) as error:
+    except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    if not is_installed():
-        sys.stderr.write("error: A drill needs Prometheus and Alertmanager, see README.md.\n")
-        return 2
-    interruption.install()
-    try:
-        return run_chosen(options, faults)
-    except KeyboardInterrupt:
-        sys.stderr.write("The drills were interrupted; the fault and its platform are gone.\n")
-        return 130
+    interrupted = "The drills were interrupted; the fault and its platform are gone."
+    return run_command(partial(run_chosen, options, faults), out=options.out, interrupted=interrupted)
 
 
 if __name__ == "__main__":

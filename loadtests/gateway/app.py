@@ -107,12 +107,9 @@ class Gateway:
             app.router.add_post(path + "/{key}/cancel", self._guarded(partial(self.cancel, kind)))
         app.router.add_get("/v1/totals", self._guarded(self.totals))
         app.router.add_get("/v1/records", self._guarded(self.records))
-        for method, handler in (
-            ("GET", self.show_profile),
-            ("PUT", self.replace_profile),
-            ("PATCH", self.replace_profile),
-        ):
-            app.router.add_route(method, "/control/profile", self._guarded(handler, control=True))
+        app.router.add_route("GET", "/control/profile", self._guarded(self.show_profile, control=True))
+        for method in ("PUT", "PATCH"):
+            app.router.add_route(method, "/control/profile", self._guarded(self.replace_profile, control=True))
         app.router.add_post("/control/disputes", self._guarded(self.open_dispute, control=True))
         app.router.add_post("/control/disputes/{id}", self._guarded(self.decide_dispute, control=True))
         app.router.add_get("/v1/disputes/{id}", self._guarded(self.show_dispute))

@@ -43,8 +43,8 @@ class DataFile:
     def _insert_event(self, identifier: str, body: bytes) -> None:
         self._db.execute("INSERT INTO event (id, body) VALUES (?, ?)", (identifier, body))
 
-    def unsent_events(self, limit: int = 100) -> list[tuple[str, bytes]]:
-        return self._db.execute("SELECT id, body FROM event WHERE NOT sent ORDER BY seq LIMIT ?", (limit,)).fetchall()
+    def unsent_events(self) -> list[tuple[str, bytes]]:
+        return self._db.execute("SELECT id, body FROM event WHERE NOT sent ORDER BY seq LIMIT 100").fetchall()
 
     def mark_sent(self, identifier: str) -> None:
         self._db.execute("UPDATE event SET sent = 1 WHERE id = ?", (identifier,))

@@ -19,7 +19,7 @@ IDLE_SECONDS = 0.2
 class Outbox(Protocol):
     """The store's part that the sender needs."""
 
-    def unsent_events(self, limit: int = 100) -> list[tuple[str, bytes]]: ...
+    def unsent_events(self) -> list[tuple[str, bytes]]: ...
     def mark_sent(self, identifier: str) -> None: ...
 
 
@@ -38,12 +38,7 @@ class EventSender:
     """Sends what the store holds, oldest first. An event that was not taken waits; those behind it do not."""
 
     def __init__(
-        self,
-        store: Outbox,
-        *,
-        url: str,
-        secret: str,
-        signing: Callable[[str, str, int, bytes], dict[str, str]] = sign,
+        self, store: Outbox, *, url: str, secret: str, signing: Callable[[str, str, int, bytes], dict[str, str]] = sign
     ) -> None:
         self.url = url
         self._sign = signing

@@ -10,17 +10,15 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from fintech.run import interruption
 from loadtests.argument_types import positive
-from loadtests.drill.monitoring import is_installed
+from loadtests.command import run_command, say
 from loadtests.own_platform import own_folder
 from loadtests.prove import hosts, kills, promises
-from loadtests.run import LoadTestError
-from loadtests.run.preflight import check_output
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,13 +41,9 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
-
-
-def gather(options: argparse.Namespace) -> None:
+def gather(options: argparse.Namespace) -> int:
     """Write the evidence of each part, and say what it shows. A part that fails leaves none, which the page shows."""
-    out = options.out.resolve()
+    out, began = options.out.resolve(), time.monotonic()
     chosen = [name for name in PARTS if name in options.only]
     for together in ROUNDS:
         names = [name for name in together if name in chosen]
@@ -62,6 +56,8 @@ def gather(options: argparse.Namespace) -> None:
                     started.enter_context(write(out, options))
         for result in chain.from_iterable(results(out, PARTS[name][0]) for name in names):
             say(f"  {result.line()}")
+    say(f"It took {(time.monotonic() - began) / 60:.0f} minutes.")
+    return 0
 
 
 def results(out: Path, evidence: str) -> list[promises.Result]:
@@ -141,23 +137,9 @@ ROUNDS = (("kills",), ("hosts",), ("silence", "drills"), ("tests",))
 
 def main() -> int:
     options = arguments()
-    if not options.page:
-        if not is_installed():
-            sys.stderr.write("error: This needs Prometheus and Alertmanager, see README.md.\n")
-            return 2
-        try:
-            check_output(options.out)
-        except LoadTestError as error:
-            sys.stderr.write(f"error: {error}\n")
-            return 2
-        interruption.install()
-        began = time.monotonic()
-        try:
-            gather(options)
-        except KeyboardInterrupt:
-            sys.stderr.write("Interrupted. What is proven is kept: `make prove RESUME=1` goes on.\n")
-            return 130
-        say(f"It took {(time.monotonic() - began) / 60:.0f} minutes.")
+    interrupted = "Interrupted. What is proven is kept: `make prove RESUME=1` goes on."
+    if not options.page and (code := run_command(partial(gather, options), out=options.out, interrupted=interrupted)):
+        return code
     page = promises.judge(options.out)
     print("\n" + "\n".join(result.line() for result in page))
     return 0 if all(result.held for result in page) else 1

@@ -65,10 +65,7 @@ def victims(own: OwnPlatform) -> Iterator[Callable[[], object]]:
 
 def look_at_trail(drill: Drill, fired: Callable[[], list[trail.Period]]) -> dict[str, Any]:
     """Return the figures of the trail, once it has each alert that fired and no gap that can close, or after a time."""
-    for is_at_rest in (
-        lambda: not trail.unrecorded(drill, fired()),
-        lambda: not trail.open_gaps(drill).others,
-    ):
+    for is_at_rest in (lambda: not trail.unrecorded(drill, fired()), lambda: not trail.open_gaps(drill).others):
         with suppress(TooLate):  # the figures name what is left, and the promise is broken
             wait_until(is_at_rest, 60)
     gaps = trail.open_gaps(drill)

@@ -3,17 +3,14 @@
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from fintech.run import interruption
-from loadtests.drill.monitoring import is_installed
+from loadtests.command import run_command, say
 from loadtests.own_platform import own_folder
 from loadtests.quiet import document, session
 from loadtests.quiet.hours import MIXTURES
-from loadtests.run import LoadTestError
-from loadtests.run.preflight import check_output
 
 MAX_SPEED = 40  # above it, a minute of the rules would not contain three scrapes
 
@@ -45,33 +42,20 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
-
-
-def main() -> int:
-    options = arguments()
-    if not is_installed():
-        sys.stderr.write("error: This needs Prometheus and Alertmanager, see README.md.\n")
-        return 2
-    try:
-        if options.out:
-            check_output(options.out)
-    except LoadTestError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    interruption.install()
-    try:
-        with own_folder() as folder:
-            place = Path(tempfile.mkdtemp(dir=folder))
-            result = session.run(place, options.hours, options.speed, options.traffic, say)
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; the platform is stopped.\n")
-        return 130
+def measure(options: argparse.Namespace) -> int:
+    with own_folder() as folder:
+        place = Path(tempfile.mkdtemp(dir=folder))
+        result = session.run(place, options.hours, options.speed, options.traffic, say)
     say(document.row(result))
     if options.out:
         document.add(result, options.out)
     return 0 if document.is_quiet(result) else 1
+
+
+def main() -> int:
+    options = arguments()
+    interrupted = "Interrupted; the platform is stopped."
+    return run_command(partial(measure, options), out=options.out, interrupted=interrupted)
 
 
 if __name__ == "__main__":

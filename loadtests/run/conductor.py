@@ -4,7 +4,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import gevent
@@ -68,7 +68,7 @@ class Conductor:
         nodes = self._nodes()
         self._waiting, self._backlogs = set(nodes), {}
         for index, node in enumerate(nodes):
-            self.runner.send_message("plan", {"plan": plan.to_message(), "index": index, "count": len(nodes)}, node)
+            self.runner.send_message("plan", {"plan": asdict(plan), "index": index, "count": len(nodes)}, node)
         began = time.monotonic()
         deadline = began + plan.duration + plan.drain + LOST_SECONDS
         halted = False

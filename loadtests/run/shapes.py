@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 # The share of the highest rate that is due when a part `x` (0 to 1) of the test has passed.
 SHAPES: dict[str, Callable[[float], float]] = {
@@ -36,6 +35,3 @@ class Plan:
         while at < self.duration:
             yield at
             at += 1 / self.rate(at)
-
-    def to_message(self) -> dict[str, Any]:
-        return asdict(self)

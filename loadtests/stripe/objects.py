@@ -115,10 +115,7 @@ class Objects:
         if not form.get("return_url"):
             raise BadRequest("Provide a return_url to confirm", param="return_url")
         redirect = {"return_url": form["return_url"], "url": f"{page}/{intent['id']}"}
-        intent |= {
-            "status": "requires_action",
-            "next_action": {"type": "redirect_to_url", "redirect_to_url": redirect},
-        }
+        intent |= {"status": "requires_action", "next_action": {"type": "redirect_to_url", "redirect_to_url": redirect}}
         self._save(intent, "payment_intent.requires_action")
         return 200, intent
 

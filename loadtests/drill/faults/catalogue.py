@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from loadtests.drill.faults import database, machine, monitoring, payments, trail
 from loadtests.drill.faults.conditions import (
@@ -15,7 +16,7 @@ from loadtests.drill.faults.conditions import (
     WATCHED,
     WEBHOOKS,
 )
-from loadtests.drill.faults.payments import change, change_nothing, profile
+from loadtests.drill.faults.payments import change, change_nothing, gateway_fault, profile
 from loadtests.drill.lab import USUAL, Conditions, Drill, post_without_token
 
 REAL, EXPORTED, BACK_FILLED = "real", "through an exporter", "real, after back-filled days"
@@ -51,39 +52,22 @@ class Fault:
     resolves_within_minutes: float = 60
 
 
+# A fault after which the next one can run on the same platform.
+Harmless = partial(Fault, spoils=False)
+
+
 def nothing(drill: Drill) -> None:
     """Do nothing: the fault cannot be reverted."""
 
 
 FAULTS = [
-    Fault("gateway errors", "PaymentErrorRatioHigh", profile(error_ratio=0.3), profile(error_ratio=0), over_http=True),
-    Fault(
-        "gateway unavailable",
-        "PaymentErrorRatioHigh",
-        profile(unavailable_ratio=0.5),
-        profile(unavailable_ratio=0),
-        over_http=True,
-    ),
-    Fault(
-        "lost replies",
-        "GatewayTimeoutRatioHigh",
-        profile(lose_reply_ratio=0.3),
-        profile(lose_reply_ratio=0),
-        12,
-        over_http=True,
-    ),
-    Fault(
-        "timeouts", "PaymentErrorRatioHigh", profile(timeout_ratio=0.3), profile(timeout_ratio=0), 14, over_http=True
-    ),
-    Fault("slow gateway", "PaymentLatencyHigh", profile(latency_ms=1250), profile(latency_ms=0), 18, over_http=True),
-    Fault("declines", "DeclineRatioHigh", profile(decline_ratio=0.5), profile(decline_ratio=0), 12, over_http=True),
-    Fault(
-        "fraud",
-        "FraudRatioHigh",
-        change(payment_method={"type": "card", "token": "tok_fraud"}),
-        change_nothing,
-        12,
-    ),
+    Fault("gateway errors", "PaymentErrorRatioHigh", *gateway_fault(error_ratio=0.3), over_http=True),
+    Fault("gateway unavailable", "PaymentErrorRatioHigh", *gateway_fault(unavailable_ratio=0.5), over_http=True),
+    Fault("lost replies", "GatewayTimeoutRatioHigh", *gateway_fault(lose_reply_ratio=0.3), 12, over_http=True),
+    Fault("timeouts", "PaymentErrorRatioHigh", *gateway_fault(timeout_ratio=0.3), 14, over_http=True),
+    Fault("slow gateway", "PaymentLatencyHigh", *gateway_fault(latency_ms=1250), 18, over_http=True),
+    Fault("declines", "DeclineRatioHigh", *gateway_fault(decline_ratio=0.5), 12, over_http=True),
+    Fault("fraud", "FraudRatioHigh", change(payment_method={"type": "card", "token": "tok_fraud"}), change_nothing, 12),
     Fault("unauthorized webhook request", "WebhookUnauthorized", post_without_token, nothing, over_http=True),
     Fault("the worker is killed", "TargetDown", payments.stop_worker, payments.restart),
     Fault("the exporter is killed", "TargetDown", lambda drill: drill.own.platform.metrics.kill(), payments.restart),
@@ -202,62 +186,46 @@ FAULTS = [
         ramp_minutes=6,  # the heartbeat returns with it
     ),
     # --- Several faults on one platform ---
-    Fault(
+    Harmless(
         "the worker cannot add up the journal",
         "WorkerJobFailing",
         database.execute("REVOKE INSERT, UPDATE ON payments_kpirollup FROM app"),
         database.execute("GRANT INSERT, UPDATE ON payments_kpirollup TO app"),
         14,
-        spoils=False,
         own_pace_seconds=15,
     ),
-    Fault(
+    Harmless(
         "a merchant's fraud weights are invalid",
         "FraudScoringFailing",
         database.execute("UPDATE payments_merchant SET fraud_weights = '{\"no_such_rule\": 1}'"),
         database.execute("UPDATE payments_merchant SET fraud_weights = '{}'"),
-        spoils=False,
     ),
-    Fault(
+    Harmless(
         "a session holds the sealer's lock",
         "AuditSealStale",
         database.lock(database.SEALER),
         database.release,
         18,  # long enough for WorkerJobFailing, which it inhibits
-        spoils=False,
     ),
-    Fault(
-        "a session holds the projector's lock",
-        "AlertProjectionLagging",
-        database.block_projection,
-        database.release,
-        spoils=False,
+    Harmless(
+        "a session holds the projector's lock", "AlertProjectionLagging", database.block_projection, database.release
     ),
-    Fault(
-        "the heartbeat is silenced",
-        "HeartbeatMissing",
-        trail.silence_heartbeat,
-        trail.end_silence,
-        20,
-        spoils=False,
-    ),
-    Fault(
+    Harmless("the heartbeat is silenced", "HeartbeatMissing", trail.silence_heartbeat, trail.end_silence, 20),
+    Harmless(
         "a monitoring service answers 503",
         "ProbeFailing",
         monitoring.break_service,
         monitoring.repair,
         needs=("blackbox",),
-        spoils=False,
     ),
-    Fault(
+    Harmless(
         "the node exporter sees no file system",
         "MetricMissing",
         lambda drill: drill.machine.hide_file_systems(),
         lambda drill: drill.machine.set_file_system("/", "tmpfs"),
         needs=("node",),
-        spoils=False,
     ),
-    Fault(
+    Harmless(
         "a container reaches its memory limit",
         "ContainerMemoryHigh",
         lambda drill: drill.machine.set_container_memory(0.95),
@@ -265,47 +233,25 @@ FAULTS = [
         12,
         ("node",),
         made=EXPORTED,
-        spoils=False,
     ),
-    Fault(
-        "a rule cannot be evaluated",
-        "RuleFailing",
-        monitoring.fail_a_rule,
-        monitoring.correct_the_rule,
-        5,
-        spoils=False,
-    ),
-    Fault(
-        "an Alertmanager refuses alerts",
-        "AlertsDropped",
-        monitoring.refuse_alerts,
-        monitoring.repair,
-        5,
-        spoils=False,
-    ),
-    Fault(
+    Harmless("a rule cannot be evaluated", "RuleFailing", monitoring.fail_a_rule, monitoring.correct_the_rule, 5),
+    Harmless("an Alertmanager refuses alerts", "AlertsDropped", monitoring.refuse_alerts, monitoring.repair, 5),
+    Harmless(
         "a Prometheus reaches its storage limit",
         "PrometheusStorageFull",
         monitoring.limit_storage,
         monitoring.raise_limit,
         20,
-        spoils=False,
     ),
-    Fault(
-        "a web on another host is not compared",
-        "KpiUncompared",
-        payments.start_second_host,
-        payments.end_more,
-        10,
-        spoils=False,
+    Harmless(
+        "a web on another host is not compared", "KpiUncompared", payments.start_second_host, payments.end_more, 10
     ),
-    Fault(
+    Harmless(
         "the gateway answers no questions",
         "UnresolvedTransactionOld",
         payments.lose_an_outcome,
         profile(cancel_fails=False),
         9,
-        spoils=False,
     ),
     Fault(
         "merchants send large batches", "UnresolvedTransactionsMany", payments.send_batches, payments.end_slow_crowd, 9
@@ -375,23 +321,12 @@ FAULTS = [
         database.accept_dollars,
     ),
     Fault(
-        "the gateway is unavailable now and then",
-        "GatewayErrorRatioHigh",
-        profile(unavailable_ratio=0.12),
-        profile(unavailable_ratio=0),
-        12,
+        "the gateway is unavailable now and then", "GatewayErrorRatioHigh", *gateway_fault(unavailable_ratio=0.12), 12
     ),
     Fault(
         "merchants stop paying", "PaymentsStopped", payments.pause(payments.NEVER), payments.pause(0.2), ramp_minutes=2
     ),
-    Fault(
-        "a few payments fail",
-        "ErrorBudgetBurnFast",
-        profile(error_ratio=0.025),
-        profile(error_ratio=0),
-        20,
-        ramp_minutes=30,
-    ),
+    Fault("a few payments fail", "ErrorBudgetBurnFast", *gateway_fault(error_ratio=0.025), 20, ramp_minutes=30),
     Fault(
         "merchants crowd a slow gateway",
         "PaymentsSaturated",
@@ -411,7 +346,7 @@ FAULTS = [
     Fault(
         "a route swallows an alert", "AlertGapOpen", trail.swallow_an_alert, trail.deliver_again, 16, conditions=WATCHED
     ),
-    Fault(
+    Harmless(
         "merchants pay less often than a day before",
         "TransactionRateDrop",
         payments.pause(1.2),
@@ -419,7 +354,6 @@ FAULTS = [
         18,
         made=BACK_FILLED,
         conditions=A_DAY_BEFORE,
-        spoils=False,
         ramp_minutes=5,
     ),
     Fault(
@@ -435,8 +369,7 @@ FAULTS = [
     Fault(
         "a few payments fail after a bad day",
         "ErrorBudgetBurnSlow",
-        profile(error_ratio=0.016),
-        profile(error_ratio=0),
+        *gateway_fault(error_ratio=0.016),
         40,
         made=BACK_FILLED,
         conditions=BURNT_YESTERDAY,
@@ -451,23 +384,21 @@ FAULTS = [
         18,
         conditions=RARE_SCRAPES,
     ),
-    Fault(
+    Harmless(
         "a session holds the verifier's lock",
         "AuditUnverified",
         database.lock(database.VERIFIER),
         database.release,
         220,
         conditions=HOURS,
-        spoils=False,
     ),
-    Fault(
+    Harmless(
         "a Prometheus has no inodes left",
         "PrometheusStorageFailing",
         monitoring.fill_storage,
         monitoring.clear_storage,
         60,
         conditions=HOURS,
-        spoils=False,
         own_pace_seconds=60,
         resolves_within_minutes=200,
     ),

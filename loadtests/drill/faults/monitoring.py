@@ -81,21 +81,17 @@ class Healthy(BaseHTTPRequestHandler):
 def serve_certificate(days: float) -> Callable[[Drill], None]:
     """Let the blackbox exporter probe a server whose certificate expires in `days`."""
 
-    def serve(drill: Drill) -> None:
+    def serve_and_probe(drill: Drill) -> None:
         folder = drill.monitoring.directory
         key = folder / "server.key"
         write_certificate(
             folder / "authority.pem", key, name="127.0.0.1", expires=datetime.now(UTC) + timedelta(days=days)
         )
-        server = drill.stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Healthy))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / "authority.pem", key)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
-        drill.stack.callback(server.shutdown)
-        probe(drill, f"https://127.0.0.1:{server.server_port}/")
+        probe(drill, f"https://127.0.0.1:{serve(drill, Healthy, context)}/")
 
-    return serve
+    return serve_and_probe
 
 
 def probe(drill: Drill, url: str, *, module: str = "https_200") -> None:
@@ -133,9 +129,11 @@ class Broken(Healthy):
         self.end_headers()
 
 
-def serve(drill: Drill, handler: type[BaseHTTPRequestHandler]) -> int:
+def serve(drill: Drill, handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None) -> int:
     """Serve until the drill ends. Return the port."""
     server = drill.stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
     drill.stack.callback(server.shutdown)
     return server.server_port

@@ -19,6 +19,11 @@ def profile(**changes: float) -> Callable[[Drill], object]:
     return lambda drill: drill.gateway.profile(**changes)
 
 
+def gateway_fault(**changes: float) -> tuple[Callable[[Drill], object], Callable[[Drill], object]]:
+    """Return the begin and the end of a fault of the simulator: these values, then 0 again."""
+    return profile(**changes), profile(**dict.fromkeys(changes, 0))
+
+
 def change(**fields: object) -> Callable[[Drill], object]:
     """Change these fields of all new payments."""
     return lambda drill: drill.traffic.changes.update(fields)

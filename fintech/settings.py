@@ -465,10 +465,7 @@ UNFOLD = {
                     _page("vpn_key", "alerts_audit.accesstoken"),
                 ],
             },
-            {
-                "title": "People",
-                "items": [_page("person", "auth.user"), _page("group", "auth.group")],
-            },
+            {"title": "People", "items": [_page("person", "auth.user"), _page("group", "auth.group")]},
         ],
     },
 }

@@ -32,10 +32,7 @@ FAILURES: dict[str, tuple[str, Advice]] = {
         "The bank wants the customer to authenticate (3-D Secure): send a new payment with a return_url.",
         "retry_with_other_method",
     ),
-    "fraud_blocked": (
-        "Fraud scoring blocked the payment: fraud.reasons names the causes.",
-        "do_not_retry",
-    ),
+    "fraud_blocked": ("Fraud scoring blocked the payment: fraud.reasons names the causes.", "do_not_retry"),
     "processing_error": ("The gateway failed and did not charge. You may try again with a new key.", "retry_later"),
     "not_reached": (
         "The gateway was not reached; nothing was charged. You may try again with a new key.",

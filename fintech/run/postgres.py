@@ -178,15 +178,14 @@ class EmbeddedPostgres:
         pid = first_number(self.data_dir / "postmaster.pid")
         return pid if pid is not None and self._serves_our_data(pid) else None
 
-    def ensure_database(self, name: str, *, owner: str = "owner", app: str = "app") -> None:
+    def ensure_database(self, name: str) -> None:
         """Create the database and its two roles; the owner has the schema, the application gets grants."""
         with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
-            for role in (owner, app):
+            for role in ("owner", "app"):
                 if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
                     connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-                statement = sql.SQL("CREATE DATABASE {} OWNER {}")
-                connection.execute(statement.format(sql.Identifier(name), sql.Identifier(owner)))
+                connection.execute(sql.SQL("CREATE DATABASE {} OWNER owner").format(sql.Identifier(name)))
 
     # --- How -----------------------------------------------------------------------------------------------
 

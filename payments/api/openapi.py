@@ -216,6 +216,11 @@ def _follow(
     return _operation(tag, operation_id, summary, responses, _ID, _KEY, *_HEADERS, request=_body(request), **options)
 
 
+def _follow_list(tag: str, operation_id: str, summary: str, shape: type) -> Any:
+    """Describe the list of the operations of one kind that follow a payment."""
+    return _operation(tag, operation_id, f"{summary}, newest first", _page_of(shape, 404), _ID, *_PAGE)
+
+
 def _create(operation_id: str) -> Any:
     return _transactions(
         operation_id,
@@ -310,27 +315,12 @@ LIST_JOURNAL = _transactions(
     _ID,
     *_NUMBERED_PAGE,
 )
-LIST_REFUNDS = _operation(
-    "refunds",
-    "list_refunds",
-    "List the refunds of a payment, newest first",
-    _page_of(schemas.RefundPage, 404),
-    _ID,
-    *_PAGE,
-)
-LIST_CAPTURES = _operation(
-    "captures and voids",
-    "list_captures",
-    "List the captures of a payment, newest first",
-    _page_of(schemas.CapturePage, 404),
-    _ID,
-    *_PAGE,
+LIST_REFUNDS = _follow_list("refunds", "list_refunds", "List the refunds of a payment", schemas.RefundPage)
+LIST_CAPTURES = _follow_list(
+    "captures and voids", "list_captures", "List the captures of a payment", schemas.CapturePage
 )
 LIST_ENDPOINTS = _webhooks(
-    "list_webhook_endpoints",
-    "List webhook endpoints, newest first",
-    _page_of(schemas.EndpointPage),
-    *_PAGE,
+    "list_webhook_endpoints", "List webhook endpoints, newest first", _page_of(schemas.EndpointPage), *_PAGE
 )
 CREATE_ENDPOINT = _webhooks(
     "create_webhook_endpoint",
@@ -342,10 +332,7 @@ CREATE_ENDPOINT = _webhooks(
     examples=[_example("payments", {"url": "https://shop.example/webhooks", "event_types": ["payment.succeeded"]})],
 )
 RETRIEVE_ENDPOINT = _webhooks(
-    "retrieve_webhook_endpoint",
-    "Read a webhook endpoint",
-    _one(schemas.EndpointOutput, "The endpoint."),
-    _ID,
+    "retrieve_webhook_endpoint", "Read a webhook endpoint", _one(schemas.EndpointOutput, "The endpoint."), _ID
 )
 CHANGE_ENDPOINT = _webhooks(
     "change_webhook_endpoint",
@@ -396,10 +383,7 @@ LIST_EVENTS = _webhooks(
     *_PAGE,
 )
 RETRIEVE_EVENT = _webhooks(
-    "retrieve_event",
-    "Read an event",
-    _one(schemas.EventOutput, "The event, as its webhook's body."),
-    _ID,
+    "retrieve_event", "Read an event", _one(schemas.EventOutput, "The event, as its webhook's body."), _ID
 )
 LIST_DISPUTES = _disputes(
     "list_disputes",

@@ -127,11 +127,7 @@ def resolve_one(lease: Lease) -> str:
 def _cancel_refund(gateway: Gateway, lease: Lease) -> Answer:
     assert lease.amount is not None
     return gateway.cancel_refund(
-        lease.gateway_key,
-        charge=lease.charge,
-        reference=lease.reference,
-        amount=lease.amount,
-        currency=lease.currency,
+        lease.gateway_key, charge=lease.charge, reference=lease.reference, amount=lease.amount, currency=lease.currency
     )
 
 

@@ -126,7 +126,6 @@ def listing(
     description: str,
     *queries: Query,
     unit: str = NUMBER,
-    thresholds: Sequence[Threshold] | None = None,
     decimals: int | None = None,
     show_job: bool = False,
     empty: str | None = None,
@@ -136,8 +135,7 @@ def listing(
 
     `units`: the units of the columns that differ from `unit`. `show_job`: show Prometheus's label `job`.
     """
-    looks: dict[str, Any] = {"unit": unit, "thresholds": thresholds, "decimals": decimals}
-    builder = dress(table.Panel(), title, description, **looks, empty=empty)
+    builder = dress(table.Panel(), title, description, unit=unit, thresholds=None, decimals=decimals, empty=empty)
     made = [target.format(PromQueryFormat.TABLE) for target in targets(queries, instant=True)]
     builder.datasource(PROMETHEUS).targets(made).filterable(True).min_width(60)
     for column, other in (units or {}).items():

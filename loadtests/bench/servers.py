@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 from fintech.run import interruption
 from fintech.run.postgres import EmbeddedPostgres
@@ -72,6 +74,30 @@ def start_ours(world: World, name: str, **env: str) -> AbstractContextManager[No
     application = "loadtests.bench.null_gateway"
     command = [PYTHON, "-m", "gunicorn", "-c", "fintech/server/gunicorn.py", application]
     return world.server(name, command, "/health", env)
+
+
+class TraceSink(BaseHTTPRequestHandler):
+    """A collector that accepts all spans and keeps none."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def start_traced(world: World, name: str, **env: str) -> Iterator[None]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), TraceSink) as sink:
+        Thread(target=sink.serve_forever, daemon=True).start()
+        with start_ours(world, name, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{sink.server_port}", **env):
+            yield
+        sink.shutdown()
 
 
 def start_tutorial(world: World, name: str, **env: str) -> AbstractContextManager[None]:

@@ -17,7 +17,7 @@ from loadtests.bench.baseline import compare
 from loadtests.bench.client import Result
 from loadtests.bench.servers import is_chosen
 
-NAMES = ("ours, 16", "ours, 64", "ours, quiet, 16", "(c) FastAPI, 16")
+NAMES = ("ours, 16", "ours, 64", "ours, all off, 16", "(c) FastAPI, 16")
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ NAMES = ("ours, 16", "ours, 64", "ours, quiet, 16", "(c) FastAPI, 16")
     [
         (None, NAMES),
         (["ours, 16"], ("ours, 16",)),
-        (["ours, 64", "quiet"], ("ours, 64", "ours, quiet, 16")),
+        (["ours, 64", "all off"], ("ours, 64", "ours, all off, 16")),
         (["gone"], ()),
     ],
 )

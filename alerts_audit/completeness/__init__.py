@@ -6,6 +6,7 @@ http.py               their requests, bounded in time and size
 observe.py            store their answers as evidence
 sightings.py          derive which alerts fired, from when to when
 compare.py            compare what fired with what arrived, turn by turn
+relabelling.py        apply Prometheus's relabelling to the labels of alerts
 arrivals.py           find the alerts that never arrived, and open and close their gaps
 suppressions.py       record alerts that are silenced or inhibited
 delivery_failures.py  find failed notifications and refused callers

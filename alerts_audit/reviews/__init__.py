@@ -1,5 +1,5 @@
 """Actions of people on the trail.
 
-services     acknowledge, comment, mark as noise, link to an incident
-viewing      the log of page views
+services.py  acknowledge, comment, mark as noise, link to an incident
+viewing.py   the log of page views
 """

@@ -24,7 +24,7 @@ FILES = [
 ]
 TEXTS = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in FILES}
 
-COMMAND = r"((?:[A-Z_]+=\S* )*(?:make|docker compose|[\w./]*python3?|manage\.py|promtool|amtool|psql|curl) (?!=)"
+COMMAND = r"((?:[A-Z_]+=\S* )*(?:make|docker compose|[\w./]*python3?|manage\.py|promtool|amtool|psql|curl) (?![= ])"
 SPAN = re.compile(rf"(?<!`)`{COMMAND}[^`]+)`")
 LINE = re.compile(rf"^ *(?:# +)?{COMMAND}(?:[^\n]*\\\n)*[^\n]*)$", re.MULTILINE)
 QUOTED = re.compile(r"(?<=[\w ,']): +(docker compose [^\"\n]+)(?:\"|$)", re.MULTILINE)  # as in `make secrets`

@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
+PACKAGES = [path.parent for path in sorted(ROOT.glob("[a-z]*/**/__init__.py")) if "tests" not in path.parts]
 TOP = {path.name for path in ROOT.iterdir()}
 
 
@@ -34,6 +35,14 @@ def test_every_link_leads_to_a_file_and_a_heading(document: Path):
 
 def test_the_instructions_for_contributors_name_many_files():
     assert len(named_paths(ROOT / "CONTRIBUTING.md")) > 30
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_package_that_lists_its_modules_names_each_of_them(package: Path):
+    listed = re.findall(r"^(\w+)\.py  ", (package / "__init__.py").read_text(), re.MULTILINE)
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__"}
+
+    assert not listed or sorted(listed) == sorted(modules)
 
 
 def test_the_changelog_ends_its_unreleased_part_with_the_version_of_the_project():

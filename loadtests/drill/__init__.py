@@ -1,6 +1,7 @@
 """Drills: make a fault, follow its alert from Prometheus to the trail, and write down how long each step took.
 
-`python -m loadtests.drill list | FAULT... | all` runs them. faults/catalogue.py names every fault.
+`python -m loadtests.drill list | FAULT... | all` runs them. faults.py lists every fault, and injectors/ begins and ends
+them.
 """
 
 

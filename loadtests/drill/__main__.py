@@ -16,7 +16,7 @@ from fintech.run import interruption
 from fintech.testing.processes import BASE_DIR, TooLate
 from loadtests.command import run_command
 from loadtests.drill import NotPossible, page, scorecard
-from loadtests.drill.faults.catalogue import FAULTS, Fault
+from loadtests.drill.faults import FAULTS, Fault
 from loadtests.drill.lab import Drill
 from loadtests.drill.platforms import Group, groups, own_platforms
 from loadtests.drill.running_platform import in_real_time, running_platform

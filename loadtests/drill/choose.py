@@ -16,7 +16,7 @@ import yaml
 from fintech.testing.processes import BASE_DIR
 from loadtests.drill import scorecard
 from loadtests.drill.bounds import RULES
-from loadtests.drill.faults.catalogue import FAULTS, Fault
+from loadtests.drill.faults import FAULTS, Fault
 from loadtests.drill.lab import SPEED
 from loadtests.drill.scorecard import Score
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from loadtests.drill import NotPossible
-from loadtests.drill.faults.catalogue import Fault
+from loadtests.drill.faults import Fault
 from loadtests.drill.lab import Drill, running_drill
 
 Group = list[Fault]

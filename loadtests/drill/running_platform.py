@@ -19,7 +19,7 @@ from fintech.run.postgres import EmbeddedPostgres
 from fintech.secret_files import read_secret
 from fintech.testing.processes import Platform, answers, request
 from loadtests.drill import NotPossible
-from loadtests.drill.faults.catalogue import Fault
+from loadtests.drill.faults import Fault
 from loadtests.drill.lab import RECORD, Conditions, Drill, Machine, Traffic
 from loadtests.drill.monitoring import Monitoring
 from loadtests.drill.phone import Phone

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fintech.testing.processes import BASE_DIR
 from loadtests.drill import bounds
-from loadtests.drill.faults.catalogue import BACK_FILLED, EXPORTED, FAULTS, REAL, Fault
+from loadtests.drill.faults import BACK_FILLED, EXPORTED, FAULTS, REAL, Fault
 from loadtests.drill.steps import Timeline
 
 WAYS = {

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from fintech.testing.processes import TooLate, wait_until
 from loadtests.drill import bounds
-from loadtests.drill.faults.catalogue import Fault
+from loadtests.drill.faults import Fault
 from loadtests.drill.lab import ALWAYS, Drill
 
 POLL_SECONDS = 0.25

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from loadtests.drill import bounds, page, scorecard
-from loadtests.drill.faults.catalogue import EXPORTED, FAULTS
+from loadtests.drill.faults import EXPORTED, FAULTS
 from loadtests.drill.scorecard import Score
 from loadtests.drill.steps import Timeline
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fintech.testing.processes import IN_FULL, TooLate
-from loadtests.drill.faults.catalogue import FAULTS
-from loadtests.drill.faults.trail import FIRST_ROUTE, SWALLOW
+from loadtests.drill.faults import FAULTS
+from loadtests.drill.injectors.trail import FIRST_ROUTE, SWALLOW
 from loadtests.drill.lab import USUAL, running_drill
 from loadtests.drill.monitoring import is_installed
 from loadtests.drill.steps import run

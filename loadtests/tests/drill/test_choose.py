@@ -14,7 +14,7 @@ from fintech.testing.processes import IN_FULL
 from loadtests.drill import NotPossible, choose, scorecard
 from loadtests.drill.bounds import RULES
 from loadtests.drill.choose import chosen_here, is_short, touched
-from loadtests.drill.faults.catalogue import FAULTS, Fault
+from loadtests.drill.faults import FAULTS, Fault
 from loadtests.drill.lab import Drill
 from loadtests.drill.monitoring import is_installed
 from loadtests.drill.platforms import groups, own_platforms
@@ -62,7 +62,7 @@ def test_a_file_with_an_alerts_name_touches_it(path, alert):
 
 
 def test_the_module_of_a_fault_touches_the_faults_that_it_makes():
-    assert alerts(touched(["loadtests/drill/faults/machine.py"], NOW, NOW)) == {"DiskSpaceLow", "DiskSpaceCritical"}
+    assert alerts(touched(["loadtests/drill/injectors/machine.py"], NOW, NOW)) == {"DiskSpaceLow", "DiskSpaceCritical"}
 
 
 @pytest.mark.parametrize(

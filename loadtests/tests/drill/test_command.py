@@ -15,7 +15,7 @@ import pytest
 from fintech.testing.processes import BASE_DIR, TooLate, wait_until
 from loadtests.drill import NotPossible, page, scorecard
 from loadtests.drill.__main__ import BY_SLUG, Provider, chosen, listing, run_all
-from loadtests.drill.faults.catalogue import FAULTS, Fault
+from loadtests.drill.faults import FAULTS, Fault
 from loadtests.drill.monitoring import is_installed
 from loadtests.drill.steps import DrillFailed
 from loadtests.tests.prove.test_promises import complete

@@ -1,7 +1,7 @@
 """The scorecard has every alert, and every fault of the catalogue."""
 
 from loadtests.drill import bounds, scorecard
-from loadtests.drill.faults.catalogue import FAULTS
+from loadtests.drill.faults import FAULTS
 
 # Alerts whose drill has not been measured to its end. The aim is an empty list.
 NOT_PROVEN: set[str] = set()

@@ -3,7 +3,7 @@
 from alerts_audit.projection import projector
 from alerts_audit.seal import sealer
 from alerts_audit.seal.verify import run
-from loadtests.drill.faults import database
+from loadtests.drill.injectors import database
 
 
 def test_the_drills_know_the_locks_of_projector_sealer_and_verifier():

@@ -2,7 +2,7 @@
 
 from itertools import chain, pairwise
 
-from loadtests.drill.faults.catalogue import FAULTS
+from loadtests.drill.faults import FAULTS
 from loadtests.drill.platforms import groups, longest_seconds
 
 

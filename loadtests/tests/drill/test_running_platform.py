@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from loadtests.drill.faults.catalogue import FAULTS
+from loadtests.drill.faults import FAULTS
 from loadtests.drill.running_platform import REAL_TIME, annotate_grafana, in_real_time
 
 BEGAN = datetime(2026, 3, 1, 14, 3, tzinfo=UTC)

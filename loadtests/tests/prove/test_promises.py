@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.drill import bounds, scorecard
-from loadtests.drill.faults.catalogue import FAULTS, Fault
+from loadtests.drill.faults import FAULTS, Fault
 from loadtests.drill.scorecard import Score
 from loadtests.prove.promises import HOSTS, KILLS, PROMISES, TESTS, Result, judge
 from loadtests.tests.quiet.test_document import RUN

@@ -1,11 +1,14 @@
-"""Every fault of the drills, in the order in which they run: those that share conditions follow each other."""
+"""Every fault of the drills, in the order in which they run: those that share conditions follow each other.
+
+On the command line a name has hyphens instead of spaces: `gateway-errors` is "gateway errors".
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from loadtests.drill.faults import database, machine, monitoring, payments, trail
-from loadtests.drill.faults.conditions import (
+from loadtests.drill.injectors import database, machine, monitoring, payments, trail
+from loadtests.drill.injectors.conditions import (
     A_DAY_BEFORE,
     BURNT_YESTERDAY,
     HOURS,
@@ -16,7 +19,7 @@ from loadtests.drill.faults.conditions import (
     WATCHED,
     WEBHOOKS,
 )
-from loadtests.drill.faults.payments import change, change_nothing, gateway_fault, profile
+from loadtests.drill.injectors.payments import change, change_nothing, gateway_fault, profile
 from loadtests.drill.lab import USUAL, Conditions, Drill, post_without_token
 
 REAL, EXPORTED, BACK_FILLED = "real", "through an exporter", "real, after back-filled days"

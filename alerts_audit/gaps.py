@@ -10,6 +10,7 @@ import orjson
 
 from alerts_audit.models import Gap, OpenGap
 from fintech.database.sql import fetch_all
+from fintech.texts import is_blank
 
 # An index entry must stay below 2,704 bytes, and a label has no limit.
 MAX_SUBJECT = 500
@@ -124,7 +125,7 @@ def close_by_hand(*, gap_id: int, by: str, note: str) -> Gap:
 
     If its cause continues, the worker opens another one. Raise NotOpen, and ValueError without a name and a note.
     """
-    if not by.strip() or not note.strip():
+    if is_blank(by) or is_blank(note):
         raise ValueError("Name the person who closes it, and the reason.")
     gap = Gap.objects.open().filter(pk=gap_id).first()
     details = {"how": "closed by a person", "by": by, "note": note}

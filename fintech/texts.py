@@ -1,11 +1,25 @@
 """Texts for people: in commands, in the admin and in answers."""
 
+import re
+
 MAX_NAME_LENGTH = 64
+# White space, control characters, and what Unicode shows as nothing (Default_Ignorable_Code_Point) or as blank. As a
+# class that regular expressions of Python and JSON Schema read alike.
+INVISIBLE = (
+    r"\u0000-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
+    r"\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+)
+_VISIBLE = re.compile(f"[^{INVISIBLE}]")
 
 
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun, such as "1 finding" or "1,234 findings"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def is_blank(text: str) -> bool:
+    """Return True for a text in which a reader sees nothing."""
+    return _VISIBLE.search(text) is None
 
 
 def printable(text: str) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from fintech.texts import INVISIBLE, is_blank
 from payments.currencies import EXPONENTS
 from payments.errors import InvalidRequest
 from payments.failures import Advice
@@ -37,6 +38,7 @@ Country = Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166.", min
 Moment = Annotated[datetime, Meta(tz=True)]
 # The characters that `bodies.check_texts` refuses, for the OpenAPI document.
 _TEXT = {"pattern": "^[^\\u0000]*$"}
+_VISIBLE_TEXT = {"pattern": f"^[^\\u0000]*[^{INVISIBLE}][^\\u0000]*$"}
 Short = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=_TEXT)]
 Long = Annotated[str, Meta(max_length=1000, extra_json_schema=_TEXT)]
 Url = Annotated[str, Meta(min_length=1, max_length=2048, extra_json_schema=_TEXT)]
@@ -273,14 +275,20 @@ class CapturePage(Struct):
 class EvidenceFile(Struct, forbid_unknown_fields=True):
     """A file that the merchant keeps: its name, size in bytes, and SHA-256."""
 
-    name: Short
+    name: Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=_VISIBLE_TEXT)]
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64)]
     size: Annotated[int, Meta(ge=1, le=MAX_AMOUNT)]
 
 
 class EvidenceInput(Input, forbid_unknown_fields=True):
-    text: Annotated[str, Meta(min_length=1, max_length=20_000, extra_json_schema=_TEXT)]
+    text: Annotated[str, Meta(min_length=1, max_length=20_000, extra_json_schema=_VISIBLE_TEXT)]
     files: Annotated[list[EvidenceFile], Meta(max_length=20)] = []
+
+    def check(self) -> None:
+        names = ((f"files[{number}].name", file.name) for number, file in enumerate(self.files))
+        for param, text in [("text", self.text), *names]:
+            if is_blank(text):  # it would use up the response of this round
+                raise InvalidRequest("invalid_value", "Expected a text with a visible character.", param=param)
 
 
 class EmptyInput(Input, forbid_unknown_fields=True):

@@ -18,6 +18,7 @@ from alerts_audit.links import web_address
 from alerts_audit.models import Episode, Review
 from fintech.cards import contains_card_number, strip_timestamps
 from fintech.database.sql import fetch_all
+from fintech.texts import is_blank
 
 MAX_TEXT = 4000
 
@@ -113,7 +114,10 @@ def required_text(text: str, advice: str) -> str:
 
 
 def readable_text(text: str) -> str:
-    """Return a text that can be stored: without NUL, which PostgreSQL refuses, and without a card number."""
+    """Return a text that can be stored: without NUL, which PostgreSQL refuses, and without a card number.
+
+    A text in which a reader sees nothing becomes the empty one.
+    """
     text = text.strip()
     if len(text) > MAX_TEXT:
         raise InvalidText(f"Use at most {MAX_TEXT} characters.")
@@ -121,7 +125,7 @@ def readable_text(text: str) -> str:
         raise InvalidText("Text cannot contain the character NUL.")
     if contains_card_number(strip_timestamps(text)):  # an address may contain a timestamp
         raise InvalidText("The text looks like a card number, which is not allowed: remove it.")
-    return text
+    return "" if is_blank(text) else text
 
 
 @atomic

@@ -329,6 +329,7 @@ def test_each_review_can_be_made_on_the_page(client, person, kind, text, says):
     ("form", "says"),
     [
         ({"kind": "comment"}, "Write a comment."),
+        ({"kind": "comment", "text": "\u200b\u2060"}, "Write a comment."),
         ({"kind": "noise", "text": " "}, "Enter the reason for noise."),
         ({"kind": "incident", "text": "javascript:alert(1)"}, "begins with http:// or https://"),
         ({"kind": "delete"}, "Unknown kind of review"),

@@ -313,6 +313,7 @@ def test_a_second_acknowledgement_names_the_first_person(api):
         (b'{"kind": "acknowledge", "text": false}', 422, "invalid_value"),
         (b'{"kind": "comment", "note": "x"}', 422, "unknown_field"),
         (b'{"kind": "comment"}', 422, "invalid_text"),
+        (b'{"kind": "comment", "text": "\\u200b\\ufeff"}', 422, "invalid_text"),
         (b'{"kind": "comment", "text": "a\\u0000b"}', 422, "invalid_text"),
         (b'{"kind": "incident", "text": "javascript:alert(1)"}', 422, "invalid_text"),
     ],

@@ -73,7 +73,7 @@ def test_an_unknown_episode_cannot_be_reviewed(kind):
 
 
 @pytest.mark.parametrize("kind", ["comment", "noise", "incident"])
-@pytest.mark.parametrize("text", ["", "   "])
+@pytest.mark.parametrize("text", ["", "   ", "\u200b", "\u200b \u2060\ufeff"])
 def test_saying_nothing_is_refused(kind, text):
     episode = make_episode()
 

@@ -85,6 +85,9 @@ def test_an_accepted_dispute_is_lost(client, gateway, open_dispute):
     [
         ({}, "text"),
         ({"text": ""}, "text"),
+        ({"text": " \n\t\u00a0"}, "text"),
+        ({"text": "\u200b\u200d\ufeff"}, "text"),
+        ({"text": "a", "files": [FILE | {"name": "\u200b"}]}, "files[0].name"),
         ({"text": "a\0b"}, "text"),
         ({"text": "x" * 20_001}, "text"),
         ({"text": "paid with 4111 1111 1111 1111"}, "text"),

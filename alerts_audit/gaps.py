@@ -93,18 +93,6 @@ def open_gap(*, reason: str, **opening: Any) -> Gap | None:
     return next(iter(open_gaps(reason, [Opening(**opening)])), None)
 
 
-def open_cut_off(*, delivery_id: int, source: str, since: datetime, size: int, kept: int) -> Gap | None:
-    """Open a gap for a delivery of `size` bytes that was stored in part, because the content of the rest is unknown."""
-    return open_gap(
-        reason=Gap.Reason.TRUNCATED,
-        subject=f"delivery {delivery_id}",
-        since=since,
-        source=source,
-        details={"size": size, "kept": kept},
-        delivery_id=delivery_id,
-    )
-
-
 def close_gap(*, reason: str, **closing: Any) -> Gap | None:
     """Close a gap and return the closing row; None if none is open. `closing` are the fields of a `Closing`."""
     return next(iter(close_gaps(reason, [Closing(**closing)])), None)

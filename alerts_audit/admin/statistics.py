@@ -33,18 +33,15 @@ def statistics_page(request: HttpRequest, context: dict[str, Any]) -> HttpRespon
 def show_statistics(found: types.Statistics) -> dict[str, Any]:
     episodes = reverse("admin:alerts_audit_episode_changelist")
     return {
-        "figures": [
-            {"title": title, "value": value}
-            for title, value in (
-                ("Alerts", f"{found['alerts']:,}"),
-                ("Alerts a day", f"{found['alerts_per_day']:,.1f}"),
-                ("Firing now", f"{found['firing']:,}"),
-                ("Mean to acknowledge", seconds(found["mtta_seconds"])),
-                ("Mean to resolve", seconds(found["mttr_seconds"])),
-                ("Acknowledged", share(found["acknowledged"], found["alerts"])),
-                ("Noise", share(found["noise"], found["alerts"])),
-            )
-        ],
+        "figures": {
+            "Alerts": f"{found['alerts']:,}",
+            "Alerts a day": f"{found['alerts_per_day']:,.1f}",
+            "Firing now": f"{found['firing']:,}",
+            "Mean to acknowledge": seconds(found["mtta_seconds"]),
+            "Mean to resolve": seconds(found["mttr_seconds"]),
+            "Acknowledged": share(found["acknowledged"], found["alerts"]),
+            "Noise": share(found["noise"], found["alerts"]),
+        },
         "not_counted": ", ".join(found["not_counted"]),
         "bars": get_bars(found),
         "first_day": found["from"].date(),

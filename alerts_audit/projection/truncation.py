@@ -1,8 +1,9 @@
 """Open gaps for alerts that a delivery reports as cut off, or that our size limit cut off. Not used in a rebuild."""
 
 import hashlib
+from typing import Any
 
-from alerts_audit.gaps import close_gap, open_cut_off, open_gap
+from alerts_audit.gaps import close_gap, open_gap
 from alerts_audit.models import Gap
 from alerts_audit.projection.batch import Batch
 from alerts_audit.projection.decoding import Update
@@ -21,20 +22,17 @@ def update_truncation_gaps(connection: Connection, batch: Batch) -> None:
     known = {subject for (subject,) in rows}
     for (evidence, content), subject in zip(readable, subjects, strict=True):
         if content.truncated:
-            open_group_gap(evidence, content, subject)
+            # Alertmanager's `max_alerts` cut them off, and it never sends them.
+            open_truncated(evidence, subject, group_details(content))
             known.add(subject)
         elif subject in known:
             known.remove(subject)
             close_gap(reason=Gap.Reason.TRUNCATED, subject=subject, until=evidence.at, delivery_id=evidence.ref)
     for evidence, _ in batch.used:
         if evidence.is_part:
-            open_cut_off(
-                delivery_id=evidence.ref,
-                source=evidence.source,
-                since=evidence.at,
-                size=evidence.size,
-                kept=len(evidence.body),
-            )
+            # It was stored in part, and the content of the rest is unknown.
+            details = {"size": evidence.size, "kept": len(evidence.body)}
+            open_truncated(evidence, f"delivery {evidence.ref}", details)
 
 
 def group_subject(evidence: Evidence, content: Update) -> str:
@@ -43,17 +41,11 @@ def group_subject(evidence: Evidence, content: Update) -> str:
     return f"group {hashlib.sha256(key.encode()).hexdigest()[:32]} of {evidence.source}"
 
 
-def open_group_gap(evidence: Evidence, content: Update, subject: str) -> None:
-    """Open a gap for alerts cut off by Alertmanager's `max_alerts`, because it never sends them."""
-    open_gap(
-        reason=Gap.Reason.TRUNCATED,
-        subject=subject,
-        since=evidence.at,
-        source=evidence.source,
-        details={
-            "left_out": content.truncated,
-            "receiver": content.receiver[:MAX_DETAIL],
-            "group_key": content.payload.group_key[:MAX_DETAIL],
-        },
-        delivery_id=evidence.ref,
-    )
+def group_details(content: Update) -> dict[str, Any]:
+    receiver, group_key = content.receiver[:MAX_DETAIL], content.payload.group_key[:MAX_DETAIL]
+    return {"left_out": content.truncated, "receiver": receiver, "group_key": group_key}
+
+
+def open_truncated(evidence: Evidence, subject: str, details: dict[str, Any]) -> None:
+    about = {"since": evidence.at, "source": evidence.source, "delivery_id": evidence.ref}
+    open_gap(reason=Gap.Reason.TRUNCATED, subject=subject, details=details, **about)

@@ -50,10 +50,7 @@ accesslog = None
 logger_class = "fintech.server.worker_class.Logger"
 logconfig_dict = {
     **settings.LOGGING,
-    "loggers": {
-        "gunicorn.error": {"level": "INFO", "propagate": True},
-        "gunicorn.access": {"level": "CRITICAL"},
-    },
+    "loggers": {"gunicorn.error": {"level": "INFO", "propagate": True}, "gunicorn.access": {"level": "CRITICAL"}},
 }
 # Loaded once, before the first fork. Not the project's code, which HUP loads again; not Django's models, which need it;
 # not django_prometheus, whose metrics belong to the slot of a process.

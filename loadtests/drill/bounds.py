@@ -1,7 +1,7 @@
 """How late an alert may be, computed from its rule."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,9 +19,13 @@ GROUP_INTERVAL = 60
 
 
 @cache
+def parse(text: str) -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+
+
+@cache
 def rules() -> list[dict[str, Any]]:
-    groups = [group for file in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(file.read_text())["groups"]]
-    return [rule for group in groups for rule in group["rules"]]
+    return [rule for file in sorted(RULES.glob("*.yml")) for rule in parse(file.read_text())]
 
 
 @cache
@@ -41,19 +45,19 @@ def seconds(duration: str) -> float:
     return int(found[1]) * UNITS[found[2]]
 
 
-def expressions(expression: str) -> Iterator[str]:
-    """Return the expression, and those of the recorded series that it reads."""
-    yield expression
-    for rule in rules():
-        if "record" in rule and rule["record"] in expression:
-            yield from expressions(rule["expr"])
+def with_sources(rule: dict[str, Any], among: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Return the rule, and those of the recorded series that it reads."""
+    yield rule
+    for other in among:
+        if "record" in other and other["record"] in rule["expr"]:
+            yield from with_sources(other, among)
 
 
 def ramp(alert: str) -> float:
     """Return the longest time until the condition of an alert holds, whatever the size of the fault: the windows that
     must fill, and the age that must pass.
     """
-    texts = list(expressions(alerts()[alert]["expr"]))
+    texts = [rule["expr"] for rule in with_sources(alerts()[alert], rules())]
     windows = [int(number) * UNITS[unit] for text in texts for number, unit in WINDOW.findall(text)]
     ages = [int(age) for text in texts for age in AGE.findall(text)]
     return max(windows, default=0) + max(ages, default=0)

@@ -6,16 +6,13 @@ about the part of the program that it changes.
 """
 
 import subprocess
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-import yaml
-
 from fintech.testing.processes import BASE_DIR
 from loadtests.drill import scorecard
-from loadtests.drill.bounds import RULES
+from loadtests.drill.bounds import RULES, parse, with_sources
 from loadtests.drill.faults import FAULTS, Fault
 from loadtests.drill.lab import SPEED
 from loadtests.drill.scorecard import Score
@@ -75,18 +72,6 @@ def definitions(texts: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """Return each alert's rule, with the rules of the recorded series that it reads."""
     rules = [rule for text in texts for rule in parse(text)]
     return {rule["alert"]: list(with_sources(rule, rules)) for rule in rules if "alert" in rule}
-
-
-@cache
-def parse(text: str) -> list[dict[str, Any]]:
-    return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
-
-
-def with_sources(rule: dict[str, Any], rules: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield rule
-    for other in rules:
-        if other.get("record", rule["expr"] + " ") in rule["expr"]:
-            yield from with_sources(other, rules)
 
 
 def chosen_here() -> list[Fault]:

@@ -11,11 +11,7 @@ from loadtests.drill import bounds
 from loadtests.drill.faults import BACK_FILLED, EXPORTED, FAULTS, REAL, Fault
 from loadtests.drill.steps import Timeline
 
-WAYS = {
-    REAL: "by a real one",
-    BACK_FILLED: "by a real one after back-filled days",
-    EXPORTED: "through an exporter",
-}
+WAYS = {REAL: "by a real one", BACK_FILLED: "by a real one after back-filled days", EXPORTED: "through an exporter"}
 FOLDER = BASE_DIR / "docs"
 HEAD = """# Scorecard
 

@@ -85,10 +85,7 @@ def describe_challenge(challenge: Authentication, origin: str) -> dict[str, Any]
         "outcome": "requires_action",
         "amount": challenge.amount,
         "currency": challenge.currency,
-        "challenge": {
-            "url": origin + PATH.format(id=challenge.id),
-            "expires_at": expires_at.replace("+00:00", "Z"),
-        },
+        "challenge": {"url": origin + PATH.format(id=challenge.id), "expires_at": expires_at.replace("+00:00", "Z")},
     }
 
 

@@ -47,7 +47,7 @@ class Page:
 
 
 def requested_page(request: HttpRequest) -> tuple[list[Episode], str | None]:
-    """Return one page, and the address of the next. Raise Problem 422."""
+    """Return one page, and the address of the next. Raise Problem 400 or 422."""
     query = request.GET
     pagination.refuse_unknown(query, {*PARAMETERS, "cursor", "limit"}, repeatable=["label"])
     before = pagination.read_cursor(LIST_NAME, str(query["cursor"])) if "cursor" in query else None

@@ -75,20 +75,24 @@ def write_cursor(list_name: str, key: UUID | int) -> str:
 
 
 def read_cursor(list_name: str, value: str) -> Any:
-    """Return the key. Raise Problem 422 for what is no cursor, and 400 for an altered one, or one of another list."""
-    advice = "use the value in `next` of the previous page"
+    """Return the key. Raise Problem 400 for any other value than a cursor that this list wrote."""
+    key = _decode_key(value)
+    # Compared as text: several texts decode to the same bytes.
+    if key is None or not constant_time_compare(value, write_cursor(list_name, key)):
+        detail = "cursor was altered, or is of another list: use the value in `next` of the previous page."
+        raise Problem(400, "invalid_cursor", detail, param="cursor")
+    return key
+
+
+def _decode_key(cursor: str) -> UUID | int | None:
     try:
-        content = base64.b64decode(value.encode("ascii") + b"=" * (-len(value) % 4), altchars=b"-_", validate=True)
+        content = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
-        raise invalid("cursor", advice) from None
+        return None
     last = content[:-CODE_BYTES]
     if len(last) not in KEY_BYTES:
-        raise invalid("cursor", advice)
-    key = UUID(bytes=last) if len(last) == 16 else int.from_bytes(last, "big")
-    # Compared as text: several texts decode to the same bytes.
-    if not constant_time_compare(value, write_cursor(list_name, key)):
-        raise Problem(400, "invalid_cursor", f"cursor was altered, or is of another list: {advice}.", param="cursor")
-    return key
+        return None
+    return UUID(bytes=last) if len(last) == 16 else int.from_bytes(last, "big")
 
 
 def next_address(request: HttpRequest, cursor: str) -> str:

@@ -142,10 +142,8 @@ def test_an_altered_cursor_is_refused(api):
     others = [
         cursor[:place] + ("B" if letter == "A" else "A") + cursor[place + 1 :] for place, letter in enumerate(cursor)
     ]
-    for other in others:
+    for other in [*others, cursor[:-1], cursor + "A", "OTk5", "", "%%", "LTE", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OQ"]:
         assert problem(api.get("episodes", alertname=alert, cursor=other)) == (400, "invalid_cursor", "cursor")
-    for other in (cursor[:-1], cursor + "A", "OTk5"):
-        assert problem(api.get("episodes", alertname=alert, cursor=other)) == (422, "invalid_parameter", "cursor")
 
 
 def test_a_cursor_of_another_list_is_refused(api):
@@ -237,10 +235,6 @@ def test_an_unknown_label_finds_nothing(api):
         ({"opened_before": "2026-11-20T00:00:00"}, "invalid_parameter", "opened_before"),
         ({"limit": "0"}, "invalid_parameter", "limit"),
         ({"limit": "201"}, "invalid_parameter", "limit"),
-        ({"cursor": "%%"}, "invalid_parameter", "cursor"),
-        ({"cursor": "LTE"}, "invalid_parameter", "cursor"),
-        ({"cursor": ""}, "invalid_parameter", "cursor"),
-        ({"cursor": "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OQ"}, "invalid_parameter", "cursor"),
     ],
 )
 def test_a_wrong_parameter_is_named(api, query, code, param):
@@ -353,7 +347,7 @@ def test_gaps_are_listed_with_their_ends(api):
     assert closing.pk not in shown
 
 
-@pytest.mark.parametrize("query", [{"reason": "x"}, {"state": "ajar"}, {"cursor": "x"}, {"limit": "x"}, {"q": "x"}])
+@pytest.mark.parametrize("query", [{"reason": "x"}, {"state": "ajar"}, {"limit": "x"}, {"q": "x"}])
 def test_gaps_refuse_what_they_do_not_know(api, query):
     assert problem(api.get("gaps", **query))[0] == 422
 

@@ -44,11 +44,11 @@ def test_pages_go_from_the_newest_to_the_oldest(client):
 
 
 def altered(cursor: str) -> list[str]:
-    """Every cursor that differs in one place, the reversed one, and one with an end of its own."""
+    """Every cursor that differs in one place, the reversed one, one with an end of its own, shorter and longer ones."""
     others = [
         cursor[:place] + ("B" if letter == "A" else "A") + cursor[place + 1 :] for place, letter in enumerate(cursor)
     ]
-    return [*others, cursor + "=", cursor[::-1]]
+    return [*others, cursor + "=", cursor[::-1], cursor[:-1], cursor[:-4], cursor + "A", cursor[4:]]
 
 
 def test_an_altered_cursor_is_refused(client):
@@ -64,18 +64,17 @@ def test_an_altered_cursor_is_refused(client):
     assert client.get(f"{address}cursor={cursor}").status == 200
 
 
-def test_a_shorter_or_longer_cursor_is_a_wrong_value(client):
-    for _ in range(2):
-        client.pay()
-    address, _, cursor = client.get(f"{PATH}?limit=1").body["next"].rpartition("cursor=")
-    others = [cursor[:-1], cursor[:-4], cursor + "A", cursor[4:]]
-
-    assert {client.get(f"{address}cursor={quote(other)}").status for other in others} == {422}
-
-
 def test_a_cursor_without_a_code_is_refused(client):
     """As the first versions wrote them: anyone can make one."""
     assert client.get(f"{PATH}?cursor=AAAAAAAAAAAAAAAAAAAAAA").status == 400
+
+
+@pytest.mark.parametrize("value", ["", "x", "A" * 21, "A" * 23, "A" * 5000, "é" * 22, "=" * 22, "A" * 21 + "\0"])
+def test_a_text_that_no_list_wrote_is_no_cursor(client, value):
+    """Some of these were answered with 422, depending on the place of the change."""
+    reply = client.get(f"{PATH}?cursor={quote(value)}")
+
+    assert (reply.status, reply.body["code"], reply.body["param"]) == (400, "invalid_cursor", "cursor")
 
 
 def test_a_page_that_is_just_full_is_the_last(client):
@@ -262,7 +261,6 @@ WRONG = [
         for value in ["", "yesterday", "2026-01-31", "2026-01-31T12:00:00", "2026-02-30T12:00:00Z", "1769699379", "\0"]
     ),
     ("created_before", "2026-01-31T12:00:00+99:00"),
-    *(("cursor", value) for value in ["", "x", "A" * 21, "A" * 23, "A" * 5000, "é" * 22, "=" * 22, "A" * 21 + "\0"]),
     ("colour", "red"),
     ("status[]", "failed"),
     ("a" * 300, "1"),

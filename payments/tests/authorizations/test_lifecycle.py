@@ -228,7 +228,7 @@ def test_an_unknown_list_is_not_expanded(client, holder, value):
 
 
 @pytest.mark.parametrize("place", ["", "/captures", "/refunds", "/events"])
-@pytest.mark.parametrize("query", ["colour=red", "status=succeeded", "limit=1&limit=2", "cursor=AAAA"])
+@pytest.mark.parametrize("query", ["colour=red", "status=succeeded", "limit=1&limit=2"])
 def test_reading_a_payment_refuses_wrong_parameters(client, holder, place, query):
     reply = client.get(f"/v1/transactions/{holder.authorize()}{place}?{query}")
 
@@ -243,7 +243,8 @@ def test_a_cursor_is_refused_by_another_payments_list(client, holder):
     cursor = client.get(f"/v1/transactions/{one}/captures?limit=1").body["next"].rpartition("cursor=")[2]
 
     for place in (f"{other}/captures", f"{one}/refunds", f"{one}/events"):
-        assert client.get(f"/v1/transactions/{place}?cursor={cursor}").body["code"] == "invalid_cursor"
+        for text in (cursor, cursor[:-4], "AAAA"):
+            assert client.get(f"/v1/transactions/{place}?cursor={text}").body["code"] == "invalid_cursor"
 
 
 @pytest.mark.parametrize("place", ["?expand=refunds,captures", "/captures", "/refunds", "/events"])

@@ -208,7 +208,7 @@ def test_endpoints_are_listed_in_pages(api):
     assert ([row["id"] for row in last["data"]], last["next"]) == (ids[2:], None)
 
 
-@pytest.mark.parametrize("query", ["limit=0", "cursor=x", "colour=red", "limit=1&limit=1"])
+@pytest.mark.parametrize("query", ["limit=0", "colour=red", "limit=1&limit=1"])
 def test_a_wrong_parameter_of_the_endpoints_is_refused(api, query):
     assert api("get", f"{ENDPOINTS}?{query}")[0] == 422
 
@@ -334,8 +334,15 @@ def test_events_are_listed_newest_first_and_in_pages(api, announce):
     assert api("get", f"/v1/events/{whole[0]['id']}") == (200, whole[0])
 
 
-@pytest.mark.parametrize("query", ["type=payment.stolen", "cursor=x", "limit=0", "merchant=1", "limit=1&limit=2"])
+@pytest.mark.parametrize("query", ["type=payment.stolen", "limit=0", "merchant=1", "limit=1&limit=2"])
 def test_a_wrong_parameter_of_the_list_is_refused(api, query):
     status, problem = api("get", f"/v1/events?{query}")
 
     assert (status, problem["param"]) == (422, query.partition("=")[0])
+
+
+@pytest.mark.parametrize("path", [ENDPOINTS, "/v1/events"])
+def test_a_text_that_is_no_cursor_is_refused(api, path):
+    status, problem = api("get", f"{path}?cursor=x")
+
+    assert (status, problem["code"]) == (400, "invalid_cursor")

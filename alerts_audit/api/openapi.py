@@ -117,14 +117,14 @@ RETRIEVE = _operation(
     "retrieve_episode",
     "Read everything about one alert",
     _answer(types.EpisodeDetail, "The newest 200 state changes, the deliveries that caused them, and the reviews."),
-    404,
+    *(404, 422),
     parameters=[_KEY],
 )
 LIST_REVIEWS = _operation(
     "list_reviews",
     "List the reviews of an alert, oldest first",
     _answer(types.ReviewList, "All reviews."),
-    404,
+    *(404, 422),
     parameters=[_KEY],
 )
 REVIEW = _operation(

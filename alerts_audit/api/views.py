@@ -69,6 +69,7 @@ class EpisodeView(TrailView):
     @openapi.RETRIEVE
     def get(self, request: Request, key: str) -> HttpResponse:
         require(request.user, "view_episode")
+        pagination.refuse_unknown(request._request.GET, ())
         episode = find_episode(key)
         self.record(request, "episode", episode.key)
         return json_answer(show_detail(episode))
@@ -78,6 +79,7 @@ class ReviewsView(TrailView):
     @openapi.LIST_REVIEWS
     def get(self, request: Request, key: str) -> HttpResponse:
         require(request.user, "view_episode", "view_review")
+        pagination.refuse_unknown(request._request.GET, ())
         episode = find_episode(key)
         self.record(request, "reviews", episode.key)
         rows = Review.objects.filter(episode_key=episode.key).order_by("id")

@@ -250,6 +250,14 @@ def test_an_episode_that_does_not_exist_is_not_found(api, key):
     assert problem(api.post(f"episodes/{key}/reviews", {"kind": "acknowledge"}))[:2] == (404, "not_found")
 
 
+@pytest.mark.parametrize("place", ["", "/reviews"])
+@pytest.mark.parametrize("query", [{"colour": "red"}, {"limit": "1"}, {"state": "firing"}])
+def test_reading_one_episode_takes_no_parameter(api, place, query):
+    reply = api.get(f"episodes/{make_episode().key}{place}", **query)
+
+    assert problem(reply) == (422, "unknown_parameter", *query)
+
+
 def test_deliveries_that_were_archived_are_named_with_their_archive(api):
     episode, number = make_episode(), archived_delivery()
     told_by(episode, number)

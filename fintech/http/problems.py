@@ -15,6 +15,7 @@ from django.core.exceptions import DisallowedHost, PermissionDenied, RequestData
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 
+from fintech.cards import mask_card_numbers
 from fintech.errors import DATABASE_UNAVAILABLE, is_database_error
 from fintech.telemetry.logging import request_id
 
@@ -25,13 +26,17 @@ TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Con
 
 
 class Problem(Exception):
-    """An error for the client: `code` is stable, `detail` is for people, `param` names the field."""
+    """An error for the client: `code` is stable, `detail` is for people, `param` names the field.
+
+    The last two may quote the client, such as the name of an unknown field: never a card number.
+    """
 
     def __init__(
         self, status: int, code: str, detail: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(detail)
-        self.status, self.code, self.detail, self.param = status, code, detail, param
+        super().__init__(detail := mask_card_numbers(detail))
+        self.status, self.code, self.detail = status, code, detail
+        self.param = None if param is None else mask_card_numbers(param)
         self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:

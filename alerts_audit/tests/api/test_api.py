@@ -327,6 +327,20 @@ def test_a_wrong_review_is_refused_and_nothing_is_kept(api, body, status, code):
     assert not Review.objects.filter(episode_key=episode.key).exists()
 
 
+def test_a_card_number_in_a_name_is_not_repeated(api):
+    answers = [
+        api.post(f"episodes/{make_episode().key}/reviews", b'{"kind": "comment", "4111111111111111": "x"}'),
+        api.post(f"episodes/{make_episode().key}/reviews", b'{"4111 1111 1111 1111": 1, "4111 1111 1111 1111": 2}'),
+        api.get("episodes", **{"4111111111111111": "x"}),
+        api.get("episodes", label=["4111111111111111=a", "4111111111111111=b"]),
+    ]
+
+    for reply in answers:
+        assert reply.status_code in (400, 422)
+        assert "4111" not in reply.text
+        assert "[card number]" in reply.text
+
+
 def test_a_review_nested_more_deeply_than_python_reads_is_refused(api):
     body = b'{"kind": "comment", "text": ' + b"[" * 1000 + b"]" * 1000 + b"}"
 

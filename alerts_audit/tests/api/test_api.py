@@ -233,6 +233,8 @@ def test_an_unknown_label_finds_nothing(api):
         ({"acknowledged": "1"}, "invalid_parameter", "acknowledged"),
         ({"opened_from": "yesterday"}, "invalid_parameter", "opened_from"),
         ({"opened_before": "2026-11-20T00:00:00"}, "invalid_parameter", "opened_before"),
+        ({"opened_from": "2026-W05-1T00:00:00Z"}, "invalid_parameter", "opened_from"),
+        ({"opened_from": "2026-11-٢٢T00:00:00Z"}, "invalid_parameter", "opened_from"),
         ({"limit": "0"}, "invalid_parameter", "limit"),
         ({"limit": "201"}, "invalid_parameter", "limit"),
     ],

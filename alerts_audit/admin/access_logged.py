@@ -13,7 +13,7 @@ from unfold.decorators import display
 
 from alerts_audit.admin.display import SEAL_COLOURS, shorten
 from alerts_audit.models import Leaf
-from alerts_audit.reviews.viewing import record_view
+from alerts_audit.reviews.viewing import filter_of, record_view
 from alerts_audit.seal.proofs import NoProof, prove
 from alerts_audit.selectors.episode_detail import get_row_seals
 from fintech.adminsite.changelists import ReadOnlyAdmin
@@ -35,7 +35,7 @@ class AccessLoggedAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response = super().changelist_view(request, extra_context)
         if request.method == "GET" and response.status_code == 200:
-            self.record(request, self.recorded_names[1], request.META.get("QUERY_STRING", ""))
+            self.record(request, self.recorded_names[1], filter_of(request))
         return response
 
     def change_view(

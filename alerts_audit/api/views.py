@@ -15,7 +15,7 @@ from alerts_audit.api import openapi
 from alerts_audit.models import Checkpoint, Episode, Gap, Review
 from alerts_audit.permissions import PersonAuthentication, require
 from alerts_audit.reviews.services import ReviewError, UnknownEpisode, review
-from alerts_audit.reviews.viewing import record_view
+from alerts_audit.reviews.viewing import filter_of, record_view
 from alerts_audit.seal.signer_lookup import get_signers, trust_root
 from alerts_audit.selectors.criteria import PARAMETERS, read_criteria
 from alerts_audit.selectors.episode_detail import show_detail
@@ -44,7 +44,7 @@ class EpisodesView(TrailView):
     def get(self, request: Request) -> HttpResponse:
         require(request.user, "view_episode")
         page = replica.read(page_of_summaries, request._request)
-        self.record(request, "episodes", request.META.get("QUERY_STRING", ""))
+        self.record(request, "episodes", filter_of(request._request))
         return json_answer(page)
 
 
@@ -56,7 +56,7 @@ class ExportView(TrailView):
         pagination.refuse_unknown(query, {*PARAMETERS, "format"}, repeatable=["label"])
         name = pagination.read_choice("format", query.get("format", "csv"), FORMATS)
         criteria = read_criteria(query)
-        self.record(request, "export", request.META.get("QUERY_STRING", ""))
+        self.record(request, "export", filter_of(request._request))
         write, content_type = FORMATS[name]
         disposition = f'attachment; filename="episodes.{"csv" if name == "csv" else "jsonl"}"'
         headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
@@ -109,7 +109,7 @@ class GapsView(TrailView):
             is_open = pagination.read_choice("state", query.get("state"), ["open", "closed"]) == "open"
             rows = rows.filter(still_open__isnull=not is_open)
         found, following = pagination.page_of(request._request, rows, "gaps")
-        self.record(request, "gaps", request.META.get("QUERY_STRING", ""))
+        self.record(request, "gaps", filter_of(request._request))
         data = [serialize_gap(gap, getattr(gap, "closed_by", None)) for gap in found]
         return json_answer({"data": data, "next": following})
 
@@ -137,7 +137,7 @@ class CheckpointsView(TrailView):
         found, following = pagination.page_of(request._request, Checkpoint.objects.all(), "checkpoints")
         newest = Checkpoint.objects.first()
         signers = get_signers([*([newest] if newest else []), *found])
-        self.record(request, "checkpoints", request.META.get("QUERY_STRING", ""))
+        self.record(request, "checkpoints", filter_of(request._request))
         return json_answer(
             {
                 "note": newest and newest.note,

@@ -1,15 +1,18 @@
 """Record page views of the trail: one row per page, list or export, never one per item."""
 
+from urllib.parse import unquote_plus
+
 from django.contrib.auth.models import User
+from django.http import HttpRequest
 
 from alerts_audit.models import View
-from fintech.telemetry.logging import request_id
+from fintech.telemetry.logging import redact, request_id
 
 MAX_KEY = 500
 
 
 def record_view(*, user: User, what: str, key: object = "") -> None:
-    """Record a page view: `what` is the kind of page, `key` names the item or contains the filter."""
+    """Record a page view: `what` is the kind of page, `key` names the item or is the filter (`filter_of`)."""
     View.objects.create(
         user=user.get_username(),
         user_id=user.pk,
@@ -17,3 +20,11 @@ def record_view(*, user: User, what: str, key: object = "") -> None:
         key=str(key).replace("\0", " ")[:MAX_KEY],
         request_id=request_id.get(),
     )
+
+
+def filter_of(request: HttpRequest) -> str:
+    """Return the request's query without card numbers and keys, which no one could remove from sealed evidence."""
+    query = request.META.get("QUERY_STRING", "")
+    text = unquote_plus(query)
+    masked = redact(text)
+    return query if masked == text else masked

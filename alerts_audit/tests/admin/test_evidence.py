@@ -278,6 +278,26 @@ def test_the_access_log_shows_the_user_and_the_object(client):
     assert "state=stale" in client.get(f"{ADMIN}view/").text
 
 
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        ("q=4111111111111111", "q=[card number]"),
+        ("q=4111+1111%201111+1111&state=stale", "q=[card number]&state=stale"),
+        ("q=%34111111111111111", "q=[card number]"),
+        (f"q=tr_4x7m2qrs_{'s' * 43}", "q=tr_4x7m2qrs [secret]"),
+        (f"q={'x' * 490}+4111111111111111", f"q={'x' * 490} [card n"),
+        ("q=team%3Dpayments", "q=team%3Dpayments"),
+    ],
+)
+def test_the_access_log_keeps_no_card_number_and_no_key(query, kept):
+    person = make_user(group="auditor")
+    client = sign_in(person)
+
+    assert client.get(f"{ADMIN}episode/?{query}").status_code == 200
+
+    assert View.objects.filter(user_id=person.pk, what="episodes").latest("id").key == kept
+
+
 # --- Access tokens -------------------------------------------------------------------------------------------
 
 

@@ -79,6 +79,10 @@ def running(layout: Layout, postgres: EmbeddedPostgres) -> Iterator[None]:
 
 def back_up(layout: Layout, postgres: EmbeddedPostgres, target: Path) -> None:
     """Write a backup. No other user can read it, because it has the secrets."""
+    if target.is_dir():
+        raise RunError(f"{target} is a folder: name a file in it, such as {target / 'fintech.tar'}.")
+    if target.exists() and not target.is_file():  # a device would be replaced
+        raise RunError(f"{target} is not a file.")
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.new")
     draft.unlink(missing_ok=True)

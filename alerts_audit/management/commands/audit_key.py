@@ -26,6 +26,8 @@ class Command(BaseCommand):
                 key = replace_lost() if lost else rotate()
                 self.stdout.write(f"From now on {key.public.id.hex()} signs. Keep a copy of {keys.signing_key_file()}.")
             self._show()
+        except BrokenPipeError:  # manage.py ends the command
+            raise
         except (keys.SealError, Invalid, OSError, *DATABASE_ERRORS) as error:
             raise CommandError(str(error)) from None
 

@@ -38,6 +38,8 @@ class Command(BaseCommand):
                 self.stdout.write(proof)
             else:
                 out.write_text(f"{proof}\n", encoding="utf-8")
+        except BrokenPipeError:  # manage.py ends the command
+            raise
         except (NoProof, standalone.Invalid, OSError) as error:
             raise CommandError(str(error)) from None
         except DATABASE_ERRORS as error:

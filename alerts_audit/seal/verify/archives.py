@@ -94,5 +94,8 @@ def _check_files(
             return
         report.counts["rows in archives"] += checked.rows
         frontier = checked.frontier
+    others = by_hash.keys() - {bytes(archive.file_sha256) for archive in archives}
+    for path in sorted(by_hash[digest] for digest in others):
+        report.remarks.append(f"{path} was not verified: it is not the file of an archive of this trail.")
     if frontier.root() != bytes(base.root):
         report.find("archive_file", f"archive {archives[-1].pk}", f"it does not end where checkpoint {base.pk} begins")

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from alerts_audit.gaps import differences
-from alerts_audit.models import Checkpoint, Input, Leaf, Verification
+from alerts_audit.models import Archive, Checkpoint, Input, Leaf, Verification
 from alerts_audit.projection.rebuild import diff_rebuild
 from alerts_audit.seal.anchor import CheckpointFile
 from alerts_audit.seal.keys import public_keys
@@ -43,8 +43,10 @@ def verify(
     """Check the evidence against the log, the log against its signatures and the file outside, and store the result.
 
     `since`: start at the last checkpoint before that time, and skip the projection, which has no window. Raise Invalid
-    without a trust root.
+    without a trust root, and for files of archives if there is no archive.
     """
+    if archives and not Archive.objects.exists():
+        raise Invalid(f"nothing of this trail was archived, so {archives[0]} is not one of its archives.")
     began = time.monotonic()
     report = Report(progress) if progress else Report()
     with long_statements(), audit_lock(shared=True):

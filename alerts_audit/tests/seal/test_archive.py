@@ -385,6 +385,15 @@ def rewrite(path: Path, change, directory: Path) -> Path:
     return copy
 
 
+def test_a_file_of_another_trail_is_named(archived: Trail, tmp_path):
+    other = rewrite(files(archived)[0], lambda content: content.replace(b"Alert1", b"Alert9"), tmp_path)
+
+    report = archived.verify(archives=[*files(archived), other])
+
+    assert report.findings == []
+    assert report.remarks == [f"{other} was not verified: it is not the file of an archive of this trail."]
+
+
 def test_another_file_is_not_taken_for_the_archive(archived: Trail, tmp_path):
     other = rewrite(files(archived)[0], lambda content: content.replace(b"Alert1", b"Alert9"), tmp_path)
 

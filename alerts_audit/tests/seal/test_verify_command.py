@@ -114,6 +114,19 @@ def test_an_archive_that_is_not_there_exits_with_two(trail: Trail, tmp_path):
     assert run(trail, "--archive", str(tmp_path / "none"))[0] == 2
 
 
+def test_a_file_is_not_verified_by_a_trail_without_archives(trail: Trail, tmp_path):
+    """It was ignored, and nothing was wrong."""
+    (tmp_path / "other.jsonl.gz").write_bytes(b"")
+
+    code, said = run(trail, "--archive", str(tmp_path / "other.jsonl.gz"))
+
+    assert code == 2
+    assert said == (
+        "Nothing was verified: nothing of this trail was archived,"
+        f" so {tmp_path / 'other.jsonl.gz'} is not one of its archives."
+    )
+
+
 def test_nothing_sealed_is_no_finding(new_trail: Trail):
     code, said = run(new_trail)
 

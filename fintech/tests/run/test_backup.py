@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from fintech.run import checks
-from fintech.run.backup import replace, unpack
+from fintech.run.backup import back_up, replace, unpack
 from fintech.run.layout import DATABASE, Layout, make_environment
 from fintech.run.ports import Ports
 from fintech.run.postgres import EmbeddedPostgres
@@ -111,6 +111,17 @@ def test_without_a_database_there_is_nothing_to_back_up(layout, file):
     assert not file.exists()
 
 
+def test_a_target_that_is_no_file_is_refused_before_anything_is_read(layout, tmp_path):
+    """It was refused when the whole database had been dumped, and a device was replaced by the file."""
+    os.mkfifo(tmp_path / "pipe")
+
+    for target, reason in ((tmp_path, "is a folder: name a file in it"), (tmp_path / "pipe", "is not a file")):
+        result = command(layout, "make", target)
+
+        assert result.returncode == 1
+        assert result.stderr.startswith(f"error: {target} {reason}")
+
+
 def test_a_server_of_its_own_is_backed_up_by_its_own_means(layout, file):
     result = command(layout, "make", file, DATABASE_URL="postgresql://db.example/fintech")
 
@@ -166,15 +177,18 @@ def test_a_running_platform_is_backed_up(layout, run, file):
     }
 
 
-def test_a_failed_backup_leaves_no_file_with_secrets(layout, run, file, tmp_path):
+def test_a_failed_backup_leaves_no_file_with_secrets(layout, run, file, tmp_path, monkeypatch):
     target = tmp_path / "backups" / "failed.tar"
-    target.mkdir(parents=True)  # so the last step fails
 
-    result = command(layout, "make", target)
+    def fail(path: Path, target: Path) -> None:
+        assert target.parent / path.name in target.parent.iterdir()
+        raise OSError("No space left on device")
 
-    assert result.returncode == 1
-    assert "Is a directory" in result.stderr
-    assert list(target.parent.iterdir()) == [target]
+    monkeypatch.setattr(Path, "replace", fail)  # the last step
+    with pytest.raises(OSError, match="No space left"):
+        back_up(layout, EmbeddedPostgres(layout.postgres), target)
+
+    assert list(target.parent.iterdir()) == []
 
 
 def test_a_running_platform_is_not_restored(layout, run, file):

@@ -41,6 +41,8 @@ class Command(BaseCommand):
                 self.verify(options["verify"])
             else:
                 self.find(options["find"], options["file"])
+        except BrokenPipeError:  # manage.py ends the command
+            raise
         except (ArchiveError, files.Invalid, OSError) as error:
             raise CommandError(str(error)) from None
         except DATABASE_ERRORS as error:

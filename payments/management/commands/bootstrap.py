@@ -32,6 +32,8 @@ class Command(BaseCommand):
             out.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.stdout.write(ensure_administrator(out / "admin_password"))
             self.stdout.write(ensure_api_key(out / "api_key"))
+        except BrokenPipeError:  # manage.py ends the command
+            raise
         except OSError as error:
             raise CommandError(f"{out} cannot be used: {error}.") from None
         if show:

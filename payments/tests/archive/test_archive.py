@@ -4,6 +4,7 @@ import json
 import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -575,6 +576,17 @@ def test_a_payment_is_found_again_in_its_file(books: Books, capsys):
 def test_the_command_says_why_it_does_nothing(books: Books, arguments, said):
     with books.used(), pytest.raises(CommandError, match=said):
         call_command("archive_payments", *arguments)
+
+
+class Closed(StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_closed_output_is_no_fault_of_the_archive(books: Books, tmp_path):
+    """manage.py ends such a command as others (141); it ended with 1, as if nothing had been archived."""
+    with books.used(), pytest.raises(BrokenPipeError):
+        call_command("archive_payments", "--before", "2020-01-01", "--to", str(tmp_path), stdout=Closed())
 
 
 def test_a_file_of_another_database_is_none_of_ours(books: Books):

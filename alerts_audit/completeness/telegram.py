@@ -10,9 +10,10 @@ import urllib3
 from django.conf import settings
 
 from alerts_audit.models import Gap, Notice
+from fintech.connection_pools import make_pool
 from fintech.errors import Unavailable
 
-http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=3, read=10), retries=False)
+http = make_pool(timeout=urllib3.Timeout(connect=3, read=10), retries=False)
 
 OUTDATED = timedelta(days=1)
 

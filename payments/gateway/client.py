@@ -35,6 +35,7 @@ from payments.gateway.transport import LoopTransport, NoAnswer, NotReached, Thre
 MAX_ATTEMPTS = 3
 MAX_ANSWER_BYTES = 16 * 1024
 MAX_PAGE_BYTES = 16 * 1024 * 1024  # a page of the gateway's record
+PAGE_SECONDS = 30  # for such a page
 PAUSE_SECONDS = 0.1  # before the second attempt, twice that before the third
 
 Reader = Callable[[int, Any], Answer]
@@ -141,7 +142,7 @@ class HttpClient:
 
     def _read(self, path: str) -> dict[str, Any]:
         try:
-            limits = urllib3.Timeout(connect=1, read=10)
+            limits = urllib3.Timeout(connect=1, read=PAGE_SECONDS)
             response = self._in_threads.pool.request(
                 "GET", self._url + path, headers=self._headers, timeout=limits, preload_content=False
             )

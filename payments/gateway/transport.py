@@ -2,7 +2,8 @@
 
 Both pool connections, verify certificates, follow no redirect, keep no cookie and try nothing again. Both raise
 `NotReached` only if the gateway cannot have read the request. Of an answer that is larger than `max_bytes`, both
-return one byte more, and leave the rest unread: an endless one costs no memory.
+return one byte more, and leave the rest unread: an endless one costs no memory. An answer that arrives byte by byte
+ends both after `timeout`.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import aiohttp
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
+from fintech.connection_pools import make_pool
 from fintech.server import cooperation
 
 CONNECT_SECONDS = 1.0
@@ -39,7 +41,7 @@ class ThreadTransport:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self.pool = urllib3.PoolManager(num_pools=1, maxsize=256, retries=False)
+        self.pool = make_pool(num_pools=1, maxsize=256, retries=False)
 
     def send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> Received:
         limits = urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout), read=timeout)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import urllib3
 
+from fintech.connection_pools import make_pool
 from fintech.errors import Unavailable
 from fintech.telemetry.scrapes import read_samples
 from payments.currencies import to_minor
@@ -17,6 +18,8 @@ from payments.kpis.totals import OPERATION_COUNTERS, Totals
 RETIRED = "retired"
 EPOCH, COUNT, AMOUNT = "metrics_epoch_info", "transactions_total", "transaction_amount_sum"
 READ = (EPOCH, COUNT, AMOUNT, *(f"{name}_total" for name in OPERATION_COUNTERS))
+
+http = make_pool(timeout=urllib3.Timeout(5), retries=False)
 
 
 class ScrapeError(Unavailable):
@@ -77,7 +80,7 @@ def read_exporters(urls: Iterable[str]) -> tuple[Counters, list[str]]:
 
 def scrape(url: str) -> str:
     try:
-        response = urllib3.request("GET", url, timeout=5, retries=False)
+        response = http.request("GET", url)
     except urllib3.exceptions.HTTPError as error:
         raise ScrapeError(f"{url} does not answer: {type(error).__name__}") from error
     if response.status != 200:

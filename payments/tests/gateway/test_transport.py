@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -139,6 +140,23 @@ def test_a_redirect_is_not_followed(post, serve):
 
 def answer_of(size: int) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (size, size * b"x")
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n"], ids=["head", "body"])
+def test_an_answer_that_drips_is_none_after_the_time_limit(post, serve, head):
+    """In a thread, each byte began the time limit again."""
+    start = time.monotonic()
+    with pytest.raises(NoAnswer):
+        post(f"http://127.0.0.1:{serve(lambda: drip(head))}/")
+
+    assert time.monotonic() - start < 5
+
+
+def drip(head: bytes) -> Iterator[bytes]:
+    yield head
+    for _ in range(100):
+        time.sleep(0.1)
+        yield b"H"
 
 
 def test_an_answer_of_exactly_the_limit_is_whole(post, serve):

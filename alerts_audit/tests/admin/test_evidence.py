@@ -312,6 +312,21 @@ def test_a_token_is_shown_once(root):
     assert "no-store" in made["Cache-Control"]
 
 
+def test_only_a_superuser_creates_a_token_for_another_user():
+    """Anyone with the permission could create one for a superuser, and so have all permissions of the API."""
+    person, superuser = make_user("view_accesstoken", "add_accesstoken"), make_user(is_superuser=True)
+    client = sign_in(person)
+
+    page = client.post(f"{ADMIN}accesstoken/add/", {"user": superuser.pk, "name": "dashboard"})
+    assert page.status_code == 200
+    assert "Select a valid choice" in page.text
+    assert superuser.username not in page.text
+    assert not AccessToken.objects.filter(user=superuser).exists()
+
+    assert 'id="secret"' in client.post(f"{ADMIN}accesstoken/add/", {"user": person.pk, "name": "dashboard"}).text
+    assert AccessToken.objects.filter(user=person).exists()
+
+
 def test_a_token_is_revoked_by_action(root):
     person = make_user()
     root.post(f"{ADMIN}accesstoken/add/", {"user": person.pk, "name": "dashboard"})

@@ -22,7 +22,15 @@ import xdist
 
 from fintech.run.postgres import EmbeddedPostgres, PostgresError
 from fintech.secret_files import webhook_secret
-from fintech.testing.databases import FAST, TEMPLATE, copy_database, migrated_data, migrated_server
+from fintech.testing.databases import (
+    FAST,
+    TEMPLATE,
+    copy_database,
+    lent_connections,
+    migrated_data,
+    migrated_server,
+)
+from fintech.testing.processes import wait_until
 
 gc.disable()  # until all tests are collected: see fintech/apps.py
 
@@ -153,6 +161,14 @@ def django_db_setup(request, django_test_environment: None, django_db_blocker) -
 @pytest.fixture(scope="session", autouse=True)
 def _database(django_db_setup: None) -> None:
     """Every test may use the database."""
+
+
+@pytest.fixture(autouse=True)
+def _connections_go_back(_database: None) -> Iterator[None]:
+    """A thread that keeps its connection takes it from all later tests: the pool has few."""
+    before = lent_connections()
+    yield
+    wait_until(lambda: lent_connections() <= before, what="the connections of its threads are back in the pool")
 
 
 @pytest.fixture

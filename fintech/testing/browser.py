@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connections
 from playwright.sync_api import Page, sync_playwright
 
 from fintech.testing.processes import Platform
@@ -87,3 +88,4 @@ def browser(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bro
         page.set_default_timeout(60_000)  # the machine may be busy
         yield Browser(page, platform)
         chromium.close()
+        connections.close_all()  # those of Playwright's context, which ends here

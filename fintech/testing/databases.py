@@ -13,9 +13,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import psycopg
+from django.db import connections
 from psycopg import sql
 
 from fintech.run.postgres import EmbeddedPostgres
@@ -24,6 +27,31 @@ from fintech.testing.processes import BASE_DIR
 # Durability is tested on separate servers; elsewhere speed counts.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 TEMPLATE = "migrated"
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_thread(function: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a function that a thread runs: afterwards the thread's connections are back in the pool, which has few."""
+
+    @wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*args, **options)
+        finally:
+            connections.close_all()
+
+    return run
+
+
+def lent_connections() -> int:
+    """Return how many connections of the pool other threads have."""
+    default = connections["default"]
+    pool = getattr(default, "pool", None)
+    stats = pool.get_stats() if pool else {}
+    own = default.connection is not None
+    return stats.get("pool_size", 0) - stats.get("pool_available", 0) - own
 
 
 def session_folder() -> Path:

@@ -22,6 +22,7 @@ from alerts_audit.projection import project_pending
 from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.webhook.services import record_delivery
+from fintech.testing.databases import in_thread
 from fintech.testing.processes import wait_until
 
 
@@ -106,7 +107,7 @@ def test_a_source_that_does_not_answer_does_not_delay_the_others(cluster):
         name = f"a-{cluster.name}"  # it is polled first
         source = Source.objects.create(name=name, cluster=name, alertmanager_url=hanging.url)
         cluster.hold("A")
-        turn = threads.submit(cluster.turn)
+        turn = threads.submit(in_thread(cluster.turn))
         try:
             assert asked.wait(10)
             wait_until(lambda: cluster.names() == ["A"], what="the gap of the other cluster")

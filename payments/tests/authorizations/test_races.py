@@ -5,9 +5,9 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from django.db import connections
 from django.db.models.functions import Now
 
+from fintech.testing.databases import in_thread
 from fintech.testing.processes import wait_until
 from payments.models import Authorization, Event, Transaction, Void
 from payments.services.authorization_expiry import void_expired
@@ -20,13 +20,6 @@ pytestmark = pytest.mark.processes
 def expire(payment: str) -> None:
     """Let the time of an authorization be over, for the table that the worker reads."""
     Authorization.objects.filter(transaction_id=payment).update(capture_before=Now() - timedelta(seconds=1))
-
-
-def void_all_expired():
-    try:
-        return void_expired()
-    finally:
-        connections.close_all()
 
 
 @pytest.mark.parametrize("latency", [0, 100])
@@ -122,7 +115,7 @@ def test_the_expiry_wins_against_a_capture(client, holder, gateway):
     payments = [holder.authorize(1000) for _ in range(4)]
     for payment in payments:
         expire(payment)
-        capture, _ = at_once([partial(holder.capture, payment), void_all_expired])
+        capture, _ = at_once([partial(holder.capture, payment), in_thread(void_expired)])
         assert capture.status == 409, capture.body
         assert capture.body["code"] in ("authorization_expired", "authorization_closing", "not_authorized")
 

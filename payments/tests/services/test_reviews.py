@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from django.test import override_settings
 
+from fintech.testing.databases import in_thread
 from loadtests.tests.simulator import Simulator
 from payments.api.responses import Reply, reply_to
 from payments.errors import Conflict, InFlight, NotFound, PaymentError
@@ -309,10 +310,10 @@ def test_one_of_several_decisions_at_once_counts(shop):
         except (Conflict, InFlight) as refusal:
             return refusal.code
 
-    expire_at = ThreadPoolExecutor(1).submit(void_expired)
-    with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(attempt, range(4)))
-    expire_at.result()
+    with ThreadPoolExecutor(5) as threads:
+        expiry = threads.submit(in_thread(void_expired))
+        answers = list(threads.map(in_thread(attempt), range(4)))
+        expiry.result()
 
     won = [answer for answer in answers if answer in ("accept", "refuse")]
     assert len(won) == 1, answers

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -167,11 +168,6 @@ def units(path: Path) -> Iterator[tuple[bytes, Unit]]:
 
 
 def parts(items: Iterable[tuple[bytes, Unit]], size: int) -> Iterator[list[tuple[bytes, Unit]]]:
-    part: list[tuple[bytes, Unit]] = []
-    for item in items:
-        part.append(item)
-        if len(part) == size:
-            yield part
-            part = []
-    if part:
+    left = iter(items)
+    while part := list(islice(left, size)):
         yield part

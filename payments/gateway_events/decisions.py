@@ -102,20 +102,16 @@ def ask_now(operation: str, decision: Decision, *, gateway: str) -> bool:
     Returns False if the operation is not open at this gateway, or if a process works on it. Raises Refused for other
     money.
     """
-    found = fetch_one(FIND_CHALLENGED, [decision.key, operation == AUTHORIZATION.operation])
-    if found is not None:
-        transaction_id, ours, *money = found
-        if ours != gateway:
-            return False
-        _compare_money(operation, decision, money)
-        return bool(Authentication.objects.filter(pk=transaction_id, outcome=None).update(due_at=Now()))
-    found = fetch_one(FIND_OPEN, [operation, decision.key])
+    challenged = fetch_one(FIND_CHALLENGED, [decision.key, operation == AUTHORIZATION.operation])
+    found = challenged or fetch_one(FIND_OPEN, [operation, decision.key])
     if found is None:
         return False
     resource_id, ours, *money = found
     if ours != gateway:
         return False
     _compare_money(operation, decision, money)
+    if challenged:
+        return bool(Authentication.objects.filter(pk=resource_id, outcome=None).update(due_at=Now()))
     free = Unresolved.objects.filter(Q(lease_token=None) | Q(lease_until__lte=Now()), resource_id=resource_id)
     return bool(free.update(lease_until=Now()))
 

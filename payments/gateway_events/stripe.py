@@ -6,7 +6,7 @@ resolver looks it up. An authorization that Stripe has released by itself is ove
 
 import hashlib
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -93,12 +93,6 @@ def apply_refund(change: Change) -> bool:
 
 
 def _decide(item: Item, key: UUID, amount: int, answer: Answer) -> Decision:
+    outcome: Literal["approved", "declined"] = "approved" if answer.outcome == "approved" else "declined"
     currency = item.currency.upper()
-    return Decision(
-        key=key,
-        outcome="approved" if answer.outcome == "approved" else "declined",
-        amount=from_stripe(amount, currency),
-        currency=currency,
-        reference=answer.reference,
-        code=answer.code,
-    )
+    return Decision(key, outcome, from_stripe(amount, currency), currency, answer.reference, answer.code)

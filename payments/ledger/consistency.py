@@ -91,6 +91,11 @@ def at_hand(row: str) -> str:
     return f"NOT EXISTS (SELECT FROM archived WHERE archived.id = {row}.id)"
 
 
+def without_row(kind: str, table: str) -> str:
+    """Return the condition for keys, unless they are of this kind and have their row."""
+    return f"NOT EXISTS (SELECT FROM {table} AS found WHERE taken.kind = '{kind}' AND found.id = taken.resource_id)"
+
+
 def archived_sums() -> str:
     """Return what the rows of archived payments and operations say that was posted to the accounts."""
     postings = [
@@ -119,6 +124,10 @@ def archived_sums() -> str:
     )
 
 
+# Kind of idempotency key -> table.
+KEYED = {"payment": "payments_transaction"} | {
+    kind: f"payments_{kind}" for kind in ("refund", "capture", "void", "review")
+}
 # Name -> what is wrong, as (resource, detail).
 CHECKS = {
     "legs_sum_to_zero": """
@@ -305,20 +314,11 @@ CHECKS = {
             = (resource.merchant_id, resource.key, resource.kind)
         WHERE taken.resource_id IS DISTINCT FROM resource.id
     """,
-    "keys_belong_to_something": """
+    "keys_belong_to_something": f"""
         SELECT taken.resource_id, format('key %%s of merchant %%s has no %%s', taken.key, taken.merchant_id, taken.kind)
         FROM payments_idempotencykey AS taken
         WHERE (%(merchants)s::bigint[] IS NULL OR taken.merchant_id = ANY(%(merchants)s))
-            AND NOT EXISTS (SELECT 1 FROM payments_transaction AS found
-                WHERE taken.kind = 'payment' AND found.id = taken.resource_id)
-            AND NOT EXISTS (SELECT 1 FROM payments_refund AS found
-                WHERE taken.kind = 'refund' AND found.id = taken.resource_id)
-            AND NOT EXISTS (SELECT 1 FROM payments_capture AS found
-                WHERE taken.kind = 'capture' AND found.id = taken.resource_id)
-            AND NOT EXISTS (SELECT 1 FROM payments_void AS found
-                WHERE taken.kind = 'void' AND found.id = taken.resource_id)
-            AND NOT EXISTS (SELECT 1 FROM payments_review AS found
-                WHERE taken.kind = 'review' AND found.id = taken.resource_id)
+            AND {" AND ".join(without_row(kind, table) for kind, table in KEYED.items())}
     """,
     "final_payments_are_counted": f"""
         SELECT payment.id, format('event %%s (%%s) is in no counter', event.id, event.kind)
@@ -354,23 +354,20 @@ TOTALS_CHECK = f"""
     WHERE rows.count IS DISTINCT FROM kpi.count
 """
 
+
 # The payments that are looked at, what followed them, what is archived of both, and all that was posted (a payment's
 # own: no other id).
+def following(table: str) -> str:
+    """Return the rows of a table that follow the payments."""
+    rows = f"SELECT {table}.* FROM payments_{table} AS {table} JOIN payment ON payment.id = {table}.transaction_id"
+    return f"{table} AS MATERIALIZED ({rows})"
+
+
 _SCOPE = f"""
 WITH payment AS MATERIALIZED (
     SELECT * FROM payments_transaction
     WHERE %(merchants)s::bigint[] IS NULL OR merchant_id = ANY(%(merchants)s)
-), refund AS MATERIALIZED (
-    SELECT refund.* FROM payments_refund AS refund JOIN payment ON payment.id = refund.transaction_id
-), capture AS MATERIALIZED (
-    SELECT capture.* FROM payments_capture AS capture JOIN payment ON payment.id = capture.transaction_id
-), void AS MATERIALIZED (
-    SELECT void.* FROM payments_void AS void JOIN payment ON payment.id = void.transaction_id
-), review AS MATERIALIZED (
-    SELECT review.* FROM payments_review AS review JOIN payment ON payment.id = review.transaction_id
-), dispute AS MATERIALIZED (
-    SELECT dispute.* FROM payments_dispute AS dispute JOIN payment ON payment.id = dispute.transaction_id
-), archived AS MATERIALIZED (
+), {", ".join(map(following, ("refund", "capture", "void", "review", "dispute")))}, archived AS MATERIALIZED (
     SELECT unnest(payments) AS id FROM payments_archivedpart
     UNION SELECT unnest(operations) FROM payments_archivedpart
 ), posted AS (

@@ -167,21 +167,13 @@ def intent_reader(key: UUID) -> Callable[[int, Any], Answer]:
     return read
 
 
-def payment_finder(key: UUID) -> Callable[[int, Any], Answer]:
+def finder(key: UUID, read_item: Callable[[dict[str, Any]], Answer]) -> Callable[[int, Any], Answer]:
+    """Return a reader of a list: of its item with this key."""
+
     def read(status_code: int, content: Any) -> Answer:
         for found in listed(status_code, content):
             if metadata_of(found).get("key") == str(key):
-                return read_intent(found)
-        return Answer("timeout", NOT_FOUND)
-
-    return read
-
-
-def refund_finder(key: UUID) -> Callable[[int, Any], Answer]:
-    def read(status_code: int, content: Any) -> Answer:
-        for found in listed(status_code, content):
-            if metadata_of(found).get("key") == str(key):
-                return read_refund(200, found)
+                return read_item(found)
         return Answer("timeout", NOT_FOUND)
 
     return read

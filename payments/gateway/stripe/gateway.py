@@ -1,6 +1,7 @@
 """The gateway `stripe`: our operations as requests to Stripe."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import UUID, uuid4
@@ -151,11 +152,8 @@ class StripeGateway(HttpClient):
         if reference is not None:
             return self._end_challenge(key, reference)
         search = quote(f"metadata['key']:'{key}'")
-        answer = self._fence(
-            key,
-            f"{requests.INTENTS}/search?limit=2&query={search}&{requests.WITH_CHARGES}",
-            answers.payment_finder(key),
-        )
+        path = f"{requests.INTENTS}/search?limit=2&query={search}&{requests.WITH_CHARGES}"
+        answer = self._fence(key, path, answers.finder(key, answers.read_intent))
         if answer.outcome != "requires_action" or answer.reference is None:
             return answer
         return _after(answer, self._end_challenge(key, answer.reference))
@@ -186,7 +184,7 @@ class StripeGateway(HttpClient):
     ) -> Answer:
         """Fence the key, or look the refund up. Stripe repeats its answer to one that it refused, which no list has."""
         path = f"{requests.REFUNDS}?limit={requests.PAGE_SIZE}&payment_intent={quote(reference or '')}"
-        found = self._fence(key, path, answers.refund_finder(key))
+        found = self._fence(key, path, answers.finder(key, partial(answers.read_refund, 200)))
         if found.code != answers.NOT_FOUND:
             return found
         return _after(found, self.refund(key, charge=charge, reference=reference, amount=amount, currency=currency))

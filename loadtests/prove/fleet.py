@@ -2,12 +2,13 @@
 
 import http.client
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import SystemRandom
 from threading import Lock
 from typing import Any
 
+from fintech.run.kpis import DRIFTS
 from fintech.testing.processes import Platform, Reply, wait_until
 from loadtests.own_platform import OwnPlatform
 
@@ -23,6 +24,26 @@ def fake_clock(seconds: float) -> dict[str, str]:
     assert libraries, "libfaketime is not installed (apt install faketime)"
     faked = {"LD_PRELOAD": str(libraries[0]), "FAKETIME": f"{seconds:+g}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     return faked | {"PYTHONPATH": str(Path(__file__).with_name("clocks"))}
+
+
+def read_worker(host: Platform) -> dict[str, float]:
+    """Return the samples of this host's worker; none if it has no worker, or if the worker does not answer."""
+    if host.worker is None or not host.worker.alive:
+        return {}
+    try:
+        return host.scrape(host.worker_port)
+    except (OSError, http.client.HTTPException):
+        return {}
+
+
+def drifts(hosts: Sequence[Platform]) -> dict[str, float]:
+    """Return the differences that the leading worker exports; none while no worker leads or has measured them."""
+    samples = [item for host in tuple(hosts) for item in read_worker(host).items()]
+    return {name: value for name, value in samples if name.startswith(DRIFTS)}
+
+
+def is_zero(found: dict[str, float]) -> bool:
+    return bool(found) and not any(found.values())
 
 
 class Fleet:
@@ -71,17 +92,7 @@ class Fleet:
 
     def leader(self) -> Platform | None:
         """Return the host whose worker leads."""
-        return next((host for host in self.hosts if any(name.startswith(LED) for name in self.read_worker(host))), None)
-
-    @staticmethod
-    def read_worker(host: Platform) -> dict[str, float]:
-        """Return the samples of this host's worker; none if it has no worker, or if the worker does not answer."""
-        if host.worker is None or not host.worker.alive:
-            return {}
-        try:
-            return host.scrape(host.worker_port)
-        except (OSError, http.client.HTTPException):
-            return {}
+        return next((host for host in self.hosts if any(name.startswith(LED) for name in read_worker(host))), None)
 
     def stop(self) -> None:
         """Kill the hosts that were added."""
@@ -105,7 +116,7 @@ class Fleet:
             if payment is not None:
                 self.acknowledged.append(payment)
 
-    def counters(self) -> dict[str, float]:
+    def counters(self) -> dict[str, int]:
         """Return `sum by (status) (transactions_total)` over all instances. Raise OSError if one does not answer."""
         total: Counter[str] = Counter()
         for host in self.hosts:

@@ -19,7 +19,7 @@ from typing import Any
 
 from fintech.testing.processes import Load, wait_until
 from loadtests.own_platform import own_platform
-from loadtests.prove.fleet import Fleet
+from loadtests.prove.fleet import Fleet, drifts, is_zero
 from loadtests.prove.kills import LEFT
 from loadtests.prove.lifecycles import Lifecycles
 
@@ -29,7 +29,6 @@ PAUSE_SECONDS = 3.0
 ALERT_SECONDS = 0.5
 SAMPLE_SECONDS = 0.25
 REST_SECONDS = 120
-DRIFTS = ("kpi_drift", "operation_drift", "gateway_drift", "ledger_imbalance")
 SETTINGS = {
     "GATEWAY_TIMEOUT_SECONDS": "1.5",
     "GATEWAY_DEADLINE_SECONDS": "2",
@@ -47,7 +46,7 @@ def run(folder: Path, seconds: float, say: Callable[[str], None]) -> dict[str, A
         try:
             fleet.add("second", worker=True, clock=CLOCK)
             fleet.add("third", clock=-CLOCK)
-            wait_until(lambda: drifts(fleet), REST_SECONDS, "the drifts are known")
+            wait_until(lambda: drifts(fleet.hosts), REST_SECONDS, "the drifts are known")
             alerts, watch = Alerts(fleet), Watch(fleet)
             with watch, alerts, Lifecycles(own, merchants=4, request=fleet.request):
                 done = disturb(fleet, seconds)
@@ -144,7 +143,7 @@ class Watch(Load):
 
     def _run(self) -> None:
         while not self.stopped.wait(SAMPLE_SECONDS):
-            found = drifts(self._fleet)
+            found = drifts(self._fleet.hosts)
             self._samples += bool(found)
             for name, value in found.items():
                 if value:
@@ -154,12 +153,6 @@ class Watch(Load):
         return {"samples": self._samples, "drift_under_load": self._not_zero}
 
 
-def drifts(fleet: Fleet) -> dict[str, float]:
-    """Return the differences that the leading worker exports; none while no worker leads or has measured them."""
-    samples = [item for host in list(fleet.hosts) for item in fleet.read_worker(host).items()]
-    return {name: value for name, value in samples if name.startswith(DRIFTS)}
-
-
 def look(fleet: Fleet, alerts: Alerts) -> dict[str, Any]:
     """Return the figures at rest: of all counters, of the books, and of the trail."""
     own = fleet.own
@@ -167,7 +160,7 @@ def look(fleet: Fleet, alerts: Alerts) -> dict[str, Any]:
     wait_until(
         lambda: count_differences(fleet) == {}, REST_SECONDS, lambda: f"counters = rows: {count_differences(fleet)}"
     )
-    wait_until(lambda: is_zero(drifts(fleet)), REST_SECONDS, lambda: f"no drift: {drifts(fleet)}")
+    wait_until(lambda: is_zero(drifts(fleet.hosts)), REST_SECONDS, lambda: f"no drift: {drifts(fleet.hosts)}")
     payments = {str(row[0]) for row in own.query("SELECT id FROM payments_transaction")}
     stored = "\n".join(bytes(row[0]).decode() for row in own.query("SELECT body FROM alerts_audit_delivery"))
     commands = ("audit_ledger", "reconcile", "verify_audit")
@@ -176,7 +169,7 @@ def look(fleet: Fleet, alerts: Alerts) -> dict[str, Any]:
         "lost_payments": sorted(set(fleet.acknowledged) - payments),
         "counters": fleet.counters(),
         "differences": count_differences(fleet),
-        "drift": drifts(fleet),
+        "drift": drifts(fleet.hosts),
         "answers": dict(fleet.answers),
         "alerts": len(alerts.acknowledged),
         "lost_alerts": [name for name in alerts.acknowledged if name not in stored],
@@ -184,20 +177,13 @@ def look(fleet: Fleet, alerts: Alerts) -> dict[str, Any]:
     }
 
 
-def count_differences(fleet: Fleet) -> dict[str, float] | None:
+def count_differences(fleet: Fleet) -> dict[str, int] | None:
     """Return the counters of all hosts, retired ones included, minus the rows; None if a host does not answer."""
     final = "settled_at IS NOT NULL AND status <> 'voided'"  # a voided payment has a counter of its own
     try:
-        counted = fleet.counters()
+        counted = Counter(fleet.counters())
     except (OSError, http.client.HTTPException):
         return None
-    rows = dict(fleet.own.query(f"SELECT status, count(*) FROM payments_transaction WHERE {final} GROUP BY 1"))  # noqa: S608
-    return {
-        status: counted.get(status, 0) - rows.get(status, 0)
-        for status in {*counted, *rows}
-        if counted.get(status, 0) != rows.get(status, 0)
-    }
-
-
-def is_zero(found: dict[str, float]) -> bool:
-    return bool(found) and not any(found.values())
+    query = f"SELECT status, count(*) FROM payments_transaction WHERE {final} GROUP BY 1"  # noqa: S608
+    counted.subtract(dict(fleet.own.query(query)))
+    return {status: difference for status, difference in counted.items() if difference}

@@ -1,6 +1,5 @@
 """Load with kills, and what the books and the trail say afterwards: kills.json."""
 
-import http.client
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,6 +12,7 @@ from fintech.testing.processes import TooLate, wait_until
 from loadtests.drill.lab import Conditions, Drill, running_drill
 from loadtests.own_platform import OwnPlatform
 from loadtests.prove import trail
+from loadtests.prove.fleet import drifts, is_zero
 from loadtests.prove.lifecycles import Lifecycles
 
 KILL_SECONDS = 3.0
@@ -83,21 +83,12 @@ def look_at_trail(drill: Drill, fired: Callable[[], list[trail.Period]]) -> dict
 def look_at_books(own: OwnPlatform) -> dict[str, Any]:
     """Return the figures at rest: no operation is unresolved, and each counter was compared with the rows again."""
     wait_until(lambda: not own.query(LEFT), 60, lambda: f"at rest: {own.query(LEFT)}")
-    wait_until(lambda: drift(own) and not any(drift(own).values()), 60, lambda: f"no drift: {drift(own)}")
+    wait_until(lambda: is_zero(drifts([own.platform])), 60, lambda: f"no drift: {drifts([own.platform])}")
     findings = [name for name in ("audit_ledger", "reconcile") if own.manage(name)[0] != 0]
     [[payments]] = own.query("SELECT count(*) FROM payments_transaction")
-    return {"payments": payments, "operations": count_operations(own), "drift": drift(own), "findings": findings}
+    found = drifts([own.platform])
+    return {"payments": payments, "operations": count_operations(own), "drift": found, "findings": findings}
 
 
 def count_operations(own: OwnPlatform) -> dict[str, int]:
     return {name: own.query(f"SELECT count(*) FROM payments_{name}")[0][0] for name in OPERATIONS}  # noqa: S608
-
-
-def drift(own: OwnPlatform) -> dict[str, float]:
-    """Return the differences that the worker exports; none while it does not answer."""
-    try:
-        found = own.platform.scrape(own.platform.worker_port)
-    except (OSError, http.client.HTTPException):
-        return {}
-    names = ("kpi_drift", "operation_drift", "gateway_drift", "ledger_imbalance")
-    return {name: value for name, value in found.items() if name.startswith(names)}

@@ -29,19 +29,13 @@ def count_failed_notifications() -> None:
     for watched in watched_sources():
         try:
             with counted(watched, Observation.Kind.NOTIFICATIONS):
-                failed = ask_failed(watched)
+                failed = (watched.alertmanager or Prometheus(watched.prometheus_url)).failed()
         except PollError as error:
             errors.append(f"{watched.name}: {error}")
             continue
         note_failed(watched, failed)
     if errors:
         raise PollError("; ".join(errors))
-
-
-def ask_failed(watched: Watched) -> dict[str, int]:
-    if watched.alertmanager is not None:
-        return watched.alertmanager.failed()
-    return Prometheus(watched.prometheus_url).failed()
 
 
 def note_failed(watched: Watched, failed: Mapping[str, int]) -> None:

@@ -96,26 +96,18 @@ def get_values(payment: PaymentInput) -> dict[str, str | None]:
     return {"customer": payment.customer, "token": _token(payment), "country": _country(payment)}
 
 
-def _is_foreign(payment: PaymentInput, merchant: MerchantContext) -> bool:
-    return _country(payment) not in (None, merchant.country)
-
-
-def _is_high(payment: PaymentInput, merchant: MerchantContext) -> bool:
-    return HIGH_AMOUNT <= to_major(payment.amount, payment.currency) < VERY_HIGH_AMOUNT
-
-
-def _is_very_high(payment: PaymentInput, merchant: MerchantContext) -> bool:
-    return to_major(payment.amount, payment.currency) >= VERY_HIGH_AMOUNT
+def _major(payment: PaymentInput) -> float:
+    return to_major(payment.amount, payment.currency)
 
 
 # The rules, with their default weights, which a merchant's `fraud_weights` can replace.
 RULES: dict[str, tuple[float, Rule]] = {
     "no_customer": (0.05, lambda payment, merchant: payment.customer is None),
     "no_payment_method": (0.05, lambda payment, merchant: payment.payment_method is None),
-    "country_mismatch": (0.15, _is_foreign),
+    "country_mismatch": (0.15, lambda payment, merchant: _country(payment) not in (None, merchant.country)),
     "high_risk_country": (0.5, lambda payment, merchant: _country(payment) in HIGH_RISK_COUNTRIES),
-    "high_amount": (0.2, _is_high),
-    "very_high_amount": (0.4, _is_very_high),
+    "high_amount": (0.2, lambda payment, merchant: HIGH_AMOUNT <= _major(payment) < VERY_HIGH_AMOUNT),
+    "very_high_amount": (0.4, lambda payment, merchant: _major(payment) >= VERY_HIGH_AMOUNT),
     "risky_token": (TEST_TOKENS["tok_risky"], lambda payment, merchant: _token(payment) == "tok_risky"),
     "stolen_token": (TEST_TOKENS["tok_fraud"], lambda payment, merchant: _token(payment) == "tok_fraud"),
 }

@@ -70,7 +70,8 @@ def replay_payments(merchant_id: int, requests: Sequence[tuple[str, PaymentInput
         try:
             _refuse_other_kind(taken[key], "payment")
             row = rows[taken[key].resource_id]
-            _refuse_other_body(payment_difference(row, body))
+            sent = {**msgspec.to_builtins(body), "metadata": body.metadata or {}}
+            _refuse_other_body({name: getattr(row, name) for name in REQUESTED}, sent)
             results.append(_replay(row, leases.get(row.id)))
         except PaymentError as refusal:
             results.append(refusal)
@@ -92,12 +93,8 @@ def replay_operation(
     row = model.objects.select_related("transaction").get(pk=taken.resource_id)
     sent = {"transaction": transaction_id, **msgspec.structs.asdict(body)}
     stored = {name: getattr(row, STORED_NAMES.get(name, name)) for name in sent}
-    _refuse_other_body(_difference(stored, sent))
+    _refuse_other_body(stored, sent)
     return _replay(row, seconds)
-
-
-def _difference(stored: dict[str, Any], sent: dict[str, Any]) -> str | None:
-    return next((name for name in stored if stored[name] != sent[name]), None)
 
 
 def _refuse_other_kind(taken: IdempotencyKey, kind: str) -> None:
@@ -106,13 +103,9 @@ def _refuse_other_kind(taken: IdempotencyKey, kind: str) -> None:
         raise KeyReused(f"This key was used for another request: a {taken.kind}.", param="Idempotency-Key")
 
 
-def payment_difference(row: Transaction, body: PaymentInput) -> str | None:
-    """Return the first field in which `body` differs from the request that used the key first."""
-    sent = {**msgspec.to_builtins(body), "metadata": body.metadata or {}}
-    return next((name for name in REQUESTED if getattr(row, name) != sent[name]), None)
-
-
-def _refuse_other_body(field_name: str | None) -> None:
+def _refuse_other_body(stored: dict[str, Any], sent: dict[str, Any]) -> None:
+    """Raise KeyReused for the first field in which the body differs from that of the request that used the key."""
+    field_name = next((name for name in stored if stored[name] != sent[name]), None)
     if field_name is not None:
         metrics.RESULT["mismatch"].inc()
         raise KeyReused(f"This key was used before with another body: {field_name} differs.", param=field_name)

@@ -1,6 +1,5 @@
 """`manage.py alert_source`: manage the senders of alerts and their tokens."""
 
-from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ class Command(BaseCommand):
         rotate = actions.add_parser("rotate", help="create a second token beside the one in use")
         rotate.add_argument("name")
         for action in (add, rotate):
-            offer_file(action)
+            action.add_argument("--token-file", type=Path, help="write the token there (0600) instead of printing it")
         revoke = actions.add_parser("revoke", help="refuse a token, within five seconds in all processes")
         revoke.add_argument("prefix", help="the token's beginning, such as src_0a1b2c3d")
 
@@ -87,7 +86,3 @@ class Command(BaseCommand):
 
     def say(self, text: str) -> None:
         self.stderr.write(text, self.style.SUCCESS)
-
-
-def offer_file(parser: ArgumentParser) -> None:
-    parser.add_argument("--token-file", type=Path, help="write the token there (0600) instead of printing it")

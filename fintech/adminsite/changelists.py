@@ -76,12 +76,15 @@ class KeysetChangeList(ChangeList):
         return ["-pk"]
 
     def get_results(self, request: HttpRequest) -> None:
-        end = self._end_of_window() if self.model_admin.unindexed_filters & {*self.params} else None
-        rows = self.queryset if end is None else self.queryset.filter(pk__gte=end)
-        found = list(rows[: self.list_per_page + 1])
-        rows_shown = found[: self.list_per_page]
-        older = rows_shown[-1].pk if len(found) > self.list_per_page else end
-        self.show_page(rows_shown, older=older, looked_at=self.WINDOW if end is not None and older == end else None)
+        end = self.end_of_window() if self.model_admin.unindexed_filters & {*self.params} else None
+        self.show_window(self.queryset, end)
+
+    def show_window(self, rows: QuerySet[Any], end: Any) -> None:
+        """Show the first rows, which the page reads down to the key `end`; None: to the end of the table."""
+        found = list((rows if end is None else rows.filter(pk__gte=end))[: self.list_per_page + 1])
+        shown = found[: self.list_per_page]
+        older = shown[-1].pk if len(found) > self.list_per_page else end
+        self.show_page(shown, older=older, looked_at=self.WINDOW if end is not None and older == end else None)
 
     def show_page(self, rows: list[Any], *, older: Any, looked_at: int | None) -> None:
         """Show a page. `older` is the key below which the next page starts; None for the last."""
@@ -107,7 +110,7 @@ class KeysetChangeList(ChangeList):
     def older_link(self) -> str:
         return self.get_query_string({BEFORE: str(self.older)})
 
-    def _end_of_window(self) -> Any:
+    def end_of_window(self) -> Any:
         """Return the lowest key that this page reads; None if the table ends first."""
         keys = self.model._default_manager.order_by("-pk").values_list("pk", flat=True)
         if self.before is not None:

@@ -43,7 +43,8 @@ class TransactionChangeList(KeysetChangeList):
         if boundary is None:
             return None
         if self.before is not None and self.before <= boundary:
-            return self._examine(request)
+            examine_payments(request)
+            return self.show_window(self.get_queryset(request), self.end_of_window())
         rows = [payment for payment in self.result_list if payment.pk >= boundary]
         return self.show_page(rows, older=boundary, looked_at=None)
 
@@ -53,14 +54,6 @@ class TransactionChangeList(KeysetChangeList):
             return True
         archived_to = self.result_list[0].archived_to
         return archived_to is not None and (self.older is None or self.older <= archived_to)
-
-    def _examine(self, request: HttpRequest) -> None:
-        examine_payments(request)
-        end, rows = self._end_of_window(), self.get_queryset(request)
-        found = list((rows if end is None else rows.filter(pk__gte=end))[: self.list_per_page + 1])
-        shown = found[: self.list_per_page]
-        older = shown[-1].pk if len(found) > self.list_per_page else end
-        self.show_page(shown, older=older, looked_at=self.WINDOW if end is not None and older == end else None)
 
 
 @admin.register(Transaction)

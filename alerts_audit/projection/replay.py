@@ -4,7 +4,8 @@ Memory contains a few hundred inputs at a time. The replay begins where the newe
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 from alerts_audit.infinite_timestamps import CLAMPING_BINARY, TIMESTAMPTZ
@@ -146,8 +147,7 @@ class Replay:
 
     def _batch(self) -> Batch:
         """Apply a batch with its own numbers, so that a failed one has assigned none."""
-        numbers = self.numbers
-        return Batch(Numbers(numbers.input, numbers.identity, numbers.episode, numbers.transition))
+        return Batch(replace(self.numbers))
 
     def _keep_plans_good(self, written: int) -> None:
         """Analyze the temporary tables, which no other process does."""
@@ -168,24 +168,18 @@ def build_step(row: Sequence[Any]) -> Step:
 
 def groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
     """Yield consecutive deliveries together, and an observation or a tick alone."""
-    group: list[Step] = []
-    for step in steps:
-        if group and (step.kind != "delivery" or group[0].kind != "delivery"):
-            yield group
-            group = []
-        group.append(step)
-    if group:
-        yield group
+    for _, group in groupby(steps, key=lambda step: step.kind if step.kind == "delivery" else step.number):
+        yield list(group)
 
 
 def prepare(connection: Connection, until: int | None) -> Replay:
     """Create the temporary tables: empty, or with the state in the newest archive before that input."""
-    schema, archive = connection.execute("SELECT current_schema()").fetchone(), None
-    assert schema is not None
+    [(schema,)] = connection.execute("SELECT current_schema()").fetchall()
     archive = connection.execute(NEWEST_ARCHIVE, [2**62 if until is None else until]).fetchone()
-    connection.execute(COPIES.format(schema=schema[0]))
-    if archive is None:
-        return Replay(connection, schema[0], Numbers(0, 0, 0, 0), Numbers(0, 0, 0, 0))
-    key, last, numbers = archive
-    connection.execute(CARRIED.format(schema=schema[0], archive=int(key)))
-    return Replay(connection, schema[0], Numbers(last, **numbers), Numbers(last, **numbers))
+    connection.execute(COPIES.format(schema=schema))
+    carried = Numbers(0, 0, 0, 0)
+    if archive is not None:
+        key, last, numbers = archive
+        connection.execute(CARRIED.format(schema=schema, archive=int(key)))
+        carried = Numbers(last, **numbers)
+    return Replay(connection, schema, replace(carried), carried)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import reduce
 from operator import and_
+from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
@@ -17,6 +18,7 @@ from django.http import HttpRequest
 from alerts_audit.models import Episode, Identity, Review
 from alerts_audit.selectors.criteria import PARAMETERS, Criteria, read_criteria
 from fintech.database.replica import connection
+from fintech.database.sql import fetch_all
 from fintech.http import pagination
 
 LIST_NAME = "episode"
@@ -136,8 +138,7 @@ def _of_identities(criteria: Criteria, identities: list[int], least: int, before
     leading, others = _leading(rest)
     others = _all(leading, others)
     most = MAX_JOINED_IDENTITIES if others else limit + 1
-    with connection().cursor() as cursor:
-        cursor.execute(OF_IDENTITIES, {"identities": identities, "before": before, "least": least, "most": most})
-        ids = [number for (number,) in cursor.fetchall()]
+    values: dict[str, Any] = {"identities": identities, "before": before, "least": least, "most": most}
+    ids = [number for (number,) in fetch_all(OF_IDENTITIES, values, using=connection().alias)]
     end = ids[-1] if others and len(ids) == most else None
     return _page(Episode.objects.filter(others, id__in=ids).order_by("-id"), limit, end, most)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from alerts_audit.models import Identity
 from fintech.database.replica import connection
+from fintech.database.sql import fetch_all
 
 MAX_WORDS = 500
 
@@ -21,6 +22,5 @@ SELECT word FROM words WHERE word IS NOT NULL
 
 def get_words(column: Literal["alertname", "severity", "cluster"]) -> list[str]:
     """Return the values in order; the first 500."""
-    with connection().cursor() as cursor:
-        cursor.execute(WORDS.format(column=column, table=Identity._meta.db_table, most=MAX_WORDS))
-        return [word for (word,) in cursor.fetchall()]
+    statement = WORDS.format(column=column, table=Identity._meta.db_table, most=MAX_WORDS)
+    return [word for (word,) in fetch_all(statement, using=connection().alias)]

@@ -8,6 +8,7 @@ from typing import Any
 from alerts_audit.selectors import types
 from alerts_audit.sources.tokens import heartbeat_alerts
 from fintech.database.replica import connection, from_replica
+from fintech.database.sql import fetch_all
 
 DEFAULT_DAYS, MAX_DAYS = 7, 30
 TOP = 10
@@ -142,6 +143,4 @@ def _episodes(since: datetime, heartbeats: list[str]) -> tuple[Sum, dict[str, Su
 
 
 def _rows(statement: str, since: datetime, **values: Any) -> list[Any]:
-    with connection().cursor() as cursor:
-        cursor.execute(statement, {"since": since, **values})
-        return cursor.fetchall()
+    return fetch_all(statement, {"since": since, **values}, using=connection().alias)

@@ -4,6 +4,7 @@ Each query uses an index or a small table, for any age of the trail; none counts
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -52,7 +53,7 @@ class Trail:
     pending: int = 0
     lag_seconds: float = 0.0
     quarantined: int = 0
-    open_episodes: dict[str, int] = field(default_factory=dict)
+    open_episodes: Counter[str] = field(default_factory=Counter)
     transitions: dict[str, int] = field(default_factory=dict)
     unsealed: int = 0
     tree_size: int = 0
@@ -67,8 +68,7 @@ def read_trail() -> Trail:
     trail.pending, trail.lag_seconds = fetch_one(PENDING)
     (trail.quarantined,) = fetch_one(QUARANTINED)
     for severity, count in fetch_all(OPEN_EPISODES):
-        name = severity if severity in SEVERITIES else OTHER
-        trail.open_episodes[name] = trail.open_episodes.get(name, 0) + count
+        trail.open_episodes[severity if severity in SEVERITIES else OTHER] += count
     trail.open_gaps = dict(fetch_all(OPEN_GAPS))
     trail.transitions = count_transitions()
     read_seal(trail)

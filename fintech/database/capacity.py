@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import connection
 
 from fintech import env
+from fintech.database.sql import fetch_one
 from fintech.errors import DATABASE_ERRORS
 from fintech.telemetry.metric_slots import slot
 
@@ -30,9 +31,7 @@ def report_connections() -> None:
     if not slot().name.endswith("-0"):
         return
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(ALLOWED)
-            (allowed,) = cursor.fetchone()
+        (allowed,) = fetch_one(ALLOWED)
     except DATABASE_ERRORS:
         return  # `/ready` reports it
     finally:

@@ -10,6 +10,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import atomic
 
+from fintech.database.sql import execute
 from fintech.server import cooperation
 
 Result = TypeVar("Result")
@@ -38,8 +39,7 @@ def snapshot(connection: BaseDatabaseWrapper) -> Iterator[None]:
     begins = not connection.in_atomic_block
     with atomic(using=connection.alias):
         if begins:
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", using=connection.alias)
         yield
 
 

@@ -22,6 +22,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from prometheus_client import Counter
 from psycopg.errors import QueryCanceled
 
+from fintech.database.sql import fetch_one
 from fintech.errors import DATABASE_ERRORS
 
 logger = logging.getLogger("fintech.database.replica")
@@ -143,7 +144,8 @@ def lag_seconds() -> float | None:
 
     None if it has not replayed any since its start.
     """
-    return float(lag) if (lag := _ask_replica(LAG, _position())[0]) is not None else None
+    (lag,) = fetch_one(LAG, [_position()], using=REPLICA)
+    return float(lag) if lag is not None else None
 
 
 @contextmanager
@@ -156,23 +158,14 @@ def _routed() -> Iterator[None]:
 
 
 def _position() -> str:
-    with connections[PRIMARY].cursor() as cursor:
-        cursor.execute(POSITION)
-        return str(cursor.fetchone()[0])
-
-
-def _ask_replica(statement: str, position: str) -> tuple[Any, ...]:
-    with connections[REPLICA].cursor() as cursor:
-        cursor.execute(statement, [position])
-        row: tuple[Any, ...] = cursor.fetchone()
-        return row
+    return str(fetch_one(POSITION, using=PRIMARY)[0])
 
 
 def _wait_until_replayed(position: str) -> None:
     """Raise `_Behind` if it takes too long, or OperationalError if the server is no replica any more."""
     deadline = time.monotonic() + settings.DATABASE_REPLICA_WAIT_SECONDS
     while True:
-        is_replica, has_replayed = _ask_replica(REPLAYED, position)
+        is_replica, has_replayed = fetch_one(REPLAYED, [position], using=REPLICA)
         if not is_replica:
             # Promoted. The pool must replace the connection, and the address finds another replica.
             connections[REPLICA].connection.close()

@@ -11,8 +11,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connections
-
 from fintech.database.sql import fetch_all, fetch_one
 
 # The events that one statement examines, well within statement_timeout.
@@ -112,25 +110,19 @@ class Selection:
 
     def lines(self) -> Iterator[bytes]:
         """Yield the unit of each payment at rest."""
-        with connections["owner"].cursor() as cursor:
-            while True:
-                known: dict[str, Any] = {
-                    "before": self.before,
-                    "last_event": self.last_event,
-                    "after": self.event,
-                    "window": WINDOW,
-                }
-                cursor.execute(NEXT_WINDOW, known)
-                upto, is_early = cursor.fetchone()
-                if not is_early:
-                    return
-                cursor.execute(EXAMINE, {**known, "upto": upto})
-                self.event = upto
-                for _, line in cursor.fetchall():
-                    self.examined += 1
-                    self.stays += line is None
-                    if line is not None:
-                        yield line.encode()
+        known: dict[str, Any] = {"before": self.before, "last_event": self.last_event, "window": WINDOW}
+        while True:
+            known["after"] = self.event
+            known["upto"], is_early = fetch_one(NEXT_WINDOW, known, using="owner")
+            if not is_early:
+                return
+            lines = fetch_all(EXAMINE, known, using="owner")
+            self.event = known["upto"]
+            for _, line in lines:
+                self.examined += 1
+                self.stays += line is None
+                if line is not None:
+                    yield line.encode()
 
 
 def read_units(payments: Sequence[UUID], *, before: datetime, last_event: int) -> dict[UUID, bytes]:

@@ -2,9 +2,10 @@
 
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Model
 from django.db.transaction import atomic
+
+from fintech.database.sql import execute, fetch_all
 
 
 def find_by_key(model: type[Model], key: UUID) -> list[UUID]:
@@ -12,11 +13,10 @@ def find_by_key(model: type[Model], key: UUID) -> list[UUID]:
 
     The planner expects as much from them as from reading the whole table, and has to be kept from that.
     """
-    with atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute(search_of(model), [key])
-        found = [row_id for (row_id,) in cursor.fetchall()]
-        cursor.execute("SET LOCAL enable_seqscan = on")  # the caller's transaction may go on
+    with atomic():
+        execute("SET LOCAL enable_seqscan = off")
+        found = [row_id for (row_id,) in fetch_all(search_of(model), [key])]
+        execute("SET LOCAL enable_seqscan = on")  # the caller's transaction may go on
     return found
 
 

@@ -7,9 +7,9 @@ over all retired hosts.
 
 from uuid import UUID
 
-from django.db import connection
 from django.db.transaction import atomic
 
+from fintech.database.sql import execute
 from payments.table_follower import JournalReader
 
 ADVANCE = """
@@ -80,7 +80,6 @@ class Rollup(JournalReader):
 @atomic
 def merge_ended_writers() -> None:
     """Add up the rows of writers that have ended. The totals by slot, by epoch and of retired hosts do not change."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM payments_kpiwatermark FOR UPDATE")  # another leader may be adding rows
-        cursor.execute(SET_RETIRED_APART, {"gone": GONE})
-        cursor.execute(MERGE_RUNS)
+    execute("SELECT 1 FROM payments_kpiwatermark FOR UPDATE")  # another leader may be adding rows
+    execute(SET_RETIRED_APART, {"gone": GONE})
+    execute(MERGE_RUNS)

@@ -242,10 +242,10 @@ def test_every_named_port_is_one_that_we_listen_on_or_publish():
 
 
 def test_every_named_path_is_a_route_of_the_web_or_of_the_gateway(tmp_path: Path):
-    gateway = Gateway(Store(tmp_path / "data"), token="t", control_token="c", log=print).application()
-    made = StripeStore(tmp_path / "stripe")
-    sender = EventSender(made, url="", secret="")
-    stripe = FakeStripe(made, api_key="t", control_token="c", log=print, sender=sender).application()
+    ours, theirs = Store(tmp_path / "data"), StripeStore(tmp_path / "stripe")
+    senders = [EventSender(store, url="", secret="") for store in (ours, theirs)]
+    gateway = Gateway(ours, token="t", control_token="c", sender=senders[0]).application()
+    stripe = FakeStripe(theirs, api_key="t", control_token="c", sender=senders[1]).application()
     of_gateway = {resource.canonical for app in (gateway, stripe) for resource in app.router.resources()}
     named = {path.strip() for text in DOCUMENTS.values() for path in PATH.findall(text)}
     named |= {path for text in TEXTS.values() for path in re.findall(r"127\.0\.0\.1:500[01](/[\w/]+)", text)}

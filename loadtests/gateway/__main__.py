@@ -8,7 +8,7 @@ from fintech.telemetry.logging import write_json_lines
 from loadtests.gateway.app import Gateway
 from loadtests.gateway.events import EventSender
 from loadtests.gateway.profile import WrongProfile
-from loadtests.gateway.serving import arguments, log, run
+from loadtests.gateway.serving import arguments, run
 from loadtests.gateway.store import Store, StoreError
 
 
@@ -22,7 +22,7 @@ def main() -> None:
             raise SettingError("GATEWAY_WEBHOOK_SECRET is not set: events to GATEWAY_EVENTS_URL are signed with it.")
         store = Store(options.data)
         sender = EventSender(store, url=events["url"], secret=events["secret"])
-        gateway = Gateway(store, **tokens, log=log, sender=sender)
+        gateway = Gateway(store, **tokens, sender=sender)
         tracing.start("gateway")
     except (SettingError, StoreError, WrongProfile) as error:
         sys.exit(f"error: {error}")

@@ -20,7 +20,8 @@ from loadtests.gateway.disputes import Disputes, describe_dispute
 from loadtests.gateway.events import EventSender
 from loadtests.gateway.orders import BadOrder, Order, check_key, read_object, read_order
 from loadtests.gateway.outcomes import APPROVE, HOLD, Behaviour, Does, Reply
-from loadtests.gateway.profile import Faults, Profile, WrongProfile
+from loadtests.gateway.profile import WrongProfile
+from loadtests.gateway.serving import Served, drop_connection
 from loadtests.gateway.store import Decision, Store
 
 MAX_BODY_BYTES = 64 * 1024
@@ -48,12 +49,6 @@ def key_reused() -> web.Response:
     return not_charged(422, "error", "key_reused", message="This key was used with another order.")
 
 
-def drop_connection(request: web.Request) -> web.Response:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()  # aiohttp wants one, finds the connection closed and sends nothing
-
-
 def traced(handler: Handler) -> Handler:
     """Continue the caller's trace, and return it in the answer."""
 
@@ -76,25 +71,15 @@ def traced(handler: Handler) -> Handler:
     return answer_in_trace
 
 
-class Gateway:
-    def __init__(
-        self,
-        store: Store,
-        *,
-        token: str,
-        control_token: str,
-        log: Callable[..., None],
-        sender: EventSender | None = None,
-    ) -> None:
+class Gateway(Served):
+    store: Store
+
+    def __init__(self, store: Store, *, token: str, control_token: str, sender: EventSender) -> None:
+        super().__init__(store, sender)
         self.store = store
         self.disputes = Disputes(store)
-        self.sender = sender or EventSender(store, url="", secret="")
-        self._default_events_url = self.sender.url
-        self.faults = Faults(Profile.from_fields(store.load_profile()))
         self._bearer = f"Bearer {token}".encode()
         self._control_bearer = f"Bearer {control_token}".encode()
-        self._log = log
-        self._use_events_url()
         self._decisions = Decisions(store, lambda: self.faults.profile)
         self._undecided: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
 
@@ -172,20 +157,12 @@ class Gateway:
             if challenge is None:
                 decision, first = self._decisions.decide(order, behaviour)
         if challenge is not None:
-            return await self._send(self._ask_customer(challenge, request), behaviour, request)
+            return await self.send(self._ask_customer(challenge, request), behaviour, request)
         if not first:
             return self._replay(decision, order, request)
         if self.faults.profile.late_events and (behaviour.reply is not Reply.SENT or behaviour.wait == HOLD):
             self._decisions.announce(decision)
-        return await self._send(answer(200, self._decisions.describe(decision)), behaviour, request)
-
-    async def _send(self, response: web.Response, behaviour: Behaviour, request: web.Request) -> web.Response:
-        """Return the response in time, late, or never."""
-        if behaviour.reply is Reply.LOST:
-            return drop_connection(request)
-        if behaviour.reply is Reply.LATE:
-            await asyncio.sleep(self.faults.profile.hold_seconds)
-        return response
+        return await self.send(answer(200, self._decisions.describe(decision)), behaviour, request)
 
     async def _refuse(self, request: web.Request, order: Order, behaviour: Behaviour) -> web.Response:
         """Refuse an order. "Not charged" is a promise, so wait for attempts with the same key that may still charge."""
@@ -231,16 +208,12 @@ class Gateway:
         body = authentication.describe_challenge(challenge, str(request.url.origin()))
         return answer(200, body, replayed=replayed)
 
-    async def show_challenge(self, request: web.Request) -> web.Response:
-        challenge = self.store.find_challenge(request.match_info["id"])
-        return authentication.show(challenge, is_open=challenge is not None and self._decisions.is_open(challenge))
+    def find_challenge(self, identifier: str) -> tuple[Authentication | None, bool]:
+        challenge = self.store.find_challenge(identifier)
+        return challenge, challenge is not None and self._decisions.is_open(challenge)
 
-    async def answer_challenge(self, request: web.Request) -> web.Response:
-        given = (await request.post()).get("answer")
-        challenge = self.store.find_challenge(request.match_info["id"])
-        if challenge is None or not self._decisions.is_open(challenge):
-            return authentication.show(challenge, is_open=False)
-        return authentication.take_answer(challenge, given, partial(self._decisions.end_challenge, challenge))
+    def end_challenge(self, challenge: Authentication, code: str | None) -> Decision:
+        return self._decisions.end_challenge(challenge, code)
 
     # By key
 
@@ -311,17 +284,9 @@ class Gateway:
         changes = read_object(await request.read())
         kept = self.faults.profile.to_fields() if request.method == "PATCH" else {}
         try:
-            profile = Profile.from_fields(kept | changes)
+            return answer(200, self.save_profile(kept | changes))
         except WrongProfile as error:
             raise BadOrder(422, "invalid_profile", str(error)) from None
-        self.store.save_profile(profile.to_fields())
-        self.faults = Faults(profile)
-        self._use_events_url()
-        self._log("profile_changed", profile=profile.to_fields())
-        return answer(200, profile.to_fields())
-
-    def _use_events_url(self) -> None:
-        self.sender.url = self.faults.profile.events_url or self._default_events_url
 
     async def health(self, request: web.Request) -> web.Response:
         return answer(200, {"status": "ok"})

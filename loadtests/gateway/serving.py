@@ -1,26 +1,85 @@
-"""Serving until a signal: the same for the simulator and for the fake of a second acquirer."""
+"""Serving until a signal, and all else that the simulator and the fake of a second acquirer share."""
 
 import argparse
 import asyncio
 import logging
 import signal
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
 
 from fintech.telemetry import tracing
+from loadtests.gateway import authentication
+from loadtests.gateway.authentication import Authentication
+from loadtests.gateway.data_file import DataFile
 from loadtests.gateway.events import EventSender
+from loadtests.gateway.outcomes import Behaviour, Reply
+from loadtests.gateway.profile import Faults, Profile
 
 SHUTDOWN_SECONDS = 0.5  # for answers already being written; a held request is dropped
 
 
-class Served(Protocol):
-    sender: EventSender
-    store: Any
+def drop_connection(request: web.Request) -> web.Response:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()  # aiohttp wants one, finds the connection closed and sends nothing
 
-    def application(self) -> web.Application: ...
+
+class Served:
+    """A server with a file, a sender of events, and a fault profile that can be changed while it serves."""
+
+    store: DataFile
+
+    def __init__(self, store: DataFile, sender: EventSender) -> None:
+        self.sender = sender
+        self._default_events_url = sender.url
+        self._use(Profile.from_fields(store.load_profile()))
+
+    def application(self) -> web.Application:
+        raise NotImplementedError
+
+    def find_challenge(self, identifier: str) -> tuple[Authentication | None, bool]:
+        """Return a challenge of a customer, and True if it is open."""
+        raise NotImplementedError
+
+    def end_challenge(self, challenge: Authentication, code: str | None) -> object:
+        """Settle what waited for the challenge: accepted, or refused with a code."""
+        raise NotImplementedError
+
+    async def show_challenge(self, request: web.Request) -> web.Response:
+        challenge, is_open = self.find_challenge(request.match_info["id"])
+        return authentication.show(challenge, is_open=is_open)
+
+    async def answer_challenge(self, request: web.Request) -> web.Response:
+        given = (await request.post()).get("answer")
+        challenge, is_open = self.find_challenge(request.match_info["id"])
+        if challenge is None or not is_open:
+            return authentication.show(challenge, is_open=False)
+        return authentication.take_answer(challenge, given, partial(self.end_challenge, challenge))
+
+    async def send(self, response: web.Response, behaviour: Behaviour, request: web.Request) -> web.Response:
+        """Return the response in time, late, or never."""
+        if behaviour.reply is Reply.LOST:
+            return drop_connection(request)
+        if behaviour.reply is Reply.LATE:
+            await asyncio.sleep(self.faults.profile.hold_seconds)
+        return response
+
+    def save_profile(self, changed: dict[str, Any]) -> dict[str, Any]:
+        """Use a profile from now on, also after a restart, and return it. Raise WrongProfile."""
+        profile = Profile.from_fields(changed)
+        fields = profile.to_fields()
+        self.store.save_profile(fields)
+        self._use(profile)
+        log("profile_changed", profile=fields)
+        return fields
+
+    def _use(self, profile: Profile) -> None:
+        self.faults = Faults(profile)
+        self.sender.url = profile.events_url or self._default_events_url
 
 
 def log(event: str, **fields: Any) -> None:

@@ -295,16 +295,12 @@ class Store(DataFile):
 
     def save_dispute(self, dispute: Dispute, moved: Decision | None, event: bytes) -> None:
         """Store a dispute, the money that its change moves, and its event: all or nothing."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._db:  # commits, or rolls back
+            self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("INSERT OR REPLACE INTO dispute VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", dispute)
             if moved is not None:
                 self._db.execute(_ADD, moved)
             self.add_event(event)
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def has_response(self, key: str) -> bool:
         return self._db.execute("SELECT 1 FROM response WHERE key = ?", (key,)).fetchone() is not None

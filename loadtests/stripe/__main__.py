@@ -7,7 +7,7 @@ from fintech.env import SettingError, text, url
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import write_json_lines
 from loadtests.gateway.events import EventSender
-from loadtests.gateway.serving import arguments, log, run
+from loadtests.gateway.serving import arguments, run
 from loadtests.stripe.app import FakeStripe, sign
 from loadtests.stripe.store import Store
 
@@ -24,7 +24,7 @@ def main() -> None:
     except (SettingError, OSError, sqlite3.Error) as error:
         sys.exit(f"error: {error}")
     tracing.start("stripe")
-    fake = FakeStripe(store, **tokens, log=log, sender=EventSender(store, **events, signing=sign))
+    fake = FakeStripe(store, **tokens, sender=EventSender(store, **events, signing=sign))
     run(fake, options, "fake")
 
 

@@ -13,11 +13,12 @@ import orjson
 from aiohttp import web
 
 from loadtests.gateway import authentication
-from loadtests.gateway.app import MAX_BODY_BYTES, drop_connection, traced
+from loadtests.gateway.app import MAX_BODY_BYTES, traced
 from loadtests.gateway.authentication import Authentication
 from loadtests.gateway.events import EventSender
-from loadtests.gateway.outcomes import APPROVE, Behaviour, Does, Reply
-from loadtests.gateway.profile import Faults, Profile, WrongProfile
+from loadtests.gateway.outcomes import APPROVE, Behaviour, Does
+from loadtests.gateway.profile import WrongProfile
+from loadtests.gateway.serving import Served, drop_connection
 from loadtests.stripe.disputes import Disputes
 from loadtests.stripe.objects import BadRequest, Form, Objects, Result, error
 from loadtests.stripe.store import Store
@@ -39,16 +40,15 @@ def respond(status: int, body: bytes | dict[str, Any], *, replayed: bool = False
     return web.Response(body=content, status=status, headers=headers, content_type="application/json")
 
 
-class FakeStripe:
-    def __init__(
-        self, store: Store, *, api_key: str, control_token: str, log: Callable[..., None], sender: EventSender
-    ) -> None:
-        self.store, self.objects, self.sender = store, Objects(store), sender
+class FakeStripe(Served):
+    store: Store
+
+    def __init__(self, store: Store, *, api_key: str, control_token: str, sender: EventSender) -> None:
+        super().__init__(store, sender)
+        self.store, self.objects = store, Objects(store)
         self.disputes = Disputes(store, self.objects)
-        self._default_events_url = sender.url
-        self._use(Profile.from_fields(store.load_profile()))
         self.search_lags = False
-        self._api_key, self._control_token, self._log = api_key, control_token, log
+        self._api_key, self._control_token = api_key, control_token
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
@@ -107,12 +107,7 @@ class FakeStripe:
             return respond(429, error("invalid_request_error", "Too many requests", code="rate_limit"))
         if (known := self._known(key, request, form)) is not None:
             return known
-        status, body = self._execute(request, form, key, behaviour)
-        if behaviour.reply is Reply.LOST:
-            return drop_connection(request)
-        if behaviour.reply is Reply.LATE:
-            await asyncio.sleep(self.faults.profile.hold_seconds)
-        return respond(status, body)
+        return await self.send(respond(*self._execute(request, form, key, behaviour)), behaviour, request)
 
     def _known(self, key: str, request: web.Request, form: Form) -> web.Response | None:
         """Return the saved result of this key, or an error if it was used for another request."""
@@ -192,28 +187,16 @@ class FakeStripe:
 
     # --- The page of a challenge ------------------------------------------------------------------------------
 
-    async def show_challenge(self, request: web.Request) -> web.Response:
-        challenge, is_open = self._find_challenge(request)
-        return authentication.show(challenge, is_open=is_open)
-
-    async def answer_challenge(self, request: web.Request) -> web.Response:
-        given = (await request.post()).get("answer")
-        challenge, is_open = self._find_challenge(request)
-        if challenge is None or not is_open:
-            return authentication.show(challenge, is_open=False)
-        return authentication.take_answer(challenge, given, partial(self._end_challenge, challenge.id))
-
-    def _find_challenge(self, request: web.Request) -> tuple[Authentication | None, bool]:
-        """Return the challenge of a PaymentIntent, and True if it is open."""
-        intent = self.store.find(request.match_info["id"])
+    def find_challenge(self, identifier: str) -> tuple[Authentication | None, bool]:
+        intent = self.store.find(identifier)
         if intent is None or intent["object"] != "payment_intent":
             return None, False
         return _challenge_of(intent), intent["status"] == "requires_action"
 
-    def _end_challenge(self, identifier: str, code: str | None) -> None:
+    def end_challenge(self, challenge: Authentication, code: str | None) -> None:
         self.store.begin()
         try:
-            intent = self.objects.find(identifier, "payment_intent")
+            intent = self.objects.find(challenge.id, "payment_intent")
             self.objects.end_challenge(intent, accepted=code is None)
         finally:
             self.store.commit()
@@ -222,17 +205,10 @@ class FakeStripe:
 
     async def change_profile(self, request: web.Request) -> web.Response:
         try:
-            profile = Profile.from_fields(self.faults.profile.to_fields() | orjson.loads(await request.read()))
+            changes = orjson.loads(await request.read())
+            return respond(200, self.save_profile(self.faults.profile.to_fields() | changes))
         except (WrongProfile, orjson.JSONDecodeError) as reason:
             return respond(422, {"code": "invalid_profile", "message": str(reason)})
-        self.store.save_profile(profile.to_fields())
-        self._use(profile)
-        self._log("profile_changed", profile=profile.to_fields())
-        return respond(200, profile.to_fields())
-
-    def _use(self, profile: Profile) -> None:
-        self.faults = Faults(profile)
-        self.sender.url = profile.events_url or self._default_events_url
 
     async def open_dispute(self, request: web.Request) -> web.Response:
         return respond(201, self.disputes.open(orjson.loads(await request.read())))

@@ -55,10 +55,8 @@ class PaymentsConfig(AppConfig):
 
     def start_web(self) -> None:
         """See fintech/wsgi.py."""
-        from payments.api.openapi import document
         from payments.storage import counter_recovery
 
-        document()
         counter_recovery.start()
 
     def worker_jobs(self, worker: Any) -> Any:

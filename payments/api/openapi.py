@@ -450,7 +450,7 @@ _generating = Lock()
 
 
 def document() -> bytes:
-    """Return the document, generated once. drf-spectacular's generator is not thread-safe."""
+    """Return the document, generated for the first reader. drf-spectacular's generator is not thread-safe."""
     with _generating:
         return _generate()
 

@@ -15,7 +15,8 @@ another attempt would only delay the caller.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -30,7 +31,10 @@ from payments import metrics
 from payments.gateway.answers import read_answer
 from payments.gateway.base import Answer, Exchange, GatewayError
 from payments.gateway.circuit_breaker import CircuitBreaker
-from payments.gateway.transport import LoopTransport, NoAnswer, NotReached, ThreadTransport
+from payments.gateway.transport import NoAnswer, NotReached, ThreadTransport
+
+if TYPE_CHECKING:
+    from payments.gateway.loop_transport import LoopTransport
 
 MAX_ATTEMPTS = 3
 MAX_ANSWER_BYTES = 16 * 1024
@@ -61,9 +65,14 @@ class HttpClient:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
         self._in_threads = ThreadTransport(self.max_answer_bytes)
-        self._on_loop = LoopTransport(self.max_answer_bytes)
         self._calls = metrics.GatewayCalls(name)
         self._breaker = CircuitBreaker(on_change=self._calls.note_circuit)
+
+    @cached_property
+    def _on_loop(self) -> "LoopTransport":
+        from payments.gateway.loop_transport import LoopTransport  # the web alone loads aiohttp
+
+        return LoopTransport(self.max_answer_bytes)
 
     def encode(self, body: dict[str, Any]) -> bytes:
         return msgspec.json.encode(body)  # it holds the request's own structures

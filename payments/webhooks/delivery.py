@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from django.db import connection
 
@@ -19,7 +19,9 @@ from fintech.errors import DATABASE_ERRORS
 from payments import metrics
 from payments.webhooks.leases import Lease, Turn, acquire_endpoints, read_turn, release, store, surrender
 from payments.webhooks.signing import sign
-from payments.webhooks.transport import Transport
+
+if TYPE_CHECKING:
+    from payments.webhooks.transport import Transport
 
 logger = logging.getLogger("payments.webhooks")
 
@@ -31,10 +33,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def make_transport() -> "Transport":
+    """Load aiohttp with the first delivery only: it is a sixth of a worker's start."""
+    from payments.webhooks.transport import Transport
+
+    return Transport()
+
+
 class Deliverer:
     """The turns of one worker: tasks of an event loop in a thread of its own."""
 
-    def __init__(self, transport: Callable[[], Transport] = Transport) -> None:
+    def __init__(self, transport: "Callable[[], Transport]" = make_transport) -> None:
         self._make_transport = transport
         self._transport: Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

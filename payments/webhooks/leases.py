@@ -16,8 +16,8 @@ from payments import metrics
 from payments.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from payments.webhooks.endpoints import valid_secrets
 from payments.webhooks.objects import encode, serialize_events
+from payments.webhooks.results import TIMEOUT_SECONDS, Result
 from payments.webhooks.retries import note_failure, note_success
-from payments.webhooks.transport import TIMEOUT_SECONDS, Result
 
 # Longer than one try, with its storing.
 LEASE = timedelta(seconds=2 * TIMEOUT_SECONDS)

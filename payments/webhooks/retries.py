@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from payments.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from payments.webhooks.endpoints import disable
-from payments.webhooks.transport import Result
+from payments.webhooks.results import Result
 
 MINUTE, HOUR = 60, 3600
 PAUSES = (5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR)

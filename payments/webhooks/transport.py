@@ -8,42 +8,21 @@ import asyncio
 import ssl
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from payments.models import WebhookAttempt
 from payments.webhooks.addresses import ForbiddenAddress, open_socket
+from payments.webhooks.results import TIMEOUT_SECONDS, Outcome, Result
 
-TIMEOUT_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
 MAX_ANSWER_BYTES = 1024
 # After the status is known, the body may take this long: it is only kept for people.
 BODY_SECONDS = 1.0
 MAX_RETRY_AFTER_SECONDS = 24 * 3600.0
 IDLE_SECONDS = 15.0
-
-Outcome = WebhookAttempt.Outcome
-
-
-@dataclass(frozen=True)
-class Result:
-    outcome: str
-    milliseconds: int
-    status_code: int | None = None
-    answer: str = ""
-    retry_after: float | None = None  # seconds
-
-    @property
-    def is_delivered(self) -> bool:
-        return self.outcome == Outcome.DELIVERED
-
-    def stored_fields(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("outcome", "status_code", "milliseconds", "answer")}
 
 
 class Transport:

@@ -12,7 +12,8 @@ import pytest
 
 from fintech.server import cooperation
 from fintech.testing.processes import free_port
-from payments.gateway.transport import LoopTransport, NoAnswer, NotReached, Received, ThreadTransport
+from payments.gateway.loop_transport import LoopTransport
+from payments.gateway.transport import NoAnswer, NotReached, Received, ThreadTransport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\ntraceresponse: 00-x\r\n\r\n{}"
 MAX_BYTES = 1000

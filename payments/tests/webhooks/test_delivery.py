@@ -20,8 +20,9 @@ from payments.webhooks.delivery import Deliverer
 from payments.webhooks.endpoints import change_endpoint, create_endpoint, rotate_secret
 from payments.webhooks.leases import acquire_endpoints, read_turn, release, store_result
 from payments.webhooks.redelivery import redeliver_event, send_test_event
+from payments.webhooks.results import Result
 from payments.webhooks.retries import JITTER, PAUSED_AFTER_FAILURES, PAUSES, pause_after
-from payments.webhooks.transport import MAX_ANSWER_BYTES, Result, Transport
+from payments.webhooks.transport import MAX_ANSWER_BYTES, Transport
 
 
 def now_due(endpoint: WebhookEndpoint) -> None:

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
 
-from fintech.database.sql import execute
+from fintech.database.sql import execute, fetch_all
 from fintech.errors import DATABASE_ERRORS
 from payments import metrics
 from payments.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
@@ -44,18 +43,32 @@ class Turn:
     messages: list[Message]
 
 
+# In SQL, because each worker asks twice a second: to build the query by Django took four fifths of a turn.
+ACQUIRE_ENDPOINTS = """
+WITH due AS (
+    SELECT id FROM payments_webhookendpoint AS endpoint
+    WHERE is_enabled
+        AND (lease_until IS NULL OR lease_until <= statement_timestamp())
+        AND (retry_at IS NULL OR retry_at <= statement_timestamp())
+        AND EXISTS (
+            SELECT FROM payments_webhookdelivery
+            WHERE endpoint_id = endpoint.id AND status = 'pending' AND due_at <= statement_timestamp()
+        )
+    ORDER BY lease_until NULLS FIRST LIMIT %(limit)s
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE payments_webhookendpoint AS endpoint
+SET lease_token = %(token)s, lease_until = statement_timestamp() + %(lease)s
+FROM due WHERE endpoint.id = due.id
+RETURNING endpoint.id
+"""
+
+
 def acquire_endpoints(limit: int) -> list[Lease]:
-    """Lease endpoints with due events that no worker holds."""
-    due = WebhookDelivery.objects.filter(endpoint=OuterRef("pk"), status="pending", due_at__lte=Now())
-    free = Q(lease_until=None) | Q(lease_until__lte=Now())
-    rested = Q(retry_at=None) | Q(retry_at__lte=Now())
-    with atomic():
-        rows = WebhookEndpoint.objects.filter(free, rested, Exists(due), is_enabled=True)
-        longest_waiting = rows.order_by(F("lease_until").asc(nulls_first=True)).values_list("pk", flat=True)
-        found = list(longest_waiting.select_for_update(skip_locked=True, no_key=True)[:limit])
-        token = uuid4()
-        WebhookEndpoint.objects.filter(pk__in=found).update(lease_token=token, lease_until=Now() + LEASE)
-    return [Lease(endpoint_id, token) for endpoint_id in found]
+    """Lease endpoints with due events that no worker holds, first those that have waited longest."""
+    token = uuid4()
+    found = fetch_all(ACQUIRE_ENDPOINTS, {"limit": limit, "token": token, "lease": LEASE})
+    return [Lease(endpoint_id, token) for (endpoint_id,) in found]
 
 
 def read_turn(lease: Lease) -> Turn | None:

@@ -15,4 +15,4 @@ pytestmark = [
 
 
 def test_whatever_happens_the_books_are_right(gateway):
-    run(AtSimulator(gateway), examples=400 if IN_FULL else 12)
+    run(AtSimulator(gateway), examples=400 if IN_FULL else 8)

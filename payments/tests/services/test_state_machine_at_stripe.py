@@ -19,4 +19,4 @@ pytestmark = [
 def test_whatever_happens_at_stripe_the_books_are_right(tmp_path, monkeypatch):
     monkeypatch.setattr("payments.services.pending.routes", Routes({}, AtStripe.name))
     with running(FakeStripe(tmp_path / "stripe.sqlite3")) as fake:
-        run(AtStripe(fake), examples=150 if IN_FULL else 4)
+        run(AtStripe(fake), examples=150 if IN_FULL else 3)

@@ -1,4 +1,7 @@
-"""Every migration can be taken back, and what comes after it is as if nothing had been before."""
+"""Every migration can be taken back, and what comes after it is as if nothing had been before.
+
+The first tests are steps of one story: hundreds of migrations are most of their time.
+"""
 
 import os
 import subprocess
@@ -17,7 +20,7 @@ from fintech.run.postgres import EmbeddedPostgres
 from fintech.testing.databases import drop_database, own_database, session_server
 from fintech.testing.processes import BASE_DIR
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.in_order, pytest.mark.processes]
 
 # Unlike the embedded one, Debian's can compress by lz4.
 DEBIANS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
@@ -31,7 +34,7 @@ class Database(NamedTuple):
         return self.server.url(role, self.name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def database() -> Iterator[Database]:
     """A database of the session's server, with all migrations."""
     name = own_database()
@@ -62,27 +65,19 @@ def names(database: Database) -> set[str]:
         return {name for (name,) in found}
 
 
-def test_all_of_it_can_be_taken_back_and_made_again(database):
-    made = names(database)
+@pytest.fixture(scope="module")
+def made(database: Database) -> set[str]:
+    return names(database)
+
+
+def test_all_of_it_can_be_taken_back(database, made):
+    with psycopg.connect(database.url("owner")) as connection:
+        connection.execute("INSERT INTO payments_kpirollup VALUES (1, 'succeeded', 'EUR', 1, 1250)")
 
     migrate(database, "payments", "zero")
     assert names(database) == {name for name in made if not name.startswith("payments_")}
     migrate(database, "alerts_audit", "zero")
     assert names(database) == set()
-
-    migrate(database)
-    assert names(database) == made
-
-
-def test_no_event_is_counted_twice_after_the_kpis_were_taken_back(database):
-    with psycopg.connect(database.url("owner")) as connection:
-        connection.execute("INSERT INTO payments_kpirollup VALUES (1, 'succeeded', 'EUR', 1, 1250)")
-
-    migrate(database, "payments", "0001")
-    migrate(database)
-
-    with psycopg.connect(database.url("owner")) as connection:
-        assert connection.execute("SELECT * FROM payments_kpi_totals").fetchall() == []
 
 
 ROW_OF_0002 = """
@@ -115,6 +110,18 @@ def test_old_payments_keep_their_fee_and_their_key_at_the_gateway(database):
     assert {key: fee for key, _, fee, _ in found if key in fees} == fees
     assert {(is_id, gateway) for _, is_id, _, gateway in found} == {(True, "simulator")}
     assert len(found) == 4
+
+
+def test_all_of_it_is_made_again(database, made):
+    assert names(database) == made
+
+
+def test_no_event_is_counted_twice_after_the_kpis_were_taken_back(database):
+    with psycopg.connect(database.url("owner")) as connection:
+        assert connection.execute("SELECT * FROM payments_kpi_totals").fetchall() == []
+
+
+def test_migrations_can_be_taken_back_with_payments(database):
     migrate(database, "payments", "0002")
 
 

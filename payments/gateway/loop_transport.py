@@ -31,7 +31,7 @@ class LoopTransport:
                 while part := await response.content.read(self._max_bytes + 1 - len(content)):
                     content += part
                 if len(content) > self._max_bytes:
-                    response.close()  # as above
+                    response.close()  # the rest is not read, so the connection cannot be used again
                 return Received(response.status, content, response.headers.get("traceresponse"))
         except aiohttp.ClientSSLError as error:
             raise NoAnswer(type(error).__name__) from error

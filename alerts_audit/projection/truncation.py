@@ -47,5 +47,11 @@ def group_details(content: Update) -> dict[str, Any]:
 
 
 def open_truncated(evidence: Evidence, subject: str, details: dict[str, Any]) -> None:
-    about = {"since": evidence.at, "source": evidence.source, "delivery_id": evidence.ref}
-    open_gap(reason=Gap.Reason.TRUNCATED, subject=subject, details=details, **about)
+    open_gap(
+        reason=Gap.Reason.TRUNCATED,
+        subject=subject,
+        since=evidence.at,
+        source=evidence.source,
+        details=details,
+        delivery_id=evidence.ref,
+    )

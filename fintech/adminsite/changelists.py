@@ -21,6 +21,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
+from django.views.decorators.debug import sensitive_variables
 from psycopg.errors import ForeignKeyViolation, UniqueViolation
 from unfold.admin import ModelAdmin
 from unfold.templatetags.unfold_list import result_headers
@@ -190,6 +191,7 @@ class KeptAdmin(GuardedAdmin):
         own = [path(f"<int:pk>/{end}", view, name=f"{name}_{end.strip('/')}") for end, view in views.items()]
         return [*own, *super().get_urls()]
 
+    @sensitive_variables("context", "shared")  # of some pages, a secret that is shown once
     def extra_page(self, request: HttpRequest, template: str, **context: Any) -> TemplateResponse:
         """Show a page that Django's admin does not have."""
         shared = {**self.admin_site.each_context(request), "opts": self.opts}

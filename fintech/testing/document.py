@@ -33,7 +33,7 @@ def check_document(
         env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
-        timeout=280,  # on a slow machine; it takes 40 on a quick one
+        timeout=280,  # a slow machine needs more than two minutes
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr

@@ -115,6 +115,7 @@ class WebhookEndpointAdmin(KeptAdmin):
             self.log_change(request, endpoint, "Sent a test event.")
             self.message_user(request, f"A test event for {endpoint} is queued.", messages.SUCCESS)
 
+    @sensitive_variables("secret", "context")
     def _show_secret(self, request: HttpRequest, endpoint: WebhookEndpoint, secret: str) -> HttpResponse:
         context = {"original": endpoint, "secret": secret, "page_link": page_of(WebhookEndpoint, endpoint.pk)}
         return self.extra_page(request, "payments/webhook_secret.html", title=f"Secret for {endpoint.url}", **context)

@@ -1,4 +1,4 @@
-"""The result of one POST to an endpoint. Apart from transport.py: who reads results need not load aiohttp."""
+"""The result of one POST to an endpoint. Not in transport.py, so that readers of results do not load aiohttp."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from alerts_audit.models import View
-from fintech.telemetry.logging import redact, request_id
+from fintech.telemetry.logging import mask_email_addresses, redact, request_id
 
 MAX_KEY = 500
 
@@ -23,8 +23,11 @@ def record_view(*, user: User, what: str, key: object = "") -> None:
 
 
 def filter_of(request: HttpRequest) -> str:
-    """Return the request's query without card numbers and keys, which no one could remove from sealed evidence."""
+    """Return the request's query without card numbers, keys and e-mail addresses.
+
+    No one could remove them from sealed evidence.
+    """
     query = request.META.get("QUERY_STRING", "")
     text = unquote_plus(query)
-    masked = redact(text)
+    masked = redact(mask_email_addresses(text))
     return query if masked == text else masked

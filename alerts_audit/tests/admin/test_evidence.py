@@ -286,16 +286,31 @@ def test_the_access_log_shows_the_user_and_the_object(client):
         ("q=%34111111111111111", "q=[card number]"),
         (f"q=tr_4x7m2qrs_{'s' * 43}", "q=tr_4x7m2qrs [secret]"),
         (f"q={'x' * 490}+4111111111111111", f"q={'x' * 490} [card n"),
+        ("q=user%3Djane.doe%2Bx@example.com,a%3Db&state=stale", "q=user=[e-mail address],a=b&state=stale"),
+        ("q=jane%40example.com", "q=[e-mail address]"),
+        ("q=jane%2540example.com", "q=[e-mail address]"),
+        ("q=instance%3Dnode@10.0.0.1:9090", "q=instance%3Dnode@10.0.0.1:9090"),
         ("q=team%3Dpayments", "q=team%3Dpayments"),
     ],
 )
-def test_the_access_log_keeps_no_card_number_and_no_key(query, kept):
+def test_the_access_log_keeps_no_card_number_no_key_and_no_email_address(query, kept):
     person = make_user(group="auditor")
     client = sign_in(person)
 
     assert client.get(f"{ADMIN}episode/?{query}").status_code == 200
 
     assert View.objects.filter(user_id=person.pk, what="episodes").latest("id").key == kept
+
+
+def test_the_access_log_names_the_user_whose_account_is_an_email_address():
+    person = make_user(group="auditor")
+    person.username = f"{secrets.token_hex(6)}@example.com"
+    person.save()
+
+    assert sign_in(person).get(f"{ADMIN}episode/?q={person.username}").status_code == 200
+
+    view = View.objects.get(user_id=person.pk)
+    assert (view.user, view.key) == (person.username, "q=[e-mail address]")
 
 
 # --- Access tokens -------------------------------------------------------------------------------------------

@@ -92,6 +92,17 @@ def test_a_bearer_token_is_masked_whosever_it_is():
     assert redact('{"header":"Bearer abc.def-ghi"}') == '{"header":"Bearer [secret]"}'
 
 
+def test_email_addresses_that_an_exception_quotes_are_masked():
+    try:
+        raise ValueError("invalid literal for int(): 'jane.doe@example.com'")
+    except ValueError as error:
+        found = line("failed for <jane@example.com>", exc_info=sys.exc_info(), error=str(error))
+
+    assert "jane" not in json.dumps(found)
+    assert found["exception"].endswith("ValueError: invalid literal for int(): '[e-mail address]'")
+    assert found["event"] == "failed for <[e-mail address]>"
+
+
 def violation() -> tuple[Any, Any, Any]:
     """An error of the database that quotes a row, as Django raises it."""
     statement = (

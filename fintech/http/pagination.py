@@ -2,9 +2,8 @@
 
 import base64
 import binascii
-import re
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -14,16 +13,13 @@ from django.http import HttpRequest, QueryDict
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from fintech.http.problems import Problem
+from fintech.times import in_range, parse_time
 
 Row = TypeVar("Row", bound=Model)
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 CODE_BYTES = 8
 KEY_BYTES = (8, 16)  # a number, a UUID
-# A time of RFC 3339, section 5.6. Python also reads weeks, and Django the digits of other scripts.
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.ASCII | re.IGNORECASE)
-# Out-of-range timestamps are clamped to the nearest bound.
-EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def invalid(name: str, advice: str) -> Problem:
@@ -55,18 +51,10 @@ def read_limit(value: str | None) -> int:
 
 
 def read_time(name: str, value: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(value.upper()) if _TIME.fullmatch(value) else None
-    except ValueError:  # a day or an hour that does not exist
-        moment = None
+    moment = parse_time(value)
     if moment is None:
         raise invalid(name, "use a time with its offset, such as 2026-01-31T12:00:00Z")
     return in_range(moment)
-
-
-def in_range(moment: datetime) -> datetime:
-    """Return the nearest time that the database reads. Its offsets are below 16 hours, those of RFC 3339 below 24."""
-    return min(max(moment, EARLIEST), LATEST).astimezone(UTC)
 
 
 def write_cursor(list_name: str, key: UUID | int) -> str:

@@ -4,15 +4,19 @@ import getpass
 import os
 import sys
 import time
-from datetime import MINYEAR, UTC, datetime
+from argparse import ArgumentTypeError
+from datetime import datetime
+
+from fintech.times import in_range, parse_time
 
 
 def moment(text: str) -> datetime:
-    """Return a time with its zone. In the year 1 there may be no earlier time, nor the same one in UTC."""
-    found = datetime.fromisoformat(text)
-    if found.year == MINYEAR:
-        raise ValueError(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    """Return a time of RFC 3339, or the beginning of a day in UTC, that a row can have."""
+    found = parse_time(text) or parse_time(f"{text}T00:00:00Z")
+    if found is None or in_range(found) != found:
+        example = "2026-01-31T12:00:00Z, or a day in UTC, such as 2026-01-31"
+        raise ArgumentTypeError(f"use a time since 1970 with its offset, such as {example}")
+    return in_range(found)
 
 
 def row_id(text: str) -> int:

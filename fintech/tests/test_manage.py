@@ -4,15 +4,16 @@ import getpass
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, get_commands, load_command_class
 from django.db import OperationalError
 
 import manage
-from fintech.management.command_line import system_user
+from fintech.management.command_line import moment, system_user
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -92,9 +93,34 @@ def test_a_merchant_that_cannot_exist_is_refused(command, number):
         call_command(command, f"--merchant={number}")
 
 
-@pytest.mark.parametrize("time", ["0001-01-01", "0001-01-01T00:00:00+14:00", "yesterday", ""])
-@pytest.mark.parametrize("words", [["archive_audit", "--before"], ["verify_audit", "--since"]])
-def test_a_time_that_no_row_can_have_is_refused(words, time):
-    command, option = words
-    with pytest.raises(CommandError, match=f"{option}: invalid moment value"):
-        call_command(command, f"{option}={time}")
+TIMES = [("archive_audit", "before"), ("archive_payments", "before"), ("reconcile", "since"), ("verify_audit", "since")]
+WRONG_TIMES = [
+    *("yesterday", "", "2026-13-01", "2026-02-30T00:00:00Z", "0001-01-01", "0001-01-01T00:00:00+14:00"),
+    *("2026-W05", "2026-W05-1T00:00:00Z", "20260131", "2026-02-٢٢", "2026-02-٢٢T00:00:00Z"),
+    *("2026-01-31T00:00:00", "2026-01-31T00:00Z", "2026-01-31T00:00:00+0100", "9999-12-31T23:00:00Z"),
+]
+
+
+@pytest.mark.parametrize("time", WRONG_TIMES)
+@pytest.mark.parametrize(("command", "option"), TIMES)
+def test_a_time_that_is_not_of_rfc_3339_or_that_no_row_can_have_is_one_sentence(capsys, command, option, time):
+    with pytest.raises(SystemExit) as ended:
+        load_command_class(get_commands()[command], command).run_from_argv(["manage.py", command, f"--{option}={time}"])
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(
+        f"error: argument --{option}: use a time since 1970 with its offset, such as 2026-01-31T12:00:00Z, or a day in"
+        " UTC, such as 2026-01-31\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
+        ("2026-01-31t12:00:00.5z", datetime(2026, 1, 31, 12, 0, 0, 500_000, tzinfo=UTC)),
+        ("2026-01-31 12:00:00-23:59", datetime(2026, 2, 1, 11, 59, tzinfo=UTC)),
+    ],
+)
+def test_a_time_of_rfc_3339_and_a_day_are_read_in_utc(text, time):
+    assert (moment(text), moment(text).tzinfo) == (time, UTC)

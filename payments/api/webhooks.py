@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from fintech.database.replica import from_replica
 from fintech.http import pagination
 from fintech.http.views import json_answer
+from fintech.times import in_range
 from payments import schemas
 from payments.api import openapi
 from payments.api.base import PaymentsView, find_one, read_input, read_optional_input
@@ -99,7 +100,7 @@ class RedeliverView(OneEndpointView):
         else:
             assert body.from_ is not None  # by RedeliveryInput.check
             assert body.before is not None
-            begin, end = pagination.in_range(body.from_), pagination.in_range(body.before)
+            begin, end = in_range(body.from_), in_range(body.before)
             queued = redelivery.redeliver_range(endpoint, begin, end)
         return json_answer(schemas.RedeliveryOutput(queued), 202)
 

@@ -20,7 +20,8 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--before", type=moment, required=True, help="rows sealed before this time (ISO 8601, UTC)")
+        before = "archive what was sealed before then (RFC 3339, or a day in UTC)"
+        parser.add_argument("--before", type=moment, required=True, help=before)
         parser.add_argument("--out", type=Path, help="the folder of archives (default: AUDIT_DIR/archives)")
         parser.add_argument("--by", default=system_user(), help="the person who archives (default: the system's user)")
         parser.add_argument("--dry-run", action="store_true", help="verify the range and report what would be archived")

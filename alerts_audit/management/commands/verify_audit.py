@@ -23,7 +23,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
-        parser.add_argument("--since", type=moment, help="only what was sealed since this time (ISO 8601, UTC)")
+        parser.add_argument("--since", type=moment, help="only what was sealed since then (RFC 3339, or a day in UTC)")
         parser.add_argument("--checkpoints", type=Path, help="a copy of the checkpoint file that you kept")
         parser.add_argument(
             "--archive", type=Path, action="append", default=[], help="an archive's file, to verify it too; repeatable"

@@ -13,7 +13,6 @@ from alerts_audit.seal.sealer import seal
 from alerts_audit.seal.verify import job, report, verify
 from alerts_audit.seal.verify.job import verify_regularly
 from alerts_audit.tests.seal.trails import Trail, make_gap
-from fintech.management.command_line import moment
 
 SPOIL = "UPDATE alerts_audit_review SET text = 'never seen' WHERE id = 1"
 
@@ -132,13 +131,6 @@ def test_nothing_sealed_is_no_finding(new_trail: Trail):
 
     assert code == 0
     assert "Nothing was sealed yet." in said
-
-
-@pytest.mark.parametrize(
-    "text", ["2026-11-22", "2026-11-22T00:00:00", "2026-11-22T00:00:00Z", "2026-11-22T01:00+01:00"]
-)
-def test_a_moment_without_a_zone_is_utc(text):
-    assert moment(text).isoformat() in ("2026-11-22T00:00:00+00:00", "2026-11-22T01:00:00+01:00")
 
 
 def test_each_run_is_kept(trail: Trail):

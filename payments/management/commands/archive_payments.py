@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         task = parser.add_mutually_exclusive_group(required=True)
-        task.add_argument("--before", type=moment, help="archive what ended before then (ISO 8601, UTC)")
+        task.add_argument("--before", type=moment, help="archive what ended before then (RFC 3339, or a day in UTC)")
         task.add_argument("--verify", type=Path, metavar="FILE", help="read a file, and compare it with its record")
         task.add_argument("--find", metavar="ID", help="print which file has a payment")
         parser.add_argument("--to", type=Path, metavar="FOLDER", help="the folder of archives, with --before")

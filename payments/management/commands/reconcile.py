@@ -8,22 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils.dateparse import parse_datetime
 
 from fintech.errors import DATABASE_ERRORS
-from fintech.management.command_line import row_id
+from fintech.management.command_line import moment, row_id
 from fintech.texts import count_of
 from payments.gateway.base import GatewayError
 from payments.gateway.registry import gateways
 from payments.ledger.reconciliation import Report, reconcile
-
-
-def moment(value: str) -> datetime:
-    """Parse a time for argparse, which turns the ValueError into its own error."""
-    found = parse_datetime(value)
-    if found is None or found.tzinfo is None or found.year < 1971:
-        raise ValueError(value)
-    return found
 
 
 class Command(BaseCommand):
@@ -31,7 +22,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
-        parser.add_argument("--since", type=moment, help="skip older operations, such as 2026-01-31T00:00:00Z")
+        parser.add_argument("--since", type=moment, help="skip older operations (RFC 3339, or a day in UTC)")
         parser.add_argument("--gateway", choices=gateways.names, help="only this gateway; all by default")
         parser.add_argument("--merchant", type=row_id, action="append", help="only this merchant's id; may be repeated")
 

@@ -3,6 +3,7 @@
 alertmanager.py       query Alertmanager
 prometheus.py         query Prometheus
 http.py               their requests, bounded in time and size
+side_by_side.py       poll sources beside each other: one that hangs delays no other
 observe.py            store their answers as evidence
 sightings.py          derive which alerts fired, from when to when
 compare.py            compare what fired with what arrived, turn by turn

@@ -9,7 +9,6 @@ example alerts between two polls, or while Alertmanager was down.
 
 import logging
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,15 +18,16 @@ from django.conf import settings
 from alerts_audit.completeness import observe
 from alerts_audit.completeness.arrivals import CLOCK_SKEW, close_arrived, is_truncated, missing, open_missed
 from alerts_audit.completeness.http import PollError
+from alerts_audit.completeness.side_by_side import SideBySide
 from alerts_audit.completeness.sightings import AlertmanagerSightings, PrometheusSightings, Sighting
 from alerts_audit.completeness.suppressions import close_unwatched, record_suppressed
 from alerts_audit.models import Observation, Pending, Poll
-from fintech.jobs import share_out
 
 logger = logging.getLogger("alerts_audit")
 
 INEXACT_AT_ONCE = 50
-CLUSTERS_AT_ONCE = 4  # each may hold an answer of tens of megabytes
+
+Members = list[observe.Watched]
 
 
 class Comparison:
@@ -36,28 +36,21 @@ class Comparison:
     def __init__(self) -> None:
         self._alertmanager: dict[str, AlertmanagerSightings] = {}
         self._prometheus: dict[str, PrometheusSightings] = {}
+        self._clusters = SideBySide[Members]("compare", self._compare)
 
     def turn(self) -> None:
-        """Run one turn. Raise PollError after it if a source did not answer.
-
-        Each cluster has a thread. So a turn takes as long as its slowest cluster, not as long as all of them together.
-        """
-        clusters: dict[str, list[observe.Watched]] = defaultdict(list)
+        """Run one turn: compare the clusters beside each other. Raise PollError after it if a source did not answer."""
+        clusters: dict[str, Members] = defaultdict(list)
         for watched in observe.watched_sources():
             clusters[watched.cluster].append(watched)
-        errors: list[str] = []
         try:
-            with ThreadPoolExecutor(CLUSTERS_AT_ONCE, thread_name_prefix="compare") as threads:
-                share_out(
-                    threads, lambda cluster: errors.extend(self._compare(cluster, clusters[cluster])), list(clusters)
-                )
+            self._clusters.turn(clusters)
         finally:
             close_unwatched(clusters)
-        if errors:
-            raise PollError("; ".join(sorted(errors)))
 
-    def _compare(self, cluster: str, members: list[observe.Watched]) -> list[str]:
-        """Poll the members of a cluster, and judge it. Return the errors of those that did not answer."""
+    def _compare(self, members: Members) -> None:
+        """Poll the members of a cluster, and judge it. Raise PollError after it if one of them did not answer."""
+        cluster = members[0].cluster
         snapshots, errors = [], []
         for watched in members:
             for ask in (self._look, self._look_back):
@@ -69,7 +62,8 @@ class Comparison:
         if snapshots:
             record_suppressed(cluster, snapshots)
         self._judge(cluster, members)
-        return errors
+        if errors:
+            raise PollError("; ".join(errors))
 
     def _look(self, watched: observe.Watched) -> observe.Snapshot | None:
         if watched.alertmanager is None:
@@ -94,7 +88,7 @@ class Comparison:
                 observation_id=part.observation_id,
             )
 
-    def _judge(self, cluster: str, members: list[observe.Watched]) -> None:
+    def _judge(self, cluster: str, members: Members) -> None:
         now = datetime.now(UTC)
         if Pending.objects.late_deliveries(now).exists():
             return
@@ -114,7 +108,7 @@ class Comparison:
                 self._alertmanager[watched.name].forget_known(oldest)
         close_arrived(cluster)
 
-    def _is_known(self, members: list[observe.Watched], sighting: Sighting) -> bool:
+    def _is_known(self, members: Members, sighting: Sighting) -> bool:
         """Return True if Prometheus only reported alerts that were seen in Alertmanager, whose own sighting counts."""
         if sighting.seen_by == Observation.Kind.ALERTMANAGER:
             return False

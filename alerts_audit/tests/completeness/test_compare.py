@@ -3,7 +3,6 @@
 import json
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from alerts_audit.completeness import arrivals
+from alerts_audit.completeness import arrivals, side_by_side
 from alerts_audit.completeness.compare import Comparison
 from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.observe import watched_sources
@@ -22,7 +21,6 @@ from alerts_audit.projection import project_pending
 from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.webhook.services import record_delivery
-from fintech.testing.databases import in_thread
 from fintech.testing.processes import wait_until
 
 
@@ -94,27 +92,30 @@ def test_each_alert_that_fired_and_did_not_arrive_is_a_gap(cluster):
     assert b'"alertname":"B"' in bytes(Observation.objects.get(pk=gap.observation_id).body)
 
 
-def test_a_source_that_does_not_answer_does_not_delay_the_others(cluster):
-    """Its requests may take 20 seconds, and the sources behind it waited for them."""
-    asked, go = Event(), Event()
+def test_a_cluster_that_hangs_delays_no_comparison_of_the_others(cluster, monkeypatch):
+    """Its requests may take 20 seconds, and the next turn of all clusters waited for them."""
+    monkeypatch.setattr(side_by_side, "PATIENCE_SECONDS", 0.5)
+    go = Event()
 
     def hang(path: str) -> tuple[int, Any]:
-        asked.set()
         assert go.wait(30)
         return 200, []
 
-    with fake_server(hang) as hanging, ThreadPoolExecutor(1) as threads:
+    def missing(*names: str) -> bool:
+        cluster.turn()
+        return cluster.names() == [*names]
+
+    with fake_server(hang) as hanging:
         name = f"a-{cluster.name}"  # it is polled first
         source = Source.objects.create(name=name, cluster=name, alertmanager_url=hanging.url)
-        cluster.hold("A")
-        turn = threads.submit(in_thread(cluster.turn))
         try:
-            assert asked.wait(10)
-            wait_until(lambda: cluster.names() == ["A"], what="the gap of the other cluster")
-            assert not turn.done()
+            cluster.hold("A")
+            wait_until(lambda: missing("A"), 8, "the gap of the other cluster")
+            cluster.hold("A", "B")
+            wait_until(lambda: missing("A", "B"), 8, "the gap of its next comparison")
+            assert len(hanging.asked) == 1  # no second comparison beside the first
         finally:
             go.set()
-            turn.result(30)
             Source.objects.filter(pk=source.pk).update(is_active=False)
 
 

@@ -14,6 +14,7 @@ from alerts_audit import gaps
 from alerts_audit.completeness.http import PollError, fetch
 from alerts_audit.completeness.observe import Watched, counted, keep, watched_sources
 from alerts_audit.completeness.prometheus import Prometheus
+from alerts_audit.completeness.side_by_side import SideBySide
 from alerts_audit.models import Delivery, Gap, Observation, Poll, Source
 from fintech.telemetry.host_registry import exporters, live_epochs
 from fintech.telemetry.scrapes import read_samples
@@ -23,19 +24,25 @@ DOOR = "POST /alert"
 RECENT = 1000
 
 
-def count_failed_notifications() -> None:
-    """Count the failed notifications of every source. Raise PollError at the end if one did not answer."""
-    errors = []
-    for watched in watched_sources():
-        try:
-            with counted(watched, Observation.Kind.NOTIFICATIONS):
-                failed = (watched.alertmanager or Prometheus(watched.prometheus_url)).failed()
-        except PollError as error:
-            errors.append(f"{watched.name}: {error}")
-            continue
-        note_failed(watched, failed)
-    if errors:
-        raise PollError("; ".join(errors))
+class FailedNotifications:
+    """Counts the failed notifications of every source."""
+
+    def __init__(self) -> None:
+        self._sources = SideBySide("notifications", count_failed)
+
+    def turn(self) -> None:
+        """Count those of each source beside the others. Raise PollError at the end if one did not answer."""
+        self._sources.turn({watched.name: watched for watched in watched_sources()})
+
+
+def count_failed(watched: Watched) -> None:
+    """Count the failed notifications of a source. Raise PollError."""
+    try:
+        with counted(watched, Observation.Kind.NOTIFICATIONS):
+            failed = (watched.alertmanager or Prometheus(watched.prometheus_url)).failed()
+    except PollError as error:
+        raise PollError(f"{watched.name}: {error}") from error
+    note_failed(watched, failed)
 
 
 def note_failed(watched: Watched, failed: Mapping[str, int]) -> None:

@@ -5,7 +5,7 @@ from prometheus_client import REGISTRY
 
 from alerts_audit.completeness import telegram
 from alerts_audit.completeness.compare import Comparison
-from alerts_audit.completeness.delivery_failures import count_failed_notifications, count_refused
+from alerts_audit.completeness.delivery_failures import FailedNotifications, count_refused
 from alerts_audit.completeness.heartbeat import Heartbeats
 from alerts_audit.projection import project_pending, tick
 from alerts_audit.seal.sealer import seal
@@ -26,7 +26,7 @@ def jobs(worker: Worker) -> list[Job]:
     return [
         *notices,
         Job("compare", poll, comparison.turn, leader=True),
-        Job("notifications", poll, count_failed_notifications, leader=True),
+        Job("notifications", poll, FailedNotifications().turn, leader=True),
         Job("refusals", poll, count_refused, leader=True),
         Job("heartbeat", min(5, poll), heartbeats.turn, leader=True),
         Job("trail", 2, trail.refresh, leader=True),

@@ -3,19 +3,21 @@
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 import pytest
 from django.conf import settings
 
-from alerts_audit.completeness import delivery_failures
+from alerts_audit.completeness import delivery_failures, side_by_side
 from alerts_audit.completeness.alertmanager import Alertmanager
-from alerts_audit.completeness.delivery_failures import count_failed_notifications, count_refused, note_failed, rises
+from alerts_audit.completeness.delivery_failures import FailedNotifications, count_refused, note_failed, rises
 from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.observe import Watched
 from alerts_audit.models import Gap, Observation, Source
 from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.webhook.services import record_delivery
+from fintech.testing.processes import wait_until
 
 
 @pytest.fixture
@@ -117,10 +119,35 @@ def test_a_source_that_does_not_answer_hides_no_other():
         down = Source.objects.create(name=f"{name}-a", alertmanager_url="http://127.0.0.1:1")
         there = Source.objects.create(name=f"{name}-b", alertmanager_url=server.url)
         with pytest.raises(PollError, match=f"{down.name}: .* does not answer"):
-            count_failed_notifications()
+            FailedNotifications().turn()
     Source.objects.filter(name__startswith=name).update(is_active=False)
 
     assert Observation.objects.get(source=there.name, kind="notifications")
+
+
+def test_a_source_that_hangs_delays_no_count_of_the_others(monkeypatch):
+    monkeypatch.setattr(side_by_side, "PATIENCE_SECONDS", 0.5)
+    name, go, job = f"count-{secrets.token_hex(4)}", Event(), FailedNotifications()
+    metrics = b'alertmanager_notifications_failed_total{integration="webhook"} 1\n'
+
+    def hang(path: str) -> tuple[int, bytes]:
+        assert go.wait(30)
+        return 200, metrics
+
+    with fake_server(hang) as hanging, fake_server(lambda path: (200, metrics)) as server:
+        Source.objects.create(name=f"{name}-a", alertmanager_url=hanging.url)
+        Source.objects.create(name=f"{name}-b", alertmanager_url=server.url)
+
+        def counted(times: int) -> bool:
+            job.turn()
+            return len(server.asked) >= times
+
+        try:
+            wait_until(lambda: counted(2), 8, "two counts of the other source")
+            assert len(hanging.asked) == 1
+        finally:
+            go.set()
+            Source.objects.filter(name__startswith=name).update(is_active=False)
 
 
 # --- Our door ------------------------------------------------------------------------------------------------

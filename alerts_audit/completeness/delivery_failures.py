@@ -5,6 +5,7 @@ that fell was reset, so its whole value is new.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
@@ -16,12 +17,14 @@ from alerts_audit.completeness.observe import Watched, counted, keep, watched_so
 from alerts_audit.completeness.prometheus import Prometheus
 from alerts_audit.completeness.side_by_side import SideBySide
 from alerts_audit.models import Delivery, Gap, Observation, Poll, Source
+from fintech.jobs import share_out
 from fintech.telemetry.host_registry import exporters, live_epochs
 from fintech.telemetry.scrapes import read_samples
 
 DOOR = "POST /alert"
 # A source delivers again if it sent one of this many newest deliveries.
 RECENT = 1000
+HOSTS_AT_ONCE = 16
 
 
 class FailedNotifications:
@@ -99,15 +102,21 @@ def count_refused() -> None:
 def refused_by_host() -> dict[str, int]:
     """Return the counts of all web hosts by epoch, whose counters begin at 0. Raise PollError if none answers."""
     live = live_epochs()
-    urls = {str(one.epoch): one.url for one in exporters("web") if one.epoch in live}
-    counts, errors = {}, []
-    for host, url in (urls or {DOOR: settings.WEB_METRICS_URL}).items():
+    registered = {str(one.epoch): one.url for one in exporters("web") if one.epoch in live}
+    urls = registered or {DOOR: settings.WEB_METRICS_URL}
+    counts: dict[str, int] = {}
+    errors: list[str] = []
+
+    def read(host: str) -> None:
         try:
-            counts[host] = refused_at_the_door(fetch(url, "").decode())
+            counts[host] = refused_at_the_door(fetch(urls[host], "").decode())
         except PollError as error:
             errors.append(str(error))
+
+    with ThreadPoolExecutor(min(HOSTS_AT_ONCE, len(urls)), thread_name_prefix="refusals") as threads:
+        share_out(threads, read, list(urls))
     if errors and not counts:
-        raise PollError("; ".join(errors))
+        raise PollError("; ".join(sorted(errors)))
     return counts
 
 

@@ -3,20 +3,28 @@
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from threading import Event
+from threading import Barrier, Event
+from uuid import uuid4
 
 import pytest
 from django.conf import settings
 
 from alerts_audit.completeness import delivery_failures, side_by_side
 from alerts_audit.completeness.alertmanager import Alertmanager
-from alerts_audit.completeness.delivery_failures import FailedNotifications, count_refused, note_failed, rises
+from alerts_audit.completeness.delivery_failures import (
+    FailedNotifications,
+    count_refused,
+    note_failed,
+    refused_by_host,
+    rises,
+)
 from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.observe import Watched
 from alerts_audit.models import Gap, Observation, Source
 from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.webhook.services import record_delivery
+from fintech.telemetry.host_registry import Exporter
 from fintech.testing.processes import wait_until
 
 
@@ -214,6 +222,22 @@ def test_metrics_that_cannot_be_read_say_nothing(door):
         count_refused()
 
     assert door_gap() is None
+
+
+def test_web_hosts_are_asked_beside_each_other(monkeypatch):
+    """Each host that hangs takes ten seconds, and the others waited for it."""
+    together = Barrier(3, timeout=8)
+
+    def answer(path: str) -> tuple[int, bytes]:
+        together.wait()
+        return 200, refused(2)
+
+    with fake_server(answer) as server:
+        hosts = [Exporter(uuid4(), server.url) for _ in range(3)]
+        monkeypatch.setattr(delivery_failures, "exporters", lambda role: hosts)
+        monkeypatch.setattr(delivery_failures, "live_epochs", lambda: {host.epoch for host in hosts})
+
+        assert refused_by_host() == {str(host.epoch): 2 for host in hosts}
 
 
 def test_only_the_newest_deliveries_are_looked_at(watched, monkeypatch):

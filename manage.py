@@ -2,13 +2,14 @@
 """Django's command line."""
 
 import gc
+import io
 import os
 import sys
-from typing import NoReturn
+from contextlib import suppress
+from typing import Any, NoReturn
 
 
 def main() -> None:
-    open_closed_streams()
     gc.disable()  # while Django is loaded: see fintech/apps.py
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fintech.settings")
     from django.core.exceptions import ImproperlyConfigured
@@ -38,8 +39,23 @@ def main() -> None:
         refuse(str(error))
 
 
-def open_closed_streams() -> None:
-    """Open what the caller closed (`>&-`), for which Python has no stream: the next file would get its number."""
+class Unfailing(io.FileIO):
+    """A file that drops what cannot be written, such as without a reader or on a full disk."""
+
+    def write(self, data: Any, /) -> int:
+        with suppress(OSError):
+            return super().write(data) or len(data)
+        return len(data)
+
+
+def prepare_streams() -> None:
+    """Open what the caller closed (`>&-`), for which Python has no stream: the next file would get its number.
+
+    Progress that cannot be written must not end work that changes data, nor a refusal change the exit code.
+    """
+    if sys.stderr is not None:
+        raw = io.BufferedWriter(Unfailing(sys.stderr.fileno(), "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(raw, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115 - until the end
@@ -51,4 +67,5 @@ def refuse(reason: str) -> NoReturn:
 
 
 if __name__ == "__main__":
+    prepare_streams()
     main()

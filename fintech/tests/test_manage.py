@@ -16,6 +16,7 @@ import manage
 from fintech.management.command_line import moment, system_user
 
 ROOT = Path(__file__).resolve().parents[2]
+NOWHERE = "postgresql://127.0.0.1:1/none"  # no server
 
 
 def end(monkeypatch: pytest.MonkeyPatch, *words: str, error: BaseException | None = None) -> object:
@@ -49,10 +50,19 @@ def test_an_interrupted_command_ends_without_a_traceback(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.processes
-def test_a_reader_that_has_seen_enough_is_no_fault():
+def unread_pipe() -> int:
     reader, writer = os.pipe()
     os.close(reader)
+    return writer
+
+
+def full_disk() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+@pytest.mark.processes
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    writer = unread_pipe()
     done = subprocess.run(
         [sys.executable, "manage.py", "help"], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
     )
@@ -69,6 +79,16 @@ def test_a_closed_stream_is_no_fault(stream):
 
     assert (done.returncode, done.stderr) == (0, "")
     assert ("audit_ledger" in done.stdout) == (stream != ">&-")
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("open_stderr", [unread_pipe, full_disk])
+def test_a_sentence_that_cannot_be_written_keeps_its_exit_code(open_stderr):
+    command, env = [sys.executable, "manage.py", "audit_ledger"], {**os.environ, "DATABASE_URL": NOWHERE}
+    with os.fdopen(open_stderr(), "w") as stderr:
+        done = subprocess.run(command, cwd=ROOT, env=env, stderr=stderr, check=False)
+
+    assert done.returncode == 2
 
 
 def test_a_question_without_a_terminal_is_one_sentence(monkeypatch, capsys):

@@ -44,11 +44,11 @@ def many(books: Books) -> Books:
     return books
 
 
-def start(books: Books) -> subprocess.Popen[str]:
+def start(books: Books, stderr: int | None = None) -> subprocess.Popen[str]:
     before = datetime.now(UTC).isoformat()
     command = [sys.executable, "manage.py", "archive_payments", "--before", before, "--to", str(books.folder)]
     env = {**os.environ, **session_server().urls(books.name)}
-    return subprocess.Popen(command, cwd=BASE_DIR, env=env, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=BASE_DIR, env=env, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 @contextmanager
@@ -59,9 +59,12 @@ def holding(books: Books, lock: str) -> Iterator[None]:
         yield
 
 
-def waits(books: Books) -> bool:
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
-    return books.query(waiting, books.name) == [(1,)]
+def waits(books: Books, seconds: float = 0) -> bool:
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+        " AND clock_timestamp() - query_start >= make_interval(secs => %s)"
+    )
+    return books.query(waiting, books.name, seconds) == [(1,)]
 
 
 @pytest.mark.parametrize(
@@ -94,3 +97,16 @@ def test_a_killed_run_loses_nothing_and_is_taken_up(many: Books, lock, files, ar
     assert set(many.left().values()) == {0}
     assert many.query("SELECT count(*), sum(payments) FROM payments_archive") == [(1, PAYMENTS + 7)]
     assert many.findings() == []
+
+
+def test_progress_that_cannot_be_written_stops_nothing(many: Books):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with holding(many, "LOCK TABLE payments_archivedpart IN SHARE MODE"):
+        run = start(many, stderr=writer)
+        wait_until(lambda: waits(many, seconds=1), timeout=60, what="the next part reports progress")
+    os.close(writer)
+    said, _ = run.communicate(timeout=60)
+
+    assert (run.returncode, said.partition(" in ")[0]) == (0, f"Archived {PAYMENTS + 7:,} payments")
+    assert set(many.left().values()) == {0}

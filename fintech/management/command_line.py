@@ -1,12 +1,17 @@
-"""Arguments of commands, and the progress of long ones."""
+"""Arguments of commands, the sentence that a refused one ends with, and the progress of long ones."""
 
 import getpass
 import os
 import sys
 import time
 from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
+from django.core.management import CommandError
+
+from fintech.errors import DATABASE_ERRORS
 from fintech.times import in_range, parse_time
 
 
@@ -33,6 +38,19 @@ def system_user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"user {os.getuid()}"
+
+
+@contextmanager
+def one_sentence(*errors: type[Exception], say: Callable[[Exception], str] = str) -> Iterator[None]:
+    """End the command with a sentence about one of these errors, or about the database."""
+    try:
+        yield
+    except BrokenPipeError:  # no file of ours: manage.py ends a command whose output has no reader
+        raise
+    except errors as error:
+        raise CommandError(say(error)) from None
+    except DATABASE_ERRORS as error:
+        raise CommandError(f"The database refuses or does not answer: {error}", returncode=2) from None
 
 
 class Ticker:

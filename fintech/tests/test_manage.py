@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command, get_commands, loa
 from django.db import OperationalError
 
 import manage
-from fintech.management.command_line import moment, system_user
+from fintech.management.command_line import moment, one_sentence, system_user
 
 ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = "postgresql://127.0.0.1:1/none"  # no server
@@ -94,6 +94,26 @@ def test_a_sentence_that_cannot_be_written_keeps_its_exit_code(open_stderr):
 def test_a_question_without_a_terminal_is_one_sentence(monkeypatch, capsys):
     assert end(monkeypatch, "changepassword", error=EOFError()) == 2
     assert capsys.readouterr().err == ("error: The command asks a question, and there is no terminal to answer it.\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (FileNotFoundError("no such file"), 1),
+        (OperationalError("no route to host"), 2),
+        (psycopg.OperationalError("no route to host"), 2),
+    ],
+)
+def test_an_expected_error_of_a_command_is_one_sentence_with_its_exit_code(error, code):
+    with pytest.raises(CommandError, match=str(error)) as refusal, one_sentence(OSError):
+        raise error
+    assert refusal.value.returncode == code
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("a fault of ours")])
+def test_an_output_without_a_reader_and_a_fault_of_ours_get_no_sentence(error):
+    with pytest.raises(type(error)), one_sentence(OSError):
+        raise error
 
 
 @pytest.mark.parametrize("error", [KeyError("uid not found: 12345"), OSError("No username set in the environment")])

@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from alerts_audit.seal.archive.archive import ArchiveError, archive
 from alerts_audit.seal.keys import SealError
 from alerts_audit.seal.standalone import Invalid
-from fintech.errors import DATABASE_ERRORS
-from fintech.management.command_line import Ticker, moment, system_user
+from fintech.management.command_line import Ticker, moment, one_sentence, system_user
 
 
 class Command(BaseCommand):
@@ -28,7 +27,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         directory = options["out"] or Path(settings.AUDIT_DIR) / "archives"
-        try:
+        with one_sentence(ArchiveError, Invalid, SealError, OSError):
             done = archive(
                 before=options["before"],
                 directory=directory,
@@ -36,10 +35,6 @@ class Command(BaseCommand):
                 progress=Ticker(),
                 dry_run=options["dry_run"],
             )
-        except (ArchiveError, Invalid, SealError, OSError) as error:
-            raise CommandError(str(error)) from None
-        except DATABASE_ERRORS as error:
-            raise CommandError(f"The database refuses or does not answer: {error}", returncode=2) from None
         if done is None:
             self.stdout.write("There is nothing to archive.")
         elif done.archive is None:

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from alerts_audit.models import Checkpoint
 from alerts_audit.seal import keys
 from alerts_audit.seal.rotation import Trust, replace_lost, rotate
 from alerts_audit.seal.standalone import Invalid
 from fintech.errors import DATABASE_ERRORS
+from fintech.management.command_line import one_sentence
 
 
 class Command(BaseCommand):
@@ -21,15 +22,11 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, action: str, lost: bool, **options: Any) -> None:
-        try:
+        with one_sentence(keys.SealError, Invalid, OSError, *DATABASE_ERRORS):
             if action == "rotate":
                 key = replace_lost() if lost else rotate()
                 self.stdout.write(f"From now on {key.public.id.hex()} signs. Keep a copy of {keys.signing_key_file()}.")
             self._show()
-        except BrokenPipeError:  # manage.py ends the command
-            raise
-        except (keys.SealError, Invalid, OSError, *DATABASE_ERRORS) as error:
-            raise CommandError(str(error)) from None
 
     def _show(self) -> None:
         roots = keys.public_keys()

@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from alerts_audit.seal import standalone
 from alerts_audit.seal.canonical import KINDS
 from alerts_audit.seal.keys import public_keys_file
 from alerts_audit.seal.proofs import NoProof, prove, prove_from_archive
-from fintech.errors import DATABASE_ERRORS
+from fintech.management.command_line import one_sentence
 
 
 class Command(BaseCommand):
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("--archive", type=Path, help="the file that has the row, if it was archived")
 
     def handle(self, *args: Any, id: int, kind: str, out: Path | None, **options: Any) -> None:
-        try:
+        with one_sentence(NoProof, standalone.Invalid, OSError):
             if options["archive"] is not None:
                 found = prove_from_archive(options["archive"], kind, id)
             else:
@@ -38,12 +38,6 @@ class Command(BaseCommand):
                 self.stdout.write(proof)
             else:
                 out.write_text(f"{proof}\n", encoding="utf-8")
-        except BrokenPipeError:  # manage.py ends the command
-            raise
-        except (NoProof, standalone.Invalid, OSError) as error:
-            raise CommandError(str(error)) from None
-        except DATABASE_ERRORS as error:
-            raise CommandError(f"The database does not answer: {error}", returncode=2) from None
         sys.stderr.write(
             "Check it anywhere; this one file needs only Python and `cryptography`:\n"
             f"  python {standalone.__file__} {out or 'proof.json'} --key {public_keys_file()}"

@@ -9,8 +9,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fintech.archive_files import file_sha256
-from fintech.errors import DATABASE_ERRORS
-from fintech.management.command_line import Ticker, moment, system_user
+from fintech.management.command_line import Ticker, moment, one_sentence, system_user
 from payments.archive import files
 from payments.archive.archive import ArchiveError, Result, archive
 from payments.models import Archive
@@ -34,19 +33,13 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="report what would be archived")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
+        with one_sentence(ArchiveError, files.Invalid, OSError):
             if options["before"] is not None:
                 self.archive(options["before"], options)
             elif options["verify"] is not None:
                 self.verify(options["verify"])
             else:
                 self.find(options["find"], options["file"])
-        except BrokenPipeError:  # manage.py ends the command
-            raise
-        except (ArchiveError, files.Invalid, OSError) as error:
-            raise CommandError(str(error)) from None
-        except DATABASE_ERRORS as error:
-            raise CommandError(f"The database refuses or does not answer: {error}", returncode=2) from None
 
     def archive(self, before: datetime, options: dict[str, Any]) -> None:
         if options["to"] is None:

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 from django.db.transaction import atomic
 
+from fintech.management.command_line import one_sentence
 from fintech.secret_files import random_secret, read_secret, write_secret
 from payments.api_keys import authenticate, create_api_key
 from payments.errors import PaymentError
@@ -28,14 +29,10 @@ class Command(BaseCommand):
         parser.add_argument("--show", action="store_true", help="also print the secrets")
 
     def handle(self, *args: Any, out: Path, show: bool, **options: Any) -> None:
-        try:
+        with one_sentence(OSError, say=lambda error: f"{out} cannot be used: {error}."):
             out.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.stdout.write(ensure_administrator(out / "admin_password"))
             self.stdout.write(ensure_api_key(out / "api_key"))
-        except BrokenPipeError:  # manage.py ends the command
-            raise
-        except OSError as error:
-            raise CommandError(f"{out} cannot be used: {error}.") from None
         if show:
             for path in (out / "admin_password", out / "api_key"):
                 self.stdout.write(f"{path.name}: {read_secret(path) or 'unknown'}")

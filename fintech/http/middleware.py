@@ -11,9 +11,10 @@ from django.http.response import HttpResponseBase
 from django.middleware.security import SecurityMiddleware
 from django_prometheus.middleware import PrometheusAfterMiddleware
 from django_prometheus.utils import Time, TimeSince
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
 from fintech.http.problems import disallowed_host
+from fintech.telemetry.observations import Observations
 
 # Machines reach these by any address, the answers contain none, and an alert must not be lost for its Host.
 ANY_HOST_PATHS = frozenset(["/health", "/ready", "/metrics", "/alert", "/gateway/events"])
@@ -91,7 +92,7 @@ class ApiMetricsMiddleware(PrometheusAfterMiddleware):
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         super().__init__(get_response)
-        self._series: dict[tuple[int, str, str], tuple[Counter, Histogram]] = {}
+        self._series: dict[tuple[int, str, str], tuple[Counter, Observations]] = {}
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         started = Time()
@@ -103,9 +104,9 @@ class ApiMetricsMiddleware(PrometheusAfterMiddleware):
         latency.observe(TimeSince(started))
         return response
 
-    def _find(self, status: int, view: str, method: str) -> tuple[Counter, Histogram]:
+    def _find(self, status: int, view: str, method: str) -> tuple[Counter, Observations]:
         responses = self.metrics.responses_by_status_view_method.labels(str(status), view, method)
-        latency = self.metrics.requests_latency_by_view_method.labels(view, method)
+        latency = Observations(self.metrics.requests_latency_by_view_method.labels(view, method))
         self._series[status, view, method] = responses, latency
         return responses, latency
 

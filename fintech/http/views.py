@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from fintech.http.problems import Problem
+from fintech.response_headers import set_plain
 
 _ALLOW: dict[type, str] = {}  # by view: it cannot change
 _NEGOTIATION = DefaultContentNegotiation()
@@ -58,6 +59,12 @@ class JsonView(APIView):
         if allow is None:
             allow = _ALLOW[type(self)] = ", ".join(self.allowed_methods)
         return {"Allow": allow}
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Add `Allow`. REST framework's own also renders its responses, and this API has none of them."""
+        for name, value in self.headers.items():
+            set_plain(response, name, value)
+        return response
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
         return HttpResponse(status=204)  # REST framework adds `Allow`

@@ -5,20 +5,37 @@ from functools import lru_cache
 from typing import Any
 
 from gunicorn import util
-from gunicorn.http.wsgi import HEADER_VALUE_RE, TOKEN_RE, Response
+from gunicorn.http.wsgi import TOKEN_RE, Response
+
+_LINE = "%s: %s\r\n".__mod__
 
 
 class LeanResponse(Response):
-    """A response whose header names were checked before, and whose date is formatted once a second."""
+    """A response whose headers are checked and formatted together, and whose date is formatted once a second.
+
+    gunicorn's own code handles every header that is not plain: visible ASCII, end-to-end, and a text.
+    """
+
+    headers_sent: bool
+    _lines: str | None = None  # the headers as they are sent
 
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
-        special = []
-        for name, value in headers:
-            if _is_plain(name) and isinstance(value, str) and HEADER_VALUE_RE.fullmatch(value):
-                self.headers.append((name, value.strip(" \t")))
-            else:
-                special.append((name, value))
-        super().process_headers(special)
+        lines = "".join(map(_LINE, headers))
+        names, values = zip(*headers, strict=True) if headers else ((), ())
+        place = _place_of_length(names)
+        if place is None or not _are_plain(values, lines):
+            super().process_headers(headers)
+            return
+        self.headers, self._lines = headers, lines
+        if place < len(values):
+            self.response_length = int(values[place])
+
+    def send_headers(self) -> None:
+        if self._lines is None or self._omits_body or self.headers_sent:
+            super().send_headers()
+            return
+        util.write(self.sock, "".join([*self.default_headers(), self._lines, "\r\n"]).encode("latin-1"))
+        self.headers_sent = True
 
     def default_headers(self) -> list[str]:
         if self.upgrade:
@@ -40,11 +57,23 @@ def _date(second: int) -> str:
 
 
 @lru_cache(maxsize=256)
-def _is_plain(name: Any) -> bool:
-    """Return True for a header that is sent as it is: valid, end-to-end, and not Content-Length."""
-    if not isinstance(name, str) or not TOKEN_RE.fullmatch(name):
+def _place_of_length(names: tuple[Any, ...]) -> int | None:
+    """Return the place of Content-Length among headers, their number if it is not there, or None if a name is not
+    plain: valid, end-to-end, and not repeated if it is Content-Length.
+    """
+    lower = [name.lower() for name in names if isinstance(name, str) and TOKEN_RE.fullmatch(name)]
+    if len(lower) < len(names) or lower.count("content-length") > 1 or any(map(util.is_hoppish, lower)):
+        return None
+    return lower.index("content-length") if "content-length" in lower else len(lower)
+
+
+def _are_plain(values: tuple[Any, ...], lines: str) -> bool:
+    """Return True if all values are texts of printable ASCII, with no space around them that is not sent."""
+    try:
+        text = "".join(values)
+    except TypeError:
         return False
-    return not util.is_hoppish(name) and name.lower() != "content-length"
+    return text.isascii() and text.isprintable() and ":  " not in lines and " \r\n" not in lines
 
 
 class Snapshot:

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from uuid_utils import uuid7
 
 from fintech.cards import mask_card_numbers
+from fintech.response_headers import set_plain
 from fintech.telemetry import tracing
 from fintech.tokens import KINDS
 
@@ -47,8 +49,9 @@ logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 logging._srcfile = None
 
 
-# Attributes of every record; the others came with `extra`.
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# Every record gets these attributes first. The others came with `extra`, or from another handler's formatter.
+_ALWAYS = len(vars(logging.makeLogRecord({})))
+_OF_FORMATTERS = ("message", "asctime")
 
 
 class JsonFormatter(logging.Formatter):
@@ -64,7 +67,9 @@ class JsonFormatter(logging.Formatter):
         for name, variable in (("request_id", request_id), ("trace_id", trace_id)):
             if (value := variable.get()) is not None:
                 line[name] = value
-        line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+        line.update(islice(record.__dict__.items(), _ALWAYS, None))
+        for name in _OF_FORMATTERS:
+            line.pop(name, None)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
             line = {name: mask_email_addresses(text) if type(text) is str else text for name, text in line.items()}
@@ -89,7 +94,7 @@ def redact(line: str) -> str:
     """Return `line` without card numbers, secrets and rows quoted by PostgreSQL: the last protection for exceptions."""
     if "DETAIL:" in line or "CONTEXT:" in line:
         line = _DETAILS.sub("", line)
-    if any(sign in line for sign in _SIGNS):
+    if any(map(line.__contains__, _SIGNS)):
         line = _SECRETS.sub(r"\1\2 [secret]", line)
     return mask_card_numbers(line)
 
@@ -142,23 +147,23 @@ class RequestLogMiddleware:
         trace_id.set(trace.trace_id if trace else caller_of(request))
         request.log_fields = {}  # type: ignore[attr-defined]
         response = self.get_response(request)
-        response["X-Request-ID"] = identifier
+        set_plain(response, "X-Request-ID", identifier)
         if not response.streaming:  # CommonMiddleware would, where a browser is; without it gunicorn sends chunks
-            response.setdefault("Content-Length", str(len(response.content)))
+            if "Content-Length" not in response.headers:
+                set_plain(response, "Content-Length", str(len(response.content)))
             if request.method == "HEAD":
                 response.content = b""
         method = request.method if request.method in _METHODS else "other"
         # The route, not the path, which can contain any text.
         route = request.resolver_match.route if request.resolver_match else None
-        logger.info(
-            "request",
-            extra={
+        _log_request(
+            {
                 "method": method,
                 "route": route,
                 "status_code": response.status_code,
                 "duration_ms": round((time.perf_counter() - start) * 1000, 2),
                 **request.log_fields,  # type: ignore[attr-defined]
-            },
+            }
         )
         attributes: tracing.Attributes = {
             "http.request.method": method,
@@ -168,6 +173,14 @@ class RequestLogMiddleware:
         }
         tracing.finish(trace, f"{method} {route or 'unknown'}", attributes, failed=response.status_code >= 500)
         return response
+
+
+def _log_request(fields: dict[str, Any]) -> None:
+    """Log the line of a request. `extra` would compare the name of each field with those of all attributes."""
+    if logger.isEnabledFor(logging.INFO):
+        record = logger.makeRecord(logger.name, logging.INFO, __file__, 0, "request", (), None)
+        vars(record).update(fields)
+        logger.handle(record)
 
 
 _METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])

@@ -13,6 +13,7 @@ from django.conf import settings
 from prometheus_client import Counter, Gauge, Histogram, Summary
 
 from fintech import wsgi
+from fintech.telemetry.observations import Observations
 from fintech.wsgi import application
 from payments.gateway.base import Answer, Exchange
 from payments.gateway.http_gateway import HttpGateway
@@ -32,7 +33,7 @@ def turn_metrics_off() -> None:
     """Serve without the middleware that counts requests, and let no other metric count."""
     settings.API_MIDDLEWARE.remove("fintech.http.middleware.ApiMetricsMiddleware")
     wsgi._api.load_middleware()
-    for metric in (Counter, Gauge, Histogram, Summary):
+    for metric in (Counter, Gauge, Histogram, Summary, Observations):
         for method in {"inc", "dec", "set", "observe"} & vars(metric).keys():
             setattr(metric, method, lambda *_, **__: None)
 

@@ -30,7 +30,7 @@ Row = TypeVar("Row", bound=Model)
 
 class ApiKeyAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Principal, None]:
-        principal = authenticate(request.META.get("HTTP_AUTHORIZATION"))
+        principal = authenticate(request._request.META.get("HTTP_AUTHORIZATION"))
         request._request.log_fields["merchant"] = principal.merchant_id  # type: ignore[attr-defined]
         return principal, None
 
@@ -67,8 +67,8 @@ class PaymentsView(JsonView):
         return principal
 
 
-def idempotency_key(request: HttpRequest) -> str:
-    key = request.META.get("HTTP_IDEMPOTENCY_KEY", "")
+def idempotency_key(request: Request) -> str:
+    key = request._request.META.get("HTTP_IDEMPOTENCY_KEY", "")
     if not key:
         raise MalformedRequest("missing_idempotency_key", "Send an Idempotency-Key header.", param="Idempotency-Key")
     check_key(key, "Idempotency-Key")

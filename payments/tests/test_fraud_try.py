@@ -121,11 +121,11 @@ def test_a_payment_that_cannot_be_scored_has_no_weights(merchant):
 
 
 def test_nothing_is_stored_or_counted(merchant):
-    scores = metrics.FRAUD_SCORE._sum.get()
+    scores = metrics.FRAUD_SCORE.histogram._sum.get()
 
     assert attempt(merchant, {**BODY, "payment_method": {"type": "card", "token": "tok_fraud"}}).status_code == 200
 
     assert not Transaction.objects.filter(merchant=merchant).exists()
     assert not IdempotencyKey.objects.filter(merchant_id=merchant.pk).exists()
     assert not Event.objects.filter(transaction__merchant=merchant).exists()
-    assert metrics.FRAUD_SCORE._sum.get() == scores
+    assert metrics.FRAUD_SCORE.histogram._sum.get() == scores

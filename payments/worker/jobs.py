@@ -103,8 +103,8 @@ class LedgerJobs:
 
 
 def jobs(worker: Worker) -> list[Job]:
-    for histogram in (metrics.LATENCY, metrics.OWN):
-        REGISTRY.unregister(histogram)  # the web exports them; here they would be empty series
+    for observations in (metrics.LATENCY, metrics.OWN):
+        REGISTRY.unregister(observations.histogram)  # the web exports them; here they would be empty series
     ledger = LedgerJobs()
     worker.leader.before_leading.append(ledger.begin_to_lead)
     REGISTRY.register(LedgerCollector(ledger.view, worker.leader))

@@ -11,7 +11,8 @@ from gunicorn.http.wsgi import Response
 
 from fintech.server.responses import LeanResponse, Snapshot
 
-PLAIN = [("Content-Type", "application/json"), ("X-Note", " spaces around\t"), ("Content-Length", "4")]
+PLAIN = [("Content-Type", "application/json"), ("X-Note", "a note: of words"), ("Content-Length", "4")]
+SPACED = [("Content-Type", "application/json"), ("X-Note", " spaces around\t"), ("Content-Length", " 4 ")]
 
 
 class Sent:
@@ -42,6 +43,15 @@ def send(response_class: type[Response], status: str, headers: list[tuple[Any, A
         ("200 OK", PLAIN, {"method": "HEAD"}),
         ("204 No Content", PLAIN, {}),
         ("304 Not Modified", PLAIN, {}),
+        ("201 Created", SPACED, {}),
+        ("204 No Content", SPACED, {}),
+        ("200 OK", SPACED[:2], {"version": (1, 0)}),
+        ("200 OK", [], {}),
+        ("200 OK", [("X-Note", ""), *PLAIN], {}),
+        ("200 OK", [("X-Note", "\u00e9"), *PLAIN], {}),
+        ("200 OK", [("X-Note", "a\tb"), ("x-note", "again"), *PLAIN], {}),
+        ("200 OK", [*PLAIN, ("content-length", "3")], {}),
+        ("200 OK", [("Content-Length", "3"), *PLAIN[:2]], {}),
         ("200 OK", [*PLAIN, ("Connection", "close"), ("Keep-Alive", "5"), ("Transfer-Encoding", "chunked")], {}),
         ("101 Switching Protocols", [("Connection", "upgrade"), ("Upgrade", "websocket")], {}),
     ],

@@ -16,6 +16,7 @@ CODE = [
     if not {"tests", "testing"} & set(path.relative_to(ROOT).parts)
 ]
 LEVELS = {"info": "info", "warning": "warning", "error": "warning", "exception": "warning", "log": "warning"}
+LEVELS["makeRecord"] = "info"  # the line of a request
 
 
 def logged() -> dict[str, str]:
@@ -24,9 +25,10 @@ def logged() -> dict[str, str]:
     for path in CODE:
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in LEVELS:
-                names = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+                constants = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+                names = [value for value in constants if isinstance(value, str)]
                 if ast.unparse(call.func.value) == "logger" and names:
-                    found[str(names[0])] = max(found.get(str(names[0]), ""), LEVELS[call.func.attr])
+                    found[names[0]] = max(found.get(names[0], ""), LEVELS[call.func.attr])
     return found
 
 

@@ -132,13 +132,13 @@ def test_a_payment_that_cannot_be_scored_is_logged_with_its_reason(caplog):
 
 
 def test_scores_and_their_absence_are_counted():
-    unscored, scored = metrics.FRAUD_UNSCORED._value.get(), metrics.FRAUD_SCORE._sum.get()
+    unscored, scored = metrics.FRAUD_UNSCORED._value.get(), metrics.FRAUD_SCORE.histogram._sum.get()
 
     count_verdict(Verdict(None, ["unscored"], blocked=False))
     count_verdict(Verdict(0.25, [], blocked=False))
 
     assert metrics.FRAUD_UNSCORED._value.get() == unscored + 1
-    assert metrics.FRAUD_SCORE._sum.get() == pytest.approx(scored + 0.25)
+    assert metrics.FRAUD_SCORE.histogram._sum.get() == pytest.approx(scored + 0.25)
 
 
 LISTED = {"customer": "c_1", "token": "tok_visa", "country": "DE"}

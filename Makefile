@@ -17,7 +17,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-growth bench-trail bench-velocity lint format reconcile audit backup restore dashboards client kubernetes kubernetes-tools requirements secrets archive clean python environment environment-dev
+.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-growth bench-trail bench-instructions bench-velocity lint format reconcile audit backup restore dashboards client kubernetes kubernetes-tools requirements secrets archive clean python environment environment-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench-alerts: environment-dev ## Measure the alert trail, from the webhook to th
 
 bench-trail: environment-dev ## Measure the trail's pages at ten million episodes (takes minutes and 10 GB)
 	$(VENV)/python -m loadtests.bench.trail
+
+bench-instructions: environment-dev ## Count the Python instructions of a payment, which no other load changes
+	$(VENV)/python -m loadtests.bench.instructions
 
 bench-velocity: environment-dev ## Measure the cost of velocity rules for a payment; RATE=1000: over HTTP
 	$(VENV)/python -m loadtests.bench.velocity $(if $(RATE),--rate $(RATE))

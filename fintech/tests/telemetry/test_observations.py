@@ -28,8 +28,12 @@ def test_observations_of_a_turn_count_as_those_of_a_histogram(seconds):
     expected, counted = histogram(), histogram()
     observations = Observations(counted)
 
+    def task() -> None:
+        for one in seconds:
+            observations.observe(one)
+
     with ThreadPoolExecutor(1) as threads, event_loop(threads) as loop:
-        run_task(loop, lambda: [observations.observe(one) for one in seconds])
+        run_task(loop, task)
 
     for one in seconds:
         expected.observe(one)

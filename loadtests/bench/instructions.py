@@ -1,0 +1,58 @@
+"""Count the Python instructions of a payment: `make bench-instructions`.
+
+Unlike times, the numbers depend neither on the machine nor on what else it does. They depend on the version of Python,
+and leave out what C code does: the kernel, PostgreSQL's driver, JSON. One process serves 16 clients, with a gateway
+that answers at once.
+"""
+
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtests.bench.client import payment_requests, run_load
+from loadtests.bench.servers import PYTHON, World, make_world
+
+CLIENTS, SECONDS = 16, 4.0
+# A payment takes fewer. Python 3.11 needs the most of the supported versions.
+MOST = 11_000
+DEAREST = 25
+
+
+@dataclass
+class Counts:
+    """What one payment takes on average, and the functions that take most: instructions, calls, place and name."""
+
+    payments: int
+    instructions: float
+    calls: float
+    functions: list[tuple[float, float, str]]
+
+
+def count_instructions(world: World, seconds: float = SECONDS) -> Counts:
+    file = world.directory / "instructions.json"
+    command = [PYTHON, "-m", "gunicorn", "-c", "fintech/server/gunicorn.py", "loadtests.bench.counted_web"]
+    options = {"BENCH_GATEWAY": "null", "BENCH_COUNTS": str(file), "WEB_CONCURRENCY": "1"}
+    make = payment_requests("/v1/transactions", {"Authorization": f"Bearer {world.api_key}"})
+    with world.server("counted", command, "/health", options):
+        result = run_load(world.ports["counted"], make, clients=CLIENTS, seconds=seconds)
+    assert result.errors == 0
+    found = json.loads(file.read_text())
+    payments = found["payments"]
+    functions = [(number / payments, calls / payments, name) for number, calls, name in found["functions"]]
+    return Counts(payments, sum(row[0] for row in functions), sum(row[1] for row in functions), functions)
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="fintech-bench-") as name, make_world(Path(name)) as world:
+        counts = count_instructions(world)
+    print(f"Instructions, calls and place of the dearest functions, for each of {counts.payments} payments:")
+    for number, calls, place in counts.functions[:DEAREST]:
+        print(f"{number:10.1f}{calls:8.2f}  {place}")
+    print(f"{counts.instructions:10.0f}{counts.calls:8.0f}  in all; at most {MOST} instructions")
+    return 0 if counts.instructions <= MOST else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,11 +16,12 @@ from fintech.times import in_range, parse_time
 
 
 def moment(text: str) -> datetime:
-    """Return a time of RFC 3339, or the beginning of a day in UTC, that a row can have."""
-    found = parse_time(text) or parse_time(f"{text}T00:00:00Z")
+    """Return a time of RFC 3339 that a row can have. Without an offset it is in UTC; a day stands for its beginning."""
+    found = parse_time(text) or parse_time(f"{text}Z") or parse_time(f"{text}T00:00:00Z")
     if found is None or in_range(found) != found:
-        example = "2026-01-31T12:00:00Z, or a day in UTC, such as 2026-01-31"
-        raise ArgumentTypeError(f"use a time since 1970 with its offset, such as {example}")
+        raise ArgumentTypeError(
+            "use a time since 1970, such as 2026-01-31T12:00:00Z, or a day in UTC, such as 2026-01-31"
+        )
     return in_range(found)
 
 

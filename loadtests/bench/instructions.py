@@ -22,7 +22,7 @@ DEAREST = 25
 
 @dataclass
 class Counts:
-    """What one payment takes on average, and the functions that take most: instructions, calls, place and name."""
+    """Averages of one payment, also for each function: instructions, calls, place and name."""
 
     payments: int
     instructions: float

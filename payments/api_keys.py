@@ -80,35 +80,53 @@ def revoke_api_key(key: ApiKey) -> None:
 Entries = dict[str, tuple[float, Principal | None]]  # prefix -> until when it is valid, and the key if it exists
 
 
+class _Lane:
+    """The requests that wait to read a key, by its prefix. One of them at a time reads the keys of all."""
+
+    def __init__(self) -> None:
+        self.lock = cooperation.Lock()
+        self.waiting: set[str] = set()
+
+
 class ApiKeyCache:
     """The keys that this process has read. Safe for threads: entries are replaced as a whole.
 
-    Anyone can send prefixes that do not exist. They wait for each other, and fill and empty a cache of their own. A key
-    that the process reads for the first time waits with them.
+    Anyone can send prefixes that do not exist. They fill and empty a cache of their own, and one query reads all that
+    wait, so a key that the process reads for the first time waits for two queries at most. A key that it reads again
+    does not wait for them.
     """
 
     def __init__(self) -> None:
         self._known: Entries = {}
         self._unknown: Entries = {}
         self._fail_fast = FailFast()
-        self._renewal, self._search = cooperation.Lock(), cooperation.Lock()
+        self._renewal, self._search = _Lane(), _Lane()
 
     def find(self, prefix: str) -> Principal | None:
         if entry := self._valid_entry(prefix):
             return entry[1]
-        with self._renewal if prefix in self._known else self._search:  # one query for all that wait for the same key
-            if entry := self._valid_entry(prefix):
-                return entry[1]
-            # The result of a slow query was true when it began.
-            start = time.monotonic()
-            with self._fail_fast.guard():
-                principal = query(_load, prefix)
-            if principal is None:
+        lane = self._renewal if prefix in self._known else self._search
+        lane.waiting.add(prefix)
+        with lane.lock:
+            try:
+                if entry := self._valid_entry(prefix):
+                    return entry[1]
+                # Another request with this prefix may have removed it.
+                return self._read([*lane.waiting | {prefix}]).get(prefix)
+            finally:
+                lane.waiting.discard(prefix)
+
+    def _read(self, prefixes: list[str]) -> dict[str, Principal]:
+        start = time.monotonic()  # the result of a slow query was true when it began
+        with self._fail_fast.guard():
+            found = query(_load, prefixes)
+        for prefix in prefixes:
+            if principal := found.get(prefix):
+                self._keep(self._known, prefix, (start + CACHE_SECONDS, principal))
+            else:
                 self._known.pop(prefix, None)
                 self._keep(self._unknown, prefix, (start + UNKNOWN_SECONDS, None))
-            else:
-                self._keep(self._known, prefix, (start + CACHE_SECONDS, principal))
-        return principal
+        return found
 
     def _valid_entry(self, prefix: str) -> tuple[float, Principal | None] | None:
         entry = self._known.get(prefix) or self._unknown.get(prefix)
@@ -145,12 +163,14 @@ def _routes() -> ArraySubquery:
     return ArraySubquery(rows.values_list(columns), output_field=ArrayField(JSONField()))
 
 
-def _load(prefix: str) -> Principal | None:
+def _load(prefixes: Sequence[str]) -> dict[str, Principal]:
+    """Return the keys that exist, by prefix."""
     lists = {"blocked": _entries(FraudListEntry.List.BLOCK), "allowed": _entries(FraudListEntry.List.ALLOW)}
     keys = ApiKey.objects.select_related("merchant").annotate(**lists, velocity=_velocity_rules(), routes=_routes())
-    row: Any = keys.filter(prefix=prefix).first()
-    if row is None:
-        return None
+    return {row.prefix: _principal(row) for row in keys.filter(prefix__in=prefixes)}
+
+
+def _principal(row: Any) -> Principal:
     merchant = row.merchant
     return Principal(
         key_id=row.pk,

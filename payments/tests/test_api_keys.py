@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from fintech.database.fail_fast import FAILED_SECONDS
+from fintech.testing.processes import wait_until
 from payments import api_keys
 from payments.api.responses import problem_of
 from payments.api_keys import ApiKeyCache, Principal, authenticate, create_api_key, revoke_api_key
@@ -110,8 +111,8 @@ def test_the_answer_of_a_slow_query_counts_from_its_beginning(secret, monkeypatc
     load, now = api_keys._load, [100.0]
     monkeypatch.setattr(api_keys.time, "monotonic", lambda: now[0])
 
-    def slow(prefix: str) -> Principal | None:
-        found = load(prefix)
+    def slow(prefixes: list[str]) -> dict[str, Principal]:
+        found = load(prefixes)
         now[0] += api_keys.CACHE_SECONDS
         return found
 
@@ -144,7 +145,7 @@ def test_only_the_holder_of_the_secret_learns_the_reason(merchant, cache):
 
 def test_many_unknown_prefixes_do_not_fill_the_memory(cache, monkeypatch):
     monkeypatch.setattr(api_keys, "MAX_CACHED_KEYS", 10)
-    monkeypatch.setattr(api_keys, "_load", lambda prefix: None)
+    monkeypatch.setattr(api_keys, "_load", lambda prefixes: {})
 
     for number in range(100):
         cache.find(f"fk_{number:08}")
@@ -156,7 +157,7 @@ def test_unknown_prefixes_do_not_displace_a_key_that_exists(secret, cache, monke
     monkeypatch.setattr(api_keys, "MAX_CACHED_KEYS", 10)
     authenticate(f"Bearer {secret}")
     with monkeypatch.context() as patch:
-        patch.setattr(api_keys, "_load", lambda prefix: None)
+        patch.setattr(api_keys, "_load", lambda prefixes: {})
         for number in range(100):
             cache.find(f"fk_{number:08}")
 
@@ -171,12 +172,12 @@ def test_a_key_that_is_read_again_does_not_wait_for_unknown_prefixes(secret, cac
     authenticate(f"Bearer {secret}")
     load, searching, go = api_keys._load, threading.Event(), threading.Event()
 
-    def load_or_wait(prefix: str) -> Principal | None:
-        if secret.startswith(prefix):
-            return load(prefix)
+    def load_or_wait(prefixes: list[str]) -> dict[str, Principal]:
+        if secret.startswith(prefixes[0]):
+            return load(prefixes)
         searching.set()
         assert go.wait(10)
-        return None
+        return {}
 
     monkeypatch.setattr(api_keys, "_load", load_or_wait)
     later = time.monotonic() + api_keys.CACHE_SECONDS
@@ -194,11 +195,11 @@ def test_a_key_that_is_read_again_does_not_wait_for_unknown_prefixes(secret, cac
 def test_all_requests_that_wait_for_one_key_share_one_query(secret, cache, monkeypatch):
     load, asked, go = api_keys._load, [], threading.Event()
 
-    def slow(prefix: str) -> Principal | None:
-        asked.append(prefix)
+    def slow(prefixes: list[str]) -> dict[str, Principal]:
+        asked.append(prefixes)
         assert go.wait(10)
         try:
-            return load(prefix)
+            return load(prefixes)
         finally:
             connection.close()
 
@@ -211,11 +212,42 @@ def test_all_requests_that_wait_for_one_key_share_one_query(secret, cache, monke
     assert len(asked) == 1
 
 
+def test_a_key_that_is_read_for_the_first_time_waits_for_two_queries_at_most(secret, cache, monkeypatch):
+    """It waited for one query for each unknown prefix before it."""
+    load, asked, go = api_keys._load, list[set[str]](), threading.Event()
+
+    def slow(prefixes: list[str]) -> dict[str, Principal]:
+        asked.append(set(prefixes))
+        assert go.wait(10)
+        try:
+            return load(prefixes)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(api_keys, "_load", slow)
+    unknown = [f"fk_{number:08}" for number in range(20)]
+    with ThreadPoolExecutor(21) as threads:
+        try:
+            threads.submit(cache.find, unknown[0])
+            wait_until(lambda: asked, what="the first query")
+            for prefix in unknown[1:]:
+                threads.submit(cache.find, prefix)
+            wait_until(lambda: len(cache._search.waiting) == 20, what="all others wait")
+            found = threads.submit(authenticate, f"Bearer {secret}")
+            wait_until(lambda: len(cache._search.waiting) == 21, what="the key waits")
+        finally:
+            go.set()
+
+    assert found.result()
+    assert asked == [{unknown[0]}, {*unknown[1:], secret[:11]}]
+    assert not cache._search.waiting
+
+
 def test_an_unavailable_database_fails_all_waiting_requests_at_once(cache, monkeypatch):
     asked, go = [], threading.Event()
 
-    def fail(prefix: str) -> None:
-        asked.append(prefix)
+    def fail(prefixes: list[str]) -> None:
+        asked.append(prefixes)
         assert go.wait(10)
         raise OperationalError("couldn't get a connection after 3.00 sec")
 

@@ -15,6 +15,7 @@ from loadtests.drill.injectors.conditions import (
     LOW_LIMIT,
     RARE_SCRAPES,
     SHORT_HOLDS,
+    SLOW_BATCHES,
     SMALL_WEB,
     WATCHED,
     WEBHOOKS,
@@ -257,7 +258,13 @@ FAULTS = [
         9,
     ),
     Fault(
-        "merchants send large batches", "UnresolvedTransactionsMany", payments.send_batches, payments.end_slow_crowd, 9
+        "merchants send large batches",
+        "UnresolvedTransactionsMany",
+        payments.send_batches,
+        payments.end_slow_crowd,
+        9,
+        conditions=SLOW_BATCHES,
+        ramp_minutes=0,  # the rate of payments is not high before, and all batches come at once
     ),
     Fault(
         "the web may not store deliveries",

@@ -45,6 +45,7 @@ def bad_yesterday() -> str:
 A_DAY_BEFORE = Conditions(history=usual_days)
 BURNT_YESTERDAY = Conditions(history=bad_yesterday)
 SMALL_WEB = Conditions(settings=(("WEB_CAPACITY", "12"),))
+SLOW_BATCHES = Conditions(settings=(("BATCH_CONCURRENCY", "16"), ("BATCH_DEADLINE_SECONDS", "30")))
 WEBHOOKS = Conditions(settings=(("WEBHOOKS_TO_LOOPBACK", "True"),))
 SHORT_HOLDS = Conditions(settings=(("AUTHORIZATION_HOLD_SECONDS", str(20 * 3600 / SPEED)),))
 LOW_LIMIT = Conditions(settings=(("THROTTLE_RATE", "25"), ("THROTTLE_BURST", "50")))

@@ -117,21 +117,25 @@ def refuse_reviews(drill: Drill) -> None:
 
 
 class Batches(Load):
-    """Two merchants that send one batch after the other."""
+    """Merchants that send one batch after the other. Batches of one size would all end at the same time."""
+
+    SIZES = range(60, 121, 10)
 
     def __init__(self, drill: Drill) -> None:
-        super().__init__([self._send] * 2)
+        super().__init__([partial(self._send, size) for size in self.SIZES])
         self._drill = drill
 
-    def _send(self) -> None:
+    def _send(self, size: int) -> None:
         while not self.stopped.is_set():
             with suppress(OSError, http.client.HTTPException):
-                self._drill.own.pay_batch([(1250, "EUR")] * 215)
+                self._drill.own.pay_batch([(1250, "EUR")] * size)
 
 
 def send_batches(drill: Drill) -> None:
-    """Let merchants send batches as fast as a slow gateway can settle them within their deadline."""
-    drill.gateway.profile(latency_ms=350)
+    """Let merchants send batches that a slow gateway settles at about 100 payments a second. A batch takes six seconds,
+    so about 600 payments are open at any time.
+    """
+    drill.gateway.profile(latency_ms=300)
     drill.more.enter_context(Batches(drill))
 
 

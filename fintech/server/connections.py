@@ -1,8 +1,8 @@
 """HTTP/1.1 connections of the web process: read whole requests, answer them, and limit every wait for a client.
 
-The loop owns the sockets. gunicorn's own code parses, frames and answers requests. It is written for blocking sockets;
-here it runs in a task (`fintech/server/cooperation.py`), so a slow client costs little memory and no thread. An idle
-connection has no task.
+The loop owns the sockets. gunicorn's own code parses, frames and answers requests; those with a usual head are read by
+`fintech/server/request_heads.py`. gunicorn's code is written for blocking sockets; here it runs in a task
+(`fintech/server/cooperation.py`), so a slow client costs little memory and no thread. An idle connection has no task.
 
 `deadline` is the only timer of a connection. The worker checks all connections once a second and calls `expire`.
 """
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, cast
 
+from gunicorn.http.body import Body, LengthReader
 from gunicorn.http.errors import NoMoreData
 from gunicorn.http.message import Request
 from gunicorn.http.unreader import Unreader
@@ -24,7 +25,7 @@ from gunicorn.http.wsgi import Response, create
 from fintech.http.headers import find_repeated
 from fintech.http.problems import Problem
 from fintech.server import cooperation
-from fintech.server.request_heads import CONSTANT, environ_of, read_usual
+from fintech.server.request_heads import CONSTANT, UsualRequest, environ_of, read_usual
 from fintech.server.responses import LeanResponse
 
 logger = logging.getLogger("fintech.server")
@@ -50,6 +51,10 @@ class Stream(Unreader):
         super().__init__()
         self._receive = receive
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.buf.getbuffer().nbytes
+
     def chunk(self, size_hint: int | None = None) -> bytes:
         return self._receive()
 
@@ -57,23 +62,9 @@ class Stream(Unreader):
 class TrustedRequest(Request):
     """A request whose sender was looked up in the list of trusted proxies when it connected."""
 
-    version: tuple[int, int]
-    is_usual = False
-
     def __init__(self, *arguments: Any, trust: Any) -> None:
         self._trust = trust
         super().__init__(*arguments)
-
-    def parse(self, unreader: Unreader) -> Any:
-        data = unreader.read()
-        head = read_usual(data, self.cfg.scheme_headers)
-        if head is None:
-            unreader.unread(data)
-            return super().parse(unreader)
-        self.method, self.path, self.headers, length = head
-        self.uri, self.query, self.fragment, self.version = self.path, "", "", (1, 1)
-        self.is_usual = True
-        return data[length:]
 
     def _peer_trusted_for_forwarded(self) -> Any:
         return self._trust or super()._peer_trusted_for_forwarded()
@@ -233,22 +224,17 @@ class Connection(asyncio.Protocol):
             self._busy = False
 
     def _has_data(self) -> bool:
-        return not self._lost and bool(self._received or self._stream.buf.getbuffer().nbytes)
+        return not self._lost and bool(self._received or not self._stream.is_empty)
 
     def _serve_one(self) -> bool:
         """Answer a request. Return True if another one may follow."""
         self.deadline = time.monotonic() + HEAD_SECONDS
         self._requests += 1
-        try:
-            request = TrustedRequest(
-                self._worker.settings, self._stream, self._client, self._requests, trust=self._trust
-            )
-        except (NoMoreData, StopIteration):  # the client left, or what it sent is no request
+        data = self._receive() if self._stream.is_empty else self._stream.read()
+        request = read_usual(data, self._worker.settings.scheme_headers) or self._parse(data)
+        if request is None:
             return False
-        self._trust = self._trust or request._peer_trusted_for_forwarded()
-        if name := find_repeated(request.headers, request.path):
-            raise Problem(400, "repeated_header", f"Send the header {name} once.", param=name)
-        body = self._read_body(request)
+        body = self._take_body(request, data) if isinstance(request, UsualRequest) else self._read_body(request)
         self.deadline = FOREVER
         answer = Answer(self)
         response, environ = self._prepare(request, answer)
@@ -261,9 +247,25 @@ class Connection(asyncio.Protocol):
             self._wait_until_taken()
         return not (self._lost or response.should_close())
 
-    def _prepare(self, request: TrustedRequest, answer: Answer) -> tuple[Response, dict[str, Any]]:
+    def _parse(self, data: bytes) -> TrustedRequest | None:
+        """Let gunicorn read the request that begins with `data`. Return None if the client has left, or if what it
+        sent is no request.
+        """
+        self._stream.unread(data)
+        try:
+            request = TrustedRequest(
+                self._worker.settings, self._stream, self._client, self._requests, trust=self._trust
+            )
+        except (NoMoreData, StopIteration):
+            return None
+        self._trust = self._trust or request._peer_trusted_for_forwarded()
+        if name := find_repeated(request.headers, request.path):  # those of a usual head are not
+            raise Problem(400, "repeated_header", f"Send the header {name} once.", param=name)
+        return request
+
+    def _prepare(self, request: TrustedRequest | UsualRequest, answer: Answer) -> tuple[Response, dict[str, Any]]:
         settings = self._worker.settings
-        if request.is_usual and self._constant:
+        if isinstance(request, UsualRequest) and self._constant:
             return LeanResponse(request, answer, settings), environ_of(request, self._constant)
         response, environ = create(request, answer, self._client, self._server, settings, response_class=LeanResponse)
         del environ["gunicorn.socket"]  # the body is complete: a view need not guard its reading
@@ -272,19 +274,31 @@ class Connection(asyncio.Protocol):
 
     # --- The body ------------------------------------------------------------------------------------------
 
-    def _read_body(self, request: Request) -> Any:
+    def _take_body(self, request: UsualRequest, data: bytes) -> Any:
+        """Return the body of the request that begins with `data`, at once if it has arrived."""
+        begin, length = request.head_length, request.body_length
+        end = begin + length
+        if length <= IN_MEMORY and end <= len(data):
+            if end < len(data):  # the next request
+                self._stream.unread(data[end:])
+            return io.BytesIO(data[begin:end])
+        self._stream.unread(data[begin:])
+        return self._await_body(Body(LengthReader(self._stream, length)), length)
+
+    def _read_body(self, request: TrustedRequest) -> Any:
         if request._expected_100_continue:
             request._expected_100_continue = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         length = getattr(request.body.reader, "length", None)
-        if length == 0:
-            return io.BytesIO()
+        return self._await_body(request.body, length) if length != 0 else io.BytesIO()
+
+    def _await_body(self, body: Body, length: int | None) -> Any:
         self._renew, self._limit = STALL_SECONDS, time.monotonic() + BODY_SECONDS
         self.deadline = time.monotonic() + STALL_SECONDS
         try:
             if length is not None and length <= IN_MEMORY:
-                return io.BytesIO(request.body.read(length))
-            return self._spool(request.body)
+                return io.BytesIO(body.read(length))
+            return self._spool(body)
         finally:
             self._renew = 0.0
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fintech.server.connections import ANSWER_SECONDS, HEAD_SECONDS
+from fintech.server.connections import ANSWER_SECONDS, HEAD_SECONDS, IN_MEMORY
 from fintech.server.watchdog import BLOCKED_SECONDS
 from fintech.testing.processes import IN_FULL, Platform, Program, is_over, wait_until
 
@@ -162,6 +162,26 @@ def test_a_request_that_arrives_byte_by_byte_is_read(platform, connections):
         connection.sendall(bytes([byte]))
 
     assert answers(connection, 1) == [b'{"status": "ok"}']
+
+
+@pytest.mark.parametrize("size", [0, 4, IN_MEMORY, IN_MEMORY + 1])
+def test_a_request_may_follow_a_body_at_once(platform, connections, size):
+    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+    connection = connect(platform, connections)
+    connection.sendall(request * 3)
+
+    assert answers(connection, 3) == [b'{"status": "ok"}'] * 3
+
+
+def test_a_body_may_arrive_in_parts(platform, connections):
+    head = b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"
+    connection = connect(platform, connections)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for part in (head, b"bo", b"dy" + head + b"b", b"od", b"y" + GET % b"/health"):
+        connection.sendall(part)
+        time.sleep(0.05)
+
+    assert answers(connection, 3) == [b'{"status": "ok"}'] * 3
 
 
 def test_a_client_that_resets_before_its_connection_is_accepted_is_no_error(platform):

@@ -7,6 +7,7 @@ request is read.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 MAX_LENGTH = 8000  # below gunicorn's limit for one line, so no line needs to be measured
@@ -69,10 +70,14 @@ def environ_of(request: UsualRequest, constant: dict[str, Any]) -> dict[str, Any
         "SERVER_PROTOCOL": "HTTP/1.1",
         "wsgi.url_scheme": request.scheme,
     }
-    for name, value in request.fields.items():
-        key = name.replace("-", "_")
-        environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
+    environ.update(zip(map(_variable, request.fields), request.fields.values(), strict=True))
     return environ
+
+
+@lru_cache(maxsize=256)
+def _variable(header: str) -> str:
+    name = header.replace("-", "_")
+    return name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
 
 
 def read_usual(data: bytes, scheme_headers: frozenset[str]) -> UsualRequest | None:

@@ -66,14 +66,14 @@ class WriteRequest:
 
     part: Part
     rows: Sequence[dict[str, Any]]
-    stored: dict[UUID, datetime] = field(default_factory=dict)  # id -> time
-    exceeded: dict[UUID, Exceeded] = field(default_factory=dict)  # velocity rules, by id
-    error: Exception | None = None
-    executed: bool = False  # not if its leader ended half-way
-    done: bool = False
+    stored: dict[UUID, datetime] = field(init=False)  # id -> time, when executed
+    exceeded: dict[UUID, Exceeded] = field(init=False)  # velocity rules, by id, when executed
+    error: Exception | None = field(default=None, init=False)
+    executed: bool = field(default=False, init=False)  # not if its leader ended half-way
+    done: bool = field(default=False, init=False)
     # Woken when the request is done, or to become the leader.
-    wakeup: cooperation.Waiter = field(default_factory=cooperation.Waiter)
-    is_leader: bool = False
+    wakeup: cooperation.Waiter = field(default_factory=cooperation.Waiter, init=False)
+    is_leader: bool = field(default=False, init=False)
 
 
 class PaymentWriter:

@@ -64,11 +64,13 @@ def store(pendings: list[Pending], lease_seconds: float) -> list[Pending]:
             times, exceeded = writer.store_watched(rows)
         else:
             times = writer.write(Part.CREATED, rows)
-    stored = [pending for pending in pendings if pending.id in times]
+    stored = []
+    for pending in pendings:
+        if at := times.get(pending.id):
+            pending.mark_stored(at, exceeded.get(pending.id))
+            count_verdict(pending.verdict)
+            stored.append(pending)
     metrics.RESULT["new"].inc(len(stored))
-    for pending in stored:
-        pending.mark_stored(times[pending.id], exceeded.get(pending.id))
-        count_verdict(pending.verdict)
     return stored
 
 
@@ -130,10 +132,11 @@ def _store_answers(answered: Sequence[tuple[Pending, Answer]]) -> dict[UUID, dat
         if answer.is_known:
             part, row = outcome_row(pending.lifecycle, pending.id, pending.lease_token, answer, actor="api")
             known.setdefault(part, []).append(row)
+            if row["status"] == "failed":
+                tracing.keep()
         else:
             unknown.append(unknown_row(pending.id, pending.lease_token, answer))
-    if unknown or any(row["status"] == "failed" for rows in known.values() for row in rows):
-        tracing.keep()
+            tracing.keep()
     settled: dict[UUID, datetime] = {}
     try:
         with tracing.step("T2", tracing.DATABASE, kind="client"):

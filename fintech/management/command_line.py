@@ -16,7 +16,7 @@ from fintech.times import in_range, parse_time
 
 
 def moment(text: str) -> datetime:
-    """Return a time of RFC 3339 that a row can have. Without an offset it is in UTC; a day stands for its beginning."""
+    """Return a time of RFC 3339 that a row can have. Without an offset it is in UTC; a day means its beginning."""
     found = parse_time(text) or parse_time(f"{text}Z") or parse_time(f"{text}T00:00:00Z")
     if found is None or in_range(found) != found:
         raise ArgumentTypeError(

@@ -16,9 +16,11 @@ from playwright.sync_api import Page, sync_playwright
 
 from fintech.testing.processes import Platform
 
-CHROMIUM = shutil.which("chromium")
+# The shell is Chromium without windows, and the whole test needs a fifth less processor time with it.
+CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 FLAGS = [
     "--headless",
+    "--font-render-hinting=none",  # the shell's hinted letters are wider than those in a window
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -30,7 +32,7 @@ FLAGS = [
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 WIDTH, HEIGHT = 1400, 900
 
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="not installed: chromium-headless-shell")
 
 
 class Browser:

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 
 from prometheus_client import Histogram
@@ -20,18 +21,20 @@ class Observations:
         self.histogram = histogram
         self._amounts: list[float] = []
 
-    def observe(self, amount: float) -> None:
+    def observe(self, *amounts: float) -> None:
         if not cooperation.on_loop():
-            self.histogram.observe(amount)
-            return
-        if not self._amounts:
-            cooperation.after_turn(self._write)
-        self._amounts.append(amount)
+            self._write(amounts)
+        elif amounts:
+            if not self._amounts:
+                cooperation.after_turn(self._end_turn)
+            self._amounts += amounts
 
-    def _write(self) -> None:
+    def _end_turn(self) -> None:
+        amounts, self._amounts = self._amounts, []
+        self._write(amounts)
+
+    def _write(self, amounts: Sequence[float]) -> None:
         # Private names: a histogram has no public way to count several observations.
-        histogram, amounts = self.histogram, self._amounts.copy()
-        self._amounts.clear()
-        histogram._sum.inc(sum(amounts))
-        for bucket, number in Counter(map(partial(bisect_left, histogram._upper_bounds), amounts)).items():
-            histogram._buckets[bucket].inc(number)
+        self.histogram._sum.inc(sum(amounts))
+        for bucket, number in Counter(map(partial(bisect_left, self.histogram._upper_bounds), amounts)).items():
+            self.histogram._buckets[bucket].inc(number)

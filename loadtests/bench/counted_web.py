@@ -13,7 +13,7 @@ from typing import Any
 from fintech.server import cooperation
 from loadtests.bench.null_gateway import application
 
-WARM_UP = 100  # tasks: the first ones fill caches
+WARM_UP = int(os.environ["BENCH_WARM_UP"])  # the first tasks, which are not counted
 
 instructions, calls = Counter[CodeType](), Counter[CodeType]()
 _tasks = 0

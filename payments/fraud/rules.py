@@ -11,7 +11,7 @@ closed shop; a large one is not.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -170,9 +170,9 @@ def _unscored(payment: PaymentInput, merchant: MerchantContext, error: ValueErro
     return Verdict(None, ["unscored"], blocked=payment.amount >= merchant.unscored_limit_minor)
 
 
-def count_verdict(verdict: Verdict) -> None:
-    """Count a stored payment once: a replay is scored too, because only the database detects it."""
-    if verdict.score is None:
-        metrics.FRAUD_UNSCORED.inc()
-    else:
-        metrics.FRAUD_SCORE.observe(verdict.score)
+def count_verdicts(verdicts: Sequence[Verdict]) -> None:
+    """Count those of stored payments, each once: a replay is scored too, because only the database detects it."""
+    scores = [verdict.score for verdict in verdicts if verdict.score is not None]
+    metrics.FRAUD_SCORE.observe(*scores)
+    if len(scores) < len(verdicts):
+        metrics.FRAUD_UNSCORED.inc(len(verdicts) - len(scores))

@@ -15,7 +15,7 @@ from fintech.telemetry import tracing
 from payments import metrics
 from payments.api_keys import Principal
 from payments.failures import REFUSED_FOR
-from payments.fraud.rules import count_verdict
+from payments.fraud.rules import count_verdicts
 from payments.gateway.base import Answer
 from payments.gateway.registry import gateways
 from payments.models import Transaction
@@ -68,8 +68,8 @@ def store(pendings: list[Pending], lease_seconds: float) -> list[Pending]:
     for pending in pendings:
         if at := times.get(pending.id):
             pending.mark_stored(at, exceeded.get(pending.id))
-            count_verdict(pending.verdict)
             stored.append(pending)
+    count_verdicts([pending.verdict for pending in stored])
     metrics.RESULT["new"].inc(len(stored))
     return stored
 

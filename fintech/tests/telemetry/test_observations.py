@@ -59,9 +59,20 @@ def test_observations_are_written_at_the_end_of_their_turn_and_each_once():
     assert samples(counted)["seconds_count", None] == 2
 
 
-def test_an_observation_of_a_thread_is_written_at_once():
+@given(SECONDS)
+def test_observations_of_a_thread_are_written_at_once(seconds):
+    expected, counted = histogram(), histogram()
+
+    Observations(counted).observe(*seconds)
+
+    for one in seconds:
+        expected.observe(one)
+    assert samples(counted) == pytest.approx(samples(expected))
+
+
+def test_no_observation_counts_nothing():
     counted = histogram()
 
-    Observations(counted).observe(0.3)
+    Observations(counted).observe()
 
-    assert samples(counted)["seconds_count", None] == 1
+    assert samples(counted)["seconds_count", None] == 0

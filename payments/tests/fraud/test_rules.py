@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from payments import metrics
-from payments.fraud.rules import RULES, MerchantContext, Verdict, check_weights, count_verdict, score_payment
+from payments.fraud.rules import RULES, MerchantContext, Verdict, check_weights, count_verdicts, score_payment
 from payments.schemas import PaymentInput, PaymentMethod
 from payments.tests.shop import Shop
 
@@ -134,8 +134,7 @@ def test_a_payment_that_cannot_be_scored_is_logged_with_its_reason(caplog):
 def test_scores_and_their_absence_are_counted():
     unscored, scored = metrics.FRAUD_UNSCORED._value.get(), metrics.FRAUD_SCORE.histogram._sum.get()
 
-    count_verdict(Verdict(None, ["unscored"], blocked=False))
-    count_verdict(Verdict(0.25, [], blocked=False))
+    count_verdicts([Verdict(None, ["unscored"], blocked=False), Verdict(0.25, [], blocked=False)])
 
     assert metrics.FRAUD_UNSCORED._value.get() == unscored + 1
     assert metrics.FRAUD_SCORE.histogram._sum.get() == pytest.approx(scored + 0.25)

@@ -17,7 +17,7 @@ COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --no
 	--no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test check coverage prove drill quiet bench bench-audit verify bench-alerts bench-growth bench-trail bench-instructions bench-velocity lint format reconcile audit backup restore dashboards client kubernetes kubernetes-tools requirements secrets archive clean python environment environment-dev
+.PHONY: help run load test test-slow check coverage prove drill quiet bench bench-audit verify bench-alerts bench-growth bench-trail bench-instructions bench-velocity lint format reconcile audit backup restore dashboards client kubernetes kubernetes-tools requirements secrets archive clean python environment environment-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,8 +28,11 @@ run: environment ## Run the platform on this machine until Ctrl-C (NO_LOAD=1, LO
 load: environment ## Send requests at a controlled rate to `make run`, report in load_output/ (LOAD="--rps 50 --shape spike", LOAD=--help)
 	@$(VENV)/python -m loadtests.run $(LOAD)
 
-test: environment-dev ## Run all tests, two at a time on each core, in random order (TESTS=payments/tests/api)
-	$(PYTEST) -n auto --durations=25 --durations-min=1 $(TESTS)
+test: environment-dev ## Run all tests but the slow ones, two at a time on each core, in random order (TESTS=payments/tests/api)
+	$(PYTEST) -n auto -m "not slow" --durations=25 --durations-min=1 $(TESTS)
+
+test-slow: environment-dev ## Run short forms of the slow proofs: drills, kills, hosts, silence; `make prove` runs them in full (TESTS=...)
+	$(PYTEST) -n auto -m slow --durations=25 --durations-min=1 $(TESTS)
 
 check: lint ## Lint, and run the tests that start no process beside PostgreSQL (not marked `processes`)
 	$(PYTEST) -n auto -q -m "not processes"

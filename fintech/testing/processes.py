@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 import psutil
 
 BASE_DIR = Path(__file__).resolve().parents[2]
-# `make prove`: slow tests run in full; otherwise in a bounded form.
+# `make prove`: slow tests run in full; `make test-slow` in a short form.
 IN_FULL = os.environ.get("PROVE") == "1"
 # A test that hangs on a busy machine ends, too.
 MOST_SLOWNESS = 10

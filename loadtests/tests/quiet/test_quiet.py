@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from fintech.testing.processes import IN_FULL
 from loadtests.drill.monitoring import is_installed
 from loadtests.quiet.__main__ import arguments
 from loadtests.quiet.document import MAX_PENDING_SECONDS
@@ -24,6 +25,8 @@ def test_a_wrong_option_is_refused(options, capsys):
 
 
 @pytest.mark.processes
+@pytest.mark.slow
+@pytest.mark.skipif(IN_FULL, reason="`make prove` runs hours")
 @pytest.mark.skipif(not is_installed(), reason="Prometheus and Alertmanager are not both installed")
 def test_in_ten_minutes_of_ordinary_traffic_nothing_fires_but_the_heartbeat(tmp_path):
     command = [sys.executable, "-m", "loadtests.quiet", "--hours", "0.17", "--speed", "10", "--out", str(tmp_path)]

@@ -77,7 +77,9 @@ def revoke_api_key(key: ApiKey) -> None:
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
 
 
-Entries = dict[str, tuple[float, Principal | None]]  # prefix -> until when it is valid, and the key if it exists
+# Until when it is valid, the key if it exists, and when its query began.
+Entry = tuple[float, Principal | None, float]
+Entries = dict[str, Entry]  # by prefix
 
 
 class _Lane:
@@ -106,10 +108,11 @@ class ApiKeyCache:
         if entry := self._valid_entry(prefix):
             return entry[1]
         lane = self._renewal if prefix in self._known else self._search
+        arrived = time.monotonic()
         lane.waiting.add(prefix)
         with lane.lock:
             try:
-                if entry := self._valid_entry(prefix):
+                if entry := self._valid_entry(prefix) or self._entry_since(prefix, arrived):
                     return entry[1]
                 # Another request with this prefix may have removed it.
                 return self._read([*lane.waiting | {prefix}]).get(prefix)
@@ -122,18 +125,23 @@ class ApiKeyCache:
             found = query(_load, prefixes)
         for prefix in prefixes:
             if principal := found.get(prefix):
-                self._keep(self._known, prefix, (start + CACHE_SECONDS, principal))
+                self._keep(self._known, prefix, (start + CACHE_SECONDS, principal, start))
             else:
                 self._known.pop(prefix, None)
-                self._keep(self._unknown, prefix, (start + UNKNOWN_SECONDS, None))
+                self._keep(self._unknown, prefix, (start + UNKNOWN_SECONDS, None, start))
         return found
 
-    def _valid_entry(self, prefix: str) -> tuple[float, Principal | None] | None:
+    def _valid_entry(self, prefix: str) -> Entry | None:
         entry = self._known.get(prefix) or self._unknown.get(prefix)
         return entry if entry is not None and time.monotonic() < entry[0] else None
 
+    def _entry_since(self, prefix: str, arrived: float) -> Entry | None:
+        """Return what a query found that began after a request arrived: also if it took longer than it is valid."""
+        entry = self._known.get(prefix) or self._unknown.get(prefix)
+        return entry if entry is not None and entry[2] >= arrived else None
+
     @staticmethod
-    def _keep(entries: Entries, prefix: str, entry: tuple[float, Principal | None]) -> None:
+    def _keep(entries: Entries, prefix: str, entry: Entry) -> None:
         if len(entries) >= MAX_CACHED_KEYS:
             entries.clear()
         entries[prefix] = entry

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from django.db import connection
@@ -15,19 +15,21 @@ Target = TypeVar("Target")
 
 # A turn waits this long for a poll, which then goes on without the turn. A healthy target answers within a second.
 PATIENCE_SECONDS = 2.0
-# Polls for which a turn waits: each may hold an answer of tens of megabytes.
+# Polls for which a turn waits.
 AT_ONCE = 4
-# Threads start when they are needed: `AT_ONCE`, and one for each poll that goes on without its turn.
-MOST_THREADS = 100
+# Threads start when they are needed: `AT_ONCE`, and one for each poll that goes on without its turn. Each may hold an
+# answer of tens of megabytes and a database connection.
+MOST_THREADS = 16
 # A poll that takes longer is reported: then the job fails, as if the turn itself did not end.
 STUCK_SECONDS = 900
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Poll:
     key: str
-    begun: float
-    end: Future[None]
+    asked: float
+    begun: float | None = None  # when a thread was free
+    end: Future[None] = field(init=False)
 
 
 class SideBySide(Generic[Target]):
@@ -63,10 +65,12 @@ class SideBySide(Generic[Target]):
         self._report(targets)
 
     def _begin(self, key: str, target: Target) -> _Poll:
-        poll = self._running[key] = _Poll(key, time.monotonic(), self._threads.submit(self._run, target))
+        poll = self._running[key] = _Poll(key, time.monotonic())
+        poll.end = self._threads.submit(self._run, poll, target)
         return poll
 
-    def _run(self, target: Target) -> None:
+    def _run(self, poll: _Poll, target: Target) -> None:
+        poll.begun = time.monotonic()
         try:
             self._poll(target)
         finally:
@@ -74,15 +78,15 @@ class SideBySide(Generic[Target]):
 
     def _wait(self, awaited: list[_Poll]) -> list[_Poll]:
         """Wait until one of these polls has ended or is slow. Return the others."""
-        first = min(poll.begun for poll in awaited) + PATIENCE_SECONDS
+        first = min(poll.asked for poll in awaited) + PATIENCE_SECONDS
         wait([poll.end for poll in awaited], max(0.0, first - time.monotonic()), FIRST_COMPLETED)
         latest = time.monotonic() - PATIENCE_SECONDS
         for poll in awaited:
             if poll.end.done():
                 self._slow.discard(poll.key)
-            elif poll.begun <= latest:
+            elif poll.asked <= latest:
                 self._slow.add(poll.key)
-        return [poll for poll in awaited if not poll.end.done() and poll.begun > latest]
+        return [poll for poll in awaited if not poll.end.done() and poll.asked > latest]
 
     def _note_ended(self) -> None:
         for key, poll in list(self._running.items()):
@@ -93,13 +97,16 @@ class SideBySide(Generic[Target]):
         self._ended = {key: poll for key, poll in self._ended.items() if key in targets}
         self._slow.intersection_update(targets)
         errors = []
-        for _, poll in sorted(self._ended.items()):
-            try:
-                poll.end.result()
-            except PollError as error:
+        for key, poll in sorted(self._ended.items()):
+            error = poll.end.exception()
+            if isinstance(error, PollError):
                 errors.append(str(error))
-        now = time.monotonic()
-        stuck = sorted(key for key, poll in self._running.items() if now - poll.begun > STUCK_SECONDS)
+            elif error is not None:
+                del self._ended[key]  # once: each time that it is raised, its traceback grows
+                raise error
+        latest = time.monotonic() - STUCK_SECONDS
+        running = [self._running[key] for key in sorted(self._running.keys() & targets.keys())]
+        stuck = [poll.key for poll in running if poll.begun is not None and poll.begun < latest]
         errors += [f"{key}: its poll has not ended for {STUCK_SECONDS // 60} minutes" for key in stuck]
         if errors:
             raise PollError("; ".join(errors))

@@ -67,7 +67,7 @@ class JsonView(APIView):
         return response
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
-        return HttpResponse(status=204)  # REST framework adds `Allow`
+        return HttpResponse(status=204)  # `finalize_response` adds `Allow`
 
     def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:  # type: ignore[override]
         detail = f"{request.method} is not allowed here. Use {', '.join(self.allowed_methods)}."

@@ -20,7 +20,7 @@ def moment(text: str) -> datetime:
     found = parse_time(text) or parse_time(f"{text}Z") or parse_time(f"{text}T00:00:00Z")
     if found is None or in_range(found) != found:
         raise ArgumentTypeError(
-            "use a time since 1970, such as 2026-01-31T12:00:00Z, or a day in UTC, such as 2026-01-31"
+            "use a time after 1970-01-01, such as 2026-01-31T12:00:00Z, or a day in UTC, such as 2026-01-31"
         )
     return in_range(found)
 

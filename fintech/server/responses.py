@@ -20,6 +20,7 @@ class LeanResponse(Response):
     _lines: str | None = None  # the headers as they are sent
 
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
+        self._lines = None  # those of an answer that an error replaces
         lines = "".join(map(_LINE, headers))
         names, values = zip(*headers, strict=True) if headers else ((), ())
         place = _place_of_length(names)

@@ -149,8 +149,8 @@ def test_a_time_that_is_not_of_rfc_3339_or_that_no_row_can_have_is_one_sentence(
 
     assert ended.value.code == 2
     assert capsys.readouterr().err.endswith(
-        f"error: argument --{option}: use a time since 1970, such as 2026-01-31T12:00:00Z, or a day in UTC, such as"
-        " 2026-01-31\n"
+        f"error: argument --{option}: use a time after 1970-01-01, such as 2026-01-31T12:00:00Z, or a day in UTC, such"
+        " as 2026-01-31\n"
     )
 
 

@@ -62,14 +62,15 @@ class Exceeded:
     outcome: ExceededOutcome | None
 
 
-@dataclass
+@dataclass(eq=False)
 class WriteRequest:
     """Rows for one part of a statement, and the result."""
 
     part: Part
     rows: Sequence[dict[str, Any]]
-    stored: dict[UUID, datetime] = field(init=False)  # id -> time, when executed
-    exceeded: dict[UUID, Exceeded] = field(init=False)  # velocity rules, by id, when executed
+    # When executed: id -> time, and the velocity rules by id.
+    stored: dict[UUID, datetime] = field(init=False, repr=False)
+    exceeded: dict[UUID, Exceeded] = field(init=False, repr=False)
     error: Exception | None = field(default=None, init=False)
     executed: bool = field(default=False, init=False)  # not if its leader ended half-way
     done: bool = field(default=False, init=False)

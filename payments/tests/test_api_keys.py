@@ -243,6 +243,33 @@ def test_a_key_that_is_read_for_the_first_time_waits_for_two_queries_at_most(sec
     assert not cache._search.waiting
 
 
+def test_waiting_requests_share_a_query_that_takes_longer_than_its_result_is_valid(cache, monkeypatch):
+    asked, go, now = list[set[str]](), threading.Event(), [100.0]
+    monkeypatch.setattr(api_keys.time, "monotonic", lambda: now[0])
+
+    def slow(prefixes: list[str]) -> dict[str, Principal]:
+        asked.append(set(prefixes))
+        assert go.wait(10)
+        now[0] += 2 * api_keys.UNKNOWN_SECONDS
+        connection.close()
+        return {}
+
+    monkeypatch.setattr(api_keys, "_load", slow)
+    unknown = [f"fk_{number:08}" for number in range(10)]
+    with ThreadPoolExecutor(10) as threads:
+        try:
+            threads.submit(cache.find, unknown[0])
+            wait_until(lambda: asked, what="the first query")
+            now[0] += 0.1  # the others arrive while it runs
+            found = [threads.submit(cache.find, prefix) for prefix in unknown[1:]]
+            wait_until(lambda: len(cache._search.waiting) == 10, what="all others wait")
+        finally:
+            go.set()
+
+    assert [one.result() for one in found] == [None] * 9
+    assert asked == [{unknown[0]}, set(unknown[1:])]
+
+
 def test_an_unavailable_database_fails_all_waiting_requests_at_once(cache, monkeypatch):
     asked, go = [], threading.Event()
 

@@ -102,6 +102,46 @@ def test_a_poll_that_does_not_end_fails_the_turn(targets, monkeypatch):
     assert targets.fails("a") == "a: its poll has not ended for 0 minutes"
 
 
+def test_a_poll_that_does_not_end_of_a_target_that_is_gone_is_not_reported(targets, monkeypatch):
+    monkeypatch.setattr(side_by_side, "STUCK_SECONDS", 0)
+    targets.hang("a")
+    assert targets.fails("a", "b") is not None
+
+    assert targets.fails("b") is None
+
+
+def test_polls_that_wait_for_a_thread_are_neither_slow_nor_stuck(targets, monkeypatch):
+    hanging = [f"a-{number}" for number in range(side_by_side.MOST_THREADS)]
+    targets.hang(*hanging)
+    targets.turn(*hanging)
+    monkeypatch.setattr(side_by_side, "STUCK_SECONDS", 0)
+
+    assert "b: " not in str(targets.fails(*hanging, "b"))
+    assert "b" not in targets.polled
+
+    targets.go_on()
+    wait_until(lambda: "b" in targets.polled, what="a thread is free")
+
+
+def test_an_unexpected_error_is_raised_once_while_the_next_poll_has_not_ended(monkeypatch):
+    monkeypatch.setattr(side_by_side, "PATIENCE_SECONDS", 0.2)
+    first, go_on = [True], Event()
+
+    def fail_then_hang(name: str) -> None:
+        if first:
+            first.clear()
+            raise ZeroDivisionError
+        assert go_on.wait(30)
+
+    polls = SideBySide[str]("test", fail_then_hang)
+    with pytest.raises(ZeroDivisionError):
+        polls.turn({"a": "a"})
+    try:
+        polls.turn({"a": "a"})
+    finally:
+        go_on.set()
+
+
 def test_an_error_that_is_not_expected_is_raised_as_it_is(targets):
     def fail(name: str) -> None:
         raise ZeroDivisionError

@@ -13,16 +13,18 @@ import msgspec
 from msgspec import Meta
 
 from payments.gateway.base import Answer
-from payments.gateway.registry import STRIPE
+from payments.gateway.registry import STRIPE, gateways
 from payments.gateway.stripe.amounts import from_stripe
 from payments.gateway.stripe.answers import key_of, read_intent, read_refund
 from payments.gateway.stripe.disputes import Currency
 from payments.gateway.stripe.requests import captures_of
 from payments.gateway_events.decisions import Decision, apply_decision, ask_now
+from payments.gateway_events.errors import NotYet, Refused
 from payments.gateway_events.search import find_by_key
 from payments.models import Authorization, Transaction
 from payments.schemas import MAX_AMOUNT
 from payments.services.authorization_expiry import void_one
+from payments.states import AUTHORIZATION
 
 OPERATIONS = {"charge": "charge", "authorize": "authorization"}
 FINAL = ("approved", "declined", "cancelled")
@@ -74,7 +76,27 @@ def apply_intent(change: Change) -> bool:
         return True
     if answer.outcome not in ("approved", "declined"):
         return any(captured) or (answer.outcome == "cancelled" and _expire(key))
-    return _apply(operation, decision) or any(captured)
+    try:
+        applied = _apply(operation, decision)
+    except Refused:
+        if not _is_released(operation, decision, intent.id):
+            raise
+        applied = False
+    return applied or any(captured)
+
+
+def _is_released(operation: str, decision: Decision, reference: str) -> bool:
+    """Return True if Stripe has released an authorization since it announced it, so that nothing is held.
+
+    A customer may accept in the moment between our look at an open challenge and our cancel, which then releases the
+    authorization, too. Raises NotYet if Stripe does not say.
+    """
+    if operation != AUTHORIZATION.operation or decision.outcome != "approved":
+        return False
+    now = gateways.get(STRIPE).find_authorization(decision.key, reference=reference)
+    if now.outcome not in ("approved", "cancelled"):
+        raise NotYet("our authorization has another outcome, and Stripe does not say what it is now")
+    return now.outcome == "cancelled"
 
 
 def _expire(key: UUID) -> bool:

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from fintech.env import ANY
 from loadtests.tests.simulator import FakeStripe, running
+from payments.gateway.base import Answer
 from payments.gateway.keys import dispute_key
 from payments.gateway.registry import gateways
 from payments.gateway.routing import Routes
@@ -251,6 +252,46 @@ def test_a_challenge_without_an_answer_ends_with_its_time(secured, settings):
 
     assert state(payment.pk) == ("declined", "abandoned", "merchant")
     assert answer_challenge(page, "accept") == 410
+
+
+def accept_before_the_cancel(payment: Transaction, page: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let the customer accept between our look at the challenge and our cancel of it. Returns the accepted intents."""
+    find, accepted = StripeGateway.find_charge, list[Any]()
+
+    def find_then_accept(self: StripeGateway, key: UUID, *, reference: str | None = None) -> Any:
+        found = find(self, key, reference=reference)
+        if key == payment.gateway_key and not accepted:
+            answer_challenge(page, "accept")
+            accepted.append(self._read(f"/v1/payment_intents/{reference}"))
+        return found
+
+    monkeypatch.setattr(StripeGateway, "find_charge", find_then_accept)
+    return accepted
+
+
+def test_an_authorization_that_our_cancel_released_contradicts_nothing(secured, fake, settings, monkeypatch):
+    settings.STRIPE_CHALLENGE_SECONDS = 0
+    payment, page = challenge(secured, capture=False)
+    accepted = accept_before_the_cancel(payment, page, monkeypatch)
+
+    poll(payment.pk)
+
+    assert state(payment.pk)[0] == "declined"
+    assert [intent["status"] for intent in accepted] == ["requires_capture"]
+    assert processed(event("payment_intent.amount_capturable_updated", accepted[0])) == "ignored"
+    assert processed(event("payment_intent.canceled", intent_of(fake, payment))) == "ignored"
+    assert state(payment.pk)[0] == "declined"
+
+
+@pytest.mark.parametrize(("now", "outcome"), [("approved", "refused"), ("unavailable", None), ("timeout", None)])
+def test_an_authorization_that_stripe_may_still_hold_is_refused_or_waits(secured, settings, monkeypatch, now, outcome):
+    settings.STRIPE_CHALLENGE_SECONDS = 0
+    payment, page = challenge(secured, capture=False)
+    accepted = accept_before_the_cancel(payment, page, monkeypatch)
+    poll(payment.pk)
+    monkeypatch.setattr(StripeGateway, "find_charge", lambda *_, **__: Answer(now))
+
+    assert processed(event("payment_intent.amount_capturable_updated", accepted[0])) == outcome
 
 
 def test_an_open_challenge_is_not_settled_by_an_event_about_other_money(secured, fake):

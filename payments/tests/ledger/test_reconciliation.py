@@ -336,7 +336,7 @@ def test_an_answer_that_is_not_json_is_no_finding(fresh, monkeypatch):
     assert refusal.value.returncode == 2
 
 
-@pytest.mark.parametrize("since", ["yesterday", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00"])
+@pytest.mark.parametrize("since", ["yesterday", "2026-13-01T00:00:00Z", "2026-01-01T00:00"])
 def test_a_time_that_is_none_is_refused(fresh, since):
     shop, _ = fresh
     with pytest.raises(CommandError, match="since"):

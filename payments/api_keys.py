@@ -4,6 +4,7 @@ A key reads `fk_<8 characters>_<secret>`. The prefix finds the row, the SHA-256 
 Rows are cached for `CACHE_SECONDS`, so a revoked key stops working within five seconds everywhere.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -112,7 +113,7 @@ class ApiKeyCache:
         lane.waiting.add(prefix)
         with lane.lock:
             try:
-                if entry := self._valid_entry(prefix) or self._entry_since(prefix, arrived):
+                if entry := self._valid_entry(prefix, arrived):
                     return entry[1]
                 # Another request with this prefix may have removed it.
                 return self._read([*lane.waiting | {prefix}]).get(prefix)
@@ -131,14 +132,10 @@ class ApiKeyCache:
                 self._keep(self._unknown, prefix, (start + UNKNOWN_SECONDS, None, start))
         return found
 
-    def _valid_entry(self, prefix: str) -> Entry | None:
+    def _valid_entry(self, prefix: str, arrived: float = math.inf) -> Entry | None:
+        """Return a result that is valid, or whose query began after a request `arrived`, however long it took."""
         entry = self._known.get(prefix) or self._unknown.get(prefix)
-        return entry if entry is not None and time.monotonic() < entry[0] else None
-
-    def _entry_since(self, prefix: str, arrived: float) -> Entry | None:
-        """Return what a query found that began after a request arrived: also if it took longer than it is valid."""
-        entry = self._known.get(prefix) or self._unknown.get(prefix)
-        return entry if entry is not None and entry[2] >= arrived else None
+        return entry if entry is not None and (time.monotonic() < entry[0] or entry[2] >= arrived) else None
 
     @staticmethod
     def _keep(entries: Entries, prefix: str, entry: Entry) -> None:

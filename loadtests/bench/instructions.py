@@ -1,8 +1,8 @@
 """Count the Python instructions of a payment: `make bench-instructions`.
 
-Unlike times, the numbers depend neither on the machine nor on what else it does. They depend on the version of Python,
-and leave out what C code does: the kernel, PostgreSQL's driver, JSON. One process serves 16 clients, with a gateway
-that answers at once.
+Unlike times, the numbers do not depend on the machine; other load changes them only through the size of the groups.
+They depend on the version of Python, and leave out what C code does: the kernel, PostgreSQL's driver, JSON. One process
+serves 16 clients, with a gateway that answers at once.
 """
 
 import json
@@ -15,7 +15,7 @@ from loadtests.bench.client import payment_requests, run_load
 from loadtests.bench.servers import PYTHON, World, make_world
 
 CLIENTS, WARM_UP, PAYMENTS = 16, 100, 500
-# A payment takes fewer. Python 3.11 needs the most of the supported versions.
+# A payment takes fewer with Python 3.11.
 MOST = 10_000
 DEAREST = 25
 
@@ -34,8 +34,8 @@ def count_instructions(world: World, payments: int = PAYMENTS) -> Counts:
     """Count those of at least so many payments, after the first ones, which fill caches."""
     file = world.directory / "instructions.json"
     command = [PYTHON, "-m", "gunicorn", "-c", "fintech/server/gunicorn.py", "loadtests.bench.counted_web"]
-    options = {"BENCH_GATEWAY": "null", "BENCH_COUNTS": str(file), "WEB_CONCURRENCY": "1"}
-    options["BENCH_WARM_UP"] = str(WARM_UP)
+    counting = {"BENCH_COUNTS": str(file), "BENCH_WARM_UP": str(WARM_UP)}
+    options = {"BENCH_GATEWAY": "null", "WEB_CONCURRENCY": "1", **counting}
     make = payment_requests("/v1/transactions", {"Authorization": f"Bearer {world.api_key}"})
     with world.server("counted", command, "/health", options):
         while payments > -WARM_UP:

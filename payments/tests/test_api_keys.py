@@ -192,28 +192,8 @@ def test_a_key_that_is_read_again_does_not_wait_for_unknown_prefixes(secret, cac
             go.set()
 
 
-def test_all_requests_that_wait_for_one_key_share_one_query(secret, cache, monkeypatch):
-    load, asked, go = api_keys._load, [], threading.Event()
-
-    def slow(prefixes: list[str]) -> dict[str, Principal]:
-        asked.append(prefixes)
-        assert go.wait(10)
-        try:
-            return load(prefixes)
-        finally:
-            connection.close()
-
-    monkeypatch.setattr(api_keys, "_load", slow)
-    with ThreadPoolExecutor(8) as threads:
-        waiting = [threads.submit(authenticate, f"Bearer {secret}") for _ in range(8)]
-        go.set()
-
-    assert len({id(principal.result()) for principal in waiting}) == 1
-    assert len(asked) == 1
-
-
-def test_a_key_that_is_read_for_the_first_time_waits_for_two_queries_at_most(secret, cache, monkeypatch):
-    """It waited for one query for each unknown prefix before it."""
+def hold_queries(monkeypatch: pytest.MonkeyPatch) -> tuple[list[set[str]], threading.Event]:
+    """Let each query wait for an event. Returns the prefixes of the queries, and the event."""
     load, asked, go = api_keys._load, list[set[str]](), threading.Event()
 
     def slow(prefixes: list[str]) -> dict[str, Principal]:
@@ -225,6 +205,22 @@ def test_a_key_that_is_read_for_the_first_time_waits_for_two_queries_at_most(sec
             connection.close()
 
     monkeypatch.setattr(api_keys, "_load", slow)
+    return asked, go
+
+
+def test_all_requests_that_wait_for_one_key_share_one_query(secret, cache, monkeypatch):
+    asked, go = hold_queries(monkeypatch)
+    with ThreadPoolExecutor(8) as threads:
+        waiting = [threads.submit(authenticate, f"Bearer {secret}") for _ in range(8)]
+        go.set()
+
+    assert len({id(principal.result()) for principal in waiting}) == 1
+    assert len(asked) == 1
+
+
+def test_a_key_that_is_read_for_the_first_time_waits_for_two_queries_at_most(secret, cache, monkeypatch):
+    """It waited for one query for each unknown prefix before it."""
+    asked, go = hold_queries(monkeypatch)
     unknown = [f"fk_{number:08}" for number in range(20)]
     with ThreadPoolExecutor(21) as threads:
         try:

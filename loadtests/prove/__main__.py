@@ -17,10 +17,12 @@ from typing import Any
 
 from loadtests.argument_types import positive
 from loadtests.command import run_command, say
+from loadtests.drill.choose import git
 from loadtests.own_platform import own_folder
 from loadtests.prove import hosts, kills, promises
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMIT = "commit.txt"  # of all evidence in the folder
 
 
 def arguments() -> argparse.Namespace:
@@ -36,7 +38,8 @@ def arguments() -> argparse.Namespace:
     add("--host-seconds", type=positive, default=600.0, help="how long hosts are killed, added and removed (600)")
     add("--quiet-hours", type=positive, default=4.0, help="hours without a fault, as the rules count them (4)")
     add("--only", choices=PARTS, nargs="+", default=list(PARTS), help="run only these parts; the page has all promises")
-    add("--resume", action="store_true", help="keep the evidence that is there: run the parts and drills without it")
+    resume = "keep the evidence that is there, if it is of this commit: run the parts and drills without it"
+    add("--resume", action="store_true", help=resume)
     add("--page", action="store_true", help="only judge the evidence that is there")
     return parser.parse_args()
 
@@ -45,6 +48,9 @@ def gather(options: argparse.Namespace) -> int:
     """Write the evidence of each part, and say what it shows. A part that fails leaves none, which the page shows."""
     out, began = options.out.resolve(), time.monotonic()
     chosen = [name for name in PARTS if name in options.only]
+    if problem := prepare(out, chosen, resume=options.resume):
+        sys.stderr.write(f"error: {problem}\n")
+        return 2
     for together in ROUNDS:
         names = [name for name in together if name in chosen]
         with ExitStack() as started:
@@ -58,6 +64,23 @@ def gather(options: argparse.Namespace) -> int:
             say(f"  {result.line()}")
     say(f"It took {(time.monotonic() - began) / 60:.0f} minutes.")
     return 0
+
+
+def prepare(out: Path, chosen: list[str], *, resume: bool) -> str:
+    """Remove the evidence that this run does not keep, and note the commit. Return why it cannot resume, or "".
+
+    Whatever is left counts when an interrupted run is resumed, so nothing of an earlier run or commit may be left.
+    """
+    note, now = out / COMMIT, git("rev-parse", "HEAD").strip()
+    before = note.read_text(encoding="utf-8").strip() if note.exists() else ""
+    is_other = now != before and any((out / evidence).exists() for evidence, _ in PARTS.values())
+    if resume and is_other:
+        return f"The evidence in {out} is of another commit ({before or 'unknown'}): run without RESUME (--resume)."
+    for name, (evidence, _) in PARTS.items():
+        if is_other or (name in chosen and not resume):
+            (out / evidence).unlink(missing_ok=True)
+    note.write_text(f"{now}\n", encoding="utf-8")
+    return ""
 
 
 def results(out: Path, evidence: str) -> list[promises.Result]:
@@ -97,8 +120,6 @@ def write_silence(out: Path, options: argparse.Namespace) -> AbstractContextMana
 
 def write_scorecard(out: Path, options: argparse.Namespace) -> AbstractContextManager[None]:
     """Run the drills, which write their row at once: those that an interruption left out can follow."""
-    if not options.resume:
-        (out / promises.SCORECARD).unlink(missing_ok=True)
     return running("loadtests.drill", "incomplete", "--out", str(out))
 
 

@@ -3,16 +3,18 @@
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from unittest.mock import patch
 
 import pytest
 
 from fintech.testing.processes import BASE_DIR
+from loadtests.drill.choose import git
 from loadtests.drill.monitoring import is_installed
-from loadtests.prove.__main__ import write_figures
-from loadtests.prove.promises import KILLS, PROMISES
+from loadtests.prove.__main__ import COMMIT, PARTS, gather, write_figures
+from loadtests.prove.promises import HOSTS, KILLS, PROMISES, SCORECARD, TESTS
 from loadtests.tests.prove.test_promises import write_evidence
 
 pytestmark = [
@@ -26,8 +28,25 @@ def prove(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=BASE_DIR, capture_output=True, text=True, check=False, timeout=120)
 
 
+def write_evidence_of_this_commit(folder: Path) -> None:
+    write_evidence(folder)
+    (folder / COMMIT).write_text(git("rev-parse", "HEAD"))
+
+
+def interrupt(folder: Path, *only: str) -> set[str]:
+    """Interrupt a run in its first part; return the names of the files that are left."""
+
+    def start(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    options = Namespace(out=folder, only=only or tuple(PARTS), resume=False)
+    with patch.dict(PARTS, {"kills": (KILLS, start)}), pytest.raises(KeyboardInterrupt):
+        gather(options)
+    return {path.name for path in folder.iterdir()}
+
+
 def test_resumed_it_keeps_the_evidence_of_promises_that_hold(tmp_path):
-    write_evidence(tmp_path)
+    write_evidence_of_this_commit(tmp_path)
 
     done = prove("--resume", "--out", tmp_path)
 
@@ -35,6 +54,37 @@ def test_resumed_it_keeps_the_evidence_of_promises_that_hold(tmp_path):
     for number, part in enumerate(["kills", "hosts", "silence", "drills", "tests"], 1):
         assert f"{number}/5 {part}: kept" in done.stdout
     assert [line[:6] for line in done.stdout.splitlines()[-len(PROMISES) :]] == ["held  "] * len(PROMISES)
+
+
+def test_an_interrupted_run_leaves_no_evidence_of_an_earlier_one(tmp_path):
+    write_evidence_of_this_commit(tmp_path)
+
+    assert not interrupt(tmp_path) & {evidence for evidence, _ in PARTS.values()}
+    assert (tmp_path / COMMIT).read_text() == f"{git('rev-parse', 'HEAD').strip()}\n"
+
+
+def test_a_run_of_one_part_keeps_the_evidence_of_the_others(tmp_path):
+    write_evidence_of_this_commit(tmp_path)
+
+    left = interrupt(tmp_path, "kills")
+    assert KILLS not in left
+    assert left > {HOSTS, SCORECARD, TESTS}
+
+
+@pytest.mark.parametrize("commit", ["0" * 40, ""])
+@pytest.mark.skipif(not git("rev-parse", "HEAD"), reason="this is no Git repository")
+def test_evidence_of_another_commit_is_neither_kept_nor_resumed(tmp_path, commit):
+    write_evidence(tmp_path)
+    if commit:
+        (tmp_path / COMMIT).write_text(commit)
+
+    done = prove("--resume", "--out", tmp_path)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: The evidence in {tmp_path} is of another commit ({commit or 'unknown'}): ")
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / HOSTS).exists()
+    assert not interrupt(tmp_path, "kills") & {KILLS, HOSTS, SCORECARD, TESTS}
 
 
 def test_the_page_of_evidence_that_is_missing_fails(tmp_path):

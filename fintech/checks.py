@@ -1,9 +1,11 @@
-"""System checks of the database server. `manage.py migrate` runs them, unless it has `--skip-checks`."""
+"""System checks of the database server and the admin. `manage.py migrate` runs them, unless it has `--skip-checks`."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.apps import AppConfig
-from django.core.checks import Error, Tags, register
+from django.contrib.admin.checks import check_admin_app
+from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import connections
 
 # Its uuidv7() numbers events, and its skip scan serves lists without an index of their own.
@@ -24,3 +26,11 @@ def check_server_version(
         for version in [connections[alias].get_database_version()[0] for alias in databases or ()]
         if version < OLDEST_POSTGRESQL
     ]
+
+
+@register(Tags.admin)
+def check_admin_pages(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
+    """Check the admin's pages after they were loaded: Django's own check may come before the URLs are read."""
+    import fintech.urls  # noqa: F401 - loads them
+
+    return check_admin_app(app_configs, **options)

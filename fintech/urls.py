@@ -11,6 +11,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from fintech.http import health
 
 SAFE = ["get", "head"]
+admin.autodiscover()
 
 
 def nothing_here(request: HttpRequest) -> NoReturn:

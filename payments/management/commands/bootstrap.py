@@ -23,6 +23,8 @@ class Command(BaseCommand):
         "Create the administrator 'admin' (DIR/admin_password) and the merchant 'Demo' with an API key (DIR/api_key)."
         " Existing ones are kept, so it is safe to repeat."
     )
+    # It runs at each start, after `migrate`, which has run them.
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--out", type=Path, required=True, help="the folder for the two secrets")

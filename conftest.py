@@ -116,7 +116,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_finish() -> None:
-    gc.unfreeze()  # few objects would be left to collect, and each collection would be a full one
+    gc.freeze()
+    gc.unfreeze()  # all are in the oldest generation now; frozen, few would be left, and each collection a full one
     gc.enable()
 
 

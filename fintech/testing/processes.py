@@ -33,6 +33,8 @@ IN_FULL = os.environ.get("PROVE") == "1"
 MOST_SLOWNESS = 10
 PAUSES_PER_LOOK = 5
 LONGEST_PAUSE_SECONDS = 0.5
+# What takes long is looked at less often: one look in each twentieth of the time.
+LOOKS_PER_WAIT = 20
 
 T = TypeVar("T")
 # The range is below that of outgoing connections: one of them could take a port before its server does. Processes that
@@ -82,14 +84,16 @@ def wait_until(
     """Return the result of `condition` once it is true; otherwise raise TooLate with `what` is missing.
 
     A callable `what` describes the final state. `timeout` is for a machine without other work, unless it is `strict`.
-    The pauses are at least `interval`, and longer after looks that take long: these would keep a core busy.
+    The pauses are at least `interval`, and longer after looks that take long, which would keep a core busy, and,
+    unless it is `strict`, in a wait that takes long.
     """
     began = looked = time.monotonic()
     while not (answer := condition()):
         now = time.monotonic()
         if now - began > timeout if strict else is_over(began, timeout):
             raise TooLate(f"after {timeout:g} s still not: {what() if callable(what) else what}")
-        time.sleep(max(interval, min(LONGEST_PAUSE_SECONDS, PAUSES_PER_LOOK * (now - looked))))
+        patience = 0 if strict else (now - began) / LOOKS_PER_WAIT
+        time.sleep(max(interval, min(LONGEST_PAUSE_SECONDS, max(PAUSES_PER_LOOK * (now - looked), patience))))
         looked = time.monotonic()
     return answer
 

@@ -106,7 +106,7 @@ def test_the_platform_answers_everything_right(tmp_path, api_key_file):
 
     with (
         running_gateway(tmp_path) as gateway,
-        Platform(tmp_path, gateway=gateway) as platform,
+        Platform(tmp_path, gateway=gateway, workers=1) as platform,
         load(platform.url, **env) as process,
     ):
         wait_until(has_done_enough, timeout=60, what="120 charges and a refund")

@@ -78,7 +78,7 @@ class Traffic(Load):
 
     def _run(self, turn: int) -> None:
         for number in itertools.count(turn):
-            if self.stopped.wait(0.1):
+            if self.stopped.wait(0.2):
                 return
             amount, currency = AMOUNTS[number % len(AMOUNTS)], CURRENCIES[number % len(CURRENCIES)]
             payment = self._pay(secrets.token_hex(12), amount=amount, currency=currency)

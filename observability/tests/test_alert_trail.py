@@ -65,11 +65,11 @@ def the_first(drill: Drill, status: str) -> Delivery | None:
 def test_an_alert_goes_from_failed_payments_to_the_admin_and_resolves(drill):
     began = time.time()
     drill.traffic.changes["amount"] = FAILED
-    firing = wait_until(lambda: the_first(drill, "firing"), 30, "the alert is stored")
+    firing = wait_until(lambda: the_first(drill, "firing"), 30, "the alert is stored", interval=0.3)
     assert_documented_queries_have_values(drill.monitoring.prometheus)
 
     drill.traffic.changes.clear()
-    resolved = wait_until(lambda: the_first(drill, "resolved"), 60, "the alert is resolved")
+    resolved = wait_until(lambda: the_first(drill, "resolved"), 60, "the alert is resolved", interval=0.3)
 
     assert firing.id < resolved.id
     assert drill.fired(since=began) == {NAME}
@@ -81,7 +81,7 @@ def test_an_unknown_client_at_the_webhook_raises_its_alert_and_no_other(drill):
     began = time.time()
     post_without_token(drill)
 
-    wait_until(lambda: drill.fired(since=began), 20, "an alert arrives")
+    wait_until(lambda: drill.fired(since=began), 20, "an alert arrives", interval=0.3)
     assert drill.fired(since=began) == {"WebhookUnauthorized"}
 
 
@@ -90,7 +90,7 @@ def test_a_worker_that_is_killed_is_noticed_and_its_symptoms_are_not(drill):
     began = time.time()
     drill.own.platform.worker.kill()
 
-    wait_until(lambda: drill.fired(since=began), 20, "an alert arrives")
+    wait_until(lambda: drill.fired(since=began), 20, "an alert arrives", interval=0.3)
     assert drill.fired(since=began) == {"TargetDown"}
     drill.own.platform.start()
 

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.django_db  # rolled back: there is one administrator in
 
 
 @pytest.fixture
-def bootstrap(tmp_path, capsys):
+def bootstrap(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(PBKDF2PasswordHasher, "iterations", 1)  # a real hash takes a quarter of a second
     # Other tests keep the accounts that their bootstrap created; the rename is rolled back.
     get_user_model().objects.filter(username="admin").update(username="earlier")
 

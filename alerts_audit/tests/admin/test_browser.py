@@ -36,7 +36,7 @@ ALERTS = [
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory) -> Iterator[Platform]:
     env = {"GRAFANA_URL": "http://127.0.0.1:3000", "AUDIT_SEAL_SECONDS": "1"}
-    with Platform(tmp_path_factory.mktemp("platform"), workers=2, env=env) as platform:
+    with Platform(tmp_path_factory.mktemp("platform"), workers=1, env=env) as platform:
         yield platform
 
 

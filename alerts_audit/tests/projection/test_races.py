@@ -19,15 +19,16 @@ from fintech.testing.processes import IN_FULL, Program, wait_until
 
 pytestmark = pytest.mark.processes
 
-# Projects without a pause, as several processes of the platform may.
+# Projects almost without a pause, as several processes of the platform may.
 PROJECTOR = """
-import django
+import time, django
 django.setup()
 from alerts_audit.projection import project_pending, tick
 print("ready", flush=True)
 while True:
     project_pending()
     tick()
+    time.sleep(0.002)
 """
 
 

@@ -177,15 +177,16 @@ def test_each_alert_that_max_alerts_leaves_out_is_a_gap(trail):
     assert trail.open_gaps("outage") == []
 
 
-def test_five_thousand_alerts_of_one_group_arrive(trail):
+@pytest.mark.parametrize("count", [1_000, pytest.param(5_000, marks=pytest.mark.slow)])
+def test_thousands_of_alerts_of_one_group_arrive(trail, count):
     peer, name = trail.add_peer(), alert()["alertname"]
-    alerts = [alert(name, shop=str(number)) for number in range(5000)]
+    alerts = [alert(name, shop=str(number)) for number in range(count)]
     peer.fire(*alerts)
-    wait_until(lambda: trail.count_of_state(name, "firing") == 5000, 20, "all of them fire", interval=0.2)
+    wait_until(lambda: trail.count_of_state(name, "firing") == count, 20, "all of them fire", interval=0.2)
 
     peer.resolve(*alerts)
 
-    wait_until(lambda: trail.count_of_state(name, "resolved") == 5000, 20, "all are resolved", interval=0.2)
+    wait_until(lambda: trail.count_of_state(name, "resolved") == count, 20, "all are resolved", interval=0.2)
     assert trail.count_of_state(name, "firing") == 0
     trail.assert_complete()
 

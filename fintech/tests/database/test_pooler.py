@@ -77,9 +77,12 @@ def own(tmp_path: Path) -> Iterator[Pooled]:
 
 @needs_pgbouncer
 @pytest.mark.processes
-def test_a_pooler_refuses_the_options_of_a_direct_connection(own):
-    with pytest.raises(psycopg.OperationalError, match="unsupported startup parameter"):
-        psycopg.connect(own.platform.env["DATABASE_URL"], options="-c statement_timeout=5s")
+def test_a_pooler_refuses_the_options_of_a_direct_connection():
+    with (
+        pooled("fintech", ignored="extra_float_digits") as url,
+        pytest.raises(psycopg.OperationalError, match="unsupported startup parameter"),
+    ):
+        psycopg.connect(url, options="-c statement_timeout=5s")
 
 
 @needs_pgbouncer

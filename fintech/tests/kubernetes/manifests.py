@@ -139,10 +139,15 @@ def selects(selector: Document, given: dict[str, str]) -> bool:
     return all(given.get(key) == value for key, value in wanted.items())
 
 
+@cache
+def crds() -> list[Document]:
+    """Return the definitions of the custom resources."""
+    return [json.loads(path.read_text()) for path in (FOLDER / "crds").glob("*.json")]
+
+
 def schema_of(document: Document) -> Document | None:
     """Return the schema of a custom resource; None for a kind of Kubernetes itself."""
-    for path in (FOLDER / "crds").glob("*.json"):
-        crd = json.loads(path.read_text())
+    for crd in crds():
         if crd["spec"]["names"]["kind"] == document["kind"]:
             group, _, version = document["apiVersion"].partition("/")
             assert crd["spec"]["group"] == group

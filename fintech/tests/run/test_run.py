@@ -67,7 +67,7 @@ def make_run(layout: Layout, **env: str) -> Program:
     command = [sys.executable, "-m", "fintech.run", "--var", str(layout.var)]
     program = Program(command, log=layout.var.parent / f"run-{random.randrange(10**9)}.log")
     program.env = {name: value for name, value in program.env.items() if not name.startswith(OURS)}
-    program.env |= {"NO_LOAD": "1", "WEB_CONCURRENCY": "2", "BASE_PORT": str(layout.ports.web), **env}
+    program.env |= {"NO_LOAD": "1", "WEB_CONCURRENCY": "1", "BASE_PORT": str(layout.ports.web), **env}
     return program
 
 

@@ -62,10 +62,10 @@ def test_no_form_is_wider_than_the_window(browser: Browser, client: Client):
         f"auth/user/{User.objects.latest('pk').pk}/change/",
     ]
 
-    for width in (390, 1280):
-        browser.page.set_viewport_size({"width": width, "height": 900})
-        for path in paths:
-            browser.open(f"/admin/{path}")
+    for path in paths:
+        browser.open(f"/admin/{path}")
+        for width in (1280, 390):
+            browser.page.set_viewport_size({"width": width, "height": 900})
             assert (path, browser.page.evaluate("document.documentElement.scrollWidth")) == (path, width)
 
 

@@ -12,7 +12,7 @@ from fintech.testing.databases import FAST
 from fintech.testing.processes import wait_until
 from payments.tests.own_platform import OwnPlatform, own_platform
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.slow, pytest.mark.processes]
 
 WATERMARKS = """
 SELECT least((SELECT event_id FROM payments_kpiwatermark), (SELECT event_id FROM payments_webhookwatermark))

@@ -1,4 +1,4 @@
-"""The gateways under which processes die: the simulator, and the fake of Stripe (all tests of it under PROVE=1)."""
+"""The gateways under which processes die: the simulator, and, in slow tests, the fake of Stripe."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fintech.testing.processes import IN_FULL
 from loadtests.tests.simulator import FakeStripe, Simulator, running, running_gateway
 
 SECRET = "whsec_of_stripe"
-BOTH = ("simulator", "stripe")
+BOTH = ("simulator", pytest.param("stripe", marks=pytest.mark.slow))
 
 at_both = pytest.mark.parametrize("gateway", BOTH, indirect=True)
-at_both_in_full = pytest.mark.parametrize("gateway", BOTH if IN_FULL else BOTH[:1], indirect=True)
 
 
 @pytest.fixture(scope="module")

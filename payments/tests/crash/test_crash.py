@@ -21,9 +21,9 @@ from payments.models import Capture, Event, Refund, Transaction, Unresolved, Voi
 from payments.services.resolution import MAX_PAUSE_SECONDS
 from payments.tests.conftest import Client
 from payments.tests.consistency import check_books, counters_equal_rows, settled
-from payments.tests.crash.conftest import at_both_in_full, routed
+from payments.tests.crash.conftest import at_both, routed
 
-pytestmark = [pytest.mark.processes, at_both_in_full]
+pytestmark = [pytest.mark.processes, at_both]
 
 CARD = {"type": "card", "token": "pm_card_visa"}
 LEASE_SECONDS = 2.5

@@ -11,11 +11,11 @@ from fintech.testing.processes import wait_until
 from loadtests.tests.simulator import FakeStripe, Simulator
 from payments.models import Authentication, Capture, Dispute, LedgerLeg, Merchant, Void
 from payments.tests.authentication.conftest import BACK, CHALLENGED, HOST, answer_challenge
-from payments.tests.crash.conftest import SECRET, at_both_in_full
+from payments.tests.crash.conftest import SECRET, at_both
 from payments.tests.crash.test_crash import Scene, lock, platform, scene  # noqa: F401 - its fixtures
 from payments.tests.services.acquirers import AtSimulator, AtStripe
 
-pytestmark = [pytest.mark.processes, at_both_in_full]
+pytestmark = [pytest.mark.processes, at_both]
 
 
 @pytest.fixture

@@ -264,6 +264,12 @@ class Proof:
                 if note.root != root:
                     raise Invalid("the checkpoint you kept has another root: two histories were signed")
             return f"{said}, as in the checkpoint you kept"
+        # An old key may have leaked: what it signed counts only if it is among the checkpoints kept from that time.
+        if signer in retired_ids(kept):
+            raise Invalid(
+                f"the key {signer} handed over to another key in a checkpoint you kept,"
+                f" and you kept no checkpoint of {self.note.size} leaves"
+            )
         older = [note for note in kept if note.size == self.grown_from > 0]
         if not older:
             sizes = f"{kept[0].size} to {kept[-1].size}" if len(kept) > 1 else str(kept[0].size)
@@ -286,6 +292,13 @@ def trusted_keys(keys: Iterable[PublicKey], notes: Iterable[Note]) -> list[Publi
             note.signer(trusted)
             trusted.append(following)
     return trusted
+
+
+def retired_ids(notes: Iterable[Note]) -> set[str]:
+    """Return the ids of the keys that handed over to another one, in checkpoints that `trusted_keys` has checked."""
+    handovers = [(note, following) for note in notes if (following := note.next_key) is not None]
+    signers = {(data[:KEY_ID_SIZE], following.id) for note, following in handovers for _, data in note.signatures}
+    return {signer.hex() for signer, following in signers if signer != following}
 
 
 def check_body(leaf: dict[str, Any], digest: str) -> str:

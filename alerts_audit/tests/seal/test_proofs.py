@@ -5,20 +5,24 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from alerts_audit.models import Delivery, Leaf
+from alerts_audit.models import Checkpoint, Delivery, Leaf
 from alerts_audit.seal import standalone
 from alerts_audit.seal.archive.archive import archive
 from alerts_audit.seal.canonical import KINDS
 from alerts_audit.seal.keys import public_keys
+from alerts_audit.seal.merkle import Frontier, consistency_proof, inclusion_proof, known_nodes
 from alerts_audit.seal.proofs import NoProof, prove, prove_from_archive
 from alerts_audit.seal.rotation import rotate
 from alerts_audit.seal.sealer import seal
+from alerts_audit.seal.signed_notes import SigningKey, checkpoint_note
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.tests.seal.trails import Trail, make_delivery
 
@@ -109,6 +113,58 @@ def test_a_proof_after_a_rotation_needs_the_file_with_the_handover(trail: Trail,
     assert check(tmp_path, file, "--key", root, "--checkpoint", trail.checkpoints)[0] == 0
 
 
+def forged(key: SigningKey, before: Checkpoint, leaf: dict[str, Any]) -> dict[str, Any]:
+    """Return what the finder of a key can make: one more leaf on a log that he knows."""
+    index, size = before.size, before.size + 1
+    frontier, added = Frontier(before.size, before.frontier), [standalone.leaf_hash(standalone.encode(leaf))]
+    nodes = known_nodes(frontier, added)
+    frontier.extend(added)
+    return {
+        "format": standalone.PROOF_FORMAT,
+        "leaf": leaf,
+        "index": index,
+        "path": [node.hex() for node in inclusion_proof(index, size, nodes)],
+        "checkpoint": checkpoint_note(key, size, frontier.root(), datetime.now(UTC)),
+        "grown_from": before.size,
+        "growth": [node.hex() for node in consistency_proof(before.size, size, nodes)],
+    }
+
+
+def test_a_key_that_was_found_after_its_rotation_proves_nothing_new(trail: Trail, tmp_path):
+    file, root = tmp_path / "proof.json", trail.directory / "public_keys"
+    leaked = SigningKey.parse((trail.directory / "signing_key").read_text())
+    with trail.used():
+        call_command("prove_delivery", "3", out=file)
+        honest = json.loads(file.read_text())
+        rotate()
+        handover = Checkpoint.objects.get(note__contains=standalone.NEXT_KEY)
+        for _ in range(2):
+            make_delivery()
+        seal()
+    assert check(tmp_path, file, "--key", root, "--checkpoint", trail.checkpoints)[0] == 0
+
+    file.write_text(
+        json.dumps(forged(leaked, handover, {**honest["leaf"], "row": {**honest["leaf"]["row"], "id": 99}}))
+    )
+    code, said = check(tmp_path, file, "--key", root, "--checkpoint", trail.checkpoints)
+
+    assert (code, "handed over to another key" in said) == (1, True)
+
+
+def test_a_new_key_that_is_trusted_itself_is_not_the_one_that_handed_over(trail: Trail, tmp_path):
+    file, new = tmp_path / "proof.json", tmp_path / "new_key"
+    with trail.used():
+        new.write_text(f"{rotate().public}\n")
+        handover = Checkpoint.objects.get(note__contains=standalone.NEXT_KEY)
+        kept = tmp_path / "kept"
+        kept.write_text(handover.note)
+        delivery = make_delivery()
+        seal()
+        call_command("prove_delivery", str(delivery.pk), out=file, size=handover.size)
+
+    assert check(tmp_path, file, "--key", new, "--checkpoint", kept)[0] == 0
+
+
 def test_an_older_checkpoint_is_shown_to_be_the_beginning_of_the_log(sealed: Trail, tmp_path):
     kept, file = tmp_path / "kept", tmp_path / "proof.json"
     kept.write_text(sealed.query("SELECT note FROM alerts_audit_checkpoint WHERE id = 1")[0][0])
@@ -172,10 +228,6 @@ def test_another_key_is_false(proof, new_trail: Trail, tmp_path):
 
 
 def test_a_checkpoint_of_another_history_is_false(sealed: Trail, proof, tmp_path):
-    from datetime import UTC, datetime
-
-    from alerts_audit.seal.signed_notes import SigningKey, checkpoint_note
-
     key = SigningKey.parse((sealed.directory / "signing_key").read_text())
     kept = tmp_path / "kept"
     kept.write_text(checkpoint_note(key, 19, bytes(32), datetime.now(UTC)))

@@ -14,6 +14,7 @@ import os
 import sys
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,21 @@ class Slot:
 _current: Slot | None = None
 
 
+def folder_of(role: str) -> Path:
+    """Return the folder of a role's metrics files, which does not exist before its first process."""
+    return env.runtime_dir() / "metrics" / role
+
+
 def directory(role: str) -> Path:
     """Return the folder of a role's metrics files, and create it if necessary."""
-    path = env.runtime_dir() / "metrics" / role
+    path = folder_of(role)
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def read_epoch(role: str) -> uuid.UUID:
+    """Return the id of this folder's lifetime. Raise FileNotFoundError if nobody has created it."""
+    return uuid.UUID((folder_of(role) / "epoch").read_text())
 
 
 def epoch(role: str) -> uuid.UUID:
@@ -66,7 +77,7 @@ def epoch(role: str) -> uuid.UUID:
             pass
         finally:
             draft.unlink()
-    return uuid.UUID(path.read_text())
+    return read_epoch(role)
 
 
 def prepare(role: str) -> None:
@@ -194,7 +205,8 @@ class EpochCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         help_text = "The epoch of the metrics files of these counters."
-        yield InfoMetricFamily("metrics_epoch", help_text, value={"epoch": str(epoch(self._life))})
+        with suppress(FileNotFoundError):  # before the first process
+            yield InfoMetricFamily("metrics_epoch", help_text, value={"epoch": str(read_epoch(self._life))})
 
 
 class FilesCollector(Collector):
@@ -218,8 +230,8 @@ def _is_begun(path: Path) -> bool:
 
 
 def render(role: str) -> bytes:
-    """Return the merged metrics of all processes of a role, in Prometheus' text format."""
+    """Return the merged metrics of all processes of a role, in Prometheus' text format. It writes no file."""
     registry = CollectorRegistry()
-    registry.register(FilesCollector(directory(role)))
+    registry.register(FilesCollector(folder_of(role)))
     registry.register(EpochCollector(role))
     return generate_latest(registry)

@@ -1,7 +1,8 @@
 """`python -m fintech.telemetry.metrics_server`: the web processes' metrics, served by a process of its own.
 
-It needs neither Django nor a database, so it answers while every web worker is busy or the database is down. It asks
-for no token: bind it to loopback or to an internal network (METRICS_BIND, by default 127.0.0.1:9464).
+It needs neither Django nor a database, so it answers while every web worker is busy or the database is down. It only
+reads, so it may start before the web, whose folder it cannot write to in a container. It asks for no token: bind it to
+loopback or to an internal network (METRICS_BIND, by default 127.0.0.1:9464).
 """
 
 import signal
@@ -121,7 +122,7 @@ class MetricsServer(socketserver.ThreadingTCPServer):
 def main() -> None:
     """Serve the metrics until SIGTERM or SIGINT."""
     try:
-        metric_slots.directory("web")
+        env.runtime_dir().mkdir(parents=True, exist_ok=True)
         server = MetricsServer(env.address("METRICS_BIND", "127.0.0.1:9464"), lambda: metric_slots.render("web"))
     except (env.SettingError, OSError) as error:
         sys.exit(f"error: the metrics exporter cannot start: {error}")

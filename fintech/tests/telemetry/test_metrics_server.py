@@ -1,5 +1,6 @@
 """The exporter as a process: it needs neither Django's settings nor a database, and reports why it cannot start."""
 
+import os
 import select
 import socket
 import subprocess
@@ -9,14 +10,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from fintech.telemetry.metrics_server import MetricsServer, SharedCall
-from fintech.testing.processes import BASE_DIR, Program, answers, free_port, request, running, wait_until
+from fintech.testing.processes import BASE_DIR, Program, answers, free_port, request, running, scrape, wait_until
 
 pytestmark = pytest.mark.processes
 
 COMMAND = [sys.executable, "-m", "fintech.telemetry.metrics_server"]
+# Root may write to every folder, unless this right is taken.
+UNPRIVILEGED = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+# Counts as a process of the web.
+PAY = """
+from fintech.telemetry import metric_slots
+metric_slots.claim("web", shared=True)
+from prometheus_client import Counter
+Counter("payments", "Payments.").inc()
+"""
 
 
 @contextmanager
@@ -67,7 +76,25 @@ def test_it_answers_before_the_first_web_process(port):
 
     assert reply.status == 200
     assert reply.headers["Content-Type"].startswith("text/plain")
-    assert [family.name for family in text_string_to_metric_families(reply.body.decode())] == ["metrics_epoch_info"]
+    assert reply.body == b""
+
+
+def test_it_starts_before_the_web_and_only_reads(tmp_path):
+    """As the sidecar of a pod: its mount is read-only, and the web waits until it answers."""
+    runtime, port = tmp_path / "runtime", free_port()
+    runtime.mkdir(mode=0o555)
+    env = {"METRICS_BIND": f"127.0.0.1:{port}", "RUNTIME_DIR": str(runtime)}
+    with running([*UNPRIVILEGED, *COMMAND], env, log=tmp_path / "log", ready=lambda: answers(port, "/health")):
+        assert scrape(port) == {}
+
+        runtime.chmod(0o755)
+        subprocess.run([sys.executable, "-c", PAY], cwd=BASE_DIR, env=os.environ | env, check=True)
+        runtime.chmod(0o555)
+
+        found = scrape(port)
+        assert found.pop("payments_total") == 1
+        (epoch,) = found
+        assert epoch.startswith("metrics_epoch_info")
 
 
 @pytest.mark.usefixtures("exporter")
@@ -174,7 +201,7 @@ def test_a_wrong_address_is_reported(tmp_path, bind):
 def test_an_unusable_directory_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
 
-    assert "Not a directory" in start(METRICS_BIND="127.0.0.1:0", RUNTIME_DIR=str(tmp_path / "file"))
+    assert "File exists" in start(METRICS_BIND="127.0.0.1:0", RUNTIME_DIR=str(tmp_path / "file"))
 
 
 def test_scrapes_that_come_together_share_a_rendering():

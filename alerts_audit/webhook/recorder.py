@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from alerts_audit.models import Delivery
+from alerts_audit.models import Delivery, Source
 from fintech.database.connections import is_closed, open_connection
 
 # Together with the connection's own timeouts: the longest time that a sender waits for its 503.
@@ -28,10 +28,17 @@ FIELDS = (
     "request_id",
     "trace_id",
 )
+# The condition is part of the statement, because ALERT_TOKEN is accepted without the database.
 INSERT = (
     f"INSERT INTO {Delivery._meta.db_table} ({', '.join(FIELDS)})"  # noqa: S608 - names of our own
-    f" VALUES ({', '.join(f'%({name})s' for name in FIELDS)}) RETURNING id, received_at"
+    f" SELECT {', '.join(f'%({name})s' for name in FIELDS)}"
+    f" WHERE NOT EXISTS (SELECT FROM {Source._meta.db_table} WHERE name = %(source)s AND NOT is_active)"
+    " RETURNING id, received_at"
 )
+
+
+class SourceInactive(Exception):
+    """The source was deactivated, so nothing of it is stored."""
 
 
 class Recorder:
@@ -42,7 +49,10 @@ class Recorder:
         self._idle: list[psycopg.Connection[Any]] = []
 
     def insert(self, delivery: Delivery) -> None:
-        """Commit the delivery, and set its id and its time. Raise psycopg.Error if the commit is not certain."""
+        """Commit the delivery, and set its id and its time.
+
+        Raise SourceInactive, or psycopg.Error if the commit is not certain.
+        """
         if not self._places.acquire(timeout=WAIT_SECONDS):
             raise psycopg.OperationalError("the deliveries before this one are still being stored")
         try:
@@ -50,14 +60,15 @@ class Recorder:
             try:
                 values = {name: getattr(delivery, name) for name in FIELDS}
                 row = connection.execute(INSERT, values, prepare=True).fetchone()
-                assert row is not None
-                delivery.pk, delivery.received_at = row
             except BaseException:
                 connection.close()
                 raise
             self._idle.append(connection)
         finally:
             self._places.release()
+        if row is None:
+            raise SourceInactive(delivery.source)
+        delivery.pk, delivery.received_at = row
 
     def _take_connection(self) -> psycopg.Connection[Any]:
         with suppress(IndexError):  # none is idle

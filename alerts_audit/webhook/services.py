@@ -27,8 +27,8 @@ def record_delivery(
 ) -> Delivery:
     """Store what was sent, without parsing it.
 
-    `size` and `sha256` cover the whole if `body` is only its beginning. Raise psycopg.Error if it is not certain that
-    it is stored.
+    `size` and `sha256` cover the whole if `body` is only its beginning. Raise SourceInactive, or psycopg.Error if it is
+    not certain that it is stored.
     """
     size = len(body) if size is None else size
     is_part = size > len(body)

@@ -16,6 +16,7 @@ from alerts_audit.models import Delivery
 from alerts_audit.sources import metrics
 from alerts_audit.sources.tokens import find_source, visible_part
 from alerts_audit.webhook.background import schedule_projection
+from alerts_audit.webhook.recorder import SourceInactive
 from alerts_audit.webhook.request_body import BodyIncomplete, read_body
 from alerts_audit.webhook.services import record_delivery
 from fintech.http.problems import problem
@@ -28,22 +29,19 @@ logger = logging.getLogger("alerts_audit")
 def receive_alert(request: WSGIRequest) -> HttpResponse:
     if request.method != "POST":
         return problem(405, "method_not_allowed", "Use POST to send alerts.", headers={"Allow": "POST"})
-    authorization = request.META.get("HTTP_AUTHORIZATION", "")
     try:
-        source = find_source(authorization)
+        source = find_source(request.META.get("HTTP_AUTHORIZATION", ""))
     except (DatabaseTrouble, psycopg.Error):
         logger.exception("alert_source_unknown")
         return refuse("unavailable", 503, "The token cannot be checked now. Send the alert again.")
-    if source is None:
-        client = {"client": request.META.get("REMOTE_ADDR"), "token": visible_part(authorization)}
-        logger.warning("alert_unauthorized", extra=client)
-        return refuse("unauthorized", 401, "A bearer token of a known source is required.")
-    return receive_from(source, request)
+    return refuse_sender(request) if source is None else receive_from(source, request)
 
 
 def receive_from(source: str, request: WSGIRequest) -> HttpResponse:
     try:
         delivery = store(source, request)
+    except SourceInactive:
+        return refuse_sender(request)
     except BodyIncomplete as error:
         # 503, because the sender should try again.
         logger.warning("alert_incomplete", extra={"source": source, "reason": str(error)})
@@ -68,6 +66,12 @@ def store(source: str, request: WSGIRequest) -> Delivery:
         request_id=request_id.get(),
         trace_id=trace_id.get(),
     )
+
+
+def refuse_sender(request: WSGIRequest) -> HttpResponse:
+    token = visible_part(request.META.get("HTTP_AUTHORIZATION", ""))
+    logger.warning("alert_unauthorized", extra={"client": request.META.get("REMOTE_ADDR"), "token": token})
+    return refuse("unauthorized", 401, "A bearer token of an active source is required.")
 
 
 def refuse(outcome: str, status: int, detail: str, source: str = "") -> HttpResponse:

@@ -142,6 +142,19 @@ def test_the_token_of_the_environment_needs_no_database(broken_database, setting
     assert find_source(bearer(settings.ALERT_TOKEN)) == "alertmanager"
 
 
+def test_the_token_of_the_environment_is_refused_while_its_source_is_inactive(settings):
+    found, before = Source.objects.filter(name="alertmanager"), Delivery.objects.count()
+    found.update(is_active=False)
+    try:
+        reply = post(settings.ALERT_TOKEN)
+    finally:
+        found.update(is_active=True)
+
+    assert (reply.status_code, reply.json()["code"]) == (401, "alert_unauthorized")
+    assert Delivery.objects.count() == before
+    assert post(settings.ALERT_TOKEN).status_code == 200
+
+
 def test_the_default_source_is_a_source_like_any_other_and_may_have_tokens_besides():
     source = Source.objects.get(name="alertmanager")
     token, secret = issue_token(source)

@@ -105,17 +105,16 @@ class Comparison:
         for watched in members:
             if watched.name in self._alertmanager:
                 oldest = min(now - 3 * grace() - timedelta(minutes=10), prometheus_remembers_from(watched))
-                self._alertmanager[watched.name].forget_known(oldest)
+                self._alertmanager[watched.name].forget_held(oldest)
         close_arrived(cluster)
 
     def _is_known(self, members: Members, sighting: Sighting) -> bool:
-        """Return True if Prometheus only reported alerts that were seen in Alertmanager, whose own sighting counts."""
+        """Return True if Alertmanager had the alert in the period that Prometheus reports: its own sighting counts."""
         if sighting.seen_by == Observation.Kind.ALERTMANAGER:
             return False
         held = [self._alertmanager[watched.name] for watched in members if watched.name in self._alertmanager]
-        return any(
-            sightings.knew(sighting.labels, sighting.first - CLOCK_SKEW, exact=sighting.exact) for sightings in held
-        )
+        first, last = sighting.first - CLOCK_SKEW, sighting.last + CLOCK_SKEW
+        return any(sightings.knew(sighting.labels, first, last, exact=sighting.exact) for sightings in held)
 
 
 def due_now(overdue: list[Sighting]) -> list[Sighting]:

@@ -7,6 +7,7 @@ judged once; an ended one is kept until it is judged, however short it was.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -28,6 +29,15 @@ class Sighting:
     exact: bool = True
     ended: bool = False
     settled: bool = False
+
+
+@dataclass
+class Held:
+    """A period in which Alertmanager had an alert, also a suppressed one: from its start until it last had it."""
+
+    labels: dict[str, str]
+    since: datetime
+    last: datetime
 
 
 class Sightings:
@@ -58,7 +68,7 @@ class Sightings:
 class AlertmanagerSightings(Sightings):
     def __init__(self) -> None:
         super().__init__()
-        self._known: dict[bytes, tuple[dict[str, str], datetime]] = {}  # the alerts it had, and when it last had them
+        self._held: dict[bytes, list[Held]] = {}  # by alert; one entry for each time that it fired
 
     def saw(self, at: datetime, alerts: Iterable[Mapping[str, Any]], observation_id: int) -> None:
         """Add the alerts of Alertmanager at that moment."""
@@ -66,12 +76,12 @@ class AlertmanagerSightings(Sightings):
         for alert in alerts:
             labels = dict(alert["labels"])
             key = get_key(labels)
-            self._known[key] = labels, at
+            starts_at = parsed(alert["starts_at"]) or at
+            self._hold(key, labels, starts_at, at)
             if alert["state"] == "suppressed":
                 self._present.pop(key, None)  # it is recorded as suppressed
                 continue
             present.add(key)
-            starts_at = parsed(alert["starts_at"]) or at
             sighting = self._present.get(key)
             if sighting is not None and starts_at > sighting.last:
                 self._end(key)  # it ended and started again since the last poll
@@ -84,23 +94,32 @@ class AlertmanagerSightings(Sightings):
         for key in self._present.keys() - present:
             self._end(key)
 
+    def _hold(self, key: bytes, labels: dict[str, str], starts_at: datetime, at: datetime) -> None:
+        held = self._held.setdefault(key, [])
+        if held and starts_at <= held[-1].last:
+            held[-1].last = at
+        else:
+            held.append(Held(labels, min(starts_at, at), at))
+
     def stayed_suppressed(self, until: datetime, alerts: Iterable[Mapping[str, Any]]) -> None:
         """Add that Alertmanager still had those of these alerts that it suppresses, at that time."""
         for alert in alerts:
             if alert["state"] == "suppressed":
-                labels = dict(alert["labels"])
-                self._known[get_key(labels)] = labels, until
+                self._held[get_key(alert["labels"])][-1].last = until
 
-    def knew(self, labels: Mapping[str, str], since: datetime, *, exact: bool = False) -> bool:
-        """Return True if Alertmanager had an alert with at least these labels at that time or later."""
-        same = self._known.get(get_key(labels))
-        if same is not None or exact:
-            return same is not None and same[1] >= since
+    def knew(self, labels: Mapping[str, str], first: datetime, last: datetime, *, exact: bool = False) -> bool:
+        """Return True if Alertmanager had an alert with at least these labels at some time between these two."""
+        own = self._held.get(get_key(labels), [])
+        others = () if exact else chain.from_iterable(self._held.values())
         wanted = labels.items()
-        return any(at >= since and wanted <= other.items() for other, at in self._known.values())
+        return any(
+            held.since <= last and held.last >= first and wanted <= held.labels.items() for held in chain(own, others)
+        )
 
-    def forget_known(self, before: datetime) -> None:
-        self._known = {key: (labels, at) for key, (labels, at) in self._known.items() if at >= before}
+    def forget_held(self, before: datetime) -> None:
+        """Forget the periods that ended before that time."""
+        kept = {key: [one for one in held if one.last >= before] for key, held in self._held.items()}
+        self._held = {key: held for key, held in kept.items() if held}
 
 
 class PrometheusSightings(Sightings):

@@ -232,6 +232,55 @@ class Inhibited:
             Poll.objects.update_or_create(source=self.memory.name, kind=kind, defaults=until)
 
 
+class History:
+    """A Prometheus that remembers when an alert fired, and an Alertmanager beside it. Times are seconds ago."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory, self.labels = memory, {"alertname": f"Fired{secrets.token_hex(4)}", "severity": "critical"}
+        self.samples: list[int] = []
+        self.held: list[dict[str, Any]] = []
+        self.answers_until = time.time() + 3600
+        memory.server.answer = self.answer
+        Source.objects.filter(name=memory.name).update(alertmanager_url=memory.server.url)
+
+    def answer(self, path: str) -> tuple[int, Any]:
+        if path == "/api/v2/alerts":
+            return 200, self.held
+        if path != "/api/v1/query":
+            return 200, {"data": {"yaml": "", "groups": []}}
+        begin, end = self.memory.ranges()[-1]
+        if end > self.answers_until:
+            return 503, b""
+        samples = [[sample, "1"] for sample in self.samples if begin < sample <= end]
+        return 200, {"data": {"result": [{"metric": self.labels, "values": samples}] if samples else []}}
+
+    def fired(self, begin: float, end: float) -> None:
+        now = round(time.time())
+        self.samples += range(now - round(begin), now - round(end) + 1, 15)
+
+    def hold(self, *, since: float) -> None:
+        status = {"state": "active", "silencedBy": [], "inhibitedBy": []}
+        self.held = [{"labels": self.labels, "startsAt": ago(since).isoformat(), "status": status}]
+
+    def deliver(self, *, since: float) -> None:
+        self.receive(since=since)
+        project_pending()
+
+    def receive(self, *, since: float) -> None:
+        body = alertmanager_body(self.labels["alertname"])
+        body = body.replace(b"2026-11-22T13:40:00Z", ago(since).isoformat().encode())
+        record_delivery(source=self.memory.name, body=body)
+
+    def missed_since(self) -> list[float]:
+        """When the missed alerts began."""
+        gaps = Gap.objects.filter(source=self.memory.name, reason="outage", closes=None).order_by("pk")
+        return [time.time() - gap.since.timestamp() for gap in gaps]
+
+
+def ago(seconds: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
 class AnHourLater(datetime):
     """The clock."""
 
@@ -291,6 +340,22 @@ def test_an_inhibited_alert_that_fires_again_while_no_worker_polls_is_missed(inh
     Comparison().turn()
 
     assert inhibited.memory.missed() == [inhibited.labels]
+
+
+@pytest.fixture
+def history(memory) -> History:
+    return History(memory)
+
+
+def test_an_alert_that_fires_again_does_not_hide_that_it_was_missed(history):
+    history.memory.away_for(hours=2)
+    history.fired(3600, 3500)
+    history.fired(60, 0)
+    history.hold(since=60)
+    history.deliver(since=60)
+    Comparison().turn()
+
+    assert history.missed_since() == [pytest.approx(3600, abs=30)]
 
 
 def test_peers_that_share_a_prometheus_miss_an_alert_once(memory):

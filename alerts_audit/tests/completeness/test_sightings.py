@@ -98,17 +98,31 @@ def test_alerts_of_other_labels_are_others():
     assert len(Polls((0, [alert(), alert({**LABELS, "shop": "2"})])).stretches()) == 2
 
 
-def test_it_is_known_by_a_part_of_its_labels_from_when_it_was_last_seen():
+def test_it_is_known_by_a_part_of_its_labels_while_it_was_held():
     polls = Polls((0, [alert(state="suppressed")]), (15, []))
 
-    assert polls.knew({"alertname": "A"}, at(0))
-    assert not polls.knew({"alertname": "A"}, at(0), exact=True)
-    assert polls.knew(LABELS, at(0), exact=True)
-    assert polls.knew(LABELS, at(-5))
-    assert not polls.knew(LABELS, at(1))
-    assert not polls.knew({"alertname": "B"}, at(0))
-    polls.forget_known(at(10))
-    assert not polls.knew(LABELS, at(0))
+    assert polls.knew({"alertname": "A"}, at(0), at(5))
+    assert not polls.knew({"alertname": "A"}, at(0), at(5), exact=True)
+    assert polls.knew(LABELS, at(-5), at(0), exact=True)
+    assert not polls.knew(LABELS, at(1), at(5))
+    assert not polls.knew(LABELS, at(-5), at(-1))
+    assert not polls.knew({"alertname": "B"}, at(0), at(5))
+
+
+def test_a_later_period_does_not_count_for_an_earlier_one():
+    polls = Polls((0, [alert()]), (15, []), (600, [alert(starts=590)]), (615, [alert(starts=590)]))
+
+    assert polls.knew(LABELS, at(0), at(5), exact=True)
+    assert not polls.knew(LABELS, at(300), at(400), exact=True)
+    assert polls.knew(LABELS, at(592), at(900), exact=True)
+
+
+def test_periods_that_ended_long_ago_are_forgotten():
+    polls = Polls((0, [alert()]), (15, []), (600, [alert(starts=590)]))
+    polls.forget_held(at(10))
+
+    assert not polls.knew(LABELS, at(0), at(5))
+    assert polls.knew(LABELS, at(600), at(600))
 
 
 # --- Prometheus --------------------------------------------------------------------------------------------

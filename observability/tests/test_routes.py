@@ -189,16 +189,28 @@ INHIBITION: list[
             ("PaymentErrorRatioHigh", {}),
             ("UnresolvedTransactionOld", {}),
             ("MetricMissing", {"metric": "gateway_drift"}),
+            ("WorkerJobFailing", {"exported_job": "gateway_drift"}),
         ],
         [("NotificationsFailing", {}), ("KpiDrift", {})],
     ),
+    (("ServiceDown", GATEWAY), [], [("WorkerJobFailing", {"exported_job": "compare"})]),
     (
-        ("TargetDown", {"job": "web", "instance": "metrics:9464"}),
+        ("TargetDown", {"job": "web", "instance": "metrics:9464", "targets": "all"}),
         [("MetricMissing", {"metric": "transactions_total"}), ("WorkerJobFailing", {"exported_job": "drift"})],
         [("UnresolvedTransactionOld", {}), ("PaymentErrorRatioHigh", {}), ("AuditBroken", {})],
     ),
     (
-        ("TargetDown", {"job": "worker", "instance": "worker:9465"}),
+        ("TargetDown", {"job": "web", "instance": "metrics:9464", "targets": "all"}),
+        [],
+        [("WorkerJobFailing", {"exported_job": "compare"})],
+    ),
+    (
+        ("TargetDown", {"job": "web", "instance": "web-2:9464"}),
+        [("KpiUncompared", {})],
+        [("KpiDrift", {}), ("MetricMissing", {"metric": "kpi_drift"}), ("PaymentsStopped", {})],
+    ),
+    (
+        ("TargetDown", {"job": "worker", "instance": "worker:9465", "targets": "all"}),
         [
             ("UnresolvedTransactionOld", {}),
             ("AuditSealStale", {}),
@@ -208,10 +220,20 @@ INHIBITION: list[
         [("PaymentErrorRatioHigh", {}), ("PaymentsStopped", {})],
     ),
     (
-        ("TargetDown", {"job": "alertmanager", "instance": "alertmanager:9093"}),
+        ("TargetDown", {"job": "worker", "instance": "worker-2:9465"}),
+        [],
+        [
+            ("LedgerImbalance", {"currency": "EUR"}),
+            ("AuditSealStale", {}),
+            ("WorkerJobFailing", {"exported_job": "seal"}),
+        ],
+    ),
+    (
+        ("TargetDown", {"job": "alertmanager", "instance": "alertmanager:9093", "targets": "all"}),
         [("HeartbeatMissing", {}), ("AlertsDropped", {})],
         [("PaymentErrorRatioHigh", {}), ("KpiDrift", {})],
     ),
+    (("TargetDown", {"job": "alertmanager", "instance": "alertmanager-2:9093"}), [], [("HeartbeatMissing", {})]),
     (("ExporterDown", {"job": "loki"}), [("ProbeFailing", {"service": "loki"})], [("DiskSpaceLow", DISK)]),
     (("ExporterDown", {"job": "node"}), [], [("ProbeFailing", {"service": "grafana"})]),
     (("MetricMissing", {"metric": "probe_success"}), [("ExporterDown", {"job": "blackbox"})], [("MemoryLow", {})]),

@@ -19,8 +19,8 @@ DURATION = re.compile(
     r"(\[|(?<=[smhd]):|\boffset |\b(?:for|keep_firing_for|interval|group_wait|group_interval|repeat_interval): )"
     r"(\d+)(ms|[smhd])\b"
 )
-# `> 300 # seconds`: in PromQL an age is a plain number, so the rules mark it with a comment.
-AGE = re.compile(r"\b(\d+)( # seconds)$", re.MULTILINE)
+# `> 300 # seconds`: in PromQL an age is a plain number, so the rules mark it with a comment. It may be a metric, too.
+AGE = re.compile(r"\b(?:(\d+)|(\w+_seconds))( # seconds)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -210,4 +210,8 @@ def faster(text: str, speed: float) -> str:
         before, number, unit = found.groups()
         return f"{before}{max(1, round(int(number) * MILLISECONDS[unit] / speed))}ms"
 
-    return AGE.sub(lambda found: f"{int(found[1]) / speed:g}{found[2]}", DURATION.sub(shorten, text))
+    def younger(found: re.Match[str]) -> str:
+        number, metric, mark = found.groups()
+        return f"{metric} / {speed:g}{mark}" if metric else f"{int(number) / speed:g}{mark}"
+
+    return AGE.sub(younger, DURATION.sub(shorten, text))

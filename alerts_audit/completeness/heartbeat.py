@@ -38,6 +38,7 @@ class Heartbeats:
     def __init__(self) -> None:
         self._ages_lock = threading.Lock()
         self._beats: dict[str, datetime] = {}  # source -> the newest beat of its cluster
+        self._limits: dict[str, float] = {}  # source -> the age that its heartbeat may have
 
     def ages(self) -> dict[str, float]:
         """Return the seconds since the newest beat of each source with a heartbeat."""
@@ -45,14 +46,20 @@ class Heartbeats:
         with self._ages_lock:
             return {source: max(0.0, (now - beat).total_seconds()) for source, beat in self._beats.items()}
 
+    def limits(self) -> dict[str, float]:
+        """Return the age in seconds that the heartbeat of each of these sources may have."""
+        with self._ages_lock:
+            return self._limits
+
     def turn(self) -> None:
         """Read the new beats, then open and close gaps."""
         sources = list(Source.objects.filter(is_active=True))
         own = newest_beats(sources)
         shared = {source.name: shared_beat(source, sources, own) for source in sources if source.heartbeat_seconds}
         beats = {name: beat for name, beat in shared.items() if beat is not None}
+        limits = {source.name: float(source.heartbeat_seconds) for source in sources if source.name in beats}
         with self._ages_lock:
-            self._beats = beats
+            self._beats, self._limits = beats, limits
         now = datetime.now(UTC)
         lagging = Pending.objects.late_deliveries(now).exists()
         for source in sources:

@@ -19,7 +19,7 @@ def jobs(worker: Worker) -> list[Job]:
     for counter in (metrics.DELIVERIES, metrics.ALERTS):
         REGISTRY.unregister(counter)  # metrics of the web only: here they would be a second, empty series
     comparison, heartbeats = Comparison(), Heartbeats()
-    trail = TrailCollector(worker.leader, heartbeats.ages)
+    trail = TrailCollector(worker.leader, heartbeats)
     REGISTRY.register(trail)
     poll = settings.ALERT_POLL_SECONDS
     notices = [Job("notices", 5, telegram.send_notices, leader=True)] if telegram.is_configured() else []

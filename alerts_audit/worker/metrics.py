@@ -5,7 +5,7 @@ Each query uses an index or a small table, for any age of the trail; none counts
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from alerts_audit.completeness.heartbeat import Heartbeats
 from alerts_audit.models import Checkpoint, Episode, Gap, Poll, Verification
 from alerts_audit.seal.canonical import KINDS
 from fintech.database.sql import fetch_all, fetch_one
@@ -115,8 +116,8 @@ def count_transitions() -> dict[str, int]:
 class TrailCollector(Collector):
     """A collector that exports only while this worker leads, because stale values would be wrong."""
 
-    def __init__(self, leader: Leader, heartbeat_ages: Callable[[], dict[str, float]]) -> None:
-        self._leader, self._heartbeat_ages = leader, heartbeat_ages
+    def __init__(self, leader: Leader, heartbeats: Heartbeats) -> None:
+        self._leader, self._heartbeats = leader, heartbeats
         self._trail: Trail | None = None
         self._read_at = 0.0
 
@@ -141,8 +142,10 @@ class TrailCollector(Collector):
         yield counters("alert_transitions", "State changes of episodes.", "state", states, trail.transitions)
         yield gauges("audit_gaps_open", "Gaps in the alert trail.", "reason", Gap.Reason.values, trail.open_gaps)
         yield from self._seal(trail)
-        ages = self._heartbeat_ages()
+        ages, limits = self._heartbeats.ages(), self._heartbeats.limits()
         yield gauges("alert_heartbeat_age_seconds", "Time since the newest heartbeat.", "source", sorted(ages), ages)
+        name = "alert_heartbeat_limit_seconds"
+        yield gauges(name, "Age that the heartbeat may have.", "source", sorted(limits), limits)
 
     @staticmethod
     def _seal(trail: Trail) -> Iterator[Metric]:

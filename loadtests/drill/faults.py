@@ -214,7 +214,14 @@ FAULTS = [
     Harmless(
         "a session holds the projector's lock", "AlertProjectionLagging", database.block_projection, database.release
     ),
-    Harmless("the heartbeat is silenced", "HeartbeatMissing", trail.silence_heartbeat, trail.end_silence, 20),
+    Harmless(
+        "the heartbeat is silenced",
+        "HeartbeatMissing",
+        trail.silence_heartbeat,
+        trail.end_silence,
+        20,
+        ramp_minutes=15,  # the limit of a source
+    ),
     Harmless(
         "a monitoring service answers 503",
         "ProbeFailing",

@@ -278,13 +278,14 @@ def test_speed_divides_durations_and_nothing_else():
 def test_speed_divides_ages_which_say_that_they_are_seconds():
     assert faster("age > 300 # seconds\nratio > 300\n", 60) == "age > 5 # seconds\nratio > 300\n"
     assert faster("time() - sealed > 90 # seconds", 60) == "time() - sealed > 1.5 # seconds"
+    assert faster("age_seconds > limit_seconds # seconds", 60) == "age_seconds > limit_seconds / 60 # seconds"
 
 
 def test_every_age_in_the_rules_is_marked():
     """An unmarked number of seconds would not be accelerated in tests and drills."""
     for file in (HERE / "prometheus/rules").glob("*.yml"):
         for line in file.read_text().splitlines():
-            if re.search(r"_seconds(:max)? > \d{2}|time\(\) - \w+ > \d", line):
+            if re.search(r"_seconds(:max)? > (\d{2}|\w+_seconds)|time\(\) - \w+ > \d", line):
                 assert line.endswith("# seconds"), line
 
 

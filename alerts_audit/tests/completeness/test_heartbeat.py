@@ -44,6 +44,12 @@ def age(source: Source) -> float | None:
     return heartbeats.ages().get(source.name)
 
 
+def limit(source: Source) -> float | None:
+    heartbeats = Heartbeats()
+    heartbeats.turn()
+    return heartbeats.limits().get(source.name)
+
+
 def miss(source: Source) -> Gap:
     """Its heartbeat is an hour old by now."""
     judge(source, datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC), lagging=False)
@@ -129,6 +135,15 @@ def test_the_gap_is_closed_by_the_next_beat(source):
 
     assert open_gap(source) is None
     assert Gap.objects.get(closes=gap).until > gap.since
+
+
+def test_the_limit_is_that_of_the_source(source):
+    assert limit(source) is None
+    beat(source)
+    assert limit(source) == 900
+    Source.objects.filter(pk=source.pk).update(heartbeat_seconds=60)
+
+    assert limit(source) == 60
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"heartbeat_seconds": 0}])

@@ -1,11 +1,12 @@
 """Metrics of the trail in the leading worker."""
 
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from alerts_audit.completeness.heartbeat import Heartbeats
 from alerts_audit.gaps import close_gap, open_gap
 from alerts_audit.models import Episode, Gap, Verification
 from alerts_audit.projection import project_pending
@@ -17,6 +18,14 @@ from alerts_audit.worker.metrics import TrailCollector, read_trail
 from fintech.jobs import Leader
 
 
+class Beats(Heartbeats):
+    """The heartbeat of one source."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._beats, self._limits = {"peer-1": datetime.now(UTC) - timedelta(seconds=12)}, {"peer-1": 300.0}
+
+
 class Exported:
     """The collector of a worker that leads, or does not."""
 
@@ -24,7 +33,7 @@ class Exported:
         leader = Leader()
         leader.leading = leading
         self.registry = CollectorRegistry()
-        self.collector = TrailCollector(leader, lambda: {"peer-1": 12.5})
+        self.collector = TrailCollector(leader, Beats())
         self.registry.register(self.collector)
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -64,8 +73,10 @@ def test_all_metrics_of_the_contract_are_there(exported):
         "audit_verification_findings",
         "audit_gaps_open",
         "alert_heartbeat_age_seconds",
+        "alert_heartbeat_limit_seconds",
     }
-    assert exported.value("alert_heartbeat_age_seconds", source="peer-1") == 12.5
+    assert exported.value("alert_heartbeat_age_seconds", source="peer-1") == pytest.approx(12, abs=5)
+    assert exported.value("alert_heartbeat_limit_seconds", source="peer-1") == 300
 
 
 def test_a_worker_that_does_not_lead_exports_nothing():

@@ -1,4 +1,4 @@
-from observability.dashboards.kit import above, graph, listing, query, row
+from observability.dashboards.kit import graph, listing, query, row
 
 COMPLETENESS = row(
     "Completeness",
@@ -13,8 +13,8 @@ COMPLETENESS = row(
             "Age of the heartbeat",
             "Time since the last Watchdog alert of each source. If it grows, alerts no longer get through.",
             query("max by (source) (alert_heartbeat_age_seconds)", "{{source}}"),
+            query("max by (source) (alert_heartbeat_limit_seconds)", "{{source}}, limit"),
             unit="s",
-            thresholds=above(600, 900),
         ),
         listing(
             "Worker jobs",

@@ -363,8 +363,9 @@ PROMETHEUS_EXPORT_MIGRATIONS = False
 # Checkpoints and public keys, outside the database; also the signing key, unless it has a file of its own.
 AUDIT_DIR = Path(env.text("AUDIT_DIR", str(BASE_DIR / "var" / "audit")))
 AUDIT_SIGNING_KEY_FILE = env.text("AUDIT_SIGNING_KEY_FILE", "")
-AUDIT_SEAL_SECONDS = env.number("AUDIT_SEAL_SECONDS", 60, least=1, most=3600)
-AUDIT_VERIFY_SECONDS = env.number("AUDIT_VERIFY_SECONDS", 3600, least=1, most=86_400)
+# Well below what AuditSealStale and a verification allow (5 minutes), and AuditUnverified (3 hours).
+AUDIT_SEAL_SECONDS = env.number("AUDIT_SEAL_SECONDS", 60, least=1, most=240)
+AUDIT_VERIFY_SECONDS = env.number("AUDIT_VERIFY_SECONDS", 3600, least=1, most=9000)
 # An episode without an update for this long is stale: twice Alertmanager's repeat_interval, and some minutes.
 AUDIT_STALE_SECONDS = env.number("AUDIT_STALE_SECONDS", 2 * 4 * 3600 + 900, least=1)
 # If an alert is missing from every Alertmanager for this long and no "resolved" arrived, its episode becomes `unknown`.

@@ -72,6 +72,8 @@ WRONG: list[tuple[str, str, dict[str, Any]]] = [
     ("worker", "LEASE_SECONDS=8 is wrong: it must be above", {"GATEWAY_DEADLINE_SECONDS": "9"}),
     ("manage.py", "GATEWAY_TIMEOUT_SECONDS='soon' is wrong: use a number", {"GATEWAY_TIMEOUT_SECONDS": "soon"}),
     ("manage.py", "BATCH_CONCURRENCY=0 is wrong: use a number from 1", {"BATCH_CONCURRENCY": "0"}),
+    ("worker", "AUDIT_SEAL_SECONDS=600 is wrong: use a number from 1 to 240", {"AUDIT_SEAL_SECONDS": "600"}),
+    ("manage.py", "AUDIT_VERIFY_SECONDS=86400 is wrong: use a number", {"AUDIT_VERIFY_SECONDS": "86400"}),
     ("manage.py", "THROTTLE_RATE=0 is wrong", {"THROTTLE_RATE": "0"}),
     ("manage.py", "LOG_LEVEL='loud' is wrong: use one of DEBUG, INFO", {"LOG_LEVEL": "loud"}),
     ("worker", "GATEWAY_URL is wrong: use an address such as http://", {"GATEWAY_URL": "gateway:5001"}),

@@ -203,7 +203,7 @@ class Bench:
         return {SEALED: rate}
 
     def not_sealing(self) -> dict[str, float]:
-        rate, sealed = self._flood(seal_seconds=3600)
+        rate, sealed = self._flood(seal_seconds=240)
         assert sealed == 0, "another process sealed"
         return {UNSEALED: rate}
 
@@ -227,7 +227,7 @@ def running_worker(world: World, seal_seconds: int) -> Iterator[None]:
     port = free_port()
     env = world.environment("ours") | {
         "AUDIT_SEAL_SECONDS": str(seal_seconds),
-        "AUDIT_VERIFY_SECONDS": "86400",
+        "AUDIT_VERIFY_SECONDS": "9000",
         "WORKER_METRICS_BIND": f"127.0.0.1:{port}",
     }
     program = Program([PYTHON, "manage.py", "worker"], log=world.directory / "worker.log", env=env)

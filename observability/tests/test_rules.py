@@ -13,6 +13,8 @@ import promql_parser
 import pytest
 import yaml
 
+from alerts_audit.admin.dashboard import VERIFIED_WITHIN
+from alerts_audit.seal.verify.rows import GRACE
 from fintech.testing.processes import IN_FULL
 from observability.render import HERE, prometheus_command
 
@@ -189,6 +191,18 @@ def test_the_alert_on_the_database_outlasts_the_one_on_the_web_that_it_silences(
     # The web is ready shortly after the database, so the inhibiting alert must not resolve first.
     minutes = {name: int(ALERTS[name]["keep_firing_for"].removesuffix("m")) for name in ("DatabaseDown", "ServiceDown")}
     assert minutes["DatabaseDown"] >= minutes["ServiceDown"] + 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "alert", "reader"),
+    [("AUDIT_SEAL_SECONDS", "AuditSealStale", GRACE), ("AUDIT_VERIFY_SECONDS", "AuditUnverified", VERIFIED_WITHIN)],
+)
+def test_no_interval_that_can_be_set_causes_an_alert(setting, alert, reader):
+    settings = (HERE.parent / "fintech/settings.py").read_text()
+    [longest] = re.findall(rf'"{setting}", \d+, least=1, most=(\d+)', settings)
+    [age] = re.findall(r"(\d+) # seconds", ALERTS[alert]["expr"])
+
+    assert int(longest) < int(age) == reader.total_seconds()
 
 
 def test_no_test_is_left_of_an_alert_that_is_gone():

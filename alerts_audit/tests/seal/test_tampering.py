@@ -236,6 +236,14 @@ CASES = {
         ["GRANT UPDATE, DELETE ON alerts_audit_review TO app"],
         [("guard", "alerts_audit_review")] * 2,
     ),
+    "more rights for the application, on a column": (
+        ["GRANT UPDATE (body) ON alerts_audit_delivery TO app"],
+        [("guard", "alerts_audit_delivery")],
+    ),
+    "a right to write that is the owner's": (
+        ["GRANT INSERT (id) ON payments_archive TO app"],
+        [("guard", "payments_archive")],
+    ),
 }
 
 

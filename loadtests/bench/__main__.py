@@ -124,7 +124,10 @@ COLUMNS = {"web_ms": "web", "postgres_ms": "PostgreSQL", "client_ms": "client"}
 
 
 def report(rounds: dict[str, list[Result]]) -> bool:
-    """Print medians and ratios; True if every floor holds. Processor time is in milliseconds per payment."""
+    """Print medians and ratios; True if every floor holds, and neither side of it had errors.
+
+    Processor time is in milliseconds per payment.
+    """
     print("\nThe last number of a contender is its clients; the last three columns are processor time per payment, ms.")
     head = "".join(f"{name:>12}" for name in COLUMNS.values())
     print(f"{'contender':38}{'payments/s':>12}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'errors':>8}{head}")
@@ -140,8 +143,10 @@ def report(rounds: dict[str, list[Result]]) -> bool:
     for name, top, bottom, floor in FLOORS:
         if top in rate and bottom in rate:
             ratio = rate[top] / max(rate[bottom], 1e-9)
-            good &= ratio >= floor
-            print(f"{name:48}{ratio:10.2f}{floor:8.2f}{'' if ratio >= floor else '   BELOW'}")
+            errors = any(result.errors for result in rounds[top] + rounds[bottom])
+            verdict = "   ERRORS" if errors else "   BELOW" if ratio < floor else ""
+            good &= not verdict
+            print(f"{name:48}{ratio:10.2f}{floor:8.2f}{verdict}")
     return good
 
 

@@ -5,17 +5,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
 import pytest
 
+from fintech.http.views import json_answer
 from fintech.testing.processes import BASE_DIR, wait_until
-from loadtests.bench.__main__ import REPORTS
+from loadtests.bench.__main__ import REPORTS, report
 from loadtests.bench.against import SERVE
 from loadtests.bench.baseline import compare
-from loadtests.bench.client import Result
+from loadtests.bench.client import Result, payment_requests, run_load
 from loadtests.bench.servers import is_chosen
+from payments.schemas import BatchOutput, BatchResult
 
 NAMES = ("ours, 16", "ours, 64", "ours, all off, 16", "(c) FastAPI, 16")
 
@@ -57,6 +63,59 @@ def test_a_figure_moved_if_it_differs_from_the_last_run_by_more_than_the_noise(t
     assert compare(file, rounds(1000, 1020, 960)) == []
     assert compare(file, rounds(*rates)) == moved
     assert compare(file, rounds(*rates)) == []
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "verdict"),
+    [
+        (Result(1, 500), Result(1, 100), ""),
+        (Result(1, 499), Result(1, 100), "BELOW"),
+        (Result(1, 500), Result(1, 100, errors=1), "ERRORS"),
+        (Result(1, 500, errors=1), Result(1, 100), "ERRORS"),
+    ],
+)
+def test_a_floor_breaks_below_it_and_by_errors_of_either_side(ours, theirs, verdict, capsys):
+    held = report({"ours, 16": [ours], "(b) tutorial DRF, 16": [theirs]})
+
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ours / tutorial DRF")]
+    assert (held, line.rpartition("5.00")[2].strip()) == (not verdict, verdict)
+
+
+@contextmanager
+def answering(body: bytes) -> Iterator[int]:
+    """Answer each POST with 200 and this body; return the port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_the_refused_items_of_a_batch_are_errors():
+    items = [BatchResult(code, {"id": "some", "status": "succeeded"}) for code in (201, 503, 201, 202, 201)]
+    make = payment_requests("/v1/transactions/batch", {}, batch=len(items))
+
+    with answering(json_answer(BatchOutput(items)).content) as port:
+        result = run_load(port, make, clients=1, seconds=0.1, payments=len(items))
+
+    answers = len(result.latencies)
+    assert (result.payments, result.errors) == (3 * answers, 2 * answers)
+    assert answers
 
 
 @pytest.mark.processes

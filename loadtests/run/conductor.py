@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import gevent
@@ -27,9 +28,13 @@ SPAWN_RATE = 100
 
 @dataclass
 class Result:
-    """The samples of one plan. `seconds` is its duration, or the time until Ctrl-C."""
+    """The samples of one plan. `seconds` is its duration, or the time until Ctrl-C.
+
+    `planned` requests were due in this time: those of lost processes have no samples.
+    """
 
     seconds: float = 0.0
+    planned: int = 0
     samples: list[Sample] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
     lost: int = 0
@@ -81,6 +86,7 @@ class Conductor:
                 self.runner.send_message("halt")
                 deadline = time.monotonic() + HALT_SECONDS + LOST_SECONDS
         result.lost = len(self._waiting)
+        result.planned = sum(1 for _ in takewhile(lambda at: at < result.seconds, plan.due_times()))
         result.samples.sort(key=lambda sample: sample.due_seconds)
         return result
 

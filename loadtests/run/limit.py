@@ -21,7 +21,7 @@ class Step:
 
     @property
     def held(self) -> bool:
-        return all(threshold["held"] for threshold in self.thresholds)
+        return bool(self.summary["complete"]) and all(threshold["held"] for threshold in self.thresholds)
 
 
 def with_defaults(thresholds: Thresholds) -> Thresholds:
@@ -31,7 +31,7 @@ def with_defaults(thresholds: Thresholds) -> Thresholds:
 
 
 def find_limit(start: float, measure: Callable[[float], Step | None]) -> list[Step]:
-    """Raise the rate until a threshold breaks, then refine it. `measure` returns None if Ctrl-C ended the step."""
+    """Raise the rate until it does not hold, then refine it. `measure` returns None if Ctrl-C ended the step."""
     steps: list[Step] = []
     held = broken = 0.0
     rps, refinements = start, REFINEMENTS

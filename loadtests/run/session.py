@@ -33,6 +33,7 @@ class Session:
         for sample in result.samples:
             self.total.samples.append(sample._replace(due_seconds=self.total.seconds + sample.due_seconds))
         self.total.seconds += result.seconds
+        self.total.planned += result.planned
         self.total.processes = result.processes
         self.total.lost += result.lost
         return result
@@ -42,7 +43,7 @@ class Session:
         result = self.run_plan(rps, self.chosen.step_duration)
         if self.conductor.interrupted:
             return None
-        summary = summarize(result.samples, result.seconds)
+        summary = summarize(result.samples, result.seconds, result.planned, result.lost)
         step = Step(rps, summary, self.thresholds.check(summary))
         state = "held" if step.held else "did not hold"
         self.terminal.say(f"{rps:.1f} requests/s {state} (p95 {summary['latency_ms']['p95']:.0f} ms)")
@@ -50,7 +51,7 @@ class Session:
 
     def summarize(self, steps: list[Step]) -> dict[str, Any]:
         chosen, total = self.chosen, self.total
-        figures = summarize(total.samples, total.seconds)
+        figures = summarize(total.samples, total.seconds, total.planned, total.lost)
         own = max((process.lag_ms for process in total.processes), default=0.0)
         late = sum(1 for sample in total.samples if sample.late_ms > LATE_MS + own) / max(1, len(total.samples))
         search = {
@@ -71,7 +72,7 @@ class Session:
             # The last step of a search breaks a threshold on purpose.
             "thresholds": [] if chosen.find_limit else self.thresholds.check(figures),
             "load_processes": [process._asdict() for process in sorted(total.processes)],
-            "warnings": warnings(total.processes, late, chosen.workers, total.lost),
+            "warnings": warnings(total.processes, late, chosen.workers, planned=total.planned, lost=total.lost),
             **(search if chosen.find_limit else {}),
         }
 
@@ -110,4 +111,7 @@ def finish(session: Session, steps: list[Step]) -> int:
         limit = summary["limit"]
         session.terminal.say(f"The limit is {limit:.1f} requests/s." if limit else "Not even the first rate held.")
         return 0 if limit else 1
+    if summary["thresholds"] and not summary["complete"]:
+        session.terminal.say("The load was not complete, so no threshold held.")
+        return 1
     return 0 if all(threshold["held"] for threshold in summary["thresholds"]) else 1

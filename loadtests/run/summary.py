@@ -21,19 +21,24 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in times.items()}
 
 
-def summarize(samples: Sequence[Sample], seconds: float) -> dict[str, Any]:
-    """Return the figures of `seconds` of load. Each due request has one sample with attempt 1."""
+def summarize(samples: Sequence[Sample], seconds: float, planned: int, lost: int = 0) -> dict[str, Any]:
+    """Return the figures of `seconds` of load, in which `planned` requests were due.
+
+    Each of them has one sample with attempt 1, except the last ones of `lost` load processes.
+    """
     due = [sample for sample in samples if sample.attempt == 1]
     answered = sum(1 for sample in due if sample.status)
     in_time = sum(1 for sample in due if sample.status and sample.answered_at <= seconds)
     failed = sum(1 for sample in samples if sample.error)
     return {
+        "complete": planned > 0 and not lost,
         "rate": {
-            "asked": round(len(due) / seconds, 3),
+            "asked": round(planned / seconds, 3),
             "held": round(in_time / seconds, 3),
-            "held_ratio": round(in_time / len(due), 5) if due else 0.0,
+            "held_ratio": round(in_time / planned, 5) if planned else 0.0,
         },
         "requests": {
+            "planned": planned,
             "due": len(due),
             "answered": answered,
             "not_sent": sum(1 for sample in due if sample.error == NOT_SENT),

@@ -50,7 +50,7 @@ def advice(process: Process) -> str:
     return "Other programs used its machine: stop them, or use another machine."
 
 
-def warnings(processes: list[Process], late_share: float, workers: int, lost: int) -> list[str]:
+def warnings(processes: list[Process], late_share: float, workers: int, *, planned: int, lost: int) -> list[str]:
     """Return sentences about a load that was not the planned one."""
     found = [
         f"Load process {process.number} was the bottleneck ({process.cpu:.0%} of a core, requests due"
@@ -63,6 +63,8 @@ def warnings(processes: list[Process], late_share: float, workers: int, lost: in
             f"All {workers} simulated merchants waited for answers when {late_share:.1%} of the requests were due:"
             " the service is saturated or stalled, or --workers is too low for this rate."
         )
+    if not planned:
+        found.append("No request was due: the test was too short for this rate.")
     if lost:
         found.append(f"{lost} load processes ended before the test did: their last requests are missing.")
     return found

@@ -3,9 +3,11 @@ import pytest
 from loadtests.run.limit import DEFAULTS, Step, find_limit, rate_that_held, with_defaults
 from loadtests.run.thresholds import Thresholds
 
+WHOLE = {"complete": True}
+
 
 def measure_up_to(limit: float):
-    return lambda rps: Step(rps, {}, [{"held": rps <= limit}])
+    return lambda rps: Step(rps, WHOLE, [{"held": rps <= limit}])
 
 
 @pytest.mark.parametrize("limit", [10, 11, 99, 1234])
@@ -23,10 +25,14 @@ def test_after_a_first_rate_that_broke_there_is_no_search():
 
 
 def test_an_interrupted_step_ends_the_search_and_does_not_count():
-    results = iter([Step(10, {}, []), None])
+    results = iter([Step(10, WHOLE, []), None])
     steps = find_limit(10, lambda rps: next(results))
 
     assert [step.rps for step in steps] == [10]
+
+
+def test_a_step_whose_load_was_not_complete_does_not_hold():
+    assert not Step(10, {"complete": False}, [{"held": True}]).held
 
 
 def test_a_given_threshold_replaces_the_usual_one():

@@ -87,6 +87,28 @@ def test_a_saturated_service_does_not_hold_the_rate(load_test, service):
     assert summary["warnings"]
 
 
+def test_a_load_process_that_is_killed_breaks_the_thresholds(load_test, service):
+    options = ["--rps", "20", "--duration", "5", "--drain", "0", "--processes", "2", "--max-error-rate", "1"]
+    with load_test.start(*options) as process:
+        wait_until(lambda: service.payments > 10, timeout=60, what="ten payments")
+        psutil.Process(process.pid).children()[0].kill()
+        output, _ = process.communicate(timeout=60)
+
+    summary = load_test.summary
+    assert process.returncode == 1
+    assert "The load was not complete" in output
+    assert summary["rate"]["asked"] == pytest.approx(20, rel=0.02)
+    assert summary["rate"]["held_ratio"] < 0.9
+    assert summary["warnings"][-1].startswith("1 load processes ended before the test did")
+
+
+def test_a_test_without_a_request_holds_no_threshold(load_test):
+    code, output, _ = load_test.run("--rps", "0.1", "--duration", "1", "--max-error-rate", "1")
+
+    assert code == 1
+    assert "warning: No request was due" in output
+
+
 def test_a_broken_threshold_gives_exit_code_1_and_complete_files(load_test):
     code, _, _ = load_test.run("--rps", "20", "--duration", "3", "--max-p95-ms", "0.1")
 
@@ -119,7 +141,7 @@ def test_the_search_names_the_highest_rate_that_held(load_test, service):
     code, output, _ = load_test.run(*search, "--max-error-rate", "1", "--max-p95-ms", "400")
 
     summary = load_test.summary
-    assert code == 0
+    assert code == 0, output
     assert 20 <= summary["limit"] < 40
     assert f"The limit is {summary['limit']:.1f} requests/s" in output
     assert max(step["rps"] for step in summary["steps"] if not step["held"]) > summary["limit"]

@@ -19,7 +19,7 @@ SAMPLES = [
 def make_summary(**changes: object) -> dict:
     about = {"started_at": "2026-01-01T00:00:00+00:00", "base_url": "http://localhost", "shape": "steady", "rps": 10.0}
     rest = {"seconds": 10.0, "workers": 3, "processes": 1, "interrupted": False, "thresholds": [], "warnings": []}
-    return {**about, **rest, **summarize(SAMPLES, 10), **changes}
+    return {**about, **rest, **summarize(SAMPLES, 10, len(SAMPLES)), **changes}
 
 
 def test_the_report_needs_no_other_file_and_no_script():
@@ -42,6 +42,10 @@ def test_texts_of_the_service_are_escaped():
         ({"interrupted": True}, "interrupted after 10 s"),
         ({"thresholds": [{"name": "max_p95_ms", "limit": 1, "value": 2, "held": False}]}, "1 of 1 thresholds broken"),
         ({"thresholds": [{"name": "max_p95_ms", "limit": 3, "value": 2, "held": True}]}, "all thresholds held"),
+        (
+            {"thresholds": [{"name": "max_p95_ms", "limit": 3, "value": 2, "held": True}], "complete": False},
+            "the load was not complete",
+        ),
         ({"steps": [], "step_seconds": 5, "limit": 31.25}, "the limit is 31.2 requests/s"),
         ({"steps": [], "step_seconds": 5, "limit": None}, "not even the first rate held"),
     ],
@@ -51,7 +55,7 @@ def test_the_verdict_is_the_first_thing_to_read(changes, verdict):
 
 
 def test_a_test_without_samples_has_a_report():
-    page = render(make_summary(**summarize([], 10)), [])
+    page = render(make_summary(**summarize([], 10, 0)), [])
 
     assert "No request failed." in page
 
@@ -88,7 +92,7 @@ def test_the_threshold_of_the_latency_is_in_its_plot():
 
 
 def test_the_rates_of_a_search_are_marked_where_they_began():
-    step = {"held": True, "thresholds": [], "summary": summarize(SAMPLES, 10)}
+    step = {"held": True, "thresholds": [], "summary": summarize(SAMPLES, 10, len(SAMPLES))}
     steps = [step | {"rps": rps} for rps in (20, 25)]
     rates = make_plots(make_summary(steps=steps, step_seconds=5.0, limit=25), SAMPLES)[0]
 

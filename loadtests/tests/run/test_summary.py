@@ -9,7 +9,7 @@ def sample(due: float, *, late: float = 0, response: float = 10, attempt: int = 
 
 
 def test_the_latency_counts_from_the_due_time():
-    summary = summarize([sample(0, late=5000, response=20)], seconds=10)
+    summary = summarize([sample(0, late=5000, response=20)], seconds=10, planned=1)
 
     assert summary["latency_ms"]["max"] == 5020
     assert summary["response_ms"]["max"] == 20
@@ -18,18 +18,19 @@ def test_the_latency_counts_from_the_due_time():
 def test_an_answer_after_the_end_does_not_count_as_held():
     samples = [sample(1), sample(2), sample(9, response=3000)]
 
-    assert summarize(samples, seconds=10)["rate"] == {"asked": 0.3, "held": 0.2, "held_ratio": 0.66667}
+    assert summarize(samples, seconds=10, planned=3)["rate"] == {"asked": 0.3, "held": 0.2, "held_ratio": 0.66667}
 
 
 def test_an_answer_is_held_even_if_it_is_an_error():
-    summary = summarize([sample(1, status=503, error="HTTPError: 503")], seconds=10)
+    summary = summarize([sample(1, status=503, error="HTTPError: 503")], seconds=10, planned=1)
 
     assert summary["rate"]["held_ratio"] == 1
     assert summary["error_rate"] == 1
 
 
 def test_a_request_without_a_merchant_is_not_sent_and_not_held():
-    summary = summarize([sample(1), sample(2, late=9000, response=0, status=0, error=NOT_SENT)], seconds=10)
+    samples = [sample(1), sample(2, late=9000, response=0, status=0, error=NOT_SENT)]
+    summary = summarize(samples, seconds=10, planned=2)
 
     assert summary["requests"]["not_sent"] == 1
     assert summary["rate"]["held_ratio"] == 0.5
@@ -37,15 +38,28 @@ def test_a_request_without_a_merchant_is_not_sent_and_not_held():
 
 
 def test_a_repeated_request_is_no_due_one():
-    summary = summarize([sample(1, status=503, error="503"), sample(2, attempt=2)], seconds=10)
+    summary = summarize([sample(1, status=503, error="503"), sample(2, attempt=2)], seconds=10, planned=1)
 
-    assert summary["requests"] == {"due": 1, "answered": 1, "not_sent": 0, "repeated": 1, "failed": 1}
+    counts = {"planned": 1, "due": 1, "answered": 1, "not_sent": 0, "repeated": 1, "failed": 1}
+    assert summary["requests"] == counts
     assert summary["rate"]["asked"] == 0.1
     assert summary["error_rate"] == 0.5
 
 
+def test_the_requests_of_a_lost_load_process_were_asked_and_not_held():
+    summary = summarize([sample(1), sample(2)], seconds=10, planned=4, lost=1)
+
+    assert summary["rate"] == {"asked": 0.4, "held": 0.2, "held_ratio": 0.5}
+    assert (summary["requests"]["planned"], summary["requests"]["due"]) == (4, 2)
+
+
+@pytest.mark.parametrize(("planned", "lost", "complete"), [(1, 0, True), (1, 1, False), (0, 0, False)])
+def test_a_load_is_complete_with_a_request_and_all_load_processes(planned, lost, complete):
+    assert summarize([sample(1)] * planned, 10, planned, lost)["complete"] == complete
+
+
 def test_a_test_without_requests_has_zeros():
-    summary = summarize([], seconds=1)
+    summary = summarize([], seconds=1, planned=0)
 
     assert summary["rate"] == {"asked": 0, "held": 0, "held_ratio": 0}
     assert summary["latency_ms"]["p99"] == 0

@@ -30,7 +30,7 @@ def test_without_a_limit_nothing_is_checked():
 
 
 def test_a_healthy_load_has_no_warning():
-    assert warnings([HEALTHY], late_share=0.001, workers=30, lost=0) == []
+    assert warnings([HEALTHY], late_share=0.001, workers=30, lost=0, planned=9) == []
 
 
 @pytest.mark.parametrize(
@@ -42,19 +42,25 @@ def test_a_healthy_load_has_no_warning():
     ],
 )
 def test_a_load_process_without_time_is_named_as_the_bottleneck_with_a_remedy(process, advice):
-    (warning,) = warnings([HEALTHY, process], late_share=0, workers=30, lost=0)
+    (warning,) = warnings([HEALTHY, process], late_share=0, workers=30, lost=0, planned=9)
 
     assert warning.startswith("Load process 1 was the bottleneck")
     assert advice in warning
 
 
 def test_merchants_who_all_wait_are_named():
-    (warning,) = warnings([HEALTHY], late_share=0.2, workers=30, lost=0)
+    (warning,) = warnings([HEALTHY], late_share=0.2, workers=30, lost=0, planned=9)
 
     assert warning.startswith("All 30 simulated merchants waited")
 
 
+def test_a_test_without_a_request_is_reported():
+    (warning,) = warnings([HEALTHY], late_share=0, workers=30, lost=0, planned=0)
+
+    assert warning.startswith("No request was due")
+
+
 def test_a_lost_load_process_is_reported():
-    (warning,) = warnings([HEALTHY], late_share=0, workers=30, lost=2)
+    (warning,) = warnings([HEALTHY], late_share=0, workers=30, lost=2, planned=9)
 
     assert warning.startswith("2 load processes ended before the test did")

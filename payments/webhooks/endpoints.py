@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.db.transaction import atomic
 from django.utils import timezone
@@ -25,6 +25,7 @@ logger = logging.getLogger("payments.webhooks")
 
 MAX_ENDPOINTS = 16  # of one merchant
 OVERLAP = timedelta(hours=24)  # how long the former secret stays valid
+PART = 10_000  # deliveries that one statement gives up: well within statement_timeout
 
 
 def check_input(url: str, event_types: Sequence[str], *, stored_url: str | None = None) -> None:
@@ -103,16 +104,37 @@ def change_endpoint(endpoint: WebhookEndpoint, **changes: Any) -> WebhookEndpoin
 
 @atomic
 def disable(endpoint: WebhookEndpoint, because: WebhookEndpoint.DisabledBecause) -> None:
-    """Stop sending to an endpoint, give up what waits for it, and announce it to the merchant's other endpoints."""
+    """Stop sending to an endpoint, and announce it to the merchant's other endpoints.
+
+    What waits for it is given up: a part now, and the rest by the worker, so that a backlog of any size can end.
+    """
     endpoint.is_enabled, endpoint.disabled_because = False, because
     endpoint.save(update_fields=["is_enabled", "disabled_because"])
-    waiting = endpoint.deliveries.filter(status=WebhookDelivery.Status.PENDING)
-    waiting.update(status=WebhookDelivery.Status.FAILED)
+    _give_up_part(endpoint)
     event = store_event(endpoint, DISABLED_TYPE)
     wanted = Q(event_types=[]) | Q(event_types__contains=[DISABLED_TYPE])
     others = WebhookEndpoint.objects.filter(wanted, merchant_id=endpoint.merchant_id, is_enabled=True)
     WebhookDelivery.objects.bulk_create(WebhookDelivery(endpoint=other, event=event) for other in others)
     logger.warning("webhook_endpoint_disabled", extra={"endpoint": str(endpoint.pk), "because": str(because)})
+
+
+@atomic
+def give_up_waiting() -> int:
+    """Give up a part of what waits at a disabled endpoint. Returns the number of its deliveries.
+
+    It is the rest of a large backlog, or was queued by a transaction that still saw the endpoint enabled.
+    """
+    waiting = WebhookDelivery.objects.filter(endpoint=OuterRef("pk"), status=WebhookDelivery.Status.PENDING)
+    disabled = WebhookEndpoint.objects.filter(Exists(waiting), is_enabled=False)
+    # Locked, so that no one enables it meanwhile: what is queued from then on stays.
+    endpoint = disabled.select_for_update(no_key=True, skip_locked=True).first()
+    return 0 if endpoint is None else _give_up_part(endpoint)
+
+
+def _give_up_part(endpoint: WebhookEndpoint) -> int:
+    """Give up the oldest deliveries that wait for an endpoint, whose row the caller has locked."""
+    waiting = endpoint.deliveries.filter(status=WebhookDelivery.Status.PENDING).order_by("id").values("pk")
+    return WebhookDelivery.objects.filter(pk__in=waiting[:PART]).update(status=WebhookDelivery.Status.FAILED)
 
 
 @atomic

@@ -94,7 +94,7 @@ def store_result(lease: Lease, delivery_id: int, result: Result) -> bool:
     delivery = WebhookDelivery.objects.select_for_update(no_key=True).get(pk=delivery_id)
     WebhookAttempt.objects.create(delivery=delivery, **result.stored_fields())
     on_commit(metrics.WEBHOOK_OUTCOME[result.outcome].inc)
-    if delivery.status != WebhookDelivery.Status.PENDING:
+    if delivery.status != WebhookDelivery.Status.PENDING or not endpoint.is_enabled:
         return False  # delivered by another worker after our lease ran out, or the endpoint was disabled meanwhile
     holds_lease = endpoint.lease_token == lease.token
     if holds_lease:

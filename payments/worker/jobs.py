@@ -29,6 +29,7 @@ from payments.storage import counter_recovery
 from payments.storage.group_commit import writer
 from payments.webhooks.backlog import read_backlog
 from payments.webhooks.delivery import Deliverer
+from payments.webhooks.endpoints import give_up_waiting
 from payments.webhooks.outbox import Outbox
 from payments.worker.collector import RETIRED_COUNTERS, LedgerCollector, LedgerTotals, LedgerView, WithRetired
 
@@ -137,5 +138,6 @@ def jobs(worker: Worker) -> list[Job]:
         Job("fold", 15, ledger.rollup.advance, leader=True),
         Job("announce", 0.5, outbox.advance, leader=True),
         Job("deliver", 0.5, deliverer.start_turns),
+        Job("give_up", 1, give_up_waiting, leader=True),
         Job("writer", 5, counter_recovery.recover),  # sets the counters at start, and after a lost connection
     ]

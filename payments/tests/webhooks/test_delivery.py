@@ -1,13 +1,17 @@
 """Retries, order, isolation and disabling, with a real receiver that fails in every way."""
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from itertools import count
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import connection
 from django.db.models import Max
+from django.db.transaction import atomic
 from django.utils import timezone
 from standardwebhooks import Webhook
 
@@ -16,6 +20,7 @@ from payments.errors import NotFound
 from payments.metrics import WEBHOOK_OUTCOME
 from payments.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from payments.tests.webhooks.receiver import answering, running_receiver
+from payments.webhooks import endpoints
 from payments.webhooks.delivery import Deliverer
 from payments.webhooks.endpoints import change_endpoint, create_endpoint, rotate_secret
 from payments.webhooks.leases import acquire_endpoints, read_turn, release, store_result
@@ -37,6 +42,28 @@ def outcomes(endpoint: WebhookEndpoint) -> list[str]:
 
 def last_event(endpoint: WebhookEndpoint) -> UUID:
     return endpoint.deliveries.order_by("id").last().event_id
+
+
+def pending_ids(endpoint: WebhookEndpoint) -> list[int]:
+    return list(endpoint.deliveries.filter(status="pending").order_by("id").values_list("pk", flat=True))
+
+
+def give_up_all() -> None:
+    while endpoints.give_up_waiting():
+        pass
+
+
+def in_a_thread(call: Callable[[], object]) -> None:
+    """Make a call on another connection to the database."""
+
+    def run() -> None:
+        try:
+            call()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(run).result()
 
 
 def numbers(receiver) -> list[int]:
@@ -236,6 +263,47 @@ def test_an_endpoint_that_fails_for_five_days_is_disabled(receiver, endpoint, qu
 
     endpoint.refresh_from_db()
     assert (endpoint.is_enabled, endpoint.disabled_because) == (False, "failing")
+    assert WebhookEvent.objects.filter(merchant=endpoint.merchant, type="webhook_endpoint.disabled").count() == 1
+
+
+def test_a_large_backlog_of_a_disabled_endpoint_is_given_up_in_parts(endpoint, queue, monkeypatch):
+    """One statement for 860,000 deliveries took longer than it may, so their endpoint was never disabled."""
+    give_up_all()
+    monkeypatch.setattr(endpoints, "PART", 5)
+    queue(endpoint, number=12)
+
+    change_endpoint(endpoint, is_enabled=False)
+
+    left = [pending_ids(endpoint)]
+    while endpoints.give_up_waiting():
+        left.append(pending_ids(endpoint))
+    ids = sorted(endpoint.deliveries.values_list("pk", flat=True))
+    assert left == [ids[5:], ids[10:], []]
+
+
+def test_an_event_that_is_queued_while_its_endpoint_is_disabled_is_given_up(endpoint, queue):
+    """A transaction that queues still sees the endpoint enabled, and does not wait for the one that disables it."""
+    with atomic():
+        queue(endpoint)
+        in_a_thread(lambda: change_endpoint(endpoint, is_enabled=False))
+    assert pending_ids(endpoint)
+
+    give_up_all()
+
+    assert set(endpoint.deliveries.values_list("status", flat=True)) == {"failed"}
+
+
+def test_a_result_that_comes_after_the_endpoint_was_disabled_does_not_disable_it_again(endpoint, queue, monkeypatch):
+    monkeypatch.setattr(endpoints, "PART", 1)
+    queue(endpoint, number=2)
+    (lease,) = [lease for lease in acquire_endpoints(10) if lease.endpoint_id == endpoint.pk]
+    turn = read_turn(lease)
+    change_endpoint(endpoint, is_enabled=False)
+
+    assert not store_result(lease, turn.messages[1].delivery_id, Result("gone", 1, 410))
+
+    endpoint.refresh_from_db()
+    assert endpoint.disabled_because == "merchant"
     assert WebhookEvent.objects.filter(merchant=endpoint.merchant, type="webhook_endpoint.disabled").count() == 1
 
 

@@ -6,7 +6,7 @@ return all events in order.
 """
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -47,23 +47,38 @@ def note_failure(endpoint: WebhookEndpoint, delivery: WebhookDelivery, result: R
     endpoint.failures += 1
     endpoint.failing_since = endpoint.failing_since or now
     endpoint.retry_at = None
-    if endpoint.failures >= PAUSED_AFTER_FAILURES:
+    because = _reason_to_disable(endpoint, result, now)
+    if because is None and delivery.status == WebhookDelivery.Status.FAILED and not _waiting(endpoint).exists():
+        # Nothing tests the endpoint from now on, so a failure after a quiet time is the first one.
+        endpoint.failures, endpoint.failing_since = 0, None
+    elif endpoint.failures >= PAUSED_AFTER_FAILURES:
         first = _tried(endpoint).order_by("id").first()
         endpoint.retry_at = (first or delivery).due_at
     if result.retry_after is not None:  # it can lengthen a pause
         wanted = now + timedelta(seconds=result.retry_after)
         endpoint.retry_at = max(wanted, endpoint.retry_at or wanted)
     endpoint.save()
-    if result.outcome == WebhookAttempt.Outcome.GONE:
-        disable(endpoint, WebhookEndpoint.DisabledBecause.GONE)
-    elif now - endpoint.failing_since > DISABLED_AFTER:
-        disable(endpoint, WebhookEndpoint.DisabledBecause.FAILING)
+    if because is not None:
+        disable(endpoint, because)
     return endpoint.is_enabled and endpoint.retry_at is None
+
+
+def _reason_to_disable(
+    endpoint: WebhookEndpoint, result: Result, now: datetime
+) -> WebhookEndpoint.DisabledBecause | None:
+    if result.outcome == WebhookAttempt.Outcome.GONE:
+        return WebhookEndpoint.DisabledBecause.GONE
+    assert endpoint.failing_since is not None  # after a failure
+    return WebhookEndpoint.DisabledBecause.FAILING if now - endpoint.failing_since > DISABLED_AFTER else None
+
+
+def _waiting(endpoint: WebhookEndpoint) -> QuerySet[WebhookDelivery]:
+    return endpoint.deliveries.filter(status=WebhookDelivery.Status.PENDING)
 
 
 def _tried(endpoint: WebhookEndpoint) -> QuerySet[WebhookDelivery]:
     """Return what failed and is to be tried again."""
-    return endpoint.deliveries.filter(status=WebhookDelivery.Status.PENDING, tries__gt=0)
+    return _waiting(endpoint).filter(tries__gt=0)
 
 
 def pause_after(tries: int) -> float:

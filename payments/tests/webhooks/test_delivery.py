@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
-from django.db.models import Max
+from django.db.models import F, Max
 from django.db.transaction import atomic
 from django.utils import timezone
 from standardwebhooks import Webhook
@@ -319,6 +319,36 @@ def test_a_success_ends_the_time_of_failing(receiver, endpoint, queue, deliver):
 
     endpoint.refresh_from_db()
     assert (endpoint.is_enabled, endpoint.failures, endpoint.failing_since) == (True, 0, None)
+
+
+def test_the_time_of_failing_ends_with_the_last_try_of_all_that_waits(receiver, endpoint, queue, deliver):
+    """After a quiet time, one failure disabled the endpoint at once, without a second try."""
+    receiver.answer = answering(500)
+    for quiet in (timedelta(), timedelta(days=6)):
+        WebhookEndpoint.objects.filter(pk=endpoint.pk).update(failing_since=F("failing_since") - quiet)
+        queue(endpoint)
+        for _ in PAUSES:
+            deliver()
+            now_due(endpoint)
+        endpoint.refresh_from_db()
+        assert (endpoint.is_enabled, endpoint.failures) == (True, len(PAUSES))
+        deliver()
+
+    endpoint.refresh_from_db()
+    assert (endpoint.is_enabled, endpoint.failures, endpoint.failing_since, endpoint.retry_at) == (True, 0, None, None)
+
+
+def test_an_endpoint_is_disabled_by_the_last_try_too(receiver, endpoint, queue, deliver):
+    receiver.answer = answering(500)
+    queue(endpoint)
+    endpoint.deliveries.update(tries=len(PAUSES))
+    since = timezone.now() - timedelta(days=5, seconds=1)
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(failures=9, failing_since=since)
+
+    deliver()
+
+    endpoint.refresh_from_db()
+    assert (endpoint.disabled_because, endpoint.failing_since) == ("failing", since)
 
 
 def test_retry_after_is_obeyed_by_the_whole_endpoint(receiver, endpoint, queue, deliver):

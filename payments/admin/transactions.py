@@ -40,7 +40,7 @@ class TransactionChangeList(KeysetChangeList):
         self.queryset = self.get_queryset(request).annotate(archived_to=Subquery(newest))
         super().get_results(request)
         boundary = ArchivedPart.objects.boundary() if self._may_reach_archived() else None
-        if boundary is None:
+        if boundary is None or (self.older is not None and self.older >= boundary):
             return None
         if self.before is not None and self.before <= boundary:
             examine_payments(request)

@@ -17,6 +17,7 @@ from django.db.transaction import atomic
 from django.test import RequestFactory
 
 from fintech import archive_files
+from fintech.adminsite.changelists import KeysetChangeList
 from fintech.testing.processes import wait_until
 from payments.api.transaction_pages import transaction_page
 from payments.archive import archive as steps
@@ -637,18 +638,37 @@ def test_lists_by_status_hold_archived_payments_like_all_others(books: Books, qu
         assert listed(books, **query, created_from="2100-01-01T00:00:00Z") == []
 
 
+def listed_by_the_admin(query: str) -> list[UUID]:
+    """Follow the pages of the admin's list to the end."""
+    browser, found = sign_in("view_transaction"), []
+    while True:
+        changes = browser.get(f"/admin/payments/transaction/{query}").context["cl"]
+        found += [payment.pk for payment in changes.result_list]
+        if changes.older is None:
+            return found
+        query = changes.older_link
+
+
 def test_the_admin_lists_archived_payments_by_status(books: Books):
     with books.used():
         books.archive()
         make_payment(Transaction.objects.first().merchant)
-        browser, found = sign_in("view_transaction"), []
-        address = "/admin/payments/transaction/?status=succeeded"
-        for _ in range(4):
-            page = browser.get(address)
-            changes = page.context["cl"]
-            found += [payment.pk for payment in changes.result_list]
-            address = f"/admin/payments/transaction/{changes.older_link}"
-            if changes.older is None:
-                break
 
+        found = listed_by_the_admin("?status=succeeded")
+
+        assert len(found) == len(set(found)) == 7
+
+
+def test_the_admin_does_not_skip_what_a_window_did_not_search(books: Books, monkeypatch):
+    monkeypatch.setattr(KeysetChangeList, "WINDOW", 2)
+    with books.used():
+        books.archive()
+        merchant = Transaction.objects.first().merchant
+        wanted = make_payment(merchant)
+        for _ in range(3):
+            make_payment(merchant, currency="USD")
+
+        found = listed_by_the_admin("?status=succeeded&currency=EUR")
+
+        assert found[0] == wanted.pk
         assert len(found) == len(set(found)) == 7

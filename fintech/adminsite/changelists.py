@@ -238,6 +238,10 @@ class ReadOnlyAdmin(KeptAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return KeysetChangeList
 
+    def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
+        """Refuse the rows as choices of a field. No form offers them, and Django counts choices, with any text."""
+        return False
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:

@@ -78,6 +78,18 @@ def test_the_choices_of_a_field_are_searched_with_any_text(client, app, model, f
     assert client.get("/admin/autocomplete/", query).json()["results"] == []
 
 
+@pytest.mark.parametrize("term", ["", "x", "\0"])
+@pytest.mark.parametrize(
+    ("app", "model", "field"),
+    [("payments", "ledgerleg", "transaction"), ("alerts_audit", "transition", "episode")],
+)
+def test_rows_of_a_large_table_are_no_choices(client, app, model, field, term):
+    """A search without text counted the whole table, and one for NUL was a 500."""
+    query = {"app_label": app, "model_name": model, "field_name": field, "term": term}
+
+    assert client.get("/admin/autocomplete/", query).status_code == 403
+
+
 @pytest.mark.parametrize("query", ["s=a", "s=a&page=999", "s=a&page=x"])
 def test_the_search_of_the_theme_is_not_offered(client, query):
     assert client.get(f"/admin/search/?{query}").status_code == 404

@@ -28,14 +28,15 @@ class OutcomeFilter(ChoiceFilter):
     offered = [(WAITING, "Waiting"), *GatewayEvent.Outcome.choices]
 
     def narrow(self, request: HttpRequest, queryset: QuerySet[GatewayEvent], value: str) -> QuerySet[GatewayEvent]:
-        return queryset.filter(outcome=None if value == WAITING else value)
+        # An event has an outcome if it is processed; the index of those that wait is on the latter.
+        return queryset.filter(processed_at=None) if value == WAITING else queryset.filter(outcome=value)
 
 
 @admin.register(GatewayEvent)
 class GatewayEventAdmin(ReadOnlyAdmin):
     list_display = ["id", "received", "gateway", "type", "state", "detail"]
     list_filter = [OutcomeFilter]
-    filter_parameters = frozenset({"outcome"})
+    filter_parameters = unindexed_filters = frozenset({"outcome"})
     list_defer = ["body"]
     search_fields = ["identifier"]
     search_help_text = "Identifier of the event"

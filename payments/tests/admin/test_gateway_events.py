@@ -3,10 +3,13 @@
 import secrets
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from fintech.adminsite.changelists import KeysetChangeList
 from payments.models import GatewayEvent
 from payments.tests.factories import sign_in
 
@@ -45,6 +48,25 @@ def test_the_list_of_waiting_events_says_why_each_waits():
     assert REASON in page
     assert page_of(event) in page
     assert page_of(done) not in page
+
+
+def test_a_page_by_outcome_reads_a_window_of_the_events(monkeypatch):
+    monkeypatch.setattr(KeysetChangeList, "WINDOW", 2)
+    refused = make_event(outcome="refused", processed_at=timezone.now())
+    make_event(), make_event()
+    client = sign_in("view_gatewayevent")
+
+    first = client.get(LIST, {"outcome": "refused"}).context["cl"]
+    second = client.get(LIST + first.older_link).context["cl"]
+
+    assert (first.result_list, second.result_list) == ([], [refused])
+
+
+def test_the_waiting_events_are_read_through_their_index():
+    with CaptureQueriesContext(connection) as queries:
+        sign_in("view_gatewayevent").get(LIST, {"outcome": "waiting"})
+
+    assert any('"processed_at" IS NULL' in query["sql"] for query in queries)
 
 
 def test_the_page_shows_the_body_without_its_markup():

@@ -10,7 +10,7 @@ from django.db import connection
 
 from fintech.secret_files import read_secret, write_secret
 from payments.api_keys import authenticate, cache, revoke_api_key
-from payments.models import ApiKey
+from payments.models import ApiKey, Merchant
 
 pytestmark = pytest.mark.django_db  # rolled back: there is one administrator in the whole database
 
@@ -104,6 +104,20 @@ def test_a_key_that_is_no_longer_good_is_replaced(bootstrap, tmp_path, trouble):
 
     assert read_secret(path) != old
     assert authenticate(f"Bearer {read_secret(path)}")
+
+
+def test_an_inactive_merchant_gets_no_further_key(bootstrap, tmp_path):
+    """Each start added a key with all scopes, valid as soon as the merchant is active again."""
+    bootstrap()
+    before = read_secret(tmp_path / "api_key")
+    Merchant.objects.filter(name="Demo").update(is_active=False)
+    cache.forget()  # this process would remember it for some seconds
+    keys = ApiKey.objects.count()
+
+    said = bootstrap()
+
+    assert "The merchant Demo is not active" in said
+    assert (read_secret(tmp_path / "api_key"), ApiKey.objects.count()) == (before, keys)
 
 
 def test_secrets_are_printed_only_on_request(bootstrap, tmp_path):

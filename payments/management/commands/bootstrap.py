@@ -64,7 +64,10 @@ def ensure_api_key(path: Path) -> str:
     merchant, _ = Merchant.objects.get_or_create(
         name=MERCHANT, defaults={"country": "DE", "return_hosts": [RETURN_HOST]}
     )
-    if is_key_of(merchant, read_secret(path)):
+    known = read_secret(path)
+    if known is not None and not merchant.is_active:  # a further key would be refused, too
+        return f"The merchant {MERCHANT} is not active; the API key in {path} is kept."
+    if is_key_of(merchant, known):
         return f"The API key in {path} is valid."
     _, secret = create_api_key(merchant=merchant, name="bootstrap", scopes=ApiKey.Scope.values)
     write_secret(path, secret)

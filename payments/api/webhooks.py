@@ -115,7 +115,7 @@ class DeliveriesView(OneEndpointView):
         rows = endpoint.deliveries.select_related("event").prefetch_related("attempts")
         if "status" in query:
             rows = rows.filter(status=pagination.read_choice("status", query["status"], WebhookDelivery.Status.values))
-        page, following = pagination.page_of(request._request, rows, "webhook deliveries")
+        page, following = pagination.page_of(request._request, rows, f"webhook deliveries of {endpoint.pk}")
         return json_answer(schemas.DeliveryPage([serialize_delivery(row) for row in page], following))
 
 

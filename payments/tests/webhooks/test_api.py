@@ -317,6 +317,17 @@ def test_another_merchants_event_is_neither_shown_nor_redelivered(api, announce,
     assert api("post", f"{ENDPOINTS}/{endpoint['id']}/redeliver", {"event": event["id"]})[0] == 404
 
 
+def test_a_cursor_of_another_endpoints_deliveries_is_refused(api):
+    first, second = api.create(), api.create()
+    for _ in range(2):
+        api("post", f"{ENDPOINTS}/{first['id']}/test")
+    cursor = api("get", f"{ENDPOINTS}/{first['id']}/deliveries?limit=1")[1]["next"].partition("cursor=")[2]
+
+    assert api("get", f"{ENDPOINTS}/{first['id']}/deliveries?cursor={cursor}")[0] == 200
+    status, problem = api("get", f"{ENDPOINTS}/{second['id']}/deliveries?cursor={cursor}")
+    assert (status, problem["code"]) == (400, "invalid_cursor")
+
+
 def test_events_are_listed_newest_first_and_in_pages(api, announce):
     for _ in range(3):
         make_payment(api.merchant)

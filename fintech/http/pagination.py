@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -20,6 +20,7 @@ Row = TypeVar("Row", bound=Model)
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 CODE_BYTES = 8
 KEY_BYTES = (8, 16)  # a number, a UUID
+MAX_EXAMINED = 10_000  # rows that a page reads for a filter without an index
 
 
 def invalid(name: str, advice: str) -> Problem:
@@ -92,15 +93,36 @@ def next_address(request: HttpRequest, cursor: str) -> str:
 
 
 def page_of(
-    request: HttpRequest, rows: QuerySet[Row], list_name: str, *, oldest_first: bool = False
+    request: HttpRequest,
+    rows: QuerySet[Row],
+    list_name: str,
+    *,
+    oldest_first: bool = False,
+    unindexed: Mapping[str, Any] | None = None,
 ) -> tuple[list[Row], str | None]:
-    """Return one page in the order of the primary key, and the address of the next."""
+    """Return one page in the order of the primary key, and the address of the next.
+
+    With `unindexed`, a filter without an index for lists with the newest first, a page examines at most `MAX_EXAMINED`
+    rows. So it may hold fewer than `limit`, even none, before the last.
+    """
     after = request.GET.get("cursor")
     if after is not None:
         last = read_cursor(list_name, after)
         rows = rows.filter(pk__gt=last) if oldest_first else rows.filter(pk__lt=last)
+    end = None
+    if unindexed:
+        end = _last_examined(rows)
+        rows = rows.filter(**unindexed) if end is None else rows.filter(**unindexed, pk__gte=end)
     page, cursor = first_page(rows, list_name, read_limit(request.GET.get("limit")), oldest_first=oldest_first)
+    if cursor is None and end is not None:
+        cursor = write_cursor(list_name, end)
     return page, next_address(request, cursor) if cursor else None
+
+
+def _last_examined(rows: QuerySet[Any]) -> Any:
+    """Return the key of the last row that a page examines; None if it examines all that are left."""
+    keys = rows.prefetch_related(None).order_by("-pk").values_list("pk", flat=True)
+    return keys[MAX_EXAMINED - 1 : MAX_EXAMINED].first()
 
 
 def first_page(

@@ -113,9 +113,15 @@ class DeliveriesView(OneEndpointView):
         query = request._request.GET
         pagination.refuse_unknown(query, {"status", "cursor", "limit"})
         rows = endpoint.deliveries.select_related("event").prefetch_related("attempts")
+        unindexed = {}
         if "status" in query:
-            rows = rows.filter(status=pagination.read_choice("status", query["status"], WebhookDelivery.Status.values))
-        page, following = pagination.page_of(request._request, rows, f"webhook deliveries of {endpoint.pk}")
+            status = pagination.read_choice("status", query["status"], WebhookDelivery.Status.values)
+            if status == WebhookDelivery.Status.PENDING:  # these have an index
+                rows = rows.filter(status=status)
+            else:
+                unindexed = {"status": status}
+        name = f"webhook deliveries of {endpoint.pk}"
+        page, following = pagination.page_of(request._request, rows, name, unindexed=unindexed)
         return json_answer(schemas.DeliveryPage([serialize_delivery(row) for row in page], following))
 
 
@@ -127,9 +133,10 @@ class EventsView(PaymentsView):
         query = request._request.GET
         pagination.refuse_unknown(query, {"type", "cursor", "limit"})
         rows = WebhookEvent.objects.filter(merchant_id=principal.merchant_id).select_related("journal__transaction")
+        unindexed = {}
         if "type" in query:
-            rows = rows.filter(type=pagination.read_choice("type", query["type"], ALL_TYPES))
-        page, following = pagination.page_of(request._request, rows, "events")
+            unindexed = {"type": pagination.read_choice("type", query["type"], ALL_TYPES)}
+        page, following = pagination.page_of(request._request, rows, "events", unindexed=unindexed)
         return json_answer(schemas.EventPage(serialize_events(page), following))
 
 

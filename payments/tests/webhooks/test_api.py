@@ -9,8 +9,9 @@ import pytest
 from django.db import IntegrityError
 from django.test import Client
 
+from fintech.http import pagination
 from payments.api_keys import create_api_key
-from payments.models import ApiKey, Merchant, WebhookEndpoint
+from payments.models import ApiKey, Merchant, WebhookDelivery, WebhookEndpoint
 from payments.tests.factories import make_payment
 from payments.webhooks.endpoints import MAX_ENDPOINTS, OVERLAP, change_endpoint, rotate_secret, valid_secrets
 
@@ -36,6 +37,16 @@ class Api:
         status, body = self("post", ENDPOINTS, {"url": f"{URL}/{secrets.token_hex(4)}", **fields})
         assert status == 201
         return body
+
+
+def pages_of(api: Api, path: str | None) -> list[list[dict[str, Any]]]:
+    """Follow a list to its end."""
+    pages = []
+    while path:
+        page = api("get", path.removeprefix("http://testserver"))[1]
+        pages.append(page["data"])
+        path = page["next"]
+    return pages
 
 
 @pytest.fixture
@@ -335,14 +346,43 @@ def test_events_are_listed_newest_first_and_in_pages(api, announce):
 
     whole = api("get", "/v1/events")[1]["data"]
     assert len(whole) == 6
-    found: list[Any] = []
-    path = "/v1/events?limit=4"
-    while path:
-        page = api("get", path.removeprefix("http://testserver"))[1]
-        found, path = found + page["data"], page["next"]
-    assert found == whole
+    pages = pages_of(api, "/v1/events?limit=4")
+    assert [len(page) for page in pages] == [4, 2]
+    assert [event for page in pages for event in page] == whole
     assert [event["timestamp"] for event in whole] == sorted((event["timestamp"] for event in whole), reverse=True)
     assert api("get", f"/v1/events/{whole[0]['id']}") == (200, whole[0])
+
+
+def test_a_page_of_one_type_of_events_examines_a_bounded_number(api, announce, monkeypatch):
+    """One of a rare type examined all events of the merchant, and was a 503 after five seconds."""
+    wanted = make_payment(api.merchant, status="declined")
+    for _ in range(2):
+        make_payment(api.merchant)
+    announce()
+    monkeypatch.setattr(pagination, "MAX_EXAMINED", 3)
+
+    pages = pages_of(api, "/v1/events?type=payment.declined")
+
+    assert [[event["data"]["id"] for event in page] for page in pages] == [[], [str(wanted.pk)], []]
+    assert [len(page) for page in pages_of(api, "/v1/events?type=payment.succeeded&limit=1")] == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("status", "sizes"), [("delivered", [0, 1, 0]), ("failed", [1, 0, 0]), ("pending", [3]), (None, [5])]
+)
+def test_a_page_of_deliveries_by_status_examines_a_bounded_number(api, monkeypatch, status, sizes):
+    endpoint = api.create()
+    for _ in range(5):
+        api("post", f"{ENDPOINTS}/{endpoint['id']}/test")
+    ids = [row.pk for row in WebhookEndpoint.objects.get(pk=endpoint["id"]).deliveries.order_by("-id")]
+    WebhookDelivery.objects.filter(pk=ids[0]).update(status="failed")
+    WebhookDelivery.objects.filter(pk=ids[3]).update(status="delivered")
+    monkeypatch.setattr(pagination, "MAX_EXAMINED", 2)
+
+    path = f"{ENDPOINTS}/{endpoint['id']}/deliveries"
+    pages = pages_of(api, f"{path}?status={status}" if status else path)
+
+    assert [len(page) for page in pages] == sizes
 
 
 @pytest.mark.parametrize("query", ["type=payment.stolen", "limit=0", "merchant=1", "limit=1&limit=2"])

@@ -61,7 +61,7 @@ def directory(role: str) -> Path:
 
 
 def read_epoch(role: str) -> uuid.UUID:
-    """Return the id of this folder's lifetime. Raise FileNotFoundError if nobody has created it."""
+    """Return the id of this folder's lifetime. Raise FileNotFoundError if no process has created it."""
     return uuid.UUID((folder_of(role) / "epoch").read_text())
 
 

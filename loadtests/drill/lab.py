@@ -152,7 +152,7 @@ class Drill:
     machine: Machine
     jobs: frozenset[str]
     stack: ExitStack
-    phone: Phone
+    phone: Phone | None  # None: people have their own, whose messages we do not see
     conditions: Conditions = USUAL
     # Set by the fault that uses it, until it ends.
     sessions: list[psycopg.Connection] = field(default_factory=list)

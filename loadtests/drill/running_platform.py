@@ -22,7 +22,6 @@ from loadtests.drill import NotPossible
 from loadtests.drill.faults import Fault
 from loadtests.drill.lab import RECORD, Conditions, Drill, Machine, Traffic
 from loadtests.drill.monitoring import Monitoring
-from loadtests.drill.phone import Phone
 from loadtests.own_platform import OwnPlatform
 from loadtests.tests.simulator import Simulator
 
@@ -64,7 +63,7 @@ def find(layout: Layout, stack: ExitStack) -> Drill:
     own = OwnPlatform(server, gateway, platform, read_secret(layout.api_key) or "")
     monitoring = Monitoring(layout.run, 1, REAL_TIME.scrape_seconds, ports.prometheus, ports.alertmanager)
     machine = Machine.__new__(Machine)  # of this machine nothing is replaced
-    return Drill(own, Traffic(own), monitoring, machine, frozenset(), stack, Phone(0), REAL_TIME)
+    return Drill(own, Traffic(own), monitoring, machine, frozenset(), stack, None, REAL_TIME)
 
 
 @contextmanager

@@ -95,8 +95,10 @@ def check_silence(folder: Path) -> tuple[bool, str]:
     hours = sum(run["hours"] for run in runs)
     positives = sum(sum(found.values()) for run in runs for found in run["false_positives"].values())
     longest = max((seconds for run in runs for seconds in run["pending_seconds"].values()), default=0.0)
+    blind = max((run["blind_seconds"] for run in runs), default=0.0)
     held = bool(runs) and all(map(document.is_quiet, runs))
-    return held, f"{positives} false positives in {hours:.1f} hours, longest pending {longest:.0f} s"
+    figure = f"{positives} false positives in {hours:.1f} hours, longest pending {longest:.0f} s, blind {blind:.0f} s"
+    return held, figure
 
 
 def check_tests(folder: Path) -> tuple[bool, str]:

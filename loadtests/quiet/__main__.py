@@ -33,7 +33,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.quiet",
         description="Run ordinary traffic with ordinary disturbances on a platform of its own, and count the alerts.",
-        epilog="Exit codes: 0, no alert fired and none was pending for over two minutes; 1, one did; 2, nothing ran.",
+        epilog="Exit codes: 0, no alert fired or was pending for over two minutes, and Prometheus always showed them;"
+        " 1, not so; 2, nothing ran.",
     )
     parser.add_argument("--hours", type=hours, default=24.0, help="hours of the rules' time (24)")
     parser.add_argument("--speed", type=speed, default=20.0, help="how many times faster than the clock (20)")

@@ -1,7 +1,7 @@
 """Observations of alerts that should stay silent: which fired, and how long others were pending."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,16 +11,27 @@ from loadtests.drill.lab import ALWAYS
 
 @dataclass
 class Observer:
-    """`false_positives` counts alerts per name and hour of the run; `pending` has seconds of the rules' time."""
+    """`false_positives` counts alerts per name and hour of the run; `pending` has seconds of the rules' time.
+
+    `blind` is the same kind of seconds, before looks without the heartbeat: Prometheus showed no alerts at all.
+    """
 
     began: float  # seconds since 1970
     speed: float
     false_positives: Counter[tuple[str, int]] = field(default_factory=Counter)
     pending: dict[str, float] = field(default_factory=dict)
+    blind: float = 0.0
     _known: set[tuple[str, str]] = field(default_factory=set)
+    _looked: float = field(init=False)
 
-    def note(self, alerts: Iterable[dict[str, Any]], now: float) -> list[str]:
+    def __post_init__(self) -> None:
+        self._looked = self.began
+
+    def note(self, alerts: Sequence[dict[str, Any]], now: float) -> list[str]:
         """Note Prometheus's active alerts. Return the labels of those that fire and were not known."""
+        if all(alert["labels"]["alertname"] != ALWAYS for alert in alerts):
+            self.blind += (now - self._looked) * self.speed
+        self._looked = now
         new = []
         for alert in alerts:
             name = alert["labels"]["alertname"]
@@ -51,4 +62,5 @@ class Observer:
         return {
             "false_positives": hours,
             "pending_seconds": {name: round(seconds, 1) for name, seconds in sorted(self.pending.items())},
+            "blind_seconds": round(self.blind, 1),
         }

@@ -142,6 +142,13 @@ def test_a_false_positive_breaks_silence(tmp_path):
     assert broken(tmp_path) == [SILENCE]
 
 
+def test_a_run_that_did_not_see_the_alerts_breaks_silence(tmp_path):
+    write_evidence(tmp_path)
+    (tmp_path / "quiet.json").write_text(json.dumps([RUN | {"blind_seconds": 14_000.0}]))
+
+    assert broken(tmp_path) == [SILENCE]
+
+
 def test_a_failed_slow_test_is_counted(tmp_path):
     write_evidence(tmp_path)
     write_tests(tmp_path, failures=2)

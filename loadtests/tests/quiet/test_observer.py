@@ -19,7 +19,7 @@ def alert(state: str, since: float, name: str = "FraudHigh", **labels: str) -> d
 
 def test_the_heartbeat_is_no_false_positive(observer):
     assert observer.note([alert("firing", 0, "Watchdog")], BEGAN + 5) == []
-    assert observer.as_dict() == {"false_positives": {}, "pending_seconds": {}}
+    assert observer.as_dict() == {"false_positives": {}, "pending_seconds": {}, "blind_seconds": 0}
 
 
 def test_a_firing_alert_counts_once_in_its_hour_of_the_rules(observer):
@@ -42,6 +42,20 @@ def test_the_longest_time_pending_is_kept_in_the_rules_time(observer):
 
     assert observer.as_dict()["pending_seconds"] == {"FraudHigh": 80}
     assert observer.as_dict()["false_positives"] == {}
+
+
+def test_the_time_before_looks_without_the_heartbeat_is_blind_in_the_rules_time(observer):
+    heartbeat = alert("firing", -60, "Watchdog")
+    for seconds, alerts in ((1, [heartbeat]), (3, []), (4, [alert("pending", 3)]), (9, [heartbeat])):
+        observer.note(alerts, BEGAN + seconds)
+
+    assert observer.as_dict()["blind_seconds"] == 60
+
+
+def test_a_run_whose_prometheus_never_answers_is_blind_from_its_beginning(observer):
+    observer.note([], BEGAN + 10)
+
+    assert observer.as_dict()["blind_seconds"] == 200
 
 
 def test_an_alert_that_arrived_counts_even_if_it_was_not_seen_firing(observer):

@@ -9,7 +9,7 @@ import pytest
 from fintech.testing.processes import IN_FULL
 from loadtests.drill.monitoring import is_installed
 from loadtests.quiet.__main__ import arguments
-from loadtests.quiet.document import MAX_PENDING_SECONDS
+from loadtests.quiet.document import MAX_BLIND_SECONDS, MAX_PENDING_SECONDS
 from loadtests.tests.simulator import ROOT
 
 
@@ -43,4 +43,5 @@ def test_in_ten_minutes_of_ordinary_traffic_nothing_fires_but_the_heartbeat(tmp_
     assert run["payments"] > 100
     # Ten times as fast, each second in which a killed process starts again is ten of the rules.
     assert max(run["pending_seconds"].values(), default=0) <= MAX_PENDING_SECONDS
+    assert run["blind_seconds"] <= MAX_BLIND_SECONDS
     assert run["trail"] == "verified"

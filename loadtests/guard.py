@@ -2,7 +2,7 @@
 
 A drill that is killed by SIGKILL cannot stop its platform. Its guard reads from a pipe that only the drill holds open,
 so the guard notices its end, however that comes. Then it kills every process that has the drill's folder in its
-environment or its command line, and removes the folder.
+environment or its command line, unmounts what is below the folder, and removes it.
 """
 
 import os
@@ -55,7 +55,15 @@ def end(folder: Path) -> None:
             process.send_signal(signal.SIGQUIT if process.name() == "postgres" else signal.SIGKILL)
     with suppress(AssertionError):  # what a kill does not end keeps no folder
         wait_until(lambda: not any(map(runs, processes)), WAIT_SECONDS)
+    unmount(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def unmount(folder: Path) -> None:
+    """Unmount the file systems that a fault mounted below a folder, also those that are still busy."""
+    places = [partition.mountpoint for partition in psutil.disk_partitions(all=True)]
+    for place in sorted((place for place in places if folder.resolve() in Path(place).parents), reverse=True):
+        subprocess.run(["umount", "--lazy", place], check=False)
 
 
 if __name__ == "__main__":

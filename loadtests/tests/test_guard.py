@@ -52,6 +52,21 @@ def test_the_guard_of_a_killed_drill_ends_its_processes_and_removes_its_folder(d
     wait_until(lambda: not folder.exists(), 60, "the folder is removed")
 
 
+def test_the_guard_of_a_killed_drill_unmounts_what_it_mounted(drill):
+    folder, _ = started(drill)
+    place = folder / "disk" / "inner"
+    for mounted in (place.parent, place):
+        mounted.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mounted], capture_output=True, check=False).returncode:
+            pytest.skip("it needs the right to mount a file system")
+    (place / "file").touch()
+
+    drill.kill()
+
+    wait_until(lambda: not folder.exists(), 60, "the folder is removed")
+    assert not [one for one in psutil.disk_partitions(all=True) if one.mountpoint.startswith(str(folder))]
+
+
 def test_the_guard_of_a_drill_that_ends_has_gone_before_it(drill):
     folder, processes = started(drill)
     [guard] = [child for child in psutil.Process(drill.pid).children() if "loadtests.guard" in child.cmdline()]

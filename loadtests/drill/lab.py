@@ -155,6 +155,7 @@ class Drill:
     phone: Phone | None  # None: people have their own, whose messages we do not see
     conditions: Conditions = USUAL
     # Set by the fault that uses it, until it ends.
+    before: dict[str, Any] = field(default_factory=dict)
     sessions: list[psycopg.Connection] = field(default_factory=list)
     replica: Any = None
     broken: threading.Event = field(default_factory=threading.Event)

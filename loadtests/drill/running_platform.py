@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.request import Request
 
 from fintech.run.kpis import OPENER
@@ -22,6 +23,7 @@ from loadtests.drill import NotPossible
 from loadtests.drill.faults import Fault
 from loadtests.drill.lab import RECORD, Conditions, Drill, Machine, Traffic
 from loadtests.drill.monitoring import Monitoring
+from loadtests.drill.undo import Undo, undone_if_killed
 from loadtests.own_platform import OwnPlatform
 from loadtests.tests.simulator import Simulator
 
@@ -46,6 +48,7 @@ def find(layout: Layout, stack: ExitStack) -> Drill:
     ports = layout.ports
     for name, port, path in (
         ("the web", ports.web, "/ready"),
+        ("the gateway", ports.gateway, "/health"),
         ("Prometheus", ports.prometheus, "/-/ready"),
         ("Alertmanager", ports.alertmanager, "/-/ready"),
     ):
@@ -68,24 +71,38 @@ def find(layout: Layout, stack: ExitStack) -> Drill:
 
 @contextmanager
 def recorded(drill: Drill, fault: Fault) -> Iterator[None]:
-    began = datetime.now(UTC)
-    send_record(drill, fault, began, began + LONGEST)
-    try:
-        yield
-    finally:
-        ended = datetime.now(UTC)
-        send_record(drill, fault, began, ended)
-        annotate_grafana(fault, began, ended)
+    """Record the drill in the trail. If it is killed, its guard ends its record, and its fault."""
+    began, gateway, alertmanager = datetime.now(UTC), drill.gateway, drill.monitoring.alertmanager
+    profile = read_profile(gateway)
+    record = make_record(fault, began)
+    with undone_if_killed(Undo(gateway.port, gateway.control_token, profile, alertmanager, record)):
+        send_record(alertmanager, record, began + LONGEST)
+        try:
+            yield
+        finally:
+            ended = datetime.now(UTC)
+            send_record(alertmanager, record, ended)
+            annotate_grafana(fault, began, ended)
 
 
-def send_record(drill: Drill, fault: Fault, began: datetime, ends: datetime) -> None:
-    alert = {
+def read_profile(gateway: Simulator) -> dict[str, Any]:
+    answer = gateway.request("GET", "/control/profile", token=gateway.control_token)
+    if answer.status != 200:
+        raise NotPossible(f"the gateway on port {gateway.port} refuses the control token in the secrets of --var")
+    return answer.body
+
+
+def make_record(fault: Fault, began: datetime) -> dict[str, Any]:
+    return {
         "labels": {"alertname": RECORD, "severity": "none", "fault": fault.name},
         "annotations": {"summary": f"A drill, not an incident: {fault.name}. It expects {fault.alert or 'no alert'}."},
         "startsAt": began.isoformat(),
-        "endsAt": ends.isoformat(),
     }
-    assert request(drill.monitoring.alertmanager, "POST", "/api/v2/alerts", [alert]).status == 200
+
+
+def send_record(alertmanager: int, record: dict[str, Any], ends: datetime) -> None:
+    alert = {**record, "endsAt": ends.isoformat()}
+    assert request(alertmanager, "POST", "/api/v2/alerts", [alert]).status == 200
 
 
 def annotate_grafana(fault: Fault, began: datetime, ended: datetime) -> None:

@@ -20,8 +20,14 @@ def profile(**changes: float) -> Callable[[Drill], object]:
 
 
 def gateway_fault(**changes: float) -> tuple[Callable[[Drill], object], Callable[[Drill], object]]:
-    """Return the begin and the end of a fault of the simulator: these values, then 0 again."""
-    return profile(**changes), profile(**dict.fromkeys(changes, 0))
+    """Return the begin and the end of a fault of the simulator: these values, then those of before."""
+
+    def begin(drill: Drill) -> None:
+        current = drill.gateway.profile()
+        drill.before = {name: current[name] for name in changes}
+        drill.gateway.profile(**changes)
+
+    return begin, lambda drill: drill.gateway.profile(**drill.before)
 
 
 def change(**fields: object) -> Callable[[Drill], object]:

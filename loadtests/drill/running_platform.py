@@ -21,13 +21,13 @@ from fintech.secret_files import read_secret
 from fintech.testing.processes import Platform, answers, request
 from loadtests.drill import NotPossible
 from loadtests.drill.faults import Fault
-from loadtests.drill.lab import RECORD, Conditions, Drill, Machine, Traffic
+from loadtests.drill.injectors.conditions import REAL_TIME
+from loadtests.drill.lab import RECORD, Drill, Machine, Traffic
 from loadtests.drill.monitoring import Monitoring
 from loadtests.drill.undo import Undo, undone_if_killed
 from loadtests.own_platform import OwnPlatform
 from loadtests.tests.simulator import Simulator
 
-REAL_TIME = Conditions(speed=1, scrape_seconds=5)
 # Longer than any drill. If the drill is killed, its record ends by itself.
 LONGEST = timedelta(hours=2)
 
@@ -55,6 +55,8 @@ def find(layout: Layout, stack: ExitStack) -> Drill:
         if not answers(port, path):
             raise NotPossible(f"{name} does not answer on port {port}: start the platform with `make run`")
     server = EmbeddedPostgres(layout.postgres)
+    if server.pid() is None:  # the trail could not be read, and all waits for it would be in vain
+        raise NotPossible(f"no PostgreSQL runs on {layout.postgres}: a drill cannot use the server of DATABASE_URL")
     tokens = {
         name.upper(): read_secret(layout.secrets / name) or "" for name in ("gateway_token", "gateway_control_token")
     }

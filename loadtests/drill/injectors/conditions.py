@@ -51,5 +51,7 @@ SHORT_HOLDS = Conditions(settings=(("AUTHORIZATION_HOLD_SECONDS", str(20 * 3600 
 LOW_LIMIT = Conditions(settings=(("THROTTLE_RATE", "25"), ("THROTTLE_BURST", "50")))
 WATCHED = Conditions(watched=True, settings=(("ALERT_GRACE_SECONDS", "4"), ("ALERT_QUIET_SECONDS", "4")))
 RARE_SCRAPES = Conditions(speed=10, scrape_seconds=2.5)
+# On a running platform, as `make run` configures it.
+REAL_TIME = Conditions(speed=1, scrape_seconds=5)
 # Windows of hours. Nothing is asked of payments.
 HOURS = Conditions(speed=60, with_traffic=False, settings=(("AUDIT_SEAL_SECONDS", "1"),))

@@ -151,6 +151,12 @@ def test_a_platform_with_a_part_that_does_not_answer_is_refused(tmp_path, monkey
         running_platform.find(Layout(tmp_path, Ports()), stack)
 
 
+def test_a_platform_on_the_server_of_database_url_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(running_platform, "answers", lambda *_: True)
+    with pytest.raises(NotPossible, match="a drill cannot use the server of DATABASE_URL"), ExitStack() as stack:
+        running_platform.find(Layout(tmp_path, Ports()), stack)
+
+
 def test_a_running_platform_has_the_rules_own_time():
     fault = in_real_time(FAULTS[0])
     assert (fault.conditions, fault.conditions.minute, fault.alert) == (REAL_TIME, 60, FAULTS[0].alert)

@@ -60,7 +60,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--against-running",
         action="store_true",
         help="inject the faults into the platform of `make run` (at BASE_PORT, if it is set), in real time: only faults"
-        " that HTTP requests can inject and end",
+        " that HTTP requests can inject and end; its scorecard is in the folder `running` of --out",
     )
     parser.add_argument("--var", type=Path, default=BASE_DIR / "var", help="the data of that platform (default: var)")
     return parser.parse_args(words)
@@ -151,7 +151,8 @@ def run_chosen(options: argparse.Namespace, faults: Sequence[Fault]) -> int:
         if options.against_running:
             platform_for = partial(running_platform, options.var, stack=stack)
             real = [in_real_time(fault) for fault in faults]
-            return run_all(real, lambda: nullcontext(platform_for), options.out, at_once=1)
+            # Without a phone and at another speed, its rows must not replace measured ones.
+            return run_all(real, lambda: nullcontext(platform_for), options.out / "running", at_once=1)
         folder = stack.enter_context(own_folder())
         return run_all(faults, partial(own_platforms, folder), options.out, options.at_once)
 

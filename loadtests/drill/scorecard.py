@@ -9,6 +9,7 @@ from pathlib import Path
 from fintech.testing.processes import BASE_DIR
 from loadtests.drill import bounds
 from loadtests.drill.faults import BACK_FILLED, EXPORTED, FAULTS, REAL, Fault
+from loadtests.drill.injectors.conditions import REAL_TIME
 from loadtests.drill.steps import Timeline
 
 WAYS = {REAL: "by a real one", BACK_FILLED: "by a real one after back-filled days", EXPORTED: "through an exporter"}
@@ -34,7 +35,21 @@ flapping. The *bound* is computed from the rule: `for`, the window's ramp for th
 Alertmanager's waiting, and the pace of programs that the drill cannot accelerate. Three drills ran at once, each on a
 platform of its own. One that was late beside the others was *measured again, alone*. `scorecard.json` has all of it in
 seconds.
+"""
+RUNNING_HEAD = """# Scorecard of a running platform
 
+{summary}
+
+`python -m loadtests.drill --against-running` writes a row of this page when the fault caused the expected alert: do not
+edit it. Each fault was injected by HTTP requests into the platform of `make run`, with the payments that it had. The
+alert named here arrived at `/alert`, and no other.
+
+Times are in minutes of the clock. A scrape took five seconds. People have their own phones there, so *notified* is
+empty, and the *bound* limits the time until the alert fired. *Detected*: from the start of the fault until the trail
+had the alert. *Resolved*: from the end of the fault until the trail had the alert as resolved. `scorecard.json` has all
+of it in seconds.
+"""
+TABLE = """
 | fault | alert | severity | how it is made | notified | detected | bound | resolved |
 |---|---|---|---|---|---|---|---|
 """
@@ -44,7 +59,8 @@ seconds.
 class Score:
     """Times in seconds of the rules' time. None: the stage does not belong to the fault, or was not measured.
 
-    `repeated` is why the drill was late beside others, and was measured again, alone.
+    `repeated` is why the drill was late beside others, and was measured again, alone. `running`: the platform was that
+    of `make run`.
     """
 
     fault: str
@@ -60,6 +76,7 @@ class Score:
     delivery: int | None = None
     leaf: int | None = None
     repeated: str | None = None
+    running: bool = False
 
     @property
     def how(self) -> str:
@@ -91,6 +108,7 @@ def score(timeline: Timeline, repeated: str | None = None) -> Score:
         delivery=timeline.delivery,
         leaf=timeline.leaf,
         repeated=repeated,
+        running=fault.conditions == REAL_TIME,
     )
 
 
@@ -125,7 +143,8 @@ def write(scores: Iterable[Score], folder: Path = FOLDER) -> None:
 
 def document(scores: Iterable[Score]) -> str:
     scores = list(scores)
-    return HEAD.format(summary=summary(scores)) + "".join(f"{score.row()}\n" for score in scores)
+    head = RUNNING_HEAD if any(score.running for score in scores) else HEAD
+    return head.format(summary=summary(scores)) + TABLE + "".join(f"{score.row()}\n" for score in scores)
 
 
 def summary(scores: Iterable[Score]) -> str:

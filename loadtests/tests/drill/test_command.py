@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -14,10 +14,12 @@ import pytest
 
 from fintech.testing.processes import BASE_DIR, TooLate, wait_until
 from loadtests.drill import NotPossible, page, scorecard
+from loadtests.drill import __main__ as command
 from loadtests.drill.__main__ import BY_SLUG, Provider, chosen, listing, run_all
 from loadtests.drill.faults import FAULTS, Fault
 from loadtests.drill.monitoring import is_installed
-from loadtests.drill.steps import DrillFailed
+from loadtests.drill.running_platform import in_real_time
+from loadtests.drill.steps import DrillFailed, Timeline
 from loadtests.tests.prove.test_promises import complete
 
 NOWHERE = Path("no such folder")
@@ -129,6 +131,25 @@ def test_only_a_drill_that_is_late_beside_others_runs_once_more(tmp_path, capsys
     assert printed.count("begins again, alone") == 2 * (times - 1)
     assert "0 of 2 drills went as expected" in printed
     assert scorecard.read(tmp_path) == {}
+
+
+def test_a_drill_against_a_running_platform_replaces_no_measured_row(tmp_path, monkeypatch):
+    measured = complete(FAULTS[0])
+    scorecard.write([measured], tmp_path)
+    timeline = Timeline(
+        in_real_time(FAULTS[0]), dict.fromkeys(("began", "pending", "firing", "recorded", "removed"), 1.0)
+    )
+    monkeypatch.setattr(command, "running_platform", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(command, "run", lambda *_: timeline)
+
+    options = command.arguments(["gateway-errors", "--against-running", "--out", str(tmp_path)])
+    assert command.run_chosen(options, FAULTS[:1]) == 0
+
+    assert scorecard.read(tmp_path) == {FAULTS[0].name: measured}
+    assert (tmp_path / "scorecard.md").read_text().startswith("# Scorecard\n")
+    [score] = scorecard.read(tmp_path / "running").values()
+    assert (score.running, score.notified, score.recorded) == (True, None, 0)
+    assert (tmp_path / "running" / "scorecard.md").read_text().startswith("# Scorecard of a running platform\n")
 
 
 def test_a_score_that_was_measured_again_says_so(tmp_path):

@@ -14,7 +14,9 @@ LINES = ("p50", "p95", "p99")
 
 @dataclass
 class Timeline:
-    """One value per bucket and series. `times` are the buckets' middles in seconds, `width` is a bucket's length."""
+    """One value per bucket and series. `times` are the buckets' middles in seconds. `width` is a bucket's length; the
+    last one may be half as long, or one and a half times as long.
+    """
 
     width: float
     times: list[float]
@@ -26,13 +28,13 @@ class Timeline:
 
 def make_timeline(samples: Sequence[Sample], seconds: float) -> Timeline:
     width = float(max(1, math.ceil(seconds / BUCKETS)))
-    count = max(1, math.ceil(seconds / width))
-    line = Timeline(width, [(index + 0.5) * width for index in range(count)])
-    # The last bucket may be shorter than the others.
-    widths = [min(width, seconds - index * width) for index in range(count)]
+    count = max(1, int(seconds / width + 0.5))
+    # The last bucket ends with the test. It has at least half a width: a few requests in a moment would be a high rate.
+    widths = [width] * (count - 1) + [seconds - (count - 1) * width]
+    line = Timeline(width, [index * width + widths[index] / 2 for index in range(count)])
 
     def per_second(times: Iterable[float]) -> list[float]:
-        found = Counter(int(at / width) for at in times)
+        found = Counter(min(count - 1, int(at / width)) for at in times if at < seconds)
         return [found[index] / widths[index] for index in range(count)]
 
     due = [sample for sample in samples if sample.attempt == 1]

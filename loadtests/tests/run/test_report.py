@@ -69,6 +69,16 @@ def test_the_timeline_keeps_every_request():
     assert line.latencies["p50"][0] == pytest.approx(25.5)
 
 
+@pytest.mark.parametrize("seconds", [0.4, 20.1, 20.9, 181.0])
+def test_no_rate_counts_answers_after_the_end_or_in_a_moment(seconds):
+    due = [(index + 0.5) / 10 for index in range(int(seconds * 10))]
+    line = make_timeline([Sample(0, at, 0.0, 3000.0, "GET /", 1, 200, "", "") for at in due], seconds)
+
+    assert line.rates["asked"] == pytest.approx([10] * len(line.times), rel=0.05)
+    assert line.rates["held"] == pytest.approx([0 if at < 3 else 10 for at in line.times], rel=0.05)
+    assert 0 < line.times[0] < line.times[-1] < seconds or len(line.times) == 1
+
+
 def test_a_second_without_a_request_interrupts_the_line():
     plot = line_plot("t", "ms", [0.5, 1.5, 2.5], {"p50": [1.0, None, 1.0]}, 3)
 

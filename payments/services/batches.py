@@ -22,7 +22,7 @@ from payments.gateway.base import Answer
 from payments.models import Unresolved
 from payments.schemas import BatchItem
 from payments.services.charges import charge, settle_payments, store
-from payments.services.idempotency import replay_payments
+from payments.services.idempotency import replay_payments, used_keys
 from payments.services.pending import Pending
 from payments.services.refused_retries import find_forbidden
 from payments.services.results import Result
@@ -110,7 +110,7 @@ def create_batch(*, principal: Principal, items: Sequence[BatchItem | PaymentErr
     lost = {
         place: item
         for place, item in enumerate(items)
-        if isinstance(item, BatchItem) and pendings[place].id not in outcomes
+        if isinstance(item, BatchItem) and (place not in pendings or pendings[place].id not in outcomes)
     }
     replays = _replay(principal, lost) if lost else {}
     return [
@@ -128,14 +128,19 @@ def _refuse_forbidden(
 
 
 def _create_pendings(principal: Principal, items: list[BatchItem | PaymentError]) -> dict[int, Pending]:
-    """Return the payments by their place. A refusal takes the place of its item."""
-    pendings = {}
+    """Return the payments by their place. A refusal takes the place of its item, unless its key is to be replayed."""
+    pendings: dict[int, Pending] = {}
+    refused: dict[int, tuple[str, PaymentError]] = {}
     for place, item in enumerate(items):
         if isinstance(item, BatchItem):
             try:
                 pendings[place] = Pending.create(principal, item.idempotency_key, item)
-            except PaymentError as refusal:
-                items[place] = refusal
+            except PaymentError as error:
+                refused[place] = item.idempotency_key, error
+    used = query(used_keys, principal.merchant_id, [key for key, _ in refused.values()]) if refused else ()
+    for place, (key, refusal) in refused.items():
+        if key not in used:
+            items[place] = refusal
     return pendings
 
 

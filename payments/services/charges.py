@@ -14,6 +14,7 @@ from fintech.errors import DATABASE_ERRORS
 from fintech.telemetry import tracing
 from payments import metrics
 from payments.api_keys import Principal
+from payments.errors import InvalidRequest
 from payments.failures import REFUSED_FOR
 from payments.fraud.rules import count_verdicts
 from payments.gateway.base import Answer
@@ -21,7 +22,7 @@ from payments.gateway.registry import gateways
 from payments.models import Transaction
 from payments.schemas import PaymentInput
 from payments.services.failover import may_fail_over, move_payment
-from payments.services.idempotency import replay_payment
+from payments.services.idempotency import replay_payment, used_keys
 from payments.services.outcomes import note_contradiction, outcome_row, unknown_row
 from payments.services.pending import Pending, stored_row
 from payments.services.refused_retries import find_forbidden, note_declines
@@ -43,8 +44,14 @@ def create_payment(*, principal: Principal, key: str, body: PaymentInput) -> Res
             (refusal,) = query(find_forbidden, principal.merchant_id, [(key, body)])
             if refusal:
                 raise refusal
-        with tracing.step("fraud"):
-            pending = Pending.create(principal, key, body)
+        try:
+            with tracing.step("fraud"):
+                pending = Pending.create(principal, key, body)
+        except InvalidRequest:
+            # What is allowed may have changed since the first request, which may have charged.
+            if query(used_keys, principal.merchant_id, [key]):
+                return query(replay_payment, principal.merchant_id, key, body)
+            raise
         if not store([pending], settings.LEASE_SECONDS):
             return query(replay_payment, principal.merchant_id, key, body)
         if pending.is_final:

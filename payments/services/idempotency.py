@@ -3,7 +3,7 @@
 A key belongs to one request of one merchant.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -46,6 +46,12 @@ def take_key(merchant_id: int, key: str, resource_id: UUID, kind: str) -> None:
     )
     if not taken:
         raise KeyTaken
+
+
+def used_keys(merchant_id: int, keys: Iterable[str]) -> set[str]:
+    """Return those of the keys that an earlier request of this merchant used."""
+    rows = IdempotencyKey.objects.filter(merchant_id=merchant_id, key__in=set(keys))
+    return set(rows.values_list("key", flat=True))
 
 
 def replay_payment(merchant_id: int, key: str, body: PaymentInput) -> Result:

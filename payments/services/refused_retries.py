@@ -17,8 +17,9 @@ from django.db.models.functions import Now
 from fintech.database.sql import execute
 from payments.errors import Conflict
 from payments.failures import FAILURES, REFUSED_FOR
-from payments.models import IdempotencyKey, RefusedRetry
+from payments.models import RefusedRetry
 from payments.schemas import PaymentInput
+from payments.services.idempotency import used_keys
 from payments.states import ChargeStatus
 
 logger = logging.getLogger("payments")
@@ -46,8 +47,7 @@ def find_forbidden(merchant_id: int, requests: Sequence[tuple[str, PaymentInput]
     rows = RefusedRetry.objects.filter(merchant_id=merchant_id, method__in=methods, until__gt=Now())
     noted: dict[Any, RefusedRetry] = {(row.method, row.amount, row.currency): row for row in rows}
     found = [noted.get((_method(body), body.amount, body.currency)) for _, body in requests]
-    keys = [key for (key, _), row in zip(requests, found, strict=True) if row]
-    used = set(IdempotencyKey.objects.filter(merchant_id=merchant_id, key__in=keys).values_list("key", flat=True))
+    used = used_keys(merchant_id, [key for (key, _), row in zip(requests, found, strict=True) if row])
     return [
         _refusal(row.failure_code, row.until) if row and key not in used else None
         for (key, _), row in zip(requests, found, strict=True)

@@ -12,7 +12,9 @@ from payments.gateway.http_gateway import HttpGateway
 from payments.kpis.gateway_drift import measure_gateway_drift
 from payments.ledger.reconciliation import reconcile
 from payments.models import Authentication, Event, LedgerLeg, Transaction
-from payments.schemas import PaymentInput
+from payments.schemas import BatchItem, PaymentInput
+from payments.services.batches import create_batch
+from payments.services.results import Result
 from payments.tests.authentication.conftest import (
     BACK,
     CHALLENGED,
@@ -74,6 +76,37 @@ def test_a_replay_with_another_return_url_is_refused(secured):
         secured.pay(CHALLENGED, return_url=BACK + "1", key="key")
     with pytest.raises(InvalidRequest, match="return_url differs"):
         secured.pay(CHALLENGED, key="key")
+
+
+def test_a_payment_is_replayed_also_if_its_return_host_was_removed_since(secured, gateway):
+    first = secured.pay(1250, return_url=BACK, key="once")
+    secured.change_merchant(return_hosts=[])
+
+    again = secured.pay(1250, return_url=BACK, key="once")
+
+    assert (again.status_code, again.headers["Idempotency-Replayed"], again.body) == (200, "true", first.body)
+    with pytest.raises(InvalidRequest, match="customer differs"):
+        secured.pay(1250, return_url=BACK, key="once", customer="c_2")
+    with pytest.raises(InvalidRequest, match="not a return host"):
+        secured.pay(1250, return_url=BACK, key="unused")
+    check_books(gateway, secured.merchant)
+
+
+def test_an_item_of_a_batch_is_replayed_also_if_its_return_host_was_removed_since(secured, gateway):
+    first = secured.pay(1250, return_url=BACK, key="once")
+    secured.change_merchant(return_hosts=[])
+    urls = {"once": BACK, "unused": BACK, "without": None}
+    items = [BatchItem(1250, "EUR", customer="c_1", return_url=urls[key], idempotency_key=key) for key in urls]
+
+    replayed, refused, paid = create_batch(principal=secured.principal, items=items)
+
+    assert isinstance(replayed, Result)
+    assert (replayed.operation.id, replayed.is_replay) == (first.body.id, True)
+    assert isinstance(refused, InvalidRequest)
+    assert refused.code == "return_url_not_allowed"
+    assert isinstance(paid, Result)
+    assert (paid.operation.status, paid.is_replay) == ("succeeded", False)
+    check_books(gateway, secured.merchant)
 
 
 @pytest.mark.parametrize("learn", ["event", "poll"])

@@ -1,6 +1,9 @@
 """Texts for people: in commands, in the admin and in answers."""
 
 import re
+from typing import Any
+
+import msgspec
 
 MAX_NAME_LENGTH = 64
 # White space, control characters, and what Unicode shows as nothing (Default_Ignorable_Code_Point) or as blank. As a
@@ -20,6 +23,11 @@ def count_of(number: int, noun: str) -> str:
 def is_blank(text: str) -> bool:
     """Return True for a text in which a reader sees nothing."""
     return _VISIBLE.search(text) is None
+
+
+def contains_nul(data: Any) -> bool:
+    """Return True if a text in `data` contains the character NUL: JSON can hold it, and PostgreSQL cannot."""
+    return rb"\u0000" in msgspec.json.encode(data)
 
 
 def printable(text: str) -> str:

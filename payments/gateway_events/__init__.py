@@ -7,7 +7,7 @@ kinds.py      the table of event types: what their data is, and which function a
 decisions.py  decisions about open payments, captures, voids and refunds
 disputes.py   disputes: each event is one step
 search.py     the search for an operation by the gateway's key
-errors.py     the two ways in which an event is not applied
+errors.py     the two ways in which an event is not applied, and what cannot be read
 
 Stripe's events come to `POST /gateway/events/stripe`:
 

@@ -42,8 +42,6 @@ class DisputeChange(msgspec.Struct):
             raise ValueError("the first event opens the dispute, and no other does")
         if self.state in DISPUTE_RESPONSES and self.evidence_due_at is None:
             raise ValueError("evidence_due_at is missing")
-        if "\0" in self.reason:
-            raise ValueError("reason contains a NUL character")
 
 
 def apply_dispute_change(change: DisputeChange) -> bool:

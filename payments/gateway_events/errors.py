@@ -1,4 +1,9 @@
-"""The two ways in which an event is not applied."""
+"""The two ways in which an event is not applied, and the errors of one that cannot be read."""
+
+import msgspec
+
+# Of the decoder: the last one is of data that is nested too deeply.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class NotYet(Exception):

@@ -16,7 +16,9 @@ from fintech.errors import DATABASE_ERRORS
 from fintech.jobs import growing_pause
 from fintech.telemetry import tracing
 from fintech.telemetry.logging import request_id
+from fintech.texts import contains_nul
 from payments import metrics
+from payments.gateway_events.errors import UNREADABLE
 from payments.gateway_events.kinds import NotYet, Refused, kinds_of
 from payments.models import GatewayEvent
 
@@ -64,18 +66,24 @@ def waiting() -> tuple[int, float]:
 
 
 def process(event: GatewayEvent) -> None:
-    """Apply one event and mark it, or let it wait for a growing pause."""
+    """Apply one event and mark it, or let it wait for a growing pause.
+
+    A fault of one event must not stop those behind it. Without the database, the pause cannot be stored: then this
+    raises, and the turn ends.
+    """
     try:
-        outcome, detail = _apply(event)
+        _mark(event, *_apply(event))
     except NotYet as reason:
         _wait(event, str(reason))
-        return
-    except DATABASE_ERRORS:
-        raise
-    except Exception as error:  # a fault of ours must not stop the events behind it
-        logger.exception("gateway_event_failed", extra={"gateway_event": event.pk})
+    except Exception as error:
         _wait(event, type(error).__name__)
-        return
+        trace = None if isinstance(error, DATABASE_ERRORS) else error
+        extra = {"gateway_event": event.pk, "error": type(error).__name__}
+        logger.error("gateway_event_failed", exc_info=trace, extra=extra)
+
+
+def _mark(event: GatewayEvent, outcome: str, detail: str) -> None:
+    detail = detail.replace("\0", "")  # it may repeat what cannot be read
     unprocessed = GatewayEvent.objects.filter(pk=event.pk, processed_at=None)
     unprocessed.update(type=event.type, outcome=outcome, detail=detail, processed_at=Now())
     metrics.GATEWAY_EVENTS_PROCESSED.labels(outcome).inc()
@@ -93,8 +101,10 @@ def _apply(event: GatewayEvent) -> tuple[str, str]:
         if kind is None:
             return "unknown_type", "no function applies events of this type"
         data: Any = msgspec.json.decode(envelope.data, type=kind.data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return "unreadable", str(error)[:300].replace("\0", "")
+    except UNREADABLE as error:
+        return "unreadable", str(error)[:300]
+    if contains_nul(data):
+        return "unreadable", "a text contains the character NUL"
     try:
         return ("applied", "") if kind.apply(data) else ("ignored", "nothing was left to do")
     except Refused as reason:

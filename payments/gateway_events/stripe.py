@@ -19,7 +19,7 @@ from payments.gateway.stripe.answers import key_of, read_intent, read_refund
 from payments.gateway.stripe.disputes import Currency
 from payments.gateway.stripe.requests import captures_of
 from payments.gateway_events.decisions import Decision, apply_decision, ask_now
-from payments.gateway_events.errors import NotYet, Refused
+from payments.gateway_events.errors import UNREADABLE, NotYet, Refused
 from payments.gateway_events.search import find_by_key
 from payments.models import Authorization, Transaction
 from payments.schemas import MAX_AMOUNT
@@ -33,7 +33,7 @@ _apply = partial(apply_decision, gateway=STRIPE)
 
 
 class Envelope(msgspec.Struct):
-    id: Annotated[str, Meta(min_length=1, max_length=255)]
+    id: Annotated[str, Meta(pattern=r"^[^\x00]+$", max_length=255)]
 
 
 class Item(msgspec.Struct):
@@ -56,7 +56,7 @@ def identify(body: bytes) -> str:
     """Return the event's id. A body without one is stored under its hash, and found unreadable later."""
     try:
         return msgspec.json.decode(body, type=Envelope).id
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 

@@ -14,6 +14,7 @@ import msgspec
 from django.db.transaction import atomic
 from msgspec import Meta
 
+from fintech.texts import contains_nul
 from payments.gateway.base import GatewayError
 from payments.gateway.registry import STRIPE, gateways
 from payments.gateway.stripe.amounts import from_stripe
@@ -111,11 +112,14 @@ def _read(name: str) -> StripeDispute:
     try:
         gateway = gateways.get(STRIPE)
         assert isinstance(gateway, StripeGateway)
-        return msgspec.convert(gateway.find_dispute(name), StripeDispute)
+        theirs = msgspec.convert(gateway.find_dispute(name), StripeDispute)
     except GatewayError as error:
         raise NotYet(str(error)) from error
     except msgspec.ValidationError as error:
         raise Refused(f"Stripe's dispute cannot be read: {error}") from error
+    if contains_nul(theirs):
+        raise Refused("Stripe's dispute cannot be read: a text contains the character NUL")
+    return theirs
 
 
 def _state_of(theirs: StripeDispute) -> DisputeStatus:

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 from django.db import IntegrityError, connection
@@ -9,8 +10,11 @@ from django.db.transaction import atomic
 from django.test import Client
 from django.utils import timezone
 
+from fintech.database.sql import execute
 from fintech.secret_files import webhook_secret
 from payments.gateway_events.inbox import process_due, store_event
+from payments.gateway_events.kinds import KINDS, Kind
+from payments.gateway_events.stripe import identify
 from payments.models import GatewayEvent
 
 PATH = "/gateway/events"
@@ -82,12 +86,83 @@ def test_one_of_several_signatures_suffices(sender):
     assert good.status_code == 200
 
 
-@pytest.mark.parametrize("body", [b"{", b" ", b"null", b'{"type": 1}', b'{"type": "charge.decided"}', b"\xff\x00"])
+DEEP = b"[" * 30_000 + b"]" * 30_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b" ",
+        b"null",
+        b'{"type": 1}',
+        b'{"type": "charge.decided"}',
+        b"\xff\x00",
+        b'{"type": "charge.decided", "data": ' + DEEP + b"}",
+    ],
+)
 def test_an_event_that_cannot_be_read_is_stored_as_it_came_and_marked(sender, body):
     assert sender.send(body=body).status_code == 200
 
     assert sender.process() == ["unreadable"]
     assert bytes(sender.stored()[0].body) == body
+
+
+DECISION = {"key": str(uuid4()), "outcome": "approved", "amount": 5, "currency": "EUR", "reference": "gw_1"}
+DISPUTE = {
+    "dispute": str(uuid4()),
+    "sequence": 1,
+    "charge": str(uuid4()),
+    "charged_at": "2026-01-01T00:00:00Z",
+    "state": "opened",
+    "amount": 5,
+    "currency": "EUR",
+    "fee": 0,
+    "reason": "fraud",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("charge.decided", DECISION | {"reference": "gw\0"}),
+        ("charge.decided", DECISION | {"code": "\0"}),
+        ("charge.decided", DECISION | {"outcome": "\0"}),
+        ("charge.decided", DECISION | {"authentication": {"outcome": "\0"}}),
+        ("dispute.changed", DISPUTE | {"reason": "\0"}),
+    ],
+)
+def test_an_event_with_a_text_that_cannot_be_stored_is_unreadable_and_the_next_one_is_processed(sender, kind, data):
+    sender.send(kind, data)
+    sender.send()
+
+    process_due()
+
+    assert [event.outcome for event in sender.stored()] == ["unreadable", "unknown_type"]
+
+
+@pytest.mark.parametrize("identifier", [rb'"\u0000"', DEEP], ids=["NUL", "nested deeply"])
+def test_an_event_of_stripe_whose_id_cannot_be_read_is_stored_under_its_hash(identifier):
+    assert identify(b'{"id": ' + identifier + b"}").startswith("sha256:")
+
+
+def test_an_event_whose_statement_takes_too_long_waits_and_the_next_one_is_processed(sender, monkeypatch, caplog):
+    def apply(_: object) -> bool:
+        with atomic():
+            execute("SET LOCAL statement_timeout = 1")
+            execute("SELECT pg_sleep(60)")
+        return True
+
+    monkeypatch.setitem(KINDS, "test.slow", Kind(dict, apply))
+    sender.send("test.slow")
+    sender.send()
+
+    process_due()
+
+    slow, following = sender.stored()
+    assert (slow.processed_at, slow.detail, slow.attempts) == (None, "OperationalError", 1)
+    assert following.outcome == "unknown_type"
+    assert "gateway_event_failed" in caplog.messages
 
 
 def test_an_event_of_an_unknown_type_is_kept_and_marked(sender):

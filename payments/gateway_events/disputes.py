@@ -5,6 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 import msgspec
+from django.conf import settings
 from django.db import OperationalError
 from django.db.transaction import atomic
 from msgspec import Meta
@@ -55,6 +56,8 @@ def apply_dispute_change(change: DisputeChange) -> bool:
         payment, dispute = lock_dispute(
             change.dispute, known.transaction_id if known else find_payment(change.charge, change.charged_at)
         )
+        if payment.gateway != settings.GATEWAY_NAME:  # it went on there (`failover.py`), under the same key
+            raise Refused(f"the payment is at the gateway {payment.gateway}")
         if dispute is None:
             if change.sequence > 1:
                 raise NotYet("the event that opens the dispute is missing")

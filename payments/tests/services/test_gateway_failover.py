@@ -24,7 +24,7 @@ from payments.kpis.gateway_drift import measure_gateway_drift
 from payments.ledger.consistency import check_ledger
 from payments.ledger.reconciliation import reconcile
 from payments.ledger.running_sums import OtherGateways
-from payments.models import Event, Merchant, Transaction, Unresolved
+from payments.models import Dispute, Event, Merchant, Transaction, Unresolved
 from payments.schemas import BatchItem, CaptureInput, PaymentInput, PaymentMethod
 from payments.services.batches import create_batch
 from payments.services.captures import create_capture
@@ -34,8 +34,12 @@ from payments.storage.group_commit import writer
 from payments.storage.payment_sql import Part
 from payments.tests.conftest import Client
 from payments.tests.consistency import settled
+from payments.tests.disputes.conftest import Bank
+from payments.tests.gateway_events.conftest import sender
 from payments.tests.services.test_lost_rows import LOSE_PAYMENT
 from payments.tests.shop import Shop
+
+__all__ = ["sender"]
 
 pytestmark = pytest.mark.processes
 
@@ -209,6 +213,21 @@ def test_a_lost_payment_that_is_charged_again_at_the_second_gateway_is_named_by_
     (finding,) = found["simulator"].findings
     assert (finding.check, finding.resource) == ("missing_in_ledger", str(again.id))
     assert "made a charge of 1250 EUR" in finding.detail
+
+
+def test_a_dispute_of_the_first_gateways_charge_is_not_one_of_the_second_gateways(shop, own_first, tamper, sender):
+    tamper(LOSE_PAYMENT, {"id": pay(shop, key="order-7").id})
+    own_first.first.kill()
+    payment = pay(shop, key="order-7")
+    own_first.first.start()
+
+    bank = Bank(own_first.first, sender)
+    assert bank.inform(*bank.opened(payment.id)) == ["refused", "refused"]
+
+    assert not Dispute.objects.filter(transaction_id=payment.id).exists()
+    assert "the payment is at the gateway stripe" in {event.detail for event in sender.stored()}
+    assert reconcile(own_first.clients()["stripe"], merchants=[shop.merchant.pk]).findings == []
+    assert shop.refund(payment.id).body.status == "succeeded"
 
 
 # --- The gateway that charged ------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def settle_refund(refund_id: UUID, lease_token: UUID, answer: Answer, *, actor: 
     refund.transaction = payment
     status = REFUND.outcomes[answer.outcome]
     lease = Unresolved.objects.filter(resource_id=refund_id, lease_token=lease_token)
-    if refund.is_final or not lease.exists():
+    if refund.is_final or not lease.select_for_update().exists():
         return refund
     if status == Refund.Status.UNKNOWN:
         Unresolved.objects.release([(refund_id, lease_token)])

@@ -8,12 +8,20 @@ from functools import partial
 from threading import Barrier
 from threading import Event as Signal
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
+from django.db.models.functions import Now
 
 from fintech.database.connections import open_connection
+from fintech.database.sql import fetch_one
+from fintech.testing.databases import in_thread
 from fintech.testing.processes import Reply, answers, free_port, running, wait_until
+from payments.gateway.base import Answer
 from payments.models import Event, IdempotencyKey, LedgerLeg, Refund, Transaction, Unresolved
+from payments.schemas import RefundInput
+from payments.services.operations import Request, take_key_and_begin
+from payments.services.refunds import begin_refund, settle_refund
 from payments.tests.consistency import check_books, counters_equal_rows, gateway_key, settled
 
 pytestmark = pytest.mark.processes
@@ -288,6 +296,31 @@ def test_racing_refunds_that_fail_in_every_way_keep_the_books_right(client, gate
 
     assert {reply.status for reply in replies} <= {201, 202, 422}
     settled(client.merchant)
+    check_books(gateway, client.merchant)
+
+
+BLOCKS = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid)))"
+
+
+def test_a_refund_whose_lease_goes_to_another_process_is_left_to_that_process(client, gateway):
+    paid = UUID(client.pay(1050).body["id"])
+    request = Request(client.merchant.pk, paid, "k-1", RefundInput(), "api")
+    refund, token, actor = take_key_and_begin(Refund, begin_refund, request).args
+    lease = Unresolved.objects.filter(resource_id=refund.id)
+
+    with open_connection("another process") as other, ThreadPoolExecutor(1) as threads:
+        with other.transaction():
+            acquire = "UPDATE payments_unresolved SET lease_token = %s WHERE resource_id = %s"
+            other.execute(acquire, [uuid4(), refund.id])
+            approved = Answer("approved", None, "gw_1")
+            settling = threads.submit(in_thread(settle_refund), refund.id, token, approved, actor=actor)
+            wait_until(lambda: fetch_one(BLOCKS, [other.info.backend_pid])[0], what="the first waits for its lease")
+        assert settling.result(30).status == "processing"
+
+    assert Refund.objects.get(id=refund.id).status == "processing"
+    assert lease.exclude(lease_token=token).update(lease_until=Now()) == 1  # the other process ends: it is resolved
+    settled(client.merchant)
+    assert Refund.objects.get(id=refund.id).status == "failed"
     check_books(gateway, client.merchant)
 
 

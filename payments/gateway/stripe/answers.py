@@ -110,26 +110,43 @@ def read_void(status_code: int, content: Any) -> Answer:
     """Return `approved` if nothing is held any more, also if Stripe says so in an error: it releases by itself, too."""
     found = intent_in(content)
     if status_code in (200, 400) and found.get("object") == "payment_intent":
-        match found.get("status"), found.get("amount_received"), found.get("amount"):
-            case "canceled", _, _:
-                return Answer("approved", None, found.get("id"))
-            case "succeeded", int(received), int(amount) if received < amount:  # after captures, the rest is released
-                return Answer("approved", None, found.get("id"))
-            case (("succeeded" | "requires_capture"), _, _):
-                return Answer("declined", "authorization_closed")
+        if _is_released(found):
+            return Answer("approved", None, found.get("id"))
+        if found.get("status") in ("succeeded", "requires_capture"):
+            return Answer("declined", "authorization_closed")
     return read_error(status_code, content, refused="declined")
 
 
 def capture_reader(key: UUID, *, looked_up: bool = False) -> Callable[[int, Any], Answer]:
+    """Return a reader of the PaymentIntent after a capture, or in an error that names its state.
+
+    A void of ours excludes captures: if nothing is held any more, Stripe has released it.
+    """
+
     def read(status_code: int, content: Any) -> Answer:
-        found = object_of(content)
-        if status_code != 200 or found.get("object") != "payment_intent":
-            return read_error(status_code, content, refused="declined")
-        if capture_name(key) in metadata_of(found):
-            return Answer("approved", None, found.get("id"))
-        return Answer("declined", "authorization_closed") if looked_up else Answer("timeout", "unclear_answer")
+        found = intent_in(content)
+        if status_code in (200, 400) and found.get("object") == "payment_intent":
+            if capture_name(key) in metadata_of(found):
+                return Answer("approved", None, found.get("id"))
+            if status_code == 200 and not looked_up:
+                return Answer("timeout", "unclear_answer")
+            if _is_released(found):
+                return Answer("declined", "authorization_expired")
+            if looked_up:
+                return Answer("declined", "authorization_closed")
+        return read_error(status_code, content, refused="declined")
 
     return read
+
+
+def _is_released(found: dict[str, Any]) -> bool:
+    """Return True if a PaymentIntent holds nothing that can be captured, and was not captured as a whole."""
+    match found.get("status"), found.get("amount_received"), found.get("amount"):
+        case "canceled", _, _:
+            return True
+        case "succeeded", int(received), int(amount):  # after captures, the rest is released
+            return received < amount
+    return False
 
 
 def read_refund(status_code: int, content: Any) -> Answer:

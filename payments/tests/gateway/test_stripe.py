@@ -11,7 +11,7 @@ import pytest
 from loadtests.tests.simulator import FakeStripe, running
 from payments.gateway.base import AuthenticationResult, Challenge
 from payments.gateway.stripe.amounts import from_stripe, to_stripe
-from payments.gateway.stripe.answers import read_fence, read_intent, read_payment, read_refund
+from payments.gateway.stripe.answers import capture_reader, read_fence, read_intent, read_payment, read_refund
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.gateway.stripe.requests import NotSent, captures_of
 from payments.schemas import PaymentMethod
@@ -121,6 +121,29 @@ def test_a_payment_without_a_token_is_not_sent(payment_method):
 )
 def test_each_answer_is_read_for_what_it_promises(status, content, outcome, code):
     answer = read_payment(status, content, amount=1250, currency="EUR")
+
+    assert (answer.outcome, answer.code) == (outcome, code)
+
+
+def unexpected(**fields: Any) -> dict[str, Any]:
+    return invalid(code="payment_intent_unexpected_state", payment_intent=INTENT | fields)
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "outcome", "code"),
+    [
+        (400, unexpected(status="canceled"), "declined", "authorization_expired"),
+        (400, unexpected(amount_received=500), "declined", "authorization_expired"),
+        (400, unexpected(amount_received=1250), "declined", "authorization_closed"),
+        (400, unexpected(status="processing"), "declined", "authorization_closed"),
+        (400, invalid(code="amount_too_large"), "declined", "exceeds_authorization"),
+        # A capture that is not in the metadata may have been carried out.
+        (200, INTENT | {"status": "canceled"}, "timeout", "unclear_answer"),
+        (500, unexpected(status="canceled"), "timeout", "unclear_answer"),
+    ],
+)
+def test_the_answer_to_a_capture_says_whether_the_authorization_was_released(status, content, outcome, code):
+    answer = capture_reader(uuid4())(status, content)
 
     assert (answer.outcome, answer.code) == (outcome, code)
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,6 +29,7 @@ from payments.ledger.consistency import Finding, check_ledger
 from payments.ledger.reconciliation import reconcile
 from payments.models import (
     Authentication,
+    Capture,
     Dispute,
     DisputeResponse,
     Event,
@@ -36,7 +38,8 @@ from payments.models import (
     Transaction,
     WebhookEvent,
 )
-from payments.schemas import InquiryOutput
+from payments.schemas import CaptureInput, InquiryOutput
+from payments.services.captures import create_capture
 from payments.services.disputes import accept_dispute, deliver_responses, submit_evidence
 from payments.tests.authentication.conftest import BACK, HOST, answer_challenge, poll, state
 from payments.tests.shop import CARD, Shop
@@ -187,6 +190,28 @@ def test_an_authorization_that_stripe_has_released_by_itself_is_voided_once(stri
     held.refresh_from_db()
     assert (held.status, list(held.voids.values_list("status", flat=True))) == ("voided", ["succeeded"])
     assert processed(event("payment_intent.canceled", intent_of(fake, held))) == "ignored"
+
+
+@pytest.mark.parametrize("faults", [{}, {"lose_reply_ratio": 1}], ids=["answered", "unanswered"])
+@pytest.mark.parametrize(("captured", "status"), [(None, "voided"), (500, "succeeded")])
+def test_a_capture_of_an_authorization_that_stripe_has_released_voids_it(stripe_shop, fake, captured, status, faults):
+    held = Transaction.objects.get(id=stripe_shop.pay(2000, capture=False, payment_method=CARD).body.id)
+    capture = partial(create_capture, merchant_id=stripe_shop.merchant.pk, transaction_id=held.id)
+    if captured:
+        capture(key="first", body=CaptureInput(captured, final=False))
+    fake.request("POST", f"/v1/payment_intents/{held.gateway_reference}/cancel", b"", key=str(uuid4()))
+    fake.profile(**faults)
+
+    capture(key="late", body=CaptureInput())
+
+    fake.profile(lose_reply_ratio=0)
+    stripe_shop.resolve()
+    late = Capture.objects.get(transaction=held, idempotency_key="late")
+    assert (late.status, late.failure_code) == ("failed", "authorization_expired")
+    held.refresh_from_db()
+    assert (held.status, held.amount_captured) == (status, captured or 0)
+    assert list(held.voids.values_list("status", flat=True)) == ["succeeded"]
+    assert [found for _, found in check_ledger([stripe_shop.merchant.pk]) if found] == []
 
 
 def test_an_authorization_that_stripe_has_released_stays_right_while_stripe_does_not_answer(stripe_shop, fake):

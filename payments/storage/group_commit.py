@@ -198,7 +198,9 @@ class PaymentWriter:
             request.error = error
 
     def _run(self, requests: list[WriteRequest]) -> None:
-        connection = self._connected() if self._connection else cooperation.offload(self._connected)
+        connection = self._connection
+        if connection is None or is_closed(connection):
+            connection = cooperation.offload(self._connected)  # it waits for seconds for a server that is down
         by_part = _by_part(requests)
         parts = tuple(part for part in Part if part in by_part)
         values = {part.value: _encode([row for one in by_part[part] for row in one.rows]) for part in parts}

@@ -21,10 +21,11 @@ from fintech.database.connections import open_connection
 from fintech.server import cooperation
 from fintech.telemetry import metric_slots as slots
 from fintech.testing.processes import wait_until
-from fintech.testing.tasks import event_loop
+from fintech.testing.tasks import event_loop, run_task
 from payments import metrics
 from payments.currencies import to_major
 from payments.models import Event, LedgerLeg, Merchant, Transaction, Unresolved, Writer
+from payments.storage import group_commit
 from payments.storage.counters import CounterState
 from payments.storage.group_commit import MAX_GROUP, MAX_TURNS, PaymentWriter, _encode
 from payments.storage.payment_sql import CREATE_PAYMENTS, STATEMENTS, Part
@@ -537,6 +538,23 @@ def test_a_session_that_the_server_ended_costs_no_payment(writer, merchant):
 
     assert len(writer.write(Part.CREATED, [new_row(merchant)])) == 1
     assert counters() == rows()
+
+
+def test_a_session_that_the_server_ended_does_not_stop_the_loop(writer, merchant, monkeypatch):
+    query("SELECT pg_terminate_backend(pid, 3000) FROM pg_stat_activity WHERE application_name = %s", session())
+    on_loop: list[bool] = []
+
+    def connect(*arguments: Any, **options: Any) -> psycopg.Connection[Any]:
+        on_loop.append(cooperation.on_loop())
+        return open_connection(*arguments, **options)
+
+    monkeypatch.setattr(group_commit, "open_connection", connect)
+    row = new_row(merchant)
+
+    with ThreadPoolExecutor(1) as threads, event_loop(threads) as loop:
+        run_task(loop, lambda: writer.write(Part.CREATED, [row]))
+
+    assert (on_loop, commits([row["id"]])) == ([False], 1)
 
 
 @pytest.mark.parametrize("lost", ["the row", "the row, and its id is another process's"])

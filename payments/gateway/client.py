@@ -149,9 +149,9 @@ class HttpClient:
         headers = {"Content-Type": self.content_type, "Idempotency-Key": str(call.key)}
         return "POST", self.encode(call.body), self._headers | headers
 
-    def _read(self, path: str) -> dict[str, Any]:
+    def _read(self, path: str, *, seconds: float = PAGE_SECONDS) -> dict[str, Any]:
         try:
-            limits = urllib3.Timeout(connect=1, read=PAGE_SECONDS)
+            limits = urllib3.Timeout(connect=1, read=seconds)
             response = self._in_threads.pool.request(
                 "GET", self._url + path, headers=self._headers, timeout=limits, preload_content=False
             )

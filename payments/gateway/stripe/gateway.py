@@ -6,6 +6,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import UUID, uuid4
 
+from django.conf import settings
+
 from payments.gateway.base import Answer
 from payments.gateway.client import HttpClient
 from payments.gateway.stripe import answers, requests
@@ -139,8 +141,9 @@ class StripeGateway(HttpClient):
         return _after(found, self._call(operation, path, key, body, read_response))
 
     def find_dispute(self, name: str) -> dict[str, Any]:
-        """Return a dispute as it is now, with its PaymentIntent. Raises GatewayError."""
-        return self._read(f"{requests.DISPUTES}/{quote(name, safe='')}?{requests.WITH_INTENT}")
+        """Return a dispute as it is now, with its PaymentIntent. Raises GatewayError, soon: other events wait."""
+        path = f"{requests.DISPUTES}/{quote(name, safe='')}?{requests.WITH_INTENT}"
+        return self._read(path, seconds=settings.GATEWAY_TIMEOUT_SECONDS)
 
     # --- Unknown outcomes --------------------------------------------------------------------------------------
 

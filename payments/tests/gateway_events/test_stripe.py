@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from django.utils import timezone
 from fintech.env import ANY
 from loadtests.tests.simulator import FakeStripe, running
 from payments.gateway.base import Answer
+from payments.gateway.client import PAGE_SECONDS
 from payments.gateway.keys import dispute_key
 from payments.gateway.registry import gateways
 from payments.gateway.routing import Routes
@@ -533,6 +535,32 @@ def test_an_event_waits_while_stripe_does_not_answer(stripe_shop, bank, fake):
     stored = GatewayEvent.objects.get(identifier=json.loads(body)["id"])
     process(stored)
     assert (stored.detail, steps(payment.id)) == ("the gateway answered 500", ["opened", "needs_response"])
+
+
+def test_an_event_waits_soon_while_stripe_hangs(settings, monkeypatch):
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.2
+    body = event("charge.dispute.created", {"id": "dp_hangs"})
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hanging = StripeGateway(f"http://127.0.0.1:{silent.getsockname()[1]}", "sk_test")
+        monkeypatch.setitem(gateways.made, "stripe", hanging)
+        start = time.monotonic()
+
+        assert processed(body) is None
+
+    assert time.monotonic() - start < PAGE_SECONDS / 2
+    stored = GatewayEvent.objects.filter(identifier=json.loads(body)["id"])
+    assert stored.get().detail == "the gateway does not answer: ReadTimeoutError"
+    stored.update(processed_at=timezone.now(), outcome="ignored")
+
+
+@pytest.mark.parametrize("change", [{"status": "\0"}, {"reason": "\0"}])
+def test_a_dispute_with_a_text_that_cannot_be_stored_is_refused(monkeypatch, change):
+    dispute = {"id": "dp_1", "amount": 1, "currency": "eur", "status": "lost", "reason": "fraudulent", "created": 0}
+    found = dispute | {"evidence_details": {}, "balance_transactions": []} | change
+    monkeypatch.setitem(gateways.made, "stripe", StripeGateway("http://127.0.0.1:9", "sk_test"))
+    monkeypatch.setattr(StripeGateway, "find_dispute", lambda *_: found)
+
+    assert processed(event("charge.dispute.created", {"id": "dp_1"})) == "refused"
 
 
 def test_a_dispute_that_both_sides_ended_differently_is_refused(stripe_shop, bank, fake):

@@ -33,20 +33,20 @@ FAILURES: dict[str, tuple[str, Advice]] = {
         "retry_with_other_method",
     ),
     "fraud_blocked": ("Fraud scoring blocked the payment: fraud.reasons names the causes.", "do_not_retry"),
-    "processing_error": ("The gateway failed and did not charge. You may try again with a new key.", "retry_later"),
+    "processing_error": ("The gateway failed; no money was moved. You may try again with a new key.", "retry_later"),
     "not_reached": (
-        "The gateway was not reached; nothing was charged. You may try again with a new key.",
+        "The gateway was not reached; no money was moved. You may try again with a new key.",
         "retry_later",
     ),
-    "circuit_open": ("The gateway is down; nothing was charged. You may try again with a new key.", "retry_later"),
+    "circuit_open": ("The gateway is down; no money was moved. You may try again with a new key.", "retry_later"),
     "acquirer_unavailable": (OTHER_MESSAGE, "retry_later"),
     "cancelled": (
-        "The outcome stayed unknown, so the charge was cancelled; nothing was charged. You may try again with a new"
-        " key.",
+        "The outcome stayed unknown, so the operation was cancelled at the gateway; no money was moved. You may try"
+        " again with a new key.",
         "retry_later",
     ),
     "exceeds_charge": ("The gateway refused the refund: it exceeds the charge.", "do_not_retry"),
-    "currency_differs": ("The gateway refused the refund: the charge has another currency.", "do_not_retry"),
+    "currency_differs": ("The gateway refused: the payment has another currency.", "do_not_retry"),
     "authorization_closed": (
         "The gateway refused: the authorization was captured for the last time, or voided.",
         "do_not_retry",
@@ -62,7 +62,7 @@ FAILURES: dict[str, tuple[str, Advice]] = {
         "retry_with_other_method",
     ),
     "amount_not_representable": (
-        "The gateway cannot move exactly this amount in this currency; nothing was charged.",
+        "The gateway cannot move exactly this amount in this currency; no money was moved.",
         "do_not_retry",
     ),
     "charge_disputed": ("The gateway refused the refund: the charge is disputed.", "do_not_retry"),

@@ -50,6 +50,26 @@ def test_every_advice_is_given():
     assert {advice for _, advice in FAILURES.values()} == set(get_args(Advice))
 
 
+SHARED = [
+    "processing_error",
+    "not_reached",
+    "circuit_open",
+    "acquirer_unavailable",
+    "cancelled",
+    "currency_differs",
+    "amount_not_representable",
+    "never_heard_of",
+]
+
+
+@pytest.mark.parametrize("code", SHARED)
+def test_the_message_of_a_code_that_several_operations_share_names_none_of_them(code):
+    failure = serialize_failure(code)
+
+    assert failure is not None
+    assert not re.search("charge|authoriz|captur|void|refund", failure.message), failure.message
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("amount", "code", "advice"),

@@ -205,6 +205,15 @@ def test_the_exporter_reads_the_files_of_the_web_beside_it(overlay):
 
 
 @each_overlay
+def test_bodies_of_clients_cannot_fill_the_volume_of_the_metrics(overlay):
+    """A process that writes to a mapped file of a full volume is killed."""
+    mounts = {mount["mountPath"]: mount["name"] for mount in container(overlay, "app")["volumeMounts"]}
+    runtime = "/var/lib/fintech/runtime"
+
+    assert mounts[f"{runtime}/bodies"] != mounts[runtime]  # fintech/server/worker_class.py
+
+
+@each_overlay
 @pytest.mark.parametrize("name", ["app", "worker"])
 def test_a_drain_of_nodes_takes_one_pod_after_the_other(overlay, name):
     budget = one(overlay, "PodDisruptionBudget", name)["spec"]

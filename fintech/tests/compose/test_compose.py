@@ -17,6 +17,7 @@ from django.conf import settings
 
 from fintech.compose.configuration import FOLDERS, OPTIONAL_JOBS
 from fintech.compose.secrets import CONSUMERS, DATABASE_URLS, OURS, WRITERS
+from fintech.telemetry import tracing
 from fintech.testing.processes import BASE_DIR
 
 TEXT = (BASE_DIR / "docker-compose.yml").read_text()
@@ -392,7 +393,7 @@ def test_each_running_service_has_a_health_check_and_restarts(name):
 @every_running_service
 def test_nothing_is_killed_while_a_payment_may_be_running(name):
     graceful = max(settings.GATEWAY_DEADLINE_SECONDS, settings.BATCH_DEADLINE_SECONDS) + 5  # fintech/server/gunicorn.py
-    assert seconds(SERVICES[name]["stop_grace_period"]) > graceful
+    assert seconds(SERVICES[name]["stop_grace_period"]) > graceful + tracing.CLOSE_SECONDS + 5
 
 
 def test_the_machines_interfaces_are_measured_but_not_those_of_its_containers():

@@ -252,6 +252,14 @@ def test_our_images_have_the_version_of_the_project(overlay):
     assert {image.partition(":")[2] for image in images if "fintech-" in image} == {version}
 
 
+@each_overlay
+@pytest.mark.parametrize("name", ["app", "worker"])
+def test_a_pod_has_as_long_to_stop_as_in_compose(overlay, name):
+    seconds = int(COMPOSE[name]["stop_grace_period"].removesuffix("s"))
+
+    assert pod(overlay, name)["spec"]["terminationGracePeriodSeconds"] >= seconds
+
+
 # --- Monitoring --------------------------------------------------------------------------------------------------
 
 

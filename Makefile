@@ -142,7 +142,7 @@ clean: ## Remove caches and the virtual environment; data under var/ stays
 python:
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed: install it, or set PYTHON." >&2; exit 1; }
 
-environment: python
+environment: python ## Create .venv, or update it; the other commands do this themselves
 	@$(PYTHON) -m fintech.run.venv requirements.txt
 
 environment-dev: python

@@ -15,6 +15,7 @@ FILES = [
     *(path for path in sorted(ROOT.glob("*.*")) if path.suffix in SUFFIXES and path.name != "CHANGELOG.md"),
     *(ROOT / name for name in ("Makefile", "Dockerfile", ".env")),
     *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("deploy/**/README.md")),
     *(
         path
         for folder in FOLDERS
@@ -24,7 +25,8 @@ FILES = [
 ]
 TEXTS = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in FILES}
 
-COMMAND = r"((?:[A-Z_]+=\S* )*(?:make|docker compose|[\w./]*python3?|manage\.py|promtool|amtool|psql|curl) (?![= ])"
+PROGRAMS = r"make|docker compose|[\w./]*python3?|manage\.py|promtool|amtool|psql|curl|kubectl|helm"
+COMMAND = rf"((?:[A-Z_]+=\S* )*(?:{PROGRAMS}) (?![= ])"
 SPAN = re.compile(rf"(?<!`)`{COMMAND}[^`]+)`")
 LINE = re.compile(rf"^ *(?:# +)?{COMMAND}(?:[^\n]*\\\n)*[^\n]*)$", re.MULTILINE)
 QUOTED = re.compile(r"(?<=[\w ,']): +(docker compose [^\"\n]+)(?:\"|$)", re.MULTILINE)  # as in `make secrets`

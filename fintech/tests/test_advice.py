@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,13 @@ from loadtests.stripe.store import Store as StripeStore
 COMMANDS = commands()
 PYTHON = re.compile(r"(?:\.venv/bin/)?python3?")
 PLACEHOLDERS = {"DATE": "2026-01-01", "ID": "7", "<service>": "app"}
+# The containers of our workloads on Kubernetes.
+CONTAINERS = {
+    document["metadata"]["name"]: {one["name"] for one in document["spec"]["template"]["spec"]["containers"]}
+    for name in ("web", "worker")
+    for document in yaml.safe_load_all((ROOT / f"deploy/kubernetes/base/{name}.yaml").read_text(encoding="utf-8"))
+    if document["kind"] == "Deployment"
+}
 MODULES = ("fintech", "loadtests", "observability", "payments", "alerts_audit")
 
 
@@ -116,6 +124,7 @@ def test_commands_are_found_in_each_kind_of_text():
         ("fintech/http/health.py", ("manage.py", "migrate")),
         ("fintech/run/checks.py", ("make", "run")),
         ("observability/runbooks/TargetDown.md", ("make", "run")),
+        ("deploy/kubernetes/README.md", ("make", "environment")),
         (
             "loadtests/gateway/__init__.py",
             ("python", "-m", "loadtests.gateway", "--port", "5001", "--data", "var/gateway.sqlite3"),
@@ -156,6 +165,22 @@ def test_a_command_of_compose_names_services_and_what_they_hold(command: Command
     if program in ("cat", "rm"):
         folder = arguments[0].rpartition("/")[0]
         assert folder in {target for target, _ in mounts(options.services[0]).values()}
+
+
+@named("kubectl", "helm")
+def test_a_command_of_kubernetes_names_files_and_what_a_container_runs(command: Command):
+    words = command.words
+    assert [path for flag, path in pairwise(words) if flag in ("-f", "-k") and not (ROOT / path).exists()] == []
+    if "exec" in words:
+        workload, container = words[words.index("exec") + 1], words[words.index("-c") + 1]
+        program, *arguments = words[words.index("--") + 1 :]
+        assert container in CONTAINERS[workload.removeprefix("deploy/")]
+        if program == "python":
+            check_python(tuple(arguments))
+
+
+def test_the_first_commands_of_a_reader_need_nothing_installed():
+    assert [command for command in COMMANDS if command.file.name == "README.md" and command.words[0] == "python"] == []
 
 
 @pytest.mark.processes

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.management import get_commands
 from prometheus_client import CollectorRegistry
 
+from alerts_audit.completeness.heartbeat import Heartbeats
 from alerts_audit.models import Gap, Source
 from alerts_audit.worker.metrics import TrailCollector
 from fintech.jobs import Leader
@@ -18,7 +19,7 @@ DOCUMENT = (ROOT / "docs" / "alert-completeness.md").read_text(encoding="utf-8")
 def test_the_document_lists_exactly_the_metrics_of_the_trail():
     leader = Leader()
     leader.leading = True
-    collector = TrailCollector(leader, dict)
+    collector = TrailCollector(leader, Heartbeats())
     collector.refresh()
     registry = CollectorRegistry()
     registry.register(collector)

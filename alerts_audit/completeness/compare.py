@@ -21,7 +21,7 @@ from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.side_by_side import SideBySide
 from alerts_audit.completeness.sightings import AlertmanagerSightings, PrometheusSightings, Sighting
 from alerts_audit.completeness.suppressions import close_unwatched, record_suppressed
-from alerts_audit.models import Observation, Pending, Poll
+from alerts_audit.models import Observation, Pending
 
 logger = logging.getLogger("alerts_audit")
 
@@ -37,6 +37,15 @@ class Comparison:
         self._alertmanager: dict[str, AlertmanagerSightings] = {}
         self._prometheus: dict[str, PrometheusSightings] = {}
         self._clusters = SideBySide[Members]("compare", self._compare)
+        self._leadership = 0
+        self._asked_in: dict[str, int] = {}  # by source: the leadership in which it was last asked
+
+    def forget(self) -> None:
+        """Begin as a new worker does: another one may have led in between.
+
+        A comparison of the time before may still run, so each one forgets for itself when it begins.
+        """
+        self._leadership += 1
 
     def turn(self) -> None:
         """Run one turn: compare the clusters beside each other. Raise PollError after it if a source did not answer."""
@@ -53,6 +62,7 @@ class Comparison:
         cluster = members[0].cluster
         snapshots, errors = [], []
         for watched in members:
+            self._forget_earlier(watched.name)
             for ask in (self._look, self._look_back):
                 try:
                     if snapshot := ask(watched):
@@ -65,26 +75,40 @@ class Comparison:
         if errors:
             raise PollError("; ".join(errors))
 
+    def _forget_earlier(self, name: str) -> None:
+        if self._asked_in.get(name) != self._leadership:
+            self._asked_in[name] = self._leadership
+            self._alertmanager.pop(name, None)
+            self._prometheus.pop(name, None)
+
     def _look(self, watched: observe.Watched) -> observe.Snapshot | None:
         if watched.alertmanager is None:
             return None
-        if watched.name not in self._alertmanager:
-            self._alertmanager[watched.name] = recalled(watched)
-        snapshot = observe.ask_alertmanager(watched, watched.alertmanager)
-        self._alertmanager[watched.name].saw(snapshot.at, snapshot.alerts, snapshot.observation_id)
+        sightings = self._alertmanager.get(watched.name)
+        if sightings is None:
+            sightings = self._alertmanager[watched.name] = recalled(watched)
+        snapshot = observe.ask_alertmanager(watched, watched.alertmanager, sightings.unjudged_from())
+        sightings.saw(snapshot.at, snapshot.alerts, snapshot.observation_id)
         return snapshot
 
     def _look_back(self, watched: observe.Watched) -> None:
         if not watched.prometheus_url:
             return
-        first_time = watched.name not in self._prometheus
-        for part in observe.ask_prometheus(watched, again=grace() if first_time else timedelta()):
-            self._prometheus.setdefault(watched.name, PrometheusSightings()).saw(
+        sightings = self._prometheus.get(watched.name)
+        if sightings is not None:
+            ranges = observe.ask_prometheus(watched, sightings.unjudged_from())
+        else:
+            unjudged_from = observe.stored_unjudged_from(watched, Observation.Kind.PROMETHEUS)
+            sightings = PrometheusSightings(unjudged_from)
+            ranges = observe.ask_prometheus(watched, unjudged_from, again=grace())
+        for part in ranges:
+            self._prometheus[watched.name] = sightings
+            sightings.saw(
                 part.begin,
                 part.end,
                 [(series.labels, series.samples) for series in part.firing],
                 exact=part.exact,
-                pause=timedelta(seconds=2 * part.evaluation_seconds + 1),
+                pause=part.pause,
                 observation_id=part.observation_id,
             )
 
@@ -137,11 +161,12 @@ def recalled(watched: observe.Watched) -> AlertmanagerSightings:
     """
     sightings = AlertmanagerSightings()
     kind = Observation.Kind.ALERTMANAGER
-    poll = Poll.objects.filter(source=watched.name, kind=kind).first()
+    poll = observe.last_poll(watched, kind)
     if poll is None:
         return sightings
     stored = Observation.objects.filter(source=watched.name, kind=kind)
-    begin = min(poll.until - 2 * grace(), prometheus_remembers_from(watched))
+    unjudged_from = observe.stored_unjudged_from(watched, kind) or poll.until
+    begin = min(poll.until - 2 * grace(), unjudged_from - CLOCK_SKEW, prometheus_remembers_from(watched))
     oldest = stored.filter(observed_at__lt=begin).order_by("-pk").values_list("pk", flat=True).first()
     held: list[dict[str, Any]] = []
     observation = None
@@ -155,5 +180,9 @@ def recalled(watched: observe.Watched) -> AlertmanagerSightings:
 
 
 def prometheus_remembers_from(watched: observe.Watched) -> datetime:
-    """Return the time from which Prometheus may report alerts in its next answer."""
-    return observe.next_begin(watched, grace(), now=datetime.now(UTC)) - observe.OVERLAP - CLOCK_SKEW
+    """Return the time from which Prometheus may report alerts in its next answer that are not judged."""
+    now, kind = datetime.now(UTC), Observation.Kind.PROMETHEUS
+    poll = observe.last_poll(watched, kind)
+    until = poll.until if poll else now
+    unjudged_from = observe.stored_unjudged_from(watched, kind) or until
+    return max(min(until - grace(), unjudged_from), now - observe.FURTHEST_BACK) - observe.OVERLAP - CLOCK_SKEW

@@ -51,6 +51,11 @@ class Heartbeats:
         with self._ages_lock:
             return self._limits
 
+    def forget(self) -> None:
+        """Forget the beats of an earlier leadership: newer ones were read by another worker."""
+        with self._ages_lock:
+            self._beats, self._limits = {}, {}
+
     def turn(self) -> None:
         """Read the new beats, then open and close gaps."""
         sources = list(Source.objects.filter(is_active=True))

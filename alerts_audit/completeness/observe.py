@@ -52,7 +52,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Range:
-    """The firing alerts of a Prometheus in a range; an alert has a sample every `evaluation_seconds`.
+    """The firing alerts of a Prometheus in a range. An alert without a sample for longer than `pause` has ended.
 
     `exact`: the labels are those of the webhook; otherwise some may be missing.
     """
@@ -60,7 +60,7 @@ class Range:
     begin: datetime
     end: datetime
     firing: list[Firing]
-    evaluation_seconds: float
+    pause: timedelta
     exact: bool
     observation_id: int
 
@@ -87,38 +87,65 @@ def get_addresses(source: Source) -> tuple[str, str]:
     )
 
 
-def ask_alertmanager(watched: Watched, alertmanager: Alertmanager) -> Snapshot:
-    """Poll an Alertmanager. Raise PollError."""
+def ask_alertmanager(watched: Watched, alertmanager: Alertmanager, unjudged_from: datetime | None) -> Snapshot:
+    """Poll an Alertmanager. Raise PollError. `unjudged_from` as in `ask_prometheus`."""
     at = datetime.now(UTC)
     with counted(watched, Observation.Kind.ALERTMANAGER):
         alerts = alertmanager.alerts()
-    observation = keep(watched, Observation.Kind.ALERTMANAGER, {"alerts": alerts}, until=at)
+    state = {"unjudged_from": min(at, unjudged_from or at).isoformat()}
+    observation = keep(watched, Observation.Kind.ALERTMANAGER, {"alerts": alerts}, until=at, state=state)
     return Snapshot(at, alerts, observation.pk)
 
 
-def next_begin(watched: Watched, again: timedelta, *, now: datetime) -> datetime:
-    """Return where the next question to Prometheus begins: `again` before the end of its last answer, or now."""
-    poll = Poll.objects.filter(source=watched.name, kind=Observation.Kind.PROMETHEUS).first()
-    return max(poll.until - again, now - FURTHEST_BACK) if poll else now
+def stored_unjudged_from(watched: Watched, kind: str) -> datetime | None:
+    """Return the time before which all sightings of a source were judged, as the worker before stored it.
+
+    Return None if it stored none.
+    """
+    poll = last_poll(watched, kind)
+    return datetime.fromisoformat(poll.state["unjudged_from"]) if poll and "unjudged_from" in poll.state else None
 
 
-def ask_prometheus(watched: Watched, *, again: timedelta = timedelta()) -> Iterator[Range]:
-    """Yield the alerts since the last successful poll, and since `again` before it, step by step. Raise PollError.
+def last_poll(watched: Watched, kind: str) -> Poll | None:
+    return Poll.objects.filter(source=watched.name, kind=kind).first()
 
-    Each step is yielded before the next one is requested, so a later failure does not lose it.
+
+def ask_prometheus(
+    watched: Watched, unjudged_from: datetime | None = None, *, again: timedelta | None = None
+) -> Iterator[Range]:
+    """Yield the alerts since the last successful poll, step by step. Raise PollError.
+
+    Each step is yielded before the next one is requested, so a later failure does not lose it. The end of the poll
+    moves before the alerts are judged, so `unjudged_from` is stored beside it: when the first unjudged sighting began.
+
+    `again`: a new worker asks for this time before the last poll, too, and for all that was not judged.
     """
     end = datetime.now(UTC)
-    begin = next_begin(watched, again, now=end)
+    poll = last_poll(watched, Observation.Kind.PROMETHEUS)
+    until = poll.until if poll else end
+    begin = until - again if poll and again else until
     prometheus = Prometheus(watched.prometheus_url, watched.alertmanager.url if watched.alertmanager else "")
+    unjudged = min(unjudged_from, until - OVERLAP) if unjudged_from else begin - OVERLAP
+    if again is not None and unjudged_from is not None:
+        with counted(watched, Observation.Kind.PROMETHEUS):
+            # A sample of this time shows that an alert began earlier, and was judged.
+            begin = min(begin, unjudged - prometheus.pause)
+    state = {"unjudged_from": unjudged.isoformat()}
+    yield from _steps(watched, prometheus, max(begin, end - FURTHEST_BACK), end, state)
+
+
+def _steps(
+    watched: Watched, prometheus: Prometheus, begin: datetime, end: datetime, state: dict[str, Any]
+) -> Iterator[Range]:
     while True:
         upto = min(end, begin + MAX_RANGE)
         with counted(watched, Observation.Kind.PROMETHEUS):
             firing = prometheus.firing(begin - OVERLAP, upto)
-            seconds, exact = prometheus.evaluation_seconds, prometheus.knows_all_labels
+            pause, exact = prometheus.pause, prometheus.knows_all_labels
         alerts = sorted({canonical(series.labels) for series in firing})
         body = {"alerts": [{"labels": orjson.loads(labels)} for labels in alerts]}
-        observation = keep(watched, Observation.Kind.PROMETHEUS, body, until=upto)
-        yield Range(begin - OVERLAP, upto, firing, seconds, exact, observation.pk)
+        observation = keep(watched, Observation.Kind.PROMETHEUS, body, until=upto, state=state)
+        yield Range(begin - OVERLAP, upto, firing, pause, exact, observation.pk)
         if upto == end:
             return
         begin = upto

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -67,10 +67,10 @@ class Prometheus:
         return common if self._follows_all else {name: own[name] for name in common if own.get(name) == common[name]}
 
     @cached_property
-    def evaluation_seconds(self) -> float:
-        """Return the longest interval between two samples of a firing alert: it has one for each evaluation."""
+    def pause(self) -> timedelta:
+        """Return the time without a sample after which an alert has ended: it has one for each evaluation."""
         usual = to_seconds(str(self._configuration.get("global", {}).get("evaluation_interval", "1m")))
-        return max([usual, *self._intervals()])
+        return timedelta(seconds=2 * max([usual, *self._intervals()]) + 1)
 
     def _intervals(self) -> list[float]:
         """Return the intervals of the groups with alerts, in seconds."""

@@ -55,6 +55,11 @@ class Sightings:
             if not sighting.settled and sighting.first <= by
         ]
 
+    def unjudged_from(self) -> datetime | None:
+        """Return when the first sighting began that is not settled yet."""
+        open_ones = (one.first for one in (*self._past, *self._present.values()) if not one.settled)
+        return min(open_ones, default=None)
+
     def forget_settled(self) -> None:
         """Forget settled sightings that have ended."""
         self._past = [sighting for sighting in self._past if not sighting.settled]
@@ -123,8 +128,11 @@ class AlertmanagerSightings(Sightings):
 
 
 class PrometheusSightings(Sightings):
-    def __init__(self) -> None:
+    """`judged_before`: the worker before settled the sightings that began earlier, so they are settled here, too."""
+
+    def __init__(self, judged_before: datetime | None = None) -> None:
         super().__init__()
+        self._judged_before = judged_before
         self._upto: dict[bytes, datetime] = {}  # ranges overlap: the newest used sample
 
     def saw(
@@ -156,6 +164,7 @@ class PrometheusSightings(Sightings):
             sighting.last = new.last
             return
         self._end(key)
+        new.settled = self._judged_before is not None and new.first < self._judged_before
         self._present[key] = new
 
 

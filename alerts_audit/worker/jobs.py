@@ -21,6 +21,7 @@ def jobs(worker: Worker) -> list[Job]:
     comparison, heartbeats = Comparison(), Heartbeats()
     trail = TrailCollector(worker.leader, heartbeats)
     REGISTRY.register(trail)
+    worker.leader.before_leading += [comparison.forget, heartbeats.forget, trail.forget]
     poll = settings.ALERT_POLL_SECONDS
     notices = [Job("notices", 5, telegram.send_notices, leader=True)] if telegram.is_configured() else []
     return [

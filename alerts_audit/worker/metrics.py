@@ -121,6 +121,10 @@ class TrailCollector(Collector):
         self._trail: Trail | None = None
         self._read_at = 0.0
 
+    def forget(self) -> None:
+        """Export nothing until the next refresh: the values of an earlier leadership are old."""
+        self._trail = None
+
     def refresh(self) -> None:
         try:
             self._trail, self._read_at = read_trail(), time.monotonic()

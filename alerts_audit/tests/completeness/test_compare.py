@@ -11,13 +11,14 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from alerts_audit.completeness import arrivals, side_by_side
+from alerts_audit.completeness import arrivals, compare, side_by_side
 from alerts_audit.completeness.compare import Comparison
 from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.observe import watched_sources
 from alerts_audit.gaps import close_gap
 from alerts_audit.models import Gap, Observation, Poll, Source
 from alerts_audit.projection import project_pending
+from alerts_audit.tests.completeness.clocks import AnHourLater
 from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.webhook.services import record_delivery
@@ -192,6 +193,39 @@ def test_a_restarted_worker_judges_what_the_one_before_had_seen(cluster, monkeyp
 
     assert cluster.names() == ["A"]
     assert cluster.gaps()[0].details["ended"]
+
+
+def test_a_worker_that_leads_again_judges_what_the_other_saw(cluster, monkeypatch):
+    monkeypatch.setattr(settings, "ALERT_GRACE_SECONDS", 60)
+    cluster.turn()
+    cluster.hold("A")
+    Comparison().turn()
+    cluster.hold()
+
+    monkeypatch.setattr(settings, "ALERT_GRACE_SECONDS", 0)
+    cluster.worker.forget()
+    cluster.turn()
+
+    assert cluster.names() == ["A"]
+
+
+def test_a_restarted_worker_recalls_alerts_that_were_seen_long_ago_and_not_judged(cluster, monkeypatch):
+    """No alert is judged while deliveries wait for the projection."""
+    monkeypatch.setattr("alerts_audit.models.inputs.PROJECTED_WITHIN", timedelta(seconds=-60))
+    record_delivery(source=cluster.name, body=alertmanager_body("B"))
+    cluster.hold("A")
+    cluster.turn()
+    for names in ("", "C", ""):
+        cluster.hold(*names)
+        cluster.turn()
+    Poll.objects.filter(source=cluster.name).update(until=datetime.now(UTC) + timedelta(hours=1))
+
+    project_pending()
+    monkeypatch.setattr(compare, "datetime", AnHourLater)
+    cluster.worker = Comparison()
+    cluster.turn()
+
+    assert cluster.names() == ["A", "C"]
 
 
 def test_no_alert_is_judged_while_the_projection_lags(cluster, monkeypatch):

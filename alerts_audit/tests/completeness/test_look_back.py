@@ -4,8 +4,9 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, Self
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -17,6 +18,7 @@ from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.observe import Watched, ask_prometheus, canonical
 from alerts_audit.models import Gap, Observation, Poll, Source
 from alerts_audit.projection import project_pending
+from alerts_audit.tests.completeness.clocks import AnHourLater
 from alerts_audit.tests.completeness.servers import FakeServer, fake_server
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.webhook.services import record_delivery
@@ -281,14 +283,6 @@ def ago(seconds: float) -> datetime:
     return datetime.now(UTC) - timedelta(seconds=seconds)
 
 
-class AnHourLater(datetime):
-    """The clock."""
-
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> Self:
-        return super().now(tz) + timedelta(hours=1)
-
-
 @pytest.fixture
 def inhibited(memory) -> Inhibited:
     return Inhibited(memory)
@@ -356,6 +350,65 @@ def test_an_alert_that_fires_again_does_not_hide_that_it_was_missed(history):
     Comparison().turn()
 
     assert history.missed_since() == [pytest.approx(3600, abs=30)]
+
+
+def test_a_new_worker_judges_what_the_one_before_only_read(history, monkeypatch):
+    """No alert is judged while deliveries wait for the projection."""
+    monkeypatch.setattr("alerts_audit.models.inputs.PROJECTED_WITHIN", timedelta(seconds=-60))
+    history.memory.away_for(hours=2)
+    history.fired(3600, 3500)
+    history.receive(since=60)
+    for _ in range(3):
+        Comparison().turn()
+    assert history.missed_since() == []
+
+    project_pending()
+    Comparison().turn()
+
+    assert history.missed_since() == [pytest.approx(3600, abs=30)]
+
+
+def test_a_new_worker_asks_no_further_back_than_the_first_alert_that_was_not_judged(history):
+    history.memory.away_for(hours=2)
+    history.fired(3600, 3500)
+    for _ in range(2):
+        worker = Comparison()
+        worker.turn()
+        worker.turn()
+    asked = len(history.memory.ranges())
+    Comparison().turn()
+
+    assert len(history.memory.ranges()) == asked + 1
+    assert len(history.missed_since()) == 1
+
+
+def a_worker_misses_it(history: History, upto: float) -> None:
+    """It opens the gap 40 minutes ago, and reads on until that time."""
+    worker = Comparison()
+    history.memory.away_for(hours=1)
+    for end in (2390, upto):
+        history.answers_until = time.time() - end
+        with suppress(PollError):
+            worker.turn()
+    history.answers_until = time.time() + 3600
+
+
+def test_a_new_worker_opens_no_second_gap_for_an_alert_that_still_fires(history):
+    history.fired(3000, 0)
+    a_worker_misses_it(history, upto=-10)
+    for _ in range(2):
+        Comparison().turn()
+
+    assert history.missed_since() == [pytest.approx(3000, abs=30)]
+
+
+def test_a_new_worker_opens_a_second_gap_for_an_alert_that_fires_again(history):
+    history.fired(3000, 1500)
+    history.fired(1000, 0)
+    a_worker_misses_it(history, upto=1190)
+    Comparison().turn()
+
+    assert history.missed_since() == [pytest.approx(3000, abs=30), pytest.approx(1000, abs=30)]
 
 
 def test_peers_that_share_a_prometheus_miss_an_alert_once(memory):

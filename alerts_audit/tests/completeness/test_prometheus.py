@@ -126,7 +126,7 @@ def test_the_range_is_asked_for_as_raw_samples():
 @pytest.mark.parametrize("content", [{"data": {"yaml": "a: [b"}}, {"data": 1}, {}, b"x"])
 def test_a_configuration_that_cannot_be_read_is_a_poll_error(content):
     with fake_server(lambda path: (200, content)) as server, pytest.raises(PollError):
-        _ = Prometheus(server.url).evaluation_seconds
+        _ = Prometheus(server.url).pause
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import secrets
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -11,9 +13,10 @@ from alerts_audit.gaps import close_gap, open_gap
 from alerts_audit.models import Episode, Gap, Verification
 from alerts_audit.projection import project_pending
 from alerts_audit.seal.sealer import seal
+from alerts_audit.sources import metrics as source_metrics
 from alerts_audit.tests.payloads import alertmanager_body
 from alerts_audit.webhook.services import record_delivery
-from alerts_audit.worker import metrics
+from alerts_audit.worker import jobs, metrics
 from alerts_audit.worker.metrics import TrailCollector, read_trail
 from fintech.jobs import Leader
 
@@ -93,6 +96,24 @@ def test_an_unreadable_state_has_no_old_value(exported, monkeypatch):
         exported.collector.refresh()
 
     assert exported.names() == set()
+
+
+def test_a_second_leadership_begins_without_old_values(monkeypatch):
+    registry = CollectorRegistry()
+    for counter in (source_metrics.DELIVERIES, source_metrics.ALERTS):
+        registry.register(counter)
+    monkeypatch.setattr(jobs, "REGISTRY", registry)
+    worker: Any = SimpleNamespace(leader=Leader())
+    runs = {job.name: job.run for job in jobs.jobs(worker)}
+    runs["heartbeat"]()
+    runs["trail"]()
+    worker.leader.leading = True
+    assert list(registry.collect())
+
+    for prepare in worker.leader.before_leading:
+        prepare()
+
+    assert list(registry.collect()) == []
 
 
 def test_open_gaps_are_counted_by_reason():

@@ -64,6 +64,10 @@ ORDER BY pending.id
 """
 DEQUEUE_ONE = "DELETE FROM alerts_audit_pending WHERE kind = %s AND ref = %s"
 
+NEWEST_USED = """
+SELECT greatest(0, (SELECT max(input_number) FROM {envelope}), (SELECT max(input_number) FROM {transition}))
+"""
+
 IDENTITIES = "SELECT to_jsonb(row) FROM alerts_audit_identity AS row ORDER BY id"
 LATEST_EPISODES = """
 SELECT to_jsonb(row) FROM (
@@ -109,12 +113,16 @@ class RepairReport(list[str]):
 
 
 def rebuild(progress: Progress | None = None) -> RepairReport:
-    """Make the tables equal to a replay, in one transaction. Return the differences."""
+    """Make the tables equal to a replay, in one transaction. Return the differences.
+
+    Raise ProjectionMismatch if evidence is missing: its episodes would be removed, which are its last trace.
+    """
     with replay(progress=progress) as made:
         connection = made.connection
+        for line in [*made.findings, *missing_at_the_end(made)]:
+            raise ProjectionMismatch(f"evidence is missing: {line}")
         with connection.transaction():
             found = RepairReport()
-            found.note(made.findings)
             for table in TABLES:
                 found.note(differences(made, table))
             found.note(f"{kind} {ref} was never used" for kind, ref, _ in connection.execute(ALL_MISSED))
@@ -180,6 +188,14 @@ def replay(until: int | None = None, progress: Progress | None = None) -> Iterat
         connection.execute("SELECT pg_advisory_unlock_all()")  # at once, because a closed session may linger
     finally:
         connection.close()
+
+
+def missing_at_the_end(made: Replay) -> list[str]:
+    """Return a line if the projection has used inputs after the last one."""
+    statement = NEWEST_USED.format(envelope=stored(made, "envelope"), transition=stored(made, "transition"))
+    (used,) = made.connection.execute(statement).fetchone() or (0,)
+    last = made.numbers.input
+    return [f"inputs {last + 1} to {used} are missing"] if used > last else []
 
 
 def last_number(made: Replay) -> int:

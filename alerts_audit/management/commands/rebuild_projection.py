@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from alerts_audit.projection import diff_rebuild, rebuild
+from alerts_audit.projection.rebuild import ProjectionMismatch
 from fintech.texts import count_of
 
 
@@ -32,7 +33,10 @@ class Command(BaseCommand):
         return found
 
     def mend(self) -> int:
-        mended = rebuild(self.show)
+        try:
+            mended = rebuild(self.show)
+        except ProjectionMismatch as error:
+            raise CommandError(f"Nothing was changed, because {error}. Run verify_audit.") from None
         for line in mended:
             self.stdout.write(line)
         if mended.total > len(mended):

@@ -165,6 +165,23 @@ def test_the_command_names_its_repairs(trail):
     assert trail.differences() == []
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM alerts_audit_delivery WHERE id = (SELECT min(id) FROM alerts_audit_delivery)",
+        "DELETE FROM alerts_audit_input WHERE number = 2",
+        "DELETE FROM alerts_audit_input WHERE number = 3",
+    ],
+)
+def test_the_command_keeps_the_last_trace_of_missing_evidence(trail, statement):
+    trail.tamper(statement)
+    story = trail.story()
+
+    with pytest.raises(CommandError, match="Nothing was changed, because evidence is missing: "):
+        run()
+    assert trail.story() == story
+
+
 def test_very_many_differences_are_counted(trail, monkeypatch):
     monkeypatch.setattr(import_module("alerts_audit.projection.rebuild"), "MAX_LINES", 1)
     for table in ("transition", "episode"):

@@ -122,7 +122,7 @@ class EpisodeAdmin(AccessLoggedAdmin):
         return super().changelist_view(request, context)
 
     def row_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        story = get_story(row)
+        story = get_story(row, with_reviews=may(request.user, "view_review"))
         row.overview = story["summary"]  # for the fields
         return story | {
             "may_review": self.has_review_permission(request),

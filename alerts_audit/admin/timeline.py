@@ -45,9 +45,9 @@ class Entry:
         return bytes(self.delivery.sha256).hex() if self.delivery else ""
 
 
-def get_story(episode: Episode) -> dict[str, Any]:
+def get_story(episode: Episode, *, with_reviews: bool) -> dict[str, Any]:
     """Return the context of the page's sections."""
-    detail = get_detail(episode)
+    detail = get_detail(episode, with_reviews=with_reviews)
     entries = sorted([*_transitions(detail), *_reviews(detail)], key=lambda entry: entry.at)
     return {
         "entries": entries,

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 
 from alerts_audit.api import openapi
 from alerts_audit.models import Checkpoint, Episode, Gap, Review
-from alerts_audit.permissions import PersonAuthentication, require
+from alerts_audit.permissions import PersonAuthentication, may, require
 from alerts_audit.reviews.services import ReviewError, UnknownEpisode, review
 from alerts_audit.reviews.viewing import filter_of, record_view
 from alerts_audit.seal.signer_lookup import get_signers, trust_root
@@ -72,7 +72,7 @@ class EpisodeView(TrailView):
         pagination.refuse_unknown(request._request.GET, ())
         episode = find_episode(key)
         self.record(request, "episode", episode.key)
-        return json_answer(show_detail(episode))
+        return json_answer(show_detail(episode, with_reviews=may(request.user, "view_review")))
 
 
 class ReviewsView(TrailView):

@@ -46,14 +46,14 @@ class Detail:
     seals: dict[tuple[str, int], Sealed]
 
 
-def get_detail(episode: Episode) -> Detail:
+def get_detail(episode: Episode, *, with_reviews: bool) -> Detail:
     """Return the detail, oldest first, with deliveries without their bodies."""
     transitions = newest(Transition.objects.filter(episode=episode))
     told_by = {transition.delivery_id for transition in transitions if transition.delivery_id is not None}
     deliveries = list(Delivery.objects.filter(pk__in=told_by).defer("body").order_by("id"))
     gone = told_by - {delivery.pk for delivery in deliveries}
     archived = get_archives(gone)
-    reviews = newest(Review.objects.filter(episode_key=episode.key))
+    reviews = newest(Review.objects.filter(episode_key=episode.key)) if with_reviews else []
     seals = get_row_seals(
         {
             Leaf.Kind.DELIVERY: told_by,
@@ -95,9 +95,9 @@ def get_row_seals(rows: dict[Leaf.Kind, Collection[int]]) -> dict[tuple[str, int
     return found
 
 
-def show_detail(episode: Episode) -> types.EpisodeDetail:
+def show_detail(episode: Episode, *, with_reviews: bool) -> types.EpisodeDetail:
     """Return the detail in the form of the API."""
-    detail = get_detail(episode)
+    detail = get_detail(episode, with_reviews=with_reviews)
     return {
         **serialize_episode(detail.summary),
         "transitions": [serialize_transition(transition) for transition in detail.transitions],

@@ -117,7 +117,7 @@ class EpisodeDetail(Episode):
     missing_deliveries: Annotated[
         list[int], Meta(description="Deliveries that are in no archive either: run verify_audit.")
     ]
-    reviews: list[SealedReview]
+    reviews: Annotated[list[SealedReview], Meta(description="Empty without the permission view_review.")]
 
 
 class ReviewList(TypedDict):

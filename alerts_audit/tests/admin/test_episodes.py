@@ -92,6 +92,14 @@ def test_an_auditor_cannot_review():
     assert not Review.objects.filter(episode_key=episode.key).exists()
 
 
+def test_reviews_are_shown_only_with_their_permission(client, person):
+    episode = make_episode()
+    comment(episode_key=episode.key, author=person, text="Seen by the night shift.")
+
+    assert "Seen by the night shift." in client.get(page_of(episode)).text
+    assert "Seen by the night shift." not in sign_in(make_user("view_episode")).get(page_of(episode)).text
+
+
 def test_only_an_auditor_is_offered_copies(client):
     assert "episodes/export" not in client.get(LIST).text
     assert "episodes/export?format=csv" in sign_in(make_user(group="auditor")).get(LIST).text

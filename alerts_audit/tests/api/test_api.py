@@ -114,6 +114,16 @@ def test_a_viewer_cannot_review(api):
     assert problem(api.get("episodes/export"))[:2] == (403, "forbidden")
 
 
+def test_reviews_need_their_own_permission():
+    episode, reviewer = make_episode(), Api(responder())
+    reviewer.post(f"episodes/{episode.key}/reviews", {"kind": "comment", "text": "Seen."})
+    looker = Api(make_user("view_episode"))
+
+    assert [row["text"] for row in reviewer.get(f"episodes/{episode.key}").json()["reviews"]] == ["Seen."]
+    assert looker.get(f"episodes/{episode.key}").json()["reviews"] == []
+    assert problem(looker.get(f"episodes/{episode.key}/reviews"))[:2] == (403, "forbidden")
+
+
 # --- Lists -------------------------------------------------------------------------------------------------
 
 

@@ -99,7 +99,7 @@ archive: environment ## Move the details of payments of `make run` that ended be
 verify: environment ## Verify the alert trail of `make run` against its seal
 	@$(VENV)/python -m fintech.run.manage verify_audit
 
-backup: environment ## Back up `make run` to var/backups/ or FILE: database, seal of the alert trail, secrets
+backup: environment ## Back up `make run` to var/backups/ or FILE: database, seal and archives of the alert trail, secrets
 	@$(VENV)/python -m fintech.run.backup make $(if $(FILE),"$(FILE)")
 
 restore: environment ## Replace the database of `make run` by that of a backup (FILE=var/backups/...)

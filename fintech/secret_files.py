@@ -1,10 +1,13 @@
 """Secrets in files: one secret per file, readable for its owner only."""
 
 import base64
+import io
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 
 def random_secret() -> str:
@@ -18,12 +21,13 @@ def webhook_secret() -> str:
 
 def write_secret(path: Path, value: str) -> None:
     """Replace the file atomically; no other user can read it, and no reader sees half a secret."""
-    write_draft(path, f"{value}\n".encode()).replace(path)
+    write_draft(path, io.BytesIO(f"{value}\n".encode())).replace(path)
 
 
-def copy_secret(path: Path, content: bytes) -> bool:
+def copy_secret(path: Path, source: Path) -> bool:
     """Create the file atomically and durably. Return False, and change nothing, if it exists."""
-    draft = write_draft(path, content)
+    with source.open("rb") as content:
+        draft = write_draft(path, content)
     try:
         os.link(draft, path)
         return True
@@ -33,11 +37,11 @@ def copy_secret(path: Path, content: bytes) -> bool:
         draft.unlink()
 
 
-def write_draft(path: Path, content: bytes) -> Path:
+def write_draft(path: Path, content: BinaryIO) -> Path:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
+        shutil.copyfileobj(content, file)
         file.flush()
         os.fsync(file.fileno())
     return draft

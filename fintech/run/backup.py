@@ -1,8 +1,10 @@
 """`python -m fintech.run.backup make|restore`: keep what `make run` must not lose, and bring it back.
 
-A backup is one tar file: the database as `pg_dump` writes it, the folder of the alert trail's seal, and the secrets.
+A backup is one tar file: the database as `pg_dump` writes it, the alert trail's seal and archives, and the secrets.
 pg_dump works beside the running platform, reads each row of one moment, and its file can be restored by newer versions
 of PostgreSQL; pg_basebackup would copy damaged pages unread, and would need the log of all writes since.
+
+Backup and restore need the settings of `make run` that name another place, such as AUDIT_DIR.
 
 A restore never replaces a secret, a key or a checkpoint file that exists: a checkpoint file that is newer than the
 restored database is how the platform notices that it was taken back.
@@ -26,7 +28,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from fintech.env import SettingError
+from fintech import env
 from fintech.run import RunError, checks, environment
 from fintech.run.layout import BASE_DIR, DATABASE, Layout
 from fintech.run.ports import read_ports
@@ -34,7 +36,8 @@ from fintech.run.postgres import PROGRAMS, EmbeddedPostgres, PostgresError
 from fintech.secret_files import copy_secret
 
 DUMP, ABOUT = "database.dump", "backup.json"
-FOLDERS = ("audit", "secrets")
+SEAL, ARCHIVES, SECRETS = "audit", "audit/archives", "secrets"
+FOLDERS = (SEAL, SECRETS, ARCHIVES)
 MEMBER = re.compile(rf"{re.escape(DUMP)}|{re.escape(ABOUT)}|(?:{'|'.join(FOLDERS)})/\w[\w.-]*", re.ASCII)
 NEXT = (
     "Start it with `make run`. Then `make verify` and `make reconcile` name what happened after the backup"
@@ -47,6 +50,12 @@ NEEDED = {
     "secrets/django_secret_key": "the webhook secrets in the restored database can be read only with the backup's",
     "audit/signing_key": "the seal of the restored database was signed with the backup's",
 }
+# Settings by which the caller of `make run` keeps a secret, and the file that it has otherwise.
+OWN = {
+    "DJANGO_SECRET_KEY": "secrets/django_secret_key",
+    "DJANGO_SECRET_KEY_FILE": "secrets/django_secret_key",
+    "AUDIT_SIGNING_KEY_FILE": "audit/signing_key",
+}
 
 
 def run_program(name: str, *words: str) -> None:
@@ -55,6 +64,13 @@ def run_program(name: str, *words: str) -> None:
     if result.returncode != 0:
         reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise RunError(f"{name} failed: {reason}")
+
+
+def place(layout: Layout, member: str) -> Path:
+    """Return where a file or a folder of the backup is on this machine."""
+    folder, _, rest = member.partition("/")
+    root = BASE_DIR / env.text("AUDIT_DIR", str(layout.audit)) if folder == SEAL else layout.var / folder
+    return root / rest
 
 
 @contextmanager
@@ -88,6 +104,7 @@ def back_up(layout: Layout, postgres: EmbeddedPostgres, target: Path) -> None:
     draft.unlink(missing_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent) as folder, running(layout, postgres):
+            check_complete(layout, postgres)
             write_archive(draft, Path(folder), layout, postgres)
         draft.replace(target)
     finally:
@@ -97,23 +114,51 @@ def back_up(layout: Layout, postgres: EmbeddedPostgres, target: Path) -> None:
 def write_archive(path: Path, folder: Path, layout: Layout, postgres: EmbeddedPostgres) -> None:
     dump = folder / DUMP
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        with tarfile.open(fileobj=file, mode="w") as archive:
+        # Links would not be the files that they lead to.
+        with tarfile.open(fileobj=file, mode="w", dereference=True) as archive:
             # Before the database, so that the copied checkpoints are never newer than the copied rows.
-            add_files(archive, layout)
+            add_files(archive, layout, SEAL, SECRETS)
             run_program("pg_dump", "--format=custom", f"--file={dump}", postgres.url("postgres", DATABASE))
             run_program("pg_restore", "--list", "--file=/dev/null", str(dump))
             (folder / ABOUT).write_text(json.dumps(about(postgres)))
             for name in (DUMP, ABOUT):
                 archive.add(folder / name, name)
+            # After the database, which may already lack the rows of an archive that was made in the meantime.
+            add_files(archive, layout, ARCHIVES)
         file.flush()
         os.fsync(file.fileno())
 
 
-def add_files(archive: tarfile.TarFile, layout: Layout) -> None:
-    for name in FOLDERS:
-        for path in sorted((layout.var / name).glob("*")):
+def add_files(archive: tarfile.TarFile, layout: Layout, *folders: str) -> None:
+    for name in folders:
+        for path in sorted(place(layout, name).glob("*")):
             if path.is_file() and MEMBER.fullmatch(f"{name}/{path.name}"):
                 archive.add(path, f"{name}/{path.name}")
+
+
+def check_complete(layout: Layout, postgres: EmbeddedPostgres) -> None:
+    """Raise RunError if a file that the database needs is elsewhere."""
+    needed = {"secrets/django_secret_key": "DJANGO_SECRET_KEY"}
+    if is_sealed(postgres):
+        needed |= {"audit/checkpoints": "AUDIT_DIR", "audit/signing_key": "AUDIT_SIGNING_KEY_FILE"}
+    kept_by_caller = {OWN[name] for name in own_settings()}
+    for member, name in needed.items():
+        path = place(layout, member)
+        if member not in kept_by_caller and not path.is_file():
+            raise RunError(f"{path} does not exist: set {name} as for `make run` (docs/backup.md).")
+
+
+def own_settings() -> list[str]:
+    return [name for name in OWN if os.environ.get(name)]
+
+
+def is_sealed(postgres: EmbeddedPostgres) -> bool:
+    """Return True if the database has checkpoints. Before the first migration it has not even their table."""
+    query = (
+        "SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'alerts_audit_checkpoint' AND pg_relation_size(oid) > 0)"
+    )
+    with psycopg.connect(postgres.url("postgres", DATABASE)) as connection:
+        return connection.execute(query).fetchone() == (True,)
 
 
 def about(postgres: EmbeddedPostgres) -> dict[str, Any]:
@@ -164,7 +209,7 @@ def unpack(source: Path, folder: Path) -> str:
 def extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
     """Write one file. Python 3.11.2, that of Debian 12, lacks extractall's `filter`, without which newer ones warn."""
     path = folder / member.name
-    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     content = archive.extractfile(member)
     assert content is not None  # a file, as unpack checked
     with content, path.open("wb") as file:
@@ -208,30 +253,33 @@ def rename(connection: psycopg.Connection, old: str, new: str) -> None:
 def copy_missing(folder: Path, layout: Layout) -> list[Path]:
     """Copy the files of the backup that do not exist here, and return them."""
     for name in FOLDERS:
-        (layout.var / name).mkdir(mode=0o700, exist_ok=True)
-    places = {layout.var / member: folder / member for member in members(folder)}
-    return [place for place, path in places.items() if not place.exists() and copy_secret(place, path.read_bytes())]
+        place(layout, name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    places = {place(layout, member): folder / member for member in members(folder)}
+    return [path for path, source in places.items() if not path.exists() and copy_secret(path, source)]
 
 
 def differences(folder: Path, layout: Layout) -> list[str]:
     """Return the files that exist here with another content. A file that only grew since the backup is no other one."""
-    existing = [member for member in members(folder) if (layout.var / member).exists()]
-    return [
-        member
-        for member in existing
-        if not (layout.var / member).read_bytes().startswith((folder / member).read_bytes())
-    ]
+    existing = [member for member in members(folder) if place(layout, member).exists()]
+    return [member for member in existing if not begins_with(place(layout, member), folder / member)]
+
+
+def begins_with(path: Path, other: Path) -> bool:
+    with path.open("rb") as file, other.open("rb") as beginning:
+        return all(file.read(len(part)) == part for part in iter(lambda: beginning.read(2**20), b""))
 
 
 def members(folder: Path) -> list[str]:
-    return [f"{name}/{path.name}" for name in FOLDERS for path in sorted((folder / name).glob("*"))]
+    files = (path for name in FOLDERS for path in sorted((folder / name).glob("*")) if path.is_file())
+    return [path.relative_to(folder).as_posix() for path in files]
 
 
 def advice(member: str, layout: Layout, source: Path) -> str:
     why = NEEDED.get(member, "the restored database may need the backup's")
+    folder = place(layout, member.partition("/")[0])
     return (
-        f"{layout.var / member} is not that of the backup, and was kept: {why}."
-        f" `tar -xf {source} -C {layout.var} {member}` replaces it."
+        f"{place(layout, member)} is not that of the backup, and was kept: {why}."
+        f" `tar -xf {source} -C {folder} --strip-components=1 {member}` replaces it."
     )
 
 
@@ -262,11 +310,15 @@ def main() -> None:
             stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
             target = (options.file or layout.var / "backups" / f"fintech-{stamp}.tar").absolute()
             back_up(layout, postgres, target)
-            sys.stdout.write(f"{target} has {target.stat().st_size} bytes. Keep a copy on another machine.\n")
+            done = [f"{target} has {target.stat().st_size} bytes. Keep a copy on another machine."]
+            done += [
+                f"{name} is set, so its secret is not in the backup: keep a copy of it, too." for name in own_settings()
+            ]
+            sys.stdout.write("\n".join([*done, ""]))
         else:
             done = restore(layout, postgres, options.file.absolute())
             sys.stdout.write("\n".join([*done, NEXT, ""]))
-    except (RunError, PostgresError, SettingError, psycopg.Error, OSError) as error:
+    except (RunError, PostgresError, env.SettingError, psycopg.Error, OSError) as error:
         sys.exit(f"error: {str(error).strip()}")
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,12 @@ import psycopg
 import pytest
 
 from fintech.run import checks
-from fintech.run.backup import back_up, replace, unpack
+from fintech.run.backup import back_up, copy_missing, replace, unpack
 from fintech.run.layout import DATABASE, Layout, make_environment
 from fintech.run.ports import Ports
 from fintech.run.postgres import EmbeddedPostgres
 from fintech.testing.processes import BASE_DIR, Program, request, scrape, wait_until
-from fintech.tests.run.test_run import free_base_port, make_run
+from fintech.tests.run.test_run import OURS, free_base_port, make_run
 
 pytestmark = [pytest.mark.in_order, pytest.mark.processes]
 
@@ -56,7 +57,7 @@ def command(layout: Layout, *words: str | Path, **env: str) -> subprocess.Comple
     return subprocess.run(
         [sys.executable, "-m", "fintech.run.backup", "--var", str(layout.var), *map(str, words)],
         cwd=BASE_DIR,
-        env={name: value for name, value in os.environ.items() if not name.startswith("DATABASE_")} | env,
+        env={name: value for name, value in os.environ.items() if not name.startswith(OURS)} | env,
         capture_output=True,
         text=True,
         check=False,
@@ -161,10 +162,13 @@ def test_a_running_platform_is_backed_up(layout, run, file):
     start(run)
     assert pay(layout, "1", "2", "3") == {201}
     wait_until(lambda: len(checkpoints(layout)) > 1, 60, "the trail is sealed")
+    (layout.audit / "archives").mkdir()
+    (layout.audit / "archives" / "alert-trail-0-9.jsonl.gz").write_bytes(b"rows that are nowhere else")
 
     result = command(layout, "make", file)
 
     assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 1
     assert file.stat().st_mode & 0o777 == 0o600
     with tarfile.open(file) as archive:
         names = set(archive.getnames())
@@ -173,8 +177,53 @@ def test_a_running_platform_is_backed_up(layout, run, file):
         "backup.json",
         "audit/signing_key",
         "audit/checkpoints",
+        "audit/archives/alert-trail-0-9.jsonl.gz",
         "secrets/django_secret_key",
     }
+
+
+def test_a_seal_that_is_elsewhere_is_not_left_out(layout, run, tmp_path, monkeypatch):
+    seal, target = tmp_path / "seal", tmp_path / "backup.tar"
+
+    result = command(layout, "make", target, AUDIT_DIR=str(seal))
+
+    assert result.returncode == 1
+    assert f"error: {seal / 'checkpoints'} does not exist: set AUDIT_DIR as for `make run`" in result.stderr
+    assert not target.exists()
+
+    shutil.copytree(layout.audit, seal)
+    (seal / "signing_key.lost").symlink_to(seal / "signing_key")
+    result = command(layout, "make", target, AUDIT_DIR=str(seal))
+
+    assert result.returncode == 0, result.stderr
+    (tmp_path / "unpacked").mkdir()
+    unpack(target, tmp_path / "unpacked")
+    monkeypatch.setenv("AUDIT_DIR", str(tmp_path / "restored"))
+    copied = copy_missing(tmp_path / "unpacked", layout)
+    assert {path.relative_to(tmp_path / "restored").as_posix() for path in copied} >= {
+        "checkpoints",
+        "signing_key.lost",
+        "archives/alert-trail-0-9.jsonl.gz",
+    }
+
+
+@pytest.mark.parametrize(
+    ("member", "setting"),
+    [("secrets/django_secret_key", "DJANGO_SECRET_KEY"), ("audit/signing_key", "AUDIT_SIGNING_KEY_FILE")],
+)
+def test_a_secret_that_its_owner_keeps_elsewhere_is_named(layout, run, tmp_path, member, setting):
+    path, target = layout.var / member, tmp_path / "backup.tar"
+    path.rename(tmp_path / "kept")
+    try:
+        without = command(layout, "make", target)
+        result = command(layout, "make", target, **{setting: "/etc/fintech/key"})
+    finally:
+        (tmp_path / "kept").rename(path)
+
+    assert without.returncode == 1
+    assert f"error: {path} does not exist: set {setting} as for `make run`" in without.stderr
+    assert result.returncode == 0, result.stderr
+    assert f"{setting} is set, so its secret is not in the backup" in result.stdout
 
 
 def test_a_failed_backup_leaves_no_file_with_secrets(layout, run, file, tmp_path, monkeypatch):
@@ -184,6 +233,7 @@ def test_a_failed_backup_leaves_no_file_with_secrets(layout, run, file, tmp_path
         assert target.parent / path.name in target.parent.iterdir()
         raise OSError("No space left on device")
 
+    monkeypatch.delenv("AUDIT_DIR")  # that of the tests
     monkeypatch.setattr(Path, "replace", fail)  # the last step
     with pytest.raises(OSError, match="No space left"):
         back_up(layout, EmbeddedPostgres(layout.postgres), target)
@@ -240,7 +290,7 @@ def test_a_restore_names_each_secret_that_differs_from_the_backup(layout, file):
     assert result.stdout.count("is not that of the backup, and was kept") == 2
     for name in names:
         assert (layout.var / name).read_bytes() == b"another\n"
-        words = ["tar", "-xf", str(file), "-C", str(layout.var), name]
+        words = ["tar", "-xf", str(file), "-C", str((layout.var / name).parent), "--strip-components=1", name]
         assert f"`{' '.join(words)}` replaces it." in result.stdout
         subprocess.run(words, check=True)
         assert (layout.var / name).read_bytes() == before[name]
@@ -260,7 +310,8 @@ def test_a_restore_that_fails_at_the_last_rename_keeps_the_present_database(layo
 
 def test_a_destroyed_database_comes_back_with_lost_secrets(layout, run, file):
     written = checkpoints(layout)
-    subprocess.run(["rm", "-r", layout.postgres, layout.secrets / "django_secret_key"], check=True)
+    archives = layout.audit / "archives"
+    subprocess.run(["rm", "-r", layout.postgres, layout.secrets / "django_secret_key", archives], check=True)
 
     result = command(layout, "restore", file)
 
@@ -268,6 +319,7 @@ def test_a_destroyed_database_comes_back_with_lost_secrets(layout, run, file):
     assert "is kept" not in result.stdout
     assert f"Restored {layout.secrets / 'django_secret_key'}, which did not exist." in result.stdout
     assert checkpoints(layout) == written
+    assert (archives / "alert-trail-0-9.jsonl.gz").read_bytes() == b"rows that are nowhere else"
 
 
 def test_the_counters_go_on_from_the_restored_rows(layout, run):

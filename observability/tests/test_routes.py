@@ -225,7 +225,7 @@ INHIBITION: list[
         [
             ("LedgerImbalance", {"currency": "EUR"}),
             ("AuditSealStale", {}),
-            ("WorkerJobFailing", {"exported_job": "seal"}),
+            ("WorkerJobFailing", {"exported_job": "compare"}),
         ],
     ),
     (

@@ -13,11 +13,12 @@ DEFAULTS = Thresholds(max_error_rate=0.01, max_p95_ms=500.0, min_rate_held=0.95)
 
 @dataclass(frozen=True)
 class Step:
-    """One rate, and the figures of the test at this rate."""
+    """One rate, with the figures and the warnings of the test at this rate."""
 
     rps: float
     summary: dict[str, Any]
     thresholds: list[dict[str, Any]]
+    warnings: list[str]
 
     @property
     def held(self) -> bool:
@@ -47,3 +48,18 @@ def find_limit(start: float, measure: Callable[[float], Step | None]) -> list[St
 
 def rate_that_held(steps: list[Step]) -> float | None:
     return max((step.rps for step in steps if step.held), default=None)
+
+
+def at_rate(rps: float, warnings: list[str]) -> list[str]:
+    """Return the warnings of one step among those of the search: any of them makes the limit doubtful."""
+    return [f"At {rps:.1f} requests/s: {text}" for text in warnings]
+
+
+def as_row(step: Step) -> dict[str, Any]:
+    return {
+        "rps": round(step.rps, 3),
+        "held": step.held,
+        "thresholds": step.thresholds,
+        "warnings": step.warnings,
+        "summary": step.summary,
+    }

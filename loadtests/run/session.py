@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from loadtests.run.conductor import Conductor, Result
-from loadtests.run.limit import Step, find_limit, rate_that_held, with_defaults
+from loadtests.run.limit import Step, as_row, at_rate, find_limit, rate_that_held, with_defaults
 from loadtests.run.output import write_results
 from loadtests.run.processes import make_environment, make_runner
 from loadtests.run.shapes import Plan
@@ -24,11 +24,13 @@ class Session:
         self.chosen, self.conductor = chosen, conductor
         self.terminal = Terminal()
         self.total = Result()
+        self.warnings: list[str] = []
         limits = Thresholds(chosen.max_error_rate, chosen.max_p95_ms, chosen.min_rate_held)
         self.thresholds = with_defaults(limits) if chosen.find_limit else limits
         self.began = datetime.now(UTC)
 
-    def run_plan(self, rps: float, duration: float) -> Result:
+    def run_plan(self, rps: float, duration: float) -> tuple[Result, list[str]]:
+        """Run one plan, and return its result and its warnings."""
         result = self.conductor.run(Plan(rps, duration, self.chosen.shape, self.chosen.drain), self.terminal.progress)
         for sample in result.samples:
             self.total.samples.append(sample._replace(due_seconds=self.total.seconds + sample.due_seconds))
@@ -36,15 +38,17 @@ class Session:
         self.total.planned += result.planned
         self.total.processes = result.processes
         self.total.lost += result.lost
-        return result
+        found = warnings_of(result, self.chosen.workers)
+        self.warnings += at_rate(rps, found) if self.chosen.find_limit else found
+        return result, found
 
     def measure(self, rps: float) -> Step | None:
         """Run one step of the search for the limit; None if Ctrl-C ended it."""
-        result = self.run_plan(rps, self.chosen.step_duration)
+        result, found = self.run_plan(rps, self.chosen.step_duration)
         if self.conductor.interrupted:
             return None
         summary = summarize(result.samples, result.seconds, result.planned, result.lost)
-        step = Step(rps, summary, self.thresholds.check(summary))
+        step = Step(rps, summary, self.thresholds.check(summary), found)
         state = "held" if step.held else "did not hold"
         self.terminal.say(f"{rps:.1f} requests/s {state} (p95 {summary['latency_ms']['p95']:.0f} ms)")
         return step
@@ -52,8 +56,6 @@ class Session:
     def summarize(self, steps: list[Step]) -> dict[str, Any]:
         chosen, total = self.chosen, self.total
         figures = summarize(total.samples, total.seconds, total.planned, total.lost)
-        own = max((process.lag_ms for process in total.processes), default=0.0)
-        late = sum(1 for sample in total.samples if sample.late_ms > LATE_MS + own) / max(1, len(total.samples))
         search = {
             "limit": rate_that_held(steps),
             "step_seconds": chosen.step_duration,
@@ -72,13 +74,15 @@ class Session:
             # The last step of a search breaks a threshold on purpose.
             "thresholds": [] if chosen.find_limit else self.thresholds.check(figures),
             "load_processes": [process._asdict() for process in sorted(total.processes)],
-            "warnings": warnings(total.processes, late, chosen.workers, planned=total.planned, lost=total.lost),
+            "warnings": self.warnings,
             **(search if chosen.find_limit else {}),
         }
 
 
-def as_row(step: Step) -> dict[str, Any]:
-    return {"rps": round(step.rps, 3), "held": step.held, "thresholds": step.thresholds, "summary": step.summary}
+def warnings_of(result: Result, workers: int) -> list[str]:
+    own = max((process.lag_ms for process in result.processes), default=0.0)
+    late = sum(1 for sample in result.samples if sample.late_ms > LATE_MS + own) / max(1, len(result.samples))
+    return warnings(result.processes, late, workers, planned=result.planned, lost=result.lost)
 
 
 def run(chosen: Namespace) -> int:

@@ -1,13 +1,13 @@
 import pytest
 
-from loadtests.run.limit import DEFAULTS, Step, find_limit, rate_that_held, with_defaults
+from loadtests.run.limit import DEFAULTS, Step, as_row, at_rate, find_limit, rate_that_held, with_defaults
 from loadtests.run.thresholds import Thresholds
 
 WHOLE = {"complete": True}
 
 
 def measure_up_to(limit: float):
-    return lambda rps: Step(rps, WHOLE, [{"held": rps <= limit}])
+    return lambda rps: Step(rps, WHOLE, [{"held": rps <= limit}], [])
 
 
 @pytest.mark.parametrize("limit", [10, 11, 99, 1234])
@@ -25,14 +25,21 @@ def test_after_a_first_rate_that_broke_there_is_no_search():
 
 
 def test_an_interrupted_step_ends_the_search_and_does_not_count():
-    results = iter([Step(10, WHOLE, []), None])
+    results = iter([Step(10, WHOLE, [], []), None])
     steps = find_limit(10, lambda rps: next(results))
 
     assert [step.rps for step in steps] == [10]
 
 
 def test_a_step_whose_load_was_not_complete_does_not_hold():
-    assert not Step(10, {"complete": False}, [{"held": True}]).held
+    assert not Step(10, {"complete": False}, [{"held": True}], []).held
+
+
+def test_each_step_has_its_warnings_and_the_search_has_them_with_its_rate():
+    slow = ["Load process 0 was the bottleneck."]
+
+    assert as_row(Step(78.125, WHOLE, [], slow))["warnings"] == slow
+    assert at_rate(78.125, slow) == ["At 78.1 requests/s: Load process 0 was the bottleneck."]
 
 
 def test_a_given_threshold_replaces_the_usual_one():

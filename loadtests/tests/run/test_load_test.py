@@ -144,7 +144,11 @@ def test_the_search_names_the_highest_rate_that_held(load_test, service):
     assert code == 0, output
     assert 20 <= summary["limit"] < 40
     assert f"The limit is {summary['limit']:.1f} requests/s" in output
-    assert max(step["rps"] for step in summary["steps"] if not step["held"]) > summary["limit"]
+    broken = [step for step in summary["steps"] if not step["held"]]
+    assert max(step["rps"] for step in broken) > summary["limit"]
+    assert all(step["warnings"] for step in broken)
+    for step in broken:
+        assert f"At {step['rps']:.1f} requests/s: {step['warnings'][0]}" in summary["warnings"]
 
 
 def test_the_search_ends_with_1_if_the_first_rate_does_not_hold(load_test, service):

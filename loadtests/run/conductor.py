@@ -20,10 +20,10 @@ from loadtests.run.shapes import Plan
 from loadtests.run.thresholds import Process
 
 POLL_SECONDS = 0.1
-START_SECONDS = 30.0
+START_SECONDS = 30.0  # for workers of this machine; merchants also have the time that SPAWN_RATE takes
 REMOTE_START_SECONDS = 300.0  # until workers from elsewhere have connected
 LOST_SECONDS = 10.0  # after which a worker that does not report is lost
-SPAWN_RATE = 100
+SPAWN_RATE = 100  # merchants a second
 
 
 @dataclass
@@ -65,7 +65,8 @@ class Conductor:
             seconds = START_SECONDS if self._children else REMOTE_START_SECONDS
             self._wait(lambda: len(self._nodes()) >= workers, seconds, f"{workers} workers have not connected")
         self.runner.start(merchants, spawn_rate=min(SPAWN_RATE, merchants))
-        self._wait(lambda: self.runner.user_count >= merchants, START_SECONDS, "the merchants have not started")
+        seconds = START_SECONDS + merchants / SPAWN_RATE
+        self._wait(lambda: self.runner.user_count >= merchants, seconds, "the merchants have not started")
 
     def run(self, plan: Plan, progress: Progress) -> Result:
         """Run one plan to its end, or until Ctrl-C."""

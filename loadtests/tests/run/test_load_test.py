@@ -160,6 +160,13 @@ def test_the_search_ends_with_1_if_the_first_rate_does_not_hold(load_test, servi
     assert "Not even the first rate held." in output
 
 
+@pytest.mark.slow
+def test_more_merchants_start_than_half_a_minute_has_time_for(load_test):
+    code, output, errors = load_test.run("--rps", "10", "--duration", "1", "--workers", "3500")
+
+    assert code == 0, output + errors
+
+
 def test_workers_from_elsewhere_share_the_requests(load_test, service):
     port = str(free_port())
     options = ["--expect-workers", "2", "--master-bind-port", port, "--rps", "20", "--duration", "4"]

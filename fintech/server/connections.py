@@ -4,6 +4,9 @@ The loop owns the sockets. gunicorn's own code parses, frames and answers reques
 `fintech/server/request_heads.py`. gunicorn's code is written for blocking sockets; here it runs in a task
 (`fintech/server/cooperation.py`), so a slow client costs little memory and no thread. An idle connection has no task.
 
+A thread that makes an answer makes a part of it, and is free for others while the client takes that part
+(`run_application`).
+
 `deadline` is the only timer of a connection. The worker checks all connections once a second and calls `expire`.
 """
 
@@ -12,7 +15,7 @@ import io
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -40,7 +43,9 @@ CLOSE_SECONDS = 2.0  # for a client to read our last answer before the connectio
 MAX_BODY = 256 * 1024 * 1024
 IN_MEMORY = 128 * 1024
 READ_AHEAD = 256 * 1024
-FLUSH_AT = 256 * 1024
+# A larger answer is made and sent in parts. Of each client that does not read, the process holds one part: so much, and
+# a piece of what the application yields.
+PART_BYTES = 256 * 1024
 FOREVER = float("inf")
 
 
@@ -84,24 +89,31 @@ class BrokenBody(io.RawIOBase):
 
 
 class Answer:
-    """A replacement of the socket that gunicorn's `Response` writes to: collects data, and sends it in large pieces."""
+    """A replacement of the socket that gunicorn's `Response` writes to: collects data until it is flushed."""
 
     def __init__(self, connection: "Connection") -> None:
         self._connection, self._parts, self._size = connection, list[bytes](), 0
 
+    @property
+    def is_full(self) -> bool:
+        return self._size > PART_BYTES
+
     def sendall(self, data: bytes) -> None:
         self._parts.append(data)
         self._size += len(data)
-        if self._size > FLUSH_AT:
-            self.flush(wait=True)
 
     send = sendall
 
-    def flush(self, *, wait: bool = False) -> None:
-        """Send the collected data; with `wait`, until the client has taken nearly all of it."""
+    def flush(self) -> None:
+        """Send the collected data."""
         data, self._parts, self._size = b"".join(self._parts), [], 0
         if data:
-            self._connection.write(data, wait=wait)
+            self._connection.write(data)
+
+    def flush_and_wait(self) -> None:
+        """Send the collected data, and wait in a task until the client has taken nearly all of it."""
+        self.flush()
+        self._connection.wait_until_taken()
 
 
 class Connection(asyncio.Protocol):
@@ -110,7 +122,7 @@ class Connection(asyncio.Protocol):
         self._received: list[bytes] = []
         self._size = 0
         self._reader: cooperation.Waiter | None = None
-        self._writers: list[cooperation.Waiter] = []
+        self._writer: cooperation.Waiter | None = None
         self._ended = self._lost = self._stalled = self._paused = False
         self._busy = self._closing = False
         self._renew = 0.0  # each byte moves the deadline by this
@@ -166,8 +178,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        writers, self._writers = self._writers, []
-        for writer in writers:
+        writer, self._writer = self._writer, None
+        if writer is not None:
             writer.wake()
 
     # --- Called by the worker ------------------------------------------------------------------------------
@@ -244,7 +256,7 @@ class Connection(asyncio.Protocol):
             response.force_close()
         self._worker.answer(environ, response, answer)
         if self._paused:
-            self._wait_until_taken()
+            self.wait_until_taken()
         return not (self._lost or response.should_close())
 
     def _parse(self, data: bytes) -> TrustedRequest | None:
@@ -318,38 +330,29 @@ class Connection(asyncio.Protocol):
 
     # --- The answer ----------------------------------------------------------------------------------------
 
-    def write(self, data: bytes, *, wait: bool) -> None:
+    def write(self, data: bytes) -> None:
         """Send data, from a task or a thread."""
         if cooperation.on_loop():
             # Metrics are written at the end of a turn: a client that has its answer finds itself counted.
             cooperation.end_turn()
             self._write(data)
-            if wait and self._paused:
-                self._wait_until_taken()
         elif self._lost:
             raise ConnectionResetError("the client has left")
         else:
             cooperation.call(self._write, data)
-            if wait:
-                self._wait_until_taken()
 
     def _write(self, data: bytes) -> None:
         if not self._lost:
             self._transport.write(data)
 
-    def _wait_until_taken(self) -> None:
-        waiter = cooperation.Waiter()
-        cooperation.call(self._add_writer, waiter)
-        waiter.wait()
-        self.deadline = FOREVER
+    def wait_until_taken(self) -> None:
+        """Wait in a task until the client has taken nearly all of its data."""
+        if self._paused and not self._lost:
+            self._writer = cooperation.Waiter()
+            self._writer.wait()
+            self.deadline = FOREVER
         if self._lost:
             raise ConnectionResetError("the client has left")
-
-    def _add_writer(self, waiter: cooperation.Waiter) -> None:
-        if self._paused and not self._lost:
-            self._writers.append(waiter)
-        else:
-            waiter.wake()
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, OSError):
@@ -373,12 +376,16 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
 
 
-def run_application(application: Any, environ: dict[str, Any], response: Response, answer: Answer) -> None:
-    """Call the application, send its answer, then close it."""
+def run_application(
+    application: Any, environ: dict[str, Any], response: Response, answer: Answer
+) -> Generator[bool, None, None]:
+    """Call the application, send its answer, then close it. Pause whenever `answer` is full, until it is flushed."""
     parts: Iterable[bytes] = application(environ, response.start_response)
     try:
         for part in parts:
             response.write(part)
+            if answer.is_full:
+                yield True
         response.close()
         answer.flush()
     finally:

@@ -8,10 +8,13 @@ import resource
 import signal
 import socket
 import time
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from contextvars import copy_context
 from typing import Any
 
+from django.db import connections
 from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.http import errors
 from gunicorn.workers.base import Worker as BaseWorker
@@ -50,7 +53,19 @@ UNSENT_BYTES = 128 * 1024
 ACCEPT_PAUSE = 0.001  # in which another process may accept
 LINGER_SECONDS = 2.0
 OTHER_FILES = 256  # database, gateway, logs and bodies
+# For the queries of payments, which must not wait for pages. They use the connections of Django's pool (8, see
+# DATABASE_POOL_SIZE): no more threads can query at a time. The others ask the server of THROTTLE_URL, or connect the
+# writer.
+QUERY_THREADS = 16
 COLLECT_AFTER = (50_000, 20, 50)
+
+
+def _take(steps: Generator[bool, None, None]) -> bool:
+    """Take the next step. Return True if another one follows: until then this thread keeps no connection."""
+    follows = next(steps, False)
+    if follows:
+        connections.close_all()
+    return follows
 
 
 def problem_of(error: Exception) -> Problem | None:
@@ -113,12 +128,28 @@ class Worker(ASGIWorker):
 
     def answer(self, environ: dict[str, Any], response: Any, answer: Answer) -> None:
         lane = lane_of(environ)
+        steps = run_application(self.wsgi, environ, response, answer)
         if lane is Lane.LOOP:
             with self._capacity if environ["REQUEST_METHOD"] == "POST" else nullcontext():
-                run_application(self.wsgi, environ, response, answer)
+                for _ in steps:
+                    answer.flush_and_wait()
         else:
+            self._answer_in_threads(lane, steps, answer)
+
+    def _answer_in_threads(self, lane: Lane, steps: Generator[bool, None, None], answer: Answer) -> None:
+        """Take each step in a thread. Between two steps the client reads, and this task waits for it without one."""
+        context = copy_context()  # of all steps: the first sets the request's id
+
+        def run(function: Callable[..., bool | None], *arguments: Any) -> bool | None:
             with cooperation.pages if lane is Lane.PAGES else nullcontext():
-                cooperation.offload(run_application, self.wsgi, environ, response, answer, threads=self._lanes[lane])
+                return cooperation.offload(context.run, function, *arguments, threads=self._lanes[lane])
+
+        try:
+            while run(_take, steps):
+                answer.flush_and_wait()
+        except Exception:  # for example, the client has left
+            run(steps.close)
+            raise
 
     def refusal(self, exc: Exception) -> bytes:
         request_id.set(str(uuid7()))
@@ -145,7 +176,7 @@ class Worker(ASGIWorker):
 
     async def _serve(self) -> None:
         self._lanes = {lane: ThreadPoolExecutor(lane.threads(self.cfg.threads), lane.value) for lane in Lane}
-        cooperation.start(self.loop, self._lanes[Lane.PAGES])
+        cooperation.start(self.loop, ThreadPoolExecutor(QUERY_THREADS, "query"))
         # Objects that live as long as the process are not collected: checking them again took a seventh of a payment's
         # time.
         gc.collect()

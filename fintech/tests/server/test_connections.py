@@ -4,6 +4,7 @@ import http.client
 import os
 import re
 import resource
+import secrets
 import signal
 import socket
 import struct
@@ -18,11 +19,16 @@ import pytest
 from fintech.server.connections import ANSWER_SECONDS, HEAD_SECONDS, IN_MEMORY
 from fintech.server.watchdog import BLOCKED_SECONDS
 from fintech.testing.processes import IN_FULL, Platform, Program, is_over, wait_until
+from loadtests.tests.simulator import running_gateway
+from payments.api_keys import CACHE_SECONDS, create_api_key
+from payments.models import Merchant
+from payments.tests.conftest import ALL_SCOPES, Client
 
 pytestmark = pytest.mark.processes
 
 GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 MANY = 2_000 if IN_FULL else 300
+LARGE_FILE = b"/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +49,15 @@ def connections() -> Iterator[ExitStack]:
 
 def connect(platform: Platform, connections: ExitStack) -> socket.socket:
     return connections.enter_context(socket.create_connection(("127.0.0.1", platform.port), timeout=20))
+
+
+def connect_without_reading(platform: Platform, connections: ExitStack) -> socket.socket:
+    """Return a connection that takes little of an answer before its client reads."""
+    connection = connections.enter_context(socket.socket())
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", platform.port))
+    return connection
 
 
 def serves_others(platform: Platform) -> bool:
@@ -114,10 +129,7 @@ def test_clients_that_never_read_their_answers_hinder_no_other_and_are_closed(pl
     """Each one held 3.8 MiB of the system's memory."""
     stalled, memory = [], tcp_memory()
     for _ in range(MANY):
-        connection = connections.enter_context(socket.socket())
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(20)
-        connection.connect(("127.0.0.1", platform.port))
+        connection = connect_without_reading(platform, connections)
         connection.setblocking(False)
         with suppress(BlockingIOError):
             connection.send(GET % b"/v1/schema" * 300)
@@ -131,6 +143,33 @@ def test_clients_that_never_read_their_answers_hinder_no_other_and_are_closed(pl
         timeout=ANSWER_SECONDS + 60,
         what="the server has closed them",
     )
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[Client]:
+    """A merchant at a web process with two threads for pages."""
+    merchant = Merchant.objects.create(name=f"Merchant {secrets.token_hex(12)}", country="DE")
+    _, secret = create_api_key(merchant=merchant, name="test", scopes=ALL_SCOPES)
+    with (
+        running_gateway(tmp_path) as gateway,
+        Platform(tmp_path, gateway=gateway, workers=1, worker=False, env={"WEB_THREADS": "2"}) as platform,
+    ):
+        yield Client(platform, merchant, secret)
+
+
+def test_clients_that_do_not_read_a_large_file_delay_no_payment(narrow, connections):
+    """Each held a thread, and payments read their keys in the same threads."""
+    assert narrow.pay().status == 201
+    stalled = [connect_without_reading(narrow.platform, connections) for _ in range(8)]
+    for connection in stalled:
+        connection.sendall(GET % LARGE_FILE)
+    assert stalled[0].recv(12) == b"HTTP/1.1 200"
+    time.sleep(CACHE_SECONDS + 0.5)  # now the key has to be read again
+
+    start = time.monotonic()
+    assert narrow.pay().status == 201
+    assert narrow.get("/v1/transactions").status == 200
+    assert not is_over(start, 2)
 
 
 @pytest.mark.parametrize("wanted", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])

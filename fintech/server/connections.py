@@ -13,6 +13,8 @@ A thread that makes an answer makes a part of it, and is free for others while t
 import asyncio
 import io
 import logging
+import socket
+import struct
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -47,6 +49,7 @@ READ_AHEAD = 256 * 1024
 # a piece of what the application yields.
 PART_BYTES = 256 * 1024
 FOREVER = float("inf")
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and no second to send what is left
 
 
 class Stream(Unreader):
@@ -88,11 +91,19 @@ class BrokenBody(io.RawIOBase):
         return cast(bytes, data)
 
 
+class AnswerCut(Exception):
+    """A fault in the middle of an answer: it cannot be completed, and another head must not follow the first."""
+
+    def __init__(self, headers: list[tuple[str, str]]) -> None:
+        self.request_id = dict(headers).get("X-Request-ID")
+
+
 class Answer:
     """A replacement of the socket that gunicorn's `Response` writes to: collects data until it is flushed."""
 
     def __init__(self, connection: "Connection") -> None:
         self._connection, self._parts, self._size = connection, list[bytes](), 0
+        self.has_begun = False
 
     @property
     def is_full(self) -> bool:
@@ -108,6 +119,7 @@ class Answer:
         """Send the collected data."""
         data, self._parts, self._size = b"".join(self._parts), [], 0
         if data:
+            self.has_begun = True
             self._connection.write(data)
 
     def flush_and_wait(self) -> None:
@@ -193,6 +205,8 @@ class Connection(asyncio.Protocol):
         if self._renew:
             self._stalled = True
             self._wake_reader()
+        elif self._paused:
+            self._cut()
         else:
             self._transport.abort()
 
@@ -254,7 +268,12 @@ class Connection(asyncio.Protocol):
         environ["wsgi.multithread"] = True
         if self._stalled or self._ended or isinstance(body, BrokenBody) or not self._worker.may_keep_alive():
             response.force_close()
-        self._worker.answer(environ, response, answer)
+        try:
+            self._worker.answer(environ, response, answer)
+        except Exception as error:
+            if answer.has_begun and not isinstance(error, ConnectionError):
+                raise AnswerCut(response.headers) from error
+            raise
         if self._paused:
             self.wait_until_taken()
         return not (self._lost or response.should_close())
@@ -355,12 +374,22 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError("the client has left")
 
     def _fail(self, error: Exception) -> None:
-        if isinstance(error, OSError):
+        if isinstance(error, ConnectionError):  # the client has left
             self._transport.abort()
+            return
+        if isinstance(error, AnswerCut):
+            self._worker.log_cut(error)
+            self._cut()
             return
         with suppress(OSError):
             self._transport.write(self._worker.refusal(error))
         self._end()
+
+    def _cut(self) -> None:
+        """Reset the connection in the middle of an answer. Without a length, a plain end would look complete."""
+        with suppress(OSError):
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._transport.abort()
 
     def _end(self) -> None:
         """Close the connection after the client could read the answer: unread input would reset the connection."""

@@ -24,7 +24,7 @@ from uuid_utils import uuid7
 from fintech import env
 from fintech.http.problems import Problem
 from fintech.server import cooperation
-from fintech.server.connections import Answer, Connection, run_application
+from fintech.server.connections import Answer, AnswerCut, Connection, run_application
 from fintech.server.lanes import Lane, lane_of
 from fintech.server.responses import Snapshot
 from fintech.server.spread import Share
@@ -150,6 +150,11 @@ class Worker(ASGIWorker):
         except Exception:  # for example, the client has left
             run(steps.close)
             raise
+
+    def log_cut(self, cut: AnswerCut) -> None:
+        request_id.set(cut.request_id)
+        trace_id.set(None)
+        logger.error("answer_cut", exc_info=cut.__cause__)
 
     def refusal(self, exc: Exception) -> bytes:
         request_id.set(str(uuid7()))

@@ -1,6 +1,8 @@
 """Connections to the real web process: slow, stalled, idle and many of them."""
 
 import http.client
+import io
+import json
 import os
 import re
 import resource
@@ -265,6 +267,26 @@ def test_a_graceful_stop_answers_running_requests_and_closes_idle_connections(tm
         assert (response.status, response.headers["Connection"]) == (200, "close")
         wait_until(lambda: not platform.web.alive, timeout=15, what="the web has ended")
         assert is_closed(idle)
+
+
+# --- Faults of the application ------------------------------------------------------------------------------
+
+
+def test_an_answer_that_fails_in_the_middle_is_cut(blocking, connections):
+    """An HTTP/1.0 client finds the end of such an answer only by the end of the connection."""
+    connection, received = connect(blocking, connections), io.BytesIO()
+    connection.sendall(b"GET /broken HTTP/1.0\r\n\r\n")
+    with pytest.raises(ConnectionResetError):
+        received.writelines(iter(lambda: connection.recv(65536), b""))
+
+    assert b"HTTP/1.1 500" not in received.getvalue()
+    (line,) = [json.loads(line) for line in blocking.web.output().splitlines() if "answer_cut" in line]
+    assert line["request_id"] == "of-the-answer"
+    assert "the rest is missing" in line["exception"]
+
+
+def test_an_answer_that_fails_before_it_is_sent_is_an_error(blocking):
+    assert blocking.request("GET", "/broken?early").status == 500
 
 
 # --- A blocked loop ----------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from gunicorn.http.body import Body, LengthReader
 from gunicorn.http.errors import NoMoreData
@@ -43,12 +43,16 @@ SLOWEST_READER = 16 * 1024  # bytes a second that a client has to take at least
 CLOSE_SECONDS = 2.0  # for a client to read our last answer before the connection is torn down
 
 MAX_BODY = 256 * 1024 * 1024
+# Of a longer body, the rest is received and not stored: only /alert reads it. All other views refuse it (4 MiB); forms
+# must read a little more to find out.
+MOST_STORED = 8 * 1024 * 1024
 IN_MEMORY = 128 * 1024
 READ_AHEAD = 256 * 1024
 # A larger answer is made and sent in parts. Of each client that does not read, the process holds one part: so much, and
 # a piece of what the application yields.
 PART_BYTES = 256 * 1024
 FOREVER = float("inf")
+NOT_STORED = ("body_not_stored", "The body could not be stored. Send the request again.")
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and no second to send what is left
 
 
@@ -89,6 +93,22 @@ class BrokenBody(io.RawIOBase):
         if size is None or size < 0 or len(data) < size:
             raise self._error
         return cast(bytes, data)
+
+
+def receive(body: Body, file: IO[bytes], most: int) -> Exception | None:
+    """Read a whole body and write its first `most` bytes to `file`. Return the error that ended it, or its rest."""
+    size = 0
+    while size <= MAX_BODY:
+        try:
+            part = body.read(IN_MEMORY)
+        except Exception as error:  # each way to break the protocol has its own
+            return error
+        if not part:
+            break
+        size += len(part)
+        if size <= most:
+            file.write(part)
+    return NoMoreData() if size > most else None
 
 
 class AnswerCut(Exception):
@@ -314,37 +334,37 @@ class Connection(asyncio.Protocol):
                 self._stream.unread(data[end:])
             return io.BytesIO(data[begin:end])
         self._stream.unread(data[begin:])
-        return self._await_body(Body(LengthReader(self._stream, length)), length)
+        return self._await_body(request.path, Body(LengthReader(self._stream, length)), length)
 
     def _read_body(self, request: TrustedRequest) -> Any:
         if request._expected_100_continue:
             request._expected_100_continue = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         length = getattr(request.body.reader, "length", None)
-        return self._await_body(request.body, length) if length != 0 else io.BytesIO()
+        return self._await_body(request.path, request.body, length) if length != 0 else io.BytesIO()
 
-    def _await_body(self, body: Body, length: int | None) -> Any:
+    def _await_body(self, path: str, body: Body, length: int | None) -> Any:
         self._renew, self._limit = STALL_SECONDS, time.monotonic() + BODY_SECONDS
         self.deadline = time.monotonic() + STALL_SECONDS
         try:
             if length is not None and length <= IN_MEMORY:
                 return io.BytesIO(body.read(length))
-            return self._spool(body)
+            return self._spool(body, MAX_BODY if path == "/alert" else MOST_STORED)
         finally:
             self._renew = 0.0
 
-    def _spool(self, body: Any) -> Any:
-        """Store a large body on disk until it is complete."""
+    def _spool(self, body: Body, most: int) -> Any:
+        """Store a large body on disk until it is complete. Raise Problem if the disk does not take it."""
         file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=self._worker.spool_directory)  # noqa: SIM115 - returned
-        error: Exception | None = None
         try:
-            while file.tell() <= MAX_BODY and (part := body.read(IN_MEMORY)):
-                file.write(part)
-            if file.tell() > MAX_BODY:
-                error = NoMoreData()
-        except Exception as broken:
-            error = broken
-        file.seek(0)
+            error = receive(body, file, most)
+            file.seek(0)  # stores what is still in memory
+        except OSError as full:
+            logger.error("body_not_stored", extra={"error": full.strerror})
+            receive(body, file, 0)  # a client that still sends may not see the answer
+            with suppress(OSError):  # again, for what is still in memory
+                file.close()
+            raise Problem(503, *NOT_STORED, headers={"Retry-After": "1"}) from full
         return file if error is None else BrokenBody(file, error)
 
     # --- The answer ----------------------------------------------------------------------------------------

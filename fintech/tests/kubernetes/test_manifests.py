@@ -205,12 +205,14 @@ def test_the_exporter_reads_the_files_of_the_web_beside_it(overlay):
 
 
 @each_overlay
-def test_bodies_of_clients_cannot_fill_the_volume_of_the_metrics(overlay):
+def test_bodies_are_not_in_the_memory_of_the_metrics(overlay):
     """A process that writes to a mapped file of a full volume is killed."""
-    mounts = {mount["mountPath"]: mount["name"] for mount in container(overlay, "app")["volumeMounts"]}
-    runtime = "/var/lib/fintech/runtime"
+    paths = {mount["name"]: mount["mountPath"] for mount in container(overlay, "app")["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod(overlay, "app")["spec"]["volumes"]}
 
-    assert mounts[f"{runtime}/bodies"] != mounts[runtime]  # fintech/server/worker_class.py
+    assert volumes["runtime"]["emptyDir"]["medium"] == "Memory"
+    assert paths["bodies"] == f"{paths['runtime']}/bodies"
+    assert "medium" not in volumes["bodies"]["emptyDir"]
 
 
 @each_overlay

@@ -215,6 +215,18 @@ def test_a_request_may_follow_a_body_at_once(platform, connections, size):
     assert answers(connection, 3) == [b'{"status": "ok"}'] * 3
 
 
+def test_a_body_that_cannot_be_stored_is_our_fault(platform):
+    folder = platform.directory / "runtime" / "bodies"
+    folder.rmdir()
+    try:
+        reply = platform.request("POST", "/v1/transactions", bytes(IN_MEMORY + 1))
+    finally:
+        folder.mkdir()
+
+    assert (reply.status, reply.body["code"]) == (503, "body_not_stored")
+    wait_until(lambda: '"event":"body_not_stored"' in platform.web.output(), what="it is logged")
+
+
 def test_a_body_may_arrive_in_parts(platform, connections):
     head = b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"
     connection = connect(platform, connections)

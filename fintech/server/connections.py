@@ -121,23 +121,20 @@ class AnswerCut(Exception):
 class Answer:
     """A replacement of the socket that gunicorn's `Response` writes to: collects data until it is flushed."""
 
-    def __init__(self, connection: "Connection") -> None:
-        self._connection, self._parts, self._size = connection, list[bytes](), 0
-        self.has_begun = False
+    has_begun = False
 
-    @property
-    def is_full(self) -> bool:
-        return self._size > PART_BYTES
+    def __init__(self, connection: "Connection") -> None:
+        self._connection, self._parts, self.size = connection, list[bytes](), 0
 
     def sendall(self, data: bytes) -> None:
         self._parts.append(data)
-        self._size += len(data)
+        self.size += len(data)
 
     send = sendall
 
     def flush(self) -> None:
         """Send the collected data."""
-        data, self._parts, self._size = b"".join(self._parts), [], 0
+        data, self._parts, self.size = b"".join(self._parts), [], 0
         if data:
             self.has_begun = True
             self._connection.write(data)
@@ -428,12 +425,12 @@ class Connection(asyncio.Protocol):
 def run_application(
     application: Any, environ: dict[str, Any], response: Response, answer: Answer
 ) -> Generator[bool, None, None]:
-    """Call the application, send its answer, then close it. Pause whenever `answer` is full, until it is flushed."""
+    """Call the application, send its answer, then close it. Pause after each part, until `answer` is flushed."""
     parts: Iterable[bytes] = application(environ, response.start_response)
     try:
         for part in parts:
             response.write(part)
-            if answer.is_full:
+            if answer.size > PART_BYTES:
                 yield True
         response.close()
         answer.flush()

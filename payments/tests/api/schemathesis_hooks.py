@@ -22,7 +22,6 @@ def whole(value: Any) -> Any:
 CURSORS = {
     "list_transactions": "CURSOR",
     "list_events": "EVENT_CURSOR",
-    "list_webhook_deliveries": "DELIVERY_CURSOR",
 }
 
 
@@ -39,5 +38,5 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             operation = case.operation.definition.raw["operationId"]
             if operation in CURSORS:
                 case.query["cursor"] = os.environ[CURSORS[operation]]
-            else:  # it belongs to the list of one payment
+            else:  # it belongs to the list of one payment or endpoint
                 del case.query["cursor"]

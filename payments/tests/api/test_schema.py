@@ -23,7 +23,6 @@ HOOKS = {
     "RETURN_URL": "https://shop.example/back",
     "CURSOR": write_cursor(uuid.uuid4()),
     "EVENT_CURSOR": pagination.write_cursor("events", uuid.uuid4()),
-    "DELIVERY_CURSOR": pagination.write_cursor("webhook deliveries", 1),
 }
 WEBHOOKS = "^/v1/(events|webhook-endpoints)"
 # The trail's paths take a token of another kind: alerts_audit/tests/api/test_schema.py.

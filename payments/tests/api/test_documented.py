@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from fintech.errors import DATABASE_UNAVAILABLE
+from fintech.server.connections import NOT_STORED
 from fintech.server.worker_class import MALFORMED, REFUSALS
 from payments import errors
 from payments.api.responses import STATUS_CODES
@@ -27,7 +28,7 @@ def codes_in_code() -> set[str]:
     classes = "|".join(STATUS_CODES_BY_NAME)
     calls = re.compile(rf'(?:(?:Problem|problem)\(\s*\d{{3}},\s*|(?:{classes}|super\(\).__init__)\(\s*)"([a-z_]+)",')
     found = {code for path in CODE for code in calls.findall(path.read_text())}
-    found |= {code for _, code, _ in (*REFUSALS.values(), MALFORMED)} | {DATABASE_UNAVAILABLE[0]}
+    found |= {code for _, code, _ in (*REFUSALS.values(), MALFORMED)} | {DATABASE_UNAVAILABLE[0], NOT_STORED[0]}
     return (found | OTHER_FORMS) - ELSEWHERE
 
 

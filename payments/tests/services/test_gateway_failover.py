@@ -53,6 +53,13 @@ class Acquirers:
     first: Simulator
     second: FakeStripe
 
+    def run_without_faults(self) -> None:
+        """Undo what an earlier test has done."""
+        for process in (self.first, self.second):
+            if process._process is None:
+                process.start()
+            process.profile(unavailable_ratio=0, hold_seconds=600)
+
     def clients(self) -> dict[str, Any]:
         return {
             "simulator": HttpGateway(self.first.url, self.first.token),
@@ -85,10 +92,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Acquirers]:
 @pytest.fixture
 def acquirers(processes: Acquirers, monkeypatch: pytest.MonkeyPatch) -> Acquirers:
     """Both run without faults, with closed circuits, and every payment may try both in this order."""
-    for process in (processes.first, processes.second):
-        if process._process is None:
-            process.start()
-        process.profile(unavailable_ratio=0, hold_seconds=600)
+    processes.run_without_faults()
     for name, client in processes.clients().items():
         monkeypatch.setitem(gateways.made, name, client)
     monkeypatch.setattr("payments.services.pending.routes", Routes(BOTH, "simulator"))
@@ -369,9 +373,7 @@ def test_the_database_refuses_another_gateway_after_an_unknown_outcome(shop, acq
 
 
 def test_the_platform_pays_at_the_second_gateway_while_the_first_is_dead(processes, tmp_path):
-    for process in (processes.first, processes.second):
-        if process._process is None:
-            process.start()
+    processes.run_without_faults()
     env = {
         "STRIPE_URL": processes.second.url,
         "STRIPE_API_KEY": processes.second.token,

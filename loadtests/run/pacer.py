@@ -14,10 +14,9 @@ import psutil
 from gevent.queue import Queue
 
 from loadtests.locustfile import PAYMENTS
-from loadtests.run.samples import NOT_SENT, UNANSWERED, Sample
+from loadtests.run.samples import NOT_SENT, REPORT_SECONDS, UNANSWERED, Sample
 from loadtests.run.shapes import Plan
 
-REPORT_SECONDS = 0.5
 HALT_SECONDS = 2.0  # for running requests after Ctrl-C
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, TextIO
 # Requests that got no answer: their time is up to the end of the test, so the true one is longer.
 NOT_SENT = "not sent: every simulated merchant was busy until the end"
 UNANSWERED = "no answer until the end"
+REPORT_SECONDS = 0.5  # between two reports of a load process
 
 
 class Sample(NamedTuple):

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, quantiles
 from typing import Any
 
-from loadtests.run.samples import NOT_SENT, Sample
+from loadtests.run.samples import NOT_SENT, REPORT_SECONDS, Sample
 
+RECENT_SECONDS = 5.0
 # Name -> the number of thousandths below it.
 PERCENTILES = {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "p999": 999}
 
@@ -19,6 +20,17 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
     found = {name: cuts[thousandths - 1] for name, thousandths in PERCENTILES.items()}
     times = {"min": min(values), "mean": fmean(values), **found, "max": max(values)}
     return {name: round(value, 3) for name, value in times.items()}
+
+
+def lately(samples: Sequence[Sample], now: float) -> tuple[list[Sample], float]:
+    """Return the samples of the last answers of a running test, and their number in a second.
+
+    Answers of the last moment are left out: they may not be reported yet.
+    """
+    end = max(0.0, now - REPORT_SECONDS)
+    begin = max(0.0, end - RECENT_SECONDS)
+    recent = [sample for sample in samples if begin < sample.answered_at <= end]
+    return recent, len(recent) / (end - begin) if recent else 0.0
 
 
 def summarize(samples: Sequence[Sample], seconds: float, planned: int, lost: int = 0) -> dict[str, Any]:

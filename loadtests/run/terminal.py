@@ -5,11 +5,10 @@ import time
 from typing import Any
 
 from loadtests.run.conductor import Result
-from loadtests.run.summary import percentiles
+from loadtests.run.summary import lately, percentiles
 
 CLEAR_LINE = "\r\x1b[K"
 TERMINAL_SECONDS, PIPE_SECONDS = 0.5, 10.0  # between two lines of progress
-RECENT_SECONDS = 5.0
 
 
 class Terminal:
@@ -25,12 +24,11 @@ class Terminal:
         if time.monotonic() - self._shown < (TERMINAL_SECONDS if self._live else PIPE_SECONDS):
             return
         self._shown = time.monotonic()
-        window = min(RECENT_SECONDS, elapsed)
-        recent = [sample for sample in result.samples[-5000:] if sample.answered_at > elapsed - window]
+        recent, rate = lately(result.samples[-5000:], elapsed)
         p95 = percentiles([sample.latency_ms for sample in recent])["p95"]
         failed = sum(1 for sample in recent if sample.error)
         waiting = f", {backlog} waiting" if backlog else ""
-        text = f"{elapsed:5.0f} s  {len(recent) / window:6.1f} answers/s  p95 {p95:.0f} ms  {failed} failed{waiting}"
+        text = f"{elapsed:5.0f} s  {rate:6.1f} answers/s  p95 {p95:.0f} ms  {failed} failed{waiting}"
         print(f"{CLEAR_LINE}{text}" if self._live else text, end="" if self._live else "\n", flush=True)
 
     def show(self, summary: dict[str, Any]) -> None:

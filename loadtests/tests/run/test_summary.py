@@ -1,7 +1,7 @@
 import pytest
 
 from loadtests.run.samples import NOT_SENT, Sample
-from loadtests.run.summary import percentiles, summarize
+from loadtests.run.summary import lately, percentiles, summarize
 
 
 def sample(due: float, *, late: float = 0, response: float = 10, attempt: int = 1, status: int = 201, error: str = ""):
@@ -70,3 +70,16 @@ def test_percentiles_lie_between_the_values(values, p50, p99):
     found = percentiles(values)
 
     assert (found["p50"], found["p99"]) == pytest.approx((p50, p99))
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.25, 0.45])
+@pytest.mark.parametrize("now", [1.5, 10.0])
+def test_the_rate_of_late_does_not_depend_on_the_delay_of_reports(now, delay):
+    reported = [sample(number / 20 - 0.01) for number in range(1, int((now - delay) * 20) + 1)]
+
+    assert lately(reported, now)[1] == pytest.approx(20)
+
+
+@pytest.mark.parametrize(("samples", "now"), [([], 10), ([sample(0.1)], 0.3), ([sample(1)], 20)])
+def test_without_an_answer_of_late_the_rate_is_zero(samples, now):
+    assert lately(samples, now) == ([], 0)

@@ -30,11 +30,11 @@ class Undo:
     record: dict[str, Any]
 
     def __call__(self) -> None:
-        headers = {"Authorization": f"Bearer {self.control_token}"}
+        control = {"Authorization": f"Bearer {self.control_token}"}
         ended = {**self.record, "endsAt": datetime.now(UTC).isoformat()}
-        for port, method, path, body in (
-            (self.gateway, "PATCH", "/control/profile", self.profile),
-            (self.alertmanager, "POST", "/api/v2/alerts", [ended]),
+        for port, method, path, body, headers in (
+            (self.gateway, "PATCH", "/control/profile", self.profile, control),
+            (self.alertmanager, "POST", "/api/v2/alerts", [ended], {}),
         ):
             try:
                 status: object = request(port, method, path, body, headers=headers).status

@@ -20,6 +20,8 @@ from loadtests.gateway.outcomes import Behaviour, Reply
 from loadtests.gateway.profile import Faults, Profile
 
 SHUTDOWN_SECONDS = 0.5  # for answers already being written; a held request is dropped
+# Connections that wait for a busy moment to end. A client gives up after a second, and its payment fails.
+BACKLOG = 2048
 
 
 def drop_connection(request: web.Request) -> web.Response:
@@ -114,7 +116,7 @@ async def serve(gateway: Served, host: str, port: int, data: Path) -> None:
     await runner.setup()
     sending = asyncio.create_task(gateway.sender.run())
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
         log("gateway_listening", host=host, port=runner.addresses[0][1], data=str(data))
         await stop.wait()
     finally:

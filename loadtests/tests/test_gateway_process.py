@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import chain
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ import pytest
 from fintech.testing.processes import free_port, is_over
 from loadtests.tests.simulator import ROOT, Simulator
 from loadtests.tests.test_gateway_outcomes import DROPPED
+from payments.gateway.transport import CONNECT_SECONDS
 
 pytestmark = pytest.mark.processes
 
@@ -108,6 +109,16 @@ def test_every_line_of_its_log_is_json_with_a_level(tmp_path):
     levels = {(line["level"], line["logger"].partition(".")[0], line["event"].partition(" ")[0]) for line in lines}
     assert {("INFO", "gateway", "profile_changed"), ("ERROR", "opentelemetry", "Failed")} <= levels
     assert all("time" in line for line in lines)
+
+
+def test_hundreds_can_connect_while_it_is_busy(own_gateway):
+    own_gateway.process.send_signal(signal.SIGSTOP)
+    try:
+        with ExitStack() as stack:
+            for _ in range(500):  # a connection that finds no room raises TimeoutError
+                stack.enter_context(socket.create_connection(("127.0.0.1", own_gateway.port), timeout=CONNECT_SECONDS))
+    finally:
+        own_gateway.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

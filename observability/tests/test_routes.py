@@ -265,6 +265,24 @@ def test_another_disk_of_the_machine_is_not_silenced(alertmanager):
         assert alertmanager.states("disks")["DiskSpaceLow"] == "active"
 
 
+def test_a_target_has_one_active_alert_if_no_target_of_its_job_answers(alertmanager):
+    """Of worker-1 there are two alerts, and of worker-2 one: another worker answered until a moment ago."""
+    one = labels_of("TargetDown", case="targets", job="worker", instance="worker-1:9465")
+    other = one | {"instance": "worker-2:9465"}
+    url = "/api/v2/alerts?active=true&inhibited=false&filter=case%3D%22targets%22"
+
+    with alertmanager.firing(one, one | {"targets": "all"}, other):
+        wait_until(
+            lambda: (
+                sorted(
+                    (alert["labels"]["instance"], alert["labels"].get("targets"))
+                    for alert in request(alertmanager.port, "GET", url).body
+                )
+                == [("worker-1:9465", "all"), ("worker-2:9465", None)]
+            )
+        )
+
+
 def test_every_inhibition_rule_names_alerts_and_topics_that_exist():
     matchers = [
         matcher

@@ -106,7 +106,7 @@ class Deliverer:
             if self._stopping:
                 return
             headers = sign(turn.secrets, str(message.event_id), datetime.now(UTC), message.body)
-            result = await self._transport.post(turn.url, message.body, headers)
+            result = await self._transport.post(lease.url, message.body, headers)
             if not await self._query(store, lease, message.delivery_id, result):
                 return
 

@@ -25,8 +25,11 @@ TURN_SIZE = 50  # events
 
 @dataclass(frozen=True)
 class Lease:
+    """The right to send to an endpoint, at the URL that it has now."""
+
     endpoint_id: UUID
     token: UUID
+    url: str
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,6 @@ class Message:
 
 @dataclass(frozen=True)
 class Turn:
-    url: str
     secrets: list[str]
     messages: list[Message]
 
@@ -60,7 +62,7 @@ WITH due AS (
 UPDATE payments_webhookendpoint AS endpoint
 SET lease_token = %(token)s, lease_until = statement_timestamp() + %(lease)s
 FROM due WHERE endpoint.id = due.id
-RETURNING endpoint.id
+RETURNING endpoint.id, endpoint.url
 """
 
 
@@ -68,12 +70,13 @@ def acquire_endpoints(limit: int) -> list[Lease]:
     """Lease endpoints with due events that no worker holds, first those that have waited longest."""
     token = uuid4()
     found = fetch_all(ACQUIRE_ENDPOINTS, {"limit": limit, "token": token, "lease": LEASE})
-    return [Lease(endpoint_id, token) for (endpoint_id,) in found]
+    return [Lease(endpoint_id, token, url) for endpoint_id, url in found]
 
 
 def read_turn(lease: Lease) -> Turn | None:
-    """Return what is due for the endpoint, oldest first; None if the lease is lost or nothing is due."""
-    endpoint = WebhookEndpoint.objects.filter(pk=lease.endpoint_id, lease_token=lease.token, is_enabled=True).first()
+    """Return what is due, oldest first; None if the lease is lost, the URL was changed, or nothing is due."""
+    leased = WebhookEndpoint.objects.filter(pk=lease.endpoint_id, lease_token=lease.token, url=lease.url)
+    endpoint = leased.filter(is_enabled=True).first()
     if endpoint is None:
         return None
     due = endpoint.deliveries.filter(status=WebhookDelivery.Status.PENDING, due_at__lte=Now()).order_by("id")
@@ -84,7 +87,7 @@ def read_turn(lease: Lease) -> Turn | None:
     messages = [
         Message(delivery.pk, event.id, encode(event)) for delivery, event in zip(deliveries, events, strict=True)
     ]
-    return Turn(endpoint.url, valid_secrets(endpoint), messages)
+    return Turn(valid_secrets(endpoint), messages)
 
 
 @atomic
@@ -96,18 +99,21 @@ def store_result(lease: Lease, delivery_id: int, result: Result) -> bool:
     on_commit(metrics.WEBHOOK_OUTCOME[result.outcome].inc)
     if delivery.status != WebhookDelivery.Status.PENDING or not endpoint.is_enabled:
         return False  # delivered by another worker after our lease ran out, or the endpoint was disabled meanwhile
+    is_same_url = endpoint.url == lease.url
+    if not (is_same_url or result.is_delivered):
+        return False  # the failure of the former URL says nothing about the new one, where the event is still due
     holds_lease = endpoint.lease_token == lease.token
     if holds_lease:
         endpoint.lease_until = timezone.now() + LEASE
     goes_on = note_success(endpoint, delivery) if result.is_delivered else note_failure(endpoint, delivery, result)
-    return goes_on and holds_lease
+    return goes_on and holds_lease and is_same_url
 
 
 # The usual case in one statement: an event has arrived at an endpoint that did not fail before.
 STORE_DELIVERED = """
 WITH held AS (
     UPDATE payments_webhookendpoint SET lease_until = now() + %(lease)s
-    WHERE id = %(endpoint)s AND lease_token = %(token)s AND is_enabled AND failures = 0
+    WHERE id = %(endpoint)s AND lease_token = %(token)s AND url = %(url)s AND is_enabled AND failures = 0
     RETURNING id
 ), delivered AS (
     UPDATE payments_webhookdelivery AS delivery
@@ -130,8 +136,8 @@ def store(lease: Lease, delivery_id: int, result: Result) -> bool:
 
 def _store_delivered(lease: Lease, delivery_id: int, result: Result) -> bool:
     """Return False, and store nothing, if the case is not the usual one."""
-    held = {"lease": LEASE, "endpoint": lease.endpoint_id, "token": lease.token, "delivery": delivery_id}
-    return execute(STORE_DELIVERED, held | result.stored_fields()) > 0
+    held = {"lease": LEASE, "endpoint": lease.endpoint_id, "token": lease.token, "url": lease.url}
+    return execute(STORE_DELIVERED, held | {"delivery": delivery_id} | result.stored_fields()) > 0
 
 
 def release(lease: Lease) -> None:

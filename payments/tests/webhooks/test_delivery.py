@@ -307,6 +307,47 @@ def test_a_result_that_comes_after_the_endpoint_was_disabled_does_not_disable_it
     assert WebhookEvent.objects.filter(merchant=endpoint.merchant, type="webhook_endpoint.disabled").count() == 1
 
 
+def test_a_failure_of_the_former_url_says_nothing_about_the_new_one(endpoint, receiver, queue):
+    """A 410 from the former server disabled the endpoint, and gave up all that waited for the new one."""
+    queue(endpoint, number=2)
+    (lease,) = [lease for lease in acquire_endpoints(10) if lease.endpoint_id == endpoint.pk]
+    turn = read_turn(lease)
+    change_endpoint(endpoint, url=receiver.url("/new"))
+
+    assert not store_result(lease, turn.messages[0].delivery_id, Result("gone", 1, 410))
+
+    endpoint.refresh_from_db()
+    assert (endpoint.is_enabled, endpoint.failures) == (True, 0)
+    assert set(endpoint.deliveries.values_list("status", "tries")) == {("pending", 0)}
+    assert outcomes(endpoint) == ["gone"]
+
+
+def test_a_changed_url_gets_all_events_but_the_one_under_way(endpoint, receiver, queue, deliver):
+    """A turn sent up to 50 events to the former URL."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if len(receiver.received) == 1:
+            in_a_thread(lambda: change_endpoint(endpoint, url=receiver.url("/new")))
+        answering(200)(handler)
+
+    receiver.answer = answer
+    queue(endpoint, number=4)
+
+    deliver()
+
+    assert [request.path for request in receiver.received] == ["/hook", "/new", "/new", "/new"]
+    assert numbers(receiver) == [0, 1, 2, 3]
+
+
+def test_a_url_that_changes_before_the_turn_begins_is_not_used(endpoint, receiver, queue):
+    queue(endpoint)
+    (lease,) = [lease for lease in acquire_endpoints(10) if lease.endpoint_id == endpoint.pk]
+
+    change_endpoint(endpoint, url=receiver.url("/new"))
+
+    assert read_turn(lease) is None
+
+
 def test_a_success_ends_the_time_of_failing(receiver, endpoint, queue, deliver):
     receiver.answer = answering(500)
     queue(endpoint)

@@ -11,6 +11,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from fintech.http.problems import Problem
+
 LIMIT = 16 * 1024 * 1024
 STEP = 64 * 1024
 
@@ -29,7 +31,7 @@ class Body:
 
 
 def read_body(environ: dict[str, Any]) -> Body:
-    """Read a body. Raise BodyIncomplete."""
+    """Read a body. Raise BodyIncomplete, or Problem if the server could not store it."""
     declared = declared_size(environ)
     kept, size, digest = bytearray(), 0, hashlib.sha256()
     while declared is None or size < declared:
@@ -56,5 +58,7 @@ def declared_size(environ: dict[str, Any]) -> int | None:
 def read_part(stream: Any, size: int) -> bytes:
     try:
         return stream.read(size)
+    except Problem:  # our fault, not the sender's
+        raise
     except Exception as error:  # each server has its own errors for an interrupted stream
         raise BodyIncomplete(str(error)) from error

@@ -79,7 +79,7 @@ def has_body(request: HttpRequest) -> bool:
 
 
 def read_body(request: HttpRequest) -> bytes:
-    """Return the body of a JSON request. Raise Problem: 400, 411, 413 or 415."""
+    """Return the body of a JSON request. Raise Problem: 400, 411, 413, 415, or 503 if the server could not store it."""
     if request.META.get("HTTP_TRANSFER_ENCODING"):
         raise Problem(411, "length_required", "Send the body with a Content-Length.")
     length = int(request.META.get("CONTENT_LENGTH") or 0)  # the server has checked it

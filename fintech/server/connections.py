@@ -83,7 +83,7 @@ class TrustedRequest(Request):
 
 
 class BrokenBody(io.RawIOBase):
-    """The received part of a body, then the error that ended it."""
+    """The received part of a body, then the error that ended it: for the view, whose answer is logged and counted."""
 
     def __init__(self, part: Any, error: Exception) -> None:
         self._part, self._error = part, error
@@ -351,7 +351,7 @@ class Connection(asyncio.Protocol):
             self._renew = 0.0
 
     def _spool(self, body: Body, most: int) -> Any:
-        """Store a large body on disk until it is complete. Raise Problem if the disk does not take it."""
+        """Store a large body on disk until it is complete. If the disk does not take it, reading it raises Problem."""
         file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=self._worker.spool_directory)  # noqa: SIM115 - returned
         try:
             error = receive(body, file, most)
@@ -361,7 +361,7 @@ class Connection(asyncio.Protocol):
             receive(body, file, 0)  # a client that still sends may not see the answer
             with suppress(OSError):  # again, for what is still in memory
                 file.close()
-            raise Problem(503, *NOT_STORED, headers={"Retry-After": "1"}) from full
+            return BrokenBody(io.BytesIO(), Problem(503, *NOT_STORED, headers={"Retry-After": "1"}))
         return file if error is None else BrokenBody(file, error)
 
     # --- The answer ----------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from fintech.server.connections import ANSWER_SECONDS, HEAD_SECONDS, IN_MEMORY
 from fintech.server.watchdog import BLOCKED_SECONDS
@@ -215,16 +216,33 @@ def test_a_request_may_follow_a_body_at_once(platform, connections, size):
     assert answers(connection, 3) == [b'{"status": "ok"}'] * 3
 
 
-def test_a_body_that_cannot_be_stored_is_our_fault(platform):
+@pytest.fixture
+def full(platform: Platform) -> Iterator[Platform]:
+    """A platform whose disk takes no bodies."""
     folder = platform.directory / "runtime" / "bodies"
     folder.rmdir()
-    try:
-        reply = platform.request("POST", "/v1/transactions", bytes(IN_MEMORY + 1))
-    finally:
-        folder.mkdir()
+    yield platform
+    folder.mkdir()
 
-    assert (reply.status, reply.body["code"]) == (503, "body_not_stored")
-    wait_until(lambda: '"event":"body_not_stored"' in platform.web.output(), what="it is logged")
+
+def test_a_body_that_cannot_be_stored_is_our_fault(full):
+    merchant = Merchant.objects.create(name=f"Merchant {secrets.token_hex(12)}", country="DE")
+    _, secret = create_api_key(merchant=merchant, name="test", scopes=ALL_SCOPES)
+    reply = full.request("POST", "/v1/transactions/batch", bytes(IN_MEMORY + 1), api_key=secret)
+
+    assert (reply.status, reply.body["code"], reply.headers["Retry-After"]) == (503, "body_not_stored", "1")
+    wait_until(lambda: '"event":"body_not_stored"' in full.web.output(), what="it is logged")
+    counted = 'django_http_responses_total_by_status_view_method_total{method="POST",status="503",view="batch"}'
+    wait_until(lambda: full.scrape().get(counted) == 1, what="it is an error of the view")
+
+
+def test_an_alert_that_cannot_be_stored_on_disk_is_counted_by_its_source(full):
+    authorization = {"Authorization": f"Bearer {settings.ALERT_TOKEN}"}
+    reply = full.request("POST", "/alert", bytes(IN_MEMORY + 1), headers=authorization)
+
+    assert (reply.status, reply.body["code"], reply.headers["Retry-After"]) == (503, "alert_unavailable", "1")
+    counted = 'alert_deliveries_total{outcome="unavailable",source="alertmanager"}'
+    wait_until(lambda: full.scrape()[counted] == 1, what="it is a delivery that was not stored")
 
 
 def test_a_body_may_arrive_in_parts(platform, connections):

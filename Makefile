@@ -46,8 +46,8 @@ coverage: environment-dev ## Run all tests and show which lines and branches the
 prove: environment-dev ## Prove every promise, and print one page: kills, hosts, silence, all drills, slow tests (over an hour; RESUME=1)
 	@exec $(VENV)/python -m loadtests.prove $(if $(RESUME),--resume)
 
-drill: environment-dev ## Inject faults into a platform of its own, and follow their alerts (FAULT=gateway-errors, list or all; OUT=docs)
-	@exec $(VENV)/python -m loadtests.drill $(or $(FAULT),list) $(if $(OUT),--out "$(OUT)")
+drill: environment-dev ## Inject faults into a platform of its own, and follow their alerts (FAULT=gateway-errors, list or all; SPEED=5; OUT=docs)
+	@exec $(VENV)/python -m loadtests.drill $(or $(FAULT),list) $(if $(SPEED),--speed "$(SPEED)") $(if $(OUT),--out "$(OUT)")
 
 quiet: environment-dev ## Count the alerts in ordinary hours, on a platform of its own (HOURS=1, SPEED=20, OUT=docs)
 	@exec $(VENV)/python -m loadtests.quiet --hours $(or $(HOURS),1) --speed $(or $(SPEED),20) $(if $(OUT),--out "$(OUT)")

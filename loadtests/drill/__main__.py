@@ -32,6 +32,7 @@ def slug(fault: Fault) -> str:
 BY_SLUG = {slug(fault): fault for fault in FAULTS}
 # Drills mostly wait: three need two cores.
 AT_ONCE = 3
+MAX_SPEED = 60  # above it, a minute of the rules' time would not contain a scrape
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,6 +48,12 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="list | FAULT | all | incomplete",
         help="list: print the names of the faults; incomplete: those of which the scorecard lacks a figure, for example"
         " after an interruption",
+    )
+    parser.add_argument(
+        "--speed",
+        type=float,
+        help="how many times faster than the clock the rules run (the fault's own speed, usually 20); 1 is real time;"
+        " its scorecard is in the folder `speed-SPEED` of --out",
     )
     parser.add_argument("--out", type=Path, default=Path("drill_output"), help="folder of the scorecard and its page")
     parser.add_argument(
@@ -66,8 +73,21 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def chosen(words: Sequence[str], out: Path, *, against_running: bool = False) -> list[Fault]:
-    """Return the faults in the order of the catalogue, in which they share platforms. Raise ValueError."""
+def place(options: argparse.Namespace) -> Path:
+    """Return the folder of the scorecard: rows of another platform or speed must not replace measured ones."""
+    out: Path = options.out
+    if options.against_running:
+        return out / "running"
+    return out if options.speed is None else out / f"speed-{options.speed:g}"
+
+
+def chosen(
+    words: Sequence[str], out: Path, *, against_running: bool = False, speed: float | None = None
+) -> list[Fault]:
+    """Return the faults in the order of the catalogue, in which they share platforms. Raise ValueError.
+
+    With `against_running` they are in real time, and with `speed` at this one.
+    """
     unknown = [word for word in words if word not in ("all", "incomplete") and word not in BY_SLUG]
     if unknown:
         raise ValueError(f"There is no fault {', '.join(unknown)}: `python -m loadtests.drill list` names them.")
@@ -78,7 +98,19 @@ def chosen(words: Sequence[str], out: Path, *, against_running: bool = False) ->
         raise ValueError(
             f"{', '.join(impossible)} cannot be undone from outside: a running platform can have {possible}."
         )
-    return faults
+    if against_running and speed is not None:
+        raise ValueError("--speed is not for --against-running: a running platform is in real time.")
+    if against_running:
+        return [in_real_time(fault) for fault in faults]
+    return faults if speed is None else at_speed(faults, speed)
+
+
+def at_speed(faults: Sequence[Fault], speed: float) -> list[Fault]:
+    if not 0 < speed <= MAX_SPEED:
+        raise ValueError(f"--speed {speed:g} is not above 0 and at most {MAX_SPEED}.")
+    if kept := [slug(fault) for fault in faults if fault.keeps_its_speed and fault.conditions.speed != speed]:
+        raise ValueError(f"{', '.join(kept)}: possible only at its own speed, so without --speed.")
+    return [fault.at_speed(speed) for fault in faults]
 
 
 def listing() -> str:
@@ -150,11 +182,9 @@ def run_chosen(options: argparse.Namespace, faults: Sequence[Fault]) -> int:
     with ExitStack() as stack:
         if options.against_running:
             platform_for = partial(running_platform, options.var, stack=stack)
-            real = [in_real_time(fault) for fault in faults]
-            # Without a phone and at another speed, its rows must not replace measured ones.
-            return run_all(real, lambda: nullcontext(platform_for), options.out / "running", at_once=1)
+            return run_all(faults, lambda: nullcontext(platform_for), place(options), at_once=1)
         folder = stack.enter_context(own_folder())
-        return run_all(faults, partial(own_platforms, folder), options.out, options.at_once)
+        return run_all(faults, partial(own_platforms, folder), place(options), options.at_once)
 
 
 def main() -> int:
@@ -163,7 +193,7 @@ def main() -> int:
         print(listing())
         return 0
     try:
-        faults = chosen(options.faults, options.out, against_running=options.against_running)
+        faults = chosen(options.faults, place(options), against_running=options.against_running, speed=options.speed)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -42,7 +42,7 @@ def choose(touched: Sequence[Fault], turn: int, faults: Sequence[Fault] = FAULTS
 
 def is_short(fault: Fault, score: Score | None) -> bool:
     """Return True if the drill was measured, is short, and its alert fires while the fault lasts."""
-    if score is None or score.recorded is None or fault.conditions.history or fault.conditions.speed != SPEED:
+    if score is None or score.recorded is None or fault.keeps_its_speed:
         return False
     seconds = max(fault.minutes * 60, score.recorded) + (score.resolved or 0)
     return score.severity != "none" and seconds / SPEED <= MAX_SECONDS

@@ -4,7 +4,7 @@ On the command line a name has hyphens instead of spaces: `gateway-errors` is "g
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from loadtests.drill.injectors import database, machine, monitoring, payments, trail
@@ -21,7 +21,7 @@ from loadtests.drill.injectors.conditions import (
     WEBHOOKS,
 )
 from loadtests.drill.injectors.payments import change, change_nothing, gateway_fault, profile
-from loadtests.drill.lab import USUAL, Conditions, Drill, post_without_token
+from loadtests.drill.lab import SPEED, USUAL, Conditions, Drill, post_without_token
 
 REAL, EXPORTED, BACK_FILLED = "real", "through an exporter", "real, after back-filled days"
 
@@ -54,6 +54,14 @@ class Fault:
     ramp_minutes: float | None = None
     own_pace_seconds: float = 0
     resolves_within_minutes: float = 60
+
+    @property
+    def keeps_its_speed(self) -> bool:
+        """Return True if its conditions are made for one speed: back-filled days, or another speed than the usual."""
+        return self.conditions.history is not None or self.conditions.speed != SPEED
+
+    def at_speed(self, speed: float) -> "Fault":
+        return replace(self, conditions=replace(self.conditions, speed=speed))
 
 
 # A fault after which the next one can run on the same platform.

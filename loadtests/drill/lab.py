@@ -51,7 +51,8 @@ RECORD = "Drill"
 class Conditions:
     """The conditions of a drill: the rules' speed, the scrapes, and the platform.
 
-    `settings` are additional settings of the platform. `history` is OpenMetrics text of the days before the drill.
+    `settings` are additional settings of the platform, and `durations` are those in seconds of the rules' time.
+    `history` is OpenMetrics text of the days before the drill.
     `watched`: the worker polls the monitoring. `change` edits the folder of its configuration before it
     starts. `with_traffic`: merchants pay while the drill runs.
     """
@@ -59,6 +60,7 @@ class Conditions:
     speed: float = SPEED
     scrape_seconds: float = SCRAPE_SECONDS
     settings: tuple[tuple[str, str], ...] = ()
+    durations: tuple[tuple[str, float], ...] = ()
     history: Callable[[], str] | None = None
     watched: bool = False
     change: Callable[[Path], object] | None = None
@@ -68,6 +70,11 @@ class Conditions:
     def minute(self) -> float:
         """Return the real seconds of a minute of the rules' time."""
         return 60 / self.speed
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Return the additional settings of the platform."""
+        return {**dict(self.settings), **{name: f"{seconds / self.speed:g}" for name, seconds in self.durations}}
 
 
 USUAL = Conditions()
@@ -203,7 +210,9 @@ class Drill:
             names = {alert["labels"]["alertname"] for alert in self.alerts()}
             return names == {ALWAYS} and ALWAYS in self.received("firing", since=0)
 
-        wait_until(calm, 120, lambda: f"calm before the drill: {self.alerts()}", interval=0.2)
+        # Below the usual speed, windows that are still full of the time before need longer.
+        seconds = max(120, 10 * self.conditions.minute)
+        wait_until(calm, seconds, lambda: f"calm before the drill: {self.alerts()}", interval=0.2)
 
     def fired(self, *, since: float) -> set[str]:
         """Return the alerts, except the heartbeat, that started at `since` or later and arrived as firing."""
@@ -265,7 +274,7 @@ def began(alert: dict[str, Any]) -> float:
 def running_drill(directory: Path, conditions: Conditions = USUAL) -> Iterator[Drill]:
     with ExitStack() as stack:
         monitoring = Monitoring(directory, conditions.speed, scrape_seconds=conditions.scrape_seconds)
-        env = {**QUICK, **(monitoring.peers if conditions.watched else {}), **dict(conditions.settings)}
+        env = {**QUICK, **(monitoring.peers if conditions.watched else {}), **conditions.env}
         # As durable as in production: a commit lost by a stopped database would be a difference to the gateway's books.
         own = stack.enter_context(own_platform(directory, postgres={}, workers=2, env=env))
         # Alerts on this machine's own disks and memory are not part of the drill.

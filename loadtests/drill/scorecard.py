@@ -26,8 +26,7 @@ under twenty payments a second, until its alert resolved. The alert named here a
 could not run the drill, and cAdvisor needs Docker. Alerts that compare with days before get these days by *back-
 filling* Prometheus.
 
-Times are in minutes of the rules' time, which ran 20 times as fast as the clock (10 times for slow scrapes, 60 times
-for windows of hours). A scrape took 20 seconds of it, so the times are not more exact than that. *Detected*: from the
+{pace} *Detected*: from the
 start of the fault until the trail had the alert. The trail needs the web and the database: an alert about one of
 these arrives when it is back, while people are *notified* immediately. *Resolved*: from the end of the fault until
 the trail had the alert as resolved; an alert covers a window of the past and keeps firing for a while to avoid
@@ -36,6 +35,11 @@ Alertmanager's waiting, and the pace of programs that the drill cannot accelerat
 platform of its own. One that was late beside the others was *measured again, alone*. `scorecard.json` has all of it in
 seconds.
 """
+USUAL_PACE = """\
+Times are in minutes of the rules' time, which ran 20 times as fast as the clock (10 times for slow scrapes, 60 times
+for windows of hours). A scrape took 20 seconds of it, so the times are not more exact than that."""
+PACE = """\
+Times are in minutes of the rules' time, and not more exact than a scrape. It ran at speed {speed:g}; 1 is real time."""
 RUNNING_HEAD = """# Scorecard of a running platform
 
 {summary}
@@ -60,7 +64,7 @@ class Score:
     """Times in seconds of the rules' time. None: the stage does not belong to the fault, or was not measured.
 
     `repeated` is why the drill was late beside others, and was measured again, alone. `running`: the platform was that
-    of `make run`.
+    of `make run`. `speed` is that of the rules.
     """
 
     fault: str
@@ -77,6 +81,7 @@ class Score:
     leaf: int | None = None
     repeated: str | None = None
     running: bool = False
+    speed: float | None = None
 
     @property
     def how(self) -> str:
@@ -109,6 +114,7 @@ def score(timeline: Timeline, repeated: str | None = None) -> Score:
         leaf=timeline.leaf,
         repeated=repeated,
         running=fault.conditions == REAL_TIME,
+        speed=fault.conditions.speed,
     )
 
 
@@ -144,7 +150,9 @@ def write(scores: Iterable[Score], folder: Path = FOLDER) -> None:
 def document(scores: Iterable[Score]) -> str:
     scores = list(scores)
     head = RUNNING_HEAD if any(score.running for score in scores) else HEAD
-    return head.format(summary=summary(scores)) + TABLE + "".join(f"{score.row()}\n" for score in scores)
+    speeds = {score.speed for score in scores}
+    pace = PACE.format(speed=speeds.pop()) if len(speeds) == 1 and None not in speeds else USUAL_PACE
+    return head.format(summary=summary(scores), pace=pace) + TABLE + "".join(f"{score.row()}\n" for score in scores)
 
 
 def summary(scores: Iterable[Score]) -> str:

@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 from fintech.testing.processes import TooLate, wait_until
 from loadtests.drill import bounds
 from loadtests.drill.faults import Fault
-from loadtests.drill.lab import ALWAYS, Drill
+from loadtests.drill.lab import ALWAYS, SPEED, Drill
 
 POLL_SECONDS = 0.25
 # The programs' own pace is not accelerated: polls, jobs of the worker, and this machine's processor, in real seconds.
 OWN_PACE_SECONDS = 8
-
-
-# The trail may need the web or the database, which the fault has stopped.
+# The trail may need the web or the database, which the fault has stopped. Below the usual speed, Alertmanager repeats
+# its messages after longer.
 PATIENCE_SECONDS = 30
 # A slow machine may take this many times as long, if the times are not judged.
 SLOWNESS = 3
@@ -54,6 +53,10 @@ class Timeline:
     def seconds_to_bound(self) -> float:
         """Return the real seconds from now until the bound."""
         return (self.bound or 0) / self.fault.conditions.speed - (time.time() - self.stages["began"])
+
+    def seconds_of_patience(self) -> float:
+        """Return the real seconds from now within which what the fault has held up must arrive."""
+        return max(PATIENCE_SECONDS * max(1, SPEED / self.fault.conditions.speed), self.seconds_to_bound())
 
 
 class Watch:
@@ -136,9 +139,9 @@ def run(fault: Fault, drill: Drill, say: Callable[[str], None] = print, *, timed
         fault.end(drill)
         watch.reach("removed")
     if fault.alert:
-        watch.until("recorded", slowness * max(PATIENCE_SECONDS, timeline.seconds_to_bound()))
+        watch.until("recorded", slowness * timeline.seconds_of_patience())
     if watch.notifies_people:  # by another route than that to the trail
-        watch.until("notified", slowness * max(PATIENCE_SECONDS, timeline.seconds_to_bound()))
+        watch.until("notified", slowness * timeline.seconds_of_patience())
     if fault.resolves:
         if fault.alert:
             watch.until("resolved", slowness * fault.resolves_within_minutes * minute)

@@ -46,13 +46,13 @@ def crash_exporter(drill: Drill) -> None:
 
 
 def stall_exporter(drill: Drill) -> None:
-    """Stop it for two seconds of four, for half a minute."""
-    process = drill.monitoring.programs["postgres"].process
+    """Stop it for 40 seconds of 80, for ten minutes of the rules' time."""
+    process, seconds = drill.monitoring.programs["postgres"].process, 40 / drill.conditions.speed
     for _ in range(8):
         process.send_signal(signal.SIGSTOP)
-        time.sleep(2)
+        time.sleep(seconds)
         process.send_signal(signal.SIGCONT)
-        time.sleep(2)
+        time.sleep(seconds)
 
 
 # --- Prometheus ----------------------------------------------------------------------------------------------------

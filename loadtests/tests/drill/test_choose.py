@@ -5,7 +5,6 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -15,7 +14,7 @@ from loadtests.drill import NotPossible, choose, scorecard
 from loadtests.drill.bounds import RULES
 from loadtests.drill.choose import chosen_here, is_short, touched
 from loadtests.drill.faults import FAULTS, Fault
-from loadtests.drill.lab import Drill
+from loadtests.drill.lab import SPEED, Drill
 from loadtests.drill.monitoring import is_installed
 from loadtests.drill.platforms import groups, own_platforms
 from loadtests.drill.steps import run
@@ -157,7 +156,7 @@ def test_a_chosen_fault_brings_its_own_alert_and_no_other(tmp_path, number):
                 # A machine that is busy for seconds looks like a fault to rules that run 20 times as fast as the clock.
                 print(f"{fault.name}: {error}\nAgain, at half the speed:")
                 with own_platforms(tmp_path) as slower:
-                    attempt(slower, replace(fault, conditions=replace(fault.conditions, speed=10)))
+                    attempt(slower, fault.at_speed(SPEED / 2))
     if len(impossible) == len(chosen[number]):
         pytest.skip("; ".join(impossible))
 

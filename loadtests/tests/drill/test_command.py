@@ -1,5 +1,7 @@
 """`python -m loadtests.drill`: its words, its refusals, and what an interruption leaves."""
 
+import math
+import re
 import signal
 import subprocess
 import sys
@@ -17,9 +19,10 @@ from loadtests.drill import NotPossible, page, scorecard
 from loadtests.drill import __main__ as command
 from loadtests.drill.__main__ import BY_SLUG, Provider, chosen, listing, run_all
 from loadtests.drill.faults import FAULTS, Fault
+from loadtests.drill.lab import SPEED
 from loadtests.drill.monitoring import is_installed
 from loadtests.drill.running_platform import in_real_time
-from loadtests.drill.steps import DrillFailed, Timeline
+from loadtests.drill.steps import OWN_PACE_SECONDS, DrillFailed, Timeline
 from loadtests.tests.prove.test_promises import complete
 
 NOWHERE = Path("no such folder")
@@ -51,6 +54,42 @@ def test_an_unknown_fault_is_refused(words):
         chosen(words, NOWHERE)
 
 
+@pytest.mark.parametrize(
+    ("words", "options", "reason"),
+    [
+        (["declines"], {"speed": 0.0}, "--speed 0 is not above 0 and at most 60."),
+        (["declines"], {"speed": 60.5}, "--speed 60.5 is not above 0 and at most 60."),
+        (["declines"], {"speed": math.nan}, "--speed nan is not above 0 and at most 60."),
+        (["declines"], {"speed": 5.0, "against_running": True}, "--speed is not for --against-running"),
+        (
+            ["declines", "merchants-charge-less-than-a-day-before"],
+            {"speed": 5.0},
+            "merchants-charge-less-than-a-day-before: possible only at its own speed",
+        ),
+        (["the-worker-answers-scrapes-slowly"], {"speed": 20.0}, "the-worker-answers-scrapes-slowly: possible only"),
+    ],
+)
+def test_a_speed_that_the_faults_cannot_have_is_refused(words, options, reason):
+    with pytest.raises(ValueError, match=f"^{re.escape(reason)}"):
+        chosen(words, NOWHERE, **options)
+
+
+def test_a_fault_of_back_filled_days_may_be_given_its_own_speed():
+    assert [fault.name for fault in chosen(["a-few-payments-fail-after-a-bad-day"], NOWHERE, speed=SPEED)] == [
+        "a few payments fail after a bad day"
+    ]
+
+
+def test_at_another_speed_the_settings_in_the_rules_time_the_bound_and_the_fault_itself_take_longer():
+    [usual], [slow] = (chosen(["a-route-swallows-an-alert"], NOWHERE, speed=speed) for speed in (20, 5))
+
+    assert (usual.conditions.env["ALERT_GRACE_SECONDS"], slow.conditions.env["ALERT_GRACE_SECONDS"]) == ("4", "16")
+    assert slow.conditions.minute == 4 * usual.conditions.minute
+    # In real seconds; the pace of the programs stays as it is.
+    bounds = [(Timeline(fault).bound or 0) / fault.conditions.speed - OWN_PACE_SECONDS for fault in (usual, slow)]
+    assert bounds[1] > 3 * bounds[0]
+
+
 def drill(*words: str | Path, **env: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "loadtests.drill", *map(str, words)]
     return subprocess.Popen(
@@ -64,6 +103,13 @@ def test_the_command_refuses_an_unknown_fault_with_one_sentence():
     printed, said = process.communicate(timeout=60)
     assert (process.returncode, printed) == (2, "")
     assert said == "error: There is no fault nonsense: `python -m loadtests.drill list` names them.\n"
+
+
+@pytest.mark.processes
+def test_the_command_refuses_an_impossible_speed_with_one_sentence():
+    process = drill("declines", "--speed", "61")
+    printed, said = process.communicate(timeout=60)
+    assert (process.returncode, printed, said) == (2, "", "error: --speed 61 is not above 0 and at most 60.\n")
 
 
 @pytest.mark.processes
@@ -150,6 +196,24 @@ def test_a_drill_against_a_running_platform_replaces_no_measured_row(tmp_path, m
     [score] = scorecard.read(tmp_path / "running").values()
     assert (score.running, score.notified, score.recorded) == (True, None, 0)
     assert (tmp_path / "running" / "scorecard.md").read_text().startswith("# Scorecard of a running platform\n")
+
+
+def test_a_drill_at_another_speed_replaces_no_measured_row(tmp_path, monkeypatch):
+    measured = complete(FAULTS[0])
+    scorecard.write([measured], tmp_path)
+    stages = dict.fromkeys(("began", "pending", "firing", "notified", "recorded", "removed"), 1.0)
+    monkeypatch.setattr(command, "own_folder", lambda: nullcontext(tmp_path))
+    monkeypatch.setattr(command, "own_platforms", lambda _: nullcontext(nullcontext))
+    monkeypatch.setattr(command, "run", lambda fault, *_: Timeline(fault, stages))
+
+    options = command.arguments(["gateway-errors", "--speed", "5", "--out", str(tmp_path)])
+    faults = chosen(options.faults, command.place(options), speed=options.speed)
+    assert command.run_chosen(options, faults) == 0
+
+    assert scorecard.read(tmp_path) == {FAULTS[0].name: measured}
+    [score] = scorecard.read(tmp_path / "speed-5").values()
+    assert (score.running, score.speed) == (False, 5)
+    assert "It ran at speed 5; 1 is real time." in (tmp_path / "speed-5" / "scorecard.md").read_text()
 
 
 def test_a_score_that_was_measured_again_says_so(tmp_path):

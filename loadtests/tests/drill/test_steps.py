@@ -75,6 +75,11 @@ def test_a_drill_fails_if_the_trail_has_its_alert_and_people_are_never_notified(
         run(FAULT, Pretended(PhoneThatRingsLate(float("inf"))), lambda _: None, timed=timed)
 
 
+@pytest.mark.parametrize(("speed", "seconds"), [(60, 1), (20, 1), (5, 4), (1, 20)])
+def test_below_the_usual_speed_what_the_fault_has_held_up_may_take_longer(speed, seconds):
+    assert steps.Timeline(FAULT.at_speed(speed)).seconds_of_patience() == seconds
+
+
 @pytest.mark.parametrize("timed", [True, False])
 def test_a_running_platform_does_not_show_when_people_are_notified(timed):
     timeline = run(FAULT, Pretended(None), lambda _: None, timed=timed)

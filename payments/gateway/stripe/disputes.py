@@ -80,8 +80,16 @@ class StripeDispute(msgspec.Struct):
         currency = self.currency.upper()
         amount = from_stripe(self.amount, currency)
         fee = from_stripe(sum(part.fee for part in taken if part.currency == self.currency), currency)
-        is_returned = sum(part.amount for part in self.balance_transactions) >= 0
-        return Moved(amount, fee, amount if is_returned else 0)
+        return Moved(amount, fee, amount if self._is_returned else 0)
+
+    @property
+    def _is_returned(self) -> bool:
+        """Return whether a won dispute's money is back. A fee of its own stays taken, and rates change."""
+        back = [part for part in self.balance_transactions if part.amount > 0]
+        if self.status != "won" or not back:
+            return False
+        is_converted = any(part.currency != self.currency for part in back)
+        return is_converted or sum(part.amount for part in back) >= self.amount
 
 
 def movements(dispute: StripeDispute) -> Iterator[tuple[str, int]]:

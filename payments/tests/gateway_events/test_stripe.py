@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 import urllib3
 from django.db.models.functions import Now
@@ -25,6 +26,7 @@ from payments.gateway.client import PAGE_SECONDS
 from payments.gateway.keys import dispute_key
 from payments.gateway.registry import gateways
 from payments.gateway.routing import Routes
+from payments.gateway.stripe.disputes import StripeDispute, movements
 from payments.gateway.stripe.gateway import StripeGateway
 from payments.gateway_events.inbox import process
 from payments.ledger.consistency import Finding, check_ledger
@@ -462,6 +464,39 @@ def test_events_that_are_late_or_first_lead_to_the_same_steps(stripe_shop, bank,
     assert outcomes == ["applied", "ignored", "ignored"]
     assert steps(payment.id) == ["opened", "needs_response", "under_review", "won"]
     assert reconciled(fake, stripe_shop) == []
+
+
+def parts(currency: str, *amounts: int) -> list[dict[str, Any]]:
+    return [{"amount": amount, "fee": 0, "currency": currency} for amount in amounts]
+
+
+@pytest.mark.parametrize(
+    ("status", "moved", "last", "kinds"),
+    [
+        ("won", parts("usd", -5280, 5160), "won", ["dispute", "dispute_return"]),  # at another rate
+        ("won", parts("usd", -5280, -1500, 5160), "won", ["dispute", "dispute_return"]),
+        ("won", parts("eur", -2000, -1500, 2000), "won", ["dispute", "dispute_return"]),  # with a fee of its own
+        ("won", parts("eur", -2000, 400), "under_review", ["dispute"]),
+        ("won", parts("usd", -5280), "under_review", ["dispute"]),
+        ("lost", parts("usd", -5280, 1056), "lost", ["dispute"]),  # what was refunded already
+    ],
+)
+def test_a_dispute_is_won_once_its_money_is_back_in_whatever_currency(
+    stripe_shop, bank, monkeypatch, status, moved, last, kinds
+):
+    """One in another currency than the account's stayed under review for ever if the rate had fallen."""
+    payment = stripe_shop.pay(2000, payment_method=CARD).body
+    theirs = bank.dispute(payment.id)
+    bank.decide(theirs["id"], "under_review")
+    find = StripeGateway.find_dispute
+    change = {"status": status, "balance_transactions": moved}
+    monkeypatch.setattr(StripeGateway, "find_dispute", lambda *call: find(*call) | change)
+
+    assert informed(theirs, "closed") == "applied"
+
+    assert steps(payment.id)[-1] == last
+    found = msgspec.convert(gateways.get("stripe").find_dispute(theirs["id"]), StripeDispute)
+    assert [kind for kind, _ in movements(found)] == kinds
 
 
 def test_a_dispute_that_allows_no_response_stays_open_until_it_is_lost(stripe_shop, bank):

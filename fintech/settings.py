@@ -242,6 +242,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
 
 REST_FRAMEWORK: dict[str, Any] = {
     "EXCEPTION_HANDLER": "fintech.http.problems.exception_handler",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "fintech.http.negotiation.ContentNegotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],

@@ -17,6 +17,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.http import HttpRequest
+from django.http.multipartparser import MultiPartParserError
 from django.urls import ResolverMatch, get_resolver, resolve
 from django.utils.http import parse_header_parameters
 
@@ -32,11 +33,26 @@ from fintech.server.lanes import LOOP_PATHS  # noqa: E402 - after setup
 BROWSER_PATHS = ("/admin/", "/static/", "/v1/docs", "/v1/alerts/")
 
 
+# What Python's reader of header parameters raises for an unknown charset or a contradiction (RFC 2231).
+MALFORMED_PARAMETERS = (ValueError, TypeError)
+
+
 class Utf8Request(WSGIRequest):
     """A request with queries and forms in UTF-8. A client may name any charset, and some cannot decode text."""
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
-        self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
+        header = meta.get("CONTENT_TYPE", "")
+        try:
+            self.content_type, self.content_params = parse_header_parameters(header)
+        except MALFORMED_PARAMETERS:  # most views read none, and an alert is stored whatever its sender calls it
+            self.content_type, self.content_params = header.partition(";")[0].strip().lower(), {}
+
+    def parse_file_upload(self, META: Any, post_data: Any) -> Any:
+        """Parse a form. Django reads the same parameters again, and those of each part."""
+        try:
+            return super().parse_file_upload(META, post_data)
+        except MALFORMED_PARAMETERS as error:
+            raise MultiPartParserError("A header of the form has malformed parameters.") from error
 
 
 class BrowserHandler(WSGIHandler):

@@ -198,6 +198,8 @@ def test_a_body_of_16_mib_is_stored(platform):
 STORED_ALL_THE_SAME = [
     "Content-Type: \xff\xfe",
     "Content-Type: application/json; charset=nonsense",
+    "Content-Type: application/json; a*=nonsense''b",
+    "Content-Type: application/json; a*=b; a*0=c",
     "Content-Type: multipart/form-data",
     "Content-Type: application/x-www-form-urlencoded; boundary=",
     "Content-Encoding: " + "gzip, " * 1000,

@@ -55,6 +55,13 @@ def test_the_document_is_json_whatever_is_asked_for(platform, query):
         assert reply.body["openapi"] == "3.1.0"
 
 
+@pytest.mark.parametrize("accept", ["application/json", "text/html;a*=nonsense''b", "text/html;a*=b;a*0=c"])
+def test_the_page_is_html_or_nothing(platform, accept):
+    reply = platform.request("GET", "/v1/docs", headers={"Accept": accept})
+
+    assert (reply.status, reply.body["code"]) == (406, "not_acceptable")
+
+
 @pytest.mark.parametrize("path", ["/v1/schema", "/v1/docs"])
 def test_the_documentation_is_read(platform, path):
     reply = platform.request("POST", path, {})

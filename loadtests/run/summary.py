@@ -47,7 +47,7 @@ def summarize(samples: Sequence[Sample], seconds: float, planned: int, lost: int
         "rate": {
             "asked": round(planned / seconds, 3),
             "held": round(in_time / seconds, 3),
-            "held_ratio": round(in_time / planned, 5) if planned else 0.0,
+            "held_ratio": in_time / planned if planned else 0.0,
         },
         "requests": {
             "planned": planned,
@@ -57,7 +57,7 @@ def summarize(samples: Sequence[Sample], seconds: float, planned: int, lost: int
             "repeated": len(samples) - len(due),
             "failed": failed,
         },
-        "error_rate": round(failed / len(samples), 5) if samples else 0.0,
+        "error_rate": failed / len(samples) if samples else 0.0,
         "latency_ms": percentiles([sample.latency_ms for sample in samples]),
         "response_ms": percentiles([sample.response_ms for sample in samples if sample.status]),
         "by_request": summarize_requests(samples),

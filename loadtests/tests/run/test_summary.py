@@ -18,7 +18,7 @@ def test_the_latency_counts_from_the_due_time():
 def test_an_answer_after_the_end_does_not_count_as_held():
     samples = [sample(1), sample(2), sample(9, response=3000)]
 
-    assert summarize(samples, seconds=10, planned=3)["rate"] == {"asked": 0.3, "held": 0.2, "held_ratio": 0.66667}
+    assert summarize(samples, seconds=10, planned=3)["rate"] == {"asked": 0.3, "held": 0.2, "held_ratio": 2 / 3}
 
 
 def test_an_answer_is_held_even_if_it_is_an_error():

@@ -1,5 +1,7 @@
 import pytest
 
+from loadtests.run.samples import Sample
+from loadtests.run.summary import summarize
 from loadtests.run.thresholds import Process, Thresholds, warnings
 
 SUMMARY = {"error_rate": 0.02, "latency_ms": {"p95": 300.0}, "rate": {"held_ratio": 0.97}}
@@ -23,6 +25,15 @@ def test_a_threshold_holds_up_to_its_limit(name, limit, held):
     assert Thresholds(**{name: limit}).check(SUMMARY) == [
         {"name": name, "limit": limit, "value": VALUES[name], "held": held}
     ]
+
+
+def test_one_error_among_many_requests_breaks_a_limit_of_none():
+    right = Sample(0, 1.0, 0.0, 10.0, "POST /v1/transactions", 1, 201, "succeeded", "")
+    wrong = right._replace(status=200, error="wrong amount")
+
+    [found] = Thresholds(max_error_rate=0.0).check(summarize([right] * 359_999 + [wrong], 3600, 360_000))
+
+    assert not found["held"]
 
 
 def test_without_a_limit_nothing_is_checked():

@@ -19,7 +19,9 @@ def render(summary: dict[str, Any], samples: Sequence[Sample]) -> str:
 
 def make_plots(summary: dict[str, Any], samples: Sequence[Sample]) -> list[Plot]:
     seconds = summary["seconds"]
-    line = make_timeline(samples, seconds)
+    # The last end is that of a step which Ctrl-C ended.
+    ends = [at + summary["step_seconds"] for at in step_starts(summary)] + [seconds]
+    line = make_timeline(samples, seconds, ends)
     outcomes = {name: line.outcomes[name] for name in sorted(line.outcomes, key=[*OUTCOMES, *line.outcomes].index)}
     rates = line_plot("Rate asked and held", "requests/s", line.times, line.rates, seconds)
     rates.mark(step_starts(summary), seconds)

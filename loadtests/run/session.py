@@ -24,6 +24,7 @@ class Session:
         self.chosen, self.conductor = chosen, conductor
         self.terminal = Terminal()
         self.total = Result()
+        self.ends: list[float] = []  # of the plans
         self.warnings: list[str] = []
         limits = Thresholds(chosen.max_error_rate, chosen.max_p95_ms, chosen.min_rate_held)
         self.thresholds = with_defaults(limits) if chosen.find_limit else limits
@@ -35,6 +36,7 @@ class Session:
         for sample in result.samples:
             self.total.samples.append(sample._replace(due_seconds=self.total.seconds + sample.due_seconds))
         self.total.seconds += result.seconds
+        self.ends.append(self.total.seconds)
         self.total.planned += result.planned
         self.total.processes = result.processes
         self.total.lost += result.lost
@@ -55,7 +57,7 @@ class Session:
 
     def summarize(self, steps: list[Step]) -> dict[str, Any]:
         chosen, total = self.chosen, self.total
-        figures = summarize(total.samples, total.seconds, total.planned, total.lost)
+        figures = summarize(total.samples, total.seconds, total.planned, total.lost, self.ends)
         search = {
             "limit": rate_that_held(steps),
             "step_seconds": chosen.step_duration,

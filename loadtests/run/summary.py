@@ -1,5 +1,6 @@
 """The figures of a load test, computed from its samples."""
 
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import fmean, quantiles
@@ -33,14 +34,28 @@ def lately(samples: Sequence[Sample], now: float) -> tuple[list[Sample], float]:
     return recent, len(recent) / (end - begin) if recent else 0.0
 
 
-def summarize(samples: Sequence[Sample], seconds: float, planned: int, lost: int = 0) -> dict[str, Any]:
+def held(samples: Sequence[Sample], ends: Sequence[float]) -> list[Sample]:
+    """Return the due requests that were answered before the end of their step. `ends` are those of all steps."""
+    return [
+        sample
+        for sample in samples
+        if sample.attempt == 1
+        and sample.status
+        and sample.answered_at <= ends[bisect(ends, sample.due_seconds, hi=len(ends) - 1)]
+    ]
+
+
+def summarize(
+    samples: Sequence[Sample], seconds: float, planned: int, lost: int = 0, ends: Sequence[float] = ()
+) -> dict[str, Any]:
     """Return the figures of `seconds` of load, in which `planned` requests were due.
 
-    Each of them has one sample with attempt 1, except the last ones of `lost` load processes.
+    Each of them has one sample with attempt 1, except the last ones of `lost` load processes. `ends` are those of the
+    steps of the load, if it had several.
     """
     due = [sample for sample in samples if sample.attempt == 1]
     answered = sum(1 for sample in due if sample.status)
-    in_time = sum(1 for sample in due if sample.status and sample.answered_at <= seconds)
+    in_time = len(held(samples, ends or [seconds]))
     failed = sum(1 for sample in samples if sample.error)
     return {
         "complete": planned > 0 and not lost,

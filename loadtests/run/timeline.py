@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from loadtests.run.samples import Sample
-from loadtests.run.summary import percentiles
+from loadtests.run.summary import held, percentiles
 
 BUCKETS = 90
 LINES = ("p50", "p95", "p99")
@@ -26,7 +26,8 @@ class Timeline:
     errors: dict[str, list[float]] = field(default_factory=dict)
 
 
-def make_timeline(samples: Sequence[Sample], seconds: float) -> Timeline:
+def make_timeline(samples: Sequence[Sample], seconds: float, ends: Sequence[float] = ()) -> Timeline:
+    """Return the timeline of `seconds` of load. `ends` are those of its steps, if it had several."""
     width = float(max(1, math.ceil(seconds / BUCKETS)))
     count = max(1, int(seconds / width + 0.5))
     # The last bucket ends with the test. It has at least half a width: a few requests in a moment would be a high rate.
@@ -40,7 +41,7 @@ def make_timeline(samples: Sequence[Sample], seconds: float) -> Timeline:
     due = [sample for sample in samples if sample.attempt == 1]
     line.rates = {
         "asked": per_second(sample.due_seconds for sample in due),
-        "held": per_second(sample.answered_at for sample in due if sample.status),
+        "held": per_second(sample.answered_at for sample in held(samples, ends or [seconds])),
     }
     line.latencies = latency_lines(samples, width, count)
     line.outcomes = split(samples, lambda sample: sample.outcome, per_second)

@@ -79,6 +79,13 @@ def test_no_rate_counts_answers_after_the_end_or_in_a_moment(seconds):
     assert 0 < line.times[0] < line.times[-1] < seconds or len(line.times) == 1
 
 
+def test_no_rate_held_counts_answers_after_the_end_of_their_step():
+    late = [Sample(0, at, 0.0, 2000.0, "GET /", 1, 200, "", "") for at in (0.5, 9.5)]
+    line = make_timeline(late, 20, ends=[10, 20])
+
+    assert [at for at, rate in zip(line.times, line.rates["held"], strict=True) if rate] == [2.5]
+
+
 def test_a_second_without_a_request_interrupts_the_line():
     plot = line_plot("t", "ms", [0.5, 1.5, 2.5], {"p50": [1.0, None, 1.0]}, 3)
 

@@ -21,6 +21,14 @@ def test_an_answer_after_the_end_does_not_count_as_held():
     assert summarize(samples, seconds=10, planned=3)["rate"] == {"asked": 0.3, "held": 0.2, "held_ratio": 2 / 3}
 
 
+def test_an_answer_after_the_end_of_its_step_does_not_count_as_held_in_the_total():
+    samples = [sample(1), sample(9, response=3000), sample(10), sample(19, response=3000), sample(20.1)]
+
+    rate = summarize(samples, seconds=20, planned=5, ends=[10, 20])["rate"]
+
+    assert (rate["held"], rate["held_ratio"]) == (0.1, 0.4)
+
+
 def test_an_answer_is_held_even_if_it_is_an_error():
     summary = summarize([sample(1, status=503, error="HTTPError: 503")], seconds=10, planned=1)
 

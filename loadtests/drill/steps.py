@@ -135,9 +135,11 @@ def run(fault: Fault, drill: Drill, say: Callable[[str], None] = print, *, timed
         if fault.alert and not timed:
             # People are notified later than the trail, and never of an alert that has ended by then.
             watch.until("notified" if watch.notifies_people else "firing", slowness * timeline.seconds_to_bound())
-    finally:
-        fault.end(drill)
-        watch.reach("removed")
+    except BaseException:
+        _end_after_failure(fault, drill, watch, say)
+        raise
+    fault.end(drill)
+    watch.reach("removed")
     if fault.alert:
         watch.until("recorded", slowness * timeline.seconds_of_patience())
     if watch.notifies_people:  # by another route than that to the trail
@@ -155,6 +157,15 @@ def run(fault: Fault, drill: Drill, say: Callable[[str], None] = print, *, timed
         _verify_trail(drill)
         say("verified")
     return timeline
+
+
+def _end_after_failure(fault: Fault, drill: Drill, watch: Watch, say: Callable[[str], None]) -> None:
+    """Undo what there is of a fault. The reason of the failure is what the drill reports, not that of its end."""
+    try:
+        fault.end(drill)
+        watch.reach("removed")
+    except Exception as error:
+        say(f"not undone: {type(error).__name__}: {error}")
 
 
 def _wait_until_nothing_fires(drill: Drill, seconds: float) -> None:

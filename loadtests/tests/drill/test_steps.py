@@ -4,12 +4,12 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from fintech.testing.processes import TooLate
-from loadtests.drill import steps
+from loadtests.drill import NotPossible, steps
 from loadtests.drill.faults import FAULTS, Fault, nothing
 from loadtests.drill.lab import USUAL
 from loadtests.drill.steps import run
@@ -73,6 +73,28 @@ def test_people_who_are_notified_after_the_trail_are_awaited(timed):
 def test_a_drill_fails_if_the_trail_has_its_alert_and_people_are_never_notified(timed):
     with pytest.raises(TooLate, match=f"{ALERT} was not notified within 1 s; it reached .*firing, recorded"):
         run(FAULT, Pretended(PhoneThatRingsLate(float("inf"))), lambda _: None, timed=timed)
+
+
+def refuse(_: object) -> NoReturn:
+    raise NotPossible("it needs the right to mount a file system")
+
+
+def miss(_: object) -> NoReturn:
+    raise FileNotFoundError("filler")
+
+
+def test_a_fault_that_did_not_begin_is_the_reason_also_if_its_end_fails():
+    said: list[str] = []
+    with pytest.raises(NotPossible, match="the right to mount"):
+        run(replace(FAULT, begin=refuse, end=miss), Pretended(None), said.append)
+    assert said[-1] == "not undone: FileNotFoundError: filler"
+
+
+def test_a_fault_whose_drill_fails_is_undone():
+    undone: list[object] = []
+    with pytest.raises(NotPossible):
+        run(replace(FAULT, begin=refuse, end=undone.append), Pretended(None), lambda _: None)
+    assert len(undone) == 1
 
 
 @pytest.mark.parametrize(("speed", "seconds"), [(60, 1), (20, 1), (5, 4), (1, 20)])

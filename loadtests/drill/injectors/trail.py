@@ -3,10 +3,11 @@
 import os
 import signal
 
-from fintech.testing.processes import request
+from fintech.testing.processes import request, wait_until
 from loadtests.drill.lab import ALWAYS, RECORD, Drill, post_without_token
 
 WRONG_SETTING = "not_a_setting: 1\n"
+GAP_SECONDS = 30
 
 
 def post_garbage(drill: Drill) -> None:
@@ -74,6 +75,8 @@ def swallow_an_alert(drill: Drill) -> None:
 def deliver_again(drill: Drill) -> None:
     """Restore the routes. The alert is over and never arrives, so a person closes its gap."""
     change_alertmanager(drill, SWALLOW, "")
-    [(gap,)] = drill.own.query("SELECT gap_id FROM alerts_audit_opengap WHERE reason = 'outage'")
+    opened = "SELECT gap_id FROM alerts_audit_opengap WHERE reason = 'outage'"
+    # A worker that is late is the reason to repeat the drill.
+    [(gap,)] = wait_until(lambda: drill.own.query(opened), GAP_SECONDS, "the alert is a gap", interval=0.5)
     code, printed = drill.own.manage("close_gap", str(gap), "--by=drill", "--note=The route was wrong.")
     assert code == 0, printed

@@ -91,7 +91,15 @@ def chosen_here() -> list[Fault]:
 def git(*words: str) -> str:
     """Return the output of Git, or nothing if it fails or is not installed."""
     try:
-        done = subprocess.run(["git", *words], cwd=BASE_DIR, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(
+            ["git", *words],
+            cwd=BASE_DIR,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",  # a file may be no UTF-8
+            check=False,
+            timeout=30,
+        )
     except OSError:
         return ""
     return done.stdout if done.returncode == 0 else ""

@@ -1,6 +1,7 @@
 """`python -m loadtests.prove`: prove every promise, and print one page. The exit code is 1 if one is broken."""
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 from loadtests.argument_types import positive
 from loadtests.command import run_command, say
+from loadtests.drill import choose
 from loadtests.drill.choose import git
 from loadtests.own_platform import own_folder
 from loadtests.prove import hosts, kills, promises
@@ -38,7 +40,7 @@ def arguments() -> argparse.Namespace:
     add("--host-seconds", type=positive, default=600.0, help="how long hosts are killed, added and removed (600)")
     add("--quiet-hours", type=positive, default=4.0, help="hours without a fault, as the rules count them (4)")
     add("--only", choices=PARTS, nargs="+", default=list(PARTS), help="run only these parts; the page has all promises")
-    resume = "keep the evidence that is there, if it is of this commit: run the parts and drills without it"
+    resume = "keep the evidence that is there, if it is of this code: run the parts and drills without it"
     add("--resume", action="store_true", help=resume)
     add("--page", action="store_true", help="only judge the evidence that is there")
     return parser.parse_args()
@@ -67,20 +69,35 @@ def gather(options: argparse.Namespace) -> int:
 
 
 def prepare(out: Path, chosen: list[str], *, resume: bool) -> str:
-    """Remove the evidence that this run does not keep, and note the commit. Return why it cannot resume, or "".
+    """Remove the evidence that this run does not keep, and note the code. Return why it cannot resume, or "".
 
-    Whatever is left counts when an interrupted run is resumed, so nothing of an earlier run or commit may be left.
+    Whatever is left counts when an interrupted run is resumed, so nothing of an earlier run or other code may be left.
     """
-    note, now = out / COMMIT, git("rev-parse", "HEAD").strip()
+    note, now = out / COMMIT, stamp(out)
+    if resume and not now:
+        return f"Without Git, the code of the evidence in {out} is unknown: run without RESUME (--resume)."
     before = note.read_text(encoding="utf-8").strip() if note.exists() else ""
     is_other = now != before and any((out / evidence).exists() for evidence, _ in PARTS.values())
     if resume and is_other:
-        return f"The evidence in {out} is of another commit ({before or 'unknown'}): run without RESUME (--resume)."
+        return f"The evidence in {out} is of other code ({before or 'unknown'}): run without RESUME (--resume)."
     for name, (evidence, _) in PARTS.items():
         if is_other or (name in chosen and not resume):
             (out / evidence).unlink(missing_ok=True)
     note.write_text(f"{now}\n", encoding="utf-8")
     return ""
+
+
+def stamp(out: Path) -> str:
+    """Return the commit, with a digest of what is not committed outside of `out`, if anything is; "" without Git."""
+    commit = git("rev-parse", "HEAD").strip()
+    code = ["--", "."]
+    if out.is_relative_to(choose.BASE_DIR):
+        code.append(f":(exclude){out.relative_to(choose.BASE_DIR)}")
+    changes = [git("diff", "--binary", "HEAD", *code).encode(errors="surrogateescape")]
+    for name in git("ls-files", "-z", "--others", "--exclude-standard", *code).split("\0")[:-1]:
+        path = choose.BASE_DIR / name
+        changes += [name.encode(errors="surrogateescape"), path.read_bytes() if path.is_file() else b""]
+    return f"{commit}+{hashlib.sha256(b''.join(changes)).hexdigest()[:12]}" if any(changes) else commit
 
 
 def results(out: Path, evidence: str) -> list[promises.Result]:

@@ -83,8 +83,8 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def _quick(settings, monkeypatch) -> None:
-    settings.GATEWAY_TIMEOUT_SECONDS, settings.GATEWAY_DEADLINE_SECONDS = 0.3, 0.5
+def _time_limits(settings, monkeypatch) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS, settings.GATEWAY_DEADLINE_SECONDS = 10, 15
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.02)
 
 
@@ -175,15 +175,14 @@ def test_it_is_tried_three_times_at_most(client, server):
     assert grown(before) == {"unavailable": 3}
 
 
-def test_it_is_not_tried_again_after_the_deadline(client, server, settings, monkeypatch):
+def test_it_is_not_tried_again_after_the_deadline(client, server, monkeypatch):
     server.answers = [UNAVAILABLE]
-    settings.GATEWAY_DEADLINE_SECONDS = 0.1
-    monkeypatch.setattr(module, "PAUSE_SECONDS", 2)
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 20)
 
     answer = charge(client)
 
     assert len(server.requests) == 1
-    assert answer.seconds < 1
+    assert answer.seconds < 10
 
 
 def test_a_gateway_that_is_not_there_did_not_charge():
@@ -196,7 +195,8 @@ def test_a_gateway_that_is_not_there_did_not_charge():
     assert grown(before) == {"unavailable": 3}
 
 
-def test_an_answer_that_does_not_come_in_time_is_unknown_and_not_asked_for_again(client, server):
+def test_an_answer_that_does_not_come_in_time_is_unknown_and_not_asked_for_again(client, server, settings):
+    settings.GATEWAY_TIMEOUT_SECONDS = 1
     server.answers = [5.0]
     before = counted()
 
@@ -209,7 +209,7 @@ def test_an_answer_that_does_not_come_in_time_is_unknown_and_not_asked_for_again
 
 
 def test_no_call_takes_longer_than_the_deadline(client, server, settings):
-    settings.GATEWAY_TIMEOUT_SECONDS = 30
+    settings.GATEWAY_TIMEOUT_SECONDS, settings.GATEWAY_DEADLINE_SECONDS = 30, 0.5
     server.answers = [UNAVAILABLE, 5.0]
 
     assert charge(client).seconds < 3

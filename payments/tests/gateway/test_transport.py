@@ -12,20 +12,25 @@ import pytest
 
 from fintech.server import cooperation
 from fintech.testing.processes import free_port
+from payments.gateway import loop_transport, transport
 from payments.gateway.loop_transport import LoopTransport
 from payments.gateway.transport import NoAnswer, NotReached, Received, ThreadTransport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\ntraceresponse: 00-x\r\n\r\n{}"
+GREETING_OF_TLS = b"\x16\x03"
 MAX_BYTES = 1000
-Post = Callable[[str], Received]
+QUICK, PATIENT = 0.5, 5.0  # time limits: for an answer that does not come, and for one that a slow machine may delay
+Post = Callable[..., Received]
 Answer = bytes | Callable[[], Iterator[bytes]] | None
 
 
 @pytest.fixture(params=["thread", "loop"])
-def post(request: pytest.FixtureRequest) -> Iterator[Post]:
+def post(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Post]:
+    for module in (transport, loop_transport):
+        monkeypatch.setattr(module, "CONNECT_SECONDS", PATIENT)
     if request.param == "thread":
-        transport = ThreadTransport(MAX_BYTES)
-        yield lambda url: transport.send("POST", url, b"{}", {"X-A": "b"}, 0.5)
+        in_thread = ThreadTransport(MAX_BYTES)
+        yield lambda url, seconds=PATIENT: in_thread.send("POST", url, b"{}", {"X-A": "b"}, seconds)
         return
     with ThreadPoolExecutor(1) as threads:
         loop = asyncio.new_event_loop()
@@ -34,12 +39,12 @@ def post(request: pytest.FixtureRequest) -> Iterator[Post]:
         runner.start()
         on_loop = LoopTransport(MAX_BYTES)
 
-        def call(url: str) -> Received:
+        def call(url: str, seconds: float = PATIENT) -> Received:
             result: Future[Received] = Future()
 
             def run() -> None:
                 try:
-                    result.set_result(on_loop.send("POST", url, b"{}", {"X-A": "b"}, 0.5))
+                    result.set_result(on_loop.send("POST", url, b"{}", {"X-A": "b"}, seconds))
                 except Exception as error:
                     result.set_exception(error)
 
@@ -91,10 +96,10 @@ def serve() -> Iterator[Callable[[Answer], int]]:
 
 
 def read_request(connection: socket.socket) -> None:
-    """Read to the end of the body, or what there is of something that is no request."""
-    connection.settimeout(0.2)
+    """Read to the end of the body, or the greeting of TLS."""
+    connection.settimeout(PATIENT)
     with suppress(OSError):
-        while (data := connection.recv(65536)) and not data.endswith(b"{}"):
+        while (data := connection.recv(65536)) and not data.startswith(GREETING_OF_TLS) and not data.endswith(b"{}"):
             pass
 
 
@@ -119,13 +124,18 @@ def test_a_name_that_does_not_exist_was_not_reached(post):
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [None, b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", b"no HTTP\r\n\r\n"],
+    ("answer", "seconds"),
+    [
+        (None, QUICK),
+        (b"", PATIENT),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", PATIENT),
+        (b"no HTTP\r\n\r\n", PATIENT),
+    ],
     ids=["nothing", "a closed connection", "half an answer", "no HTTP"],
 )
-def test_an_answer_that_does_not_come_as_a_whole_is_none(post, serve, answer):
+def test_an_answer_that_does_not_come_as_a_whole_is_none(post, serve, answer, seconds):
     with pytest.raises(NoAnswer):
-        post(f"http://127.0.0.1:{serve(answer)}/")
+        post(f"http://127.0.0.1:{serve(answer)}/", seconds)
 
 
 def test_a_failure_of_tls_is_no_proof_that_nothing_was_read(post, serve):
@@ -148,7 +158,7 @@ def test_an_answer_that_drips_is_none_after_the_time_limit(post, serve, head):
     """In a thread, each byte began the time limit again."""
     start = time.monotonic()
     with pytest.raises(NoAnswer):
-        post(f"http://127.0.0.1:{serve(lambda: drip(head))}/")
+        post(f"http://127.0.0.1:{serve(lambda: drip(head))}/", QUICK)
 
     assert time.monotonic() - start < 5
 

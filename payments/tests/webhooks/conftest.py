@@ -2,12 +2,13 @@
 
 import secrets
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from uuid_utils.compat import uuid7
 
-from fintech.testing.processes import wait_until
-from payments.models import Event, Merchant, WebhookDelivery, WebhookEndpoint, WebhookEvent, WebhookWatermark
+from payments.models import Merchant, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from payments.tests.journal import read_all
 from payments.tests.webhooks.receiver import Receiver, running_receiver
 from payments.webhooks.delivery import Deliverer
 from payments.webhooks.endpoints import create_endpoint
@@ -47,17 +48,7 @@ def outbox() -> Outbox:
 @pytest.fixture
 def announce(outbox: Outbox) -> Callable[[], None]:
     """Announce all that the journal holds now."""
-
-    def run() -> None:
-        newest = Event.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
-
-        def announced() -> bool:
-            outbox.advance()
-            return WebhookWatermark.objects.get().event_id >= newest
-
-        wait_until(announced, what="everything is announced")
-
-    return run
+    return partial(read_all, outbox)
 
 
 @pytest.fixture(autouse=True)

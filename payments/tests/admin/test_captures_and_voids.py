@@ -5,9 +5,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db.models.functions import Now
 from django.test import Client
 
-from payments.models import Capture, Event, Transaction, Void
+from payments.models import Capture, Event, Transaction, Unresolved, Void
 from payments.services import resolution
 from payments.services.resolution import resolve_one
 from payments.tests.admin.clicks import click_three_times
@@ -229,7 +230,9 @@ def test_a_capture_without_an_answer_is_left_to_the_resolver(finance, shop, gate
     (capture,) = Capture.objects.filter(transaction=payment)
     root = sign_in(superuser=True)
     assert "will handle 1" in root.post(f"{LIST}{payment.pk}/resolve/", follow=True).text
-    (lease,) = [lease for lease in resolution.acquire_leases() if lease.resource_id == capture.pk]
+    assert Unresolved.objects.filter(resource_id=capture.pk, lease_until__lte=Now()).exists()
+    lease = resolution.acquire_lease(capture.pk, actor="resolver")
+    assert lease is not None
     assert resolve_one(lease) == "approved"
     capture.refresh_from_db()
     assert capture.status == "succeeded"

@@ -35,6 +35,7 @@ class Upstream(ThreadingHTTPServer):
     """The web's place: it keeps the headers that it gets, and answers /slow when `go_on` is set."""
 
     daemon_threads = True
+    request_queue_size = 128  # with five, connections of the proxy that come together are tried again after a second
 
     def __init__(self) -> None:
         self.seen: list[dict[str, str]] = []

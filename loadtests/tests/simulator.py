@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from fintech.testing.processes import free_port
 from loadtests.gateway.profile import Profile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +25,7 @@ class Answer(NamedTuple):
 
 
 class Simulator:
-    """A simulator process on a free port, which it keeps across `restart`."""
+    """A simulator process on a port of its own, also while it does not run."""
 
     module = "loadtests.gateway"
 
@@ -32,7 +33,7 @@ class Simulator:
         self.data = data
         self.token = env.setdefault("GATEWAY_TOKEN", secrets.token_urlsafe(16))
         self.control_token = env.setdefault("GATEWAY_CONTROL_TOKEN", secrets.token_urlsafe(16))
-        self.port = 0
+        self.port = free_port()
         self._env = os.environ | env
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -62,7 +63,6 @@ class Simulator:
         assert self._process.stdout is not None
         started = json.loads(self._process.stdout.readline() or '{"event": "died, see its standard error"}')
         assert started["event"] == "gateway_listening", started
-        self.port = started["port"]
         # Each change of the profile is a line: a full pipe would block the simulator.
         self._reader = threading.Thread(target=self.lines.extend, args=(self._process.stdout,), daemon=True)
         self._reader.start()

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from fintech.testing.processes import wait_until
+from fintech.testing.processes import free_port, wait_until
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def running_receiver(certificate: Path | None = None, key: Path | None = None, *
         def handle_error(self, request: Any, client_address: Any) -> None:
             """Write nothing: clients that close early are part of the tests."""
 
-    server = Server(("127.0.0.1", port), Handler)
+    server = Server(("127.0.0.1", port or free_port()), Handler)
     receiver = Receiver(server.server_port)
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

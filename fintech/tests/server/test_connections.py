@@ -286,8 +286,10 @@ def test_a_graceful_stop_answers_running_requests_and_closes_idle_connections(tm
         idle.sendall(GET % b"/health")
         assert answers(idle, 1) == [b'{"status": "ok"}']
         half = connect(platform, connections)
+        half.sendall(GET % b"/health")
+        assert answers(half, 1) == [b'{"status": "ok"}']  # it is accepted
         half.sendall(b"GET /health HTTP/1.1\r\n")
-        time.sleep(0.2)
+        time.sleep(1)  # for the web to read this
         os.kill(platform.web.pid, signal.SIGTERM)
         wait_until(lambda: not accepts(platform), what="it accepts no more")
         half.sendall(b"Host: localhost\r\n\r\n")

@@ -14,7 +14,7 @@ from payments.tests.conftest import ALL_SCOPES, Client
 pytestmark = pytest.mark.processes
 
 PATH = "/v1/transactions"
-RATE, BURST = 1, 10  # a slow machine, too, sends a second request before it is due
+RATE, BURST = 0.2, 10  # a slow machine, too, sends a second request before it is due
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +53,10 @@ def test_a_client_above_the_limit_is_answered_with_the_time_to_wait(shop):
 
     assert (reply.status, reply.body["code"]) == (429, "too_many_requests")
     assert reply.headers["Content-Type"] == "application/problem+json"
-    assert reply.headers["Retry-After"] == "1"
+    assert 1 <= int(reply.headers["Retry-After"]) <= 5
     assert shop.platform.scrape()["throttled_requests_total"] == before + 2
     assert not IdempotencyKey.objects.filter(merchant_id=shop.merchant.pk).exists()
-    time.sleep(1)
+    time.sleep(int(reply.headers["Retry-After"]))
     assert shop.pay(key="k").status == 201
 
 
@@ -78,8 +78,8 @@ def test_a_batch_counts_its_items(shop):
     reply = shop.get(PATH)
 
     assert reply.status == 429
-    # 31 at one a second, of which the burst is 10.
-    assert 15 <= int(reply.headers["Retry-After"]) <= 21
+    # 31 at one in five seconds, of which the burst is 10.
+    assert 75 <= int(reply.headers["Retry-After"]) <= 105
 
 
 def test_a_batch_that_comes_too_early_stores_nothing(shop):

@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from statistics import median
 
 import psutil
 import pytest
@@ -13,7 +14,7 @@ from fintech.server.spread import Board, Share
 from fintech.testing.processes import Platform, wait_until
 
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-CLIENTS, BURSTS = 32, 5
+CLIENTS, BURSTS = 32, 9
 
 
 # --- The decision ------------------------------------------------------------------------------------------
@@ -165,14 +166,14 @@ def open_together(platform: Platform, connections: ExitStack) -> None:
 
 @pytest.mark.processes
 def test_connections_that_arrive_together_are_spread_over_the_processes(platform):
-    most = 0
+    mosts = []
     for _ in range(BURSTS):
         with ExitStack() as connections:
             open_together(platform, connections)
-            most += max(numbers(platform).values())
+            mosts.append(max(numbers(platform).values()))
         wait_until(lambda: not any(numbers(platform).values()), what="these connections are closed")
 
-    assert most <= 0.6 * CLIENTS * BURSTS
+    assert median(mosts) <= 0.6 * CLIENTS
 
 
 @pytest.mark.processes

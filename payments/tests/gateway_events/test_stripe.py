@@ -466,37 +466,39 @@ def test_events_that_are_late_or_first_lead_to_the_same_steps(stripe_shop, bank,
     assert reconciled(fake, stripe_shop) == []
 
 
-def parts(currency: str, *amounts: int) -> list[dict[str, Any]]:
-    return [{"amount": amount, "fee": 0, "currency": currency} for amount in amounts]
+def decided(status: str, currency: str, *amounts: int) -> dict[str, Any]:
+    """Return a decision of the bank and the movements of money, in the currency of the account."""
+    return {
+        "status": status,
+        "balance_transactions": [{"amount": amount, "fee": 0, "currency": currency} for amount in amounts],
+    }
 
 
 @pytest.mark.parametrize(
-    ("status", "moved", "last", "kinds"),
+    ("change", "state"),
     [
-        ("won", parts("usd", -5280, 5160), "won", ["dispute", "dispute_return"]),  # at another rate
-        ("won", parts("usd", -5280, -1500, 5160), "won", ["dispute", "dispute_return"]),
-        ("won", parts("eur", -2000, -1500, 2000), "won", ["dispute", "dispute_return"]),  # with a fee of its own
-        ("won", parts("eur", -2000, 400), "under_review", ["dispute"]),
-        ("won", parts("usd", -5280), "under_review", ["dispute"]),
-        ("lost", parts("usd", -5280, 1056), "lost", ["dispute"]),  # what was refunded already
+        (decided("won", "usd", -5280, 5160), "won"),  # at another rate
+        (decided("won", "usd", -5280, -1500, 5160), "won"),
+        (decided("won", "eur", -2000, -1500, 2000), "won"),  # with a fee of its own
+        (decided("won", "eur", -2000, 400), "under_review"),
+        (decided("won", "usd", -5280), "under_review"),
+        (decided("lost", "usd", -5280, 1056), "lost"),  # what was refunded already
     ],
 )
-def test_a_dispute_is_won_once_its_money_is_back_in_whatever_currency(
-    stripe_shop, bank, monkeypatch, status, moved, last, kinds
-):
+def test_a_dispute_is_won_once_its_money_is_back_in_whatever_currency(stripe_shop, bank, monkeypatch, change, state):
     """One in another currency than the account's stayed under review for ever if the rate had fallen."""
     payment = stripe_shop.pay(2000, payment_method=CARD).body
     theirs = bank.dispute(payment.id)
     bank.decide(theirs["id"], "under_review")
     find = StripeGateway.find_dispute
-    change = {"status": status, "balance_transactions": moved}
     monkeypatch.setattr(StripeGateway, "find_dispute", lambda *call: find(*call) | change)
 
     assert informed(theirs, "closed") == "applied"
 
-    assert steps(payment.id)[-1] == last
+    assert steps(payment.id)[-1] == state
     found = msgspec.convert(gateways.get("stripe").find_dispute(theirs["id"]), StripeDispute)
-    assert [kind for kind, _ in movements(found)] == kinds
+    returned = ["dispute_return"] if state == "won" else []
+    assert [kind for kind, _ in movements(found)] == ["dispute", *returned]
 
 
 def test_a_dispute_that_allows_no_response_stays_open_until_it_is_lost(stripe_shop, bank):

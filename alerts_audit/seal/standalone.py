@@ -270,16 +270,17 @@ class Proof:
                 f"the key {signer} handed over to another key in a checkpoint you kept,"
                 f" and you kept no checkpoint of {self.note.size} leaves"
             )
-        older = [note for note in kept if note.size == self.grown_from > 0]
-        if not older:
-            sizes = f"{kept[0].size} to {kept[-1].size}" if len(kept) > 1 else str(kept[0].size)
+        # The maker of the proof chose `grown_from`. A history that continues an earlier one may contradict a later one.
+        largest = max(note.size for note in kept)
+        if self.grown_from != largest:
             raise Invalid(
-                f"the checkpoint you kept is of {sizes} leaves, the proof of {self.note.size}:"
-                " ask for a proof of that size"
+                f"the proof's checkpoint of {self.note.size} leaves is not among those you kept, the largest of which"
+                f" is of {largest}: ask for a proof of that size"
             )
-        for note in older:
-            note.signer(trusted)
-            check_consistency(note.size, self.note.size, note.root, root, self.growth)
+        for note in kept:
+            if note.size == largest:
+                note.signer(trusted)
+                check_consistency(largest, self.note.size, note.root, root, self.growth)
         return f"{said}, which begins with the {self.grown_from} leaves of the checkpoint you kept"
 
 

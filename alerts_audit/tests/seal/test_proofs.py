@@ -187,6 +187,44 @@ def test_a_history_that_does_not_extend_an_older_checkpoint_is_false(sealed: Tra
         standalone.Proof.parse(json.dumps(found)).check(keys, [old])
 
 
+def test_a_history_that_forks_before_the_largest_checkpoint_kept_is_false(sealed: Trail):
+    """The finder of the present key chooses where the false history begins."""
+    key = SigningKey.parse((sealed.directory / "signing_key").read_text())
+    kept = standalone.read_notes(sealed.checkpoints.read_text())
+    with sealed.used():
+        honest, first, keys = prove("delivery", 3), Checkpoint.objects.get(pk=1), public_keys()
+    false = standalone.Proof.parse(
+        json.dumps(forged(key, first, {**honest["leaf"], "row": {**honest["leaf"]["row"], "id": 99}}))
+    )
+    assert false.note.size not in {note.size for note in kept}
+
+    with pytest.raises(standalone.Invalid, match="the largest of which is of 28"):
+        false.check(keys, kept)
+
+
+def test_a_proof_of_a_size_between_the_checkpoints_kept_asks_for_the_largest(sealed: Trail):
+    kept = standalone.read_notes(sealed.checkpoints.read_text())
+    with sealed.used():
+        between, largest = prove("delivery", 3, size=9), prove("delivery", 3, size=28)
+        keys = public_keys()
+
+    with pytest.raises(standalone.Invalid, match="the largest of which is of 28: ask for a proof of that size"):
+        standalone.Proof.parse(json.dumps(between)).check(keys, [kept[0], kept[-1]])
+    assert standalone.Proof.parse(json.dumps(largest)).check(keys, [kept[0], kept[-1]])
+
+
+def test_a_copy_of_the_file_that_is_older_than_the_delivery_will_do(trail: Trail):
+    kept = standalone.read_notes(trail.checkpoints.read_text())
+    with trail.used():
+        delivery = make_delivery()
+        seal()
+        found = prove("delivery", delivery.pk, size=kept[-1].size)
+
+        said = standalone.Proof.parse(json.dumps(found)).check(public_keys(), kept)
+
+    assert "begins with the 28 leaves of the checkpoint you kept" in said
+
+
 CHANGES = {
     "the row": (lambda proof: proof["leaf"]["row"].update(source="eve"), "does not lead"),
     "the number": (lambda proof: proof.update(index=10), "does not lead"),

@@ -6,7 +6,7 @@ from typing import Any
 from alerts_audit.models import Archive, Checkpoint, Leaf
 from alerts_audit.seal.archive import files
 from alerts_audit.seal.canonical import KINDS
-from alerts_audit.seal.merkle import Frontier, consistency_proof, inclusion_proof, known_nodes
+from alerts_audit.seal.merkle import Frontier, Nodes, consistency_proof, inclusion_proof, known_nodes
 from alerts_audit.seal.standalone import PROOF_FORMAT, Invalid, encode, leaf_hash, root_from_path
 from fintech.database.sql import fetch_one
 
@@ -37,8 +37,7 @@ def prove(kind_name: str, ref: int, *, size: int | None = None) -> dict[str, Any
     proof = _document((leaf.number, document), path, checkpoint.note)
     if kept is not None and kept.pk != checkpoint.pk and kept.size:
         nodes = known_nodes(Frontier(kept.size, kept.frontier), _hashes(kept.size, checkpoint.size))
-        growth = consistency_proof(kept.size, checkpoint.size, nodes)
-        proof |= {"grown_from": kept.size, "growth": [node.hex() for node in growth]}
+        proof |= _growth(kept.size, checkpoint.size, nodes)
     return proof
 
 
@@ -68,15 +67,19 @@ def _path(index: int, checkpoint: Checkpoint) -> list[bytes]:
         raise NoProof(f"The log is incomplete ({error}): run verify_audit.") from None
 
 
-def prove_from_archive(path: Path, kind_name: str, ref: int) -> dict[str, Any]:
-    """Return the proof from an archive's file, in its first checkpoint over the row. Raise NoProof, Invalid."""
-    frontier = Frontier()
+def prove_from_archive(path: Path, kind_name: str, ref: int, *, size: int | None = None) -> dict[str, Any]:
+    """Return the proof from an archive's file, in its first checkpoint over the row. Raise NoProof, Invalid.
+
+    `size` as in `prove`.
+    """
+    first = 0
+    frontier = Frontier()  # of the last checkpoint before the row, or of the one of `size` leaves if that is earlier
     leaves: list[bytes] = []
     found: tuple[int, dict[str, Any]] | None = None
     key = KINDS[kind_name].key
     for line in files.read(path):
         if "format" in line:
-            frontier = Frontier(line["first"], [bytes.fromhex(one) for one in line["frontier"]])
+            first, frontier = line["first"], Frontier(line["first"], [bytes.fromhex(one) for one in line["frontier"]])
         elif "leaf" in line:
             number, document = line["number"], line["leaf"]
             if document["leaf"] == kind_name and document["row"][key] == ref:
@@ -84,17 +87,25 @@ def prove_from_archive(path: Path, kind_name: str, ref: int) -> dict[str, Any]:
             if number >= frontier.size + len(leaves):
                 leaves.append(leaf_hash(encode(document)))
         elif "checkpoint" in line:
-            if found is not None and found[0] >= frontier.size:
+            end = frontier.size + len(leaves)
+            if found is None and frontier.size != size:
+                frontier.extend(leaves)
+                leaves = []
+            elif found is not None and found[0] >= first and size in (None, frontier.size, end):
                 nodes = known_nodes(frontier, leaves)
-                path_up = inclusion_proof(found[0], frontier.size + len(leaves), nodes)
-                return _document(found, path_up, line["note"])
-            frontier.extend(leaves)
-            leaves = []
-    if found is not None:
+                proof = _document(found, inclusion_proof(found[0], end, nodes), line["note"])
+                return proof | (_growth(frontier.size, end, nodes) if size == frontier.size else {})
+    if found is None:
+        raise NoProof(f"{kind_name.capitalize()} {ref} is not in {path}.")
+    if found[0] < first:
         raise NoProof(
             f"{kind_name.capitalize()} {ref} was kept by an earlier archive: its proof is in that one's file."
         )
-    raise NoProof(f"{kind_name.capitalize()} {ref} is not in {path}.")
+    raise NoProof(f"There is no checkpoint of {size} leaves in {path}.")
+
+
+def _growth(first: int, second: int, nodes: Nodes) -> dict[str, Any]:
+    return {"grown_from": first, "growth": [node.hex() for node in consistency_proof(first, second, nodes)]}
 
 
 def _document(found: tuple[int, dict[str, Any]], path: list[bytes], note: str) -> dict[str, Any]:

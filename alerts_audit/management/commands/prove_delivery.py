@@ -27,12 +27,12 @@ class Command(BaseCommand):
         parser.add_argument("--size", type=int, help="use the checkpoint of this size, such as one that you kept")
         parser.add_argument("--archive", type=Path, help="the file that has the row, if it was archived")
 
-    def handle(self, *args: Any, id: int, kind: str, out: Path | None, **options: Any) -> None:
+    def handle(self, *args: Any, id: int, kind: str, out: Path | None, size: int | None, **options: Any) -> None:
         with one_sentence(NoProof, standalone.Invalid, OSError):
             if options["archive"] is not None:
-                found = prove_from_archive(options["archive"], kind, id)
+                found = prove_from_archive(options["archive"], kind, id, size=size)
             else:
-                found = prove(kind, id, size=options["size"])
+                found = prove(kind, id, size=size)
             proof = json.dumps(found, indent=2, ensure_ascii=False)
             if out is None:
                 self.stdout.write(proof)

@@ -348,6 +348,25 @@ def test_an_archived_delivery_is_proven_from_its_file(trail: Trail, tmp_path):
     assert check(tmp_path, file, "--key", trail.directory / "public_keys", "--checkpoint", trail.checkpoints)[0] == 0
 
 
+@pytest.mark.parametrize(("size", "said"), [(28, "as in the checkpoint you kept"), (9, "begins with the 9 leaves")])
+def test_an_archived_delivery_is_proven_to_a_reader_with_one_checkpoint(trail: Trail, tmp_path, size, said):
+    """Delivery 3 is leaf 9, and the archive has the checkpoints of 9, 19 and 28 leaves."""
+    kept = [note for note in standalone.read_notes(trail.checkpoints.read_text()) if note.size == size]
+    out = StringIO()
+    with trail.used():
+        done = archive(before=datetime.now(UTC), directory=tmp_path, by="ann", progress=lambda *_: None)
+        call_command("prove_delivery", "3", archive=tmp_path / done.archive.file_name, size=size, stdout=out)
+
+        assert said in standalone.Proof.parse(out.getvalue()).check(public_keys(), kept)
+
+
+def test_an_archive_proves_nothing_in_a_checkpoint_that_it_does_not_have(trail: Trail, tmp_path):
+    with trail.used():
+        done = archive(before=datetime.now(UTC), directory=tmp_path, by="ann", progress=lambda *_: None)
+        with pytest.raises(NoProof, match="no checkpoint of 20 leaves in"):
+            prove_from_archive(tmp_path / done.archive.file_name, "delivery", 3, size=20)
+
+
 def test_a_delivery_that_is_not_in_the_file_is_not_proven_from_it(trail: Trail, tmp_path):
     [(before,)] = trail.query("SELECT at FROM alerts_audit_checkpoint WHERE id = 3")
     with trail.used():

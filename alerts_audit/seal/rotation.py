@@ -28,7 +28,9 @@ class Trust:
         signer = note.signer(self.active)
         if (following := note.next_key) is not None:
             note.signer([following])
-            self.active = [key for key in self.active if key != signer] + [following]
+            # A key of the trust root stays where it is: those after it joined later, when it was lost.
+            added = [following] if following not in self.active else []
+            self.active = [key for key in self.active if key != signer] + added
         return signer
 
     def replay(self, *, before: int) -> None:

@@ -160,6 +160,20 @@ def test_the_command_shows_the_root_and_the_signer(trail: Trail):
     assert "PRIVATE" not in out.getvalue()
 
 
+def test_the_command_names_the_new_signer_after_a_rotated_key_was_lost(trail: Trail):
+    with trail.used():
+        rotate()
+        seal()
+        (trail.directory / "signing_key").unlink()
+        new = replace_lost()
+        out = StringIO()
+        call_command("audit_key", "show", stdout=out)
+        seal()
+        call_command("audit_key", "show", stdout=out)
+
+    assert out.getvalue().count(f"The key that signs now:\n  {new.public}\n") == 2
+
+
 def test_the_command_says_what_is_missing(new_trail: Trail):
     with new_trail.used(), pytest.raises(CommandError, match="no trust root"):
         call_command("audit_key", "show")

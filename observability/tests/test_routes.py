@@ -266,7 +266,7 @@ def test_another_disk_of_the_machine_is_not_silenced(alertmanager):
 
 
 def test_a_target_has_one_active_alert_if_no_target_of_its_job_answers(alertmanager):
-    """Of worker-1 there are two alerts, and of worker-2 one: another worker answered until a moment ago."""
+    """Give worker-1 both alerts, and worker-2 one: another worker answered until a moment ago."""
     one = labels_of("TargetDown", case="targets", job="worker", instance="worker-1:9465")
     other = one | {"instance": "worker-2:9465"}
     url = "/api/v2/alerts?active=true&inhibited=false&filter=case%3D%22targets%22"

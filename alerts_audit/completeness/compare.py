@@ -165,8 +165,9 @@ def recalled(watched: observe.Watched) -> AlertmanagerSightings:
     if poll is None:
         return sightings
     stored = Observation.objects.filter(source=watched.name, kind=kind)
-    unjudged_from = observe.stored_unjudged_from(watched, kind) or poll.until
-    begin = min(poll.until - 2 * grace(), unjudged_from - CLOCK_SKEW, prometheus_remembers_from(watched))
+    unjudged_from = observe.stored_unjudged_from(watched, kind)
+    judged_before = (unjudged_from or poll.until) - CLOCK_SKEW
+    begin = min(poll.until - 2 * grace(), judged_before, prometheus_remembers_from(watched))
     oldest = stored.filter(observed_at__lt=begin).order_by("-pk").values_list("pk", flat=True).first()
     held: list[dict[str, Any]] = []
     observation = None
@@ -176,6 +177,9 @@ def recalled(watched: observe.Watched) -> AlertmanagerSightings:
         sightings.saw(observation.observed_at, held, observation.pk)
     if observation is not None:
         sightings.saw(poll.until, held, observation.pk)
+    if unjudged_from is not None:
+        # A person may have closed the gap of an alert that goes on firing, whose first observation is not recalled.
+        sightings.settle(judged_before)
     return sightings
 
 

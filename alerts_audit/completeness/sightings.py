@@ -60,6 +60,11 @@ class Sightings:
         open_ones = (one.first for one in (*self._past, *self._present.values()) if not one.settled)
         return min(open_ones, default=None)
 
+    def settle(self, before: datetime) -> None:
+        """Settle the sightings that began before that time: the worker before has judged them."""
+        for sighting in (*self._past, *self._present.values()):
+            sighting.settled = sighting.settled or sighting.first < before
+
     def forget_settled(self) -> None:
         """Forget settled sightings that have ended."""
         self._past = [sighting for sighting in self._past if not sighting.settled]

@@ -1,5 +1,6 @@
 """Fired alerts compared with arrived alerts, with an Alertmanager that has whatever a test defines."""
 
+import hashlib
 import json
 import secrets
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from alerts_audit.completeness import arrivals, compare, side_by_side
+from alerts_audit.completeness import arrivals, compare, observe, side_by_side
+from alerts_audit.completeness.alertmanager import Alertmanager
 from alerts_audit.completeness.compare import Comparison
 from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.observe import watched_sources
@@ -44,17 +46,29 @@ class Cluster:
     def turn(self) -> None:
         self.worker.turn()
 
-    def hold(self, *names: str, **status: Any) -> None:
-        """Alertmanager holds these alerts and no others."""
+    def hold(self, *names: str, since: timedelta = timedelta(seconds=1), **status: Any) -> None:
+        """Alertmanager holds these alerts and no others. They are due, however times are rounded."""
         self.held = [
             {
                 "labels": {"alertname": name, "severity": "critical"},
-                "startsAt": (datetime.now(UTC) - timedelta(seconds=1)).isoformat(),  # due, however times are rounded
+                "startsAt": (datetime.now(UTC) - since).isoformat(),
                 "fingerprint": name,
                 "status": {"state": "active", "silencedBy": [], "inhibitedBy": [], **status},
             }
             for name in names
         ]
+
+    def observed(self, ago: timedelta) -> None:
+        """The worker before stored, so long ago, what Alertmanager holds."""
+        body = observe.canonical({"cluster": self.name, "alerts": Alertmanager(self.server.url).alerts()})
+        digest, at = hashlib.sha256(body).digest(), datetime.now(UTC) - ago
+        Observation.objects.create(source=self.name, kind="alertmanager", body=body, sha256=digest, observed_at=at)
+
+    def judged(self) -> None:
+        """The worker before has judged everything up to now."""
+        now = datetime.now(UTC)
+        state = {"unjudged_from": now.isoformat()}
+        Poll.objects.filter(source=self.name).update(until=now, state=state)
 
     def deliver(self, *names: str, status: str = "firing", **fields: Any) -> None:
         document = json.loads(alertmanager_body(*names, status=status, **fields))
@@ -176,6 +190,32 @@ def test_a_restarted_worker_opens_no_second_gap_after_a_person_closed_the_first(
 
     cluster.worker = Comparison()
     cluster.turn()
+    cluster.turn()
+
+    assert cluster.gaps() == []
+
+
+@pytest.mark.parametrize("how", ["it restarts", "it leads again"])
+def test_a_worker_opens_no_second_gap_after_an_observation_that_is_newer_than_the_first(cluster, how):
+    """It recalls the alert from the newer observation, as if it had begun then."""
+    cluster.hold("A", since=timedelta(hours=3))
+    cluster.observed(timedelta(hours=3))
+    Poll.objects.create(source=cluster.name, kind="alertmanager", until=datetime.now(UTC) - timedelta(hours=2))
+    cluster.server.answer = lambda path: (503, b"")
+    with pytest.raises(PollError):
+        cluster.turn()
+    cluster.server.answer = cluster.answer
+    [gap] = cluster.gaps()
+    close_gap(reason="outage", subject=gap.subject, until=datetime.now(UTC), details={"by": "ann"})
+    cluster.deliver("B")
+    cluster.hold("A", "B", since=timedelta(hours=3))
+    cluster.observed(timedelta(hours=1))
+    cluster.judged()
+
+    if how == "it restarts":
+        cluster.worker = Comparison()
+    else:
+        cluster.worker.forget()
     cluster.turn()
 
     assert cluster.gaps() == []

@@ -10,6 +10,7 @@ example alerts between two polls, or while Alertmanager was down.
 import logging
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -63,7 +64,7 @@ class Comparison:
         snapshots, errors = [], []
         for watched in members:
             self._forget_earlier(watched.name)
-            for ask in (self._look, self._look_back):
+            for ask in (partial(self._look, members), self._look_back):
                 try:
                     if snapshot := ask(watched):
                         snapshots.append((watched, snapshot))
@@ -81,12 +82,12 @@ class Comparison:
             self._alertmanager.pop(name, None)
             self._prometheus.pop(name, None)
 
-    def _look(self, watched: observe.Watched) -> observe.Snapshot | None:
+    def _look(self, members: Members, watched: observe.Watched) -> observe.Snapshot | None:
         if watched.alertmanager is None:
             return None
         sightings = self._alertmanager.get(watched.name)
         if sightings is None:
-            sightings = self._alertmanager[watched.name] = recalled(watched)
+            sightings = self._alertmanager[watched.name] = recalled(watched, members)
         snapshot = observe.ask_alertmanager(watched, watched.alertmanager, sightings.unjudged_from())
         sightings.saw(snapshot.at, snapshot.alerts, snapshot.observation_id)
         return snapshot
@@ -126,9 +127,9 @@ class Comparison:
                 for sighting in overdue:
                     sighting.settled = True
                 sightings.forget_settled()
+        oldest = min(now - 3 * grace() - timedelta(minutes=10), prometheus_remembers_from(members))
         for watched in members:
             if watched.name in self._alertmanager:
-                oldest = min(now - 3 * grace() - timedelta(minutes=10), prometheus_remembers_from(watched))
                 self._alertmanager[watched.name].forget_held(oldest)
         close_arrived(cluster)
 
@@ -154,10 +155,10 @@ def grace() -> timedelta:
     return timedelta(seconds=settings.ALERT_GRACE_SECONDS)
 
 
-def recalled(watched: observe.Watched) -> AlertmanagerSightings:
+def recalled(watched: observe.Watched, members: Members) -> AlertmanagerSightings:
     """Return the sightings that a previous worker may not have judged, from the stored observations.
 
-    An observation is valid until the next one.
+    An observation is valid until the next one. `members` are the sources of its cluster.
     """
     sightings = AlertmanagerSightings()
     kind = Observation.Kind.ALERTMANAGER
@@ -167,7 +168,7 @@ def recalled(watched: observe.Watched) -> AlertmanagerSightings:
     stored = Observation.objects.filter(source=watched.name, kind=kind)
     unjudged_from = observe.stored_unjudged_from(watched, kind)
     judged_before = (unjudged_from or poll.until) - CLOCK_SKEW
-    begin = min(poll.until - 2 * grace(), judged_before, prometheus_remembers_from(watched))
+    begin = min(poll.until - 2 * grace(), judged_before, prometheus_remembers_from(members))
     oldest = stored.filter(observed_at__lt=begin).order_by("-pk").values_list("pk", flat=True).first()
     held: list[dict[str, Any]] = []
     observation = None
@@ -183,8 +184,15 @@ def recalled(watched: observe.Watched) -> AlertmanagerSightings:
     return sightings
 
 
-def prometheus_remembers_from(watched: observe.Watched) -> datetime:
-    """Return the time from which Prometheus may report alerts in its next answer that are not judged."""
+def prometheus_remembers_from(members: Members) -> datetime:
+    """Return the time from which a Prometheus may report alerts in its next answer that are not judged.
+
+    The Alertmanager of any peer may have had them.
+    """
+    return min(map(_remembers_from, members))
+
+
+def _remembers_from(watched: observe.Watched) -> datetime:
     now, kind = datetime.now(UTC), Observation.Kind.PROMETHEUS
     poll = observe.last_poll(watched, kind)
     until = poll.until if poll else now

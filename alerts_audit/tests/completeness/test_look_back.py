@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.conf import settings
 
-from alerts_audit.completeness import compare
+from alerts_audit.completeness import compare, observe
 from alerts_audit.completeness.compare import Comparison
 from alerts_audit.completeness.http import PollError
 from alerts_audit.completeness.observe import Watched, ask_prometheus, canonical
@@ -67,7 +67,7 @@ def memory(monkeypatch) -> Iterator[Memory]:
     monkeypatch.setattr(settings, "ALERT_GRACE_SECONDS", 0)
     with fake_server(lambda path: (200, {})) as server:
         yield (found := Memory(server))
-    Source.objects.filter(name=found.name).update(is_active=False)
+    Source.objects.filter(cluster=found.name).update(is_active=False)
 
 
 def test_the_first_question_is_about_now(memory):
@@ -325,6 +325,41 @@ def test_an_inhibited_alert_is_known_until_prometheus_answers_again(inhibited, m
     comparison.turn()
 
     assert inhibited.memory.missed() == []
+
+
+def test_an_inhibited_alert_is_known_until_the_prometheus_of_each_peer_answers_again(inhibited, monkeypatch):
+    cluster, fired = inhibited.memory.name, time.time()
+    with fake_server(inhibited.answer) as peer:
+        Source.objects.create(name=f"{cluster}-z", cluster=cluster, alertmanager_url=peer.url, prometheus_url=peer.url)
+        comparison = Comparison()
+        comparison.turn()
+        peer.answer = lambda path: (503, b"")
+        inhibited.hold()
+        with pytest.raises(PollError):
+            comparison.turn()
+        inhibited.held, inhibited.samples = [], [[fired, "1"]]
+        for module in (compare, observe):
+            monkeypatch.setattr(module, "datetime", AnHourLater)
+        for _ in range(2):  # what the first one read is judged before the second one
+            with pytest.raises(PollError):
+                comparison.turn()
+        peer.answer = inhibited.answer
+        comparison.turn()
+
+    assert not Gap.objects.filter(reason="outage", details__cluster=cluster).exists()
+
+
+def test_a_new_worker_knows_inhibited_alerts_as_far_back_as_it_asks_the_prometheus_of_a_peer(inhibited):
+    cluster, url = inhibited.memory.name, inhibited.memory.server.url
+    inhibited.observed(3700, held=True)
+    inhibited.observed(3500, held=False)
+    inhibited.polled(0)
+    Source.objects.create(name=f"{cluster}-z", cluster=cluster, prometheus_url=url)
+    Poll.objects.create(source=f"{cluster}-z", kind=KIND, until=ago(3650))
+    inhibited.end(3600)
+    Comparison().turn()
+
+    assert not Gap.objects.filter(reason="outage", details__cluster=cluster).exists()
 
 
 def test_an_inhibited_alert_that_fires_again_while_no_worker_polls_is_missed(inhibited):

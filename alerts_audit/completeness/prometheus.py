@@ -1,7 +1,7 @@
 """The client of Prometheus."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import chain
@@ -12,7 +12,7 @@ import yaml
 
 from alerts_audit.completeness.alertmanager import FAILED, failure_name
 from alerts_audit.completeness.http import PollError, fetch_json
-from alerts_audit.completeness.relabelling import ACTIONS, Labels, Step, relabel
+from alerts_audit.completeness.relabelling import ACTIONS, UNKNOWN, Labels, Step, relabel
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Prometheus:
 
     url: str
     alertmanager_url: str = ""
+    _sets_unknown: bool = field(default=False, init=False)
 
     def firing(self, begin: datetime, end: datetime) -> list[Firing]:
         """Return every alert with a sample in the range: a raw range omits none, unlike a range with steps."""
@@ -64,7 +65,9 @@ class Prometheus:
             return None
         first, *others = [labels for labels in sent if labels is not None]
         common = {name: value for name, value in first.items() if all(labels.get(name) == value for labels in others)}
-        return common if self._follows_all else {name: own[name] for name in common if own.get(name) == common[name]}
+        known = {name: value for name, value in common.items() if UNKNOWN not in value}
+        self._sets_unknown |= len(known) < len(common)
+        return known if self._follows_all else {name: own[name] for name in known if own.get(name) == known[name]}
 
     @cached_property
     def pause(self) -> timedelta:
@@ -82,8 +85,8 @@ class Prometheus:
 
     @property
     def knows_all_labels(self) -> bool:
-        """Return True if every Alertmanager gets the same labels, and all of them are known."""
-        return self._follows_all and len(self._relabellings) == 1
+        """Return True if every Alertmanager gets the same labels, and all of those returned until now are known."""
+        return self._follows_all and len(self._relabellings) == 1 and not self._sets_unknown
 
     @cached_property
     def _external(self) -> Labels:

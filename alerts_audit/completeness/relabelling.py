@@ -13,6 +13,9 @@ from typing import Any, Self
 
 Labels = dict[str, str]
 
+# In the value of a label that may or may not have been set, or that was made from such a label.
+UNKNOWN = "\0?\0"
+
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 
@@ -53,7 +56,10 @@ class Step:
 
 
 def relabel(labels: Labels, steps: list[Step]) -> Labels | None:
-    """Return the labels that are sent; None if the alert is not sent. Each action of `steps` is one of ACTIONS."""
+    """Return the labels that are sent; None if the alert is not sent. Each action of `steps` is one of ACTIONS.
+
+    A value that contains UNKNOWN is not certain.
+    """
     current: Labels | None = labels
     for step in steps:
         if current is None:
@@ -82,7 +88,12 @@ def _replace(step: Step, labels: Labels) -> Labels:
     if match is None:
         return labels
     target = _expand(step.target_label, match)
-    return labels | {target: _expand(step.replacement, match)} if _NAME.fullmatch(target) else labels
+    if not target:
+        return labels
+    # Prometheus refuses to load a name that it would not set. An expanded one that is no legacy name is set since
+    # Prometheus 3, but not if that is configured to allow legacy names only.
+    is_set = "$" not in step.target_label or _NAME.fullmatch(target)
+    return labels | {target: _expand(step.replacement, match) if is_set else UNKNOWN}
 
 
 def _hash_mod(step: Step, labels: Labels) -> Labels:

@@ -59,6 +59,18 @@ def test_labels_that_are_replaced_on_the_way_are_replaced_here():
     assert labels_with(EXTERNAL + relabelling) == {"alertname": "A", "zone": "own", "region": "x"}
 
 
+def test_a_label_whose_name_is_utf_8_is_set_on_the_way():
+    relabelling = "alerting: {alert_relabel_configs: [{target_label: k8s.cluster, replacement: x}]}"
+
+    assert labels_of(relabelling) == ([{"alertname": "A", "zone": "own", "k8s.cluster": "x"}], True)
+
+
+def test_a_label_whose_name_not_every_version_sets_is_left_out():
+    relabelling = "alerting: {alert_relabel_configs: [{source_labels: [zone], target_label: $1.x, replacement: x}]}"
+
+    assert labels_of(relabelling) == ([{"alertname": "A", "zone": "own"}], False)
+
+
 def test_external_labels_are_left_out_where_relabelling_may_change_them():
     relabelling = "alerting: {alert_relabel_configs: [{action: of-a-later-version, target_label: region}]}"
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from alerts_audit.completeness.relabelling import ACTIONS, Step, relabel
+from alerts_audit.completeness.relabelling import ACTIONS, UNKNOWN, Step, relabel
 
 LABELS = {"a": "foo", "b": "bar", "c": "baz"}
 
@@ -24,7 +24,9 @@ LABELS = {"a": "foo", "b": "bar", "c": "baz"}
         ({"source_labels": ["a"], "regex": "oo", "target_label": "d", "replacement": "x"}, {}),  # anchored
         ({"source_labels": ["b"], "target_label": "a", "replacement": ""}, {"a": None}),
         ({"source_labels": ["a"], "target_label": "d", "replacement": "$1x"}, {}),  # a group called 1x
-        ({"source_labels": ["a"], "target_label": "$1-no-name", "replacement": "x"}, {}),
+        ({"source_labels": ["a"], "target_label": "k8s.cluster", "replacement": "$1"}, {"k8s.cluster": "foo"}),
+        ({"source_labels": ["a"], "target_label": "$1.b", "replacement": "x"}, {"foo.b": UNKNOWN}),  # by the version
+        ({"source_labels": ["a"], "regex": "foo(x?)", "target_label": "$1", "replacement": "x"}, {}),
         ({"source_labels": ["a"], "target_label": "d", "replacement": "$$1"}, {"d": "$1"}),
         ({"source_labels": ["c"], "target_label": "d", "action": "hashmod", "modulus": 1000}, {"d": "976"}),
         ({"source_labels": ["a"], "target_label": "a", "action": "uppercase"}, {"a": "FOO"}),

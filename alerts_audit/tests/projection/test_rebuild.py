@@ -8,6 +8,7 @@ from django.core.management import CommandError, call_command
 
 from alerts_audit.models import Archive, Delivery, Episode, Input, Pending, Review
 from alerts_audit.projection import carried_state, rebuild
+from alerts_audit.seal.sealer import seal
 from alerts_audit.tests.projection.trail import Trail
 
 
@@ -51,6 +52,16 @@ TAMPERINGS = {
         "transition 2: at is '2026-01-01T00:00:00+00:00', but its inputs say ",
     ),
     "a transition is gone": ("DELETE FROM alerts_audit_transition WHERE id = 2", "transition 2 is missing"),
+    "a transition that nothing caused": (
+        "INSERT INTO alerts_audit_transition (id, episode_id, from_state, to_state, at, source, input_number,"
+        " delivery_id, note) SELECT 99, episode_id, from_state, to_state, at, source, 99, delivery_id, note"
+        " FROM alerts_audit_transition WHERE id = 1",
+        "transition 99 comes from no input",
+    ),
+    "an envelope's input": (
+        "UPDATE alerts_audit_envelope SET input_number = 99 WHERE input_number = 3",
+        ": input_number is 99, but its inputs say 3",
+    ),
     "an identity's labels": (
         'UPDATE alerts_audit_identity SET labels = \'{"alertname": "Other"}\'',
         "identity 1: labels is {'alertname': 'Other'}, but its inputs say ",
@@ -180,6 +191,16 @@ def test_the_command_keeps_the_last_trace_of_missing_evidence(trail, statement):
     with pytest.raises(CommandError, match="Nothing was changed, because evidence is missing: "):
         run()
     assert trail.story() == story
+
+
+def test_sealed_inputs_are_missed_although_no_row_of_the_projection_names_them(trail):
+    seal()
+    trail.tamper("DELETE FROM alerts_audit_input WHERE number = 3")
+    for table in ("envelope", "transition"):
+        trail.tamper(f"DELETE FROM alerts_audit_{table} WHERE input_number = 3")
+
+    with pytest.raises(CommandError, match="evidence is missing: inputs 3 to 3 are missing"):
+        run()
 
 
 def test_very_many_differences_are_counted(trail, monkeypatch):

@@ -202,8 +202,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._paused = True
-        seconds = ANSWER_SECONDS + self._transport.get_write_buffer_size() / SLOWEST_READER
-        self.deadline = time.monotonic() + seconds
+        self._limit_reading()
 
     def resume_writing(self) -> None:
         self._paused = False
@@ -222,7 +221,7 @@ class Connection(asyncio.Protocol):
         if self._renew:
             self._stalled = True
             self._wake_reader()
-        elif self._paused:
+        elif self._transport.get_write_buffer_size():
             self._cut()
         else:
             self._transport.abort()
@@ -259,7 +258,8 @@ class Connection(asyncio.Protocol):
                     self._end()
                     return
             if self._ended:
-                self._transport.close()
+                self._end()
+                return
             self.deadline = time.monotonic() + self._worker.keepalive
         except Exception as error:
             self._fail(error)
@@ -408,14 +408,19 @@ class Connection(asyncio.Protocol):
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self._transport.abort()
 
+    def _limit_reading(self) -> None:
+        """Set the deadline for the client to take what is left of our answer, or only to close the connection."""
+        left = self._transport.get_write_buffer_size()
+        self.deadline = time.monotonic() + (ANSWER_SECONDS + left / SLOWEST_READER if left else CLOSE_SECONDS)
+
     def _end(self) -> None:
         """Close the connection after the client could read the answer: unread input would reset the connection."""
+        self._limit_reading()
         if self._lost or self._ended:
             self._transport.close()
             return
         self._closing = True
         self._received.clear()
-        self.deadline = time.monotonic() + CLOSE_SECONDS
         with suppress(OSError, RuntimeError):
             self._transport.resume_reading()
         with suppress(OSError, RuntimeError):

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from fintech.server.connections import ANSWER_SECONDS, HEAD_SECONDS, IN_MEMORY
+from fintech.server.connections import ANSWER_SECONDS, CLOSE_SECONDS, HEAD_SECONDS, IN_MEMORY
 from fintech.server.watchdog import BLOCKED_SECONDS
 from fintech.testing.processes import IN_FULL, Platform, Program, is_over, wait_until
 from loadtests.tests.simulator import running_gateway
@@ -319,6 +319,48 @@ def test_an_answer_that_fails_in_the_middle_is_cut(blocking, connections):
 
 def test_an_answer_that_fails_before_it_is_sent_is_an_error(blocking):
     assert blocking.request("GET", "/broken?early").status == 500
+
+
+def read_to_end(connection: socket.socket) -> int | None:
+    """Return the size of an answer's body; None if the connection is reset."""
+    try:
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    except ConnectionResetError:
+        return None
+    return len(answer.partition(b"\r\n\r\n")[2])
+
+
+# The system takes some of these answers as a whole. Of others it leaves only the last part to the server, for which a
+# task need not wait.
+SIZES = range(64 * 1024, 256 * 1024, 16 * 1024)
+STREAM = b"GET /stream?%d HTTP/1.0\r\n\r\n"
+
+
+def test_a_client_that_pauses_before_the_end_of_an_answer_misses_none_of_it(blocking, connections):
+    """An HTTP/1.0 client finds the end of such an answer only by the end of the connection."""
+    paused = {size: connect_without_reading(blocking, connections) for size in SIZES}
+    for size, connection in paused.items():
+        connection.sendall(STREAM % size)
+    time.sleep(CLOSE_SECONDS + 2)
+
+    received = {size: read_to_end(connection) for size, connection in paused.items()}
+    assert {size: found for size, found in received.items() if found not in (size, None)} == {}
+
+
+def test_a_client_that_sends_no_more_and_does_not_read_is_closed(blocking, connections):
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{blocking.worker_pids()[0]}/fd"))
+
+    assert blocking.request("GET", "/stream?1").status == 200
+    before = descriptors()
+    for size in SIZES:
+        connection = connect_without_reading(blocking, connections)
+        connection.sendall(STREAM % size)
+        connection.shutdown(socket.SHUT_WR)
+
+    assert serves_others(blocking)
+    wait_until(lambda: descriptors() > before, what="they are connected")
+    wait_until(lambda: descriptors() <= before, timeout=ANSWER_SECONDS + 30, what="they are closed")
 
 
 # --- A blocked loop ----------------------------------------------------------------------------------------

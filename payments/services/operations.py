@@ -22,6 +22,7 @@ from fintech.telemetry import tracing
 from payments import metrics
 from payments.errors import Conflict, InvalidRequest, NotFound
 from payments.gateway.base import Answer
+from payments.gateway.registry import gateways
 from payments.ledger.postings import legs_of
 from payments.models import Authorization, Capture, Event, LedgerLeg, Refund, Review, Transaction, Unresolved, Void
 from payments.services.idempotency import KeyTaken, replay_operation, take_key
@@ -78,10 +79,14 @@ def create_or_replay(model: type[Capture | Void | Refund | Review], begin: Begin
 
 @atomic
 def take_key_and_begin(model: type[Capture | Void | Refund | Review], begin: Begin, request: Request) -> CarryOut:
-    """Lock the payment, take the key and store the first step, or do nothing. Raises KeyTaken."""
+    """Lock the payment, take the key and store the first step, or do nothing. Raises KeyTaken, or GatewayError if the
+    payment's gateway is not configured any more.
+    """
     payment, operation_id = lock_payment(request.merchant_id, request.transaction_id), uuid7()
     take_key(request.merchant_id, request.key, operation_id, model.__name__.lower())
-    return begin(payment, operation_id, request)
+    carry_out = begin(payment, operation_id, request)
+    gateways.get(payment.gateway)  # before the commit: no amount stays reserved
+    return carry_out
 
 
 def require_authorized(payment: Transaction, purpose: str) -> None:

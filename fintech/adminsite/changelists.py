@@ -14,8 +14,9 @@ from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -28,6 +29,7 @@ from unfold.templatetags.unfold_list import result_headers
 from unfold.views import ChangeList
 
 from fintech.adminsite.rows import draw_rows
+from fintech.adminsite.stale_forms import SHOWN_VALUES, StaleForm, digest_of
 from fintech.database import replica
 
 logger = logging.getLogger("fintech.adminsite")
@@ -125,8 +127,9 @@ class GuardedAdmin(ModelAdmin):
     list_disable_select_all = True  # an action is for the rows of a page, which its user has seen
     # Parameters of the filters; Django would allow any lookup of any field, such as an invalid regular expression.
     filter_parameters: frozenset[str] = frozenset()
-    # Errors of a save after its form was checked: another request was faster.
-    conflicts: tuple[type[Exception], ...] = (IntegrityError,)
+    # Errors of a save after its form was shown or checked: another request was faster.
+    conflicts: tuple[type[Exception], ...] = (IntegrityError, StaleForm)
+    change_form_before_template = "fintech/shown_values.html"
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         return lookup in self.filter_parameters
@@ -150,7 +153,11 @@ class GuardedAdmin(ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
+            if request.method != "POST" or object_id is None:
+                return super().changeform_view(request, object_id, form_url, extra_context)
+            with transaction.atomic():
+                self._refuse_stale_form(request, object_id)
+                return super().changeform_view(request, object_id, form_url, extra_context)
         except self.conflicts as error:
             if isinstance(error, IntegrityError) and not isinstance(error.__cause__, OVERTAKEN):
                 raise  # the form allows what the database never allows: a fault of ours
@@ -158,6 +165,31 @@ class GuardedAdmin(ModelAdmin):
             detail = "Nothing was saved, because another change came first: look at it before you save again."
             self.message_user(request, detail, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **options: Any
+    ) -> HttpResponse:
+        if obj is not None and self.has_change_permission(request, obj):
+            context[SHOWN_VALUES] = digest_of(context["adminform"].form)
+        return super().render_change_form(request, context, *args, obj=obj, **options)
+
+    def _refuse_stale_form(self, request: HttpRequest, object_id: str) -> None:
+        """Lock the row, and raise StaleForm if it has other values by now than its form showed.
+
+        A request without the digest is accepted: a script that sends values of its own has not copied them from an old
+        page.
+        """
+        row = self.get_object(request, unquote(object_id))
+        if SHOWN_VALUES not in request.POST or row is None or not self.has_change_permission(request, row):
+            return  # in the latter cases Django's view refuses the request
+        # It waits for another save of the row, and for none that only refers to the row, such as a payment.
+        row = self.model._default_manager.select_for_update(no_key=True).filter(pk=row.pk).first()
+        if row is None:
+            return
+        fields = flatten_fieldsets(self.get_fieldsets(request, row))
+        form = self.get_form(request, row, change=True, fields=fields)(instance=row)
+        if request.POST[SHOWN_VALUES] != digest_of(form):
+            raise StaleForm("the row has changed since its form was shown")
 
     def _refuse_forged_action(self, request: HttpRequest) -> None:
         """Refuse actions that are not offered and malformed keys. Django ignores the former and fails on the latter."""

@@ -17,6 +17,7 @@ from alerts_audit.admin.dashboard import VERIFIED_WITHIN
 from alerts_audit.seal.verify.rows import GRACE
 from fintech.testing.processes import IN_FULL
 from observability.render import HERE, prometheus_command
+from payments.urls import urlpatterns
 
 RULES, TESTS, RUNBOOKS = HERE / "prometheus/rules", HERE / "prometheus/tests", HERE / "runbooks"
 
@@ -216,6 +217,17 @@ def test_every_recorded_series_has_a_test_with_numbers():
     proved = {sample["expr"] for file in RECORDING for case in cases(file) for sample in case["promql_expr_test"]}
 
     assert [name for name in RECORDED if not any(name in expression for expression in proved)] == []
+
+
+def test_requests_to_the_payments_api_are_all_of_those_about_payments():
+    about_payments = re.compile(r"v1/transactions\b|transaction$")
+    names = {route.name for route in urlpatterns if about_payments.match(str(route.pattern))}
+    selections = [views for rule in ALL_RULES for views in re.findall(r'\bview=~"([^"]+)"', rule["expr"])]
+
+    assert {"transactions", "captures", "void", "review", "refunds", "batch"} < names
+    assert len(selections) == 5
+    for views in selections:
+        assert {route.name for route in urlpatterns if re.fullmatch(views, route.name)} == names
 
 
 def test_prometheus_keeps_all_that_a_rule_looks_back_on(tmp_path):

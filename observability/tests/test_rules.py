@@ -206,6 +206,14 @@ def test_no_interval_that_can_be_set_causes_an_alert(setting, alert, reader):
     assert int(longest) < int(age) == reader.total_seconds()
 
 
+def test_each_required_metric_has_the_job_that_exports_it_which_inhibition_reads():
+    jobs = {job["job_name"] for job in yaml.safe_load((RULES.parent / "prometheus.yml").read_text())["scrape_configs"]}
+    required = re.findall(r'absent\(\w+(?:\{job="(\w+)")?', ALERTS["MetricMissing"]["expr"])
+
+    assert len(required) == ALERTS["MetricMissing"]["expr"].count("absent(")
+    assert set(required) <= jobs
+
+
 def test_no_test_is_left_of_an_alert_that_is_gone():
     assert {file.stem for file in TESTS.glob("*.yml")} == {*ALERTS, *RECORDING}
 

@@ -79,6 +79,7 @@ LIBRARIES = (
 def on_starting(server: Any) -> None:
     try:
         metric_slots.prepare("web")
+        metric_slots.note_start("web")
         draining.forget()
     except OSError as error:
         sys.exit(f"error: RUNTIME_DIR cannot be used: {error}.")

@@ -12,6 +12,7 @@ settled them, so counters can be set from the rows after a crash (`payments/stor
 import fcntl
 import os
 import sys
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -22,7 +23,7 @@ from typing import Any
 import prometheus_client.values
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import InfoMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -95,6 +96,14 @@ def prepare(role: str) -> None:
     except Exception:  # a power failure can tear a memory-mapped file in any way
         for path in [*folder.glob("*.db"), folder / "epoch"]:
             path.unlink(missing_ok=True)
+
+
+def note_start(role: str) -> None:
+    """Store when the first process of a role started. It exports nothing itself, and outlives all that do."""
+    path = directory(role) / "started"
+    draft = path.with_name("started.new")
+    draft.write_text(str(time.time()))
+    draft.replace(path)
 
 
 def _check_length(path: Path) -> None:
@@ -209,6 +218,19 @@ class EpochCollector(Collector):
             yield InfoMetricFamily("metrics_epoch", help_text, value={"epoch": str(read_epoch(self._life))})
 
 
+class StartCollector(Collector):
+    """`web_start_time_seconds`: when the web server started, for the alert on one that keeps restarting."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+
+    def collect(self) -> Iterator[Metric]:
+        help_text = "When the first process started, since 1970. The processes that it starts do not change it."
+        with suppress(FileNotFoundError):  # before the first start
+            started = float((folder_of(self._role) / "started").read_text())
+            yield GaugeMetricFamily(f"{self._role}_start_time_seconds", help_text, value=started)
+
+
 class FilesCollector(Collector):
     """The content of the files, always summed in the same order: in another order a sum of floats may differ slightly,
     and a counter that falls slightly looks like a restart.
@@ -234,4 +256,5 @@ def render(role: str) -> bytes:
     registry = CollectorRegistry()
     registry.register(FilesCollector(folder_of(role)))
     registry.register(EpochCollector(role))
+    registry.register(StartCollector(role))
     return generate_latest(registry)

@@ -121,6 +121,10 @@ class WebhookDelivery(models.Model):
         constraints = [models.UniqueConstraint(fields=["event", "endpoint"], name="webhook_delivery_once")]
         indexes = [
             models.Index(fields=["endpoint", "id"], condition=Q(status="pending"), name="webhook_delivery_pending"),
+            # What failed, among the millions that may wait for an endpoint that is down.
+            models.Index(
+                fields=["endpoint", "id"], condition=Q(status="pending", tries__gt=0), name="webhook_delivery_tried"
+            ),
             models.Index(fields=["endpoint", "-id"], name="webhook_delivery_newest"),
         ]
 

@@ -1,7 +1,11 @@
 """Identifiers that contain their time."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
+
+# An id may be made by another clock than its row's time: an index limits rows to a range of ids that is wider by this,
+# and the time decides.
+SLACK = timedelta(minutes=1)
 
 
 def first_id_at(moment: datetime) -> UUID:

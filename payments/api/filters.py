@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from django.http import QueryDict
@@ -10,14 +9,10 @@ from django.http import QueryDict
 from fintech.http.pagination import invalid, read_time
 from payments.bodies import check_text
 from payments.currencies import EXPONENTS
-from payments.ids import first_id_at
+from payments.ids import SLACK, first_id_at
 from payments.models import Transaction, TransactionQuerySet
 from payments.schemas import MAX_AMOUNT
 from payments.states import AUTHORIZATION
-
-# An id is created shortly before its row, by another clock: the index limits the rows to this range, `created_at`
-# decides.
-SLACK = timedelta(minutes=1)
 
 MAX_TEXT, MAX_KEY, MAX_VALUE = 255, 64, 512
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)

@@ -16,8 +16,8 @@ from django.http import HttpRequest, QueryDict
 
 from fintech.http import pagination
 from fintech.http.pagination import read_time
-from payments.api.filters import KNOWN, SLACK, apply_filters, by_metadata, read_statuses
-from payments.ids import first_id_at
+from payments.api.filters import KNOWN, apply_filters, by_metadata, read_statuses
+from payments.ids import SLACK, first_id_at
 from payments.models import ArchivedPart, IdempotencyKey, Transaction, TransactionQuerySet
 from payments.states import AUTHORIZATION, CHARGE
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.db.transaction import atomic, set_rollback
 from django.test.utils import CaptureQueriesContext
 
 from payments.models import Merchant, WebhookEndpoint
+from payments.webhooks.redelivery import redeliver_range
 from payments.webhooks.retries import PAUSED_AFTER_FAILURES, note_success
 
 NUMBER = 20_000
@@ -63,3 +65,15 @@ def test_an_endpoint_that_is_back_finds_what_failed_among_all_that_waits(filled)
         note_success(filled, delivery)
 
     assert rows_read(captured[-1]["sql"]) <= 10
+
+
+def test_a_redelivery_of_recent_events_reads_no_older_ones(filled, merchant):
+    with connection.cursor() as cursor:
+        cursor.execute(EVENTS, {"age": 60, "merchant": merchant.pk, "number": 10})
+    now = datetime.now(UTC)
+
+    with CaptureQueriesContext(connection) as captured:
+        assert redeliver_range(filled, now - timedelta(minutes=5), now) == 10
+
+    (search,) = (query["sql"] for query in captured if 'FROM "payments_webhookevent"' in query["sql"])
+    assert rows_read(search) <= 20

@@ -21,10 +21,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # The last label begins with a letter. Resolvers read a number there as an IPv4 address: 127.1, 0x7f000001, 2130706433.
 _LABEL_END = "(?:[a-z0-9-]{0,61}[a-z0-9])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:[a-z0-9]{_LABEL_END}\.)*[a-z]{_LABEL_END}", re.ASCII)
-# Prefixes whose addresses contain an IPv4 address that a translator would connect to.
+# The IPv6 addresses that IANA gives to the internet. Python also calls others global, such as site-local ones.
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+# Its addresses contain an IPv4 address that a translator would connect to.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# IPv4-compatible addresses, and local translation to IPv4 (RFC 8215), which Python knows since 3.11.10.
-_NEVER_PUBLIC = [ipaddress.ip_network(text) for text in ("::/96", "64:ff9b:1::/48")]
 
 
 class ForbiddenAddress(OSError):
@@ -57,7 +57,7 @@ def check_url(url: str) -> None:
 
 
 def is_public(address: Address) -> bool:
-    if any(address in network for network in _NEVER_PUBLIC):
+    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST and address not in _NAT64:
         return False
     return all(part.is_global and not part.is_multicast for part in (address, *_embedded(address)))
 
@@ -84,7 +84,7 @@ def _read_literal(host: str) -> Address | None:
 def _embedded(address: Address) -> list[Address]:
     if isinstance(address, ipaddress.IPv4Address):
         return []
-    found: list[Address | None] = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    found: list[Address | None] = [address.sixtofour, *(address.teredo or ())]
     if address in _NAT64:
         found.append(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
     return [part for part in found if part is not None]

@@ -117,13 +117,17 @@ def test_a_change_to_a_url_that_leads_inside_is_refused(endpoint):
         "64:ff9b::7f00:1",
         "64:ff9b:1::808:808",
         "::808:808",
+        "fec0::1",
+        "5f00::1",
+        "4000::1",
+        "::ffff:8.8.8.8",
     ],
 )
 def test_an_address_of_a_network_of_ours_is_not_public(address):
     assert not is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"])
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "2002:808:808::1", "64:ff9b::808:808"])
 def test_an_address_of_the_internet_is_public(address):
     assert is_public(ipaddress.ip_address(address))
 

@@ -20,6 +20,7 @@ from alerts_audit.payload import DecodedBody
 from alerts_audit.projection.projector import is_anything_pending, project_pending
 from alerts_audit.webhook.services import log_delivery
 from fintech.errors import DATABASE_ERRORS
+from fintech.server import cooperation
 
 logger = logging.getLogger("alerts_audit.projection")
 
@@ -29,6 +30,8 @@ GATHER_SECONDS = 0.01
 PAUSE_SECONDS = 0.05
 # Bodies that wait for the thread. Beyond them the request does the work itself, so memory stays bounded.
 MAX_WAITING = 64
+# In which a process that stops writes the lines that are left. They take milliseconds, if the bodies are not huge.
+LAST_LINES_SECONDS = 3.0
 
 
 class BackgroundThread:
@@ -37,6 +40,7 @@ class BackgroundThread:
     def __init__(self) -> None:
         self._deliveries: deque[tuple[Context, Delivery]] = deque()
         self._wakeup = threading.Event()
+        self._logging = threading.Lock()
         self._starting = threading.Lock()
         self._pid: int | None = None
 
@@ -58,6 +62,7 @@ class BackgroundThread:
         with self._starting:
             if self._pid != os.getpid():
                 threading.Thread(target=self._run, name="projector", daemon=True).start()
+                cooperation.at_end(self._finish)
                 self._pid = os.getpid()
 
     def _run(self) -> None:
@@ -69,11 +74,7 @@ class BackgroundThread:
 
     def work(self) -> None:
         """Log all waiting deliveries, then project. Failures are left to the worker."""
-        decoded: dict[int, DecodedBody] = {}
-        for _ in range(len(self._deliveries)):
-            context, delivery = self._deliveries.popleft()
-            if (content := context.run(log_delivery, delivery)) is not None:
-                decoded[delivery.pk] = content
+        decoded = self._log()
         try:
             if not project_pending(decoded) and is_anything_pending():
                 self._wakeup.wait(PAUSE_SECONDS)
@@ -84,6 +85,22 @@ class BackgroundThread:
             logger.exception("projection_postponed")
         finally:
             connection.close()
+
+    def _log(self) -> dict[int, DecodedBody]:
+        """Log all waiting deliveries. Return those that could be decoded, by their ids."""
+        decoded: dict[int, DecodedBody] = {}
+        with self._logging:
+            for _ in range(len(self._deliveries)):
+                context, delivery = self._deliveries.popleft()
+                if (content := context.run(log_delivery, delivery)) is not None:
+                    decoded[delivery.pk] = content
+        return decoded
+
+    async def _finish(self) -> None:
+        """Log what waits at the end of the process. The thread may be projecting, and ends with the process."""
+        lines = threading.Thread(target=self._log, name="last lines", daemon=True)
+        lines.start()
+        lines.join(LAST_LINES_SECONDS)
 
 
 schedule_projection = BackgroundThread().schedule

@@ -1,7 +1,10 @@
 """At once, in the web's processes: against the session's database, as the thread knows no other."""
 
+import asyncio
 import secrets
 import threading
+import time
+from typing import Any
 
 import pytest
 
@@ -13,7 +16,8 @@ from alerts_audit.webhook import background
 from alerts_audit.webhook.background import BackgroundThread
 from alerts_audit.webhook.services import record_delivery
 from fintech.database.connections import open_connection
-from fintech.testing.processes import wait_until
+from fintech.server import cooperation
+from fintech.testing.processes import is_over, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +76,46 @@ def test_an_unavailable_database_is_no_error_of_the_web(tmp_path, monkeypatch):
 
     # The application's own thread may still log what another test sent.
     assert [event for thread, event in logged if thread == threading.get_ident()] == ["projection_postponed"]
+
+
+@pytest.fixture
+def projecting(monkeypatch) -> threading.Event:
+    """Set once a thread projects, which never ends."""
+    began = threading.Event()
+
+    def project(_: Any) -> None:
+        began.set()
+        threading.Event().wait()
+
+    monkeypatch.setattr(background, "project_pending", project)
+    monkeypatch.setattr(cooperation._Loop, "endings", [])
+    return began
+
+
+def test_a_process_that_stops_logs_the_deliveries_that_wait(projecting, monkeypatch):
+    logged: list[int] = []
+    monkeypatch.setattr(background, "log_delivery", lambda delivery: logged.append(delivery.pk))
+    thread = BackgroundThread()
+    thread.schedule(Delivery(pk=0))
+    assert projecting.wait(60)
+    for number in range(1, 6):
+        thread.schedule(Delivery(pk=number))
+    assert logged == [0]
+
+    asyncio.run(cooperation.end())
+
+    assert logged == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_line_that_takes_for_ever_does_not_hold_the_stop(projecting, monkeypatch):
+    thread = BackgroundThread()
+    thread.schedule(Delivery(pk=0))
+    assert projecting.wait(60)
+    monkeypatch.setattr(background, "log_delivery", lambda _: threading.Event().wait())
+    monkeypatch.setattr(background, "LAST_LINES_SECONDS", 0.1)
+    thread.schedule(Delivery(pk=1))
+    start = time.monotonic()
+
+    asyncio.run(cooperation.end())
+
+    assert not is_over(start, 5)

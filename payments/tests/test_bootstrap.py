@@ -18,7 +18,8 @@ pytestmark = pytest.mark.django_db  # rolled back: there is one administrator in
 @pytest.fixture
 def bootstrap(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(PBKDF2PasswordHasher, "iterations", 1)  # a real hash takes a quarter of a second
-    # Other tests keep the accounts that their bootstrap created; the rename is rolled back.
+    # Other tests keep the accounts that they created; these changes are rolled back.
+    get_user_model().objects.filter(is_superuser=True).update(is_superuser=False)
     get_user_model().objects.filter(username="admin").update(username="earlier")
 
     def run(*options: str) -> str:
@@ -55,6 +56,33 @@ def test_a_second_run_changes_nothing(bootstrap, tmp_path):
     assert ApiKey.objects.count() == keys
 
 
+def test_renamed_accounts_are_the_same_accounts(bootstrap, tmp_path):
+    """A second merchant got a new key in the file, and a repeated request with it was charged again."""
+    bootstrap()
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    get_user_model().objects.filter(username="admin").update(username="renamed")
+    Merchant.objects.filter(name="Demo").update(name="Shop")
+    merchants = Merchant.objects.count()
+
+    said = bootstrap()
+
+    assert "The administrator renamed exists; the password is in" in said
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    assert Merchant.objects.count() == merchants
+    assert list(get_user_model().objects.filter(is_superuser=True).values_list("username")) == [("renamed",)]
+
+
+def test_a_removed_administrator_does_not_come_back_beside_another_one(bootstrap, tmp_path):
+    bootstrap()
+    administrator().delete()
+    get_user_model().objects.create_superuser("successor", password="my own words")
+
+    bootstrap()
+
+    assert list(get_user_model().objects.filter(is_superuser=True).values_list("username")) == [("successor",)]
+    assert not (tmp_path / "admin_password").exists()
+
+
 class WatchfulHasher(PBKDF2PasswordHasher):
     iterations = 1
     open_transactions: list[int] = []
@@ -85,6 +113,19 @@ def test_a_password_of_the_administrators_own_is_kept_and_the_old_file_goes(boot
     assert administrator().check_password("my own words")
     assert not (tmp_path / "admin_password").exists()
     assert "admin_password: unknown" in said
+
+
+def test_a_renamed_merchant_whose_key_was_revoked_gets_the_new_one(bootstrap, tmp_path):
+    bootstrap()
+    old = read_secret(tmp_path / "api_key")
+    Merchant.objects.filter(name="Demo").update(name="Shop")
+    revoke_api_key(ApiKey.objects.get(prefix=str(old)[:11]))
+    cache.forget()  # this process would remember it for some seconds
+
+    said = bootstrap()
+
+    assert "Created an API key for the merchant Shop" in said
+    assert not Merchant.objects.filter(name="Demo").exists()
 
 
 @pytest.mark.parametrize("trouble", ["revoked", "of another database", "missing"])

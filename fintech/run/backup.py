@@ -43,8 +43,9 @@ NEXT = (
     "Start it with `make run`. Then `make verify` and `make reconcile` name what happened after the backup"
     " (docs/backup.md)."
 )
-# The database that a restore replaced, until the next restore.
-REPLACED, RESTORED = f"{DATABASE}_replaced", f"{DATABASE}_restored"
+# The database that a restore replaced, until the next restore; the new one while it is loaded; the one that an earlier
+# restore replaced, while this one ends.
+REPLACED, RESTORED, OUTDATED = f"{DATABASE}_replaced", f"{DATABASE}_restored", f"{DATABASE}_outdated"
 # Why the restored database needs a file as it is in the backup.
 NEEDED = {
     "secrets/django_secret_key": "the webhook secrets in the restored database can be read only with the backup's",
@@ -176,6 +177,7 @@ def restore(layout: Layout, postgres: EmbeddedPostgres, source: Path) -> list[st
     with checks.take_lock(layout), tempfile.TemporaryDirectory(dir=layout.run) as name:
         folder = Path(name)
         made_at = unpack(source, folder)
+        checks.stop_leftovers(layout, postgres)
         postgres.start()
         try:
             load(postgres, folder / DUMP)
@@ -228,13 +230,16 @@ def load(postgres: EmbeddedPostgres, dump: Path) -> None:
 def replace(postgres: EmbeddedPostgres) -> bool:
     """Replace the present database by the restored one. Return True if there was one."""
     with psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True) as connection:
-        if kept := exists(connection, DATABASE):
-            drop(connection, REPLACED)
-        # Together: without a database of this name `make run` would create an empty one.
+        kept = exists(connection, DATABASE)
+        drop(connection, OUTDATED)  # of a restore that was killed before its last line
+        # Together: without a database of this name `make run` would create an empty one. If it fails, all are kept.
         with connection.transaction():
             if kept:
+                if exists(connection, REPLACED):
+                    rename(connection, REPLACED, OUTDATED)
                 rename(connection, DATABASE, REPLACED)
             rename(connection, RESTORED, DATABASE)
+        drop(connection, OUTDATED)
         return kept
 
 

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from fintech.run import checks
-from fintech.run.backup import back_up, copy_missing, replace, unpack
+from fintech.run.backup import OUTDATED, REPLACED, RESTORED, back_up, copy_missing, exists, replace, unpack
 from fintech.run.layout import DATABASE, Layout, make_environment
 from fintech.run.ports import Ports
 from fintech.run.postgres import EmbeddedPostgres
@@ -296,16 +296,34 @@ def test_a_restore_names_each_secret_that_differs_from_the_backup(layout, file):
         assert (layout.var / name).read_bytes() == before[name]
 
 
-def test_a_restore_that_fails_at_the_last_rename_keeps_the_present_database(layout):
+def test_a_restore_that_fails_at_the_last_rename_keeps_both_databases(layout):
     postgres = EmbeddedPostgres(layout.postgres)
     postgres.start()
     try:
         with pytest.raises(psycopg.errors.InvalidCatalogName):
             replace(postgres)  # no database was restored beside it
-        with psycopg.connect(postgres.url("postgres", DATABASE)) as connection:
-            assert connection.execute("SELECT count(*) FROM payments_transaction").fetchone() == (3,)
+        for name in (DATABASE, REPLACED):
+            with psycopg.connect(postgres.url("postgres", name)) as connection:
+                assert connection.execute("SELECT count(*) FROM payments_transaction").fetchone() == (3,), name
     finally:
         postgres.stop()
+
+
+def test_a_restore_replaces_the_kept_database_and_leaves_no_third_one(layout, tmp_path):
+    """In a server of its own, of empty databases."""
+    postgres = EmbeddedPostgres(layout.var.parent / "small")
+    postgres.init()
+    postgres.start()
+    try:
+        for name in (DATABASE, REPLACED, OUTDATED, RESTORED):  # the third one is of a restore that was killed
+            postgres.ensure_database(name)
+        assert replace(postgres)
+        with psycopg.connect(postgres.url("postgres", DATABASE)) as connection:
+            found = [name for name in (DATABASE, REPLACED, OUTDATED, RESTORED) if exists(connection, name)]
+    finally:
+        postgres.stop()
+
+    assert found == [DATABASE, REPLACED]
 
 
 def test_a_destroyed_database_comes_back_with_lost_secrets(layout, run, file):

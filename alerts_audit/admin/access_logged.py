@@ -34,7 +34,7 @@ class AccessLoggedAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response = super().changelist_view(request, extra_context)
-        if request.method == "GET" and response.status_code == 200:
+        if response.status_code == 200:  # by any method: Django also draws the list for a POST that names no action
             self.record(request, self.recorded_names[1], filter_of(request))
         return response
 
@@ -42,7 +42,7 @@ class AccessLoggedAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         response = super().change_view(request, object_id, form_url, extra_context)
-        if request.method == "GET" and response.status_code == 200:
+        if response.status_code == 200:
             self.record(request, self.recorded_names[0], object_id)
         return response
 

@@ -237,6 +237,15 @@ def test_looking_at_the_list_is_recorded_once(client, person):
     assert (seen.what, seen.key, seen.user) == ("episodes", "state=firing", person.username)
 
 
+def test_a_list_that_another_method_draws_is_recorded_too(client, person):
+    episode = make_episode(make_identity(name()))
+
+    assert client.post(f"{LIST}?alertname={episode.alertname}").status_code == 200
+    assert client.options(page_of(episode)).status_code == 200
+    seen = View.objects.filter(user_id=person.pk).order_by("id").values_list("what", "key")
+    assert list(seen) == [("episodes", f"alertname={episode.alertname}"), ("episode", str(episode.pk))]
+
+
 def test_many_are_acknowledged_at_once(client, person):
     alert = name()
     new, old = (make_episode(make_identity(alert)) for _ in range(2))

@@ -33,6 +33,7 @@ class RetryingTransport(httpx.BaseTransport):
             pause = self._pause_seconds * 2 ** (attempt - 1) * random.uniform(0.5, 1)  # noqa: S311 - jitter
             try:
                 response = self._inner.handle_request(request)
+                response.read()  # the rest of an answer may be lost, too
             except httpx.TransportError:
                 pass
             else:

@@ -33,7 +33,10 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Busy(http.server.BaseHTTPRequestHandler):
-    """Answers with each status of the server's list, and closes the connection without an answer for 0."""
+    """Answers with each status of the server's list, and closes the connection without an answer for 0.
+
+    For a negative status it closes the connection in the middle of the body.
+    """
 
     protocol_version = "HTTP/1.1"
 
@@ -45,11 +48,14 @@ class Busy(http.server.BaseHTTPRequestHandler):
         if not status:
             self.close_connection = True
             return
-        self.send_response(status)
+        self.send_response(abs(status))
         if retry_after:
             self.send_header("Retry-After", retry_after)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", "10" if status < 0 else "0")
         self.end_headers()
+        if status < 0:
+            self.wfile.write(b'{"')
+            self.close_connection = True
 
     def log_message(self, *_: object) -> None:
         pass
@@ -77,6 +83,11 @@ def post(server: Any, *answers: tuple[int, str | None], key: str | None = "k", a
 def test_a_busy_service_is_asked_again_with_the_same_key_and_body(busy, first):
     assert post(busy, first, (0, None), (201, None)) == 201
     assert busy.received == [("k", b'{"amount":1}')] * 3
+
+
+def test_an_answer_that_breaks_off_after_its_headers_is_asked_for_again(busy):
+    assert post(busy, (-201, None), (201, None)) == 201
+    assert busy.received == [("k", b'{"amount":1}')] * 2
 
 
 @pytest.mark.parametrize("status", [200, 400, 409, 422, 500])

@@ -50,15 +50,15 @@ def column_of_closing(description: str, show: Callable[[Gap], str]) -> Callable[
 
 
 class GapChangeList(KeysetChangeList):
-    """A list whose first page begins with the open gaps; all others follow, newest first."""
+    """A list whose first page begins with the newest open gaps; all others follow, newest first."""
 
     def get_results(self, request: HttpRequest) -> None:
-        rows = self.queryset
         super().get_results(request)
         if "state" not in self.params:
-            first = list(rows.filter(still_open__isnull=False)[:MAX_OPEN]) if self.before is None else []
-            closed = [gap for gap in self.result_list if not is_open(gap)]
-            self.show_page([*first, *closed], older=self.older, looked_at=self.looked_at)
+            first = list(self.rows_of_all_pages.filter(still_open__isnull=False)[:MAX_OPEN])
+            others = [gap for gap in self.result_list if gap not in first]
+            shown = [*first, *others] if self.before is None else others
+            self.show_page(shown, older=self.older, looked_at=self.looked_at)
 
 
 @admin.register(Gap)

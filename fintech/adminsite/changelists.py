@@ -73,6 +73,7 @@ class KeysetChangeList(ChangeList):
         for spec in self.filter_specs:
             # Unfold's form also sends unused parameters, and a changed filter starts at the newest row again.
             spec.used_parameters[BEFORE] = self.before
+        self.rows_of_all_pages = rows
         return rows if self.before is None else rows.filter(pk__lt=self.before)
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str]:

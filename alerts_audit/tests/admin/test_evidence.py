@@ -53,6 +53,20 @@ def test_open_gaps_come_first(client):
     assert page.count(still_open.subject) == page.count(closed.subject)
 
 
+def test_each_open_gap_is_on_one_page_also_beyond_those_that_come_first(client, monkeypatch):
+    monkeypatch.setattr("alerts_audit.admin.gaps.MAX_OPEN", 1)
+    monkeypatch.setattr("alerts_audit.admin.gaps.GapAdmin.list_per_page", 1)
+    reason = "silenced"
+    gaps = [make_gap(reason=reason), make_gap(reason=reason), make_gap(closed=True, reason=reason)]
+
+    pages = [client.get(f"{ADMIN}gap/?reason={reason}").text]
+    pages += [client.get(f"{ADMIN}gap/?reason={reason}&before={gap.pk}").text for gap in reversed(gaps)]
+
+    found = [[gap.subject for gap in gaps if gap.subject in page] for page in pages]
+    oldest, newest, closed = (gap.subject for gap in gaps)
+    assert found == [[newest, closed], [], [oldest], []]
+
+
 def test_gaps_are_filtered_by_state_and_reason(client):
     still_open, silenced = make_gap(), make_gap(closed=True, reason="silenced")
 

@@ -51,14 +51,23 @@ PIP_TRUSTED_HOST
 """)
 
 
+def is_setting(name: str) -> bool:
+    return name in SETTINGS or name.removesuffix("_FILE") in SETTINGS
+
+
 def is_accepted(name: str, also: frozenset[str] = frozenset()) -> bool:
     """Return True for a variable that our programs read."""
-    return name in SYSTEM | RUN | also or name.removesuffix("_FILE") in SETTINGS or name in SETTINGS
+    return name in SYSTEM | RUN | also or is_setting(name)
 
 
 def drop_unknown(environ: MutableMapping[str, str] = os.environ, *, also: frozenset[str] = frozenset()) -> list[str]:
-    """Remove all variables that are not accepted, also from this process; return their names."""
-    dropped = sorted(name for name in environ if not is_accepted(name, also))
+    """Remove all variables that are not accepted, also from this process; return their names.
+
+    An empty setting is not set (`fintech.env`), so that `"DATABASE_URL" in environ` is the same question everywhere.
+    """
+    dropped = sorted(
+        name for name, value in environ.items() if not is_accepted(name, also) or (is_setting(name) and not value)
+    )
     for name in dropped:
         del environ[name]
     return dropped

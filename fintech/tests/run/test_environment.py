@@ -25,6 +25,13 @@ def test_a_setting_and_a_variable_of_the_system_are_kept(name):
     assert environ == {name: "x"}
 
 
+def test_an_empty_setting_is_not_set():
+    environ = {"DATABASE_URL": "", "AUDIT_SIGNING_KEY_FILE": "", "PATH": "/bin"}
+
+    assert drop_unknown(environ) == ["AUDIT_SIGNING_KEY_FILE", "DATABASE_URL"]
+    assert environ == {"PATH": "/bin"}
+
+
 def test_an_entry_may_accept_more():
     environ = {"PIP_INDEX_URL": "https://packages.example", "PIP_USER": "yes"}
 

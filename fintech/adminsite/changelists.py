@@ -59,8 +59,8 @@ class Pages:
 class KeysetChangeList(ChangeList):
     """A list sorted by key, newest first.
 
-    A filter without an index (`unindexed_filters`) could read the whole table for one page. With such a filter a page
-    reads at most `WINDOW` rows, and the next page continues from there.
+    A filter without an index (`needs_window`) could read the whole table for one page. With such a filter a page reads
+    at most `WINDOW` rows, and the next page continues from there.
     """
 
     WINDOW = 100_000
@@ -80,7 +80,7 @@ class KeysetChangeList(ChangeList):
         return ["-pk"]
 
     def get_results(self, request: HttpRequest) -> None:
-        end = self.end_of_window() if self.model_admin.unindexed_filters & {*self.params} else None
+        end = self.end_of_window() if self.model_admin.needs_window(self.params) else None
         self.show_window(self.queryset, end)
 
     def show_window(self, rows: QuerySet[Any], end: Any) -> None:
@@ -280,6 +280,9 @@ class ReadOnlyAdmin(KeptAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         term = search_term.strip()
         return (self.search(queryset, term) if term else queryset), False
+
+    def needs_window(self, parameters: Mapping[str, str]) -> bool:
+        return not self.unindexed_filters.isdisjoint(parameters)
 
     def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         """Return the rows with the name `term`, through an index. Without this method there is no search box."""

@@ -70,6 +70,15 @@ def test_the_waiting_events_are_read_through_their_index():
     assert any('"processed_at" IS NULL' in query["sql"] for query in queries)
 
 
+def test_the_first_page_of_waiting_events_has_the_oldest(monkeypatch):
+    monkeypatch.setattr(KeysetChangeList, "WINDOW", 2)
+    event = make_event()
+    for _ in range(3):
+        make_event(outcome="applied", processed_at=timezone.now())
+
+    assert event in sign_in("view_gatewayevent").get(LIST, {"outcome": "waiting"}).context["cl"].result_list
+
+
 def test_the_page_shows_the_body_without_its_markup():
     page = sign_in("view_gatewayevent").get(page_of(make_event())).text
 

@@ -12,10 +12,12 @@ from fintech.testing.processes import TooLate, wait_until
 from loadtests.drill.lab import Conditions, Drill, running_drill
 from loadtests.own_platform import OwnPlatform
 from loadtests.prove import trail
-from loadtests.prove.fleet import drifts, is_zero
+from loadtests.prove.fleet import UNSEEN, drifts, is_zero, read_worker
 from loadtests.prove.lifecycles import Lifecycles
 
 KILL_SECONDS = 3.0
+# The jobs that measure the drifts.
+MEASURING = ("drift", "gateway_drift", "balance")
 OPERATIONS = ("capture", "void", "refund", "authentication", "review", "dispute")
 # What the worker still has to do.
 LEFT = """
@@ -83,11 +85,27 @@ def look_at_trail(drill: Drill, fired: Callable[[], list[trail.Period]]) -> dict
 def look_at_books(own: OwnPlatform) -> dict[str, Any]:
     """Return the figures at rest: no operation is unresolved, and each counter was compared with the rows again."""
     wait_until(lambda: not own.query(LEFT), 60, lambda: f"at rest: {own.query(LEFT)}")
-    wait_until(lambda: is_zero(drifts([own.platform])), 60, lambda: f"no drift: {drifts([own.platform])}")
+    wait_until_measured(own)
+    read = partial(drifts, [own.platform], UNSEEN)
+    wait_until(lambda: is_zero(read()), 60, lambda: f"no drift: {read()}")
     findings = [name for name in ("audit_ledger", "reconcile") if own.manage(name)[0] != 0]
     [[payments]] = own.query("SELECT count(*) FROM payments_transaction")
-    found = drifts([own.platform])
-    return {"payments": payments, "operations": count_operations(own), "drift": found, "findings": findings}
+    return {"payments": payments, "operations": count_operations(own), "drift": read(), "findings": findings}
+
+
+def wait_until_measured(own: OwnPlatform) -> None:
+    """Wait until each drift was measured from now on. A job that succeeds next may have begun before, the one after it
+    has not.
+    """
+    for _ in range(2):
+        now = time.time()
+        wait_until(partial(have_succeeded, own, now), 60, "the drifts are measured again")
+
+
+def have_succeeded(own: OwnPlatform, since: float) -> bool:
+    """Return True if each of the measuring jobs has succeeded since this Unix time."""
+    samples = read_worker(own.platform)
+    return all(samples.get(f'worker_job_last_success_timestamp_seconds{{job="{job}"}}', 0) > since for job in MEASURING)
 
 
 def count_operations(own: OwnPlatform) -> dict[str, int]:

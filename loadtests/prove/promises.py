@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from loadtests.drill import bounds, scorecard
+from loadtests.prove.fleet import unmeasured
 from loadtests.quiet import document
 
 KILLS, HOSTS, SCORECARD = "kills.json", "hosts.json", "scorecard.json"
@@ -42,8 +43,9 @@ def guard(folder: Path, promise: str, evidence: str, check: Callable[[Path], tup
 def check_ledger(folder: Path) -> tuple[bool, str]:
     found = read(folder / KILLS)
     differences = {name: value for name, value in found["drift"].items() if value}
-    held = not differences and not found["findings"] and found["payments"] > 0
-    problem = f", but {', '.join([*differences, *found['findings']])}" if not held else ""
+    problems = [*differences, *(f"{family} not measured" for family in unmeasured(found["drift"])), *found["findings"]]
+    held = not problems and found["payments"] > 0
+    problem = f", but {', '.join(problems)}" if not held else ""
     operations = "".join(f", {number:,} {name}s" for name, number in found.get("operations", {}).items())
     figure = (
         f"{found['payments']:,} payments{operations}, {found['kills']} kills, {len(differences)} differences{problem}"

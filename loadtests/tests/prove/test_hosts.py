@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fintech.run.kpis import DRIFTS
 from fintech.testing.processes import IN_FULL
 from loadtests.prove import hosts
-from loadtests.prove.fleet import fake_clock
+from loadtests.prove.fleet import UNSEEN, Fleet, fake_clock, is_zero
 
 SECONDS = 120 if IN_FULL else 0
 
@@ -38,6 +39,21 @@ def test_books_counters_and_trail_are_right_while_hosts_come_and_go(tmp_path):
     assert figures["answers"].keys() <= {"200", "201", "202", "402", "409", "422", "503", "no answer"}, figures[
         "answers"
     ]
+
+
+def test_a_look_without_a_comparison_of_the_counters_is_no_sample():
+    watch = hosts.Watch(Fleet.__new__(Fleet))
+
+    for found in ({}, {'gateway_drift{currency="EUR"}': 0.0}, {'kpi_drift{kpi="revenue",currency="EUR"}': 0.0}):
+        watch.note(found)
+
+    assert watch.found() == {"samples": 1, "drift_under_load": {}}
+
+
+@pytest.mark.parametrize("found", [{}, dict.fromkeys(DRIFTS[1:], 0.0), {**dict.fromkeys(DRIFTS, 0.0), UNSEEN: 1.0}])
+def test_a_difference_that_was_not_compared_is_not_zero(found):
+    assert is_zero(dict.fromkeys(DRIFTS, 0.0))
+    assert not is_zero(found)
 
 
 @pytest.mark.parametrize("seconds", [3, -3])

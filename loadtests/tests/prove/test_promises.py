@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fintech.run.kpis import DRIFTS
 from loadtests.drill import bounds, scorecard
 from loadtests.drill.faults import FAULTS, Fault
 from loadtests.drill.scorecard import Score
@@ -13,7 +14,7 @@ from loadtests.tests.quiet.test_document import RUN
 AFTER_KILLS = {
     "kills": 40,
     "payments": 4000,
-    "drift": {'kpi_drift{kpi="transactions"}': 0.0},
+    "drift": dict.fromkeys(DRIFTS, 0.0),
     "findings": [],
     "deliveries": 30,
     "firings": 20,
@@ -72,7 +73,9 @@ def test_with_good_evidence_every_promise_holds(tmp_path):
 @pytest.mark.parametrize(
     ("change", "promise"),
     [
-        ({"drift": {'kpi_drift{status="failed"}': 1.0}}, LEDGER),
+        ({"drift": {**dict.fromkeys(DRIFTS, 0.0), 'kpi_drift{status="failed"}': 1.0}}, LEDGER),
+        ({"drift": dict.fromkeys(DRIFTS[1:], 0.0)}, LEDGER),
+        ({"drift": {**dict.fromkeys(DRIFTS, 0.0), "kpi_unseen_epochs": 1.0}}, LEDGER),
         ({"findings": ["audit_ledger"]}, LEDGER),
         ({"payments": 0}, LEDGER),
         ({"open_gaps": ["inhibited: ServiceDown"]}, TRAIL),

@@ -43,7 +43,7 @@ class EpisodesView(TrailView):
     @openapi.LIST
     def get(self, request: Request) -> HttpResponse:
         require(request.user, "view_episode")
-        page = replica.read(page_of_summaries, request._request)
+        page = replica.read(page_of_summaries, request._request, may(request.user, "view_review"))
         self.record(request, "episodes", filter_of(request._request))
         return json_answer(page)
 
@@ -61,7 +61,7 @@ class ExportView(TrailView):
         disposition = f'attachment; filename="episodes.{"csv" if name == "csv" else "jsonl"}"'
         headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
         # The server would read the whole export for HEAD, too, and drop it.
-        content = () if request.method == "HEAD" else write(criteria)
+        content = () if request.method == "HEAD" else write(criteria, with_reviews=may(request.user, "view_review"))
         return StreamingHttpResponse(content, content_type=content_type, headers=headers)
 
 
@@ -149,9 +149,10 @@ class CheckpointsView(TrailView):
         )
 
 
-def page_of_summaries(request: HttpRequest) -> dict[str, Any]:
+def page_of_summaries(request: HttpRequest, with_reviews: bool) -> dict[str, Any]:
     rows, following = requested_page(request)
-    return {"data": [serialize_episode(summary) for summary in summarize_episodes(rows)], "next": following}
+    summaries = summarize_episodes(rows)
+    return {"data": [serialize_episode(one, with_reviews=with_reviews) for one in summaries], "next": following}
 
 
 def read_key(text: str) -> UUID:

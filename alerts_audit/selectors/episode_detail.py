@@ -99,7 +99,7 @@ def show_detail(episode: Episode, *, with_reviews: bool) -> types.EpisodeDetail:
     """Return the detail in the form of the API."""
     detail = get_detail(episode, with_reviews=with_reviews)
     return {
-        **serialize_episode(detail.summary),
+        **serialize_episode(detail.summary, with_reviews=with_reviews),
         "transitions": [serialize_transition(transition) for transition in detail.transitions],
         "deliveries": [
             {

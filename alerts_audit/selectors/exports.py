@@ -50,24 +50,25 @@ COLUMNS = [
 ]
 
 
-def get_episodes(criteria: Criteria) -> Iterator[types.Episode]:
+def get_episodes(criteria: Criteria, *, with_reviews: bool) -> Iterator[types.Episode]:
     """Yield all episodes in the form of the API."""
     before: int | None = None
     while True:
-        episodes, before = read(_chunk, criteria, before)
+        episodes, before = read(_chunk, criteria, before, with_reviews)
         yield from episodes
         if before is None:
             return
 
 
-def _chunk(criteria: Criteria, before: int | None) -> tuple[list[types.Episode], int | None]:
+def _chunk(criteria: Criteria, before: int | None, with_reviews: bool) -> tuple[list[types.Episode], int | None]:
     """Return the next episodes, and the number below which those after them begin."""
     page = page_of_episodes(criteria, before=before, limit=CHUNK)
-    return [serialize_episode(summary) for summary in summarize_episodes(page.rows)], page.following
+    summaries = summarize_episodes(page.rows)
+    return [serialize_episode(summary, with_reviews=with_reviews) for summary in summaries], page.following
 
 
-def json_lines(criteria: Criteria) -> Iterator[bytes]:
-    for episode in get_episodes(criteria):
+def json_lines(criteria: Criteria, *, with_reviews: bool) -> Iterator[bytes]:
+    for episode in get_episodes(criteria, with_reviews=with_reviews):
         yield orjson.dumps(episode, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
 
 
@@ -82,10 +83,10 @@ class _Echo:
         return (mark + INNER_FORMULA.sub(r"\g<0>'", line)).encode()
 
 
-def csv_lines(criteria: Criteria) -> Iterator[bytes]:
+def csv_lines(criteria: Criteria, *, with_reviews: bool) -> Iterator[bytes]:
     writer = csv.writer(_Echo())
     yield writer.writerow(COLUMNS)
-    for episode in get_episodes(criteria):
+    for episode in get_episodes(criteria, with_reviews=with_reviews):
         yield writer.writerow(cells(episode))
 
 
@@ -113,7 +114,7 @@ def harmless(value: Any) -> str:
     return f"'{text}" if text.lstrip(BLANKS).startswith(FORMULA) else text
 
 
-FORMATS: dict[str, tuple[Callable[[Criteria], Iterator[bytes]], str]] = {
+FORMATS: dict[str, tuple[Callable[..., Iterator[bytes]], str]] = {
     "csv": (csv_lines, "text/csv; charset=utf-8"),
     "json": (json_lines, "application/x-ndjson"),
 }

@@ -6,8 +6,11 @@ from alerts_audit.selectors.episodes import EpisodeSummary, duration
 from alerts_audit.selectors.plain_notes import in_plain_words
 
 
-def serialize_episode(summary: EpisodeSummary) -> types.Episode:
-    """Return an episode. `severity`, `alertname` and `cluster` repeat labels for convenience."""
+def serialize_episode(summary: EpisodeSummary, *, with_reviews: bool) -> types.Episode:
+    """Return an episode, with the text of a review only if `with_reviews`.
+
+    `severity`, `alertname` and `cluster` repeat labels for convenience.
+    """
     episode = summary.episode
     return {
         "key": episode.key,
@@ -29,7 +32,11 @@ def serialize_episode(summary: EpisodeSummary) -> types.Episode:
         "acknowledged": {"by": summary.acknowledged.author, "at": summary.acknowledged.at}
         if summary.acknowledged
         else None,
-        "noise": {"by": summary.noise.author, "at": summary.noise.at, "reason": summary.noise.text}
+        "noise": {
+            "by": summary.noise.author,
+            "at": summary.noise.at,
+            "reason": summary.noise.text if with_reviews else "",
+        }
         if summary.noise
         else None,
         "seal": summary.seal,

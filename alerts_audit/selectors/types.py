@@ -32,7 +32,7 @@ class By(TypedDict):
 
 
 class Noise(By):
-    reason: str
+    reason: Annotated[str, Meta(description="Empty without the permission view_review.")]
 
 
 class Episode(TypedDict):

@@ -124,6 +124,21 @@ def test_reviews_need_their_own_permission():
     assert problem(looker.get(f"episodes/{episode.key}/reviews"))[:2] == (403, "forbidden")
 
 
+@pytest.mark.parametrize(("permissions", "shown"), [([], False), (["view_review"], True)])
+def test_the_reason_for_noise_is_the_text_of_a_review(permissions, shown):
+    episode = make_episode(make_identity(name()))
+    mark_as_noise(episode_key=episode.key, author=responder(), reason="a secret")
+    looker = Api(make_user("view_episode", "export_trail", *permissions))
+    query = {"alertname": episode.alertname}
+
+    replies = [looker.get(f"episodes/{episode.key}"), looker.get("episodes", **query)]
+    replies += [looker.get("episodes/export", format=form, **query) for form in ("csv", "json")]
+    texts = [reply.getvalue().decode() for reply in replies]
+
+    assert all(str(episode.key) in text for text in texts)
+    assert [("a secret" in text) for text in texts] == [shown] * 4
+
+
 # --- Lists -------------------------------------------------------------------------------------------------
 
 

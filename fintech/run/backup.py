@@ -184,6 +184,7 @@ def restore(layout: Layout, postgres: EmbeddedPostgres, source: Path) -> list[st
             different = differences(folder, layout)
             # Before the database is replaced, which cannot be used without them.
             copied = copy_missing(folder, layout)
+            forget_counters(layout)
             kept = replace(postgres)
         finally:
             postgres.stop()
@@ -241,6 +242,17 @@ def replace(postgres: EmbeddedPostgres) -> bool:
             rename(connection, RESTORED, DATABASE)
         drop(connection, OUTDATED)
         return kept
+
+
+def forget_counters(layout: Layout) -> None:
+    """Remove the metrics files, so that the web and the worker count in new epochs, from 0.
+
+    Counters that went on with the fewer restored rows would fall, which Prometheus takes for a restart: it would count
+    all of these rows again, in one moment.
+    """
+    metrics = BASE_DIR / env.text("RUNTIME_DIR", str(layout.runtime)) / "metrics"
+    if metrics.exists():
+        shutil.rmtree(metrics)
 
 
 def exists(connection: psycopg.Connection, name: str) -> bool:

@@ -89,7 +89,7 @@ def searched(term: str, alertname: str | None) -> dict[str, Any]:
         return named
     with suppress(ValueError):
         return {**named, "key": UUID(term)}
-    if "=" in term:
-        pairs = (pair.strip().partition("=") for pair in term.split(","))
+    pairs = [pair.strip().partition("=") for pair in term.split(",") if pair.strip()]
+    if "=" in term and all(name for name, _, _ in pairs):
         return {**named, "labels": {name: value.strip('"') for name, _, value in pairs}}
     return {"alertname": term if alertname in (None, term) else f"{term}\n{alertname}"}  # no alert has both names

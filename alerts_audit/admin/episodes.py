@@ -34,7 +34,7 @@ from alerts_audit.admin.timeline import get_story
 from alerts_audit.models import Episode
 from alerts_audit.permissions import may
 from alerts_audit.reviews.services import ReviewError, acknowledge_many, review
-from alerts_audit.selectors.criteria import build_query
+from alerts_audit.selectors.criteria import MAX_LABELS, build_query
 from alerts_audit.selectors.episode_pages import page_of_episodes
 from alerts_audit.selectors.episodes import EpisodeSummary, duration, summarize_episodes
 from fintech.adminsite.changelists import KeysetChangeList
@@ -115,8 +115,9 @@ class EpisodeAdmin(AccessLoggedAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = {**(extra_context or {}), "statistics_link": reverse("admin:alerts_audit_statistics")}
-        if may(request.user, "export_trail"):
-            query = build_query(get_criteria(request))
+        criteria = get_criteria(request)
+        if may(request.user, "export_trail") and len(criteria.labels) <= MAX_LABELS:  # an export takes no more
+            query = build_query(criteria)
             exports = reverse("episodes-export")
             context |= {"export_csv": f"{exports}?format=csv&{query}", "export_json": f"{exports}?format=json&{query}"}
         return super().changelist_view(request, context)

@@ -82,6 +82,7 @@ _PAGE = [
     ),
 ]
 _SCHEMAS: dict[str, Any] = {
+    "key": {"type": "string", "format": "uuid"},
     "state": {"type": "string", "enum": list(Episode.State.values)},
     "label": {"type": "array", "items": {"type": "string", "pattern": "^[^=\\0]+=[^\\0]*$"}, "maxItems": MAX_LABELS},
     "opened_from": {"type": "string", "format": "date-time"},

@@ -10,10 +10,12 @@ from django.http import QueryDict
 
 from alerts_audit.models import Episode
 from fintech.http import pagination
+from fintech.http.identifiers import parse_uuid
 from fintech.http.pagination import invalid, read_time
 
 MAX_LABELS = 10
 PARAMETERS = {
+    "key": "The key of one episode.",
     "state": "A state of the episode.",
     "severity": "The label `severity`.",
     "alertname": "The label `alertname`.",
@@ -48,6 +50,7 @@ def read_criteria(query: QueryDict) -> Criteria:
     if state is not None:
         state = pagination.read_choice("state", state, Episode.State.values)
     return Criteria(
+        key=_key(query),
         state=state,
         severity=_text(query, "severity"),
         alertname=_text(query, "alertname"),
@@ -58,6 +61,14 @@ def read_criteria(query: QueryDict) -> Criteria:
         acknowledged=_boolean(query, "acknowledged"),
         noise=_boolean(query, "noise"),
     )
+
+
+def _key(query: QueryDict) -> UUID | None:
+    value = query.get("key")
+    key = None if value is None else parse_uuid(value)
+    if value is not None and key is None:
+        raise invalid("key", "use a UUID such as 67b2b3d5-4ef8-82d4-b7e9-9e0f6d016714")
+    return key
 
 
 def _time(query: QueryDict, name: str) -> datetime | None:

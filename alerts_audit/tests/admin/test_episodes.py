@@ -1,7 +1,11 @@
 """Episodes in the admin: the list, one alert's story, reviews from there; and that what others wrote is never run."""
 
+import csv
+import io
+import re
 import secrets
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.db import connection
@@ -103,6 +107,36 @@ def test_reviews_are_shown_only_with_their_permission(client, person):
 def test_only_an_auditor_is_offered_copies(client):
     assert "episodes/export" not in client.get(LIST).text
     assert "episodes/export?format=csv" in sign_in(make_user(group="auditor")).get(LIST).text
+
+
+def exported(client, search: str) -> list[str]:
+    """Return the keys that the list's CSV export has after a search."""
+    (link,) = re.findall(r'href="([^"]+/export\?format=csv[^"]*)"', client.get(LIST, {"q": search}).text)
+    answer = client.get(unescape(link))
+    assert answer.status_code == 200
+    return [row["key"] for row in csv.DictReader(io.StringIO(answer.getvalue().decode("utf-8-sig")))]
+
+
+def test_an_export_has_what_the_search_box_found():
+    client, value = sign_in(make_user(group="auditor")), secrets.token_hex(12)
+    first, second = (make_episode(make_identity(name(), shop=value, number=number)) for number in "12")
+
+    assert exported(client, str(first.key)) == [str(first.key)]
+    assert exported(client, second.key.hex) == [str(second.key)]
+    assert exported(client, second.alertname) == [str(second.key)]
+    assert exported(client, f'shop="{value}", number=1, ') == [str(first.key)]
+    assert exported(client, f"={value}") == []
+
+
+def test_no_export_is_offered_of_more_labels_than_it_takes():
+    client, labels = sign_in(make_user(group="auditor")), {f"l{number}": "x" for number in range(11)}
+    alert = name()
+    episode = make_episode(make_identity(alert, **labels))
+
+    page = client.get(LIST, {"q": ",".join(f"{label}=x" for label in labels), "alertname": alert}).text
+
+    assert page_of(episode) in page
+    assert "episodes/export" not in page
 
 
 def test_a_review_is_never_a_get_and_never_without_a_token(person):

@@ -220,6 +220,12 @@ def test_each_filter_finds_its_episode_and_no_other(api, filters):
     assert keys(api.get("episodes", alertname=alert, **filters)) == [str(wanted.key)]
 
 
+def test_the_key_finds_its_episode_alone(api):
+    wanted, _ = make_episode(), make_episode()
+
+    assert keys(api.get("episodes", key=str(wanted.key))) == [str(wanted.key)]
+
+
 def test_the_opposite_filters_find_the_other(api):
     alert = name()
     plain = make_episode(make_identity(alert))
@@ -249,6 +255,7 @@ def test_an_unknown_label_finds_nothing(api):
         ({"colour": "red"}, "unknown_parameter", "colour"),
         ({"state": "open"}, "invalid_parameter", "state"),
         ({"state": ["firing", "resolved"]}, "invalid_parameter", "state"),
+        ({"key": "67b2b3d54ef882d4b7e99e0f6d016714"}, "invalid_parameter", "key"),
         ({"label": "shop"}, "invalid_parameter", "label"),
         ({"label": "=x"}, "invalid_parameter", "label"),
         ({"label": ["a=1", "a=2"]}, "invalid_parameter", "label"),

@@ -496,7 +496,9 @@ def test_a_dispute_is_won_once_its_money_is_back_in_whatever_currency(stripe_sho
     assert informed(theirs, "closed") == "applied"
 
     assert steps(payment.id)[-1] == state
-    found = msgspec.convert(gateways.get("stripe").find_dispute(theirs["id"]), StripeDispute)
+    gateway = gateways.get("stripe")
+    assert isinstance(gateway, StripeGateway)
+    found = msgspec.convert(gateway.find_dispute(theirs["id"]), StripeDispute)
     returned = ["dispute_return"] if state == "won" else []
     assert [kind for kind, _ in movements(found)] == ["dispute", *returned]
 

@@ -39,7 +39,8 @@ USUAL_PACE = """\
 Times are in minutes of the rules' time, which ran 20 times as fast as the clock (10 times for slow scrapes, 60 times
 for windows of hours). A scrape took 20 seconds of it, so the times are not more exact than that."""
 PACE = """\
-Times are in minutes of the rules' time, and not more exact than a scrape. It ran at speed {speed:g}; 1 is real time."""
+Times are in minutes of the rules' time, and not more exact than a scrape.
+It ran at speed {speed:g}; 1 is real time."""
 RUNNING_HEAD = """# Scorecard of a running platform
 
 {summary}

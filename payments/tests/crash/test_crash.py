@@ -290,13 +290,16 @@ def test_unknown_stays_unknown_while_the_gateway_says_nothing(scene):
 
 
 @pytest.mark.parametrize(
-    ("amount", "becomes"), [(1931, "succeeded"), (1925, "failed")], ids=["charged before", "cancelled before"]
+    ("amount", "hold_seconds", "known", "becomes"),
+    [(1923, 2, "approved", "succeeded"), (1925, LEASE_SECONDS + 6, "not_found", "failed")],
+    ids=["charged before", "cancelled before"],
 )
-def test_a_late_answer_changes_nothing_once_the_resolver_has_decided(scene, amount, becomes):
+def test_a_late_answer_changes_nothing_once_the_resolver_has_decided(scene, amount, hold_seconds, known, becomes):
     """The web worker is stopped until its lease has expired, and finds the gateway's answer when it continues."""
-    scene.gateway.profile(hold_seconds=LEASE_SECONDS + 6)
+    scene.gateway.profile(hold_seconds=hold_seconds)
     asked = scene.ask(scene.client.pay, amount, key="k-1")
     row = Transaction.objects.filter(pk=scene.payment.pk).values()
+    wait_until(lambda: scene.at_the_gateway(scene.payment) == known, what="the gateway has the payment, or waits")
     worker = scene.web()
     os.kill(worker, signal.SIGSTOP)
     try:

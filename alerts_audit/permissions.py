@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from alerts_audit.models import AccessToken
 from fintech import tokens
 from fintech.http.problems import Problem
+from fintech.http.views import refuse_other_content
 
 
 @sensitive_variables("new")
@@ -71,6 +72,8 @@ class PersonAuthentication(SessionAuthentication):
             raise Problem(403, "csrf_failed", "With the session cookie, send X-CSRFToken too.") from None
 
     def enforce_csrf(self, request: Request) -> None:
+        if request.method == "POST":
+            refuse_other_content(request._request)  # of a form, Django would read the body to look for a token
         # Django's own request: REST framework's would parse the body to look for a token in a form.
         super().enforce_csrf(request._request)  # type: ignore[arg-type]
 

@@ -11,8 +11,9 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions
 
 from fintech.cards import mask_card_numbers
@@ -84,7 +85,7 @@ def as_problem(error: Exception) -> Problem | None:
             return Problem(413, "body_too_large", "The body is larger than 4 MiB.")
         case DisallowedHost():
             return disallowed_host()
-        case SuspiciousOperation():
+        case SuspiciousOperation() | BadRequest() | MultiPartParserError():
             return Problem(400, "bad_request", "The request is malformed.")
         case exceptions.Throttled():
             # Whole seconds, rounded up: a slightly early retry would be refused again.

@@ -43,6 +43,9 @@ SLOWEST_READER = 16 * 1024  # bytes a second that a client has to take at least
 CLOSE_SECONDS = 2.0  # for a client to read our last answer before the connection is torn down
 
 MAX_BODY = 256 * 1024 * 1024
+# No body is so long. django-prometheus adds the declared length to a floating-point number: from about here it loses
+# the small ones, and 310 digits are an error.
+ABSURD_LENGTH = 10**15
 # Of a longer body, the rest is received and not stored: only /alert reads it. All other views refuse it (4 MiB); forms
 # must read a little more to find out.
 MOST_STORED = 8 * 1024 * 1024
@@ -52,6 +55,7 @@ READ_AHEAD = 256 * 1024
 # a piece of what the application yields.
 PART_BYTES = 256 * 1024
 FOREVER = float("inf")
+TOO_LONG = (413, "body_too_large", "No body of this Content-Length is accepted.")
 NOT_STORED = ("body_not_stored", "The body could not be stored. Send the request again.")
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and no second to send what is left
 
@@ -93,6 +97,11 @@ class BrokenBody(io.RawIOBase):
         if size is None or size < 0 or len(data) < size:
             raise self._error
         return cast(bytes, data)
+
+
+def declared_length(request: Request) -> int | None:
+    """Return the length of the body; None if it comes in chunks."""
+    return getattr(request.body.reader, "length", None)
 
 
 def receive(body: Body, file: IO[bytes], most: int) -> Exception | None:
@@ -309,6 +318,8 @@ class Connection(asyncio.Protocol):
         self._trust = self._trust or request._peer_trusted_for_forwarded()
         if name := find_repeated(request.headers, request.path):  # those of a usual head are not
             raise Problem(400, "repeated_header", f"Send the header {name} once.", param=name)
+        if (declared_length(request) or 0) >= ABSURD_LENGTH:
+            raise Problem(*TOO_LONG)
         return request
 
     def _prepare(self, request: TrustedRequest | UsualRequest, answer: Answer) -> tuple[Response, dict[str, Any]]:
@@ -337,7 +348,7 @@ class Connection(asyncio.Protocol):
         if request._expected_100_continue:
             request._expected_100_continue = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        length = getattr(request.body.reader, "length", None)
+        length = declared_length(request)
         return self._await_body(request.path, request.body, length) if length != 0 else io.BytesIO()
 
     def _await_body(self, path: str, body: Body, length: int | None) -> Any:

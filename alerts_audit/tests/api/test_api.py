@@ -107,6 +107,16 @@ def test_a_review_by_cookie_needs_the_csrf_token():
     assert strict.post(path, body, content_type="application/json", headers=header).status_code == 201
 
 
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "application/x-www-form-urlencoded", "text/plain", ""])
+def test_a_review_by_cookie_is_json(content_type):
+    path, browser = f"/v1/alerts/episodes/{make_episode().key}/reviews", sign_in(responder(), enforce_csrf_checks=True)
+    browser.get("/admin/password_change/")  # which sets the CSRF cookie
+
+    reply = browser.post(path, b"{}", content_type=content_type)
+
+    assert problem(reply)[:2] == (415, "unsupported_media_type")
+
+
 def test_a_viewer_cannot_review(api):
     looker = Api(make_user("view_episode"))
 

@@ -6,9 +6,10 @@ import logging
 import psycopg
 import psycopg_pool
 import pytest
-from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig
+from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, RequestDataTooBig
 from django.db import DataError, InterfaceError, OperationalError, ProgrammingError
 from django.http import Http404
+from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions
 
 from fintech.http.problems import Problem, exception_handler
@@ -31,6 +32,8 @@ def answer(error: Exception):
         (exceptions.PermissionDenied("secret"), 403, "forbidden"),
         (RequestDataTooBig("secret"), 413, "body_too_large"),
         (DisallowedHost("secret"), 400, "bad_request"),
+        (BadRequest("secret"), 400, "bad_request"),
+        (MultiPartParserError("secret"), 400, "bad_request"),
         (exceptions.MethodNotAllowed("PUT"), 405, "method_not_allowed"),
         (exceptions.ParseError(), 400, "parse_error"),
         (exceptions.UnsupportedMediaType("a/b"), 415, "unsupported_media_type"),

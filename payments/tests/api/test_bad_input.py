@@ -345,6 +345,16 @@ MALFORMED = {
     "a space in a header's name": ("GET / HTTP/1.1\r\nHost: a\r\nX A: a\r\n\r\n", 400, "malformed_request"),
     "a length that is no number": ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400, "malformed_request"),
     "a negative length": ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400, "malformed_request"),
+    "an absurd length": (
+        f"POST /v1/docs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {10**15}\r\n\r\n",
+        413,
+        "body_too_large",
+    ),
+    "a length that is no floating-point number": (
+        f"POST /v1/alerts/episodes/x/reviews HTTP/1.1\r\nHost: localhost\r\nContent-Length: {10**400}\r\n\r\n",
+        413,
+        "body_too_large",
+    ),
     "two lengths": (
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n12",
         400,

@@ -1,29 +1,15 @@
 """Requests that no page of the admin sends: each is refused, and none fails or changes anything."""
 
-import secrets
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError
 from django.db.models.signals import pre_save
-from django.test import Client
 
 from payments.models import FraudListEntry, Merchant
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def client() -> Client:
-    client = Client()
-    client.force_login(User.objects.create(username=secrets.token_hex(12), is_staff=True, is_superuser=True))
-    return client
-
-
-@pytest.fixture
-def merchant() -> Merchant:
-    return Merchant.objects.create(name=f"Merchant {secrets.token_hex(12)}", country="DE")
 
 
 @pytest.mark.parametrize(

@@ -10,23 +10,11 @@ from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
 
-from payments.models import GatewayRoute, Merchant
+from payments.models import GatewayRoute
 
 pytestmark = pytest.mark.django_db
 
 CONFLICT = "another change came first"
-
-
-@pytest.fixture
-def client() -> Client:
-    client = Client()
-    client.force_login(User.objects.create(username=secrets.token_hex(12), is_staff=True, is_superuser=True))
-    return client
-
-
-@pytest.fixture
-def merchant() -> Merchant:
-    return Merchant.objects.create(name=f"Merchant {secrets.token_hex(12)}", country="DE")
 
 
 def address_of(row: Model) -> str:

@@ -60,7 +60,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_prometheus.middleware.PrometheusAfterMiddleware",
+    "fintech.http.middleware.BrowserMetricsMiddleware",
 ]
 # Middleware of API requests: see fintech/wsgi.py.
 API_MIDDLEWARE = [

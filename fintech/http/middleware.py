@@ -84,6 +84,15 @@ class ApiSecurityMiddleware(SecurityMiddleware):
         return dict(response.headers._store)
 
 
+class BrowserMetricsMiddleware(PrometheusAfterMiddleware):
+    """django-prometheus for browsers. Its series of latencies would have each method that a client invents."""
+
+    def label_metric(self, metric: Any, request: HttpRequest, response: Any = None, **labels: str) -> Any:
+        if "method" in labels:
+            labels["method"] = self._method(request)
+        return super().label_metric(metric, request, response, **labels)
+
+
 class ApiMetricsMiddleware(PrometheusAfterMiddleware):
     """django-prometheus for the API, reduced to the used metrics: responses by status and latency, by view and method.
 

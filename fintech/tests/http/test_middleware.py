@@ -7,9 +7,15 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.middleware.security import SecurityMiddleware
 from django.test import RequestFactory
+from prometheus_client import REGISTRY
 
 from fintech.http import middleware
-from fintech.http.middleware import AllowedHostMiddleware, ApiSecurityMiddleware
+from fintech.http.middleware import (
+    AllowedHostMiddleware,
+    ApiMetricsMiddleware,
+    ApiSecurityMiddleware,
+    BrowserMetricsMiddleware,
+)
 
 Headers = dict[str, str]
 
@@ -46,6 +52,15 @@ def test_a_header_of_the_answer_has_precedence():
     response = ApiSecurityMiddleware(opener)(RequestFactory().get("/v1/transactions"))
 
     assert response["Referrer-Policy"] == "origin"
+
+
+@pytest.mark.parametrize("made", [ApiMetricsMiddleware, BrowserMetricsMiddleware])
+def test_a_method_that_a_client_invents_is_in_no_metric(made):
+    made(answer)(RequestFactory().generic("INVENTED", "/v1/docs"))
+
+    labels = [sample.labels for metric in REGISTRY.collect() for sample in metric.samples]
+    assert "<invalid method>" in [one.get("method") for one in labels]
+    assert "INVENTED" not in [one.get("method") for one in labels]
 
 
 @pytest.fixture

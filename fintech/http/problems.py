@@ -6,6 +6,7 @@ exceptions into the response. Plain Django views return `problem(...)`.
 
 import logging
 import math
+import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -131,4 +132,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    # A form whose body could not be stored: Django reads it before any view or exception handler.
+    if isinstance(error := sys.exception(), Problem):
+        return error.response()
     return problem(500, "internal_error", "An internal error occurred. It was logged.")

@@ -236,6 +236,13 @@ def test_a_body_that_cannot_be_stored_is_our_fault(full):
     wait_until(lambda: full.scrape().get(counted) == 1, what="it is an error of the view")
 
 
+def test_a_form_that_cannot_be_stored_is_our_fault(full):
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": f"csrftoken={'a' * 32}"}
+    reply = full.request("POST", "/admin/login/", bytes(IN_MEMORY + 1), headers=form)
+
+    assert (reply.status, reply.body["code"], reply.headers["Retry-After"]) == (503, "body_not_stored", "1")
+
+
 def test_an_alert_that_cannot_be_stored_on_disk_is_counted_by_its_source(full):
     authorization = {"Authorization": f"Bearer {settings.ALERT_TOKEN}"}
     reply = full.request("POST", "/alert", bytes(IN_MEMORY + 1), headers=authorization)

@@ -319,10 +319,10 @@ def test_a_target_has_one_active_alert_if_no_target_of_its_job_answers(alertmana
         wait_until(
             lambda: (
                 sorted(
-                    (alert["labels"]["instance"], alert["labels"].get("targets"))
+                    (alert["labels"]["instance"], alert["labels"].get("targets", ""))
                     for alert in request(alertmanager.port, "GET", url).body
                 )
-                == [("worker-1:9465", "all"), ("worker-2:9465", None)]
+                == [("worker-1:9465", "all"), ("worker-2:9465", "")]
             )
         )
 

@@ -47,6 +47,7 @@ def interrupt(folder: Path, *only: str) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.skipif(not git("rev-parse", "HEAD"), reason="this is no Git repository")
 def test_resumed_it_keeps_the_evidence_of_promises_that_hold(tmp_path):
     write_evidence_of_this_code(tmp_path)
 

@@ -19,6 +19,7 @@ from fintech.run.layout import BASE_DIR, MARK, MAX_SOCKET_PATH, Layout, make_env
 from fintech.run.monitoring import PACKAGES, missing, monitoring_programs
 from fintech.run.ports import ADVISED_BASE_PORT, Ports, read_ports
 from fintech.secret_files import ensure_secret, read_secret, write_secret
+from fintech.testing.processes import free_port
 
 DATABASE = {"DATABASE_URL": "postgresql://app@/ours"}
 
@@ -50,7 +51,7 @@ def test_a_port_that_another_run_does_not_need_may_be_taken():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        ports = Ports(prometheus=listener.getsockname()[1])
+        ports = Ports(web=free_port(), prometheus=listener.getsockname()[1])
 
         checks.check_ports(ports, {"web"})
         with pytest.raises(RunError, match=r"\(prometheus\) is taken.*choose other ports with BASE_PORT"):

@@ -213,6 +213,8 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 # The application never redirects to HTTPS: a 301 turns a POST into a GET. The proxy refuses plain HTTP.
 SECURE_SSL_REDIRECT = False
 SILENCED_SYSTEM_CHECKS = ["security.W008"]  # that is SECURE_SSL_REDIRECT
+# After a sign-in at /admin/login/ itself, which names no page to return to.
+LOGIN_REDIRECT_URL = "admin:index"
 SESSION_ENGINE = "fintech.http.sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 8 * 3600  # a working day

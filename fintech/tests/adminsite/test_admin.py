@@ -35,3 +35,11 @@ def test_the_sign_in_page_says_no_more_than_it_must():
 
     assert page.status_code == 200
     assert "frame-ancestors 'none'" in page["Content-Security-Policy"]
+
+
+def test_a_sign_in_that_names_no_page_leads_to_the_admin():
+    name, password = secrets.token_hex(12), secrets.token_hex(12)
+    User.objects.create_user(name, password=password, is_staff=True)
+    answer = Client().post("/admin/login/", {"username": name, "password": password})
+
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/")
